@@ -1,0 +1,34 @@
+# install, demo, test, check and bench need no more than Python 3.11 or newer and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := gateway actors adapters tests
+
+.PHONY: install demo test check bench lab clean
+
+install: $(VENV)/.installed
+
+# uv itself comes by pip into a small environment of its own; then the lock file decides everything.
+$(VENV)/.installed: pyproject.toml uv.lock
+	@command -v uv >/dev/null 2>&1 || [ -x .uv/bin/uv ] || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv; }
+	@PATH="$(CURDIR)/.uv/bin:$$PATH" uv sync --frozen --quiet --python $(PYTHON)
+	@touch $@
+
+check: install
+	@$(BIN)/ruff format --check --quiet $(SOURCES) && $(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/vulture
+
+test: install
+	@$(BIN)/python -m tests.system_parts
+	@$(BIN)/pytest
+
+demo: install
+	@$(BIN)/python -m tests.sandbox.demo
+
+lab: install
+	@$(BIN)/python -m tests.lab.play
+
+clean:
+	rm -rf var $(VENV) .uv .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""What is alive: the supervisor, mailboxes, the directory, and the actors themselves. Read `actors.supervisor` next."""

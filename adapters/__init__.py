@@ -1,0 +1,1 @@
+"""How we speak to the outside: one folder per system. Read `adapters.base` for the contract, `registry` for the list."""

@@ -1,0 +1,222 @@
+"""The adapter contract: what the gateway asks of every outside system, whatever its kind.
+
+Three kinds shaped it at once: a PBX that streams and obeys, a CRM that is told and asked, a messenger that speaks and
+listens. An adapter is one `Adapter` value in `adapters/<name>/__init__.py`: its settings, what its outside system calls on
+our side, and `connect`, which gives a client. What a client can do beyond that is an *ability*, one `Protocol` each; the
+gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to raise "not supported".
+
+This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.domain.calls import Call
+from gateway.domain.configuration import Tenant
+from gateway.domain.events import CallEvent
+from gateway.domain.health import State
+from gateway.domain.ids import Kind
+
+
+class AdapterSettings(BaseModel):
+    """Base of every adapter's settings class. Fields are made with `setting`, so that forms and docs make themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def setting(
+    default: Any = ...,
+    *,
+    en: str,
+    ru: str,
+    help_en: str = "",
+    help_ru: str = "",
+    secret: bool = False,
+    advanced: bool = False,
+    default_factory: Callable[[], Any] | None = None,
+    **constraints: Any,
+) -> Any:
+    """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it."""
+    extra: dict[str, Any] = {
+        "label": {"en": en, "ru": ru},
+        "help": {"en": help_en, "ru": help_ru},
+        "secret": secret,
+        "advanced": advanced,
+    }
+    if default_factory is not None:
+        return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
+    return Field(default, json_schema_extra=extra, **constraints)
+
+
+def secret_fields(settings: type[AdapterSettings]) -> frozenset[str]:
+    """The names of the fields that are sealed at rest."""
+    return frozenset(
+        name
+        for name, info in settings.model_fields.items()
+        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("secret")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How hard an outside system may be pressed. Requests a second, and how many at a time; `bucket` of a draft picks
+    the rate: RetailCRM's telephony budget is apart from the rest."""
+
+    per_second: Mapping[str, float] = field(default_factory=lambda: {"": 10.0})
+    at_once: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How long a delivery is worth repeating. `quick_s` are the first delays; then `slow_s` doubling to `cap_s`."""
+
+    quick_s: tuple[float, ...] = (0.5, 1.0, 2.0)
+    slow_s: float = 30.0
+    cap_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A delivery to be made: imperative, self-contained, and the same whenever it is planned again.
+
+    `key` is the idempotency key within tenant and integration: a second draft with an equal key is dropped.
+    `lane` is what order is kept for: a call id. `expires_s` and `keep_s` count from the event's arrival.
+    """
+
+    kind: str
+    key: str
+    lane: str
+    body: Mapping[str, Any]
+    expires_s: float | None = None
+    """After so many seconds it is useless and dropped as expired (real-time events)."""
+    keep_s: float = 48 * 3600.0
+    """How long it is retried when it may not be lost."""
+    bucket: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One try at one delivery. The client writes down what it said and heard, masked, as it goes."""
+
+    kind: str
+    key: str
+    lane: str
+    body: Mapping[str, Any]
+    number: int = 1
+    reference: str | None = None
+    """What an earlier delivery of this lane asked to be remembered, such as a message id."""
+    request: str = ""
+    response: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """It arrived. `reference` is remembered for the lane; `note` names a code the UI explains (`not_exist_codes`)."""
+
+    reference: str | None = None
+    note: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a connection test found, in words for a person; `ok` False when something must change."""
+
+    ok: bool
+    code: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """An address that the outside system calls on our side: the same for intake, Quart and the API document."""
+
+    path: str
+    methods: tuple[str, ...]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a client is given: whose it is, where to connect, and how to say how it is doing."""
+
+    tenant: Tenant
+    name: str
+    base_url: str | None
+    """The operator's replacement for the provider's public address (`PROVIDER_URLS`)."""
+    dial: "Dialer"
+    report: Callable[[State, str, str], None] = lambda state, code, detail: None
+
+
+class Dialer(Protocol):
+    """Opens connections to addresses that tenants supply, refusing the ones they may not reach (`adapters.http`)."""
+
+    async def resolve(self, host: str, port: int) -> str:
+        """The one address to dial. Raises BadSettings where policy forbids it, Unavailable where there is none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """One kind of outside system, all that the gateway knows of it."""
+
+    kind: Kind
+    title: str
+    settings: type[AdapterSettings]
+    connect: Callable[[Link, Any], AbstractAsyncContextManager[Any]]
+    """`async with connect(link, settings) as client`: opens nothing before first use."""
+    plan: "Plan | None" = None
+    """For systems that are told of calls: pure, event in, drafts out."""
+    limits: Limits = field(default_factory=Limits)
+    retry: Retry = field(default_factory=Retry)
+    hooks: tuple[Hook, ...] = ()
+    is_pbx: bool = False
+
+
+Plan = Callable[[Any, Tenant, Call, CallEvent], Sequence[Draft]]
+"""`plan(settings, tenant, call_after_event, event)`: which deliveries an event makes here. Pure."""
+
+
+@runtime_checkable
+class TellsCalls(Protocol):
+    """Is told of calls: makes one attempt at one delivery."""
+
+    async def deliver(self, attempt: Attempt) -> Delivered:
+        """Raises what `gateway.domain.errors` lists; the deadline is the caller's."""
+        ...
+
+
+@runtime_checkable
+class Testable(Protocol):
+    """Can say whether its settings work, without changing anything outside."""
+
+    async def test(self) -> Tested:
+        """Never raises for what the other side does; that is the finding."""
+        ...
+
+
+class CallSink(Protocol):
+    """Where a PBX session leaves what it hears. `tell` waits when the tenant is behind."""
+
+    async def tell(self, events: Sequence[CallEvent]) -> None:
+        """Hands over events in the order in which they happened."""
+        ...
+
+    async def open_calls(self) -> Sequence[Call]:
+        """The calls of this PBX that are open as far as the gateway was told, for the resync after a gap."""
+        ...
+
+
+@runtime_checkable
+class StreamsCalls(Protocol):
+    """A PBX: tells its calls for as long as the session lives."""
+
+    async def run(self, sink: CallSink) -> None:
+        """One session, from connect to disconnect. Raises Unavailable, BadCredentials or RemoteProtocolError at its
+        end; never returns otherwise. Reconnecting with backoff is the caller's."""
+        ...

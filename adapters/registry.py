@@ -1,0 +1,30 @@
+"""The list of adapters: the only module that names a concrete one. An installed package adds its own through the
+`gateway.adapters` entry-point group, whose entries load an `Adapter`."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from adapters.base import Adapter
+from gateway.domain.ids import Kind
+
+OURS = ("asterisk", "retailcrm", "telegram")
+
+
+@cache
+def adapters() -> Mapping[Kind, Adapter]:
+    """Every adapter by kind, ours first."""
+    found: dict[Kind, Adapter] = {}
+    for name in OURS:
+        adapter: Adapter = import_module(f"adapters.{name}").ADAPTER
+        found[adapter.kind] = adapter
+    for entry in entry_points(group="gateway.adapters"):
+        found.setdefault((loaded := entry.load()).kind, loaded)
+    return MappingProxyType(found)
+
+
+def integrations() -> Mapping[Kind, Adapter]:
+    """The adapters a tenant switches on by kind; PBXes are listed apart, by name."""
+    return MappingProxyType({kind: adapter for kind, adapter in adapters().items() if not adapter.is_pbx})

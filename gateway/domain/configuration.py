@@ -1,0 +1,70 @@
+"""One tenant's configuration as the caches hold it: immutable, with a version. Secrets are `Secret`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """An internal number, who owns it, and the PBX endpoints (devices) that ring for it."""
+
+    number: str
+    owner: str = ""
+    endpoints: tuple[str, ...] = ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The endpoints; by default the one named like the number."""
+        return self.endpoints or (self.number,)
+
+
+@dataclass(frozen=True, slots=True)
+class Pbx:
+    """One Asterisk of the tenant. `settings` is validated by the PBX adapter's settings class."""
+
+    name: str
+    settings: Mapping[str, Any]
+    kind: Kind = Kind("asterisk")
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """One link to an outside system. `settings` is validated by that adapter's settings class."""
+
+    kind: Kind
+    enabled: bool
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One enterprise. `version` changes with every change to any of its rows."""
+
+    number: TenantId
+    name: str
+    timezone: ZoneInfo
+    country: str
+    language: str
+    token_hash: bytes = b""
+    phones: tuple[Phone, ...] = ()
+    pbxes: tuple[Pbx, ...] = ()
+    integrations: Mapping[Kind, Integration] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Tenant-wide options such as `click_to_call`, as the tenant file gives them."""
+    version: int = 0
+
+    def owner_of(self, number: str | None) -> str:
+        """The owner of an internal number, or an empty string."""
+        return next((phone.owner for phone in self.phones if phone.number == number), "")
+
+
+def reveal(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with plain secrets, for the one place that hands them on. Never log the result."""
+    return {k: v.reveal() if isinstance(v, Secret) else v for k, v in settings.items()}
