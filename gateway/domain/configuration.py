@@ -26,11 +26,11 @@ class Phone:
 
 @dataclass(frozen=True, slots=True)
 class Pbx:
-    """One Asterisk of the tenant. `settings` is validated by the PBX adapter's settings class."""
+    """One PBX of the tenant. `settings` is validated by the PBX adapter's settings class."""
 
     name: str
+    kind: Kind
     settings: Mapping[str, Any]
-    kind: Kind = Kind("asterisk")
     enabled: bool = True
 
 
