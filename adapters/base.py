@@ -62,11 +62,19 @@ def secret_fields(settings: type[AdapterSettings]) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How hard an outside system may be pressed. Requests a second, and how many at a time; `bucket` of a draft picks
-    the rate: RetailCRM's telephony budget is apart from the rest."""
+class Rate:
+    """A token bucket: `per_second` tokens drip in, at most `burst` are held."""
 
-    per_second: Mapping[str, float] = field(default_factory=lambda: {"": 10.0})
+    per_second: float
+    burst: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How hard an outside system may be pressed. A draft's `bucket` picks its rate by the part before a colon, so
+    "telephony" is one bucket and "chat:55501" is one of many with the rate of "chat"; "" is the rest."""
+
+    rates: Mapping[str, Rate] = field(default_factory=lambda: {"": Rate(10, 10)})
     at_once: int = 8
 
 
@@ -96,6 +104,8 @@ class Draft:
     keep_s: float = 48 * 3600.0
     """How long it is retried when it may not be lost."""
     bucket: str = ""
+    latest_only: bool = False
+    """A card whose last state alone matters: an older draft of the lane that nobody has tried yet is dropped."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,8 +188,9 @@ class Adapter:
     is_pbx: bool = False
 
 
-Plan = Callable[[Any, Tenant, Call, CallEvent], Sequence[Draft]]
-"""`plan(settings, tenant, call_after_event, event)`: which deliveries an event makes here. Pure."""
+Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
+"""`plan(settings, tenant, before, call, event)`: which deliveries an event makes here; `call` is the state after it,
+`before` the state it changed. Pure, and the same drafts for the same arguments."""
 
 
 @runtime_checkable

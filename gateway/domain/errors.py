@@ -1,7 +1,7 @@
 """Errors, ordered by the reaction they call for and not by their cause.
 
     Retryable       try again with backoff        Unavailable, RateLimited
-    Permanent       stop this delivery            Rejected, Expired
+    Permanent       stop this delivery            Rejected, Expired, Doubtful
     NeedsAttention  stop this integration         BadCredentials, BadSettings
     ProtocolError   drop the session, reconnect   LocalProtocolError, RemoteProtocolError
 
@@ -50,6 +50,10 @@ class Rejected(Permanent):
 
 class Expired(Permanent):
     """It came too late to be of use."""
+
+
+class Doubtful(Permanent):
+    """It may have arrived; a repeat would be seen twice, so it is not repeated."""
 
 
 class NeedsAttention(GatewayError):
