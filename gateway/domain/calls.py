@@ -117,9 +117,33 @@ def apply(call: Call | None, event: CallEvent) -> Call | None:
                 answered_at=event.at, wait_s=event.wait_s, events=call.events + 1,
             )  # fmt: skip
         case CallTransferred():
-            return replace(call, last_extension=event.to_extension, events=call.events + 1)
+            return replace(call, ringing=(), last_extension=event.to_extension, events=call.events + 1)
         case CallMerged():
             return replace(
                 call, phase=Phase.MERGED, ringing=(), merged_into=event.into, ended_at=event.at,
                 events=call.events + 1,
             )  # fmt: skip
+
+
+def lost(call: Call, at: datetime) -> CallEnded:
+    """The end of an open call whose truth is hidden: nobody was there to hear it. Never claims more than was told."""
+    answered = call.phase is Phase.TALKING
+    unanswered = Result.NO_ANSWER if call.direction is Direction.OUTGOING else Result.MISSED
+    return CallEnded(
+        call_id=call.call_id,
+        at=at,
+        direction=call.direction,
+        caller=call.caller,
+        called=call.called,
+        trunk=call.trunk,
+        extension=call.employee,
+        last_extension=call.last_extension,
+        rang=call.rang,
+        result=Result.ANSWERED if answered else unanswered,
+        wait_s=call.wait_s,
+        talk_s=None,
+        hung_up_by=None,
+        queue=call.queue,
+        recording=call.recording,
+        uncertain=True,
+    )

@@ -1,0 +1,197 @@
+"""Process settings: read once from the environment, prefix `GATEWAY_`, every variable with a `_FILE` twin.
+
+An unknown variable or a bad value stops the start with all problems listed at once. The README's table is made from the
+fields here. This module never touches the database.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.domain.secret import Secret
+
+PREFIX = "GATEWAY_"
+Network = IPv4Network | IPv6Network
+Address = tuple[str, int]
+
+
+class SettingsError(Exception):
+    """The environment is not usable; `problems` lists everything wrong with it."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _address(text: str) -> Address:
+    host, separator, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not separator or not port.isdecimal() or not 0 <= int(port) < 65536:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:8000")
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ValueError("the host must be an IP address, such as 127.0.0.1 or [::]") from None
+    return host, int(port)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"must be CIDRs separated by commas: {error}") from None
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http:// or https:// address")
+    return text.rstrip("/")
+
+
+def _dsn(text: str) -> Secret:
+    if urlsplit(text).scheme not in ("postgresql", "postgres"):
+        raise ValueError("must begin with postgresql://")
+    return Secret(text)
+
+
+def _providers(text: str) -> Mapping[str, str]:
+    try:
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise TypeError
+        return {str(name): _url(str(url)) for name, url in value.items()}
+    except (TypeError, ValueError):
+        raise ValueError('must be a JSON map, such as {"telegram": "http://127.0.0.1:9001"}') from None
+
+
+def _one_of(*allowed: str) -> Any:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _level(text: str) -> str:
+    return str(_one_of("DEBUG", "INFO", "WARNING", "ERROR")(text.upper()))
+
+
+def _var(default: Any, parse: Any, meaning: str, shown: str = "") -> Any:
+    metadata = {"parse": parse, "meaning": meaning, "shown": shown}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: MappingProxyType(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of the process. Timeouts and sizes that nobody needs to change are the constants below."""
+
+    bind: Address = _var(
+        ("127.0.0.1", 8000), _address, "people, Config API and every machine address", "127.0.0.1:8000"
+    )
+    intake_bind: Address = _var(
+        ("127.0.0.1", 8001), _address, "the fast listener for machines: events, webhooks, /health", "127.0.0.1:8001"
+    )
+    public_url: str = _var("", _url, "used in links sent out", "http://BIND")
+    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL, spool, recordings, generated key", "./var")
+    database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
+    master_key_file: Path | None = _var(
+        None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
+    )
+    allowed_private_nets: tuple[Network, ...] = _var(
+        (), _networks, "CIDRs that addresses supplied by tenants may resolve to", "empty"
+    )
+    provider_urls: Mapping[str, str] = _var(
+        {}, _providers, "JSON map from provider to base URL, replacing the public one", "{}"
+    )
+    trusted_proxies: tuple[Network, ...] = _var((), _networks, "CIDRs whose X-Forwarded-* is believed", "empty")
+    operator_token: Secret | None = _var(
+        None,
+        Secret,
+        "bearer token for /integrations, /cache, /stats, /metrics",
+        "unset: loopback only, embedded mode only",
+    )
+    log_format: str = _var("", _one_of("text", "json"), "text or json lines", "text on a terminal, else json")
+    log_level: str = _var("INFO", _level, "DEBUG, INFO, WARNING or ERROR", "INFO")
+    llm_url: str = _var("", _url, "any OpenAI-compatible endpoint", "unset")
+    llm_api_key: Secret | None = _var(None, Secret, "its key", "unset")
+    llm_model: str = _var("gpt-5.2", str, "its model", "gpt-5.2")
+
+    database_size: int = 8
+    """Connections of each of the two pools."""
+    grace_s: float = 8.0
+    """How long deliveries and open requests may finish after SIGTERM."""
+    loop_held_s: float = 0.25
+    """A step of the event loop that takes longer is logged."""
+
+    @property
+    def embedded(self) -> bool:
+        """True without DATABASE_URL: the gateway runs its own PostgreSQL."""
+        return self.database_url is None
+
+    @property
+    def base_url(self) -> str:
+        """What links sent out begin with."""
+        host = f"[{self.bind[0]}]" if ":" in self.bind[0] else self.bind[0]
+        return self.public_url or f"http://{host}:{self.bind[1]}"
+
+    @property
+    def operator_open(self) -> bool:
+        """Whether operator addresses answer without a token (to loopback peers alone): see the contract, section 2."""
+        host = urlsplit(self.base_url).hostname or ""
+        try:
+            loopback = ip_address(host).is_loopback
+        except ValueError:
+            loopback = host == "localhost"
+        return self.operator_token is None and self.embedded and loopback
+
+
+def variables() -> dict[str, Any]:
+    """Variable name to dataclass field, for the environment and the README's table."""
+    fields = Settings.__dataclass_fields__
+    return {PREFIX + name.upper(): item for name, item in fields.items() if "parse" in item.metadata}
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process. Raises SettingsError with every problem at once."""
+    known, problems, values = variables(), [], dict[str, Any]()
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known and name not in known:
+            problems.append(f"{name}: no such setting")
+    for name, item in known.items():
+        text, source = environment.get(name), name
+        # MASTER_KEY_FILE is a file already; its own twin would only confuse.
+        twin = environment.get(f"{name}_FILE") if not name.endswith("_FILE") else None
+        if text is not None and twin is not None:
+            problems.append(f"{name}: set together with {name}_FILE; keep one")
+            continue
+        if twin is not None:
+            source = f"{name}_FILE"
+            try:
+                text = Path(twin).read_text("utf-8").strip()
+            except (OSError, UnicodeError) as error:
+                problems.append(f"{source}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+                continue
+        if text is None or text == "":
+            continue
+        try:
+            values[item.name] = item.metadata["parse"](text)
+        except ValueError as error:
+            problems.append(f"{source}: {error}")
+    if problems:
+        raise SettingsError(problems)
+    settings = Settings(**values)
+    if not settings.log_format:
+        values["log_format"] = "text" if sys.stderr.isatty() else "json"
+        settings = Settings(**values)
+    return settings

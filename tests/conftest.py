@@ -1,0 +1,49 @@
+"""Rules of every test: an unexpected ERROR in the log fails it, and no test reaches beyond this machine."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(f"{record.name}: {record.getMessage()} {getattr(record, 'trace', '')}")
+
+
+@pytest.fixture(autouse=True)
+def no_unexpected_errors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that logs an ERROR, unless it asks for `expected_errors`."""
+    handler = _Errors()
+    logging.getLogger().addHandler(handler)
+    yield
+    logging.getLogger().removeHandler(handler)
+    if handler.texts and "expected_errors" not in request.fixturenames:
+        pytest.fail("logged as ERROR: " + "\n".join(handler.texts))
+
+
+@pytest.fixture
+def expected_errors() -> None:
+    """Named by tests in which something is meant to go wrong."""
+
+
+_connect = socket.socket.connect
+
+
+def _only_here(self: socket.socket, address: Any) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6) and not ip_address(address[0]).is_loopback:
+        raise AssertionError(f"a test tried to reach {address[0]}")
+    _connect(self, address)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections leave for loopback alone."""
+    monkeypatch.setattr(socket.socket, "connect", _only_here)
