@@ -1,0 +1,144 @@
+"""One thread running an asyncio loop, and the way across from Trio and back.
+
+Owns the thread, the loop and the forwarding of cancellation. Never touches a database: `pool.py`, to be read next,
+says which loop and what runs on it.
+
+A crossing: `call_soon_threadsafe` in, a task on the loop, `TrioToken.run_sync_soon` out. Cancelling the Trio side
+cancels the asyncio task and then waits for that task's own cleanup, since a connection abandoned half way is lost.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import outcome
+import trio
+
+from gateway.domain.errors import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+RaiseCancel = Callable[[], Any]
+
+log = logging.getLogger(__name__)
+
+CANCEL_AGAIN_S = 3.0
+"""Cleanup that hangs on a frozen server is cancelled once more after this time."""
+
+STOP_S = 10.0
+
+
+class _Crossing(Generic[T]):
+    """One call on its way: made by a Trio task, run by the loop, answered to the same Trio task."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[T]]) -> None:
+        self._loop = loop
+        self._call = call
+        # Log lines written on the other side keep tenant and correlation id.
+        self._context = contextvars.copy_context()
+        self._token = trio.lowlevel.current_trio_token()
+        self._caller = trio.lowlevel.current_task()
+        self._raise_cancel: RaiseCancel | None = None
+        self._task: asyncio.Task[T] | None = None
+        self._again: asyncio.TimerHandle | None = None
+
+    async def _run(self) -> T:
+        return await self._call()
+
+    # On the loop's thread
+
+    def start(self) -> None:
+        self._task = self._loop.create_task(self._run(), context=self._context)
+        self._task.add_done_callback(self._answer)
+
+    def _cancel(self) -> None:
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            self._again = self._loop.call_later(CANCEL_AGAIN_S, self._cancel)
+
+    def _answer(self, task: "asyncio.Task[T]") -> None:
+        if self._again is not None:
+            self._again.cancel()
+        result: outcome.Value[T] | outcome.Error
+        if task.cancelled():
+            result = outcome.Error(Unavailable("the database thread was closed", certain=False))
+        elif (error := task.exception()) is not None:
+            result = outcome.Error(error)
+        else:
+            result = outcome.Value(task.result())
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._resume, result)
+
+    # On Trio's thread
+
+    def abort(self, raise_cancel: RaiseCancel) -> trio.lowlevel.Abort:
+        self._raise_cancel = raise_cancel
+        with suppress(RuntimeError):  # the loop is closed: `_answer` is on its way already
+            self._loop.call_soon_threadsafe(self._cancel)
+        return trio.lowlevel.Abort.FAILED
+
+    def _resume(self, result: "outcome.Value[T] | outcome.Error") -> None:
+        # A result that made it all the same is kept: the work is done. An unreachable server after a
+        # cancellation is the cancellation itself. Other errors are bugs and must not get lost.
+        failed = isinstance(result, outcome.Error) and isinstance(result.error, Unavailable)
+        if failed and self._raise_cancel is not None:
+            result = outcome.capture(self._raise_cancel)
+        trio.lowlevel.reschedule(self._caller, result)
+
+
+class AsyncioThread:
+    """Runs asyncio functions for Trio tasks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+
+    async def run(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`await function(...)` on the loop. Raises what it raises, or Unavailable when the thread is closed."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        crossing: _Crossing[T] = _Crossing(self.loop, lambda: function(*args, **kwargs))
+        try:
+            self.loop.call_soon_threadsafe(crossing.start)
+        except RuntimeError:
+            raise Unavailable("the database thread is closed") from None
+        result: T = await trio.lowlevel.wait_task_rescheduled(crossing.abort)
+        return result
+
+
+@asynccontextmanager
+async def open_asyncio_thread(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], *, name: str
+) -> AsyncIterator[AsyncioThread]:
+    """The thread lives as long as the context. What still runs on it at the end is cancelled."""
+    loop = new_loop()
+    loop.set_exception_handler(_log_only)
+    thread = threading.Thread(target=_serve, args=(loop,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield AsyncioThread(loop)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(thread.join, STOP_S)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        unfinished = asyncio.all_tasks(loop)
+        for task in unfinished:
+            task.cancel()
+        if unfinished:
+            loop.run_until_complete(asyncio.wait(unfinished, timeout=STOP_S / 2))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def _log_only(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A stray callback error is a line in the log; the loop and everyone on it go on."""
+    error = context.get("exception")
+    log.warning("asyncio: %s (%s)", context.get("message", ""), type(error).__name__ if error else "no exception")

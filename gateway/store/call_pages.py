@@ -1,0 +1,217 @@
+"""Calls as people look for them: history with filters, one call with its events and deliveries, the day's figures.
+
+Reads only, inside one tenant (`Database.tenant`). Pages go by key and not by offset, so the tenth page costs what the
+first does. Writing is `gateway.store.outbox`; the fold of a call is `gateway.domain.calls`.
+Read `gateway/web/pages/calls.py` next.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.calls import Call
+from gateway.domain.ids import CallId, TenantId
+from gateway.store.calls import COLUMNS, call_from_row
+from gateway.store.pool import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What is looked for. Everything that is None or empty does not narrow."""
+
+    text: str = ""
+    """Part of a number, a whole number in E.164, or the beginning of a call id."""
+    e164: str | None = None
+    """`text` read as a telephone number."""
+    owned: tuple[str, ...] = ()
+    """Internal numbers whose owner's name holds `text`."""
+    direction: str | None = None
+    result: str | None = None
+    extension: str | None = None
+    trunk: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    uncertain: bool = False
+
+    def __bool__(self) -> bool:
+        return self != Filters()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: after this call, going back in time."""
+
+    started_at: datetime
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One event of a call. `body` is JSON as `gateway replay` prints it."""
+
+    seq: int
+    event: str
+    at: datetime
+    body: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLine:
+    """One thing an outside system was to be told of a call."""
+
+    delivery_id: int
+    integration: str
+    kind: str
+    key: str
+    state: str
+    attempt: int
+    run_at: datetime
+    expires_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayFigures:
+    """What became of the calls of a day so far; internal ones are not counted."""
+
+    calls: int
+    answered: int
+    missed: int
+    """Incoming ones that nobody took."""
+    wait_s: float | None
+    """Mean wait of the incoming ones that were answered."""
+    talk_s: float | None
+    """Mean length of the talk."""
+
+
+def _part(text: str) -> str:
+    """A LIKE pattern for `text` anywhere."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+async def search_calls(
+    conn: Connection, tenant: TenantId, filters: Filters, after: Place | None = None, most: int = 50
+) -> list[Call]:
+    """Calls that have ended, newest first."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {COLUMNS} FROM calls
+        WHERE tenant_id = $1 AND phase = 'ended'
+          AND ($2::timestamptz IS NULL OR (started_at, call_id) < ($2, $3))
+          AND ($4::text IS NULL
+               OR caller LIKE $4 OR called LIKE $4 OR call_id LIKE $4
+               OR caller = $5 OR called = $5
+               OR extension = ANY($6::text[]) OR last_extension = ANY($6::text[]) OR rang && $6::text[]
+               OR (direction <> 'incoming' AND caller = ANY($6::text[]))
+               OR (direction = 'internal' AND called = ANY($6::text[])))
+          AND ($7::text IS NULL OR direction = $7)
+          AND ($8::text IS NULL OR result = $8)
+          AND ($9::text IS NULL OR extension = $9 OR last_extension = $9 OR $9 = ANY(rang)
+               OR (direction <> 'incoming' AND caller = $9) OR (direction = 'internal' AND called = $9))
+          AND ($10::text IS NULL OR trunk = $10)
+          AND ($11::timestamptz IS NULL OR started_at >= $11)
+          AND ($12::timestamptz IS NULL OR started_at < $12)
+          AND (NOT $13::bool OR uncertain)
+        ORDER BY started_at DESC, call_id DESC
+        LIMIT $14
+        """,  # noqa: S608 - constant columns
+        tenant,
+        after.started_at if after else None,
+        after.call_id if after else "",
+        _part(filters.text) if filters.text else None,
+        filters.e164,
+        list(filters.owned),
+        filters.direction,
+        filters.result,
+        filters.extension,
+        filters.trunk,
+        filters.since,
+        filters.until,
+        filters.uncertain,
+        most,
+    )
+    return [call_from_row(row) for row in rows]
+
+
+async def select_call(conn: Connection, tenant: TenantId, call_id: str) -> tuple[str, Call] | None:
+    """One call with the source that told it."""
+    row = await conn.fetchrow(
+        f"SELECT {COLUMNS} FROM calls WHERE tenant_id = $1 AND call_id = $2",  # noqa: S608 - constant columns
+        tenant,
+        call_id,
+    )
+    return (row["source"], call_from_row(row)) if row is not None else None
+
+
+async def select_merged_calls(conn: Connection, tenant: TenantId, call_id: str) -> list[CallId]:
+    """The consultation calls that joined this one."""
+    rows = await conn.fetch(
+        "SELECT call_id FROM calls WHERE tenant_id = $1 AND merged_into = $2 AND phase = 'merged' "
+        "ORDER BY started_at LIMIT 50",
+        tenant,
+        call_id,
+    )
+    return [CallId(row["call_id"]) for row in rows]
+
+
+async def select_call_events(conn: Connection, tenant: TenantId, call_id: str, most: int = 500) -> list[EventLine]:
+    """Every event of the call, in order."""
+    rows = await conn.fetch(
+        "SELECT seq, event, at, body, recorded_at FROM call_events WHERE tenant_id = $1 AND call_id = $2 "
+        "ORDER BY seq LIMIT $3",
+        tenant,
+        call_id,
+        most,
+    )
+    return [EventLine(*row) for row in rows]
+
+
+async def select_call_deliveries(
+    conn: Connection, tenant: TenantId, call_id: str, most: int = 200
+) -> list[DeliveryLine]:
+    """What outside systems were to be told of the call, in the order in which it was planned."""
+    rows = await conn.fetch(
+        """
+        SELECT delivery_id, integration_type, kind, key, state, attempt, run_at, expires_at, created_at, finished_at, note
+        FROM deliveries WHERE tenant_id = $1 AND call_id = $2 ORDER BY delivery_id LIMIT $3
+        """,
+        tenant,
+        call_id,
+        most,
+    )
+    return [DeliveryLine(*row) for row in rows]
+
+
+async def select_day_figures(conn: Connection, tenant: TenantId, since: datetime) -> DayFigures:
+    """What became of the calls with the outside that began at `since` or later and have ended."""
+    row = await conn.fetchrow(
+        """
+        SELECT count(*) AS calls,
+               count(*) FILTER (WHERE result = 'answered') AS answered,
+               count(*) FILTER (WHERE direction = 'incoming' AND result <> 'answered') AS missed,
+               avg(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered') AS wait_s,
+               avg(talk_s) FILTER (WHERE result = 'answered') AS talk_s
+        FROM calls
+        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal'
+        """,
+        tenant,
+        since,
+    )
+    assert row is not None
+    return DayFigures(*row)
+
+
+async def select_trunks(conn: Connection, tenant: TenantId, since: datetime, most: int = 50) -> Sequence[str]:
+    """The outside lines that calls came or went by lately, for the filter's list."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT trunk FROM calls WHERE tenant_id = $1 AND started_at >= $2 AND trunk IS NOT NULL "
+        "ORDER BY trunk LIMIT $3",
+        tenant,
+        since,
+        most,
+    )
+    return [row["trunk"] for row in rows]

@@ -1,0 +1,68 @@
+"""What the store raises besides `gateway.domain.errors.Unavailable`.
+
+None of these carries the server's DETAIL or a value from a row: that text can hold a secret or another tenant's data.
+Constraint names and SQLSTATE codes are ours and safe. `pool.py` makes them; read it next.
+"""
+
+from gateway.domain.errors import GatewayError, NeedsAttention, Unavailable
+
+
+class StoreError(GatewayError):
+    """The database could not do what was asked."""
+
+
+class Conflict(StoreError):
+    """Something with the same key exists already."""
+
+    def __init__(self, constraint: str, *, person: str | None = None) -> None:
+        super().__init__(f"conflict with {constraint}" if constraint else "", person=person)
+        self.constraint = constraint
+
+
+class BadData(StoreError):
+    """A value does not fit the database."""
+
+    def __init__(self, detail: str = "", *, constraint: str = "", person: str | None = None) -> None:
+        super().__init__(detail, person=person)
+        self.constraint = constraint
+
+
+class QueryFailed(StoreError):
+    """A statement of ours is wrong. This is a bug."""
+
+    def __init__(self, detail: str = "", *, code: str = "", person: str | None = None) -> None:
+        super().__init__(detail, person=person)
+        self.code = code
+        """The SQLSTATE."""
+
+
+class Busy(Unavailable):
+    """Someone else holds a lock on it; it will be tried again."""
+
+
+class NotMigrated(NeedsAttention):
+    """The database is not prepared for this version. Run `gateway migrate`."""
+
+
+class TooNew(NeedsAttention):
+    """The database belongs to a newer version of the gateway. Install that version."""
+
+
+class ChangedMigration(NeedsAttention):
+    """A migration was changed after it had been applied. Install the version that this database was made with."""
+
+
+class UnsafeRole(NeedsAttention):
+    """The database role would see every tenant's rows. Make it neither owner nor superuser and without BYPASSRLS."""
+
+
+class NoServer(NeedsAttention):
+    """The embedded PostgreSQL cannot be started."""
+
+
+class BadMasterKey(NeedsAttention):
+    """The master key cannot be read. See MASTER_KEY_FILE; `gateway keys new` makes a key."""
+
+
+class Unsealable(StoreError):
+    """A stored secret cannot be opened with the keys at hand."""

@@ -1,0 +1,115 @@
+"""What machines posted, kept before anything is made of it. A repeat is recognised by its digest.
+
+Read `gateway.store.outbox` next: `record` marks a post done in the transaction that keeps its result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.ids import TenantId
+from gateway.store.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class PostRow:
+    """A posted event on its way into the journal."""
+
+    tenant: TenantId
+    address: str
+    unique_id: str
+    digest: bytes
+    body: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPost:
+    """A posted event that nothing has been made of yet."""
+
+    journal_id: int
+    address: str
+    unique_id: str
+    body: str
+    received_at: datetime
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """What tells this post from others across two readings."""
+        return "post", self.journal_id
+
+
+async def finish_post(conn: Connection, tenant: TenantId, journal_id: int) -> None:
+    """Marks a post as dealt with that nothing can be made of."""
+    await conn.execute(
+        "UPDATE journal SET done_at = now() WHERE tenant_id = $1 AND journal_id = $2", tenant, journal_id
+    )
+
+
+async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
+    """Stores posts in one statement; for each, in order, whether it was new. Durable when this returns."""
+    kept = await conn.fetch(
+        """
+        INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at)
+        SELECT r.tenant_id, r.address, r.unique_id, r.digest, r.body, r.received_at
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
+             WITH ORDINALITY AS r (tenant_id, address, unique_id, digest, body, received_at, place)
+        ORDER BY r.place
+        ON CONFLICT (tenant_id, digest) DO NOTHING
+        RETURNING tenant_id, digest
+        """,
+        [row.tenant for row in rows],
+        [row.address for row in rows],
+        [row.unique_id for row in rows],
+        [row.digest for row in rows],
+        [row.body for row in rows],
+        [row.received_at for row in rows],
+    )
+    new = {(record["tenant_id"], record["digest"]) for record in kept}
+    answers: list[bool] = []
+    for row in rows:
+        answers.append((row.tenant, row.digest) in new)
+        new.discard((row.tenant, row.digest))  # the second of two equal posts in one group is the repeat
+    return answers
+
+
+async def select_pending_posts(conn: Connection, tenant: TenantId, after: int, most: int) -> list[PendingPost]:
+    """The tenant's posts that wait for their tenant's actor, oldest first, after a journal id."""
+    rows = await conn.fetch(
+        """
+        SELECT journal_id, address, unique_id, body, received_at FROM journal
+        WHERE tenant_id = $1 AND journal_id > $2 AND done_at IS NULL
+        ORDER BY journal_id LIMIT $3
+        """,
+        tenant,
+        after,
+        most,
+    )
+    return [PendingPost(*row) for row in rows]
+
+
+async def select_tenants_with_posts(conn: Connection) -> list[TenantId]:
+    """Tenants with posts that wait, for the first look after a start."""
+    rows = await conn.fetch("SELECT DISTINCT tenant_id FROM journal WHERE done_at IS NULL")
+    return [TenantId(row[0]) for row in rows]
+
+
+async def delete_old_posts(conn: Connection, older_than_s: float, most: int) -> int:
+    """Removes posts long dealt with, at most `most` at a time. Returns how many."""
+    return int(
+        await conn.fetchval(
+            """
+            WITH old AS (
+                SELECT tenant_id, journal_id FROM journal
+                WHERE done_at < now() - make_interval(secs => $1) LIMIT $2
+            ), gone AS (
+                DELETE FROM journal j USING old
+                WHERE j.tenant_id = old.tenant_id AND j.journal_id = old.journal_id RETURNING 1
+            )
+            SELECT count(*) FROM gone
+            """,
+            older_than_s,
+            most,
+        )
+        or 0
+    )

@@ -1,0 +1,394 @@
+"""The outbox: an event, the call it changes and the deliveries it makes are one statement; deliveries are leased.
+
+`record` is the only way a call event becomes durable, and it is idempotent: the event's sequence number, the delivery's
+key and the journal's row all refuse a second time. A claim raises `attempt` and `epoch`; an ack names the epoch it
+holds, so a worker whose lease ran out changes nothing. Order is kept per lane: only a lane's oldest pending row is ready.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gateway.domain.calls import Call
+from gateway.domain.ids import Kind, TenantId
+from gateway.store.pool import Connection
+
+SEPARATOR = "\x1f"
+"""Joins text arrays for unnest, which knows no ragged arrays. No extension holds a control character."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One call event, as JSON text."""
+
+    call_id: str
+    seq: int
+    event: str
+    at: datetime
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """One thing one outside system must be told."""
+
+    integration: Kind
+    lane: str
+    key: str
+    kind: str
+    bucket: str
+    call_id: str
+    body: str
+    latest_only: bool
+    expires_at: datetime | None
+    keep_until: datetime
+
+
+@dataclass(slots=True)
+class Recording:
+    """What one tenant's actor has made of a batch, to be kept at once."""
+
+    tenant: TenantId
+    calls: dict[str, tuple[str, Call]] = field(default_factory=dict)
+    """Last state of every call touched, with its source."""
+    events: list[EventRow] = field(default_factory=list)
+    deliveries: list[DeliveryRow] = field(default_factory=list)
+    posts_done: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.posts_done)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery leased to this process until its lease ends."""
+
+    tenant: TenantId
+    integration: Kind
+    delivery_id: int
+    lane: str
+    key: str
+    kind: str
+    bucket: str
+    call_id: str | None
+    body: str
+    attempt: int
+    epoch: int
+    created_at: datetime
+    expires_at: datetime | None
+    keep_until: datetime
+    reference: str | None
+
+
+_RECORD = """
+WITH new_calls AS (
+    INSERT INTO calls AS c (tenant_id, call_id, phase, source, direction, caller, called, trunk, ringing, rang,
+                            extension, last_extension, started_at, answered_at, ended_at, result, wait_s, talk_s,
+                            hung_up_by, queue, recording, uncertain, merged_into, events)
+    SELECT r.tenant_id, r.call_id, r.phase, r.source, r.direction, r.caller, r.called, r.trunk,
+           string_to_array(r.ringing, E'\\x1f'), string_to_array(r.rang, E'\\x1f'), r.extension, r.last_extension,
+           r.started_at, r.answered_at, r.ended_at, r.result, r.wait_s, r.talk_s, r.hung_up_by, r.queue, r.recording,
+           r.uncertain, r.merged_into, r.events
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
+                $15::timestamptz[], $16::text[], $17::float8[], $18::float8[], $19::text[], $20::text[], $21::text[],
+                $22::bool[], $23::text[], $24::int[])
+         AS r (tenant_id, call_id, phase, source, direction, caller, called, trunk, ringing, rang, extension,
+               last_extension, started_at, answered_at, ended_at, result, wait_s, talk_s, hung_up_by, queue, recording,
+               uncertain, merged_into, events)
+    ON CONFLICT (tenant_id, call_id) DO UPDATE SET
+        phase = excluded.phase, source = excluded.source, direction = excluded.direction, caller = excluded.caller,
+        called = excluded.called, trunk = excluded.trunk, ringing = excluded.ringing, rang = excluded.rang,
+        extension = excluded.extension, last_extension = excluded.last_extension, answered_at = excluded.answered_at,
+        ended_at = excluded.ended_at, result = excluded.result, wait_s = excluded.wait_s, talk_s = excluded.talk_s,
+        hung_up_by = excluded.hung_up_by, queue = excluded.queue, recording = excluded.recording,
+        uncertain = excluded.uncertain, merged_into = excluded.merged_into, events = excluded.events
+    WHERE c.events < excluded.events
+), new_events AS (
+    INSERT INTO call_events (tenant_id, call_id, seq, event, at, body)
+    SELECT * FROM unnest($25::text[], $26::text[], $27::int[], $28::text[], $29::timestamptz[], $30::text[])
+    ON CONFLICT DO NOTHING
+), overtaken AS (
+    UPDATE deliveries d SET state = 'superseded', finished_at = now()
+    FROM unnest($31::text[], $32::text[], $33::text[], $38::bool[]) AS r (tenant_id, integration_type, lane, latest_only)
+    WHERE r.latest_only AND d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
+      AND d.state = 'pending' AND d.latest_only AND d.attempt = 0
+), new_deliveries AS (
+    INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
+                            expires_at, keep_until)
+    SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.call_id, r.latest_only, r.body,
+           r.expires_at, r.keep_until
+    FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::bool[],
+                $39::text[], $40::timestamptz[], $41::timestamptz[])
+         WITH ORDINALITY AS r (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
+                               expires_at, keep_until, place)
+    ORDER BY r.place
+    ON CONFLICT (tenant_id, integration_type, key) DO NOTHING
+    RETURNING tenant_id, integration_type
+), done_posts AS (
+    UPDATE journal j SET done_at = now()
+    FROM unnest($42::text[], $43::bigint[]) AS r (tenant_id, journal_id)
+    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.done_at IS NULL
+)
+SELECT DISTINCT tenant_id, integration_type FROM new_deliveries
+"""
+
+
+def _newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
+    """Within one batch an older card of a lane is overtaken before it is ever written."""
+    last = {(d.integration, d.lane): place for place, d in enumerate(deliveries) if d.latest_only}
+    return [d for place, d in enumerate(deliveries) if not d.latest_only or last[(d.integration, d.lane)] == place]
+
+
+async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[TenantId, Kind]]:
+    """Keeps what several tenants' actors made, in one statement and so one commit.
+
+    Returns which integrations have something new to deliver.
+    """
+    calls = [(part.tenant, source, call) for part in batch for source, call in part.calls.values()]
+    events = [(part.tenant, event) for part in batch for event in part.events]
+    deliveries = [(part.tenant, row) for part in batch for row in _newest_of_lane(part.deliveries)]
+    posts = [(part.tenant, journal_id) for part in batch for journal_id in part.posts_done]
+    rows = await conn.fetch(
+        _RECORD,
+        [tenant for tenant, _, _ in calls],
+        [call.call_id for _, _, call in calls],
+        [call.phase for _, _, call in calls],
+        [source for _, source, _ in calls],
+        [call.direction for _, _, call in calls],
+        [call.caller for _, _, call in calls],
+        [call.called for _, _, call in calls],
+        [call.trunk for _, _, call in calls],
+        [SEPARATOR.join(call.ringing) for _, _, call in calls],
+        [SEPARATOR.join(call.rang) for _, _, call in calls],
+        [call.extension for _, _, call in calls],
+        [call.last_extension for _, _, call in calls],
+        [call.started_at for _, _, call in calls],
+        [call.answered_at for _, _, call in calls],
+        [call.ended_at for _, _, call in calls],
+        [call.result for _, _, call in calls],
+        [call.wait_s for _, _, call in calls],
+        [call.talk_s for _, _, call in calls],
+        [call.hung_up_by for _, _, call in calls],
+        [call.queue for _, _, call in calls],
+        [call.recording for _, _, call in calls],
+        [call.uncertain for _, _, call in calls],
+        [call.merged_into for _, _, call in calls],
+        [call.events for _, _, call in calls],
+        [tenant for tenant, _ in events],
+        [event.call_id for _, event in events],
+        [event.seq for _, event in events],
+        [event.event for _, event in events],
+        [event.at for _, event in events],
+        [event.body for _, event in events],
+        [tenant for tenant, _ in deliveries],
+        [row.integration for _, row in deliveries],
+        [row.lane for _, row in deliveries],
+        [row.key for _, row in deliveries],
+        [row.kind for _, row in deliveries],
+        [row.bucket for _, row in deliveries],
+        [row.call_id for _, row in deliveries],
+        [row.latest_only for _, row in deliveries],
+        [row.body for _, row in deliveries],
+        [row.expires_at for _, row in deliveries],
+        [row.keep_until for _, row in deliveries],
+        [tenant for tenant, _ in posts],
+        [journal_id for _, journal_id in posts],
+    )
+    return {(TenantId(row[0]), Kind(row[1])) for row in rows}
+
+
+async def claim_deliveries(
+    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float
+) -> list[Claim]:
+    """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt."""
+    rows = await conn.fetch(
+        """
+        WITH ready AS (
+            SELECT d.delivery_id FROM deliveries d
+            WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending' AND d.run_at <= now()
+              AND (d.lease_until IS NULL OR d.lease_until < now())
+              AND NOT EXISTS (SELECT FROM deliveries older
+                              WHERE older.tenant_id = $1 AND older.integration_type = $2 AND older.lane = d.lane
+                                AND older.state = 'pending' AND older.delivery_id < d.delivery_id)
+            ORDER BY d.run_at, d.delivery_id LIMIT $3 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE deliveries d
+        SET attempt = d.attempt + 1, epoch = d.epoch + 1, lease_until = now() + make_interval(secs => $4)
+        FROM ready
+        WHERE d.tenant_id = $1 AND d.delivery_id = ready.delivery_id
+        RETURNING d.tenant_id, d.integration_type, d.delivery_id, d.lane, d.key, d.kind, d.bucket, d.call_id, d.body,
+                  d.attempt, d.epoch, d.created_at, d.expires_at, d.keep_until,
+                  (SELECT reference FROM lane_references l WHERE l.tenant_id = $1 AND l.integration_type = $2
+                                                             AND l.lane = d.lane) AS reference
+        """,
+        tenant,
+        integration,
+        most,
+        lease_s,
+    )
+    return sorted((Claim(*row) for row in rows), key=lambda claim: claim.delivery_id)
+
+
+async def select_next_due(conn: Connection, tenant: TenantId, integration: Kind) -> float | None:
+    """Seconds until the next delivery is due, or None with nothing pending. Rows leased elsewhere count by lease end."""
+    seconds = await conn.fetchval(
+        """
+        SELECT extract(epoch FROM min(greatest(run_at, lease_until)) - now()) FROM deliveries
+        WHERE tenant_id = $1 AND integration_type = $2 AND state = 'pending'
+        """,
+        tenant,
+        integration,
+    )
+    return None if seconds is None else float(seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one attempt. `state` is the delivery's new state; "pending" asks for a retry in `again_s`."""
+
+    state: str
+    status: str
+    request: str = ""
+    response: str = ""
+    error: str | None = None
+    reference: str | None = None
+    note: str = ""
+    again_s: float = 0.0
+    duration_ms: int = 0
+    uses_attempt: bool = True
+
+
+async def finish_delivery(conn: Connection, claim: Claim, outcome: Outcome) -> bool:
+    """Acks one attempt: state, log row and reference in one statement. False when the lease had passed to another."""
+    return bool(
+        await conn.fetchval(
+            """
+            WITH held AS (
+                UPDATE deliveries
+                SET state = $4, note = $5, lease_until = NULL,
+                    attempt = CASE WHEN $6 THEN attempt ELSE attempt - 1 END,
+                    run_at = CASE WHEN $4 = 'pending' THEN now() + make_interval(secs => $7) ELSE run_at END,
+                    finished_at = CASE WHEN $4 = 'pending' THEN NULL ELSE now() END
+                WHERE tenant_id = $1 AND delivery_id = $2 AND epoch = $3 AND state = 'pending'
+                RETURNING integration_type, kind, lane, call_id, attempt
+            ), logged AS (
+                INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
+                                              status, error_message, delivery_id, call_id, attempt, duration_ms)
+                SELECT $1, integration_type, kind, $8, $9, $10, $11, $2, call_id, $14, $12 FROM held
+            ), remembered AS (
+                INSERT INTO lane_references (tenant_id, integration_type, lane, reference)
+                SELECT $1, integration_type, lane, $13 FROM held WHERE $13::text IS NOT NULL
+                ON CONFLICT (tenant_id, integration_type, lane)
+                DO UPDATE SET reference = excluded.reference, updated_at = now()
+            )
+            SELECT count(*) > 0 FROM held
+            """,
+            claim.tenant,
+            claim.delivery_id,
+            claim.epoch,
+            outcome.state,
+            outcome.note,
+            outcome.uses_attempt,
+            outcome.again_s,
+            outcome.request,
+            outcome.response,
+            outcome.status,
+            outcome.error,
+            outcome.duration_ms,
+            outcome.reference,
+            claim.attempt,
+        )
+    )
+
+
+async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:
+    """Gives leases back untried, so that the next process need not wait for them to end."""
+    await conn.execute(
+        """
+        UPDATE deliveries d SET lease_until = NULL, attempt = d.attempt - 1
+        FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r (tenant_id, delivery_id, epoch)
+        WHERE d.tenant_id = r.tenant_id AND d.delivery_id = r.delivery_id AND d.epoch = r.epoch AND d.state = 'pending'
+        """,
+        [claim.tenant for claim in claims],
+        [claim.delivery_id for claim in claims],
+        [claim.epoch for claim in claims],
+    )
+
+
+async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
+    """Integrations with something due, whoever was told: the poll beneath the in-process wake-up."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT tenant_id, integration_type FROM deliveries
+        WHERE state = 'pending' AND run_at <= now() AND (lease_until IS NULL OR lease_until < now())
+        """
+    )
+    return [(TenantId(row[0]), Kind(row[1])) for row in rows]
+
+
+async def expire_deliveries(conn: Connection, most: int) -> int:
+    """Drops what is useless by now or was kept long enough, with a log row each. Returns how many."""
+    return int(
+        await conn.fetchval(
+            """
+            WITH late AS (
+                SELECT tenant_id, delivery_id FROM deliveries
+                WHERE state = 'pending' AND (expires_at < now() OR keep_until < now())
+                  AND (lease_until IS NULL OR lease_until < now())
+                LIMIT $1 FOR UPDATE SKIP LOCKED
+            ), dropped AS (
+                UPDATE deliveries d
+                SET state = CASE WHEN d.expires_at < now() THEN 'expired' ELSE 'failed' END, finished_at = now(),
+                    epoch = d.epoch + 1
+                FROM late WHERE d.tenant_id = late.tenant_id AND d.delivery_id = late.delivery_id
+                RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.call_id, d.attempt, d.state
+            ), logged AS (
+                INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
+                                              status, error_message, delivery_id, call_id, attempt)
+                SELECT tenant_id, integration_type, kind, '', '', state, 'too late to be of use', delivery_id, call_id,
+                       attempt
+                FROM dropped
+            )
+            SELECT count(*) FROM dropped
+            """,
+            most,
+        )
+        or 0
+    )
+
+
+async def delete_old_deliveries(conn: Connection, older_than_s: float, most: int) -> int:
+    """Removes deliveries long finished, with their references, at most `most` at a time. Returns how many."""
+    return int(
+        await conn.fetchval(
+            """
+            WITH old AS (
+                SELECT tenant_id, delivery_id FROM deliveries
+                WHERE state <> 'pending' AND finished_at < now() - make_interval(secs => $1) LIMIT $2
+            ), gone AS (
+                DELETE FROM deliveries d USING old
+                WHERE d.tenant_id = old.tenant_id AND d.delivery_id = old.delivery_id
+                RETURNING d.tenant_id, d.integration_type, d.lane
+            ), forgotten AS (
+                DELETE FROM lane_references l USING gone
+                WHERE l.tenant_id = gone.tenant_id AND l.integration_type = gone.integration_type
+                  AND l.lane = gone.lane AND l.updated_at < now() - make_interval(secs => $1)
+            )
+            SELECT count(*) FROM gone
+            """,
+            older_than_s,
+            most,
+        )
+        or 0
+    )
+
+
+async def count_deliveries(conn: Connection) -> dict[str, int]:
+    """How many deliveries are in each state, and the age in seconds of the oldest pending one (`oldest_pending_s`)."""
+    rows = await conn.fetch("SELECT state, count(*) FROM deliveries GROUP BY state")
+    counts = {str(row[0]): int(row[1]) for row in rows}
+    oldest = await conn.fetchval(
+        "SELECT extract(epoch FROM now() - min(created_at)) FROM deliveries WHERE state = 'pending'"
+    )
+    return counts | {"oldest_pending_s": int(oldest or 0)}

@@ -1,0 +1,212 @@
+"""Tenants and what belongs to their configuration. Credentials stand here sealed; opening them is the reader's.
+
+Read `gateway.cache` next: it turns these rows into snapshots.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gateway.domain.ids import TenantId
+from gateway.store.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """A PBX or an integration: `settings` in the clear, `secrets` sealed."""
+
+    name: str
+    """The PBX's name; for an integration its type."""
+    kind: str
+    enabled: bool
+    settings: Mapping[str, Any]
+    secrets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRow:
+    """Everything of one tenant's configuration, as it is kept."""
+
+    tenant: TenantId
+    name: str
+    timezone: str
+    country: str
+    language: str
+    token_hash: bytes | None
+    data_key: str
+    options: Mapping[str, Any]
+    version: int
+    phones: tuple[tuple[str, str, tuple[str, ...]], ...]
+    pbxes: tuple[LinkRow, ...]
+    integrations: tuple[LinkRow, ...]
+
+
+async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = None) -> list[TenantRow]:
+    """All tenants, or the named ones, each with its phones, PBXes and integrations, in one consistent look."""
+    rows = await conn.fetch(
+        """
+        SELECT t.tenant_id, t.name, t.timezone, t.country, t.language, t.token_hash, t.data_key, t.options::text AS options,
+               coalesce(v.version, 0) AS version,
+               (SELECT coalesce(json_agg(json_build_array(p.number, p.owner, p.endpoints)
+                                         ORDER BY length(p.number), p.number), '[]')
+                FROM phones p WHERE p.tenant_id = t.tenant_id)::text AS phones,
+               (SELECT coalesce(json_agg(json_build_array(x.name, x.pbx_type, x.enabled, x.settings, x.secrets)
+                                         ORDER BY x.name), '[]')
+                FROM pbxes x WHERE x.tenant_id = t.tenant_id)::text AS pbxes,
+               (SELECT coalesce(json_agg(json_build_array(i.integration_type, i.integration_type, i.enabled, i.settings,
+                                                          i.secrets) ORDER BY i.integration_type), '[]')
+                FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations
+        FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)
+        WHERE $1::text[] IS NULL OR t.tenant_id = ANY($1::text[])
+        ORDER BY t.tenant_id
+        """,
+        list(only) if only is not None else None,
+    )
+    return [
+        TenantRow(
+            tenant=TenantId(row["tenant_id"]),
+            name=row["name"],
+            timezone=row["timezone"],
+            country=row["country"],
+            language=row["language"],
+            token_hash=row["token_hash"],
+            data_key=row["data_key"],
+            options=json.loads(row["options"]),
+            version=row["version"],
+            phones=tuple((number, owner, tuple(ends)) for number, owner, ends in json.loads(row["phones"])),
+            pbxes=tuple(LinkRow(*link) for link in json.loads(row["pbxes"])),
+            integrations=tuple(LinkRow(*link) for link in json.loads(row["integrations"])),
+        )
+        for row in rows
+    ]
+
+
+async def select_versions(conn: Connection) -> dict[TenantId, int]:
+    """The version of every tenant that exists: what the caches compare themselves with."""
+    rows = await conn.fetch(
+        "SELECT t.tenant_id, coalesce(v.version, 0) FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)"
+    )
+    return {TenantId(row[0]): int(row[1]) for row in rows}
+
+
+async def select_changed_since(conn: Connection, moment: datetime | None) -> tuple[dict[TenantId, int], datetime]:
+    """Versions that changed after `moment` (all of them for None), and the database's time to ask from next.
+
+    The caller asks from some seconds earlier than it was told: a transaction that was open meanwhile is then seen too.
+    """
+    rows = await conn.fetch(
+        """
+        SELECT tenant_id, version FROM tenant_versions WHERE $1::timestamptz IS NULL OR changed_at > $1
+        """,
+        moment,
+    )
+    now: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return {TenantId(row[0]): int(row[1]) for row in rows}, now
+
+
+async def upsert_tenant(conn: Connection, row: TenantRow) -> None:
+    """Inserts or updates the tenant's own row. The data key of an existing tenant is never overwritten."""
+    await conn.execute(
+        """
+        INSERT INTO tenants AS t (tenant_id, name, timezone, country, language, token_hash, data_key, options)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (tenant_id) DO UPDATE SET
+            name = excluded.name, timezone = excluded.timezone, country = excluded.country,
+            language = excluded.language, token_hash = excluded.token_hash, options = excluded.options
+        """,
+        row.tenant,
+        row.name,
+        row.timezone,
+        row.country,
+        row.language,
+        row.token_hash,
+        row.data_key,
+        json.dumps(row.options),
+    )
+
+
+async def upsert_phone(conn: Connection, tenant: TenantId, number: str, owner: str, endpoints: Sequence[str]) -> None:
+    """Inserts or updates one internal number."""
+    await conn.execute(
+        """
+        INSERT INTO phones (tenant_id, number, owner, endpoints) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (tenant_id, number) DO UPDATE SET owner = excluded.owner, endpoints = excluded.endpoints
+        """,
+        tenant,
+        number,
+        owner,
+        list(endpoints),
+    )
+
+
+async def upsert_pbx(conn: Connection, tenant: TenantId, row: LinkRow) -> None:
+    """Inserts or updates one PBX."""
+    await conn.execute(
+        """
+        INSERT INTO pbxes (tenant_id, name, pbx_type, enabled, settings, secrets) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (tenant_id, name) DO UPDATE SET
+            pbx_type = excluded.pbx_type, enabled = excluded.enabled, settings = excluded.settings,
+            secrets = excluded.secrets
+        """,
+        tenant,
+        row.name,
+        row.kind,
+        row.enabled,
+        json.dumps(row.settings),
+        json.dumps(row.secrets),
+    )
+
+
+async def upsert_integration(conn: Connection, tenant: TenantId, row: LinkRow) -> None:
+    """Inserts or updates one integration."""
+    await conn.execute(
+        """
+        INSERT INTO integrations (tenant_id, integration_type, enabled, settings, secrets) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (tenant_id, integration_type) DO UPDATE SET
+            enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets
+        """,
+        tenant,
+        row.kind,
+        row.enabled,
+        json.dumps(row.settings),
+        json.dumps(row.secrets),
+    )
+
+
+async def delete_phone(conn: Connection, tenant: TenantId, number: str) -> None:
+    """Removes one internal number."""
+    await conn.execute("DELETE FROM phones WHERE tenant_id = $1 AND number = $2", tenant, number)
+
+
+async def delete_pbx(conn: Connection, tenant: TenantId, name: str) -> None:
+    """Removes one PBX."""
+    await conn.execute("DELETE FROM pbxes WHERE tenant_id = $1 AND name = $2", tenant, name)
+
+
+async def delete_integration(conn: Connection, tenant: TenantId, kind: str) -> None:
+    """Removes one integration."""
+    await conn.execute("DELETE FROM integrations WHERE tenant_id = $1 AND integration_type = $2", tenant, kind)
+
+
+async def set_integration_enabled(conn: Connection, tenant: TenantId, kind: str, enabled: bool) -> bool:
+    """Flips an integration's switch. False when there is no such integration."""
+    done: str = await conn.execute(
+        "UPDATE integrations SET enabled = $3 WHERE tenant_id = $1 AND integration_type = $2", tenant, kind, enabled
+    )
+    return done.endswith(" 1")
+
+
+async def insert_dead_letter(
+    conn: Connection, tenant: TenantId, actor: str, message: str, trace: str, version: str
+) -> None:
+    """Keeps a message that took its actor down twice."""
+    await conn.execute(
+        "INSERT INTO dead_letters (tenant_id, actor, message, trace, version) VALUES ($1, $2, $3, $4, $5)",
+        tenant,
+        actor,
+        message,
+        trace,
+        version,
+    )

@@ -1,0 +1,223 @@
+"""People, their sessions and one-time login links. Tokens and passwords stand here as hashes alone.
+
+The engine's business: `gateway_app` sees neither sessions nor links, so every function wants a connection of
+`Database.engine`. A user without a tenant is an operator of the installation. It decides nothing about passwords or
+cookies: read `gateway/web/auth.py` next.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.ids import TenantId
+from gateway.store.pool import Connection, Record
+
+_SAME_TENANT = "({0}.tenant_id = $1 OR ($1::text IS NULL AND {0}.tenant_id IS NULL))"
+"""`IS NOT DISTINCT FROM` would not use the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One person in one tenant, or an operator (`tenant` None)."""
+
+    tenant: TenantId | None
+    email: str
+    password_hash: str
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in browser."""
+
+    tenant: TenantId | None
+    email: str
+    csrf: str
+    language: str | None
+    """The language its person chose, if they ever did."""
+    created_at: datetime
+
+
+def _account(row: Record) -> Account:
+    tenant = row["tenant_id"]
+    return Account(TenantId(tenant) if tenant is not None else None, row["email"], row["password_hash"], row["language"])
+
+
+async def select_accounts(conn: Connection, email: str, most: int = 5) -> list[Account]:
+    """The accounts with this e-mail address, operators first, then by tenant."""
+    rows = await conn.fetch(
+        "SELECT tenant_id, email, password_hash, language FROM users WHERE email = lower($1) "
+        "ORDER BY tenant_id NULLS FIRST LIMIT $2",
+        email,
+        most,
+    )
+    return [_account(row) for row in rows]
+
+
+async def select_all_accounts(conn: Connection) -> list[Account]:
+    """Every account of the installation."""
+    rows = await conn.fetch(
+        "SELECT tenant_id, email, password_hash, language FROM users ORDER BY tenant_id NULLS FIRST, email"
+    )
+    return [_account(row) for row in rows]
+
+
+async def upsert_user(conn: Connection, tenant: TenantId | None, email: str, password_hash: str) -> None:
+    """Adds a person or sets a new password; what was signed in with the old one is signed out."""
+    await conn.execute(
+        f"""
+        WITH signed_out AS (
+            DELETE FROM sessions s WHERE {_SAME_TENANT.format("s")} AND s.email = lower($2)
+        )
+        INSERT INTO users (tenant_id, email, password_hash) VALUES ($1, lower($2), $3)
+        ON CONFLICT (tenant_id, email) DO UPDATE SET password_hash = excluded.password_hash
+        """,  # noqa: S608 - a constant
+        tenant,
+        email,
+        password_hash,
+    )
+
+
+async def delete_user(conn: Connection, tenant: TenantId | None, email: str) -> None:
+    """Removes a person with their sessions and links."""
+    await conn.execute(
+        f"""
+        WITH signed_out AS (
+            DELETE FROM sessions s WHERE {_SAME_TENANT.format("s")} AND s.email = lower($2)
+        ), unlinked AS (
+            DELETE FROM login_links l WHERE {_SAME_TENANT.format("l")} AND l.email = lower($2)
+        )
+        DELETE FROM users u WHERE {_SAME_TENANT.format("u")} AND u.email = lower($2)
+        """,  # noqa: S608 - a constant
+        tenant,
+        email,
+    )
+
+
+async def update_language(conn: Connection, tenant: TenantId | None, email: str, language: str) -> None:
+    """Remembers a person's choice."""
+    await conn.execute(
+        f"UPDATE users u SET language = $3 WHERE {_SAME_TENANT.format('u')} AND u.email = $2",  # noqa: S608 - a constant
+        tenant,
+        email,
+        language,
+    )
+
+
+async def insert_session(conn: Connection, tenant: TenantId | None, token_hash: bytes, email: str, csrf: str) -> None:
+    """Opens a session."""
+    await conn.execute(
+        "INSERT INTO sessions (tenant_id, token_hash, email, csrf) VALUES ($1, $2, $3, $4)",
+        tenant,
+        token_hash,
+        email,
+        csrf,
+    )
+
+
+async def select_session(
+    conn: Connection, tenant: TenantId | None, token_hash: bytes, idle_s: float, absolute_s: float
+) -> Session | None:
+    """The session with this token, unless it was idle for too long, is too old, or its person is gone."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT s.tenant_id, s.email, s.csrf, s.created_at, u.language
+        FROM sessions s
+        JOIN users u ON u.email = s.email AND (u.tenant_id = s.tenant_id OR (u.tenant_id IS NULL AND s.tenant_id IS NULL))
+        WHERE {_SAME_TENANT.format("s")} AND s.token_hash = $2
+          AND s.seen_at > now() - make_interval(secs => $3) AND s.created_at > now() - make_interval(secs => $4)
+        """,  # noqa: S608 - a constant
+        tenant,
+        token_hash,
+        idle_s,
+        absolute_s,
+    )
+    if row is None:
+        return None
+    return Session(tenant, row["email"], row["csrf"], row["language"], row["created_at"])
+
+
+async def touch_session(conn: Connection, tenant: TenantId | None, token_hash: bytes, every_s: float = 60.0) -> None:
+    """Notes that the session is in use, at most once in `every_s`."""
+    await conn.execute(
+        f"""
+        UPDATE sessions s SET seen_at = now()
+        WHERE {_SAME_TENANT.format("s")} AND s.token_hash = $2 AND s.seen_at < now() - make_interval(secs => $3)
+        """,  # noqa: S608 - a constant
+        tenant,
+        token_hash,
+        every_s,
+    )
+
+
+async def delete_session(conn: Connection, tenant: TenantId | None, token_hash: bytes) -> None:
+    """Signs out."""
+    await conn.execute(
+        f"DELETE FROM sessions s WHERE {_SAME_TENANT.format('s')} AND s.token_hash = $2",  # noqa: S608 - a constant
+        tenant,
+        token_hash,
+    )
+
+
+async def delete_stale_sessions(conn: Connection, idle_s: float = 12 * 3600.0, absolute_s: float = 7 * 86400.0) -> None:
+    """Removes sessions and links that nobody can use any more."""
+    await conn.execute(
+        """
+        WITH unlinked AS (DELETE FROM login_links WHERE expires_at < now())
+        DELETE FROM sessions
+        WHERE seen_at < now() - make_interval(secs => $1) OR created_at < now() - make_interval(secs => $2)
+        """,
+        idle_s,
+        absolute_s,
+    )
+
+
+async def insert_login_link(
+    conn: Connection, tenant: TenantId | None, token_hash: bytes, email: str, live_s: float = 900.0
+) -> None:
+    """Keeps a one-time link for a person who exists; whether they do is `user_exists`'s to say."""
+    await conn.execute(
+        "INSERT INTO login_links (tenant_id, token_hash, email, expires_at) "
+        "VALUES ($1, $2, lower($3), now() + make_interval(secs => $4))",
+        tenant,
+        token_hash,
+        email,
+        live_s,
+    )
+
+
+async def take_login_link(conn: Connection, tenant: TenantId | None, token_hash: bytes) -> str | None:
+    """Uses a link up and returns whose it was; None for one that is unknown, used, too old, or whose person is gone."""
+    email: str | None = await conn.fetchval(
+        f"""
+        WITH taken AS (
+            DELETE FROM login_links l WHERE {_SAME_TENANT.format("l")} AND l.token_hash = $2
+            RETURNING l.email, l.expires_at
+        )
+        SELECT t.email FROM taken t JOIN users u ON u.email = t.email AND {_SAME_TENANT.format("u")}
+        WHERE t.expires_at > now()
+        """,  # noqa: S608 - a constant
+        tenant,
+        token_hash,
+    )
+    return email
+
+
+async def user_exists(conn: Connection, tenant: TenantId | None, email: str) -> bool:
+    """Whether there is such a person."""
+    return bool(
+        await conn.fetchval(
+            f"SELECT count(*) FROM users u WHERE {_SAME_TENANT.format('u')} AND u.email = lower($2)",  # noqa: S608 - a constant
+            tenant,
+            email,
+        )
+    )
+
+
+async def count_users(conn: Connection, tenants: Sequence[TenantId]) -> dict[TenantId, int]:
+    """How many people each of these tenants has."""
+    rows = await conn.fetch(
+        "SELECT tenant_id, count(*) AS people FROM users WHERE tenant_id = ANY($1::text[]) GROUP BY tenant_id",
+        list(tenants),
+    )
+    return {TenantId(row["tenant_id"]): int(row["people"]) for row in rows}

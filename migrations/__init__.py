@@ -1,0 +1,1 @@
+"""Numbered SQL, forward only; `gateway.store.migrate` applies it. A file that was released is never changed again."""
