@@ -8,7 +8,7 @@ gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to ra
 This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -25,7 +25,14 @@ from gateway.domain.ids import Kind
 class AdapterSettings(BaseModel):
     """Base of every adapter's settings class. Fields are made with `setting`, so that forms and docs make themselves."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        hide_input_in_errors=True,  # a mistyped token is still a token: it must not stand in the error's text
+    )
 
 
 def setting(
@@ -170,6 +177,11 @@ class Dialer(Protocol):
         """The one address to dial. Raises BadSettings where policy forbids it, Unavailable where there is none."""
         ...
 
+    async def resolve_web(self, host: str, port: int, *, tls: bool) -> Sequence[str]:
+        """The addresses an HTTP request may be sent to, best first; raises like `resolve`. Ports and plain http are
+        judged too. To be asked before every connect, and the connection made to one of these addresses."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
@@ -186,11 +198,17 @@ class Adapter:
     retry: Retry = field(default_factory=Retry)
     hooks: tuple[Hook, ...] = ()
     is_pbx: bool = False
+    replay: "Replay | None" = None
+    """For PBXes: tells a capture of their stream again."""
 
 
 Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
 """`plan(settings, tenant, before, call, event)`: which deliveries an event makes here; `call` is the state after it,
 `before` the state it changed. Pure, and the same drafts for the same arguments."""
+
+
+Replay = Callable[[bytes, str | None, Sequence[str], str | None], Iterable[CallEvent]]
+"""`replay(stream, index_of_arrival_times, trunks, country)`: the events of a captured stream. Pure."""
 
 
 @runtime_checkable

@@ -1,0 +1,19 @@
+"""The Asterisk adapter: a PBX that streams its calls over the manager interface (AMI).
+
+Owns the one `ADAPTER` value; read `session.py` for the connection, `calls.py` for what its events mean.
+"""
+
+from adapters.asterisk.replay import replay
+from adapters.asterisk.session import connect
+from adapters.asterisk.settings import AsteriskSettings
+from adapters.base import Adapter
+from gateway.domain.ids import Kind
+
+ADAPTER = Adapter(
+    kind=Kind("asterisk"),
+    title="Asterisk",
+    settings=AsteriskSettings,
+    connect=connect,
+    is_pbx=True,
+    replay=replay,
+)

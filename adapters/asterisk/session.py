@@ -1,0 +1,352 @@
+"""One AMI connection after another: connect, log in, resync, then every event to the tracker and on to the sink.
+
+    connect -> banner -> login with events on -> snapshot -> stream       any failure ends `run`; it is called again
+
+Asterisk drops a reader that does not read, so one task only reads, into a bounded buffer; a second one parses and tells.
+When the buffer is full the session is given up (spilling to a file is not done here) and the next one resyncs: memory
+stays bounded, and what was missed shows as `uncertain`. The tracker outlives sessions: the caller keeps the client and
+calls `run` again after its backoff.
+
+The only file of the adapter with I/O. It never reconnects by itself, never logs, and the password is nowhere but in the
+login line. Read `calls.py` for what the events mean.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+
+import trio
+from trio.abc import Stream
+
+from adapters.asterisk.calls import MARKED, WANTED, CallTracker
+from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
+from adapters.asterisk.settings import AsteriskSettings
+from adapters.base import CallSink, Link, Tested
+from adapters.http import tls_context
+from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
+from gateway.domain.events import CallEvent
+from gateway.domain.health import State
+
+READ_SIZE = 64 * 1024
+PARSE_SIZE = 256 * 1024
+"""How much is parsed in one step, so that a burst does not hold the loop."""
+MAX_READS = 16_384
+"""How many reads wait at most; `buffer_mib` bounds their bytes. When either is full the session is given up."""
+SNAPSHOT = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete"))
+
+
+class AsteriskClient:
+    """One PBX. `run` is one session; the figures of this and earlier sessions stand in plain attributes."""
+
+    def __init__(self, link: Link, settings: AsteriskSettings) -> None:
+        self._link = link
+        self._settings = settings
+        self._tracker = CallTracker(
+            trunks=settings.trunks,
+            phones=link.tenant.phones,
+            country=link.tenant.country,
+            prefix=f"{link.name}-" if len(link.tenant.pbxes) > 1 else "",
+        )
+        self._untold: list[CallEvent] = []
+        """What a session that broke off could not hand over; the next one begins with it."""
+        self.banner = ""
+        self.sessions = 0
+        self.gaps = 0
+        """How often a session was lost after it had been online."""
+        self.frames_seen = 0
+        self.last_event_at: datetime | None = None
+        """When the last event came, by our clock."""
+        self.lag_s: float | None = None
+        """How old the last event was when it came; None where the PBX does not stamp its events."""
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls the PBX has now, as far as was heard."""
+        return len(self._tracker)
+
+    def figures(self) -> dict[str, object]:
+        """What the PBX's page shows; names are keys of the UI's texts."""
+        return {
+            "last_event_at": self.last_event_at,
+            "lag_s": self.lag_s,
+            "gaps": self.gaps,
+            "sessions": self.sessions,
+            "open_calls": self.open_calls,
+            "frames_seen": self.frames_seen,
+            "banner": self.banner,
+        }
+
+    async def run(self, sink: CallSink) -> None:
+        """One session. Raises Unavailable, BadCredentials, BadSettings or RemoteProtocolError at its end."""
+        self._link.report(State.CONNECTING, "asterisk_connecting", self._settings.host)
+        online = False
+        try:
+            async with self._session() as wire:
+                snapshot = await self._snapshot(wire)
+                self.sessions += 1
+                online = True
+                self._untold += self._tracker.resync(snapshot, await sink.open_calls(), _now())
+                self._link.report(State.ONLINE, "asterisk_online", self.banner)
+                await self._pump(wire, sink)
+        finally:
+            self.gaps += online
+            self._tracker.lost(_now())
+
+    async def test(self) -> Tested:
+        """Connects, logs in and asks for the channels. Changes nothing."""
+        try:
+            async with self._session() as wire:
+                snapshot = await self._snapshot(wire)
+        except BadCredentials as error:
+            return Tested(ok=False, code="asterisk_refused", detail=error.detail)
+        except BadSettings as error:
+            return Tested(ok=False, code="asterisk_bad_settings", detail=error.detail)
+        except RemoteProtocolError as error:
+            return Tested(ok=False, code="asterisk_not_asterisk", detail=error.detail)
+        except GatewayError as error:
+            return Tested(ok=False, code="asterisk_unreachable", detail=error.detail)
+        return Tested(ok=True, code="asterisk_ok", detail=f"{self.banner}, channels: {len(snapshot)}")
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator["Wire"]:
+        """A connection that is logged in, with its reader and its pings."""
+        stream = await self._connect()
+        wire = Wire(stream, self._settings)
+        try:
+            with _first_failure():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(wire.read)
+                    await self._log_in(wire)
+                    nursery.start_soon(wire.keep_alive)
+                    yield wire
+                    nursery.cancel_scope.cancel()
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _connect(self) -> Stream:
+        settings = self._settings
+        where = f"{settings.host}:{settings.port}"
+        try:
+            with trio.fail_after(settings.connect_timeout_s):
+                address = await self._link.dial.resolve(settings.host, settings.port)
+                plain = await trio.open_tcp_stream(address, settings.port)
+                if not settings.tls:
+                    return plain
+                context = await trio.to_thread.run_sync(tls_context)
+                stream = trio.SSLStream(plain, context, server_hostname=settings.host, https_compatible=True)
+                try:
+                    await stream.do_handshake()
+                except BaseException:
+                    await trio.aclose_forcefully(plain)
+                    raise
+                return stream
+        except trio.TooSlowError:
+            raise Unavailable(f"{where} did not answer within {settings.connect_timeout_s:g} s") from None
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise BadSettings(f"{where}: the certificate is not valid: {cause.verify_message}") from None
+            raise Unavailable(f"{where}: no encrypted connection there") from None
+        except OSError as error:
+            raise Unavailable(f"{where}: {error.strerror or 'no connection'}") from None
+
+    async def _log_in(self, wire: "Wire") -> None:
+        settings = self._settings
+        try:
+            with trio.fail_after(settings.login_timeout_s):
+                answer = await wire.ask(
+                    "Login",
+                    ("Username", settings.username),
+                    ("Secret", settings.secret.reveal()),
+                    ("Events", "on"),
+                )
+        except trio.TooSlowError:
+            raise Unavailable(f"{settings.host} did not answer the login") from None
+        self.banner = wire.banner
+        if answer.get("Response") != "Success":
+            raise BadCredentials(f"{settings.host} refused the login of {settings.username}")
+
+    async def _snapshot(self, wire: "Wire") -> list[Message]:
+        settings = self._settings
+        try:
+            with trio.fail_after(settings.login_timeout_s):
+                answer, channels = await wire.ask_list(
+                    "CoreShowChannels", "CoreShowChannel", "CoreShowChannelsComplete"
+                )
+        except trio.TooSlowError:
+            raise Unavailable(f"{settings.host} did not list its channels") from None
+        if answer.get("Response") != "Success":
+            raise BadSettings(f"the AMI user {settings.username} may not list channels; it needs write = reporting")
+        return channels
+
+    async def _pump(self, wire: "Wire", sink: CallSink) -> None:
+        """Runs until the session ends. What one read gave is one batch for the sink."""
+        while True:
+            if self._untold:
+                batch = tuple(self._untold)
+                await sink.tell(batch)
+                del self._untold[: len(batch)]
+            due = self._tracker.next_deadline
+            messages: list[Message] = []
+            with trio.move_on_after(max(0.0, (due - _now()).total_seconds()) if due is not None else float("inf")):
+                messages = await wire.hear()
+            now = _now()
+            for message in messages:
+                self._untold += self._tracker.feed(message, now)
+            self._untold += self._tracker.tick(now)
+            self.frames_seen += wire.take_count()
+            if messages:
+                self.last_event_at, self.lag_s = now, self._tracker.lag_s
+
+
+class Wire:
+    """The bytes of one connection: a reader, a bounded buffer, questions and their answers."""
+
+    def __init__(self, stream: Stream, settings: AsteriskSettings) -> None:
+        self._stream = stream
+        self._settings = settings
+        self._framer = Framer(WANTED | SNAPSHOT, MARKED)
+        self._ids = action_ids()
+        self._sender, self._chunks = trio.open_memory_channel[bytes | bytearray](MAX_READS)
+        self._size = 0
+        self._heard_at = trio.current_time()
+        self._aside: list[Message] = []
+        """Events that came while an answer was waited for."""
+        self._counted = 0
+        self._sending = trio.Lock()
+
+    @property
+    def banner(self) -> str:
+        """What the server calls itself."""
+        return self._framer.banner or ""
+
+    async def read(self) -> None:
+        """Only reads. Runs until the peer is gone; what came before is still heard."""
+        limit = self._settings.buffer_mib * 1024 * 1024
+        with self._sender:
+            while True:
+                try:
+                    data = await self._stream.receive_some(READ_SIZE)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return
+                if not data:
+                    return
+                self._heard_at = trio.current_time()
+                self._size += len(data)
+                try:
+                    self._sender.send_nowait(data)
+                except trio.WouldBlock:
+                    self._size = limit + 1
+                if self._size > limit:
+                    raise Unavailable("more events wait than the buffer holds: the session is begun anew")
+
+    async def keep_alive(self) -> None:
+        """Pings, which also wakes a manager thread that overslept. Raises Unavailable after too long a silence."""
+        settings = self._settings
+        while True:
+            await trio.sleep(settings.ping_every_s)
+            if trio.current_time() - self._heard_at > settings.dead_after_s:
+                raise Unavailable(f"not a byte for {settings.dead_after_s:g} s")
+            with trio.move_on_after(settings.dead_after_s) as scope:
+                await self.send("Ping")
+            if scope.cancelled_caught:
+                raise Unavailable(f"it takes nothing from us for {settings.dead_after_s:g} s")
+
+    async def send(self, action: str, *headers: tuple[str, str]) -> str:
+        """Sends one action, returns its ActionID."""
+        action_id = next(self._ids)
+        data = encode_action(action, (("ActionID", action_id), *headers))
+        async with self._sending:
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                raise Unavailable("the connection broke") from None
+        return action_id
+
+    async def ask(self, action: str, *headers: tuple[str, str]) -> Message:
+        """Sends one action, returns its answer. Events that come meanwhile are kept for `hear`."""
+        action_id = await self.send(action, *headers)
+        while True:
+            batch = await self._next()
+            for number, message in enumerate(batch):
+                if message.get("ActionID") == action_id and "Response" in message:
+                    self._aside += batch[number + 1 :]
+                    return message
+                self._aside.append(message)
+
+    async def ask_list(self, action: str, item: str, end: str) -> tuple[Message, list[Message]]:
+        """The answer to an action that makes a list, and the list."""
+        answer = await self.ask(action)
+        items: list[Message] = []
+        if answer.get("Response") != "Success":
+            return answer, items
+        kept: list[Message] = []
+        batch, self._aside = self._aside, []
+        while True:
+            for number, message in enumerate(batch):
+                event = message.get("Event")
+                if event == end:
+                    self._aside = kept + batch[number + 1 :]
+                    return answer, items
+                (items if event == item else kept).append(message)
+            batch = await self._next()
+
+    async def hear(self) -> list[Message]:
+        """The next messages, in order."""
+        if self._aside:
+            batch, self._aside = self._aside, []
+            return batch
+        return await self._next()
+
+    def take_count(self) -> int:
+        """How many frames came since the last time."""
+        count, self._counted = self._framer.frames - self._counted, self._framer.frames
+        return count
+
+    async def _next(self) -> list[Message]:
+        parts: list[bytes | bytearray] = []
+        try:
+            parts.append(await self._chunks.receive())
+            while sum(map(len, parts)) < PARSE_SIZE:
+                parts.append(self._chunks.receive_nowait())
+        except trio.EndOfChannel:
+            if not parts:
+                raise Unavailable("the PBX closed the connection") from None
+        except trio.WouldBlock:
+            pass  # that was all there is now
+        data = b"".join(parts)
+        self._size -= len(data)
+        return self._framer.feed(data)
+
+
+@asynccontextmanager
+async def connect(link: Link, settings: AsteriskSettings) -> AsyncIterator[AsteriskClient]:
+    """The client of one PBX. Opens nothing: `run` and `test` do."""
+    yield AsteriskClient(link, settings)
+
+
+@contextmanager
+def _first_failure() -> Iterator[None]:
+    """The nursery's group of failures as the one that says most."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        failures = list(_leaves(group))
+        ours = [error for error in failures if isinstance(error, GatewayError)]
+        others = [error for error in failures if not isinstance(error, GatewayError | trio.Cancelled)]
+        if others or not ours:
+            raise
+        raise next((error for error in ours if not isinstance(error, Unavailable)), ours[0]) from None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

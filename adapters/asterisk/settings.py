@@ -1,0 +1,97 @@
+"""What a tenant enters about one Asterisk. Read `session.py` next."""
+
+import re
+
+from pydantic import field_validator
+
+from adapters.base import AdapterSettings, setting
+from gateway.domain.secret import Secret
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class AsteriskSettings(AdapterSettings):
+    """How to reach the manager interface (AMI), and which endpoints are outside lines."""
+
+    host: str = setting(
+        en="Host", ru="Адрес", help_en="Name or address of the PBX.", help_ru="Имя или адрес АТС.", max_length=253
+    )
+    port: int = setting(5038, en="Port", ru="Порт", ge=1, le=65535)
+    tls: bool = setting(
+        False,
+        en="Encrypted connection (TLS)",
+        ru="Шифрование (TLS)",
+        help_en="AMI over TLS, usually on port 5039.",
+        help_ru="AMI через TLS, обычно порт 5039.",
+    )
+    username: str = setting(en="AMI user", ru="Пользователь AMI", min_length=1, max_length=80)
+    secret: Secret = setting(en="AMI password", ru="Пароль AMI", secret=True)
+    trunks: tuple[str, ...] = setting(
+        (),
+        en="Outside lines",
+        ru="Внешние линии",
+        help_en="Names of the endpoints that are trunks, such as trunk-0001.",
+        help_ru="Имена внешних линий (транков), например trunk-0001.",
+    )
+    originate_context: str = setting(
+        "",
+        en="Context for click-to-call",
+        ru="Контекст для звонка из CRM",
+        help_en="The dialplan context in which employees dial, such as from-internal.",
+        help_ru="Контекст набора сотрудников, например from-internal.",
+        max_length=80,
+    )
+
+    connect_timeout_s: float = setting(10.0, en="Connect timeout, s", ru="Ожидание соединения, с", advanced=True, gt=0)
+    login_timeout_s: float = setting(10.0, en="Login timeout, s", ru="Ожидание входа, с", advanced=True, gt=0)
+    ping_every_s: float = setting(5.0, en="Ping interval, s", ru="Интервал проверки связи, с", advanced=True, gt=0)
+    dead_after_s: float = setting(
+        15.0,
+        en="Silence that counts as a lost link, s",
+        ru="Тишина, после которой связь потеряна, с",
+        advanced=True,
+        gt=0,
+    )
+    buffer_mib: int = setting(
+        64, en="Buffer for bursts, MiB", ru="Буфер для всплесков, МиБ", advanced=True, ge=1, le=1024
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_one_name(cls, host: str) -> str:
+        host = host.strip()
+        if not host or "/" in host or any(c.isspace() for c in host) or _CONTROL.search(host):
+            raise ValueError("enter a host name or an address without http:// and without spaces")
+        return host
+
+    @field_validator("username")
+    @classmethod
+    def _username_is_one_line(cls, username: str) -> str:
+        if _CONTROL.search(username):
+            raise ValueError("the user name must not contain control characters")
+        return username
+
+    @field_validator("secret")
+    @classmethod
+    def _secret_is_one_line(cls, secret: Secret) -> Secret:
+        if not secret or _CONTROL.search(secret.reveal()) or len(secret.reveal()) > 200:
+            raise ValueError("the password must be 1 to 200 characters without control characters")
+        return secret
+
+    @field_validator("trunks")
+    @classmethod
+    def _trunks_are_endpoint_names(cls, trunks: tuple[str, ...]) -> tuple[str, ...]:
+        for trunk in trunks:
+            if not _NAME.fullmatch(trunk):
+                raise ValueError(
+                    f"not the name of an endpoint: {trunk!r}; write it as in pjsip.conf, such as trunk-0001"
+                )
+        return trunks
+
+    @field_validator("originate_context")
+    @classmethod
+    def _context_is_a_name(cls, context: str) -> str:
+        if context and not _NAME.fullmatch(context):
+            raise ValueError("a context is letters, digits, '-', '_', '.' and ':' only")
+        return context

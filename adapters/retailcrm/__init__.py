@@ -1,0 +1,24 @@
+"""RetailCRM: is told of calls as they ring, end and are logged. What it calls on our side is listed as hooks.
+
+Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is told when, and what the answers mean.
+"""
+
+from adapters.base import Adapter, Hook, Limits, Rate
+from adapters.retailcrm.client import connect
+from adapters.retailcrm.codec import plan
+from adapters.retailcrm.settings import RetailcrmSettings
+from gateway.domain.ids import Kind
+
+ADAPTER = Adapter(
+    kind=Kind("retailcrm"),
+    title="RetailCRM",
+    settings=RetailcrmSettings,
+    connect=connect,
+    plan=plan,
+    # 10 requests a second, and 40 more for telephony. Burst and drip together stay below that in any one second.
+    limits=Limits(rates={"": Rate(9, 1), "telephony": Rate(38, 2)}, at_once=8),
+    hooks=(
+        Hook("/retailcrm/make-call", ("GET", "POST"), "Click-to-call: RetailCRM asks us to connect a user to a number"),
+        Hook("/retailcrm/status", ("GET", "POST"), "A user has become free, busy, gone to dinner or on a break"),
+    ),
+)

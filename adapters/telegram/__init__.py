@@ -1,0 +1,20 @@
+"""Telegram bots: a card for every call in the chats that want one, edited as the call goes on.
+
+Owns the `ADAPTER` value and nothing else. What people write to the bot would arrive through an ability of its own beside
+`deliver`, and be listed under `hooks`. Read `codec.py` next.
+"""
+
+from adapters.base import Adapter, Limits, Rate
+from adapters.telegram.client import connect
+from adapters.telegram.codec import plan
+from adapters.telegram.settings import TelegramSettings
+from gateway.domain.ids import Kind
+
+ADAPTER = Adapter(
+    kind=Kind("telegram"),
+    title="Telegram",
+    settings=TelegramSettings,
+    connect=connect,
+    plan=plan,
+    limits=Limits(rates={"": Rate(30, 30), "chat": Rate(1, 3), "group": Rate(20 / 60, 20)}, at_once=8),
+)

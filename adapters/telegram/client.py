@@ -1,0 +1,141 @@
+"""The conversation with the Bot API: one card is sent or edited per delivery.
+
+Owns the decision what to try when Telegram answers "not like this": anew where the message is gone, in the new chat
+where the group has moved, as plain text where the markup does not please. Nothing here makes a message appear twice:
+a message whose fate is unknown is `Doubtful` and not repeated, an edit may be. The token is part of every address and
+is masked in all that leaves here (`adapters/http.py`). What the texts say is `codec.py`'s.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from adapters.base import Attempt, Delivered, Link, Tested
+from adapters.http import Http, Timeouts
+from adapters.telegram import codec
+from adapters.telegram.settings import TelegramSettings
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
+
+PUBLIC = "https://api.telegram.org"
+
+
+class TelegramClient:
+    """Shows calls in the chats of one bot."""
+
+    def __init__(self, http: Http, tenant: Tenant, settings: TelegramSettings) -> None:
+        self._http = http
+        self._tenant = tenant
+        self._settings = settings
+
+    async def deliver(self, attempt: Attempt) -> Delivered:
+        """One attempt at one state of one card."""
+        configured, text = int(attempt.body["chat"]), str(attempt.body["text"])
+        shown = codec.Reference.read(attempt.reference)
+        chat = configured if shown is None or shown.chat is None else shown.chat
+        if shown is not None:
+            try:
+                await self._edit(attempt, chat, shown.message, text)
+            except codec.Gone:
+                pass
+            except codec.Migrated as moved:
+                chat = moved.chat  # the numbers of messages do not move along, so the card is sent anew
+            else:
+                return _delivered(configured, chat, shown.message)
+        try:
+            return await self._send(attempt, configured, chat, text)
+        except codec.Migrated as moved:
+            chat = moved.chat
+        return await self._send(attempt, configured, chat, text, last=True)
+
+    async def _edit(self, attempt: Attempt, chat: int, message: int, text: str) -> None:
+        """Raises Gone and Migrated for the caller to go on."""
+        try:
+            try:
+                await self._call("editMessageText", codec.message(chat, text, edit=message), attempt)
+            except codec.BadMarkup:
+                await self._call("editMessageText", codec.message(chat, text, edit=message, markup=False), attempt)
+        except codec.Unchanged:
+            return
+        except codec.BadMarkup as error:
+            raise Rejected(str(error)) from None
+        except codec.Unclear as error:
+            raise Unavailable(str(error), certain=False) from None
+
+    async def _send(self, attempt: Attempt, configured: int, chat: int, text: str, *, last: bool = False) -> Delivered:
+        """Raises Migrated for the caller to go on, unless this is the `last` chat to try."""
+        try:
+            try:
+                result = await self._call("sendMessage", codec.message(chat, text), attempt)
+            except codec.BadMarkup:
+                result = await self._call("sendMessage", codec.message(chat, text, markup=False), attempt)
+        except codec.Unclear as error:
+            raise Doubtful(str(error)) from None
+        except Unavailable as error:
+            if error.certain:
+                raise
+            raise Doubtful(error.detail) from None
+        except codec.NotLikeThis as error:
+            if isinstance(error, codec.Migrated) and not last:
+                raise
+            raise Rejected(str(error)) from None
+        number = result.get("message_id") if isinstance(result, dict) else None
+        return _delivered(configured, chat, number if isinstance(number, int) and number > 0 else None)
+
+    async def _call(self, method: str, payload: dict[str, Any], attempt: Attempt | None = None) -> Any:
+        path = f"/bot{self._settings.bot_token.reveal()}/{method}"
+        answer = await self._http.send("POST", path, payload=payload, attempt=attempt)
+        return codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after"))
+
+    async def test(self) -> Tested:
+        """Whether the token is right and the bot is in its chats, in words."""
+        try:
+            return await self._test()
+        except codec.Unclear as error:
+            return self._found("unavailable", str(error))
+        except GatewayError as error:
+            return self._found(codec.finding(error), error.detail[:300])
+        except codec.NotLikeThis as error:
+            return self._found("rejected", str(error))
+
+    async def _test(self) -> Tested:
+        me = await self._call("getMe", {})
+        name = codec.title({"username": me.get("username")} if isinstance(me, dict) else None, 0)
+        known: list[str] = []
+        missing: list[str] = []
+        for chat in self._settings.notify_chats:
+            try:
+                known.append(codec.title(await self._call("getChat", {"chat_id": chat}), chat))
+            except codec.Migrated as moved:
+                return self._found("chat_migrated", str(moved.chat))
+            except Rejected:
+                missing.append(str(chat))
+        if missing:
+            return self._found("chat_not_found", name, ", ".join(missing))
+        return self._found("ok", name, ", ".join(known)) if known else self._found("no_chats", name)
+
+    def _found(self, code: str, *values: str) -> Tested:
+        return Tested(code in ("ok", "no_chats"), code, codec.say(self._tenant, code, *values))
+
+
+def _delivered(configured: int, chat: int, message: int | None) -> Delivered:
+    """What to remember, and a word to the people where their chat has a new id."""
+    if chat == configured:
+        return Delivered(reference=None if message is None else str(codec.Reference(message)))
+    reference = None if message is None else str(codec.Reference(message, chat))
+    return Delivered(reference=reference, note="chat_migrated", detail=str(chat))
+
+
+@asynccontextmanager
+async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[TelegramClient]:
+    """A client of one bot. Opens nothing before first use."""
+    token = settings.bot_token.reveal()
+    async with Http(
+        link.base_url or PUBLIC,
+        dial=link.dial if link.base_url is None else None,
+        timeouts=Timeouts(
+            connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
+        ),
+        secrets=(token, token.partition(":")[2]),
+    ) as http:
+        yield TelegramClient(http, link.tenant, settings)

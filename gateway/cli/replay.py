@@ -1,0 +1,54 @@
+"""`gateway replay`: the call events of a captured stream, one JSON object a line. Needs no database.
+
+Owns reading the files; telling the story is the PBX adapter's (`adapters/asterisk/replay.py`, reached by the registry).
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from adapters.registry import adapters
+from gateway.domain.errors import GatewayError, Permanent
+from gateway.domain.events import to_json
+from gateway.domain.ids import Kind
+
+KIND = Kind("asterisk")
+
+
+class ReplayError(Permanent):
+    """The capture cannot be replayed."""
+
+
+def replay(path: str, trunks: Sequence[str], country: str | None, out: TextIO) -> int:
+    """Prints the events of the capture at `path`, returns the exit code. Raises ReplayError."""
+    teller = adapters()[KIND].replay
+    if teller is None:
+        raise ReplayError(person="this PBX adapter cannot replay captures")
+    capture = Path(path)
+    data = _read(capture)
+    index = next((_read(file) for file in _beside(capture) if file.exists()), None)
+    try:
+        text = index.decode("utf-8") if index is not None else None
+        for event in teller(data, text, trunks, country):
+            out.write(json.dumps(to_json(event), ensure_ascii=False) + "\n")
+    except (GatewayError, ValueError) as error:
+        raise ReplayError(person=f"{path}: {error}") from error
+    return 0
+
+
+def _beside(capture: Path) -> tuple[Path, ...]:
+    """Where the times of arrival may be: FILE.ami.idx, packed or not, beside FILE.ami or FILE.ami.gz."""
+    plain = capture.with_name(capture.name.removesuffix(".gz") + ".idx")
+    return plain, plain.with_name(plain.name + ".gz"), capture.with_name(capture.name + ".idx")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        data = file.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a whole gzip file"
+        raise ReplayError(person=f"{file}: {reason}") from error

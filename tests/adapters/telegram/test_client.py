@@ -1,0 +1,203 @@
+"""The conversation with the Bot API over a real socket: what is tried next, and what is never tried twice."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapters import base
+from adapters.base import Attempt, Delivered, Link
+from adapters.telegram.client import connect
+from adapters.telegram.settings import TelegramSettings
+from gateway.domain.errors import BadCredentials, Doubtful, GatewayError, RateLimited, Rejected, Unavailable
+from tests.adapters.conftest import Remote, Reply, as_json
+from tests.adapters.http.test_http import everything_of, unused_port
+from tests.adapters.telegram.test_codec import GROUP
+
+TOKEN = "7001002000:canary-secret-of-the-bot"
+NEW = -1009876543210
+TEXT = "<b>Звонок</b>\nAT&amp;T"
+
+
+def settings(**more: Any) -> TelegramSettings:
+    return TelegramSettings.model_validate({"bot_token": TOKEN, "notify_chats": [GROUP], "read_timeout_s": 0.1, **more})
+
+
+def card(reference: str | None = None) -> Attempt:
+    return Attempt(kind="call_card", key="1:1", lane="1", body={"chat": GROUP, "text": TEXT}, reference=reference)
+
+
+def ok(message: int = 18) -> Reply:
+    return as_json({"ok": True, "result": {"message_id": message, "chat": {"id": GROUP}}})
+
+
+def no(code: int, description: str, **parameters: int) -> Reply:
+    return as_json({"ok": False, "error_code": code, "description": description, "parameters": parameters}, code)
+
+
+MIGRATED = no(400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=NEW)
+MARKUP = no(400, "Bad Request: can't parse entities: x")
+GONE = no(400, "Bad Request: message to edit not found")
+UNCHANGED = no(400, "Bad Request: message is not modified: x")
+
+
+@pytest.fixture
+def link(open_link: Link, remote: Remote) -> Link:
+    return replace(open_link, base_url=remote.url)
+
+
+async def test_a_new_card_on_the_wire(remote: Remote, link: Link) -> None:
+    remote.replies = [ok(18)]
+    attempt = card()
+    async with connect(link, settings()) as client:
+        assert isinstance(client, base.TellsCalls)
+        assert isinstance(client, base.Testable)
+        assert await client.deliver(attempt) == Delivered(reference="18")
+    (seen,) = remote.seen
+    assert (seen.method, seen.target) == ("POST", f"/bot{TOKEN}/sendMessage")
+    assert seen.json() == {
+        "chat_id": GROUP,
+        "text": TEXT,
+        "parse_mode": "HTML",
+        "link_preview_options": {"is_disabled": True},
+    }
+    assert attempt.request.startswith(f"POST {remote.url}/bot***/sendMessage\n")
+    assert "Звонок" in attempt.request
+
+
+@pytest.mark.parametrize(
+    ("reference", "replies", "calls", "outcome"),
+    [
+        ("17", [ok(17)], [("editMessageText", GROUP, 17)], Delivered(reference="17")),
+        ("17", [UNCHANGED], [("editMessageText", GROUP, 17)], Delivered(reference="17")),
+        (
+            "17",
+            [GONE, ok(18)],
+            [("editMessageText", GROUP, 17), ("sendMessage", GROUP, None)],
+            Delivered(reference="18"),
+        ),
+        ("garbage", [ok(18)], [("sendMessage", GROUP, None)], Delivered(reference="18")),
+        (
+            None,
+            [MIGRATED, ok(2)],
+            [("sendMessage", GROUP, None), ("sendMessage", NEW, None)],
+            Delivered(reference=f"2@{NEW}", note="chat_migrated", detail=str(NEW)),
+        ),
+        (
+            f"2@{NEW}",
+            [ok(2)],
+            [("editMessageText", NEW, 2)],
+            Delivered(reference=f"2@{NEW}", note="chat_migrated", detail=str(NEW)),
+        ),
+        (
+            "17",
+            [MIGRATED, ok(3)],
+            [("editMessageText", GROUP, 17), ("sendMessage", NEW, None)],
+            Delivered(reference=f"3@{NEW}", note="chat_migrated", detail=str(NEW)),
+        ),
+        (None, [as_json({"ok": True, "result": True})], [("sendMessage", GROUP, None)], Delivered()),
+    ],
+)
+async def test_what_is_tried(
+    remote: Remote, link: Link, reference: str | None, replies: list[Reply], calls: list[Any], outcome: Delivered
+) -> None:
+    remote.replies = list(replies)
+    async with connect(link, settings()) as client:
+        assert await client.deliver(card(reference)) == outcome
+    made = [
+        (seen.target.rpartition("/")[2], seen.json()["chat_id"], seen.json().get("message_id")) for seen in remote.seen
+    ]
+    assert made == calls
+
+
+@pytest.mark.parametrize("reference", [None, "17"])
+async def test_bad_markup_goes_out_as_plain_text(remote: Remote, link: Link, reference: str | None) -> None:
+    remote.replies = [MARKUP, ok(17)]
+    async with connect(link, settings()) as client:
+        assert await client.deliver(card(reference)) == Delivered(reference="17")
+    again = remote.seen[1].json()
+    assert again["text"] == "Звонок\nAT&T"
+    assert "parse_mode" not in again
+
+
+@pytest.mark.parametrize(
+    ("reference", "replies", "error"),
+    [
+        (None, [no(401, f"Unauthorized {TOKEN}")], BadCredentials),
+        (None, [no(404, "Not Found")], BadCredentials),
+        (None, [no(403, "Forbidden: bot was kicked from the group chat")], Rejected),
+        (None, [no(400, "Bad Request: chat not found")], Rejected),
+        (None, [MIGRATED, MIGRATED], Rejected),
+        (None, [MARKUP, MARKUP], Rejected),
+        ("17", [MARKUP, MARKUP], Rejected),
+        (None, [GONE], Rejected),
+        (None, [Reply(drop=True)], Doubtful),
+        (None, [Reply(hang=True)], Doubtful),
+        (None, [Reply(200, TOKEN.encode())], Doubtful),
+        (None, [Reply(504, b"<html>")], Doubtful),
+        ("17", [GONE, Reply(drop=True)], Doubtful),
+        (None, [Reply(502, b"<html>")], Unavailable),
+        (None, [no(500, "Internal Server Error: restart")], Unavailable),
+        ("17", [Reply(200, b"")], Unavailable),
+        ("17", [Reply(drop=True)], Unavailable),
+        ("17", [Reply(hang=True)], Unavailable),
+        ("17", [no(429, "Too Many Requests: retry after 7", retry_after=7)], RateLimited),
+    ],
+)
+async def test_trouble_and_no_token_in_it(
+    remote: Remote, link: Link, reference: str | None, replies: list[Reply], error: type[GatewayError]
+) -> None:
+    remote.replies = list(replies)
+    attempt = card(reference)
+    async with connect(link, settings()) as client:
+        with pytest.raises(error) as raised:
+            await client.deliver(attempt)
+        texts = [*everything_of(raised.value), repr(attempt), repr(client), repr(vars(client))]
+    assert not [text for text in texts if "canary" in text]
+    assert len(remote.seen) == len(replies)
+    if isinstance(raised.value, Unavailable):
+        assert raised.value.certain is (reference is None)
+    if isinstance(raised.value, RateLimited):
+        assert raised.value.after_s == 7
+
+
+async def test_nobody_there_is_certain_and_so_repeated(link: Link) -> None:
+    async with connect(replace(link, base_url=await unused_port()), settings()) as client:
+        with pytest.raises(Unavailable) as raised:
+            await client.deliver(card())
+        assert raised.value.certain
+        assert not [text for text in everything_of(raised.value) if "canary" in text]
+        assert (await client.test()).code == "unavailable"
+
+
+BOT = as_json({"ok": True, "result": {"id": 7001002000, "is_bot": True, "first_name": "Shop", "username": "shop_bot"}})
+CHAT = as_json({"ok": True, "result": {"id": GROUP, "type": "supergroup", "title": "Продажи"}})
+
+
+@pytest.mark.parametrize(
+    ("replies", "code", "said"),
+    [
+        ([BOT, CHAT], "ok", "Бот @shop_bot может писать в: Продажи"),
+        ([BOT, no(400, "Bad Request: chat not found")], "chat_not_found", str(GROUP)),
+        ([BOT, MIGRATED], "chat_migrated", str(NEW)),
+        ([no(401, "Unauthorized")], "bad_credentials", "токен"),
+        ([Reply(200, b"")], "unavailable", "не отвечает"),
+        ([Reply(drop=True)], "unavailable", "не отвечает"),
+        ([UNCHANGED], "rejected", "отклонил"),
+        ([no(429, "x", retry_after=1)], "rate_limited", "подождать"),
+    ],
+)
+async def test_the_connection_test(remote: Remote, link: Link, replies: list[Reply], code: str, said: str) -> None:
+    remote.replies = list(replies)
+    async with connect(link, settings()) as client:
+        found = await client.test()
+    assert (found.ok, found.code) == (code == "ok", code)
+    assert said in found.detail
+    assert "canary" not in found.detail
+
+
+async def test_a_bot_without_chats_works(remote: Remote, link: Link) -> None:
+    remote.replies = [BOT]
+    async with connect(link, settings(notify_chats=[])) as client:
+        found = await client.test()
+    assert (found.ok, found.code) == (True, "no_chats")

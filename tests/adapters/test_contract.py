@@ -1,0 +1,228 @@
+"""What every adapter of the registry keeps to, whatever its kind. A new adapter adds an example and nothing else."""
+
+import inspect
+import json
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import pytest
+import trio
+from pydantic import ValidationError
+
+from adapters.base import Adapter, AdapterSettings, Draft, Link, secret_fields
+from adapters.registry import OURS
+from gateway.domain.calls import Call, apply
+from gateway.domain.configuration import Tenant
+from gateway.domain.events import (
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallMerged,
+    CallRinging,
+    CallTransferred,
+    Direction,
+    HungUpBy,
+    Result,
+)
+from gateway.domain.health import State
+from gateway.domain.ids import CallId
+from gateway.domain.secret import Secret
+from tests.adapters.conftest import at
+
+CANARY = "canary0123456789"
+EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "asterisk": {"host": "127.0.0.1", "username": "gateway", "secret": CANARY, "trunks": ["trunk-0001"]},
+    "retailcrm": {"domain": "https://june.retailcrm.ru", "api_key": CANARY, "client_id": CANARY},
+    "telegram": {"bot_token": f"700:{CANARY}", "notify_chats": [55501, -1001234567890], "notify_internal": True},
+}
+
+
+@pytest.fixture(params=OURS)
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    """Each adapter of the registry in turn."""
+    found: Adapter = import_module(f"adapters.{request.param}").ADAPTER
+    return found
+
+
+@pytest.fixture
+def settings(adapter: Adapter) -> AdapterSettings:
+    """A valid example of its settings, full of canaries."""
+    return adapter.settings.model_validate(EXAMPLES[adapter.kind])
+
+
+class Watched:
+    """A dialer that nothing may use before a client is used."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str, port: int) -> str:
+        self.asked.append(host)
+        return host
+
+    async def resolve_web(self, host: str, port: int, *, tls: bool) -> Sequence[str]:
+        self.asked.append(host)
+        return [host]
+
+
+def models(settings: type[AdapterSettings]) -> Iterator[type[AdapterSettings]]:
+    """A settings class and the classes of its fields."""
+    yield settings
+    for info in settings.model_fields.values():
+        if inspect.isclass(info.annotation) and issubclass(info.annotation, AdapterSettings):
+            yield from models(info.annotation)
+
+
+def stories() -> Iterator[list[CallEvent]]:
+    """Calls of every direction and end, as the pipeline carries them."""
+    for direction in Direction:
+        for result in Result:
+            call = CallId(f"{direction}.{result}")
+            caller, called = ("+375291112233", "+375171234567") if direction is Direction.INCOMING else ("150", "151")
+            same: dict[str, Any] = {
+                "call_id": call, "direction": direction, "caller": caller, "called": called, "trunk": "trunk-0001",
+            }  # fmt: skip
+            talked = result is Result.ANSWERED
+            yield [
+                CallRinging(at=at(), extensions=("150",), **same),
+                CallRinging(at=at(2), extensions=("150", "151"), **same),
+                *([CallAnswered(call_id=call, at=at(5), extension="150", wait_s=5.0)] if talked else []),
+                *([CallTransferred(call_id=call, at=at(9), from_extension="150", to_extension="151")] if talked else []),
+                CallEnded(
+                    at=at(60), extension="150" if talked else None, last_extension="151" if talked else None,
+                    rang=("150", "151"), result=result, wait_s=5.0 if talked else None,
+                    talk_s=55.0 if talked else None, hung_up_by=HungUpBy.CALLER, uncertain=result is Result.FAILED,
+                    recording="https://gw.example/recordings/file/1", **same,
+                ),
+            ]  # fmt: skip
+    hidden = CallRinging(
+        call_id=CallId("m"), at=at(), direction=Direction.INCOMING, caller="anonymous", called="s", trunk=None,
+        extensions=(),
+    )  # fmt: skip
+    yield [hidden, CallMerged(call_id=CallId("m"), at=at(3), into=CallId("n"))]
+
+
+def drafts(adapter: Adapter, settings: AdapterSettings, tenant: Tenant) -> list[Draft]:
+    assert adapter.plan is not None
+    made: list[Draft] = []
+    for story in stories():
+        call: Call | None = None
+        for event in story:
+            before, call = call, apply(call, event)
+            assert call is not None
+            made += adapter.plan(settings, tenant, before, call, event)
+    return made
+
+
+def test_it_names_itself(adapter: Adapter) -> None:
+    assert re.fullmatch("[a-z][a-z0-9_]*", adapter.kind)
+    assert adapter.title
+    assert "" in adapter.limits.rates
+    assert all(hook.path.startswith("/") and hook.methods and hook.summary for hook in adapter.hooks)
+
+
+def test_every_setting_is_labelled_in_both_languages(adapter: Adapter) -> None:
+    for model in models(adapter.settings):
+        for name, info in model.model_fields.items():
+            extra = info.json_schema_extra
+            assert isinstance(extra, dict), f"{name} is not made with `setting`"
+            for part in ("label", "help"):
+                texts = extra[part]
+                assert isinstance(texts, dict)
+                assert set(texts) == {"en", "ru"}
+                assert bool(texts["en"]) == bool(texts["ru"]) == (part == "label" or bool(texts["en"])), name
+            assert re.search("[А-Яа-яЁё]", str(extra["label"])), f"{name} has no Russian label"
+
+
+def test_secrets_are_declared_and_sealed(adapter: Adapter, settings: AdapterSettings) -> None:
+    declared = secret_fields(adapter.settings)
+    typed = {name for name, info in adapter.settings.model_fields.items() if "Secret" in str(info.annotation)}
+    assert typed == declared
+    assert declared, "nothing is secret: then what lets us in?"
+    assert all(isinstance(getattr(settings, name), Secret) for name in declared)
+    for text in (
+        repr(settings),
+        str(settings),
+        settings.model_dump_json(),
+        json.dumps(settings.model_dump(mode="json")),
+    ):
+        assert CANARY not in text
+    for model in models(adapter.settings):
+        assert model is adapter.settings or not secret_fields(model), "a secret in a nested class is not sealed"
+
+
+def test_settings_are_frozen_and_know_their_fields(adapter: Adapter, settings: AdapterSettings) -> None:
+    name = next(iter(adapter.settings.model_fields))
+    with pytest.raises(ValidationError):
+        setattr(settings, name, None)
+    with pytest.raises(ValidationError):
+        adapter.settings.model_validate({**EXAMPLES[adapter.kind], "no_such_field": 1})
+
+
+def test_an_error_in_the_settings_shows_no_secret(adapter: Adapter) -> None:
+    for name in secret_fields(adapter.settings):
+        with pytest.raises(ValidationError) as raised:
+            adapter.settings.model_validate({**EXAMPLES[adapter.kind], name: f"\n{CANARY}\0 "})
+        texts = [str(raised.value), repr(raised.value), *traceback.format_exception(raised.value)]
+        assert not [text for text in texts if CANARY in text]
+        assert CANARY not in str(raised.value.errors(include_input=False, include_context=False))
+
+
+def test_times_are_told_in_seconds(adapter: Adapter) -> None:
+    for name in adapter.settings.model_fields:
+        if "timeout" in name:
+            assert name.endswith("_s"), f"{name} has no unit"
+
+
+def test_a_plan_is_the_same_whenever_it_is_made(adapter: Adapter, settings: AdapterSettings, tenant: Tenant) -> None:
+    if adapter.plan is None:
+        assert adapter.is_pbx, "what is neither told of calls nor a PBX?"
+        return
+    made = drafts(adapter, settings, tenant)
+    assert made
+    again = drafts(adapter, adapter.settings.model_validate(EXAMPLES[adapter.kind]), replace(tenant, version=9))
+    assert made == again
+    assert len({draft.key for draft in made}) == len(made), "two drafts with one key: the second would be dropped"
+    assert inspect.iscoroutinefunction(adapter.plan) is False
+
+
+def test_a_draft_keeps_its_word(adapter: Adapter, settings: AdapterSettings, tenant: Tenant) -> None:
+    if adapter.plan is None:
+        return
+    for draft in drafts(adapter, settings, tenant):
+        body = json.dumps(draft.body, ensure_ascii=False)
+        assert json.loads(body) == draft.body, "a body is plain JSON"
+        assert CANARY not in body + draft.key + draft.lane + draft.bucket
+        assert "\0" not in body
+        assert draft.bucket.partition(":")[0] in adapter.limits.rates
+        assert draft.lane
+        assert draft.kind
+        assert draft.key.startswith(draft.lane.partition(":")[0]), "a key begins with the call it is about"
+
+
+async def test_connecting_opens_nothing_and_shows_nothing(
+    adapter: Adapter, settings: AdapterSettings, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forbidden(*args: Any, **more: Any) -> Any:
+        raise AssertionError("a connection before first use")
+
+    reports: list[tuple[State, str, str]] = []
+    dialer = Watched()
+    link = Link(tenant, "main", None, dialer, lambda *said: reports.append(said))
+    for name in ("open_tcp_stream", "open_ssl_over_tcp_stream"):
+        monkeypatch.setattr(trio, name, forbidden)
+    async with adapter.connect(link, settings) as client:
+        await trio.testing.wait_all_tasks_blocked()
+        assert CANARY not in repr(client) + str(client)
+    assert dialer.asked == []
+
+
+def test_the_modules_of_an_adapter_are_where_they_belong(adapter: Adapter) -> None:
+    package = import_module(f"adapters.{adapter.kind}")
+    assert package.__doc__
+    for name in ("settings", "protocol" if adapter.is_pbx else "codec", "session" if adapter.is_pbx else "client"):
+        assert import_module(f"adapters.{adapter.kind}.{name}").__doc__
