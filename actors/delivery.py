@@ -1,0 +1,324 @@
+"""Delivers for one integration: claims what is due, makes one attempt at each, records the outcome.
+
+    claim (lease) -> attempt -> done | retry later | expired | failed | doubtful
+                        |
+                        +-> NeedsAttention: the integration waits for a person; nothing more is claimed
+
+Order is kept per lane by the claim; lanes run side by side up to the adapter's limit. The attempt is counted when it is
+claimed, so a delivery that kills the process still runs out of attempts. Breaker: after `BREAKER_FAILURES` failures in
+a row nothing is claimed for a while, then one at a time. This is one of the two modules where `except Exception` is
+legal: a bug in an adapter costs its delivery, not the integration. Read `adapters.base` next.
+"""
+
+import json
+import logging
+import random
+import time
+import traceback
+from collections import defaultdict
+from datetime import timedelta
+from typing import Any
+
+import trio
+
+from actors.directory import Slot, utc_now
+from actors.services import Services
+from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Link, Rate, TellsCalls
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import (
+    Doubtful,
+    Expired,
+    NeedsAttention,
+    Permanent,
+    ProtocolError,
+    RateLimited,
+    Retryable,
+    Unavailable,
+)
+from gateway.domain.health import State
+from gateway.store.outbox import Claim, Outcome, claim_deliveries, finish_delivery, release_deliveries, select_next_due
+from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
+
+log = logging.getLogger(__name__)
+
+ATTEMPT_DEADLINE_S = 15.0
+"""Around every attempt, beyond the adapter's own finer timeouts."""
+LEASE_S = ATTEMPT_DEADLINE_S + 5.0
+LONGEST_WAIT_FOR_RATE_S = 2.0
+LOOK_AGAIN_S = 30.0
+BREAKER_FAILURES = 5
+BREAKER_PAUSE_S = 10.0
+BREAKER_CAP_S = 60.0
+ATTENTION_PAUSE_S = 300.0
+
+
+class _Bucket:
+    """A token bucket that can go into debt: `take` says how long to wait for the token it gave."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self.tokens = rate.burst
+        self.at = trio.current_time()
+
+    def take(self) -> float:
+        now = trio.current_time()
+        self.tokens = min(self.rate.burst, self.tokens + (now - self.at) * self.rate.per_second)
+        self.at = now
+        self.tokens -= 1
+        return max(0.0, -self.tokens / self.rate.per_second)
+
+    def give_back(self) -> None:
+        self.tokens += 1
+
+
+class DeliveryActor:
+    """Runs under supervision, one for each integration that is told of calls."""
+
+    def __init__(self, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, services: Services) -> None:
+        self.tenant = tenant
+        self.adapter = adapter
+        self.settings = settings
+        self.services = services
+        self._buckets: dict[str, _Bucket] = {}
+        self._rates: defaultdict[str, int] = defaultdict(int)
+        self._failures = 0
+        self._closed_until = 0.0
+        self._free = trio.Event()
+        self._in_hand: dict[int, Claim] = {}
+        self._draining = False
+        self.last_success: float | None = None
+
+    # The loop.
+
+    async def run(self, slot: Slot) -> None:
+        """Until cancelled; then leases of what was not tried are given back."""
+        number, kind = self.tenant.number, self.adapter.kind
+        slot.figures = self.figures
+        link = Link(
+            tenant=self.tenant, name=kind, base_url=self.services.provider_urls.get(kind), dial=self.services.dial,
+            report=slot.report,
+        )  # fmt: skip
+        with bound(tenant=number, integration=kind):
+            async with self.adapter.connect(link, self.settings) as client:
+                assert isinstance(client, TellsCalls)
+                slot.report(State.ONLINE, "ready")
+                try:
+                    async with trio.open_nursery() as nursery:
+                        while True:
+                            bell = self.services.bells.listen(number, kind)
+                            claims = await self._claim(slot)
+                            for claim in claims:
+                                self._in_hand[claim.delivery_id] = claim
+                                nursery.start_soon(self._deliver, slot, client, claim)
+                            if not claims:
+                                await self._wait(bell)
+                finally:
+                    self.services.bells.forget(number, kind)
+                    await self._release()
+
+    def figures(self) -> dict[str, Any]:
+        """What pages and monitors show."""
+        return {"in_flight": len(self._in_hand), "failures_in_a_row": self._failures}
+
+    async def drain(self, within_s: float) -> list[int]:
+        """Stops claiming and waits for what is in hand. Returns the ids that were not finished in time."""
+        self._draining = True
+        self._free.set()
+        with trio.move_on_after(within_s):
+            while self._in_hand:
+                self._free = trio.Event()
+                await self._free.wait()
+        return list(self._in_hand)
+
+    async def _claim(self, slot: Slot) -> list[Claim]:
+        room = self.adapter.limits.at_once - len(self._in_hand)
+        if self._failures >= BREAKER_FAILURES:
+            room = min(room, 1 - len(self._in_hand))  # half open: one at a time until one succeeds
+        if room <= 0 or self._draining or trio.current_time() < self._closed_until:
+            return []
+        try:
+            return await self.services.db.engine(claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S)
+        except Unavailable:
+            self._closed_until = trio.current_time() + 1.0
+            return []
+
+    async def _wait(self, bell: trio.Event) -> None:
+        """For new work, a free place, the end of a pause, or the next delivery's time."""
+        now = trio.current_time()
+        full = len(self._in_hand) >= self.adapter.limits.at_once
+        if now < self._closed_until:
+            pause = self._closed_until - now
+        elif full or self._draining:
+            pause = LOOK_AGAIN_S
+        else:
+            pause = await self._next_due_s()
+        self._free = trio.Event()
+        with trio.move_on_after(pause):
+            async with trio.open_nursery() as nursery:
+                if not full and now >= self._closed_until:
+                    nursery.start_soon(_first, bell, nursery.cancel_scope)
+                nursery.start_soon(_first, self._free, nursery.cancel_scope)
+
+    async def _next_due_s(self) -> float:
+        try:
+            due = await self.services.db.engine(select_next_due, self.tenant.number, self.adapter.kind)
+        except Unavailable:
+            return 1.0
+        # A lane behind one in flight is due but not ready: its turn is announced by `_free`.
+        floor = 0.2 if self._in_hand else 0.02
+        return LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(due, floor))
+
+    async def _release(self) -> None:
+        if not self._in_hand:
+            return
+        with trio.move_on_after(2, shield=True):
+            try:
+                await self.services.db.engine(release_deliveries, list(self._in_hand.values()))
+            except Unavailable:
+                log.warning("leases end by themselves", extra={"deliveries": list(self._in_hand)})
+
+    # One delivery.
+
+    async def _deliver(self, slot: Slot, client: TellsCalls, claim: Claim) -> None:
+        with bound(call=claim.call_id or ""):
+            outcome = await self._outcome(slot, client, claim)
+            COUNTERS[f"deliveries_{outcome.status}"] += 1
+            HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)
+            log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
+            await self._record(claim, outcome)
+            self._in_hand.pop(claim.delivery_id, None)
+            self._free.set()
+
+    async def _record(self, claim: Claim, outcome: Outcome) -> None:
+        """The ack. It is shielded for a moment: what was sent should be known as sent."""
+        with trio.move_on_after(LEASE_S - ATTEMPT_DEADLINE_S, shield=True):
+            while True:
+                try:
+                    if not await self.services.db.engine(finish_delivery, claim, outcome):
+                        log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
+                    return
+                except Unavailable:
+                    await trio.sleep(0.2)
+        log.error("an attempt could not be recorded and will be repeated", extra={"delivery": claim.delivery_id})
+
+    async def _outcome(self, slot: Slot, client: TellsCalls, claim: Claim) -> Outcome:
+        if claim.expires_at is not None and utc_now() > claim.expires_at:
+            return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
+        wait = self._take_tokens(claim.bucket)
+        if wait > LONGEST_WAIT_FOR_RATE_S:
+            return Outcome(
+                state="pending", status="waiting", error="rate limit of ours", again_s=wait, uses_attempt=False
+            )
+        if wait:
+            await trio.sleep(wait)
+        attempt = Attempt(
+            kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
+            reference=claim.reference,
+        )  # fmt: skip
+        started = time.perf_counter()
+        error: Exception | None = None
+        delivered = Delivered()
+        try:
+            with trio.fail_after(ATTEMPT_DEADLINE_S):
+                delivered = await client.deliver(attempt)
+        except trio.TooSlowError:
+            error = Unavailable("no answer before the deadline", certain=False)
+        except Exception as caught:
+            error = caught
+        took_ms = int((time.perf_counter() - started) * 1000)
+        fields: dict[str, Any] = {"request": attempt.request, "response": attempt.response, "duration_ms": took_ms}
+        if error is None:
+            self._succeeded(slot, delivered)
+            note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
+            return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
+        return self._failed(slot, claim, error, fields)
+
+    def _take_tokens(self, bucket: str) -> float:
+        """How long to wait until both the bucket's rate and the rate of the whole allow one more."""
+        names = {bucket, ""} if bucket else {""}
+        rates, taken = self.adapter.limits.rates, list[_Bucket]()
+        wait = 0.0
+        for name in names:
+            rate = rates.get(name) or rates.get(name.partition(":")[0])
+            if rate is None or (name == "" and bucket in rates and bucket):
+                continue  # a bucket named exactly has a budget apart from the rest
+            held = self._buckets.get(name) or self._buckets.setdefault(name, _Bucket(rate))
+            taken.append(held)
+            wait = max(wait, held.take())
+        if wait > LONGEST_WAIT_FOR_RATE_S:
+            for held in taken:
+                held.give_back()
+        if len(self._buckets) > 10_000:
+            self._buckets.clear()
+        return wait
+
+    def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
+        self._failures = 0
+        self._closed_until = 0.0
+        self.last_success = trio.current_time()
+        state = State.DEGRADED if delivered.note else State.ONLINE
+        slot.report(state, delivered.note or "ready", delivered.detail)
+
+    def _failed(self, slot: Slot, claim: Claim, error: Exception, fields: dict[str, Any]) -> Outcome:
+        text = str(error)
+        match error:
+            case RateLimited():
+                pause = error.after_s or random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                self._close(pause)
+                slot.report(State.DEGRADED, "rate_limited", text, next_try=utc_now() + timedelta(seconds=pause))
+                return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
+            case Retryable() | ProtocolError():
+                self._failures += 1
+                if self._failures >= BREAKER_FAILURES:
+                    doubled = BREAKER_PAUSE_S * 2 ** (self._failures - BREAKER_FAILURES)
+                    pause = min(BREAKER_CAP_S, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+                    self._close(pause)
+                    slot.report(State.OFFLINE, "unavailable", text, next_try=utc_now() + timedelta(seconds=pause))
+                else:
+                    slot.report(State.DEGRADED, "unavailable", text)
+                after = error.after_s if isinstance(error, Retryable) else None
+                return self._again(claim, after, "retry", text, fields)
+            case NeedsAttention():
+                self._close(ATTENTION_PAUSE_S)
+                next_try = utc_now() + timedelta(seconds=ATTENTION_PAUSE_S)
+                slot.report(State.ATTENTION, "needs_attention", error.person, next_try=next_try)
+                return self._again(claim, ATTENTION_PAUSE_S, "attention", text, fields, uses_attempt=False)
+            case Doubtful():
+                return Outcome(state="doubtful", status="doubtful", error=text, **fields)
+            case Permanent():
+                self._failures = 0
+                return Outcome(state="failed", status="failed", error=text, **fields)
+            case _:
+                trace = "".join(traceback.format_exception(error))
+                log.error("a delivery crashed its adapter", extra={"delivery": claim.delivery_id, "trace": trace})
+                COUNTERS["delivery_bugs"] += 1
+                return self._again(claim, None, "bug", type(error).__name__, fields)
+
+    def _close(self, pause: float) -> None:
+        self._closed_until = max(self._closed_until, trio.current_time() + pause)
+
+    def _again(
+        self, claim: Claim, after_s: float | None, status: str, text: str, fields: dict[str, Any], *,
+        uses_attempt: bool = True,
+    ) -> Outcome:  # fmt: skip
+        """A retry by the adapter's schedule, unless the delivery would be useless or too old by then."""
+        retry = self.adapter.retry
+        tried = claim.attempt - 1 if uses_attempt else 0
+        if tried < len(retry.quick_s):
+            pause = retry.quick_s[tried]
+        elif claim.expires_at is not None:
+            return Outcome(state="failed", status="failed", error=f"gave up: {text}", **fields)
+        else:
+            pause = min(retry.cap_s, retry.slow_s * 2 ** (tried - len(retry.quick_s)))
+        pause = after_s if after_s is not None else pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        at = utc_now() + timedelta(seconds=pause)
+        if claim.expires_at is not None and at > claim.expires_at:
+            return Outcome(state="expired", status="expired", error=text, uses_attempt=uses_attempt, **fields)
+        if at > claim.keep_until:
+            return Outcome(state="failed", status="failed", error=f"kept long enough: {text}", **fields)
+        return Outcome(state="pending", status=status, error=text, again_s=pause, uses_attempt=uses_attempt, **fields)
+
+
+async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -1,0 +1,65 @@
+"""What has just changed, for pages that are open: a doorbell per tenant, never the data.
+
+A subscriber that falls behind keeps one pending mark and re-reads; nothing queues without bound, nothing blocks the
+publisher.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from gateway.domain.ids import CallId, TenantId
+
+MOST_PENDING = 200
+
+
+class Subscription:
+    """The calls that changed since the last look; `overflowed` when there were too many to name."""
+
+    def __init__(self) -> None:
+        self._changed: dict[CallId, None] = {}
+        self._arrived = trio.Event()
+        self.overflowed = False
+
+    def mark(self, call_id: CallId) -> None:
+        """Notes a change; the order of first marks is kept."""
+        if len(self._changed) >= MOST_PENDING:
+            self.overflowed = True
+        else:
+            self._changed[call_id] = None
+        self._arrived.set()
+
+    async def changed(self) -> tuple[list[CallId], bool]:
+        """Waits for changes and takes them: the call ids, and whether some were lost so that all must be re-read."""
+        await self._arrived.wait()
+        self._arrived = trio.Event()
+        taken, lost = list(self._changed), self.overflowed
+        self._changed.clear()
+        self.overflowed = False
+        return taken, lost
+
+
+class Feed:
+    """Doorbells of all tenants."""
+
+    def __init__(self) -> None:
+        self._subscriptions: defaultdict[TenantId, set[Subscription]] = defaultdict(set)
+
+    @contextmanager
+    def subscribe(self, tenant: TenantId) -> Iterator[Subscription]:
+        """A subscription for as long as a page is open."""
+        subscription = Subscription()
+        self._subscriptions[tenant].add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions[tenant].discard(subscription)
+            if not self._subscriptions[tenant]:
+                del self._subscriptions[tenant]
+
+    def publish(self, tenant: TenantId, call_id: CallId) -> None:
+        """Rings for every open page of the tenant."""
+        for subscription in self._subscriptions.get(tenant, ()):
+            subscription.mark(call_id)

@@ -1,0 +1,122 @@
+"""What nobody else looks after: overdue deliveries, rows past their time, dead letters, a loop that is held up.
+
+Every statement works in batches and survives a database that is away. Read `gateway.app` for how it is started.
+"""
+
+import logging
+import time
+
+import trio
+
+from actors.directory import Slot
+from actors.services import Services
+from actors.supervisor import DeadLetter
+from gateway import __version__
+from gateway.domain.errors import Unavailable
+from gateway.domain.health import State
+from gateway.domain.ids import TenantId
+from gateway.store import journal, logs, outbox, tenants, users
+from gateway.store.journal import PendingPost
+from gateway.telemetry import COUNTERS
+
+log = logging.getLogger(__name__)
+
+DUE_EVERY_S = 1.0
+EXPIRE_EVERY_S = 5.0
+PRUNE_EVERY_S = 600.0
+KEEP_DELIVERIES_S = 14 * 86400.0
+KEEP_POSTS_S = 14 * 86400.0
+KEEP_LOGS_S = 30 * 86400.0
+BATCH = 2000
+LETTERS_ROOM = 100
+
+
+async def wake_due(services: Services, slot: Slot) -> None:
+    """Until cancelled: rings for integrations with something due. The poll beneath the in-process doorbells."""
+    while True:
+        try:
+            for tenant, kind in await services.db.engine(outbox.select_due):
+                services.bells.ring(tenant, kind)
+            slot.report(State.ONLINE)
+        except Unavailable:
+            slot.report(State.DEGRADED, "database_away")
+        await trio.sleep(DUE_EVERY_S)
+
+
+async def expire(services: Services, slot: Slot) -> None:
+    """Until cancelled: drops what is useless by now, also while its integration is switched off or waits for a person."""
+    while True:
+        try:
+            dropped = BATCH
+            while dropped == BATCH:
+                dropped = await services.db.engine(outbox.expire_deliveries, BATCH)
+                COUNTERS["deliveries_expired"] += dropped
+            slot.report(State.ONLINE)
+        except Unavailable:
+            slot.report(State.DEGRADED, "database_away")
+        await trio.sleep(EXPIRE_EVERY_S)
+
+
+async def prune(services: Services, slot: Slot) -> None:
+    """Until cancelled: removes rows past their time."""
+    while True:
+        try:
+            await services.db.engine(outbox.delete_old_deliveries, KEEP_DELIVERIES_S, BATCH)
+            await services.db.engine(journal.delete_old_posts, KEEP_POSTS_S, BATCH)
+            await services.db.engine(logs.delete_old_logs, KEEP_LOGS_S, BATCH)
+            await services.db.engine(users.delete_stale_sessions)
+            slot.report(State.ONLINE)
+        except Unavailable:
+            slot.report(State.DEGRADED, "database_away")
+        await trio.sleep(PRUNE_EVERY_S)
+
+
+class DeadLetters:
+    """Takes what the supervisor set aside and keeps it. Bounded: the oldest waits are dropped and logged."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._send, self._receive = trio.open_memory_channel[DeadLetter](LETTERS_ROOM)
+
+    def put(self, letter: DeadLetter) -> None:
+        """Never waits: called while an actor is being restarted."""
+        log.error("message set aside", extra={"actor": letter.path, "trace": letter.traceback})
+        try:
+            self._send.send_nowait(letter)
+        except trio.WouldBlock:
+            log.error("too many messages set aside; this one is in the log alone", extra={"actor": letter.path})
+
+    async def run(self, slot: Slot) -> None:
+        """Until cancelled: writes letters down, and marks a post that cannot be dealt with as done."""
+        slot.report(State.ONLINE)
+        async for letter in self._receive:
+            tenant = TenantId(letter.path.split("/")[1] if "/" in letter.path else letter.path)
+            while True:
+                try:
+                    await self._services.db.engine(
+                        tenants.insert_dead_letter, tenant, letter.path, repr(letter.message), letter.traceback, __version__
+                    )  # fmt: skip
+                    if isinstance(letter.message, PendingPost):
+                        await self._services.db.engine(journal.finish_post, tenant, letter.message.journal_id)
+                    break
+                except Unavailable:
+                    await trio.sleep(1.0)
+
+
+class LoopWatch(trio.abc.Instrument):
+    """Logs any step that holds the event loop too long: it would delay every tenant."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._started = 0.0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Called by Trio."""
+        self._started = time.perf_counter()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Called by Trio."""
+        took = time.perf_counter() - self._started
+        if took > self._limit_s:
+            COUNTERS["loop_held"] += 1
+            log.warning("loop held", extra={"seconds": round(took, 3), "task": task.name})

@@ -1,0 +1,130 @@
+"""Keeps one PBX session alive: connects, hands what it hears to its tenant's mailbox, and connects again after a loss.
+
+Being offline is a state here and not a crash. Backoff is 1 s doubling to 60 s with jitter and starts over after 60 s
+online; a refused login waits for a person and is tried again only every ten minutes, never in a storm. This actor
+interprets nothing. Read `adapters/asterisk/session.py` for what is heard and `actors.tenant` for what becomes of it.
+"""
+
+import logging
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import zip_longest
+
+import trio
+
+from actors.directory import Slot, utc_now
+from actors.mailbox import Mailbox
+from actors.services import Services
+from actors.tenant import Told
+from adapters.base import Adapter, AdapterSettings, Link, StreamsCalls
+from gateway.domain.calls import Call
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import NeedsAttention, ProtocolError, Retryable, Unavailable
+from gateway.domain.events import CallEvent, CallRinging
+from gateway.domain.health import State
+from gateway.store.calls import select_open_calls
+from gateway.telemetry import COUNTERS, bound
+
+log = logging.getLogger(__name__)
+
+BACKOFF_BASE_S = 1.0
+BACKOFF_CAP_S = 60.0
+HEALTHY_AFTER_S = 60.0
+ATTENTION_PAUSE_S = 600.0
+
+
+class _Sink:
+    """The session's way to the tenant: events go to its mailbox, which makes a fast PBX wait for a slow commit."""
+
+    def __init__(self, actor: "PbxActor") -> None:
+        self._actor = actor
+
+    async def tell(self, events: Sequence[CallEvent]) -> None:
+        if events:
+            await self._actor.mailbox.post(Told(self._actor.name, without_overtaken(events), utc_now()))
+
+    async def open_calls(self) -> Sequence[Call]:
+        number = self._actor.tenant.number
+        while True:
+            try:
+                known = await self._actor.services.db.tenant(number, select_open_calls, number)
+                return [call for source, call in known if source == self._actor.name]
+            except Unavailable:
+                await trio.sleep(1.0)
+
+
+def without_overtaken(events: Sequence[CallEvent]) -> tuple[CallEvent, ...]:
+    """Events of one moment without a ring that the next event repeats with further phones: one pop-up, not two."""
+    return tuple(
+        event
+        for event, later in zip_longest(events, events[1:])
+        if not (
+            isinstance(event, CallRinging)
+            and isinstance(later, CallRinging)
+            and event.call_id == later.call_id
+            and set(event.extensions) <= set(later.extensions)
+        )
+    )
+
+
+class PbxActor:
+    """Runs under supervision, one for each PBX of a tenant."""
+
+    def __init__(
+        self, tenant: Tenant, name: str, adapter: Adapter, settings: AdapterSettings, mailbox: Mailbox[Told],
+        services: Services,
+    ) -> None:  # fmt: skip
+        self.tenant = tenant
+        self.name = name
+        self.adapter = adapter
+        self.settings = settings
+        self.mailbox = mailbox
+        self.services = services
+
+    async def run(self, slot: Slot) -> None:
+        """Until cancelled."""
+        link = Link(
+            tenant=self.tenant,
+            name=self.name,
+            base_url=self.services.provider_urls.get(self.adapter.kind),
+            dial=self.services.dial,
+            report=slot.report,
+        )
+        with bound(tenant=self.tenant.number, integration=self.name):
+            async with self.adapter.connect(link, self.settings) as client:
+                assert isinstance(client, StreamsCalls)
+                slot.figures = getattr(client, "figures", None)
+                failures = 0
+                while True:
+                    slot.report(State.CONNECTING)
+                    started = trio.current_time()
+                    pause = await self._session(slot, client, failures)
+                    failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1
+                    await trio.sleep(pause)
+
+    async def _session(self, slot: Slot, client: StreamsCalls, failures: int) -> float:
+        """One session. Returns how many seconds to wait before the next."""
+        started = trio.current_time()
+        reason: NeedsAttention | Retryable | ProtocolError
+        try:
+            await client.run(_Sink(self))
+        except NeedsAttention as error:
+            COUNTERS["pbx_refused"] += 1
+            pause = ATTENTION_PAUSE_S * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+            state, reason = State.ATTENTION, error
+        except (Retryable, ProtocolError) as error:
+            COUNTERS["pbx_sessions_lost"] += 1
+            if trio.current_time() - started >= HEALTHY_AFTER_S:
+                failures = 0
+            pause = random.uniform(0.5, 1.0) * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**failures)  # noqa: S311
+            state, reason = State.OFFLINE, error
+        else:
+            raise RuntimeError("a PBX session ended without saying why")
+        slot.report(state, _snake(type(reason).__name__), reason.detail, next_try=utc_now() + timedelta(seconds=pause))
+        log.warning("session ended", extra={"reason": str(reason), "seconds": round(pause, 1)})
+        return pause
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -1,0 +1,54 @@
+"""What every actor is given: the few long-lived things of the process, opened by `gateway.app`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import trio
+
+from actors.directory import Directory
+from actors.feed import Feed
+from actors.journal import GroupCommit
+from adapters.base import Dialer
+from gateway.cache import ConfigurationCache
+from gateway.domain.ids import Kind, TenantId
+from gateway.store.outbox import Recording
+from gateway.store.pool import Database
+
+
+class Doorbells:
+    """Wakes the delivery actor of an integration when something new is due. Rung in the process, never by NOTIFY."""
+
+    def __init__(self) -> None:
+        self._bells: dict[tuple[TenantId, Kind], trio.Event] = {}
+
+    def ring(self, tenant: TenantId, kind: Kind) -> None:
+        """Wakes whoever listens; a bell nobody listens to is not kept."""
+        bell = self._bells.get((tenant, kind))
+        if bell is not None:
+            bell.set()
+
+    def listen(self, tenant: TenantId, kind: Kind) -> trio.Event:
+        """The bell that the next ring sets. Take it before looking for work, so that no ring falls between."""
+        bell = self._bells.get((tenant, kind))
+        if bell is None or bell.is_set():
+            bell = self._bells[tenant, kind] = trio.Event()
+        return bell
+
+    def forget(self, tenant: TenantId, kind: Kind) -> None:
+        """Nobody listens any more."""
+        self._bells.pop((tenant, kind), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Handed to actors; none of them makes its own."""
+
+    db: Database
+    cache: ConfigurationCache
+    directory: Directory
+    feed: Feed
+    records: GroupCommit[Recording, frozenset[Kind]]
+    """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
+    dial: Dialer
+    provider_urls: Mapping[str, str] = field(default_factory=dict)
+    bells: Doorbells = field(default_factory=Doorbells)

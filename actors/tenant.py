@@ -1,0 +1,294 @@
+"""One tenant's calls: hears PBX sessions and posted events, keeps the state of every open call, and makes each event
+durable together with the deliveries it causes.
+
+    Told (a PBX session)  ----+
+                              +--> fold (domain.calls) --> route (domain.routing) --> one commit (actors.journal)
+    journal (posted events) --+
+
+A batch is whatever waits; it leaves the mailbox only when it is committed. Where AMI tells a call, posts about it are
+noted and tell nothing: a post waits `AMI_GRACE_S` for AMI's word while a PBX link is up. This actor speaks to no outside
+system. Read `actors.delivery` next.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import trio
+from cachetools import TTLCache
+
+from actors.directory import Slot, utc_now
+from actors.mailbox import Mailbox
+from actors.services import Services
+from adapters.base import Draft
+from gateway.domain.calls import Call, apply, lost
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import Unavailable
+from gateway.domain.events import NAMES, CallEvent, to_json
+from gateway.domain.health import State
+from gateway.domain.ids import CallId, Kind
+from gateway.domain.posted import told
+from gateway.domain.posts import Invalid, parse_post
+from gateway.domain.routing import Planner, route
+from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.journal import PendingPost, select_pending_posts
+from gateway.store.outbox import DeliveryRow, EventRow, Recording
+from gateway.telemetry import COUNTERS, bound
+
+log = logging.getLogger(__name__)
+
+POSTED = "post"
+"""The source of calls that posted events tell; a PBX's calls carry its name."""
+
+MAILBOX_ROOM = 2000
+AMI_GRACE_S = 1.0
+POSTS_AT_ONCE = 500
+FORGOTTEN_AFTER = timedelta(hours=4)
+"""A posted call of which nothing more was heard for so long ends uncertain."""
+RETRY_CAP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a PBX session heard, in order."""
+
+    source: str
+    events: tuple[CallEvent, ...]
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class _Held:
+    post: PendingPost
+    until: float
+
+
+class TenantActor:
+    """Runs under supervision; `mailbox` is its address and outlives it."""
+
+    def __init__(
+        self,
+        tenant: Tenant,
+        mailbox: Mailbox[Told],
+        services: Services,
+        planners: Mapping[Kind, Planner[Draft]],
+    ) -> None:
+        self.tenant = tenant
+        self.mailbox = mailbox
+        self._services = services
+        self._planners = planners
+        self._path = f"tenant/{tenant.number}"
+        self._pbx_names = {pbx.name for pbx in tenant.pbxes if pbx.enabled}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._calls: dict[CallId, tuple[str, Call]] = {}
+        self._heard: dict[CallId, datetime] = {}
+        self._ami: TTLCache[str, CallId] = TTLCache(maxsize=20_000, ttl=3600)
+        """Uniqueid of a call's first channel -> the call, for every call that AMI told lately."""
+        self._ended: TTLCache[CallId, bool] = TTLCache(maxsize=20_000, ttl=3600)
+        self._held: list[_Held] = []
+        self._read_up_to = 0
+
+    async def run(self, slot: Slot) -> None:
+        """Until cancelled. Starts from what the database knows."""
+        with bound(tenant=self.tenant.number):
+            self._reset()
+            await self._load(slot)
+            slot.report(State.ONLINE)
+            self.mailbox.ring()
+            while True:
+                taken: Sequence[Told] = ()
+                with trio.move_on_after(self._pause_s()):
+                    taken = await self.mailbox.take_all()
+                recording = Recording(self.tenant.number)
+                for message in self.mailbox.each(taken):
+                    for event in message.events:
+                        self._hear(message.source, event, message.received_at, recording)
+                await self._hear_posts(slot, recording)
+                self._end_forgotten(recording)
+                if recording:
+                    await self._keep(slot, recording)
+                self.mailbox.done()
+
+    def _pause_s(self) -> float:
+        """Until the next post that waits for AMI is due, at most a minute."""
+        now = trio.current_time()
+        return max(0.0, min((held.until - now for held in self._held), default=60.0))
+
+    async def _load(self, slot: Slot) -> None:
+        pause = 0.2
+        while True:
+            try:
+                known = await self._services.db.tenant(self.tenant.number, select_open_calls, self.tenant.number)
+                break
+            except Unavailable:
+                slot.report(State.OFFLINE, "database_away")
+                await trio.sleep(pause)
+                pause = min(pause * 2, RETRY_CAP_S)
+        for source, call in known:
+            self._calls[call.call_id] = (source, call)
+            self._heard[call.call_id] = utc_now()
+            if source != POSTED:
+                self._ami[self._bare(source, call.call_id)] = call.call_id
+
+    def _bare(self, source: str, call_id: CallId) -> str:
+        return call_id.removeprefix(f"{source}-")
+
+    # One event.
+
+    def _hear(self, source: str, event: CallEvent, received_at: datetime, recording: Recording) -> None:
+        if event.call_id in self._ended:
+            return
+        source_before, before = self._calls.get(event.call_id, (source, None))
+        call = apply(before, event)
+        if call is None or call == before:
+            return
+        if source != POSTED:
+            self._ami[self._bare(source, event.call_id)] = event.call_id
+        elif source_before != POSTED:
+            source = source_before
+        name = NAMES[type(event)]
+        body = json.dumps(to_json(event), ensure_ascii=False)
+        recording.calls[call.call_id] = (source, call)
+        recording.events.append(EventRow(call.call_id, call.events, name, event.at, body))
+        for kind, draft in route(self._planners, before, call, event):
+            recording.deliveries.append(_delivery(kind, draft, call.call_id, received_at))
+        COUNTERS[f"events_{name}"] += 1
+        if call.open:
+            self._calls[call.call_id] = (source, call)
+            self._heard[call.call_id] = utc_now()
+        else:
+            self._calls.pop(call.call_id, None)
+            self._heard.pop(call.call_id, None)
+            self._ended[call.call_id] = True
+
+    def _end_forgotten(self, recording: Recording) -> None:
+        """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out."""
+        now = utc_now()
+        for call_id, (source, call) in list(self._calls.items()):
+            orphan = source not in self._pbx_names if source != POSTED else now - self._heard[call_id] > FORGOTTEN_AFTER
+            if orphan:
+                self._hear(source, lost(call, now), now, recording)
+
+    # Posted events.
+
+    async def _hear_posts(self, slot: Slot, recording: Recording) -> None:
+        now = trio.current_time()
+        ripe_ids = {h.post.unique_id for h in self._held if h.until <= now or h.post.unique_id in self._ami}
+        ripe = [held.post for held in self._held if held.post.unique_id in ripe_ids]
+        self._held = [held for held in self._held if held.post.unique_id not in ripe_ids]
+        new = await self._new_posts(slot) if self.mailbox.take_rung() else []
+        if not ripe and not new:
+            return
+        await self._recall(new)
+        waiting = {held.post.unique_id for held in self._held}
+        patient = self._ami_may_tell()
+        for post in self.mailbox.each(ripe):
+            self._hear_post(post, recording)
+        for post in self.mailbox.each(new):
+            if post.unique_id in waiting or (patient and self._fresh(post)):
+                self._held.append(_Held(post, now + AMI_GRACE_S))
+                waiting.add(post.unique_id)
+            else:
+                self._hear_post(post, recording)
+
+    async def _new_posts(self, slot: Slot) -> list[PendingPost]:
+        number = self.tenant.number
+        try:
+            posts = await self._services.db.tenant(
+                number, select_pending_posts, number, self._read_up_to, POSTS_AT_ONCE
+            )
+        except Unavailable:
+            slot.report(State.DEGRADED, "database_away")
+            await trio.sleep(0.5)
+            self.mailbox.ring()
+            return []
+        if posts:
+            self._read_up_to = posts[-1].journal_id
+        if len(posts) == POSTS_AT_ONCE:
+            self.mailbox.ring()
+        return posts
+
+    def _fresh(self, post: PendingPost) -> bool:
+        """A post waits for AMI once: when its call is unknown and it has just come."""
+        if post.unique_id in self._ami:
+            return False
+        return CallId(post.unique_id) not in self._calls and utc_now() - post.received_at < timedelta(
+            seconds=AMI_GRACE_S
+        )
+
+    def _ami_may_tell(self) -> bool:
+        slots = self._services.directory.below(f"{self._path}/pbx")
+        return any(slot.health.state is State.ONLINE for slot in slots)
+
+    async def _recall(self, posts: Sequence[PendingPost]) -> None:
+        """Looks up calls that posts speak of and memory does not hold: told before a restart, or by AMI long ago."""
+        wanted = {p.unique_id for p in posts} - self._ami.keys() - self._calls.keys() - self._ended.keys()
+        if not wanted:
+            return
+        ids = [*wanted, *(f"{pbx}-{unique_id}" for pbx in self._pbx_names for unique_id in wanted)]
+        number = self.tenant.number
+        try:
+            found = await self._services.db.tenant(number, select_calls, number, ids)
+        except Unavailable:
+            return  # the record statement refuses what was told already
+        for source, call in found:
+            if not call.open:
+                self._ended[call.call_id] = True
+            if source != POSTED:
+                self._ami[self._bare(source, call.call_id)] = call.call_id
+
+    def _hear_post(self, row: PendingPost, recording: Recording) -> None:
+        recording.posts_done.append(row.journal_id)
+        if row.unique_id in self._ami:
+            COUNTERS["posts_told_by_ami"] += 1
+            return
+        call_id = CallId(row.unique_id)
+        if call_id in self._ended:
+            return
+        try:
+            post = parse_post(row.address, json.loads(row.body), self.tenant, row.received_at)
+        except Invalid:
+            log.error("a post that was accepted is not valid under today's settings", extra={"call": call_id})
+            return
+        _, call = self._calls.get(call_id, (POSTED, None))
+        for event in told(call, post, self.tenant):
+            self._hear(POSTED, event, row.received_at, recording)
+
+    # Keeping.
+
+    async def _keep(self, slot: Slot, recording: Recording) -> None:
+        """Commits, however long the database is away: nothing is told before it is durable, nothing is dropped."""
+        pause = 0.1
+        while True:
+            try:
+                kinds = await self._services.records.put(recording)
+                break
+            except Unavailable:
+                slot.report(State.DEGRADED, "database_away")
+                await trio.sleep(pause)
+                pause = min(pause * 2, RETRY_CAP_S)
+        slot.report(State.ONLINE)
+        for kind in kinds:
+            self._services.bells.ring(self.tenant.number, kind)
+        for call_id in recording.calls:
+            self._services.feed.publish(self.tenant.number, CallId(call_id))
+
+
+def _delivery(kind: Kind, draft: Draft, call_id: CallId, received_at: datetime) -> DeliveryRow:
+    expires = received_at + timedelta(seconds=draft.expires_s) if draft.expires_s is not None else None
+    return DeliveryRow(
+        integration=kind,
+        lane=draft.lane,
+        key=draft.key,
+        kind=draft.kind,
+        bucket=draft.bucket,
+        call_id=call_id,
+        body=json.dumps(draft.body, ensure_ascii=False),
+        latest_only=draft.latest_only,
+        expires_at=expires,
+        keep_until=received_at + timedelta(seconds=draft.keep_s),
+    )

@@ -1,0 +1,202 @@
+"""Makes what runs equal to what the configuration says: the desired state is data, and actors are replaced, never told.
+
+    tenant/0367                      calls of the tenant (actors.tenant)
+    tenant/0367/pbx/main             one PBX session (actors.integration)
+    tenant/0367/integration/NAME     deliveries to one outside system (actors.delivery)
+
+An actor whose inputs did not change is left alone. Settings that do not validate become a slot that says so and waits.
+Read `actors.supervisor` for what happens to a crash.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import trio
+from pydantic import ValidationError
+
+from actors.delivery import DeliveryActor
+from actors.directory import Slot
+from actors.integration import PbxActor
+from actors.mailbox import Mailbox
+from actors.services import Services
+from actors.supervisor import Child, Run, Supervisor
+from actors.tenant import MAILBOX_ROOM, TenantActor, Told
+from adapters.base import Adapter, AdapterSettings
+from gateway.domain.configuration import Pbx, Tenant
+from gateway.domain.health import State
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.routing import Planner
+
+log = logging.getLogger(__name__)
+
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One actor that should run: its place, and the inputs that, once changed, replace it."""
+
+    path: str
+    title: str
+    inputs: tuple[Any, ...]
+    run: Run
+
+
+@dataclass
+class _Running:
+    wanted: Wanted
+    child: Child
+
+
+class Tenants:
+    """Reconciles until cancelled. `adapters` is the registry's list."""
+
+    def __init__(self, services: Services, supervisor: Supervisor, adapters: Mapping[Kind, Adapter]) -> None:
+        self._services = services
+        self._supervisor = supervisor
+        self._adapters = adapters
+        self._running: dict[str, _Running] = {}
+        self._mailboxes: dict[TenantId, Mailbox[Told]] = {}
+        self._deliveries: dict[str, DeliveryActor] = {}
+        self._stopping = False
+        self.settled = trio.Event()
+        """Set once everything that was configured at the start has been started."""
+
+    async def run(self, slot: Slot) -> None:
+        """Until cancelled: after each change of the configuration, and once at the start."""
+        cache = self._services.cache
+        await cache.loaded.wait()
+        while True:
+            await self.reconcile(cache.tenants())
+            self.settled.set()
+            slot.report(State.ONLINE)
+            await cache.changed()
+
+    async def reconcile(self, tenants: Mapping[TenantId, Tenant]) -> None:
+        """Stops what should not run, then starts what should."""
+        if self._stopping:
+            return
+        wanted = {item.path: item for tenant in tenants.values() for item in self._wanted(tenant)}
+        gone = [
+            path
+            for path, running in self._running.items()
+            if path not in wanted or wanted[path].inputs != running.wanted.inputs
+        ]
+        async with trio.open_nursery() as nursery:
+            for path in gone:
+                nursery.start_soon(self._supervisor.stop, self._running.pop(path).child)
+        for number in self._mailboxes.keys() - tenants.keys():
+            del self._mailboxes[number]
+        for item in wanted.values():
+            if item.path not in self._running:
+                self._start(item)
+
+    def ring(self, number: TenantId) -> None:
+        """Posts of the tenant wait in the journal."""
+        mailbox = self._mailboxes.get(number)
+        if mailbox is not None:
+            mailbox.ring()
+
+    async def stop(self, grace_s: float) -> None:
+        """Inputs first, then what they left in the mailboxes, then deliveries until the grace period ends."""
+        self._stopping = True
+        await self._stop_where("/pbx/")
+        with trio.move_on_after(grace_s):
+            for mailbox in self._mailboxes.values():
+                await mailbox.wait_idle()
+        unfinished: list[int] = []
+
+        async def drain(actor: DeliveryActor) -> None:
+            unfinished.extend(await actor.drain(grace_s))
+
+        async with trio.open_nursery() as nursery:
+            for actor in self._deliveries.values():
+                nursery.start_soon(drain, actor)
+        if unfinished:
+            log.warning("deliveries left for the next start", extra={"deliveries": sorted(unfinished)})
+        await self._stop_where("")
+
+    async def _stop_where(self, part: str) -> None:
+        async with trio.open_nursery() as nursery:
+            for path in [path for path in self._running if part in path]:
+                nursery.start_soon(self._supervisor.stop, self._running.pop(path).child)
+
+    # What one tenant needs.
+
+    def _start(self, item: Wanted) -> None:
+        mailbox = self._mailboxes.get(TenantId(item.path.removeprefix("tenant/")))
+        slot = Slot(item.path, item.title, mailbox=mailbox)
+        self._running[item.path] = _Running(item, self._supervisor.start(slot, item.run))
+
+    def _wanted(self, tenant: Tenant) -> list[Wanted]:
+        number = tenant.number
+        mailbox = self._mailboxes.setdefault(number, Mailbox[Told](MAILBOX_ROOM))
+        path = f"tenant/{number}"
+        person = replace(tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY)
+        names = tuple(Pbx(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
+        planners: dict[Kind, Planner[Any]] = {}
+        children: list[Wanted] = []
+        told: list[tuple[Kind, AdapterSettings]] = []
+        for link in tenant.integrations.values():
+            adapter = self._adapters.get(link.kind)
+            if not link.enabled or adapter is None:
+                continue
+            place, title = f"{path}/integration/{link.kind}", adapter.title
+            settings, problems = _validated(adapter, link.settings)
+            if settings is None:
+                children.append(Wanted(place, title, (problems,), partial(_wait_for_settings, problems)))
+            elif adapter.plan is not None:
+                planners[link.kind] = partial(adapter.plan, settings, person)
+                told.append((link.kind, settings))
+                run = partial(self._run_delivery, place, person, adapter, settings)
+                children.append(Wanted(place, title, (person, link.kind, settings), run))
+        for pbx in tenant.pbxes:
+            adapter = self._adapters.get(pbx.kind)
+            if not pbx.enabled or adapter is None:
+                continue
+            place = f"{path}/pbx/{pbx.name}"
+            settings, problems = _validated(adapter, pbx.settings)
+            if settings is None:
+                children.append(Wanted(place, pbx.name, (problems,), partial(_wait_for_settings, problems)))
+                continue
+            knows = replace(person, pbxes=names)
+            session = PbxActor(knows, pbx.name, adapter, settings, mailbox, self._services)
+            children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings), session.run))
+        whole = replace(person, pbxes=names)
+        run = partial(self._run_tenant, whole, mailbox, planners)
+        return [Wanted(path, tenant.name, (whole, told), run), *children]
+
+    # An incarnation starts with a fresh object, so nothing of a crash is left in it.
+
+    async def _run_tenant(
+        self, tenant: Tenant, mailbox: Mailbox[Told], planners: Mapping[Kind, Planner[Any]], slot: Slot
+    ) -> None:
+        await TenantActor(tenant, mailbox, self._services, planners).run(slot)
+
+    async def _run_delivery(
+        self, path: str, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, slot: Slot
+    ) -> None:
+        actor = self._deliveries[path] = DeliveryActor(tenant, adapter, settings, self._services)
+        try:
+            await actor.run(slot)
+        finally:
+            if self._deliveries.get(path) is actor:
+                del self._deliveries[path]
+
+
+def _validated(adapter: Adapter, values: Mapping[str, Any]) -> tuple[AdapterSettings | None, str]:
+    try:
+        return adapter.settings.model_validate(dict(values)), ""
+    except ValidationError as error:
+        # Field names and messages only: the input may hold a secret.
+        return None, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+
+
+async def _wait_for_settings(problems: str, slot: Slot) -> None:
+    """Until replaced: the settings do not validate, and a person has to correct them."""
+    slot.report(State.ATTENTION, "bad_settings", problems)
+    await trio.sleep_forever()

@@ -1,0 +1,308 @@
+"""The configuration in memory: immutable snapshots that readers never wait for, kept fresh by four nets.
+
+    NOTIFY by trigger        under a second
+    version poll             every 2 s, finds what a dead LISTEN connection missed
+    entry TTL of 90 s        a read of an older entry asks for a new one and answers from the old
+    full refresh             every 180 to 300 s, with jitter
+
+Many misses for one tenant make one load. While the database is away the copy stays. The enablement matrix is derived
+from the same snapshot, so the two can never differ. Secrets are opened here, once, into `Secret`.
+Read `actors.tenants` next: it compares a snapshot with what runs.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import trio
+from cachetools import TTLCache
+
+from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
+from gateway.domain.errors import Unavailable
+from gateway.domain.ids import Kind, TenantId, utc_text
+from gateway.store import tenants as store
+from gateway.store.errors import Unsealable
+from gateway.store.pool import Database
+from gateway.store.seal import MasterKeys, Sealer
+from gateway.telemetry import HISTOGRAMS
+
+log = logging.getLogger(__name__)
+
+ENTRY_TTL_S = 90.0
+POLL_S = 2.0
+FULL_REFRESH_S = (180.0, 300.0)
+OVERLAP = timedelta(seconds=60)
+"""The poll looks back this far, so that a transaction that committed late is seen too."""
+UNKNOWN_TTL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tenant's snapshot and when it was read (monotonic seconds and UTC)."""
+
+    tenant: Tenant
+    read_at: float
+    cached_at: datetime
+
+
+@dataclass(slots=True)
+class CacheStats:
+    """What `/stats` shows."""
+
+    hits: int = 0
+    misses: int = 0
+    invalidations: int = 0
+    loads: int = 0
+    last_load_s: float = 0.0
+    last_full_refresh: datetime | None = None
+
+
+def open_secrets(row: store.LinkRow, table: str, sealer: Sealer) -> dict[str, Any]:
+    """The settings with secrets opened. A secret that does not open is left out and logged without its text."""
+    values = dict(row.settings)
+    for name, sealed in row.secrets.items():
+        try:
+            values[name] = sealer.open(sealed, table=table, column=name, row=row.name)
+        except Unsealable:
+            log.error("a secret does not open with this master key", extra={"table": table, "row": row.name})
+    return values
+
+
+def assemble(row: store.TenantRow, master: MasterKeys) -> Tenant:
+    """A row as the snapshot readers get. Raises Unsealable when the tenant's data key is not this master key's."""
+    sealer = master.sealer(row.tenant, row.data_key)
+    return Tenant(
+        number=row.tenant,
+        name=row.name,
+        timezone=ZoneInfo(row.timezone),
+        country=row.country,
+        language=row.language,
+        token_hash=row.token_hash or b"",
+        phones=tuple(Phone(*phone) for phone in row.phones),
+        pbxes=tuple(
+            Pbx(pbx.name, Kind(pbx.kind), MappingProxyType(open_secrets(pbx, "pbxes", sealer)), pbx.enabled)
+            for pbx in row.pbxes
+        ),
+        integrations=MappingProxyType(
+            {
+                Kind(link.kind): Integration(
+                    Kind(link.kind), link.enabled, MappingProxyType(open_secrets(link, "integrations", sealer))
+                )
+                for link in row.integrations
+            }
+        ),
+        options=MappingProxyType(dict(row.options)),
+        version=row.version,
+    )
+
+
+@dataclass
+class ConfigurationCache:
+    """All tenants' snapshots. `run` keeps them fresh; everything else answers at once."""
+
+    db: Database
+    master: MasterKeys
+    kinds: tuple[Kind, ...] = ()
+    """Integration kinds the enablement matrix always names, switched on or not."""
+    clock: Callable[[], float] = time.monotonic
+    stats: CacheStats = field(default_factory=CacheStats)
+    loaded: trio.Event = field(default_factory=trio.Event)
+    _entries: Mapping[TenantId, Entry] = field(default_factory=lambda: MappingProxyType({}))
+    _by_token: Mapping[bytes, TenantId] = field(default_factory=lambda: MappingProxyType({}))
+    _loading: dict[TenantId | None, trio.Event] = field(default_factory=dict)
+    _wanted: set[TenantId] = field(default_factory=set)
+    _want: trio.Event = field(default_factory=trio.Event)
+    _changed: trio.Event = field(default_factory=trio.Event)
+    _unknown: TTLCache[TenantId, bool] = field(default_factory=lambda: TTLCache(maxsize=10_000, ttl=UNKNOWN_TTL_S))
+    _polled_at: datetime | None = None
+    _full_wanted: bool = False
+
+    # Reading: from memory, never waiting.
+
+    def tenant(self, number: TenantId) -> Tenant | None:
+        """The tenant's snapshot, or None when there is no such tenant as far as is known."""
+        entry = self._entries.get(number)
+        if entry is None:
+            self.stats.misses += 1
+            if number not in self._unknown:
+                self._ask_for(number)
+            return None
+        self.stats.hits += 1
+        if self.clock() - entry.read_at > ENTRY_TTL_S:
+            self._ask_for(number)
+        return entry.tenant
+
+    def tenants(self) -> Mapping[TenantId, Tenant]:
+        """Every tenant's snapshot, as one consistent copy."""
+        return {number: entry.tenant for number, entry in self._entries.items()}
+
+    def by_token(self, token_hash: bytes) -> Tenant | None:
+        """The tenant whose Asterisk hosts send the token with this SHA-256."""
+        number = self._by_token.get(token_hash)
+        return self.tenant(number) if number is not None else None
+
+    def enablement(self, number: TenantId) -> dict[str, Any] | None:
+        """The tenant's row of the enablement matrix as `GET /integrations/{number}` answers it."""
+        tenant = self.tenant(number)
+        if tenant is None:
+            return None
+        entry = self._entries[number]
+        return {
+            "enterprise_number": number,
+            "integrations": {
+                kind: kind in tenant.integrations and tenant.integrations[kind].enabled
+                for kind in sorted({*self.kinds, *tenant.integrations})
+            },
+            "cached_at": utc_text(entry.cached_at),
+            "age_seconds": round(self.clock() - entry.read_at, 3),
+        }
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # Refreshing.
+
+    async def find(self, number: TenantId) -> Tenant | None:
+        """As `tenant`, but a number never seen is looked up once before it is called unknown; many callers, one load."""
+        if (found := self.tenant(number)) is not None or number in self._unknown:
+            return found
+        await self.load(number)
+        entry = self._entries.get(number)
+        return entry.tenant if entry is not None else None
+
+    async def invalidate(self, number: TenantId) -> bool:
+        """Forgets what is known of a tenant and reads it anew. False when there is none. Raises Unavailable."""
+        self.stats.invalidations += 1
+        self._unknown.pop(number, None)
+        if number in self._loading:
+            await self.load(number)  # it may have begun before the change
+        await self.load(number)
+        return number in self._entries
+
+    async def load(self, number: TenantId | None = None) -> None:
+        """Reads one tenant, or all, and swaps the copy. A load under way is waited for, not repeated.
+
+        Raises Unavailable when the database is away; the copy stays.
+        """
+        under_way = self._loading.get(number)
+        if under_way is not None:
+            await under_way.wait()
+            return
+        done = self._loading[number] = trio.Event()
+        started = time.perf_counter()
+        try:
+            rows = await self.db.engine(store.select_tenants, None if number is None else [number])
+            self._swap(rows, number)
+            self.stats.loads += 1
+            self.stats.last_load_s = time.perf_counter() - started
+            HISTOGRAMS["configuration_load"].observe(self.stats.last_load_s)
+        finally:
+            del self._loading[number]
+            done.set()
+
+    def _swap(self, rows: Iterable[store.TenantRow], only: TenantId | None) -> None:
+        now, wall = self.clock(), datetime.now(UTC)
+        entries = {} if only is None else dict(self._entries)
+        if only is not None:
+            entries.pop(only, None)
+        for row in rows:
+            known = self._entries.get(row.tenant)
+            if known is not None and known.tenant.version > row.version:
+                entries[row.tenant] = known  # this load began before a later one that ended first
+                continue
+            try:
+                entries[row.tenant] = Entry(assemble(row, self.master), now, wall)
+            except Unsealable:
+                log.error("the tenant's data key does not open with this master key", extra={"tenant": row.tenant})
+                if row.tenant in self._entries:
+                    entries[row.tenant] = self._entries[row.tenant]
+        if only is not None and only not in entries:
+            self._unknown[only] = True
+        before = self._entries
+        self._entries = MappingProxyType(entries)
+        self._by_token = MappingProxyType(
+            {entry.tenant.token_hash: number for number, entry in entries.items() if entry.tenant.token_hash}
+        )
+        if only is None:
+            self.stats.last_full_refresh = wall
+            self.loaded.set()
+        changed = {n for n in entries.keys() | before.keys() if _version(entries.get(n)) != _version(before.get(n))}
+        for number in changed:
+            log.info("configuration", extra={"tenant": number, "version": _version(entries.get(number))})
+        if changed or only is None:
+            self._changed.set()
+
+    async def changed(self) -> None:
+        """Waits until a snapshot has changed since the last call."""
+        await self._changed.wait()
+        self._changed = trio.Event()
+
+    def notified(self, number: TenantId | None) -> None:
+        """A hint from the database: this tenant changed, or (None) anything may have."""
+        if number is None:
+            self._full_wanted = True
+        else:
+            self.stats.invalidations += 1
+            self._wanted.add(number)
+        self._want.set()
+
+    def _ask_for(self, number: TenantId) -> None:
+        if len(self._wanted) < 10_000:
+            self._wanted.add(number)
+            self._want.set()
+
+    async def run(self) -> None:
+        """Keeps the copy fresh until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_wanted)
+            nursery.start_soon(self._poll_versions)
+            nursery.start_soon(self._refresh_fully)
+
+    async def _serve_wanted(self) -> None:
+        while True:
+            await self._want.wait()
+            self._want = trio.Event()
+            full, self._full_wanted = self._full_wanted, False
+            wanted, self._wanted = self._wanted, set()
+            try:
+                if full or len(wanted) > 50:
+                    await self.load()
+                else:
+                    for number in wanted:
+                        await self.load(number)
+            except Unavailable:
+                self._full_wanted |= full
+                self._wanted |= wanted
+                await trio.sleep(POLL_S)
+                self._want.set()
+
+    async def _poll_versions(self) -> None:
+        while True:
+            await trio.sleep(POLL_S)
+            try:
+                since = self._polled_at - OVERLAP if self._polled_at is not None else None
+                versions, self._polled_at = await self.db.engine(store.select_changed_since, since)
+            except Unavailable:
+                continue
+            for number, version in versions.items():
+                known = _version(self._entries.get(number))
+                if (known is not None and known < version) or (known is None and number not in self._unknown):
+                    self._ask_for(number)
+
+    async def _refresh_fully(self) -> None:
+        while True:
+            await trio.sleep(random.uniform(*FULL_REFRESH_S))  # noqa: S311 - jitter
+            try:
+                await self.load()
+            except Unavailable:
+                log.warning("configuration could not be refreshed; the copy stays")
+
+
+def _version(entry: Entry | None) -> int | None:
+    return entry.tenant.version if entry is not None else None
