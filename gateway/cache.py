@@ -44,11 +44,19 @@ UNKNOWN_TTL_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tenant's snapshot and when it was read (monotonic seconds and UTC)."""
+    """One tenant's snapshot and when the reading of it began (monotonic seconds and UTC)."""
 
     tenant: Tenant
     read_at: float
     cached_at: datetime
+
+
+@dataclass(slots=True, eq=False)
+class _Load:
+    """A load under way, for those who wait for it."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    succeeded: bool = False
 
 
 @dataclass(slots=True)
@@ -115,11 +123,12 @@ class ConfigurationCache:
     loaded: trio.Event = field(default_factory=trio.Event)
     _entries: Mapping[TenantId, Entry] = field(default_factory=lambda: MappingProxyType({}))
     _by_token: Mapping[bytes, TenantId] = field(default_factory=lambda: MappingProxyType({}))
-    _loading: dict[TenantId | None, trio.Event] = field(default_factory=dict)
+    _loading: dict[TenantId | None, _Load] = field(default_factory=dict)
     _wanted: set[TenantId] = field(default_factory=set)
     _want: trio.Event = field(default_factory=trio.Event)
     _changed: trio.Event = field(default_factory=trio.Event)
-    _unknown: TTLCache[TenantId, bool] = field(default_factory=lambda: TTLCache(maxsize=10_000, ttl=UNKNOWN_TTL_S))
+    _unknown: TTLCache[TenantId, float] = field(default_factory=lambda: TTLCache(maxsize=10_000, ttl=UNKNOWN_TTL_S))
+    """Numbers that were not found lately, and when the search for them began."""
     _polled_at: datetime | None = None
     _full_wanted: bool = False
 
@@ -179,51 +188,55 @@ class ConfigurationCache:
     async def invalidate(self, number: TenantId) -> bool:
         """Forgets what is known of a tenant and reads it anew. False when there is none. Raises Unavailable."""
         self.stats.invalidations += 1
-        self._unknown.pop(number, None)
-        if number in self._loading:
-            await self.load(number)  # it may have begun before the change
-        await self.load(number)
+        await self.load(number, anew=True)
         return number in self._entries
 
-    async def load(self, number: TenantId | None = None) -> None:
-        """Reads one tenant, or all, and swaps the copy. A load under way is waited for, not repeated.
+    async def load(self, number: TenantId | None = None, *, anew: bool = False) -> None:
+        """Reads one tenant, or all, and swaps the copy. A load under way is waited for, not repeated; `anew`, only one
+        that begins from now on counts.
 
         Raises Unavailable when the database is away; the copy stays.
         """
         under_way = self._loading.get(number)
+        if under_way is not None and anew:
+            await under_way.done.wait()
+            under_way = self._loading.get(number)
         if under_way is not None:
-            await under_way.wait()
+            await under_way.done.wait()
+            if not under_way.succeeded:
+                raise Unavailable("the configuration could not be read")
             return
-        done = self._loading[number] = trio.Event()
-        started = time.perf_counter()
+        this = self._loading[number] = _Load()
+        started, began = time.perf_counter(), self.clock()
         try:
             rows = await self.db.engine(store.select_tenants, None if number is None else [number])
-            self._swap(rows, number)
+            self._swap(rows, number, began)
+            this.succeeded = True
             self.stats.loads += 1
             self.stats.last_load_s = time.perf_counter() - started
             HISTOGRAMS["configuration_load"].observe(self.stats.last_load_s)
         finally:
             del self._loading[number]
-            done.set()
+            this.done.set()
 
-    def _swap(self, rows: Iterable[store.TenantRow], only: TenantId | None) -> None:
-        now, wall = self.clock(), datetime.now(UTC)
-        entries = {} if only is None else dict(self._entries)
-        if only is not None:
-            entries.pop(only, None)
+    def _swap(self, rows: Iterable[store.TenantRow], only: TenantId | None, began: float) -> None:
+        """Takes in what a load has read. What another load, begun later, has already told is left as it is."""
+        wall = datetime.now(UTC)
+        entries = {n: e for n, e in self._entries.items() if e.read_at > began or (only is not None and n != only)}
         for row in rows:
-            known = self._entries.get(row.tenant)
-            if known is not None and known.tenant.version > row.version:
-                entries[row.tenant] = known  # this load began before a later one that ended first
+            if row.tenant in entries or self._unknown.get(row.tenant, began) > began:
                 continue
+            self._unknown.pop(row.tenant, None)
             try:
-                entries[row.tenant] = Entry(assemble(row, self.master), now, wall)
-            except Unsealable:
-                log.error("the tenant's data key does not open with this master key", extra={"tenant": row.tenant})
+                entries[row.tenant] = Entry(assemble(row, self.master), began, wall)
+            except (Unsealable, ValueError, KeyError) as error:
+                # One tenant's row that makes no sense must not keep the others' from being read.
+                reason = error.detail if isinstance(error, Unsealable) else type(error).__name__
+                log.error("a tenant's configuration cannot be read", extra={"tenant": row.tenant, "reason": reason})
                 if row.tenant in self._entries:
                     entries[row.tenant] = self._entries[row.tenant]
         if only is not None and only not in entries:
-            self._unknown[only] = True
+            self._unknown[only] = began
         before = self._entries
         self._entries = MappingProxyType(entries)
         self._by_token = MappingProxyType(
@@ -272,10 +285,10 @@ class ConfigurationCache:
             wanted, self._wanted = self._wanted, set()
             try:
                 if full or len(wanted) > 50:
-                    await self.load()
+                    await self.load(anew=True)
                 else:
                     for number in wanted:
-                        await self.load(number)
+                        await self.load(number, anew=True)
             except Unavailable:
                 self._full_wanted |= full
                 self._wanted |= wanted
@@ -292,7 +305,8 @@ class ConfigurationCache:
                 continue
             for number, version in versions.items():
                 known = _version(self._entries.get(number))
-                if (known is not None and known < version) or (known is None and number not in self._unknown):
+                # Versions are drawn before they are committed, so a later change may bear the smaller one.
+                if known != version and (known is not None or number not in self._unknown):
                     self._ask_for(number)
 
     async def _refresh_fully(self) -> None:

@@ -69,7 +69,7 @@ def _providers(text: str) -> Mapping[str, str]:
             raise TypeError
         return {str(name): _url(str(url)) for name, url in value.items()}
     except (TypeError, ValueError):
-        raise ValueError('must be a JSON map, such as {"telegram": "http://127.0.0.1:9001"}') from None
+        raise ValueError('must be a JSON map, such as {"PROVIDER": "http://127.0.0.1:9001"}') from None
 
 
 def _one_of(*allowed: str) -> Any:
@@ -100,16 +100,19 @@ class Settings:
         ("127.0.0.1", 8000), _address, "people, Config API and every machine address", "127.0.0.1:8000"
     )
     intake_bind: Address = _var(
-        ("127.0.0.1", 8001), _address, "the fast listener for machines: events, webhooks, /health", "127.0.0.1:8001"
+        ("127.0.0.1", 8001), _address, "the fast listener for machines: posted events and /health", "127.0.0.1:8001"
     )
     public_url: str = _var("", _url, "used in links sent out", "http://BIND")
-    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL, spool, recordings, generated key", "./var")
+    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL and the generated master key", "./var")
     database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
     )
     allowed_private_nets: tuple[Network, ...] = _var(
-        (), _networks, "CIDRs that addresses supplied by tenants may resolve to", "empty"
+        (),
+        _networks,
+        "CIDRs of private networks in which PBXes and other addresses that tenants supply may be",
+        "empty",
     )
     provider_urls: Mapping[str, str] = _var(
         {}, _providers, "JSON map from provider to base URL, replacing the public one", "{}"
@@ -165,25 +168,26 @@ def variables() -> dict[str, Any]:
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process. Raises SettingsError with every problem at once."""
     known, problems, values = variables(), [], dict[str, Any]()
+    # MASTER_KEY_FILE is a file already; its own twin would only confuse.
+    twins = {name: f"{name}_FILE" for name in known if not name.endswith("_FILE")}
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known and name not in known:
+        if name.startswith(PREFIX) and name not in known and name not in twins.values():
             problems.append(f"{name}: no such setting")
     for name, item in known.items():
         text, source = environment.get(name), name
-        # MASTER_KEY_FILE is a file already; its own twin would only confuse.
-        twin = environment.get(f"{name}_FILE") if not name.endswith("_FILE") else None
-        if text is not None and twin is not None:
+        twin = environment.get(twins.get(name, ""))
+        if text and twin:
             problems.append(f"{name}: set together with {name}_FILE; keep one")
             continue
-        if twin is not None:
-            source = f"{name}_FILE"
+        if twin:
+            source = twins[name]
             try:
                 text = Path(twin).read_text("utf-8").strip()
             except (OSError, UnicodeError) as error:
                 problems.append(f"{source}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
                 continue
-        if text is None or text == "":
-            continue
+        if not text:
+            continue  # empty is unset, as EnvironmentFile= and compose files write it
         try:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:

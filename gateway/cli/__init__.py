@@ -1,0 +1,223 @@
+"""The commands. Errors are one line on stderr and exit 2 (usage) or 1 (failure), never a traceback.
+
+This module parses arguments and opens what a command needs; each command is a function in a module beside it.
+"""
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from gateway import __version__
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import TenantId
+from gateway.domain.secret import Secret
+from gateway.settings import Settings, SettingsError, read_settings
+from gateway.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from gateway.store.pool import Database
+    from gateway.store.seal import MasterKeys
+
+USAGE, FAILURE = 2, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. Exits with the command's code."""
+    sys.exit(_main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "replay":
+            from gateway.cli.replay import replay
+
+            return replay(options.file, options.trunk, options.country, sys.stdout)
+        if options.command == "keys":
+            from gateway.store.seal import new_master_key
+
+            print(new_master_key())
+            return 0
+        settings = read_settings()
+        configure_logging(settings.log_format, settings.log_level)
+        return _first_of_group(partial(trio.run, partial(_COMMANDS[options.command], settings, options)))
+    except SettingsError as error:
+        _say(*error.problems)
+        return USAGE
+    except GatewayError as error:
+        _say(error.person if not error.detail else f"{error.person} ({error.detail})")
+        return FAILURE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except OSError as error:
+        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return FAILURE
+
+
+def _first_of_group(command: Callable[[], int]) -> int:
+    """Runs a command; of a group of errors, which a nursery makes even of one, the first is raised by itself."""
+    try:
+        return command()
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+    raise first
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(f"gateway: {' '.join(line.split())}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gateway", description="The gateway between a company's phone system, its messengers and its CRM."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+
+    add("run", "start the gateway; settings come from the environment")
+    add("migrate", "bring the database schema up to date")
+    apply = add("apply", "declare tenants from files (YAML or JSON)")
+    apply.add_argument("file", nargs="+", help="tenant file")
+    apply.add_argument("--dry-run", action="store_true", help="print what would change, change nothing")
+    apply.add_argument(
+        "--prune", action="store_true", help="remove what a tenant's block no longer names, never a tenant"
+    )
+    export = add("export", "print a tenant as a file that apply reads")
+    export.add_argument("number", help="the tenant's number")
+    export.add_argument("--reveal", action="store_true", help="print secrets in the clear")
+    user = add("user", "people who sign in").add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (("add", "add a person, or set a new password"), ("link", "print a one-time sign-in link")):
+        action = user.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.add_argument("email")
+        whose = action.add_mutually_exclusive_group(required=True)
+        whose.add_argument("--tenant", metavar="NUMBER")
+        whose.add_argument("--operator", action="store_true", help="of the whole installation")
+    keys = add("keys", "the master key").add_subparsers(dest="action", required=True, metavar="ACTION")
+    keys.add_parser("new", help="print a fresh master key", description="Print a fresh master key for MASTER_KEY_FILE.")
+    add("doctor", "check settings, database, keys, clock, each PBX and each integration")
+    replay = add("replay", "print the call events of a captured AMI stream as JSON lines")
+    replay.add_argument("file", help="capture, .ami or .ami.gz")
+    replay.add_argument("--trunk", action="append", default=[], metavar="NAME", help="endpoint that is an outside line")
+    replay.add_argument("--country", metavar="CC", help="region for reading national numbers")
+    return parser
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "MasterKeys"]]:
+    """The migrated database and the master key, for one command."""
+    from gateway.store.embedded import embedded
+    from gateway.store.migrate import migrate
+    from gateway.store.pool import open_database
+    from gateway.store.seal import load_master_keys
+
+    @asynccontextmanager
+    async def server() -> AsyncIterator[str]:
+        if settings.database_url is not None:
+            yield settings.database_url.reveal()
+        else:
+            async with embedded(settings.data_dir) as running:
+                yield running.dsn
+
+    async with server() as dsn:
+        await migrate(dsn)
+        master = load_master_keys(
+            settings.master_key_file, settings.data_dir, may_create=settings.embedded,
+            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
+        )  # fmt: skip
+        async with open_database(dsn) as db:
+            yield db, master
+
+
+async def _run(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.app import run
+
+    return await run(settings)
+
+
+async def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.store.embedded import embedded
+    from gateway.store.migrate import migrate
+
+    if settings.database_url is not None:
+        applied = await migrate(settings.database_url.reveal())
+    else:
+        async with embedded(settings.data_dir) as running:
+            applied = await migrate(running.dsn)
+    for name in applied:
+        print(name)
+    print(f"{len(applied)} applied; the schema is up to date")
+    return 0
+
+
+async def _apply(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.tenants import Refused, apply
+
+    async with open_store(settings) as (db, master):
+        try:
+            lines = await apply(db, master, options.file, dry_run=options.dry_run, prune=options.prune)
+        except Refused as refused:
+            _say(*refused.problems, f"{len(refused.problems)} problems; nothing was changed")
+            return FAILURE
+    for line in lines:
+        print(line)
+    print(f"{len(lines)} {'would change' if options.dry_run else 'changed'}" if lines else "nothing to change")
+    return 0
+
+
+async def _export(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.tenants import Refused, export
+
+    async with open_store(settings) as (db, master):
+        try:
+            print(await export(db, master, TenantId(options.number), reveal=options.reveal), end="")
+        except Refused as refused:
+            _say(*refused.problems)
+            return FAILURE
+    return 0
+
+
+async def _user(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli import people
+
+    tenant = None if options.operator else TenantId(options.tenant)
+    if options.action == "add":
+        text = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        if not 8 <= len(text) <= 256:
+            _say("the password must be 8 to 256 characters long")
+            return USAGE
+    async with open_store(settings) as (db, _):
+        if options.action == "add":
+            return await people.add(db, tenant, options.email.lower(), Secret(text), _say)
+        return await people.link(db, tenant, options.email.lower(), settings.base_url, _say)
+
+
+async def _doctor(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.doctor import doctor
+
+    return await doctor(settings)
+
+
+_COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] = {
+    "run": _run,
+    "migrate": _migrate,
+    "apply": _apply,
+    "export": _export,
+    "user": _user,
+    "doctor": _doctor,
+}

@@ -1,6 +1,6 @@
 """`gateway replay`: the call events of a captured stream, one JSON object a line. Needs no database.
 
-Owns reading the files; telling the story is the PBX adapter's (`adapters/asterisk/replay.py`, reached by the registry).
+Owns reading the files; telling the story is the PBX adapter's, reached by the registry.
 """
 
 import gzip
@@ -13,9 +13,6 @@ from typing import TextIO
 from adapters.registry import adapters
 from gateway.domain.errors import GatewayError, Permanent
 from gateway.domain.events import to_json
-from gateway.domain.ids import Kind
-
-KIND = Kind("asterisk")
 
 
 class ReplayError(Permanent):
@@ -24,9 +21,9 @@ class ReplayError(Permanent):
 
 def replay(path: str, trunks: Sequence[str], country: str | None, out: TextIO) -> int:
     """Prints the events of the capture at `path`, returns the exit code. Raises ReplayError."""
-    teller = adapters()[KIND].replay
+    teller = next((adapter.replay for adapter in adapters().values() if adapter.replay is not None), None)
     if teller is None:
-        raise ReplayError(person="this PBX adapter cannot replay captures")
+        raise ReplayError(person="no PBX adapter here can replay captures")
     capture = Path(path)
     data = _read(capture)
     index = next((_read(file) for file in _beside(capture) if file.exists()), None)

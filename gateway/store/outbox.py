@@ -8,6 +8,7 @@ holds, so a worker whose lease ran out changes nothing. Order is kept per lane: 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from gateway.domain.calls import Call
 from gateway.domain.ids import Kind, TenantId
@@ -110,9 +111,13 @@ WITH new_calls AS (
     ON CONFLICT DO NOTHING
 ), overtaken AS (
     UPDATE deliveries d SET state = 'superseded', finished_at = now()
-    FROM unnest($31::text[], $32::text[], $33::text[], $38::bool[]) AS r (tenant_id, integration_type, lane, latest_only)
+    FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $38::bool[])
+         AS r (tenant_id, integration_type, lane, key, latest_only)
     WHERE r.latest_only AND d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
       AND d.state = 'pending' AND d.latest_only AND d.attempt = 0
+      -- A card that was kept before overtakes nothing: not itself, and not what came after it.
+      AND NOT EXISTS (SELECT FROM deliveries known WHERE known.tenant_id = r.tenant_id
+                      AND known.integration_type = r.integration_type AND known.key = r.key)
 ), new_deliveries AS (
     INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
                             expires_at, keep_until)
@@ -134,6 +139,16 @@ SELECT DISTINCT tenant_id, integration_type FROM new_deliveries
 """
 
 
+T = TypeVar("T", str, str | None)
+
+
+def storable(text: T) -> T:
+    """The text without what PostgreSQL keeps in no text: NUL, and halves of a pair. The outside says anything."""
+    if text is None or (text.isascii() and "\0" not in text):
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def _newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
     """Within one batch an older card of a lane is overtaken before it is ever written."""
     last = {(d.integration, d.lane): place for place, d in enumerate(deliveries) if d.latest_only}
@@ -145,7 +160,13 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
 
     Returns which integrations have something new to deliver.
     """
-    calls = [(part.tenant, source, call) for part in batch for source, call in part.calls.values()]
+    newest: dict[tuple[TenantId, str], tuple[str, Call]] = {}
+    for part in batch:  # a statement updates a row once, and two incarnations of one actor may stand in a batch
+        for source, call in part.calls.values():
+            known = newest.get((part.tenant, call.call_id))
+            if known is None or known[1].events < call.events:
+                newest[part.tenant, call.call_id] = source, call
+    calls = [(tenant, source, call) for (tenant, _), (source, call) in newest.items()]
     events = [(part.tenant, event) for part in batch for event in part.events]
     deliveries = [(part.tenant, row) for part in batch for row in _newest_of_lane(part.deliveries)]
     posts = [(part.tenant, journal_id) for part in batch for journal_id in part.posts_done]
@@ -156,13 +177,13 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
         [call.phase for _, _, call in calls],
         [source for _, source, _ in calls],
         [call.direction for _, _, call in calls],
-        [call.caller for _, _, call in calls],
-        [call.called for _, _, call in calls],
-        [call.trunk for _, _, call in calls],
-        [SEPARATOR.join(call.ringing) for _, _, call in calls],
-        [SEPARATOR.join(call.rang) for _, _, call in calls],
-        [call.extension for _, _, call in calls],
-        [call.last_extension for _, _, call in calls],
+        [storable(call.caller) for _, _, call in calls],
+        [storable(call.called) for _, _, call in calls],
+        [storable(call.trunk) for _, _, call in calls],
+        [storable(SEPARATOR.join(call.ringing)) for _, _, call in calls],
+        [storable(SEPARATOR.join(call.rang)) for _, _, call in calls],
+        [storable(call.extension) for _, _, call in calls],
+        [storable(call.last_extension) for _, _, call in calls],
         [call.started_at for _, _, call in calls],
         [call.answered_at for _, _, call in calls],
         [call.ended_at for _, _, call in calls],
@@ -170,8 +191,8 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
         [call.wait_s for _, _, call in calls],
         [call.talk_s for _, _, call in calls],
         [call.hung_up_by for _, _, call in calls],
-        [call.queue for _, _, call in calls],
-        [call.recording for _, _, call in calls],
+        [storable(call.queue) for _, _, call in calls],
+        [storable(call.recording) for _, _, call in calls],
         [call.uncertain for _, _, call in calls],
         [call.merged_into for _, _, call in calls],
         [call.events for _, _, call in calls],
@@ -180,16 +201,16 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
         [event.seq for _, event in events],
         [event.event for _, event in events],
         [event.at for _, event in events],
-        [event.body for _, event in events],
+        [storable(event.body) for _, event in events],
         [tenant for tenant, _ in deliveries],
         [row.integration for _, row in deliveries],
         [row.lane for _, row in deliveries],
-        [row.key for _, row in deliveries],
+        [storable(row.key) for _, row in deliveries],
         [row.kind for _, row in deliveries],
         [row.bucket for _, row in deliveries],
         [row.call_id for _, row in deliveries],
         [row.latest_only for _, row in deliveries],
-        [row.body for _, row in deliveries],
+        [storable(row.body) for _, row in deliveries],
         [row.expires_at for _, row in deliveries],
         [row.keep_until for _, row in deliveries],
         [tenant for tenant, _ in posts],
@@ -199,15 +220,18 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
 
 
 async def claim_deliveries(
-    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float
+    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float, in_hand: Sequence[int] = ()
 ) -> list[Claim]:
-    """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt."""
+    """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt.
+
+    Those `in_hand` are left out even when their lease has passed: the caller still has an outcome to tell.
+    """
     rows = await conn.fetch(
         """
         WITH ready AS (
             SELECT d.delivery_id FROM deliveries d
             WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending' AND d.run_at <= now()
-              AND (d.lease_until IS NULL OR d.lease_until < now())
+              AND (d.lease_until IS NULL OR d.lease_until < now()) AND d.delivery_id <> ALL($5::bigint[])
               AND NOT EXISTS (SELECT FROM deliveries older
                               WHERE older.tenant_id = $1 AND older.integration_type = $2 AND older.lane = d.lane
                                 AND older.state = 'pending' AND older.delivery_id < d.delivery_id)
@@ -226,16 +250,21 @@ async def claim_deliveries(
         integration,
         most,
         lease_s,
+        list(in_hand),
     )
     return sorted((Claim(*row) for row in rows), key=lambda claim: claim.delivery_id)
 
 
 async def select_next_due(conn: Connection, tenant: TenantId, integration: Kind) -> float | None:
-    """Seconds until the next delivery is due, or None with nothing pending. Rows leased elsewhere count by lease end."""
+    """Seconds until the first lane has something to try, or None with nothing pending. A leased row counts by its
+    lease's end; what stands behind another in its lane does not count."""
     seconds = await conn.fetchval(
         """
-        SELECT extract(epoch FROM min(greatest(run_at, lease_until)) - now()) FROM deliveries
-        WHERE tenant_id = $1 AND integration_type = $2 AND state = 'pending'
+        SELECT extract(epoch FROM min(greatest(d.run_at, d.lease_until)) - now()) FROM deliveries d
+        WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending'
+          AND NOT EXISTS (SELECT FROM deliveries older
+                          WHERE older.tenant_id = $1 AND older.integration_type = $2 AND older.lane = d.lane
+                            AND older.state = 'pending' AND older.delivery_id < d.delivery_id)
         """,
         tenant,
         integration,
@@ -257,6 +286,8 @@ class Outcome:
     again_s: float = 0.0
     duration_ms: int = 0
     uses_attempt: bool = True
+    tried: bool = True
+    """False when the other side was not even asked; that makes no row in the log."""
 
 
 async def finish_delivery(conn: Connection, claim: Claim, outcome: Outcome) -> bool:
@@ -275,7 +306,7 @@ async def finish_delivery(conn: Connection, claim: Claim, outcome: Outcome) -> b
             ), logged AS (
                 INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
                                               status, error_message, delivery_id, call_id, attempt, duration_ms)
-                SELECT $1, integration_type, kind, $8, $9, $10, $11, $2, call_id, $14, $12 FROM held
+                SELECT $1, integration_type, kind, $8, $9, $10, $11, $2, call_id, $14, $12 FROM held WHERE $15
             ), remembered AS (
                 INSERT INTO lane_references (tenant_id, integration_type, lane, reference)
                 SELECT $1, integration_type, lane, $13 FROM held WHERE $13::text IS NOT NULL
@@ -288,16 +319,17 @@ async def finish_delivery(conn: Connection, claim: Claim, outcome: Outcome) -> b
             claim.delivery_id,
             claim.epoch,
             outcome.state,
-            outcome.note,
+            storable(outcome.note),
             outcome.uses_attempt,
             outcome.again_s,
-            outcome.request,
-            outcome.response,
+            storable(outcome.request),
+            storable(outcome.response),
             outcome.status,
-            outcome.error,
+            storable(outcome.error),
             outcome.duration_ms,
-            outcome.reference,
+            storable(outcome.reference),
             claim.attempt,
+            outcome.tried,
         )
     )
 
@@ -320,8 +352,11 @@ async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
     """Integrations with something due, whoever was told: the poll beneath the in-process wake-up."""
     rows = await conn.fetch(
         """
-        SELECT DISTINCT tenant_id, integration_type FROM deliveries
-        WHERE state = 'pending' AND run_at <= now() AND (lease_until IS NULL OR lease_until < now())
+        SELECT i.tenant_id, i.integration_type FROM integrations i
+        WHERE i.enabled AND EXISTS (
+            SELECT FROM deliveries d
+            WHERE d.tenant_id = i.tenant_id AND d.integration_type = i.integration_type AND d.state = 'pending'
+              AND d.run_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now()))
         """
     )
     return [(TenantId(row[0]), Kind(row[1])) for row in rows]

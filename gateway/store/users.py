@@ -40,7 +40,9 @@ class Session:
 
 def _account(row: Record) -> Account:
     tenant = row["tenant_id"]
-    return Account(TenantId(tenant) if tenant is not None else None, row["email"], row["password_hash"], row["language"])
+    return Account(
+        TenantId(tenant) if tenant is not None else None, row["email"], row["password_hash"], row["language"]
+    )
 
 
 async def select_accounts(conn: Connection, email: str, most: int = 5) -> list[Account]:

@@ -1,0 +1,425 @@
+"""The composition root: opens everything, in order, in one nursery, and closes it in the reverse order.
+
+    sockets -> PostgreSQL -> schema -> configuration -> actors -> ready
+    on SIGTERM: listeners -> PBX sessions -> mailboxes -> deliveries until the grace period ends -> the rest
+
+The listeners answer from the first moment (`/health` 200, `/ready` 503, posts 503), so a database that is away at the
+start is a state and not a crash. Read `actors.tenants` for what then runs.
+"""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import trio
+
+from actors.directory import Directory, Slot
+from actors.feed import Feed
+from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
+from actors.journal import GroupCommit
+from actors.services import Services
+from actors.supervisor import open_supervisor
+from actors.tenants import Tenants
+from adapters.base import Link, Testable, Tested
+from adapters.http import SafeDialer
+from adapters.registry import adapters, integrations
+from gateway.cache import ConfigurationCache
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import GatewayError, NeedsAttention, Retryable, Unavailable
+from gateway.domain.health import State
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.posts import Post
+from gateway.readiness import tell_systemd, watchdog_s
+from gateway.settings import Address, Settings
+from gateway.store import journal, outbox
+from gateway.store.embedded import embedded
+from gateway.store.errors import StoreError
+from gateway.store.listen import Listener
+from gateway.store.migrate import migrate
+from gateway.store.pool import Database, open_database
+from gateway.store.seal import load_master_keys
+from gateway.telemetry import COUNTERS, prometheus
+from gateway.web.app import Deps, create_app
+from gateway.web.intake import Limits, serve_intake
+from gateway.web.machine import MachineDeps, machine_addresses
+from gateway.web.serve import mount, serve_people
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "gateway_configuration"
+TEST_DEADLINE_S = 10.0
+
+
+def listening_socket(address: Address) -> socket.socket:
+    """A bound, listening TCP socket. Raises OSError with the address in its text."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"{address[0]}:{address[1]}: {error.strerror}") from None
+    sock.setblocking(False)
+    return sock
+
+
+class Gateway:
+    """One running installation: what the listeners ask, and the order of starting and stopping."""
+
+    def __init__(self, settings: Settings, db: Database, cache: ConfigurationCache, dial: SafeDialer) -> None:
+        self.settings = settings
+        self.db = db
+        self.cache = cache
+        self.directory = Directory()
+        self.feed = Feed()
+        self.started = time.monotonic()
+        self.posts: GroupCommit[journal.PostRow, bool] = GroupCommit(
+            "journal", lambda rows: db.engine(journal.insert_posts, rows)
+        )
+        self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
+        people, machines = settings.bind, settings.intake_bind
+        self.services = Services(
+            db=db,
+            cache=cache,
+            directory=self.directory,
+            feed=self.feed,
+            records=self.records,
+            dial=dial,
+            provider_urls=settings.provider_urls,
+        )
+        self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
+        self.tenants: Tenants | None = None
+        self.database_problem = "the database has not answered yet"
+        self.delivery_counts: dict[str, int] = {}
+        self.stopping = False
+        log.debug("listeners", extra={"people": people, "machines": machines})
+
+    async def _record(self, batch: Sequence[outbox.Recording]) -> list[frozenset[Kind]]:
+        kinds = await self.db.engine(outbox.record, batch)
+        return [frozenset(kind for tenant, kind in kinds if tenant == part.tenant) for part in batch]
+
+    # What the machine addresses ask.
+
+    def tenant_by_token(self, token_hash: bytes) -> Tenant | None:
+        """Whose token this is. Raises Unavailable before the configuration was read: then nobody can be told no."""
+        if not self.cache.loaded.is_set():
+            raise Unavailable("the configuration has not been read yet", after_s=2.0)
+        return self.cache.by_token(token_hash)
+
+    async def journal_post(self, tenant: Tenant, post: Post) -> Literal["accepted", "duplicate"]:
+        """Makes a posted event durable. "accepted", or "duplicate" for a repeat. Raises Unavailable."""
+        if self.stopping:
+            raise Unavailable("stopping", after_s=2.0)
+        row = journal.PostRow(tenant.number, post.address, post.unique_id, post.digest, post.body, post.received_at)
+        new = await self.posts.put(row)
+        if self.tenants is not None:
+            self.tenants.ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
+        return "accepted" if new else "duplicate"
+
+    def ready(self) -> list[str]:
+        """Why the gateway is not ready; empty when it is."""
+        reasons = []
+        if self.database_problem:
+            reasons.append(self.database_problem)
+        elif self.tenants is None or not self.tenants.settled.is_set():
+            reasons.append("tenants are being started")
+        if self.stopping:
+            reasons.append("stopping")
+        return reasons
+
+    def stats(self) -> dict[str, Any]:
+        """The JSON of `/stats`."""
+        cached = self.cache.stats
+        looked = cached.hits + cached.misses
+        states: dict[str, int] = {}
+        for slot in self.directory.below():
+            states[slot.health.state] = states.get(slot.health.state, 0) + 1
+        refreshed = cached.last_full_refresh
+        return {
+            "uptime_seconds": round(time.monotonic() - self.started, 3),
+            "database_queries": self.db.queries,
+            "database_connections": self.db.connections,
+            "cache_stats": {
+                "total_entries": len(self.cache),
+                "hits": cached.hits,
+                "misses": cached.misses,
+                "hit_ratio": round(cached.hits / looked, 4) if looked else None,
+                "last_full_refresh": refreshed.isoformat() if refreshed else None,
+                "invalidations": cached.invalidations,
+                "loads": cached.loads,
+                "last_load_seconds": round(cached.last_load_s, 4),
+                "listen_connected": self.listener.connected,
+                "listen_connects": self.listener.connects,
+            },
+            "deliveries": self.delivery_counts,
+            "actors": {"total": len(self.directory), **states},
+            "counters": dict(sorted(COUNTERS.items())),
+        }
+
+    def metrics(self) -> str:
+        """The text of `/metrics`. Labels name states alone: no tenant, no secret."""
+        stats = self.stats()
+        gauges: dict[str, float] = {
+            "uptime_seconds": stats["uptime_seconds"],
+            "database_queries": self.db.queries,
+            "cache_entries": len(self.cache),
+            "cache_hits": self.cache.stats.hits,
+            "cache_misses": self.cache.stats.misses,
+            "cache_invalidations": self.cache.stats.invalidations,
+            "cache_last_load_seconds": self.cache.stats.last_load_s,
+            "cache_last_full_refresh_timestamp": (
+                self.cache.stats.last_full_refresh.timestamp() if self.cache.stats.last_full_refresh else 0
+            ),
+            "listen_connected": float(self.listener.connected),
+            "ready": float(not self.ready()),
+        }
+        for name, count in self.delivery_counts.items():
+            gauges[f'deliveries{{state="{name}"}}' if name != "oldest_pending_s" else "oldest_pending_seconds"] = count
+        for name, count in stats["actors"].items():
+            if name != "total":
+                gauges[f'actors{{state="{name}"}}'] = count
+        return prometheus(gauges)
+
+    async def probe(self, number: TenantId, kind: Kind) -> Tested:
+        """Tests an integration's connection with the settings in force."""
+        tenant = self.cache.tenant(number)
+        adapter = adapters().get(kind)
+        if tenant is None or adapter is None or kind not in tenant.integrations:
+            return Tested(False, "not_configured")
+        try:
+            settings = adapter.settings.model_validate(dict(tenant.integrations[kind].settings))
+        except ValueError:
+            return Tested(False, "bad_settings")
+        link = Link(tenant, kind, self.settings.provider_urls.get(kind), self.services.dial)
+        with trio.move_on_after(TEST_DEADLINE_S):
+            async with adapter.connect(link, settings) as client:
+                if not isinstance(client, Testable):
+                    return Tested(False, "not_testable")
+                try:
+                    return await client.test()
+                except GatewayError as error:
+                    return Tested(False, "unavailable", error.person)
+        return Tested(False, "timeout")
+
+    # Starting and stopping.
+
+    async def bring_up(self, dsn: str, tenants: Tenants, slot: Slot) -> None:
+        """Until cancelled: schema, configuration, actors, as soon as the database lets us; then keeps watching it."""
+        pause = 0.2
+        while True:
+            try:
+                await migrate(dsn)
+                await self.db.ping()
+                await self.cache.load()
+                break
+            except (Retryable, StoreError, NeedsAttention) as error:
+                self.database_problem = f"database: {error.person}"
+                state = State.ATTENTION if isinstance(error, NeedsAttention) else State.OFFLINE
+                slot.report(state, "database_away", str(error))
+                log.warning("the database is not usable yet", extra={"reason": str(error)})
+                await trio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+        self.database_problem = ""
+        self.tenants = tenants
+        slot.report(State.ONLINE)
+        for number in await self._tenants_with_posts():
+            tenants.ring(number)
+        while True:
+            try:
+                await self.db.ping()
+                self.delivery_counts = await self.db.engine(outbox.count_deliveries)
+                self.database_problem = ""
+                slot.report(State.ONLINE)
+            except (Retryable, StoreError, NeedsAttention) as error:
+                self.database_problem = f"database: {error.person}"
+                slot.report(State.OFFLINE, "database_away", str(error))
+            await trio.sleep(2.0)
+
+    async def _tenants_with_posts(self) -> list[TenantId]:
+        try:
+            return await self.db.engine(journal.select_tenants_with_posts)
+        except Unavailable:
+            return []  # every tenant's actor looks for itself when it starts
+
+    async def notified(self, channel: str, payload: str) -> None:
+        """A hint from the database's triggers."""
+        _, _, number = payload.partition('"tenant_id" : "')
+        self.cache.notified(TenantId(number.partition('"')[0]) if number else None)
+
+    async def reset(self) -> None:
+        """The LISTEN connection is new: anything may have changed."""
+        self.cache.notified(None)
+
+
+async def safe_dialer(settings: Settings) -> SafeDialer:
+    """The one dialer for addresses that tenants supply: our listeners and our database are out of its bounds."""
+    dial = SafeDialer(allowed_private_nets=settings.allowed_private_nets, own={settings.bind, settings.intake_bind})
+    if settings.database_url is not None:
+        parts = urlsplit(settings.database_url.reveal())
+        with suppress(OSError):  # a name that does not resolve now cannot be dialled either
+            for found in await trio.socket.getaddrinfo(parts.hostname or "127.0.0.1", parts.port or 5432):
+                dial.keep_off(str(found[4][0]), parts.port or 5432)
+    return dial
+
+
+@asynccontextmanager
+async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+    """The address of the database, and what keeps its server alive where it is ours."""
+    if settings.database_url is not None:
+        yield settings.database_url.reveal(), trio.sleep_forever
+        return
+    async with embedded(settings.data_dir, role="run") as server:
+        yield server.dsn, server.supervise
+
+
+async def run(settings: Settings) -> int:
+    """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
+    trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
+    async with AsyncExitStack() as stack:
+        people, machines = listening_socket(settings.bind), listening_socket(settings.intake_bind)
+        stack.callback(people.close)
+        stack.callback(machines.close)
+        dsn, keep_server = await stack.enter_async_context(_postgres(settings))
+        master = load_master_keys(
+            settings.master_key_file, settings.data_dir, may_create=settings.embedded,
+            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
+        )  # fmt: skip
+        db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
+        cache = ConfigurationCache(db, master, kinds=tuple(integrations()))
+        gateway = Gateway(settings, db, cache, await safe_dialer(settings))
+        await _serve(gateway, dsn, keep_server, people, machines)
+    return 0
+
+
+async def _serve(
+    gateway: Gateway,
+    dsn: str,
+    keep_server: Callable[[], Awaitable[Any]],
+    people: socket.socket,
+    machines: socket.socket,
+) -> None:
+    settings, services, cache = gateway.settings, gateway.services, gateway.cache
+    letters = DeadLetters(services)
+    stop_listening = trio.Event()
+    addresses = machine_addresses(_machine_deps(gateway))
+    web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_server)
+        async with open_supervisor(gateway.directory, set_aside=letters.put) as supervisor:
+            tenants = Tenants(services, supervisor, adapters())
+
+            def system(name: str, task: Callable[[Slot], Awaitable[None]]) -> None:
+                supervisor.start(Slot(f"system/{name}", name), task)
+
+            system("journal", _ignoring_slot(gateway.posts.run))
+            system("outbox", _ignoring_slot(gateway.records.run))
+            system("letters", letters.run)
+            system("database", partial(gateway.bring_up, dsn, tenants))
+            await nursery.start(partial(serve_people, web, people, grace_s=settings.grace_s, shutdown=stop_listening))
+            intake = [trio.SocketListener(trio.socket.from_stdlib_socket(machines))]
+            await nursery.start(
+                partial(
+                    _serve_until,
+                    stop_listening,
+                    partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s)),
+                )
+            )
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async with trio.open_nursery() as starting:
+                    starting.start_soon(_first_signal, signals, starting.cancel_scope, gateway)
+                    await cache.loaded.wait()
+                    system("configuration", _ignoring_slot(cache.run))
+                    system(
+                        "notifications",
+                        _ignoring_slot(partial(gateway.listener.serve_notifications, gateway.notified, gateway.reset)),
+                    )
+                    system("tenants", tenants.run)
+                    system("due", partial(wake_due, services))
+                    system("expiry", partial(expire, services))
+                    system("pruning", partial(prune, services))
+                    await tenants.settled.wait()
+                    tell_systemd("READY=1", f"STATUS=serving {len(cache)} tenants")
+                    log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
+                    await _watch(gateway)
+            gateway.stopping = True
+            tell_systemd("STOPPING=1", "STATUS=finishing what is in hand")
+            log.info("stopping")
+            stop_listening.set()
+            await tenants.stop(settings.grace_s)
+        nursery.cancel_scope.cancel()
+    log.info("stopped")
+
+
+async def _serve_until(
+    stop: trio.Event, serve: Callable[..., Awaitable[Any]], task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serves until `stop`; the listener then finishes the requests in hand."""
+    async with trio.open_nursery() as nursery:
+        task_status.started(await nursery.start(serve))
+        await stop.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _first_signal(signals: AsyncIterator[int], scope: trio.CancelScope, gateway: Gateway) -> None:
+    async for _ in signals:
+        scope.cancel()
+        return
+
+
+async def _watch(gateway: Gateway) -> None:
+    """Until cancelled: feeds systemd's watchdog after a real turn of the loop and a round trip to the database."""
+    every = watchdog_s()
+    while True:
+        await trio.sleep(every or 5.0)
+        if every is not None and not gateway.database_problem:
+            tell_systemd("WATCHDOG=1")
+
+
+def _ignoring_slot(task: Callable[[], Awaitable[Any]]) -> Callable[[Slot], Awaitable[None]]:
+    async def run_task(slot: Slot) -> None:
+        slot.report(State.ONLINE)
+        await task()
+
+    return run_task
+
+
+def _machine_deps(gateway: Gateway) -> MachineDeps:
+    async def invalidate(number: str) -> bool:
+        return await gateway.cache.invalidate(TenantId(number))
+
+    return MachineDeps(
+        tenant_by_token=gateway.tenant_by_token,
+        journal=gateway.journal_post,
+        ready=gateway.ready,
+        stats=gateway.stats,
+        metrics=gateway.metrics,
+        enablement=lambda number: gateway.cache.enablement(TenantId(number)),
+        invalidate=invalidate,
+        operator_token=gateway.settings.operator_token,
+        operator_open=gateway.settings.operator_open,
+    )
+
+
+def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
+    settings = gateway.settings
+    return Deps(
+        db=gateway.db,
+        cache=gateway.cache,
+        directory=gateway.directory,
+        feed=gateway.feed,
+        public_url=settings.base_url,
+        secure_cookies=settings.base_url.startswith("https://"),
+        trusted_proxies=settings.trusted_proxies,
+        hash_limiter=trio.CapacityLimiter(2),
+        probe=gateway.probe,
+        mounts=(mount_machines,),
+    )

@@ -1,0 +1,122 @@
+"""`gateway doctor`: one line for each thing that must be right, exit 1 if any is not.
+
+Checks settings (they were read to get here), the database and its schema, the master key against every tenant's secrets,
+the clock, each PBX and each integration. It changes nothing outside.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import trio
+from pydantic import ValidationError
+
+from adapters.base import Adapter, Dialer, Link, Testable, Tested
+from adapters.registry import adapters
+from gateway.app import safe_dialer
+from gateway.cache import assemble
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import GatewayError
+from gateway.settings import Settings
+from gateway.store import tenants as store
+from gateway.store.embedded import embedded
+from gateway.store.errors import Unsealable
+from gateway.store.migrate import check_schema
+from gateway.store.pool import Connection, Database, open_database
+from gateway.store.seal import load_master_keys
+
+DEADLINE_S = 10.0
+CLOCK_LIMIT_S = 2.0
+
+
+class Findings:
+    """Prints each finding as it comes and remembers whether any was bad."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def tell(self, ok: bool, what: str, detail: str = "") -> None:
+        """One line."""
+        self.failed |= not ok
+        text = " ".join(f"{what}{f': {detail}' if detail else ''}".split())
+        print(f"{'ok  ' if ok else 'FAIL'}  {text}", flush=True)
+
+
+async def doctor(settings: Settings) -> int:
+    """Runs every check. Returns the exit code."""
+    found = Findings()
+    found.tell(True, "settings")
+    try:
+        async with _database(settings) as (dsn, db):
+            await _checks(settings, dsn, db, found)
+    except GatewayError as error:
+        found.tell(False, "database", error.person)
+    return 1 if found.failed else 0
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[tuple[str, Database]]:
+    if settings.database_url is not None:
+        dsn = settings.database_url.reveal()
+        async with open_database(dsn) as db:
+            yield dsn, db
+    else:
+        async with embedded(settings.data_dir) as server, open_database(server.dsn) as db:
+            yield server.dsn, db
+
+
+async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -> None:
+    await check_schema(dsn)
+    await db.ping()
+    found.tell(True, "database", "schema up to date, roles are safe")
+    drift = abs((await db.engine(_database_time) - datetime.now(UTC)).total_seconds())
+    found.tell(drift <= CLOCK_LIMIT_S, "clock", f"{drift:.2f} s between this machine and the database")
+    try:
+        master = load_master_keys(
+            settings.master_key_file, settings.data_dir, may_create=False,
+            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
+        )  # fmt: skip
+    except GatewayError as error:
+        found.tell(False, "master key", error.person)
+        return
+    tenants: list[Tenant] = []
+    for row in await db.engine(store.select_tenants, None):
+        try:
+            tenants.append(assemble(row, master))
+        except Unsealable as error:
+            found.tell(False, f"keys of tenant {row.tenant}", error.person)
+    found.tell(True, "master key", f"opens the keys of {len(tenants)} tenants")
+    dial = await safe_dialer(settings)
+    known = adapters()
+    for tenant in tenants:
+        for pbx in tenant.pbxes:
+            if pbx.enabled and pbx.kind in known:
+                await _probe(tenant, known[pbx.kind], pbx.name, pbx.settings, settings, dial, found)
+        for link in tenant.integrations.values():
+            if link.enabled and link.kind in known:
+                await _probe(tenant, known[link.kind], link.kind, link.settings, settings, dial, found)
+
+
+async def _database_time(conn: Connection) -> datetime:
+    moment: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return moment
+
+
+async def _probe(
+    tenant: Tenant, adapter: Adapter, name: str, values: object, settings: Settings, dial: Dialer, found: Findings
+) -> None:
+    what = f"{adapter.title} {name} of tenant {tenant.number}"
+    tested = Tested(False, "no answer in time")
+    try:
+        validated = adapter.settings.model_validate(dict(values))  # type: ignore[call-overload]
+        with trio.move_on_after(DEADLINE_S):
+            link = Link(tenant, name, settings.provider_urls.get(adapter.kind), dial)
+            async with adapter.connect(link, validated) as client:
+                tested = await client.test() if isinstance(client, Testable) else Tested(True, "cannot be tested")
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors(include_input=False))
+        tested = Tested(False, "bad settings", fields)
+    except GatewayError as error:
+        tested = Tested(False, "unavailable", error.person)
+    found.tell(tested.ok, what, f"{tested.code.replace('_', ' ')}{f' ({tested.detail})' if tested.detail else ''}")

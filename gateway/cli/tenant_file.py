@@ -1,0 +1,327 @@
+"""The tenant file: what `gateway apply` reads and `gateway export` writes (YAML or JSON).
+
+Validation returns every problem at once, each with its path, and knows the adapters' settings classes. It opens no
+database. Read `gateway.cli.tenants` next.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import phonenumbers
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from adapters.base import Adapter, AdapterSettings, secret_fields
+from adapters.registry import adapters, integrations
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.secret import MASK, Secret
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not a time zone; write one such as Europe/Minsk") from None
+    return name
+
+
+def _country(code: str) -> str:
+    if code not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("is not a country code; write two letters such as BY")
+    return code
+
+
+def _email(text: str) -> str:
+    name, at, host = text.partition("@")
+    if not (name and at and "." in host and " " not in text and text.isprintable()):
+        raise ValueError("is not an e-mail address")
+    return text.lower()
+
+
+def _long_password(secret: Secret) -> Secret:
+    if secret.reveal() != MASK and not 8 <= len(secret.reveal()) <= 256:
+        raise ValueError("must be 8 to 256 characters long")
+    return secret
+
+
+def _long_token(secret: Secret) -> Secret:
+    if secret.reveal() != MASK and not 32 <= len(secret.reveal()) <= 256:
+        raise ValueError("must be 32 to 256 characters long")
+    return secret
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UserBlock(_Block):
+    """A person who signs in."""
+
+    email: Annotated[str, AfterValidator(_email)]
+    password: Annotated[Secret, AfterValidator(_long_password)]
+
+
+class PhoneBlock(_Block):
+    """An internal number."""
+
+    number: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
+    owner: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    endpoints: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{1,64}$")], ...] = ()
+
+
+class ClickToCallBlock(_Block):
+    """Who may make us dial what."""
+
+    countries: tuple[Annotated[str, AfterValidator(_country)], ...] = ()
+    prefixes: tuple[Annotated[str, StringConstraints(pattern=r"^\+?[0-9]{1,15}$")], ...] = ()
+    per_user_minute: Annotated[int, Field(ge=0, le=1000)] = 10
+    per_user_day: Annotated[int, Field(ge=0, le=100_000)] = 200
+    concurrent: Annotated[int, Field(ge=0, le=1000)] = 10
+    hours: Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")] = (
+        "00:00-24:00"
+    )
+
+
+class TenantBlock(_Block):
+    """One enterprise. PBXes and integrations are validated by their adapters."""
+
+    number: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,32}$")]
+    name: Text
+    token: Annotated[Secret, AfterValidator(_long_token)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    country: Annotated[str, AfterValidator(_country)]
+    language: Annotated[str, StringConstraints(pattern="^(ru|en)$")] = "ru"
+    legacy_call_token: bool = False
+    users: tuple[UserBlock, ...] = ()
+    phones: tuple[PhoneBlock, ...] = ()
+    click_to_call: ClickToCallBlock = ClickToCallBlock()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBlock:
+    """A PBX or an integration as the file gives it: only the fields that stand there, secrets as `Secret`."""
+
+    name: str
+    adapter: Adapter
+    enabled: bool
+    given: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFile:
+    """One tenant of a valid file, and where it stands there."""
+
+    path: str
+    block: TenantBlock
+    pbxes: tuple[LinkBlock, ...]
+    integrations: tuple[LinkBlock, ...]
+
+    @property
+    def number(self) -> TenantId:
+        """The tenant."""
+        return TenantId(self.block.number)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is kept in the tenant's options: only what differs from the defaults."""
+        given = self.block.model_dump(
+            mode="json", include={"click_to_call", "legacy_call_token"}, exclude_defaults=True
+        )
+        return {name: value for name, value in given.items() if value}
+
+
+@dataclass(slots=True)
+class Problems:
+    """Everything wrong with a file; `found` is complete before anything is changed."""
+
+    found: list[str] = field(default_factory=list)
+
+    def add(self, path: str, text: str) -> None:
+        """One problem at one place."""
+        self.found.append(f"{path}: {text}" if path else text)
+
+    def pydantic(self, path: str, error: ValidationError, known: frozenset[str] = frozenset()) -> None:
+        """Every problem of one block. Inputs are left out: they may hold secrets. Fields of `known` may be missing."""
+        found: dict[str, str] = {}
+        for item in error.errors(include_url=False, include_input=False):
+            if item["type"] == "missing" and str(item["loc"][-1]) in known:
+                continue
+            place = path
+            for step in item["loc"]:
+                if isinstance(step, int):
+                    place += f"[{step}]"
+                elif "[" not in step:  # a step such as `is-instance[Secret]` is the way, not the place
+                    place += f".{step}"
+            text = item["msg"].removeprefix("Value error, ")
+            found[place] = "no such field" if item["type"] == "extra_forbidden" else text[:1].lower() + text[1:]
+        for place, text in found.items():
+            self.add(place, text)
+
+
+def read_tenant_files(paths: Iterable[str]) -> tuple[list[TenantFile], list[str]]:
+    """The tenants of all files, and every problem found; with a problem nothing may be applied."""
+    tenants: list[TenantFile] = []
+    problems = Problems()
+    files = list(paths)
+    for path in files:
+        try:
+            data = yaml.safe_load(Path(path).read_text("utf-8"))
+        except OSError as error:
+            problems.add(path, error.strerror or "cannot be read")
+        except UnicodeDecodeError:
+            problems.add(path, "is not UTF-8 text")
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            problems.add(
+                path, f"is neither YAML nor JSON{where}: {getattr(error, 'problem', '') or 'cannot be parsed'}"
+            )
+        except (ValueError, RecursionError):  # a date such as 2026-99-99, or lists without end
+            problems.add(path, "holds a value that YAML cannot be made of")
+        else:
+            tenants += _read(data, f"{path}: " if len(files) > 1 else "", problems)
+    for number, times in Counter(tenant.number for tenant in tenants).items():
+        if times > 1:
+            problems.add("tenants", f"{number} is there {times} times")
+    return tenants, problems.found
+
+
+def _read(data: Any, file: str, problems: Problems) -> list[TenantFile]:
+    blocks = data.get("tenants") if isinstance(data, dict) else None
+    if not isinstance(blocks, list):
+        problems.add(f"{file}tenants", "the file must hold a list under this name")
+        return []
+    assert isinstance(data, dict)
+    for name in data:
+        if name != "tenants":
+            problems.add(f"{file}{name}", "no such field")
+    found = [_tenant(block, f"{file}tenants[{place}]", problems) for place, block in enumerate(blocks)]
+    return [tenant for tenant in found if tenant is not None]
+
+
+def _tenant(data: Any, path: str, problems: Problems) -> TenantFile | None:
+    if not isinstance(data, dict):
+        problems.add(path, "must be a block of fields")
+        return None
+    own = {str(k): v for k, v in data.items() if k not in ("pbxes", "integrations")}
+    block: TenantBlock | None = None
+    try:
+        block = TenantBlock.model_validate(own)
+    except ValidationError as error:
+        problems.pydantic(path, error)
+    pbxes = _pbxes(data.get("pbxes"), f"{path}.pbxes", problems)
+    links = _integrations(data.get("integrations"), f"{path}.integrations", problems)
+    if block is None:
+        return None
+    _repeats((phone.number for phone in block.phones), f"{path}.phones", problems)
+    _repeats((user.email for user in block.users), f"{path}.users", problems)
+    return TenantFile(path, block, pbxes, links)
+
+
+def _repeats(names: Iterable[str], path: str, problems: Problems) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            problems.add(path, f"{name} is there {times} times")
+
+
+def _pbxes(data: Any, path: str, problems: Problems) -> tuple[LinkBlock, ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, list):
+        problems.add(path, "must be a list")
+        return ()
+    kinds = {kind: adapter for kind, adapter in adapters().items() if adapter.is_pbx}
+    found: list[LinkBlock] = []
+    for place, item in enumerate(data):
+        where = f"{path}[{place}]"
+        if not isinstance(item, dict):
+            problems.add(where, "must be a block of fields")
+            continue
+        fields = {str(k): v for k, v in item.items()}
+        name, kind = fields.pop("name", ""), fields.pop("type", next(iter(kinds)))
+        if not isinstance(name, str) or not re.fullmatch("[0-9A-Za-z_-]{1,32}", name):
+            problems.add(f"{where}.name", "must be 1 to 32 letters, digits, - or _")
+        if not isinstance(kind, str) or kind not in kinds:
+            problems.add(f"{where}.type", f"must be one of {', '.join(kinds)}")
+            continue
+        link = _link(str(name), kinds[Kind(kind)], fields, where, problems)
+        if link is not None:
+            found.append(link)
+    _repeats((link.name for link in found), path, problems)
+    return tuple(found)
+
+
+def _integrations(data: Any, path: str, problems: Problems) -> tuple[LinkBlock, ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, dict):
+        problems.add(path, "must be a block of integrations by name")
+        return ()
+    known = integrations()
+    found: list[LinkBlock] = []
+    for name, item in data.items():
+        where = f"{path}.{name}"
+        if name not in known:
+            problems.add(where, f"no such integration; there are {', '.join(known)}")
+        elif not isinstance(item, dict):
+            problems.add(where, "must be a block of fields")
+        else:
+            link = _link(str(name), known[name], {str(k): v for k, v in item.items()}, where, problems)
+            if link is not None:
+                found.append(link)
+    return tuple(found)
+
+
+def _link(name: str, adapter: Adapter, fields: dict[str, Any], path: str, problems: Problems) -> LinkBlock | None:
+    enabled = fields.pop("enabled", True)
+    if not isinstance(enabled, bool):
+        problems.add(f"{path}.enabled", "must be true or false")
+    secrets = secret_fields(adapter.settings)
+    # A masked secret stands for the stored one: it is checked when it is known (`complete`).
+    masked = frozenset(name for name in secrets if fields.get(name) == MASK)
+    try:
+        adapter.settings.model_validate({k: v for k, v in fields.items() if k not in masked})
+    except ValidationError as error:
+        before = len(problems.found)
+        problems.pydantic(path, error, known=masked)
+        if len(problems.found) > before:
+            return None
+    given = {k: Secret(str(v)) if k in secrets and v is not None else v for k, v in fields.items()}
+    return LinkBlock(name, adapter, bool(enabled), given)
+
+
+def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:
+    """The block's settings with what is stored in place of `***` and of secrets the file does not name.
+
+    Raises ValidationError when a masked secret has nothing stored.
+    """
+    secrets = secret_fields(link.adapter.settings)
+    values = {k: v for k, v in link.given.items() if not (k in secrets and v == Secret(MASK))}
+    for name in secrets:
+        if name not in values and name in stored:
+            values[name] = stored[name]
+    return link.adapter.settings.model_validate(values)
+
+
+def plain_and_secret(settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, Secret]]:
+    """Settings as they are kept: what is not secret as JSON values, and the secrets apart."""
+    names = secret_fields(type(settings))
+    plain = json.loads(settings.model_dump_json(by_alias=True, exclude=set(names)))
+    secrets = {name: value for name in names if isinstance(value := getattr(settings, name), Secret)}
+    return plain, secrets
+
+
+def token_hash(token: Secret) -> bytes:
+    """What is kept of a tenant's token. It has 32 characters or more, so a plain SHA-256 resists guessing."""
+    return hashlib.sha256(token.reveal().encode()).digest()

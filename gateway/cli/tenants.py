@@ -1,0 +1,216 @@
+"""`gateway apply` and `gateway export`: tenants declared in a file, and the same file back.
+
+`apply` is idempotent: it compares with what is stored, secrets opened, and writes only what differs. Read
+`gateway.cli.tenant_file` for what a file may say.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from gateway.cache import assemble, open_secrets
+from gateway.cli.tenant_file import (
+    LinkBlock,
+    Problems,
+    TenantFile,
+    complete,
+    plain_and_secret,
+    read_tenant_files,
+    token_hash,
+)
+from gateway.domain.ids import TenantId
+from gateway.domain.secret import MASK, Secret
+from gateway.store import tenants as store
+from gateway.store import users
+from gateway.store.pool import Connection, Database
+from gateway.store.seal import MasterKeys, Sealer, new_data_key
+from gateway.web.passwords import hash_password, password_fits
+
+
+@dataclass(slots=True)
+class Changes:
+    """What an apply would do, or did: lines for a person, and the statements that do it."""
+
+    lines: list[str] = field(default_factory=list)
+    steps: list[Any] = field(default_factory=list)
+
+    def add(self, line: str, function: Any, *args: Any) -> None:
+        """One change."""
+        self.lines.append(line)
+        self.steps.append((function, args))
+
+
+class Refused(Exception):
+    """The files are not applied; `problems` lists everything wrong with them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: bool, prune: bool) -> list[str]:
+    """Applies the files, all or nothing. Returns a line for every change. Raises Refused and changes nothing."""
+    tenants, problems = read_tenant_files(paths)
+    known = {row.tenant: row for row in await db.engine(store.select_tenants, None)}
+    accounts = await db.engine(users.select_all_accounts)
+    hashes = {(account.tenant, account.email): account.password_hash for account in accounts}
+    everything = Changes()
+    found = Problems(problems)
+    for tenant in tenants:
+        _compare(tenant, known.get(tenant.number), hashes, master, prune, everything, found)
+    tokens = {row.token_hash: row.tenant for row in known.values() if row.token_hash}
+    for tenant in tenants:
+        token = tenant.block.token
+        if token is not None and token.reveal() != MASK:
+            owner = tokens.setdefault(token_hash(token), tenant.number)
+            if owner != tenant.number:
+                found.add(f"{tenant.path}.token", "another tenant has this token; tokens must differ")
+    if found.found:
+        raise Refused(found.found)
+    if not dry_run and everything.steps:
+        await db.engine(_carry_out, everything.steps)
+    return everything.lines
+
+
+async def _carry_out(conn: Connection, steps: list[Any]) -> None:
+    async with conn.transaction():
+        for function, args in steps:
+            await function(conn, *args)
+
+
+def _compare(
+    tenant: TenantFile, row: store.TenantRow | None, hashes: Mapping[tuple[TenantId | None, str], str],
+    master: MasterKeys, prune: bool, out: Changes, problems: Problems,
+) -> None:  # fmt: skip
+    number, block, path, label = tenant.number, tenant.block, tenant.path, f"tenant {tenant.number}"
+    data_key = row.data_key if row else master.wrap(number, new_data_key())
+    sealer = master.sealer(number, data_key)
+    masked = block.token is not None and block.token.reveal() == MASK
+    if masked and (row is None or row.token_hash is None):
+        problems.add(f"{path}.token", "*** keeps the stored token, and none is stored")
+    kept = row.token_hash if row else None
+    hashed = token_hash(block.token) if block.token is not None and not masked else kept
+    own = store.TenantRow(
+        number, block.name, block.timezone, block.country, block.language, hashed, data_key, tenant.options, 0, (), (), ()
+    )  # fmt: skip
+    if row is None:
+        out.add(f"{label}: created", store.upsert_tenant, own)
+    else:
+        fields = ("name", "timezone", "country", "language", "token_hash", "options")
+        differ = [name.removesuffix("_hash") for name in fields if getattr(row, name) != getattr(own, name)]
+        if differ:
+            out.add(f"{label}: {', '.join(differ)} changed", store.upsert_tenant, own)
+    _compare_phones(tenant, row, prune, label, out)
+    _compare_links(tenant.pbxes, row.pbxes if row else (), "pbxes", sealer, (number, label, path), prune, out, problems)
+    _compare_links(
+        tenant.integrations, row.integrations if row else (), "integrations", sealer, (number, label, path), prune, out,
+        problems,
+    )  # fmt: skip
+    for place, user in enumerate(block.users):
+        stored = hashes.get((number, user.email))
+        if user.password.reveal() == MASK:
+            if stored is None:
+                problems.add(f"{path}.users[{place}].password", "*** keeps the stored password, and none is stored")
+        elif stored is None or not password_fits(stored, user.password):
+            word = "added" if stored is None else "password changed"
+            out.add(f"{label}: user {user.email} {word}", users.upsert_user, number, user.email,
+                    hash_password(user.password))  # fmt: skip
+    if prune:
+        named = {user.email for user in block.users}
+        for owner, email in hashes:
+            if owner == number and email not in named:
+                out.add(f"{label}: user {email} removed", users.delete_user, number, email)
+
+
+def _compare_phones(tenant: TenantFile, row: store.TenantRow | None, prune: bool, label: str, out: Changes) -> None:
+    stored = {number: (owner, tuple(ends)) for number, owner, ends in row.phones} if row else {}
+    for phone in tenant.block.phones:
+        if stored.get(phone.number) != (phone.owner, phone.endpoints):
+            word = "changed" if phone.number in stored else "added"
+            out.add(f"{label}: phone {phone.number} {word}", store.upsert_phone, tenant.number, phone.number, phone.owner,
+                    phone.endpoints)  # fmt: skip
+    if prune:
+        for number in stored.keys() - {phone.number for phone in tenant.block.phones}:
+            out.add(f"{label}: phone {number} removed", store.delete_phone, tenant.number, number)
+
+
+def _compare_links(
+    links: tuple[LinkBlock, ...], rows: tuple[store.LinkRow, ...], table: str, sealer: Sealer,
+    where: tuple[TenantId, str, str], prune: bool, out: Changes, problems: Problems,
+) -> None:  # fmt: skip
+    number, label, path = where
+    stored = {row.name: row for row in rows}
+    upsert, delete = (
+        (store.upsert_pbx, store.delete_pbx)
+        if table == "pbxes"
+        else (store.upsert_integration, store.delete_integration)
+    )
+    for place, link in enumerate(links):
+        row = stored.get(link.name)
+        values = open_secrets(row, table, sealer) if row else {}
+        try:
+            settings = complete(link, values)
+        except ValidationError as error:
+            spot = f"[{place}]" if table == "pbxes" else f".{link.name}"
+            problems.pydantic(f"{path}.{table}{spot}", error)
+            continue
+        plain, secrets = plain_and_secret(settings)
+        differ = [] if row and row.enabled == link.enabled else ["enabled"]
+        differ += [name for name in plain if row is None or row.settings.get(name) != plain[name]]
+        differ += [name for name, secret in secrets.items() if values.get(name) != secret]
+        if row is not None and not differ and row.kind == link.adapter.kind:
+            continue
+        sealed = {
+            name: sealer.seal(secret, table=table, column=name, row=link.name)
+            for name, secret in sorted(secrets.items())
+        }
+        word = f"{', '.join(sorted(differ))} changed" if row else "added"
+        new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed)
+        out.add(f"{label}: {table}.{link.name} {word}", upsert, number, new)
+    if prune:
+        for name in stored.keys() - {link.name for link in links}:
+            out.add(f"{label}: {table}.{name} removed", delete, number, name)
+
+
+async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: bool) -> str:
+    """The tenant as a file. Hashed values (token, passwords) are always `***`. Raises Refused for an unknown number."""
+    rows = await db.engine(store.select_tenants, [number])
+    if not rows:
+        raise Refused([f"no tenant {number}"])
+    row = rows[0]
+    tenant = assemble(row, master)
+    people = [account.email for account in await db.engine(users.select_all_accounts) if account.tenant == number]
+    block: dict[str, Any] = {"number": row.tenant, "name": row.name}
+    if row.token_hash:
+        block["token"] = MASK
+    block |= {"timezone": row.timezone, "country": row.country, "language": row.language}
+    if people:
+        block["users"] = [{"email": email, "password": MASK} for email in people]
+    block["phones"] = [
+        {
+            "number": phone.number,
+            "owner": phone.owner,
+            **({"endpoints": list(phone.endpoints)} if phone.endpoints else {}),
+        }
+        for phone in tenant.phones
+    ]
+    block["pbxes"] = [
+        {"name": pbx.name, **({} if pbx.enabled else {"enabled": False}), **_shown(pbx.settings, reveal)}
+        for pbx in tenant.pbxes
+    ]
+    block |= dict(row.options)
+    block["integrations"] = {
+        str(link.kind): {"enabled": link.enabled, **_shown(link.settings, reveal)}
+        for link in tenant.integrations.values()
+    }
+    return yaml.safe_dump({"tenants": [block]}, allow_unicode=True, sort_keys=False, width=120)
+
+
+def _shown(settings: Mapping[str, Any], reveal: bool) -> dict[str, Any]:
+    return {
+        name: (value.reveal() if reveal else MASK) if isinstance(value, Secret) else value
+        for name, value in settings.items()
+    }

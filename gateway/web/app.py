@@ -1,0 +1,126 @@
+"""The admin UI as a Quart app: `create_app(deps)`. Puts the pages together, adds the security headers, shows errors.
+
+Nothing happens at import and nothing runs in the background here: what must go on without a client is an actor's.
+Read `site.py` for what pages share, `auth.py` for who may see them, `pages/calls.py` for the first of them.
+"""
+
+import logging
+from secrets import token_urlsafe
+from typing import cast
+
+from quart import abort, g, request
+from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioResponse as Response
+from werkzeug.exceptions import HTTPException
+
+from gateway.domain.errors import GatewayError, Retryable
+from gateway.store.errors import BadData
+from gateway.web.auth import Gate, auth_pages
+from gateway.web.pages.calls import calls_pages
+from gateway.web.pages.integrations import integrations_pages
+from gateway.web.pages.operators import operators_pages
+from gateway.web.site import Answer, Cache, Deps, Site
+from gateway.web.throttle import Throttle
+
+__all__ = ["Cache", "Deps", "create_app"]
+
+log = logging.getLogger(__name__)
+
+LARGEST_FORM = 256 * 1024
+_SHOWN = frozenset({400, 401, 403, 404, 405, 413, 429, 500, 503})
+
+
+def create_app(deps: Deps) -> QuartTrio:
+    """The app for one installation. Whoever calls it serves it."""
+    app = QuartTrio(__name__, static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_FORM
+    app.url_map.merge_slashes = False
+    site = Site(deps)
+    gate = Gate(site, Throttle())
+    for pages in (auth_pages(gate), calls_pages(gate), integrations_pages(gate), operators_pages(gate)):
+        app.register_blueprint(pages)
+    _add_static_files(app, site)
+    _add_errors(app, gate)
+    _add_headers(app, gate)
+    for mount in deps.mounts:
+        mount(app)
+    return app
+
+
+def _add_static_files(app: QuartTrio, site: Site) -> None:
+    @app.get("/static/<name>")
+    async def static_file(name: str) -> Response:
+        asset = site.assets.get(name)
+        if asset is None:
+            abort(404)
+        response = Response(asset.body, content_type=asset.content_type)
+        fresh = request.args.get("v") == asset.version
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fresh else "no-cache"
+        return response
+
+
+def _add_errors(app: QuartTrio, gate: Gate) -> None:
+    def shown(status: int) -> Response:
+        # The same words for what is missing and for what is somebody else's.
+        if "viewer" not in g:
+            g.viewer = gate.anonymous()
+        return gate.site.page("error.html", status, code=status if status in _SHOWN else 500 if status >= 500 else 400)
+
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> Answer:
+        if error.response is not None:
+            return cast(Answer, error.response)
+        response = shown(error.code or 500)
+        for name, value in error.get_headers():
+            if name.lower() in ("allow", "location", "retry-after"):
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(GatewayError)
+    async def gateway_error(error: GatewayError) -> Response:
+        if isinstance(error, BadData):
+            return shown(400)
+        if isinstance(error, Retryable):
+            log.warning("a page could not be shown", extra={"reason": str(error)})
+            response = shown(503)
+            response.headers["Retry-After"] = "5"
+            return response
+        log.error("a page failed", exc_info=error)
+        return shown(500)
+
+
+def _add_headers(app: QuartTrio, gate: Gate) -> None:
+    secure = gate.site.deps.secure_cookies
+
+    @app.after_request
+    async def headers(response: Answer) -> Answer:
+        ours = response.headers
+        ours.setdefault("X-Content-Type-Options", "nosniff")
+        ours.setdefault("Referrer-Policy", "no-referrer")
+        ours.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        if secure:
+            ours.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+        ours.setdefault("Cache-Control", "no-store")
+        if response.mimetype == "text/html":
+            ours.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+            ours.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+            ours.setdefault("Content-Security-Policy", _policy(g.viewer.nonce if "viewer" in g else token_urlsafe(16)))
+        if (csrf := g.get("form_cookie")) is not None and response.mimetype == "text/html":
+            gate.set_cookie(response, "form", csrf, 86400)
+        return response
+
+
+def _policy(nonce: str) -> str:
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src 'nonce-{nonce}'",
+            f"style-src 'nonce-{nonce}'",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "object-src 'none'",
+            "frame-ancestors 'none'",
+        )
+    )

@@ -1,0 +1,236 @@
+"""Calls: those of this moment, the history with its filters, and one call with everything known of it.
+
+Each handler reads what a person asked for, makes one crossing to the store, and renders. Nothing is changed here.
+Read `live.py` next for the rows that move.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from quart import Blueprint, abort, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from gateway.domain.calls import Call
+from gateway.domain.configuration import Tenant
+from gateway.domain.events import Direction, Result
+from gateway.domain.ids import CallId, TenantId, utc_text
+from gateway.domain.numbers import outside
+from gateway.store import call_pages as store
+from gateway.store import logs
+from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
+from gateway.store.calls import select_open_calls
+from gateway.store.pool import Connection
+from gateway.web.auth import Gate
+from gateway.web.formats import duration
+from gateway.web.pages.live import live_calls
+from gateway.web.site import tenant, viewer
+from gateway.web.wording import Words
+
+PAGE = 50
+TRUNKS_OF = timedelta(days=30)
+_FIELDS = ("q", "direction", "result", "extension", "trunk", "since", "until", "uncertain")
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the page of calls shows."""
+
+    live: list[Call]
+    found: list[Call]
+    figures: DayFigures
+    trunks: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One delivery with its attempts."""
+
+    line: DeliveryLine
+    attempts: list[logs.LogLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Everything known of one call."""
+
+    source: str
+    call: Call
+    events: list[EventLine]
+    told: list[Told]
+    merged: list[CallId]
+
+
+async def _overview(
+    conn: Connection, number: TenantId, filters: Filters, after: Place | None, today: datetime
+) -> Overview:
+    live = [call for _, call in await select_open_calls(conn, number)]
+    found = await store.search_calls(conn, number, filters, after, PAGE + 1)
+    figures = await store.select_day_figures(conn, number, today)
+    trunks = await store.select_trunks(conn, number, today - TRUNKS_OF)
+    return Overview(live, found, figures, list(trunks))
+
+
+async def _whole(conn: Connection, number: TenantId, call_id: str) -> Whole | None:
+    found = await store.select_call(conn, number, call_id)
+    if found is None:
+        return None
+    attempts: dict[int | None, list[logs.LogLine]] = {}
+    for line in await logs.select_call_logs(conn, number, call_id):
+        attempts.setdefault(line.delivery_id, []).append(line)
+    deliveries = await store.select_call_deliveries(conn, number, call_id)
+    return Whole(
+        *found,
+        events=await store.select_call_events(conn, number, call_id),
+        told=[Told(line, attempts.get(line.delivery_id, [])) for line in deliveries],
+        merged=await store.select_merged_calls(conn, number, call_id),
+    )
+
+
+def _midnight(day: date, zone: Any) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def read_filters(sent: Mapping[str, str], who: Tenant) -> Filters:
+    """What a person looks for. A value that makes no sense does not narrow."""
+
+    def day(name: str, plus: int = 0) -> datetime | None:
+        try:
+            return _midnight(date.fromisoformat(sent.get(name, "")) + timedelta(days=plus), who.timezone)
+        except (ValueError, OverflowError):
+            return None
+
+    def text(name: str) -> str:
+        return "".join(c for c in sent.get(name, "").strip()[:80] if c.isprintable())
+
+    looked = text("q")
+    bare = "".join(c for c in looked if c not in " ()-\u00a0")
+    is_number = bare.lstrip("+").isdigit()
+    lower = looked.lower()
+    return Filters(
+        text=bare if is_number else looked,
+        e164=outside(bare, who.country) if is_number else None,
+        owned=tuple(phone.number for phone in who.phones if lower and lower in phone.owner.lower()),
+        direction=sent.get("direction") if sent.get("direction") in tuple(Direction) else None,
+        result=sent.get("result") if sent.get("result") in tuple(Result) else None,
+        extension=text("extension") or None,
+        trunk=text("trunk") or None,
+        since=day("since"),
+        until=day("until", 1),
+        uncertain=sent.get("uncertain") == "1",
+    )
+
+
+def read_place(text: str | None) -> Place | None:
+    """The place after which a page begins, from its address."""
+    moment, _, call_id = (text or "").partition("~")
+    try:
+        return Place(datetime.fromtimestamp(int(moment) / 1e6, UTC), call_id) if call_id else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def write_place(call: Call) -> str:
+    """The inverse: microseconds, because that is what the store compares."""
+    return f"{round(call.started_at.timestamp() * 1e6)}~{call.call_id}"
+
+
+def say_event(body: Mapping[str, Any], who: Tenant, t: Words) -> str:
+    """One event in a sentence."""
+
+    def person(number: Any) -> str:
+        owner = who.owner_of(number)
+        return f"{number} {owner}".strip() if number else t("calls.nobody")
+
+    match body.get("event"):
+        case "call_ringing":
+            phones = ", ".join(person(number) for number in body.get("extensions") or ())
+            return t("event_says.ringing", who=phones) if phones else t("event_says.begun")
+        case "call_answered":
+            said = t("event_says.answered", who=person(body.get("extension")))
+            wait = body.get("wait_s")
+            return said if wait is None else f"{said}, {t('event_says.after', span=duration(wait))}"
+        case "call_transferred":
+            return t(
+                "event_says.transferred", old=person(body.get("from_extension")), new=person(body.get("to_extension"))
+            )
+        case "call_merged":
+            return t("event_says.merged", into=body.get("into"))
+        case "call_ended":
+            said = t("event_says.ended", result=t.code("result", body.get("result")).lower())
+            talk = body.get("talk_s")
+            return said if talk is None else f"{said}, {t('event_says.talk', span=duration(talk))}"
+        case other:
+            return t.code("event", str(other))
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the bar that draws a call: from `x`, `width` of 1000."""
+
+    name: str
+    x: int
+    width: int
+
+
+def stretches(call: Call) -> list[Stretch]:
+    """How long it rang and how long it was talked, as parts of a bar."""
+    end = call.ended_at or datetime.now(UTC)
+    whole = (end - call.started_at).total_seconds()
+    if whole <= 0:
+        return []
+    answered = call.answered_at
+    turn = (
+        1000
+        if answered is None
+        else round(1000 * min(1.0, max(0.0, (answered - call.started_at).total_seconds() / whole)))
+    )
+    ring, talk = Stretch("ring", 0, turn), Stretch("talk", turn, 1000 - turn)
+    return [part for part in (ring, talk) if part.width > 0]
+
+
+def calls_pages(gate: Gate) -> Blueprint:
+    """The pages below `/t/<number>/calls`."""
+    pages = Blueprint("calls", __name__, url_prefix="/t/<number>")
+    pages.before_request(gate.look)
+    pages.before_request(gate.needs_tenant)
+    site, db = gate.site, gate.site.deps.db
+
+    @pages.get("/calls")
+    async def calls(number: str) -> Response:
+        who = tenant()
+        filters = read_filters(request.args, who)
+        after = read_place(request.args.get("after"))
+        today = _midnight(datetime.now(who.timezone).date(), who.timezone)
+        seen = await db.tenant(who.number, _overview, who.number, filters, after, today)
+        sent = {name: request.args.get(name, "") for name in _FIELDS}
+        asked = {name: value for name, value in sent.items() if value}
+        older = {**asked, "after": write_place(seen.found[PAGE - 1])} if len(seen.found) > PAGE else None
+        return site.page(
+            "calls.html", seen=seen, found=seen.found[:PAGE], sent=sent, older=older and urlencode(older), newest=urlencode(asked), after=after,
+            filtered=bool(filters), directions=tuple(Direction), results=tuple(Result),
+        )  # fmt: skip
+
+    @pages.get("/calls/live")
+    async def live(number: str) -> Response:
+        return live_calls(gate, viewer(), gate.token())
+
+    @pages.get("/calls/<path:call_id>")
+    async def call(number: str, call_id: str) -> Response:
+        who = tenant()
+        whole = await db.tenant(who.number, _whole, who.number, call_id)
+        if whole is None:
+            abort(404)
+        lines = [(line, json.loads(line.body)) for line in whole.events]
+        return site.page(
+            "call.html", whole=whole, call=whole.call, stretches=stretches(whole.call), utc_text=utc_text,
+            events=[
+                (line, say_event(body, who, viewer().t), json.dumps(body, ensure_ascii=False, indent=2))
+                for line, body in lines
+            ],
+        )  # fmt: skip
+
+    return pages

@@ -1,0 +1,190 @@
+"""Links to outside systems: a card each, then a page each with its health, its outbox, its log, a test and a switch.
+
+Everything is drawn from the registry, the directory and the store: no outside system is known here by name. The switch
+changes a row, and the actors follow the row. Read `setup.py` next for the set-up form.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from quart import Blueprint, abort, redirect, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from adapters import registry
+from adapters.base import Adapter, Tested
+from gateway.domain.configuration import Integration, Pbx
+from gateway.domain.health import Health, State
+from gateway.domain.ids import Kind, TenantId
+from gateway.store import logs
+from gateway.store.pool import Connection
+from gateway.store.tenants import set_integration_enabled
+from gateway.web.auth import Gate
+from gateway.web.pages.setup import SetupForm, save_settings
+from gateway.web.site import Answer, Site, tenant
+
+LOG_PAGE = 50
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One PBX or integration as its card shows it."""
+
+    kind: Kind
+    name: str
+    title: str
+    href: str
+    set_up: bool = True
+    enabled: bool = True
+    health: Health
+    restarts: int = 0
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    outbox: logs.OutboxFigures = field(default_factory=logs.OutboxFigures)
+    hour: Mapping[str, int] = field(default_factory=dict)
+    last: logs.LogLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store knows of a tenant's integrations."""
+
+    switches: Mapping[str, bool]
+    outbox: Mapping[str, logs.OutboxFigures]
+    hour: Mapping[str, Mapping[str, int]]
+    last: Mapping[str, logs.LogLine]
+
+
+async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored:
+    return Stored(
+        await logs.select_switches(conn, number),
+        await logs.select_outbox_figures(conn, number),
+        await logs.count_recent_logs(conn, number, since),
+        await logs.select_last_logs(conn, number),
+    )
+
+
+async def _stored_and_logs(
+    conn: Connection, number: TenantId, kind: str, since: datetime, before: int | None
+) -> tuple[Stored, list[logs.LogLine]]:
+    stored = await _stored(conn, number, since)
+    return stored, await logs.select_recent_logs(conn, number, kind, before, LOG_PAGE + 1)
+
+
+def _alive(site: Site, path: str, *, set_up: bool, enabled: bool) -> tuple[Health, int, Mapping[str, Any]]:
+    """The health of what runs at `path`, or why nothing runs there; its restarts and figures."""
+    slot = site.deps.directory.get(path)
+    if slot is not None and enabled:
+        return slot.health, slot.restarts, slot.figures() if slot.figures is not None else {}
+    code = "not_running" if enabled else "switched_off"
+    return Health(state=State.STOPPED, since=LONG_AGO, code=code if set_up else "not_set_up"), 0, {}
+
+
+def _pbx_card(site: Site, number: TenantId, pbx: Pbx) -> Card:
+    adapter = registry.adapters().get(pbx.kind)
+    health, restarts, figures = _alive(site, f"tenant/{number}/pbx/{pbx.name}", set_up=True, enabled=pbx.enabled)
+    return Card(
+        kind=pbx.kind, name=pbx.name, title=adapter.title if adapter is not None else pbx.kind,
+        href=f"/t/{number}/pbxes/{pbx.name}", enabled=pbx.enabled, health=health, restarts=restarts, figures=figures,
+    )  # fmt: skip
+
+
+def _card(site: Site, number: TenantId, adapter: Adapter, stored: Stored) -> Card:
+    kind = adapter.kind
+    set_up, enabled = kind in stored.switches, stored.switches.get(kind, False)
+    health, restarts, figures = _alive(site, f"tenant/{number}/integration/{kind}", set_up=set_up, enabled=enabled)
+    return Card(
+        kind=kind, name=kind, title=adapter.title, href=f"/t/{number}/integrations/{kind}", set_up=set_up,
+        enabled=enabled, health=health, restarts=restarts, figures=figures,
+        outbox=stored.outbox.get(kind, logs.OutboxFigures()), hour=stored.hour.get(kind, {}), last=stored.last.get(kind),
+    )  # fmt: skip
+
+
+def _adapter(kind: str) -> Adapter:
+    found = registry.integrations().get(Kind(kind))
+    if found is None:
+        abort(404)
+    return found
+
+
+def integrations_pages(gate: Gate) -> Blueprint:
+    """The pages below `/t/<number>/integrations` and `/t/<number>/pbxes`."""
+    pages = Blueprint("integrations", __name__, url_prefix="/t/<number>")
+    pages.before_request(gate.look)
+    pages.before_request(gate.needs_tenant)
+    site, db = gate.site, gate.site.deps.db
+
+    def hour_ago() -> datetime:
+        return datetime.now(UTC) - timedelta(hours=1)
+
+    async def show(
+        kind: str, status: int = 200, tested: Tested | None = None, form: SetupForm | None = None
+    ) -> Response:
+        adapter, who = _adapter(kind), tenant()
+        before = request.args.get("before", "")
+        stored, lines = await db.tenant(
+            who.number, _stored_and_logs, who.number, kind, hour_ago(), int(before) if before.isdecimal() else None
+        )
+        card = _card(site, who.number, adapter, stored)
+        if form is None:
+            form = SetupForm.of(adapter.settings, who.integrations.get(adapter.kind, _NOT_SET_UP).settings)
+        return site.page(
+            "integration.html", status, card=card, lines=lines[:LOG_PAGE], tested=tested, form=form,
+            older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None, first=not before,
+            may_save=site.deps.master is not None,
+        )  # fmt: skip
+
+    @pages.get("/integrations")
+    async def integrations(number: str) -> Response:
+        who = tenant()
+        stored = await db.tenant(who.number, _stored, who.number, hour_ago())
+        return site.page(
+            "integrations.html",
+            pbxes=[_pbx_card(site, who.number, pbx) for pbx in who.pbxes],
+            cards=[_card(site, who.number, adapter, stored) for adapter in registry.integrations().values()],
+        )
+
+    @pages.get("/integrations/<kind>")
+    async def integration(number: str, kind: str) -> Response:
+        return await show(kind)
+
+    @pages.post("/integrations/<kind>/test")
+    async def test(number: str, kind: str) -> Response:
+        return await show(kind, tested=await site.deps.probe(tenant().number, _adapter(kind).kind))
+
+    @pages.post("/integrations/<kind>/switch")
+    async def switch(number: str, kind: str) -> Answer:
+        enabled = (await request.form).get("enabled") == "1"
+        who = tenant()
+        if not await db.tenant(who.number, set_integration_enabled, who.number, _adapter(kind).kind, enabled):
+            abort(404)
+        return redirect(f"/t/{number}/integrations/{kind}", 303)
+
+    @pages.post("/integrations/<kind>/settings")
+    async def settings(number: str, kind: str) -> Answer:
+        adapter, who = _adapter(kind), tenant()
+        master = site.deps.master
+        if master is None:
+            abort(404)
+        stored = who.integrations.get(adapter.kind, _NOT_SET_UP).settings
+        form = SetupForm.of(adapter.settings, stored, await request.form)
+        if form.settings is None:
+            return await show(kind, 422, form=form)
+        await save_settings(db, master, who.number, adapter.kind, form.settings)
+        return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)
+
+    @pages.get("/pbxes/<name>")
+    async def pbx(number: str, name: str) -> Response:
+        who = tenant()
+        found = next((pbx for pbx in who.pbxes if pbx.name == name), None)
+        if found is None:
+            abort(404)
+        adapter = registry.adapters().get(found.kind)
+        form = SetupForm.of(adapter.settings, found.settings) if adapter is not None else None
+        return site.page("pbx.html", card=_pbx_card(site, who.number, found), form=form)
+
+    return pages
+
+
+_NOT_SET_UP = Integration(Kind(""), False, {})

@@ -1,0 +1,89 @@
+"""Calls as they happen: a stream of table rows for one open page (server-sent events).
+
+    all    the whole live table: at the start, and whenever changes were lost
+    call   a row to put in its place; its id is the call's
+    gone   the call with this id is over; `ended` brings its row for the history
+    :      nothing for 15 s, so that proxies keep the line open
+
+The stream is a doorbell's reader: it re-reads what changed and holds no state of its own. It ends when its session does,
+or when the database is away, and the browser then asks again. Read `gateway/web/static/live.js` for the other end.
+"""
+
+import re
+from collections.abc import AsyncIterator
+
+import trio
+from quart_trio.wrappers import TrioResponse as Response
+
+from gateway.domain.calls import Call, Phase
+from gateway.domain.errors import Retryable
+from gateway.store.calls import select_calls, select_open_calls
+from gateway.web.auth import Gate
+from gateway.web.site import Viewer
+from gateway.web.tokens import Token
+
+HEARTBEAT_S = 15.0
+SESSION_CHECK_S = 60.0
+RETRY_MS = 2000
+SHORTEST_PAUSE_S = 0.1
+"""Changes of a burst are gathered for so long."""
+_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+
+
+def sse(event: str, data: str, event_id: str = "") -> str:
+    """One event on the wire."""
+    name = _LINE_ENDS.sub("", event_id).replace("\0", "")
+    lines = "".join(f"data: {line}\n" for line in _LINE_ENDS.split(data.strip()))
+    return f"event: {event}\nid: {name}\n{lines}\n"
+
+
+def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
+    """The stream's response, for as long as the page is open."""
+    response = Response(_stream(gate, who, token), content_type="text/event-stream; charset=utf-8")
+    response.timeout = None
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator[str]:
+    deps, found = gate.site.deps, who.tenant
+    assert found is not None
+    number = found.number
+
+    def row(template: str, call: Call) -> str:
+        return gate.site.render(template, who, call=call, fresh=True)
+
+    async def everything() -> str:
+        calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number)]
+        return sse("all", "\n".join(row("live_row.html", call) for call in calls))
+
+    checked = trio.current_time()
+    with deps.feed.subscribe(number) as subscription:
+        try:
+            yield f"retry: {RETRY_MS}\n\n" + await everything()
+            while True:
+                taken = None
+                with trio.move_on_after(HEARTBEAT_S):
+                    taken = await subscription.changed()
+                if trio.current_time() - checked > SESSION_CHECK_S:
+                    checked = trio.current_time()
+                    if not await gate.still_signed_in(token):
+                        return
+                if taken is None:
+                    yield ": still here\n\n"
+                    continue
+                changed, lost = taken
+                if lost:
+                    yield await everything()
+                    continue
+                for _, call in await deps.db.tenant(number, select_calls, number, changed):
+                    if call.open:
+                        yield sse("call", row("live_row.html", call), call.call_id)
+                    else:
+                        yield sse("gone", call.phase, call.call_id)
+                        if call.phase is Phase.ENDED:
+                            yield sse("ended", row("call_row.html", call), call.call_id)
+                await trio.sleep(SHORTEST_PAUSE_S)
+        except Retryable:
+            return

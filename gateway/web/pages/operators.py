@@ -1,0 +1,180 @@
+"""For operators of the installation: all tenants with their health, and what is alive as a tree.
+
+The picture is drawn here as numbers and in `actors.html` as SVG. The one thing a page may ask of an actor is a restart,
+through the directory. It reads no tenant's calls. Read `actors/directory.py` for what a slot is.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from quart import Blueprint, abort, redirect, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from actors.directory import Slot, worst
+from gateway.domain.configuration import Tenant
+from gateway.domain.health import State
+from gateway.web.auth import Gate
+from gateway.web.site import Answer, viewer
+
+MOST_TENANTS = 200
+MOST_DRAWN = 12
+_URGENCY = (
+    State.FAILED, State.ATTENTION, State.OFFLINE, State.DEGRADED, State.CONNECTING, State.STARTING, State.ONLINE,
+    State.STOPPED,
+)  # fmt: skip
+
+# The picture, in its own units.
+NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 232, 54, 64, 14, 4
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLine:
+    """One tenant in the list."""
+
+    tenant: Tenant
+    state: State
+    troubles: list[Slot]
+    """What is not as it should be, worst first."""
+
+
+@dataclass
+class Node:
+    """One box of the picture."""
+
+    path: str
+    title: str
+    slot: Slot | None = None
+    state: State = State.STOPPED
+    children: list["Node"] = field(default_factory=list)
+    x: int = 0
+    y: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The tree with every node placed."""
+
+    nodes: list[Node]
+    edges: list[tuple[Node, Node]]
+    width: int
+    height: int
+    hidden: int
+    """Tenants that are not drawn; those in trouble are drawn first."""
+
+
+def _by_tenant(slots: Iterable[Slot]) -> dict[str, list[Slot]]:
+    found: defaultdict[str, list[Slot]] = defaultdict(list)
+    for slot in slots:
+        head, _, rest = slot.path.partition("/")
+        if head == "tenant":
+            found[rest.partition("/")[0]].append(slot)
+    return found
+
+
+def tenant_lines(tenants: Iterable[Tenant], slots: Sequence[Slot]) -> list[TenantLine]:
+    """Tenants by number, each with the worst state of what belongs to it."""
+    alive = _by_tenant(slots)
+    lines = []
+    for one in sorted(tenants, key=lambda tenant: tenant.number):
+        own = alive.get(one.number, [])
+        troubles = [slot for slot in own if slot.health.state not in (State.ONLINE, State.STOPPED)]
+        troubles.sort(key=lambda slot: _URGENCY.index(slot.health.state))
+        lines.append(TenantLine(one, worst(slot.health for slot in own), troubles))
+    return lines
+
+
+def _tree(slots: Sequence[Slot], only: str | None, root_title: str, system_title: str) -> tuple[Node, int]:
+    root = Node("", root_title)
+    system = [slot for slot in slots if slot.path.startswith("system/")]
+    if system and only is None:
+        branch = Node("system", system_title, None, worst(slot.health for slot in system))
+        branch.children = [Node(slot.path, slot.title, slot, slot.health.state) for slot in system]
+        root.children.append(branch)
+    groups = [(number, own) for number, own in _by_tenant(slots).items() if only in (None, number)]
+    states = {number: worst(slot.health for slot in own) for number, own in groups}
+    groups.sort(key=lambda group: (_URGENCY.index(states[group[0]]), group[0]))
+    drawn = sorted(groups[:MOST_DRAWN])
+    for number, own in drawn:
+        head = next((slot for slot in own if slot.path == f"tenant/{number}"), None)
+        title = f"{number} {head.title}".strip() if head is not None else number
+        branch = Node(f"tenant/{number}", title, head, head.health.state if head is not None else states[number])
+        branch.children = [
+            Node(slot.path, slot.title or slot.path, slot, slot.health.state) for slot in own if slot is not head
+        ]
+        root.children.append(branch)
+    root.state = worst(slot.health for slot in slots)
+    return root, len(groups) - len(drawn)
+
+
+def draw(slots: Sequence[Slot], only: str | None, root_title: str, system_title: str) -> Picture:
+    """Places the tree from left to right: a leaf takes a line, a parent stands beside its first child."""
+    root, hidden = _tree(slots, only, root_title, system_title)
+    nodes: list[Node] = []
+    edges: list[tuple[Node, Node]] = []
+    lines = 0
+
+    def place(node: Node, depth: int) -> None:
+        nonlocal lines
+        node.x = MARGIN + depth * (NODE_W + GAP_X)
+        if node.children:
+            for child in node.children:
+                edges.append((node, child))
+                place(child, depth + 1)
+            node.y = node.children[0].y
+        else:
+            node.y = MARGIN + lines * (NODE_H + GAP_Y)
+            lines += 1
+        nodes.append(node)
+
+    place(root, 0)
+    height = 2 * MARGIN + lines * (NODE_H + GAP_Y) - GAP_Y
+    return Picture(nodes, edges, 2 * MARGIN + 3 * NODE_W + 2 * GAP_X, height, hidden)
+
+
+def operators_pages(gate: Gate) -> Blueprint:
+    """The pages below `/operators`."""
+    pages = Blueprint("operators", __name__, url_prefix="/operators")
+    pages.before_request(gate.look)
+    pages.before_request(gate.needs_operator)
+    site, deps = gate.site, gate.site.deps
+
+    @pages.get("/tenants")
+    async def tenants() -> Response:
+        looked = request.args.get("q", "").strip()[:80]
+        lower = looked.lower()
+        found = [t for t in deps.cache.tenants().values() if lower in t.number.lower() or lower in t.name.lower()]
+        lines = tenant_lines(found, deps.directory.below())
+        return site.page("tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked)
+
+    def picture() -> dict[str, Any]:
+        only = request.args.get("tenant") or None
+        t = viewer().t
+        slots = deps.directory.below(f"tenant/{only}" if only else "")
+        drawn = draw(slots, only, site.deps.title, t("actors.system"))
+        shown = [node.slot for node in drawn.nodes if node.slot is not None]
+        shown.sort(key=lambda slot: slot.path)
+        return {"picture": drawn, "slots": shown, "only": only, "node_w": NODE_W, "node_h": NODE_H}
+
+    @pages.get("/actors")
+    async def actors() -> Response:
+        return site.page("actors.html", total=len(deps.directory), **picture())
+
+    @pages.get("/actors/picture")
+    async def actors_picture() -> Response:
+        return site.page("actors_picture.html", **picture())
+
+    @pages.post("/actors/restart")
+    async def restart() -> Answer:
+        form = await request.form
+        slot = deps.directory.get(form.get("path", ""))
+        if slot is None or slot.restart is None:
+            abort(404)
+        slot.restart()
+        only = form.get("tenant", "")
+        where = f"?{urlencode({'tenant': only})}" if only else ""
+        return redirect(f"/operators/actors{where}", 303)
+
+    return pages

@@ -1,0 +1,169 @@
+"""What every page shares: the dependencies, who is looking (`Viewer`), templates, static files, and the HTML answer.
+
+`Viewer` is made once a request by `gateway/web/auth.py` and is all that a template knows of the request. This module asks
+no database and holds no route. Read `auth.py` next.
+"""
+
+import hashlib
+import mimetypes
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
+from types import MappingProxyType
+from typing import Any, Protocol, cast
+from zoneinfo import ZoneInfo
+
+import trio
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from quart import g
+from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioResponse as Response
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from actors.directory import Directory
+from actors.feed import Feed
+from adapters.base import Tested
+from adapters.registry import adapters
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import Kind, TenantId
+from gateway.store.pool import Database
+from gateway.store.seal import MasterKeys
+from gateway.store.users import Session
+from gateway.web import formats
+from gateway.web.formats import Formats
+from gateway.web.wording import Words, words
+
+Answer = Response | WerkzeugResponse
+"""What a handler returns: a page of ours, or a redirect."""
+
+
+class Cache(Protocol):
+    """The configuration in memory; both answer at once."""
+
+    def tenant(self, number: TenantId) -> Tenant | None:
+        """The tenant's snapshot, or None."""
+        ...
+
+    def tenants(self) -> Mapping[TenantId, Tenant]:
+        """All of them."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deps:
+    """What the admin UI asks of the rest of the gateway."""
+
+    db: Database
+    cache: Cache
+    directory: Directory
+    feed: Feed
+    public_url: str
+    secure_cookies: bool
+    hash_limiter: trio.CapacityLimiter
+    """Bounds password hashing: without it ten sign-ins would starve the AMI readers."""
+    probe: Callable[[TenantId, Kind], Awaitable[Tested]]
+    """Tests an integration's connection with the settings in force."""
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    title: str = "Gateway"
+    """The name of the installation, in the page's head."""
+    master: MasterKeys | None = None
+    """Seals what people enter into set-up forms; without it the forms are read-only."""
+    mounts: Sequence[Callable[[QuartTrio], None]] = ()
+    """Whoever adds addresses of their own to the app."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewer:
+    """Who is looking, and how they want to see it. Made anew for every request."""
+
+    t: Words
+    f: Formats
+    csrf: str
+    nonce: str
+    path: str
+    """The address of this page with its query, to come back to."""
+    theme: str = "auto"
+    session: Session | None = None
+    tenant: Tenant | None = None
+
+    @property
+    def operator(self) -> bool:
+        """True for operators of the installation."""
+        return self.session is not None and self.session.tenant is None
+
+    def may_see(self, number: str) -> bool:
+        """Whether a tenant's pages are this person's to see."""
+        return self.session is not None and self.session.tenant in (None, number)
+
+
+def viewer() -> Viewer:
+    """Who made the request at hand."""
+    return cast(Viewer, g.viewer)
+
+
+def tenant() -> Tenant:
+    """The tenant in view. Only below `/t/<number>/`, whose guard has set it."""
+    found = viewer().tenant
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A static file in memory."""
+
+    content_type: str
+    body: bytes
+    version: str
+
+
+def _assets() -> Mapping[str, Asset]:
+    found = {}
+    for entry in files("gateway.web").joinpath("static").iterdir():
+        kind = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+        body = entry.read_bytes()
+        charset = "; charset=utf-8" if kind.startswith("text/") else ""
+        found[entry.name] = Asset(kind + charset, body, hashlib.sha256(body).hexdigest()[:12])
+    return MappingProxyType(found)
+
+
+def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
+    env = Environment(
+        loader=PackageLoader("gateway.web"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    env.globals |= {
+        "tone": formats.tone,
+        "duration": formats.duration,
+        "offset": formats.offset,
+        "asset": lambda name: f"/static/{name}?v={assets[name].version}",
+        "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
+        "title_of": lambda kind: found.title if (found := adapters().get(kind)) is not None else kind,
+        "site_title": title,
+    }
+    return env
+
+
+@dataclass(frozen=True)
+class Site:
+    """Dependencies, templates and static files of one app."""
+
+    deps: Deps
+    assets: Mapping[str, Asset] = field(default_factory=_assets)
+    env: Environment = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "env", _environment(self.assets, self.deps.title))
+
+    def render(self, template: str, who: Viewer, **context: Any) -> str:
+        """A template as text. Everything in it is escaped."""
+        return self.env.get_template(template).render(who=who, t=who.t, f=who.f, **context)
+
+    def page(self, template: str, status: int = 200, **context: Any) -> Response:
+        """A whole page, or a fragment, for whoever made the request."""
+        return Response(self.render(template, viewer(), **context), status, content_type="text/html; charset=utf-8")
+
+    def formats(self, language: str, zone: ZoneInfo) -> Formats:
+        """The formats of a reader."""
+        return Formats(words(language), zone)

@@ -1,0 +1,132 @@
+// Keeps open pages fresh: rows of calls by server-sent events, other parts by asking again. Without it pages refresh
+// themselves. It puts markup of our own server in place and decides nothing.
+"use strict";
+
+// Timers count on from the age that the server wrote, so the two clocks need not agree.
+const startOf = new WeakMap();
+
+function tick() {
+  for (const timer of document.querySelectorAll(".timer")) {
+    if (!startOf.has(timer)) startOf.set(timer, performance.now() - Number(timer.dataset.age) * 1000);
+    const whole = Math.floor((performance.now() - startOf.get(timer)) / 1000);
+    const rest = String(whole % 60).padStart(2, "0");
+    const minutes = Math.floor(whole / 60);
+    const text = minutes < 60 ? `${minutes}:${rest}`
+      : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
+    if (timer.textContent !== text) timer.textContent = text;
+  }
+}
+
+function rowsOf(markup) {
+  const template = document.createElement("template");
+  template.innerHTML = `<table><tbody>${markup}</tbody></table>`;
+  return [...template.content.querySelectorAll("tr")];
+}
+
+function liveCalls(table) {
+  const body = table.tBodies[0];
+  const history = document.querySelector("#history[data-live]");
+  const state = document.getElementById("live-state");
+  let source = null;
+
+  function counted() {
+    const count = body.rows.length;
+    document.getElementById("live-count").textContent = count;
+    document.getElementById("live-empty").hidden = count > 0;
+    table.hidden = count === 0;
+    tick();
+  }
+
+  function say(on) {
+    state.textContent = on ? state.dataset.on : state.dataset.off;
+    state.classList.toggle("on", on);
+  }
+
+  function put(rows) {
+    for (const row of rows) {
+      const old = document.getElementById(row.id);
+      const hadFocus = old && old.contains(document.activeElement);
+      if (old) old.replaceWith(row);
+      else body.append(row);
+      if (hadFocus) row.querySelector("a")?.focus();
+    }
+  }
+
+  function open() {
+    if (source) return;
+    source = new EventSource(table.dataset.stream);
+    source.onopen = () => say(true);
+    source.onerror = () => {
+      say(false);
+      if (source && source.readyState === EventSource.CLOSED) refused();
+    };
+    source.addEventListener("all", (event) => {
+      const rows = rowsOf(event.data);
+      const kept = new Set(rows.map((row) => row.id));
+      for (const row of [...body.rows]) if (!kept.has(row.id)) row.remove();
+      put(rows);
+      counted();
+    });
+    source.addEventListener("call", (event) => { put(rowsOf(event.data)); counted(); });
+    source.addEventListener("gone", (event) => {
+      document.getElementById(`live-${event.lastEventId}`)?.remove();
+      counted();
+    });
+    source.addEventListener("ended", (event) => {
+      if (!history) return;
+      history.hidden = false;
+      document.getElementById("history-empty")?.remove();
+      for (const row of rowsOf(event.data)) {
+        document.getElementById(row.id)?.remove();
+        history.tBodies[0].prepend(row);
+      }
+      while (history.tBodies[0].rows.length > 100) history.tBodies[0].lastElementChild.remove();
+    });
+  }
+
+  // The stream was refused: without a session the page itself will say so, otherwise it is asked for again.
+  async function refused() {
+    close();
+    const answer = await fetch(location.href, { method: "HEAD", headers: { "X-Fragment": "1" } }).catch(() => null);
+    if (answer && answer.status === 401) location.reload();
+    else setTimeout(() => { if (!document.hidden) open(); }, 4000);
+  }
+
+  function close() {
+    if (source) source.close();
+    source = null;
+  }
+
+  // A hidden tab gives its connection back: a browser has few of them for one server.
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+  counted();
+  if (!document.hidden) open();
+}
+
+function polled(part) {
+  let shown = "";
+  setInterval(async () => {
+    if (document.hidden) return;
+    const answer = await fetch(part.dataset.poll, { headers: { "X-Fragment": "1" } }).catch(() => null);
+    if (!answer) return;
+    if (answer.status === 401) return location.reload();
+    if (!answer.ok) return;
+    const markup = await answer.text();
+    if (markup === shown) return;
+    shown = markup;
+    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+    const left = part.querySelector(".picture")?.scrollLeft ?? 0;
+    part.innerHTML = markup;
+    const picture = part.querySelector(".picture");
+    if (picture) picture.scrollLeft = left;
+    if (focused) document.getElementById(focused)?.focus();
+  }, 2000);
+}
+
+const live = document.getElementById("live");
+if (live) liveCalls(live);
+document.querySelectorAll("[data-poll]").forEach(polled);
+tick();
+setInterval(tick, 1000);

@@ -1,0 +1,35 @@
+"""The admin UI over a real database with two companies."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from quart.typing import TestClientProtocol
+
+from gateway.domain.ids import TenantId
+from gateway.store.pool import Database
+from tests.store.postgres import db, dsn, postgres
+from tests.web.world import JUNE, World, make_world
+
+__all__ = ["db", "dsn", "postgres"]
+
+SignIn = Callable[..., Awaitable[TestClientProtocol]]
+
+
+@pytest.fixture
+async def world(db: Database) -> World:
+    """Two companies without calls."""
+    return await make_world(db)
+
+
+@pytest.fixture
+def sign_in(world: World) -> SignIn:
+    """A client with a session: `await sign_in(tenant)`; None is an operator."""
+
+    async def signed_in(tenant: TenantId | None = JUNE, language: str = "en") -> Any:
+        client = world.app.test_client()
+        client.set_cookie("localhost", "session", await world.session(tenant))
+        client.set_cookie("localhost", "language", language)
+        return client
+
+    return signed_in

@@ -1,0 +1,1 @@
+"""How machines reach us: the table of addresses and both listeners."""

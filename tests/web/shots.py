@@ -1,0 +1,103 @@
+"""Pictures of the pages for a person to look at: `python -m tests.web.shots FOLDER`. Not a test.
+
+Serves the app over an embedded PostgreSQL with the calls of `tests.web.world` and photographs it with Chromium, narrow
+and wide, light and dark, in both languages.
+"""
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+from playwright.sync_api import sync_playwright
+
+from gateway.store.embedded import embedded
+from gateway.store.migrate import migrate
+from gateway.store.pool import open_database
+from tests.web.world import JUNE, MAPLE, World, make_world, play
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def photograph(url: str, folder: Path, cookies: dict[str, str], pages: dict[str, tuple[str, str]], only: str) -> None:
+    """Every page in every dress. `pages`: name -> (whose cookie, path)."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for width, theme, language in (
+            (1280, "light", "ru"),
+            (1280, "dark", "en"),
+            (360, "light", "en"),
+            (360, "dark", "ru"),
+        ):
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme="light" if theme == "light" else "dark",
+                locale=language,
+            )  # fmt: skip
+            for name, (whose, path) in pages.items():
+                if only not in name:
+                    continue
+                context.clear_cookies()
+                if whose:
+                    context.add_cookies([{"name": "session", "value": cookies[whose], "url": url}])
+                page = context.new_page()
+                page.on("console", lambda message: print("console:", message.text))
+                page.on("pageerror", lambda error: print("error:", error))
+                page.goto(url + path)
+                page.wait_for_timeout(500)
+                too_wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+                print(f"{name}-{width}-{theme}-{language}.png", "OVERFLOWS" if too_wide else "")
+                page.screenshot(path=folder / f"{name}-{width}-{theme}-{language}.png", full_page=True)
+                page.close()
+            context.close()
+        browser.close()
+
+
+async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """Cookies by person, and pages by name."""
+    calls = await play(world)
+    await play(world, MAPLE)
+    cookies = {"june": await world.session(JUNE), "operator": await world.session(None)}
+    pages = {
+        "login": ("", "/login"),
+        "calls": ("june", "/t/0367/calls"),
+        "calls-none": ("june", "/t/0367/calls?q=zzz&result=busy"),
+        "call": ("june", f"/t/0367/calls/{calls[5].call_id}"),
+        "call-failed": ("june", f"/t/0367/calls/{calls[2].call_id}"),
+        "integrations": ("june", "/t/0367/integrations"),
+        "integration": ("june", "/t/0367/integrations/retailcrm"),
+        "setup": ("june", "/t/0367/integrations/telegram"),
+        "pbx": ("operator", "/t/0368/pbxes/main"),
+        "tenants": ("operator", "/operators/tenants"),
+        "actors": ("operator", "/operators/actors"),
+        "missing": ("june", "/t/0368/calls"),
+    }
+    return cookies, pages
+
+
+async def main(folder: Path, only: str) -> None:
+    """Starts everything, takes the pictures, stops everything."""
+    with tempfile.TemporaryDirectory() as data:
+        async with embedded(Path(data), settings={"fsync": "off"}) as server:
+            await migrate(server.dsn)
+            async with open_database(server.dsn) as db, trio.open_nursery() as nursery:
+                world = await make_world(db)
+                cookies, pages = await prepare(world)
+                config = Config()
+                config.bind = ["127.0.0.1:0"]
+                urls = await nursery.start(partial(serve, world.app, config))
+                take = partial(photograph, urls[0], folder, cookies, pages, only)
+                await trio.to_thread.run_sync(take)
+                nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Pictures of the admin UI.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="part of a page's name")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    trio.run(main, arguments.folder, arguments.only)

@@ -1,0 +1,272 @@
+"""Two companies with people, calls and deliveries, for the tests of the admin UI and for its pictures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import trio
+from quart_trio import QuartTrio
+
+from actors.directory import Directory, Slot
+from actors.feed import Feed
+from actors.mailbox import Mailbox
+from adapters.base import Tested
+from gateway.cache import ConfigurationCache
+from gateway.domain.calls import Call, Phase, apply
+from gateway.domain.events import (
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallRinging,
+    CallTransferred,
+    Direction,
+    HungUpBy,
+    Result,
+    to_json,
+)
+from gateway.domain.health import State
+from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.secret import Secret
+from gateway.store import outbox, users
+from gateway.store.pool import Connection, Database
+from gateway.store.seal import new_data_key, new_master_key, parse_master_keys
+from gateway.store.tenants import LinkRow, TenantRow, upsert_integration, upsert_pbx, upsert_phone, upsert_tenant
+from gateway.web.app import Deps, create_app
+from gateway.web.passwords import hash_password
+from gateway.web.tokens import new_token
+
+JUNE, MAPLE = TenantId("0367"), TenantId("0368")
+PASSWORD = "a long password"
+HASHED = hash_password(Secret(PASSWORD))
+"""Made once: hashing is slow on purpose."""
+PEOPLE = {
+    JUNE: {"150": "Анна Кузьмина", "151": "Иван Петров", "152": "Ольга Мороз", "153": "Павел Сидорович"},
+    MAPLE: {"201": "Alice Green", "202": "Bob Stone"},
+}
+SECRET_KEY = "key-that-nobody-may-see"
+
+
+@dataclass
+class World:
+    """The app and what stands behind it."""
+
+    app: QuartTrio
+    db: Database
+    cache: ConfigurationCache
+    directory: Directory
+    feed: Feed
+    tested: list[tuple[TenantId, Kind]] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+    made: int = 0
+
+    async def keep(self, tenant: TenantId, events: Sequence[CallEvent], drafts: Sequence[dict[str, Any]] = ()) -> Call:
+        """Records a call as the tenant's actor does."""
+        recording = outbox.Recording(tenant)
+        call: Call | None = None
+        for event in events:
+            call = apply(call, event)
+            assert call is not None
+            body = json.dumps(to_json(event), ensure_ascii=False)
+            recording.events.append(outbox.EventRow(call.call_id, call.events, to_json(event)["event"], event.at, body))
+        assert call is not None
+        recording.calls[call.call_id] = ("main", call)
+        for draft in drafts:
+            recording.deliveries.append(
+                outbox.DeliveryRow(
+                    integration=draft["integration"], lane=call.call_id, key=f"{call.call_id}:{draft['kind']}",
+                    kind=draft["kind"], bucket="", call_id=call.call_id, body="{}", latest_only=False, expires_at=None,
+                    keep_until=datetime.now(UTC) + timedelta(hours=1),
+                )
+            )  # fmt: skip
+        await self.db.engine(outbox.record, [recording])
+        return call
+
+    async def deliver(self, tenant: TenantId, kind: str, outcome: outbox.Outcome) -> None:
+        """Makes one attempt at the next delivery of an integration."""
+        claims = await self.db.engine(outbox.claim_deliveries, tenant, Kind(kind), 1, 30.0)
+        for claim in claims:
+            await self.db.engine(outbox.finish_delivery, claim, outcome)
+
+    def call_id(self) -> CallId:
+        """A fresh id."""
+        self.made += 1
+        return CallId(f"1763690{self.made:03d}.{self.made}")
+
+    async def session(self, tenant: TenantId | None, email: str | None = None) -> str:
+        """A cookie value of someone who has signed in, and whose CSRF token is `CSRF`."""
+        text, token = new_token(tenant)
+        who = email or ("operator@gateway.example" if tenant is None else f"admin@{tenant}.example")
+        await self.db.engine(users.insert_session, tenant, token.token_hash, who, CSRF)
+        return text
+
+
+CSRF = "c" * 43
+
+
+def ringing(
+    call_id: CallId, at: datetime, caller: str, called: str, extensions: Sequence[str], **more: Any
+) -> CallRinging:
+    """The first event of a call."""
+    return CallRinging(
+        call_id=call_id, at=at, direction=more.get("direction", Direction.INCOMING), caller=caller, called=called,
+        trunk=more.get("trunk", "trunk-0001"), extensions=tuple(extensions),
+    )  # fmt: skip
+
+
+def ended(first: CallRinging, after_s: float, result: Result, extension: str | None = None, **more: Any) -> CallEnded:
+    """The last event of a call."""
+    talked = result is Result.ANSWERED
+    return CallEnded(
+        call_id=first.call_id, at=first.at + timedelta(seconds=after_s), direction=first.direction, caller=first.caller,
+        called=first.called, trunk=first.trunk, extension=extension, last_extension=more.get("last", extension),
+        rang=first.extensions, result=result, wait_s=more.get("wait_s", 4.0) if talked else None,
+        talk_s=after_s - more.get("wait_s", 4.0) if talked else None, hung_up_by=more.get("by", HungUpBy.CALLER),
+        queue=more.get("queue"), uncertain=more.get("uncertain", False),
+    )  # fmt: skip
+
+
+def answered(first: CallRinging, extension: str, wait_s: float = 4.0) -> CallAnswered:
+    """The answer."""
+    return CallAnswered(
+        call_id=first.call_id, at=first.at + timedelta(seconds=wait_s), extension=extension, wait_s=wait_s
+    )
+
+
+async def _configure(
+    conn: Connection, rows: Sequence[TenantRow], links: Sequence[tuple[TenantId, LinkRow, bool]]
+) -> None:
+    for row in rows:
+        await upsert_tenant(conn, row)
+        for number, owner in PEOPLE[row.tenant].items():
+            await upsert_phone(conn, row.tenant, number, owner, [])
+        await users.upsert_user(conn, row.tenant, f"admin@{row.tenant}.example", HASHED)
+    await users.upsert_user(conn, None, "operator@gateway.example", HASHED)
+    for tenant, link, is_pbx in links:
+        await (upsert_pbx if is_pbx else upsert_integration)(conn, tenant, link)
+
+
+async def make_world(db: Database, **deps: Any) -> World:
+    """The app over two configured companies without calls."""
+    master = parse_master_keys(new_master_key())
+    rows, links = [], []
+    for tenant, name, zone, country, language in (
+        (JUNE, "June", "Europe/Minsk", "BY", "ru"),
+        (MAPLE, "Maple <i>Ltd</i>", "Europe/London", "GB", "en"),
+    ):
+        key = master.wrap(tenant, new_data_key())
+        sealer = master.sealer(tenant, key)
+        rows.append(TenantRow(tenant, name, zone, country, language, tenant.encode() * 8, key, {}, 0, (), (), ()))
+        pbx = {"host": "192.0.2.10", "username": "gateway", "trunks": ["trunk-0001"]}
+        sealed = {"secret": sealer.seal(Secret(SECRET_KEY), table="pbxes", column="secret", row="main")}
+        links.append((tenant, LinkRow("main", "asterisk", True, pbx, sealed), True))
+        crm = {"domain": f"https://{tenant}.crm.example", "user_extensions": {"19": "150"}}
+        sealed = {
+            name: sealer.seal(Secret(SECRET_KEY), table="integrations", column=name, row="retailcrm")
+            for name in ("api_key", "client_id")
+        }
+        links.append((tenant, LinkRow("retailcrm", "retailcrm", True, crm, sealed), False))
+    await db.engine(_configure, rows, links)
+    cache = ConfigurationCache(db, master)
+    await cache.load()
+    directory, feed = Directory(), Feed()
+    world = World(None, db, cache, directory, feed)  # type: ignore[arg-type]
+
+    async def probe(tenant: TenantId, kind: Kind) -> Tested:
+        world.tested.append((tenant, kind))
+        return Tested(True, "ok", "The key is accepted; shops: <main>.")
+
+    world.app = create_app(
+        Deps(
+            **{
+                "db": db, "cache": cache, "directory": directory, "feed": feed, "public_url": "http://localhost:8000",
+                "secure_cookies": False, "hash_limiter": trio.CapacityLimiter(2), "probe": probe, "master": master,
+                **deps,
+            }
+        )
+    )  # fmt: skip
+    _populate(world)
+    return world
+
+
+def _populate(world: World) -> None:
+    def slot(path: str, title: str, state: State, code: str = "", detail: str = "", **more: Any) -> None:
+        made = Slot(path, title, mailbox=more.get("mailbox"), restarts=more.get("restarts", 0))
+        made.figures = more.get("figures")
+        made.restart = lambda: world.restarted.append(path)
+        made.report(state, code, detail, more.get("next_try"))
+        world.directory.add(made)
+
+    soon = datetime.now(UTC) + timedelta(seconds=40)
+    for name in ("database", "configuration", "journal", "outbox", "tenants"):
+        slot(f"system/{name}", name, State.ONLINE)
+    slot("tenant/0367", "June", State.ONLINE, mailbox=Mailbox[Any](1000))
+    slot(
+        "tenant/0367/pbx/main", "main", State.ONLINE, "asterisk_online", "Asterisk Call Manager/5.0.2",
+        figures=lambda: {"last_event_at": datetime.now(UTC) - timedelta(seconds=2), "lag_s": 0.004, "gaps": 1},
+    )  # fmt: skip
+    slot(
+        "tenant/0367/integration/retailcrm", "RetailCRM", State.DEGRADED, "not_exist_codes", "153", restarts=1,
+        figures=lambda: {"in_flight": 0, "failures_in_a_row": 0},
+    )  # fmt: skip
+    slot("tenant/0368", "Maple <i>Ltd</i>", State.ONLINE, mailbox=Mailbox[Any](1000))
+    slot("tenant/0368/pbx/main", "main", State.OFFLINE, "unavailable", "192.0.2.10:5038: no answer", next_try=soon)
+    slot(
+        "tenant/0368/integration/retailcrm", "RetailCRM", State.ATTENTION, "bad_credentials", "403 Forbidden",
+        next_try=soon,
+    )  # fmt: skip
+
+
+async def play(world: World, tenant: TenantId = JUNE, now: datetime | None = None) -> list[Call]:
+    """A few calls of every sort: two that are open, and eight that have ended. The oldest comes first."""
+    now = now or datetime.now(UTC)
+    first, second, third, *_ = [*PEOPLE[tenant], *PEOPLE[tenant]]
+    company, client = ("+375172000001", "+37529100200{}") if tenant == JUNE else ("+442079460001", "+44207946010{}")
+    calls = []
+
+    def starts(minutes: float) -> datetime:
+        return now - timedelta(minutes=minutes)
+
+    async def keep(*events: CallEvent, tell: bool = True) -> None:
+        drafts = [{"integration": Kind("retailcrm"), "kind": kind} for kind in ("call_event", "upload")] if tell else []
+        calls.append(await world.keep(tenant, events, drafts))
+
+    a = ringing(world.call_id(), starts(1500), client.format(1), company, [first, second])
+    await keep(a, ended(a, 21, Result.MISSED))
+    a = ringing(world.call_id(), starts(50), client.format(2), company, [first])
+    await keep(a, answered(a, first), ended(a, 83, Result.ANSWERED, first, by=HungUpBy.CALLEE))
+    a = ringing(world.call_id(), starts(44), second, client.format(3), [], direction=Direction.OUTGOING)
+    await keep(a, ended(a, 18, Result.NO_ANSWER, second))
+    a = ringing(world.call_id(), starts(31), "anonymous", company, [first, second], trunk="trunk-0002")
+    await keep(a, ended(a, 9, Result.BUSY))
+    a = ringing(world.call_id(), starts(24), first, second, [second], direction=Direction.INTERNAL, trunk=None)
+    await keep(a, answered(a, second, 2.0), ended(a, 3700, Result.ANSWERED, first, wait_s=2.0), tell=False)
+    a = ringing(world.call_id(), starts(15), client.format(4), company, [first, second, third])
+    moved = CallTransferred(
+        call_id=a.call_id, at=a.at + timedelta(seconds=40), from_extension=first, to_extension=second
+    )
+    await keep(
+        a, answered(a, first, 6.2), moved, ended(a, 195, Result.ANSWERED, first, last=second, wait_s=6.2, queue="sales")
+    )
+    a = ringing(world.call_id(), starts(12), client.format(5), company, [first])
+    await keep(a, ended(a, 30, Result.MISSED, uncertain=True))
+    a = ringing(world.call_id(), starts(5), third, client.format(6), [], direction=Direction.OUTGOING)
+    await keep(a, ended(a, 3, Result.FAILED, third))
+    a = ringing(world.call_id(), starts(1.2), client.format(7), company, [first])
+    await keep(a, answered(a, first, 5.0))
+    a = ringing(world.call_id(), starts(0.15), client.format(8), company, [second, third])
+    await keep(a)
+    assert calls[-1].phase is Phase.RINGING
+    said = {"request": 'POST /api/v5/telephony/call/event\n{"phone": "+375291002001", "clientId": "***"}'}
+    done = outbox.Outcome(state="done", status="done", response='200 {"success": true}', duration_ms=84, **said)
+    failed = outbox.Outcome(
+        state="failed", status="failed", response='400 {"success": false, "errorMsg": "Wrong phone"}',
+        error="400 Bad Request: Wrong phone", duration_ms=131, **said,
+    )  # fmt: skip
+    again = outbox.Outcome(
+        state="pending", status="retry", error="503 Service Unavailable", again_s=0.0, duration_ms=2010, **said
+    )
+    for outcome in (done, done, again, done, failed, *[done] * 8):
+        await world.deliver(tenant, "retailcrm", outcome)
+    return calls
