@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 check: install
 	@$(BIN)/ruff format --check --quiet $(SOURCES) && $(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/vulture
 
 test: install

@@ -15,7 +15,8 @@ import logging
 import random
 import time
 import traceback
-from collections import defaultdict
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -43,8 +44,9 @@ log = logging.getLogger(__name__)
 
 ATTEMPT_DEADLINE_S = 15.0
 """Around every attempt, beyond the adapter's own finer timeouts."""
-LEASE_S = ATTEMPT_DEADLINE_S + 5.0
 LONGEST_WAIT_FOR_RATE_S = 2.0
+ACK_S = 5.0
+LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
 LOOK_AGAIN_S = 30.0
 BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 10.0
@@ -80,12 +82,13 @@ class DeliveryActor:
         self.settings = settings
         self.services = services
         self._buckets: dict[str, _Bucket] = {}
-        self._rates: defaultdict[str, int] = defaultdict(int)
         self._failures = 0
         self._closed_until = 0.0
         self._free = trio.Event()
+        """Set whenever an attempt is over."""
+        self._idle = trio.Event()
         self._in_hand: dict[int, Claim] = {}
-        self._draining = False
+        self._draining = trio.Event()
         self.last_success: float | None = None
 
     # The loop.
@@ -106,6 +109,7 @@ class DeliveryActor:
                     async with trio.open_nursery() as nursery:
                         while True:
                             bell = self.services.bells.listen(number, kind)
+                            self._free = trio.Event()
                             claims = await self._claim(slot)
                             for claim in claims:
                                 self._in_hand[claim.delivery_id] = claim
@@ -114,7 +118,7 @@ class DeliveryActor:
                                 await self._wait(bell)
                 finally:
                     self.services.bells.forget(number, kind)
-                    await self._release()
+                    await self._release(self._in_hand.values())
 
     def figures(self) -> dict[str, Any]:
         """What pages and monitors show."""
@@ -122,25 +126,32 @@ class DeliveryActor:
 
     async def drain(self, within_s: float) -> list[int]:
         """Stops claiming and waits for what is in hand. Returns the ids that were not finished in time."""
-        self._draining = True
-        self._free.set()
+        self._draining.set()
         with trio.move_on_after(within_s):
             while self._in_hand:
-                self._free = trio.Event()
-                await self._free.wait()
+                self._idle = trio.Event()
+                await self._idle.wait()
         return list(self._in_hand)
 
     async def _claim(self, slot: Slot) -> list[Claim]:
         room = self.adapter.limits.at_once - len(self._in_hand)
         if self._failures >= BREAKER_FAILURES:
             room = min(room, 1 - len(self._in_hand))  # half open: one at a time until one succeeds
-        if room <= 0 or self._draining or trio.current_time() < self._closed_until:
+        if room <= 0 or self._draining.is_set() or trio.current_time() < self._closed_until:
             return []
-        try:
-            return await self.services.db.engine(claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S)
-        except Unavailable:
-            self._closed_until = trio.current_time() + 1.0
+        claims: list[Claim] | None = None
+        # Shielded: a claim cut short may be kept all the same, and nobody would hold its leases.
+        with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
+            claims = await self.services.db.engine(
+                claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S, list(self._in_hand)
+            )
+        if claims is None:
+            self._close(1.0)
             return []
+        if self._draining.is_set():  # it began while we asked; nothing more is taken in hand
+            await self._release(claims)
+            return []
+        return claims
 
     async def _wait(self, bell: trio.Event) -> None:
         """For new work, a free place, the end of a pause, or the next delivery's time."""
@@ -148,11 +159,10 @@ class DeliveryActor:
         full = len(self._in_hand) >= self.adapter.limits.at_once
         if now < self._closed_until:
             pause = self._closed_until - now
-        elif full or self._draining:
+        elif full or self._draining.is_set():
             pause = LOOK_AGAIN_S
         else:
             pause = await self._next_due_s()
-        self._free = trio.Event()
         with trio.move_on_after(pause):
             async with trio.open_nursery() as nursery:
                 if not full and now >= self._closed_until:
@@ -168,14 +178,14 @@ class DeliveryActor:
         floor = 0.2 if self._in_hand else 0.02
         return LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(due, floor))
 
-    async def _release(self) -> None:
-        if not self._in_hand:
+    async def _release(self, claims: Collection[Claim]) -> None:
+        if not claims:
             return
         with trio.move_on_after(2, shield=True):
             try:
-                await self.services.db.engine(release_deliveries, list(self._in_hand.values()))
+                await self.services.db.engine(release_deliveries, list(claims))
             except Unavailable:
-                log.warning("leases end by themselves", extra={"deliveries": list(self._in_hand)})
+                log.warning("leases end by themselves", extra={"deliveries": [claim.delivery_id for claim in claims]})
 
     # One delivery.
 
@@ -188,18 +198,24 @@ class DeliveryActor:
             await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
             self._free.set()
+            if not self._in_hand:
+                self._idle.set()
 
     async def _record(self, claim: Claim, outcome: Outcome) -> None:
-        """The ack. It is shielded for a moment: what was sent should be known as sent."""
-        with trio.move_on_after(LEASE_S - ATTEMPT_DEADLINE_S, shield=True):
-            while True:
-                try:
+        """The ack, however long the database is away: what was sent should be known as sent. Cancelled, it still tries
+        for a moment."""
+        recorded = False
+        try:
+            while not recorded:
+                with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
                     if not await self.services.db.engine(finish_delivery, claim, outcome):
                         log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
-                    return
-                except Unavailable:
+                    recorded = True
+                if not recorded:
                     await trio.sleep(0.2)
-        log.error("an attempt could not be recorded and will be repeated", extra={"delivery": claim.delivery_id})
+        finally:
+            if not recorded:
+                log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
 
     async def _outcome(self, slot: Slot, client: TellsCalls, claim: Claim) -> Outcome:
         if claim.expires_at is not None and utc_now() > claim.expires_at:
@@ -207,8 +223,9 @@ class DeliveryActor:
         wait = self._take_tokens(claim.bucket)
         if wait > LONGEST_WAIT_FOR_RATE_S:
             return Outcome(
-                state="pending", status="waiting", error="rate limit of ours", again_s=wait, uses_attempt=False
-            )
+                state="pending", status="waiting", error="rate limit of ours", again_s=wait, uses_attempt=False,
+                tried=False,
+            )  # fmt: skip
         if wait:
             await trio.sleep(wait)
         attempt = Attempt(
@@ -254,7 +271,6 @@ class DeliveryActor:
 
     def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
         self._failures = 0
-        self._closed_until = 0.0
         self.last_success = trio.current_time()
         state = State.DEGRADED if delivered.note else State.ONLINE
         slot.report(state, delivered.note or "ready", delivered.detail)
@@ -268,9 +284,10 @@ class DeliveryActor:
                 slot.report(State.DEGRADED, "rate_limited", text, next_try=utc_now() + timedelta(seconds=pause))
                 return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
             case Retryable() | ProtocolError():
-                self._failures += 1
+                if trio.current_time() >= self._closed_until:
+                    self._failures += 1  # what was under way when the breaker opened says nothing new
                 if self._failures >= BREAKER_FAILURES:
-                    doubled = BREAKER_PAUSE_S * 2 ** (self._failures - BREAKER_FAILURES)
+                    doubled = BREAKER_PAUSE_S * 2 ** min(self._failures - BREAKER_FAILURES, 16)
                     pause = min(BREAKER_CAP_S, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
                     self._close(pause)
                     slot.report(State.OFFLINE, "unavailable", text, next_try=utc_now() + timedelta(seconds=pause))
@@ -306,10 +323,10 @@ class DeliveryActor:
         tried = claim.attempt - 1 if uses_attempt else 0
         if tried < len(retry.quick_s):
             pause = retry.quick_s[tried]
-        elif claim.expires_at is not None:
+        elif claim.expires_at is not None and uses_attempt:
             return Outcome(state="failed", status="failed", error=f"gave up: {text}", **fields)
         else:
-            pause = min(retry.cap_s, retry.slow_s * 2 ** (tried - len(retry.quick_s)))
+            pause = min(retry.cap_s, retry.slow_s * 2 ** min(tried - len(retry.quick_s), 32))
         pause = after_s if after_s is not None else pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         at = utc_now() + timedelta(seconds=pause)
         if claim.expires_at is not None and at > claim.expires_at:

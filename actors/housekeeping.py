@@ -61,9 +61,14 @@ async def prune(services: Services, slot: Slot) -> None:
     """Until cancelled: removes rows past their time."""
     while True:
         try:
-            await services.db.engine(outbox.delete_old_deliveries, KEEP_DELIVERIES_S, BATCH)
-            await services.db.engine(journal.delete_old_posts, KEEP_POSTS_S, BATCH)
-            await services.db.engine(logs.delete_old_logs, KEEP_LOGS_S, BATCH)
+            for delete, keep_s in (
+                (outbox.delete_old_deliveries, KEEP_DELIVERIES_S),
+                (journal.delete_old_posts, KEEP_POSTS_S),
+                (logs.delete_old_logs, KEEP_LOGS_S),
+            ):
+                gone = BATCH
+                while gone == BATCH:
+                    gone = await services.db.engine(delete, keep_s, BATCH)
             await services.db.engine(users.delete_stale_sessions)
             slot.report(State.ONLINE)
         except Unavailable:
@@ -108,7 +113,7 @@ class LoopWatch(trio.abc.Instrument):
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._started = 0.0
+        self._started = time.perf_counter()
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """Called by Trio."""

@@ -32,6 +32,7 @@ BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 60.0
 HEALTHY_AFTER_S = 60.0
 ATTENTION_PAUSE_S = 600.0
+KEPT_WITHIN_S = 5.0
 
 
 class _Sink:
@@ -46,6 +47,10 @@ class _Sink:
 
     async def open_calls(self) -> Sequence[Call]:
         number = self._actor.tenant.number
+        with trio.move_on_after(KEPT_WITHIN_S):
+            # What an earlier session told may not be kept yet, and a call missing here would never end.
+            while len(self._actor.mailbox):  # noqa: ASYNC110 - a mailbox has one waiter, at the stop
+                await trio.sleep(0.01)
         while True:
             try:
                 known = await self._actor.services.db.tenant(number, select_open_calls, number)
@@ -117,7 +122,7 @@ class PbxActor:
             COUNTERS["pbx_sessions_lost"] += 1
             if trio.current_time() - started >= HEALTHY_AFTER_S:
                 failures = 0
-            pause = random.uniform(0.5, 1.0) * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**failures)  # noqa: S311
+            pause = random.uniform(0.5, 1.0) * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(failures, 16))  # noqa: S311
             state, reason = State.OFFLINE, error
         else:
             raise RuntimeError("a PBX session ended without saying why")

@@ -24,13 +24,14 @@ R = TypeVar("R")
 
 
 class _Waiting(Generic[I, R]):
-    __slots__ = ("answer", "done", "error", "item")
+    __slots__ = ("answer", "done", "error", "given_up", "item")
 
     def __init__(self, item: I) -> None:
         self.item = item
         self.done = trio.Event()
         self.answer: R | None = None
         self.error: Exception | None = None
+        self.given_up = False
 
 
 class GroupCommit(Generic[I, R]):
@@ -47,13 +48,19 @@ class GroupCommit(Generic[I, R]):
         self._arrived = trio.Event()
 
     async def put(self, item: I) -> R:
-        """Waits until `item` is durable. Raises Unavailable when it could not be made so (or nobody can tell)."""
+        """Waits until `item` is durable. Raises Unavailable when it could not be made so (or nobody can tell).
+
+        Cancelled before its turn, the item is not written; cancelled later, it may be.
+        """
         if len(self._waiting) >= self._room:
             raise Unavailable(f"{self.name}: too many items wait for the database")
         waiting: _Waiting[I, R] = _Waiting(item)
         self._waiting.append(waiting)
         self._arrived.set()
-        await waiting.done.wait()
+        try:
+            await waiting.done.wait()
+        finally:
+            waiting.given_up = not waiting.done.is_set()
         if waiting.error is not None:
             raise waiting.error
         return waiting.answer  # type: ignore[return-value] # set together with done
@@ -64,7 +71,10 @@ class GroupCommit(Generic[I, R]):
             if not self._waiting:
                 self._arrived = trio.Event()
                 await self._arrived.wait()
-            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            taken = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            group = [waiting for waiting in taken if not waiting.given_up]
+            if not group:
+                continue
             try:
                 await self._commit(group)
             finally:

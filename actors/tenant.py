@@ -12,8 +12,9 @@ system. Read `actors.delivery` next.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import trio
@@ -48,6 +49,10 @@ POSTS_AT_ONCE = 500
 FORGOTTEN_AFTER = timedelta(hours=4)
 """A posted call of which nothing more was heard for so long ends uncertain."""
 RETRY_CAP_S = 5.0
+COMMIT_PATIENCE_S = 5.0
+"""How long a commit under way is waited for, also by an actor that is being stopped."""
+LOOK_BACK_S = 5.0
+"""After news the journal is read once more from its beginning: a post may be committed behind one that was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +96,27 @@ class TenantActor:
         self._ended: TTLCache[CallId, bool] = TTLCache(maxsize=20_000, ttl=3600)
         self._held: list[_Held] = []
         self._read_up_to = 0
+        self._look_back_at: float | None = None
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled. Starts from what the database knows."""
         with bound(tenant=self.tenant.number):
             self._reset()
-            await self._load(slot)
+            for source, call in await self._read(slot, select_open_calls):
+                self._remember(source, call)
             slot.report(State.ONLINE)
             self.mailbox.ring()
+            fresh = True
             while True:
                 taken: Sequence[Told] = ()
                 with trio.move_on_after(self._pause_s()):
                     taken = await self.mailbox.take_all()
+                if fresh and taken:
+                    # An earlier incarnation may have kept some of this and not lived to say so.
+                    ids = {event.call_id for message in taken for event in message.events} - self._calls.keys()
+                    for source, call in await self._read(slot, select_calls, ids) if ids else ():
+                        self._remember(source, call)
+                fresh = False
                 recording = Recording(self.tenant.number)
                 for message in self.mailbox.each(taken):
                     for event in message.events:
@@ -114,37 +128,54 @@ class TenantActor:
                 self.mailbox.done()
 
     def _pause_s(self) -> float:
-        """Until the next post that waits for AMI is due, at most a minute."""
+        """Until the next post that waits for AMI is due, or the look back; at most a minute."""
         now = trio.current_time()
-        return max(0.0, min((held.until - now for held in self._held), default=60.0))
+        due = [held.until for held in self._held] + ([self._look_back_at] if self._look_back_at is not None else [])
+        return max(0.0, min((at - now for at in due), default=60.0))
 
-    async def _load(self, slot: Slot) -> None:
+    async def _read(
+        self, slot: Slot, select: Callable[..., Awaitable[list[tuple[str, Call]]]], *ids: Iterable[str]
+    ) -> list[tuple[str, Call]]:
+        """Calls from the database, however long it is away."""
+        number = self.tenant.number
         pause = 0.2
         while True:
             try:
-                known = await self._services.db.tenant(self.tenant.number, select_open_calls, self.tenant.number)
-                break
+                return await self._services.db.tenant(number, select, number, *map(list, ids))
             except Unavailable:
                 slot.report(State.OFFLINE, "database_away")
                 await trio.sleep(pause)
                 pause = min(pause * 2, RETRY_CAP_S)
-        for source, call in known:
+
+    def _remember(self, source: str, call: Call) -> None:
+        """A call as the database knows it."""
+        if not call.open:
+            self._ended[call.call_id] = True
+        elif call.call_id not in self._calls:
             self._calls[call.call_id] = (source, call)
             self._heard[call.call_id] = utc_now()
-            if source != POSTED:
-                self._ami[self._bare(source, call.call_id)] = call.call_id
+        if source != POSTED:
+            self._ami[self._bare(source, call.call_id)] = call.call_id
 
     def _bare(self, source: str, call_id: CallId) -> str:
         return call_id.removeprefix(f"{source}-")
 
     # One event.
 
+    def _own_id(self, source: str, call_id: CallId) -> CallId:
+        """The id under which a call is known: one that posts have begun to tell keeps theirs, without the PBX's name."""
+        bare = CallId(self._bare(source, call_id))
+        told_by, _ = self._calls.get(bare, ("", None))
+        return bare if call_id not in self._calls and (told_by == POSTED or bare in self._ended) else call_id
+
     def _hear(self, source: str, event: CallEvent, received_at: datetime, recording: Recording) -> None:
+        if (own_id := self._own_id(source, event.call_id)) != event.call_id:
+            source, event = POSTED, replace(event, call_id=own_id)
         if event.call_id in self._ended:
             return
         source_before, before = self._calls.get(event.call_id, (source, None))
         call = apply(before, event)
-        if call is None or call == before:
+        if call is None or (before is not None and replace(call, events=before.events) == before):
             return
         if source != POSTED:
             self._ami[self._bare(source, event.call_id)] = event.call_id
@@ -177,10 +208,10 @@ class TenantActor:
 
     async def _hear_posts(self, slot: Slot, recording: Recording) -> None:
         now = trio.current_time()
-        ripe_ids = {h.post.unique_id for h in self._held if h.until <= now or h.post.unique_id in self._ami}
+        ripe_ids = {h.post.unique_id for h in self._held if h.until <= now or self._ami_told(h.post.unique_id)}
         ripe = [held.post for held in self._held if held.post.unique_id in ripe_ids]
         self._held = [held for held in self._held if held.post.unique_id not in ripe_ids]
-        new = await self._new_posts(slot) if self.mailbox.take_rung() else []
+        new = await self._new_posts(slot, now)
         if not ripe and not new:
             return
         await self._recall(new)
@@ -195,7 +226,15 @@ class TenantActor:
             else:
                 self._hear_post(post, recording)
 
-    async def _new_posts(self, slot: Slot) -> list[PendingPost]:
+    async def _new_posts(self, slot: Slot, now: float) -> list[PendingPost]:
+        back = self._look_back_at is not None and now >= self._look_back_at
+        rung = self.mailbox.take_rung()
+        if not (rung or back):
+            return []
+        if back:
+            self._look_back_at, self._read_up_to = None, 0
+        elif self._look_back_at is None:
+            self._look_back_at = now + LOOK_BACK_S
         number = self.tenant.number
         try:
             posts = await self._services.db.tenant(
@@ -210,11 +249,21 @@ class TenantActor:
             self._read_up_to = posts[-1].journal_id
         if len(posts) == POSTS_AT_ONCE:
             self.mailbox.ring()
-        return posts
+        if slot.health.state is State.DEGRADED:
+            slot.report(State.ONLINE)
+        held = {held.post.journal_id for held in self._held}
+        return [post for post in posts if post.journal_id not in held]
+
+    def _ami_told(self, unique_id: str) -> bool:
+        """Whether a PBX tells this call, or has told it."""
+        if unique_id in self._ami:
+            return True
+        ids = [CallId(unique_id), *(CallId(f"{pbx}-{unique_id}") for pbx in self._pbx_names)]
+        return any(self._calls[call_id][0] != POSTED for call_id in ids if call_id in self._calls)
 
     def _fresh(self, post: PendingPost) -> bool:
         """A post waits for AMI once: when its call is unknown and it has just come."""
-        if post.unique_id in self._ami:
+        if self._ami_told(post.unique_id):
             return False
         return CallId(post.unique_id) not in self._calls and utc_now() - post.received_at < timedelta(
             seconds=AMI_GRACE_S
@@ -236,14 +285,11 @@ class TenantActor:
         except Unavailable:
             return  # the record statement refuses what was told already
         for source, call in found:
-            if not call.open:
-                self._ended[call.call_id] = True
-            if source != POSTED:
-                self._ami[self._bare(source, call.call_id)] = call.call_id
+            self._remember(source, call)
 
     def _hear_post(self, row: PendingPost, recording: Recording) -> None:
         recording.posts_done.append(row.journal_id)
-        if row.unique_id in self._ami:
+        if self._ami_told(row.unique_id):
             COUNTERS["posts_told_by_ami"] += 1
             return
         call_id = CallId(row.unique_id)
@@ -261,13 +307,17 @@ class TenantActor:
     # Keeping.
 
     async def _keep(self, slot: Slot, recording: Recording) -> None:
-        """Commits, however long the database is away: nothing is told before it is durable, nothing is dropped."""
+        """Commits, however long the database is away: nothing is told before it is durable, nothing is dropped.
+
+        A commit under way is waited for even by an actor that is being replaced: its successor shall not begin from
+        the state before it. Trying the same recording again is safe.
+        """
         pause = 0.1
-        while True:
-            try:
+        kinds: frozenset[Kind] | None = None
+        while kinds is None:
+            with trio.move_on_after(COMMIT_PATIENCE_S, shield=True), suppress(Unavailable):
                 kinds = await self._services.records.put(recording)
-                break
-            except Unavailable:
+            if kinds is None:
                 slot.report(State.DEGRADED, "database_away")
                 await trio.sleep(pause)
                 pause = min(pause * 2, RETRY_CAP_S)

@@ -33,6 +33,9 @@ from gateway.domain.routing import Planner
 
 log = logging.getLogger(__name__)
 
+REPLACE_GRACE_S = 3.0
+"""How long an actor that is replaced may finish the requests in hand."""
+
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
@@ -62,7 +65,8 @@ class Tenants:
         self._running: dict[str, _Running] = {}
         self._mailboxes: dict[TenantId, Mailbox[Told]] = {}
         self._deliveries: dict[str, DeliveryActor] = {}
-        self._stopping = False
+        self._planned: dict[TenantId, tuple[Tenant, list[Wanted]]] = {}
+        self._stopping = trio.Event()
         self.settled = trio.Event()
         """Set once everything that was configured at the start has been started."""
 
@@ -78,9 +82,11 @@ class Tenants:
 
     async def reconcile(self, tenants: Mapping[TenantId, Tenant]) -> None:
         """Stops what should not run, then starts what should."""
-        if self._stopping:
+        if self._stopping.is_set():
             return
-        wanted = {item.path: item for tenant in tenants.values() for item in self._wanted(tenant)}
+        for number in self._planned.keys() - tenants.keys():
+            del self._planned[number]
+        wanted = {item.path: item for tenant in tenants.values() for item in self._plan(tenant)}
         gone = [
             path
             for path, running in self._running.items()
@@ -88,12 +94,21 @@ class Tenants:
         ]
         async with trio.open_nursery() as nursery:
             for path in gone:
-                nursery.start_soon(self._supervisor.stop, self._running.pop(path).child)
+                nursery.start_soon(self._end, path, self._running.pop(path).child)
+        if self._stopping.is_set():
+            return
         for number in self._mailboxes.keys() - tenants.keys():
             del self._mailboxes[number]
         for item in wanted.values():
             if item.path not in self._running:
                 self._start(item)
+
+    async def _end(self, path: str, child: Child) -> None:
+        """Stops an actor for good or for a successor; requests under way may be answered, so that none is repeated."""
+        delivery = self._deliveries.get(path)
+        if delivery is not None:
+            await delivery.drain(REPLACE_GRACE_S)
+        await self._supervisor.stop(child)
 
     def ring(self, number: TenantId) -> None:
         """Posts of the tenant wait in the journal."""
@@ -103,15 +118,16 @@ class Tenants:
 
     async def stop(self, grace_s: float) -> None:
         """Inputs first, then what they left in the mailboxes, then deliveries until the grace period ends."""
-        self._stopping = True
+        self._stopping.set()
         await self._stop_where("/pbx/")
-        with trio.move_on_after(grace_s):
+        deadline = trio.current_time() + grace_s
+        with trio.move_on_at(deadline):
             for mailbox in self._mailboxes.values():
                 await mailbox.wait_idle()
         unfinished: list[int] = []
 
         async def drain(actor: DeliveryActor) -> None:
-            unfinished.extend(await actor.drain(grace_s))
+            unfinished.extend(await actor.drain(max(0.0, deadline - trio.current_time())))
 
         async with trio.open_nursery() as nursery:
             for actor in self._deliveries.values():
@@ -131,6 +147,13 @@ class Tenants:
         mailbox = self._mailboxes.get(TenantId(item.path.removeprefix("tenant/")))
         slot = Slot(item.path, item.title, mailbox=mailbox)
         self._running[item.path] = _Running(item, self._supervisor.start(slot, item.run))
+
+    def _plan(self, tenant: Tenant) -> list[Wanted]:
+        """As `_wanted`, which reads settings anew: for a tenant that is as it was, what it answered then."""
+        known = self._planned.get(tenant.number)
+        if known is None or known[0] != tenant:
+            known = self._planned[tenant.number] = tenant, self._wanted(tenant)
+        return known[1]
 
     def _wanted(self, tenant: Tenant) -> list[Wanted]:
         number = tenant.number

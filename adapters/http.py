@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, quote_plus
 
@@ -338,9 +337,7 @@ class Http:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._client is not None:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._timeouts.connect_s):
                 await self._client.aclose()
