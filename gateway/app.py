@@ -4,7 +4,8 @@
     on SIGTERM: listeners -> PBX sessions -> mailboxes -> deliveries until the grace period ends -> the rest
 
 The listeners answer from the first moment (`/health` 200, `/ready` 503, posts 503), so a database that is away at the
-start is a state and not a crash. Read `actors.tenants` for what then runs.
+start is a state and not a crash. Over 400 lines because it is the one place where everything meets. Read
+`actors.tenants` for what then runs.
 """
 
 import logging

@@ -23,7 +23,7 @@ from gateway.store import tenants as store
 from gateway.store.embedded import embedded
 from gateway.store.errors import Unsealable
 from gateway.store.migrate import check_schema
-from gateway.store.pool import Connection, Database, open_database
+from gateway.store.pool import Database, open_database
 from gateway.store.seal import load_master_keys
 
 DEADLINE_S = 10.0
@@ -70,7 +70,7 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
     await check_schema(dsn)
     await db.ping()
     found.tell(True, "database", "schema up to date, roles are safe")
-    drift = abs((await db.engine(_database_time) - datetime.now(UTC)).total_seconds())
+    drift = abs((await db.engine(store.select_time) - datetime.now(UTC)).total_seconds())
     found.tell(drift <= CLOCK_LIMIT_S, "clock", f"{drift:.2f} s between this machine and the database")
     try:
         master = load_master_keys(
@@ -96,11 +96,6 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
         for link in tenant.integrations.values():
             if link.enabled and link.kind in known:
                 await _probe(tenant, known[link.kind], link.kind, link.settings, settings, dial, found)
-
-
-async def _database_time(conn: Connection) -> datetime:
-    moment: datetime = await conn.fetchval("SELECT clock_timestamp()")
-    return moment
 
 
 async def _probe(

@@ -106,6 +106,12 @@ async def select_changed_since(conn: Connection, moment: datetime | None) -> tup
     return {TenantId(row[0]): int(row[1]) for row in rows}, now
 
 
+async def select_time(conn: Connection) -> datetime:
+    """The database's clock, which decides leases and expiry."""
+    moment: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return moment
+
+
 async def upsert_tenant(conn: Connection, row: TenantRow) -> None:
     """Inserts or updates the tenant's own row. The data key of an existing tenant is never overwritten."""
     await conn.execute(

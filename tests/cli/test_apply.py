@@ -1,0 +1,270 @@
+"""`gateway apply` and `gateway export`: declared, declared again, exported, masked, pruned."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Command
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+PASSWORD = "correct horse"
+SECRETS = ("ami-secret", "crm-key", "700100200:AAE-telegram", TOKEN, PASSWORD, "client-id-of-ours")
+
+
+def june(**changes: Any) -> dict[str, Any]:
+    block: dict[str, Any] = {
+        "number": "0367", "name": "June", "token": TOKEN, "timezone": "Europe/Minsk", "country": "BY", "language": "ru",
+        "users": [{"email": "Admin@june.example", "password": PASSWORD}],
+        "phones": [{"number": "150", "owner": "Анна"}, {"number": "151", "endpoints": ["151", "anna-soft"]}],
+        "pbxes": [{
+            "name": "main", "host": "127.0.0.1", "username": "gateway", "secret": "ami-secret",
+            "trunks": ["trunk-0001"], "originate_context": "inoffice",
+        }],
+        "click_to_call": {"countries": ["BY"], "per_user_minute": 5},
+        "integrations": {
+            "retailcrm": {
+                "domain": "https://example.retailcrm.ru", "api_key": "crm-key", "client_id": "client-id-of-ours",
+                "user_extensions": {"19": "150", "22": None}, "send_events": {"in": False},
+            },
+            "telegram": {"enabled": False, "bot_token": "700100200:AAE-telegram", "notify_chats": [-1001234567890]},
+        },
+    }  # fmt: skip
+    return block | changes
+
+
+def write(folder: Path, *blocks: dict[str, Any], name: str = "tenants.yaml") -> str:
+    file = folder / name
+    file.write_text(yaml.safe_dump({"tenants": list(blocks)}, allow_unicode=True), "utf-8")
+    return str(file)
+
+
+@pytest.mark.slow
+def test_apply_tells_what_it_does_and_does_it_once(command: Command, installation: Path) -> None:
+    file = write(installation, june())
+    dry = command("apply", "--dry-run", file)
+    assert (dry.code, dry.lines[-1]) == (0, "7 would change")
+    first = command("apply", file)
+    assert (first.code, first.err) == (0, "")
+    assert first.lines[:-1] == dry.lines[:-1]
+    assert first.lines == [
+        "tenant 0367: created",
+        "tenant 0367: phone 150 added",
+        "tenant 0367: phone 151 added",
+        "tenant 0367: pbxes.main added",
+        "tenant 0367: integrations.retailcrm added",
+        "tenant 0367: integrations.telegram added",
+        "tenant 0367: user admin@june.example added",
+        "7 changed",
+    ]
+    again = command("apply", file)
+    assert (again.code, again.out) == (0, "nothing to change\n")
+    assert command("apply", "--dry-run", file).out == "nothing to change\n"
+
+
+def test_a_change_is_told_by_field_and_never_by_value(command: Command, installation: Path) -> None:
+    assert command("apply", write(installation, june())).code == 0
+    changed = june(name="July", phones=[{"number": "150", "owner": "Ольга"}])
+    changed["pbxes"][0] |= {"secret": "another-secret", "enabled": False}
+    changed["integrations"]["retailcrm"]["api_key"] = "another-key"
+    changed["users"][0]["password"] = "battery staple"
+    told = command("apply", write(installation, changed))
+    assert told.lines == [
+        "tenant 0367: name changed",
+        "tenant 0367: phone 150 changed",
+        "tenant 0367: pbxes.main enabled, secret changed",
+        "tenant 0367: integrations.retailcrm api_key changed",
+        "tenant 0367: user admin@june.example password changed",
+        "5 changed",
+    ]
+    assert "phone 151" not in told.out  # without --prune what is not named stays
+    assert "151" in command("export", "0367").out
+
+
+def test_export_masks_and_apply_of_the_mask_keeps(command: Command, installation: Path) -> None:
+    assert command("apply", write(installation, june())).code == 0
+    masked = command("export", "0367")
+    assert masked.code == 0
+    for secret in SECRETS:
+        assert secret not in masked.out
+    file = installation / "masked.yaml"
+    file.write_text(masked.out, "utf-8")
+    assert command("apply", str(file)).out == "nothing to change\n"
+    assert command("apply", "--prune", str(file)).out == "nothing to change\n"
+    revealed = command("export", "0367", "--reveal")
+    shown = yaml.safe_load(revealed.out)["tenants"][0]
+    assert shown["pbxes"][0]["secret"] == "ami-secret"
+    assert shown["integrations"]["retailcrm"]["api_key"] == "crm-key"
+    assert shown["integrations"]["retailcrm"]["client_id"] == "client-id-of-ours"
+    assert (shown["token"], shown["users"][0]["password"]) == ("***", "***")  # only hashes are kept
+    assert TOKEN not in revealed.out
+    assert PASSWORD not in revealed.out
+
+
+def test_export_into_another_installation(command: Command, installation: Path) -> None:
+    assert command("apply", write(installation, june())).code == 0
+    block = yaml.safe_load(command("export", "0367", "--reveal").out)["tenants"][0]
+    moved = block | {"number": "0368", "token": TOKEN[::-1], "users": []}
+    assert command("apply", write(installation, moved)).code == 0
+    there = yaml.safe_load(command("export", "0368", "--reveal").out)["tenants"][0]
+    assert there == {key: value for key, value in moved.items() if key != "users"} | {"token": "***"}
+
+
+def test_a_client_id_is_made_once(command: Command, installation: Path) -> None:
+    block = june()
+    del block["integrations"]["retailcrm"]["client_id"]
+    file = write(installation, block)
+    assert command("apply", file).code == 0
+
+    def client_id() -> str:
+        shown = yaml.safe_load(command("export", "0367", "--reveal").out)["tenants"][0]
+        return str(shown["integrations"]["retailcrm"]["client_id"])
+
+    made = client_id()
+    assert len(made) >= 32
+    assert command("apply", file).out == "nothing to change\n"
+    assert client_id() == made
+
+
+def test_prune_removes_what_is_not_named_but_never_a_tenant(command: Command, installation: Path) -> None:
+    other = june(number="0368", token=TOKEN[::-1])
+    assert command("apply", write(installation, june(), other)).code == 0
+    bare = {key: value for key, value in june(phones=[{"number": "150", "owner": "Анна"}]).items() if key != "users"}
+    bare |= {"pbxes": [], "integrations": {}}
+    file = write(installation, bare)
+    dry = command("apply", "--prune", "--dry-run", file)
+    assert (dry.code, len(dry.lines)) == (0, 6)
+    pruned = command("apply", "--prune", file)
+    assert sorted(pruned.lines[:-1]) == [
+        "tenant 0367: integrations.retailcrm removed",
+        "tenant 0367: integrations.telegram removed",
+        "tenant 0367: pbxes.main removed",
+        "tenant 0367: phone 151 removed",
+        "tenant 0367: user admin@june.example removed",
+    ]
+    assert yaml.safe_load(command("export", "0368").out)["tenants"][0]["integrations"].keys() == {
+        "retailcrm",
+        "telegram",
+    }
+
+
+TEN_MISTAKES = {
+    "timezone": "Minsk",
+    "country": "Belarus",
+    "language": "by",
+    "token": "too short",
+    "phone": "+375",
+    "users": [{"email": "nobody", "password": "short"}],
+    "phones": [{"number": "one"}],
+    "pbxes": [{"name": "main hall", "host": "http://pbx", "username": "gateway", "secret": "x", "prot": 5038}],
+    "integrations": {"retailcrm": {"domain": "https://e.retailcrm.ru/admin", "api_key": 12345}, "amo": {}},
+}
+
+
+def test_every_mistake_is_told_with_its_path_and_nothing_changes(command: Command, installation: Path) -> None:
+    good, bad = june(number="0368"), june(**TEN_MISTAKES)
+    ran = command("apply", write(installation, good, bad))
+    assert (ran.code, ran.out) == (1, "")
+    places = [line.removeprefix("gateway: ").partition(": ")[0] for line in ran.errors]
+    assert set(places[:-1]) == {
+        "tenants[1].timezone",
+        "tenants[1].country",
+        "tenants[1].language",
+        "tenants[1].token",
+        "tenants[1].phone",
+        "tenants[1].users[0].email",
+        "tenants[1].users[0].password",
+        "tenants[1].phones[0].number",
+        "tenants[1].pbxes[0].name",
+        "tenants[1].pbxes[0].host",
+        "tenants[1].pbxes[0].prot",
+        "tenants[1].integrations.retailcrm.domain",
+        "tenants[1].integrations.retailcrm.api_key",
+        "tenants[1].integrations.amo",
+    }
+    assert len(places) == len(set(places))
+    assert ran.errors[-1] == f"gateway: {len(places) - 1} problems; nothing was changed"
+    assert "too short" not in ran.err.replace("too short or", "")
+    assert "12345" not in ran.err
+    assert command("export", "0368").errors == ["gateway: no tenant 0368"]
+
+
+@pytest.mark.parametrize(
+    ("block", "problem"),
+    [
+        (june(token="***"), "tenants[0].token: *** keeps the stored token, and none is stored"),
+        (
+            june(users=[{"email": "a@june.example", "password": "***"}]),
+            "tenants[0].users[0].password: *** keeps the stored password, and none is stored",
+        ),
+        (
+            june(pbxes=[{"name": "main", "host": "pbx", "username": "u", "secret": "***"}]),
+            "tenants[0].pbxes[0].secret: field required",
+        ),
+    ],
+)
+def test_a_mask_without_anything_stored(
+    block: dict[str, Any], problem: str, command: Command, installation: Path
+) -> None:
+    ran = command("apply", write(installation, block))
+    assert ran.errors == [f"gateway: {problem}", "gateway: 1 problems; nothing was changed"]
+
+
+def test_two_tenants_never_share_a_token(command: Command, installation: Path) -> None:
+    assert command("apply", write(installation, june())).code == 0
+    ran = command("apply", write(installation, june(number="0368")))
+    assert ran.code == 1
+    assert ran.errors[0].startswith("gateway: tenants[0].token: another tenant has this token")
+
+
+def test_problems_of_several_files_name_their_file(command: Command, installation: Path) -> None:
+    first = write(installation, june(country="Belarus"), name="first.yaml")
+    second = write(installation, june(number="0368", name=""), name="second.yaml")
+    ran = command("apply", first, second, str(installation / "third.yaml"))
+    assert [line.partition(" tenants")[0].partition(": No")[0] for line in ran.errors[:-1]] == [
+        f"gateway: {first}:", f"gateway: {second}:", f"gateway: {installation / 'third.yaml'}",
+    ]  # fmt: skip
+
+
+def test_a_secret_sealed_with_another_master_key(command: Command, installation: Path, expected_errors: None) -> None:
+    assert command("apply", write(installation, june())).code == 0
+    (installation / "master.key").write_text(command("keys", "new").out)
+    for arguments in (("export", "0367", "--reveal"), ("apply", write(installation, june(name="July")))):
+        ran = command(*arguments)
+        assert (ran.code, ran.out, len(ran.errors)) == (1, "", 1)
+        assert "master key" in ran.err
+
+
+@pytest.mark.slow
+def test_doctor_finds_what_is_wrong(command: Command, installation: Path) -> None:
+    block = june(pbxes=[{"name": "main", "host": "127.0.0.1", "port": 1, "username": "u", "secret": "ami-secret"}])
+    block["integrations"] = {}
+    assert command("apply", write(installation, block)).code == 0
+    ran = command("doctor")
+    assert ran.code == 1
+    assert [line[:4].strip() for line in ran.lines] == ["ok", "ok", "ok", "ok", "FAIL"]
+    assert ran.lines[-1].startswith("FAIL  Asterisk main of tenant 0367: ")
+    assert "ami-secret" not in ran.out
+    (installation / "master.key").unlink()
+    assert any(line.startswith("FAIL  master key: ") for line in command("doctor").lines)
+
+
+@pytest.mark.slow
+def test_people(command: Command, installation: Path) -> None:
+    assert command("apply", write(installation, june(users=[]))).code == 0
+    added = command("user", "add", "Anna@June.example", "--tenant", "0367", stdin=f"{PASSWORD}\n")
+    assert (added.code, added.out) == (0, "anna@june.example: added (0367)\n")
+    again = command("user", "add", "anna@june.example", "--tenant", "0367", stdin=f"{PASSWORD}\n")
+    assert again.out == "anna@june.example: new password set (0367)\n"
+    assert command("user", "add", "op@gateway.example", "--operator", stdin=f"{PASSWORD}\n").code == 0
+    link = command("user", "link", "anna@june.example", "--tenant", "0367")
+    assert link.out.startswith("http://127.0.0.1:8000/")
+    assert command("user", "add", "x", "--operator", stdin=f"{PASSWORD}\n").code == 2
+    assert command("user", "add", "a@b.example", "--operator", stdin="short\n").code == 2
+    assert command("user", "add", "a@b.example", "--tenant", "9999", stdin=f"{PASSWORD}\n").code == 1
+    assert command("user", "link", "nobody@june.example", "--tenant", "0367").code == 1
+
+
+def test_migrate_has_nothing_left_to_do(command: Command, installation: Path) -> None:
+    assert command("migrate").out == "0 applied; the schema is up to date\n"

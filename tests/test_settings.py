@@ -1,0 +1,161 @@
+"""The environment as settings: defaults, values, secrets from files, and every problem at once."""
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.secret import Secret
+from gateway.settings import PREFIX, Settings, SettingsError, read_settings, variables
+
+MASTER = "GATEWAY_MASTER_KEY_FILE"
+
+
+def read(**values: str) -> Settings:
+    return read_settings({PREFIX + name: value for name, value in values.items()})
+
+
+def problems(**values: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        read(**values)
+    return raised.value.problems
+
+
+def test_defaults() -> None:
+    settings = read()
+    assert (settings.bind, settings.intake_bind) == (("127.0.0.1", 8000), ("127.0.0.1", 8001))
+    assert settings.data_dir == Path("./var")
+    assert settings.embedded
+    assert settings.base_url == "http://127.0.0.1:8000"
+    assert (settings.database_url, settings.master_key_file, settings.operator_token) == (None, None, None)
+    assert (settings.allowed_private_nets, settings.trusted_proxies) == ((), ())
+    assert dict(settings.provider_urls) == {}
+    assert (settings.log_level, settings.llm_model) == ("INFO", "gpt-5.2")
+    assert settings.log_format in ("text", "json")
+
+
+def test_names_without_our_prefix_are_nobody_s_business() -> None:
+    assert read_settings({"PATH": "/bin", "DATABASE_URL": "nonsense", "gateway_bind": "x"}) == read()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("BIND", "0.0.0.0:80", ("0.0.0.0", 80)),
+        ("BIND", "[::1]:8000", ("::1", 8000)),
+        ("INTAKE_BIND", "127.0.0.1:0", ("127.0.0.1", 0)),
+        ("PUBLIC_URL", "https://gw.example/", "https://gw.example"),
+        ("DATA_DIR", "/srv/gateway", Path("/srv/gateway")),
+        ("DATABASE_URL", "postgresql://u:p@db/gateway", Secret("postgresql://u:p@db/gateway")),
+        ("MASTER_KEY_FILE", "/etc/gateway/key", Path("/etc/gateway/key")),
+        ("ALLOWED_PRIVATE_NETS", "127.0.0.0/8, fd00::/8,", (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))),
+        ("TRUSTED_PROXIES", "10.0.0.1", (ip_network("10.0.0.1/32"),)),
+        ("PROVIDER_URLS", '{"one": "http://127.0.0.1:9001/"}', {"one": "http://127.0.0.1:9001"}),
+        ("OPERATOR_TOKEN", "t0ken", Secret("t0ken")),
+        ("LOG_FORMAT", "json", "json"),
+        ("LOG_LEVEL", "debug", "DEBUG"),
+        ("LLM_URL", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1"),
+        ("LLM_API_KEY", "k", Secret("k")),
+        ("LLM_MODEL", "another", "another"),
+    ],
+)
+def test_values(name: str, text: str, expected: Any) -> None:
+    assert getattr(read(**{name: text}), name.lower()) == expected
+
+
+@pytest.mark.parametrize("name", [name.removeprefix(PREFIX) for name in variables()])
+def test_empty_is_unset(name: str) -> None:
+    twin = {} if name == "MASTER_KEY_FILE" else {f"{name}_FILE": ""}
+    assert read(**{name: "", **twin}) == read()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("BIND", "8000"),
+        ("BIND", "127.0.0.1:http"),
+        ("BIND", "127.0.0.1:65536"),
+        ("BIND", "localhost:8000"),
+        ("PUBLIC_URL", "gw.example"),
+        ("PUBLIC_URL", "ftp://gw.example"),
+        ("PUBLIC_URL", "https://gw.example/?x=1"),
+        ("DATABASE_URL", "mysql://u:hunter2@db/x"),
+        ("ALLOWED_PRIVATE_NETS", "127.0.0.1/8"),
+        ("TRUSTED_PROXIES", "everyone"),
+        ("PROVIDER_URLS", "[]"),
+        ("PROVIDER_URLS", '{"one": "nowhere"}'),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "LOUD"),
+        ("LLM_URL", "localhost:11434"),
+    ],
+)
+def test_bad_values(name: str, text: str) -> None:
+    (problem,) = problems(**{name: text})
+    assert problem.startswith((f"{PREFIX}{name}: must b", f"{PREFIX}{name}: the host must b"))
+    assert "hunter2" not in problem
+
+
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    found = problems(
+        BIND="8000",
+        BINDE="127.0.0.1:8000",
+        LOG_LEVEL="LOUD",
+        OPERATOR_TOKEN="a",
+        OPERATOR_TOKEN_FILE=str(tmp_path / "token"),
+        LLM_API_KEY_FILE=str(tmp_path / "missing"),
+        MASTER_KEY_FILE_FILE="/etc/gateway/key",
+        DATABASE_SIZE="9",
+    )
+    assert [problem.partition(":")[0].removeprefix(PREFIX) for problem in found] == [
+        "BINDE", "DATABASE_SIZE", "MASTER_KEY_FILE_FILE", "BIND", "OPERATOR_TOKEN", "LOG_LEVEL", "LLM_API_KEY_FILE",
+    ]  # fmt: skip
+    assert found[0] == "GATEWAY_BINDE: no such setting"
+    assert "keep one" in found[4]
+    assert found[6].endswith("No such file or directory")
+
+
+@pytest.mark.parametrize("name", [name for name in variables() if name != MASTER])
+def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
+    values = {
+        "bind": "127.0.0.1:1", "intake_bind": "127.0.0.1:2", "public_url": "https://x.example", "data_dir": "/x",
+        "database_url": "postgresql://u:p@db/x", "allowed_private_nets": "10.0.0.0/8", "provider_urls": '{"a": "http://b"}',
+        "trusted_proxies": "10.0.0.0/8", "operator_token": "secret", "log_format": "json", "log_level": "ERROR",
+        "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
+    }  # fmt: skip
+    text = values[name.removeprefix(PREFIX).lower()]
+    file = tmp_path / "value"
+    file.write_text(f"{text}\n")
+    assert read_settings({f"{name}_FILE": str(file)}) == read_settings({name: text})
+
+
+def test_a_file_twin_that_is_not_text(tmp_path: Path) -> None:
+    file = tmp_path / "value"
+    file.write_bytes(b"\xff\xfe")
+    assert problems(OPERATOR_TOKEN_FILE=str(file)) == ["GATEWAY_OPERATOR_TOKEN_FILE: cannot be read: not UTF-8"]
+
+
+def test_a_bad_value_from_a_file_names_the_twin(tmp_path: Path) -> None:
+    file = tmp_path / "value"
+    file.write_text("mysql://u:hunter2@db/x")
+    assert problems(DATABASE_URL_FILE=str(file)) == ["GATEWAY_DATABASE_URL_FILE: must begin with postgresql://"]
+
+
+@pytest.mark.parametrize(
+    ("values", "is_open"),
+    [
+        ({}, True),
+        ({"PUBLIC_URL": "http://localhost:8000"}, True),
+        ({"PUBLIC_URL": "https://gw.example"}, False),
+        ({"BIND": "0.0.0.0:8000"}, False),
+        ({"OPERATOR_TOKEN": "t"}, False),
+        ({"DATABASE_URL": "postgresql://u@db/x"}, False),
+    ],
+)
+def test_operators_need_a_token_unless_all_is_local(values: dict[str, str], is_open: bool) -> None:
+    assert read(**values).operator_open is is_open
+
+
+def test_secrets_do_not_show_in_settings() -> None:
+    settings = read(DATABASE_URL="postgresql://u:hunter2@db/x", OPERATOR_TOKEN="hunter3", LLM_API_KEY="hunter4")
+    assert "hunter" not in repr(settings)
