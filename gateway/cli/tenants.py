@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from adapters.registry import adapters
 from gateway.cache import assemble, open_secrets
 from gateway.cli.tenant_file import (
     LinkBlock,
@@ -21,7 +22,7 @@ from gateway.cli.tenant_file import (
     read_tenant_files,
     token_hash,
 )
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants as store
 from gateway.store import users
@@ -198,19 +199,30 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
         for phone in tenant.phones
     ]
     block["pbxes"] = [
-        {"name": pbx.name, **({} if pbx.enabled else {"enabled": False}), **_shown(pbx.settings, reveal)}
+        {"name": pbx.name, **({} if pbx.enabled else {"enabled": False}), **_shown(pbx.kind, pbx.settings, reveal)}
         for pbx in tenant.pbxes
     ]
     block |= dict(row.options)
     block["integrations"] = {
-        str(link.kind): {"enabled": link.enabled, **_shown(link.settings, reveal)}
+        str(link.kind): {"enabled": link.enabled, **_shown(link.kind, link.settings, reveal)}
         for link in tenant.integrations.values()
     }
     return yaml.safe_dump({"tenants": [block]}, allow_unicode=True, sort_keys=False, width=120)
 
 
-def _shown(settings: Mapping[str, Any], reveal: bool) -> dict[str, Any]:
-    return {
-        name: (value.reveal() if reveal else MASK) if isinstance(value, Secret) else value
-        for name, value in settings.items()
-    }
+def _shown(kind: Kind, settings: Mapping[str, Any], reveal: bool) -> dict[str, Any]:
+    """Settings in the order of their form, without the advanced ones that nobody has changed."""
+    adapter = adapters().get(kind)
+    fields = adapter.settings.model_fields if adapter is not None else {}
+    shown: dict[str, Any] = {}
+    for name, value in sorted(settings.items(), key=lambda item: _place(fields, item[0])):
+        field = fields.get(name)
+        extra = field.json_schema_extra if field is not None else None
+        if field is not None and isinstance(extra, dict) and extra.get("advanced") and value == field.default:
+            continue
+        shown[name] = (value.reveal() if reveal else MASK) if isinstance(value, Secret) else value
+    return shown
+
+
+def _place(fields: Mapping[str, Any], name: str) -> int:
+    return list(fields).index(name) if name in fields else len(fields)
