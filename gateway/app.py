@@ -422,5 +422,6 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         trusted_proxies=settings.trusted_proxies,
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
+        master=gateway.cache.master,
         mounts=(mount_machines,),
     )

@@ -3,6 +3,7 @@
 `record` is the only way a call event becomes durable, and it is idempotent: the event's sequence number, the delivery's
 key and the journal's row all refuse a second time. A claim raises `attempt` and `epoch`; an ack names the epoch it
 holds, so a worker whose lease ran out changes nothing. Order is kept per lane: only a lane's oldest pending row is ready.
+Over 400 lines, most of them the SQL of one life cycle.
 """
 
 from collections.abc import Sequence

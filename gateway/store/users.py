@@ -5,7 +5,6 @@ The engine's business: `gateway_app` sees neither sessions nor links, so every f
 cookies: read `gateway/web/auth.py` next.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -214,12 +213,3 @@ async def user_exists(conn: Connection, tenant: TenantId | None, email: str) -> 
             email,
         )
     )
-
-
-async def count_users(conn: Connection, tenants: Sequence[TenantId]) -> dict[TenantId, int]:
-    """How many people each of these tenants has."""
-    rows = await conn.fetch(
-        "SELECT tenant_id, count(*) AS people FROM users WHERE tenant_id = ANY($1::text[]) GROUP BY tenant_id",
-        list(tenants),
-    )
-    return {TenantId(row["tenant_id"]): int(row["people"]) for row in rows}

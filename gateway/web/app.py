@@ -26,14 +26,13 @@ __all__ = ["Cache", "Deps", "create_app"]
 
 log = logging.getLogger(__name__)
 
-LARGEST_FORM = 256 * 1024
 _SHOWN = frozenset({400, 401, 403, 404, 405, 413, 429, 500, 503})
 
 
 def create_app(deps: Deps) -> QuartTrio:
     """The app for one installation. Whoever calls it serves it."""
     app = QuartTrio(__name__, static_folder=None, template_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_FORM
+    app.config["MAX_CONTENT_LENGTH"] = deps.largest_body
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle())

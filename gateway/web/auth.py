@@ -19,7 +19,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import trio
-from quart import Blueprint, abort, g, make_response, redirect, request
+from quart import Blueprint, abort, g, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.ids import TenantId
@@ -44,14 +44,18 @@ _CSRF = re.compile(r"[0-9A-Za-z_-]{43}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def peer_address(trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+def client_address(peer: str, forwarded_for: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
     """The client's address: the socket's, or behind trusted proxies the last hop that is not one of them."""
+    hops = [hop.strip() for hop in forwarded_for.split(",") if hop.strip()]
+    while _is_in(peer, trusted) and hops:
+        peer = hops.pop()
+    return peer
+
+
+def _address(trusted: Sequence[IPv4Network | IPv6Network]) -> str:
     client = request.scope.get("client")
-    address = str(client[0]) if client else ""
-    hops = [hop.strip() for value in request.headers.getlist("X-Forwarded-For") for hop in value.split(",")]
-    while _is_in(address, trusted) and hops:
-        address = hops.pop()
-    return address
+    forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
+    return client_address(str(client[0]) if client else "", forwarded_for, trusted)
 
 
 def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
@@ -207,7 +211,7 @@ class Gate:
         email, password = form.get("email", "").strip().lower(), form.get("password", "")
         onward = safe_next(form.get("next"))
         usable = 3 <= len(email) <= 254 and 0 < len(password) <= LONGEST and not _CONTROL.search(email)
-        network = network_of(peer_address(self.site.deps.trusted_proxies))
+        network = network_of(_address(self.site.deps.trusted_proxies))
         verdict = self.throttle.attempt(email[:254], network, trio.current_time())
         if verdict.refused_s is not None:
             wait = max(1, round(verdict.refused_s))
@@ -295,7 +299,7 @@ def auth_pages(gate: Gate) -> Blueprint:
     @pages.post("/preferences")
     async def preferences() -> Answer:
         form = await request.form
-        response = await make_response(redirect(safe_next(form.get("next")), 303))
+        response = redirect(safe_next(form.get("next")), 303)
         if (language := form.get("language")) in LANGUAGES:
             gate.set_cookie(response, "language", language, YEAR_S)
             if (session := viewer().session) is not None:

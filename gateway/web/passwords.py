@@ -8,7 +8,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from gateway.domain.secret import Secret
 
-SHORTEST, LONGEST = 8, 256
+LONGEST = 256
 
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 

@@ -65,6 +65,8 @@ class Deps:
     probe: Callable[[TenantId, Kind], Awaitable[Tested]]
     """Tests an integration's connection with the settings in force."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    largest_body: int = 256 * 1024
+    """Bytes that the app takes in one request, whichever address it is for."""
     title: str = "Gateway"
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None

@@ -14,101 +14,134 @@ from gateway.domain.ids import CallId
 from gateway.store import users
 from gateway.web.pages import live
 from gateway.web.pages.live import sse
-from tests.web.conftest import SignIn
 from tests.web.world import HASHED, JUNE, MAPLE, World, answered, ended, ringing
 
 
+class Stream:
+    """One open stream, as a server would see it: quart's test client cannot leave before the end."""
+
+    def __init__(self, cookie: str) -> None:
+        self.scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
+            "scheme": "http", "path": "/t/0367/calls/live", "raw_path": b"/t/0367/calls/live", "query_string": b"",
+            "root_path": "", "client": ("127.0.0.1", 1), "server": ("localhost", 80),
+            "headers": [(b"host", b"localhost"), (b"accept", b"text/event-stream"),
+                        (b"cookie", f"session={cookie}; language=en".encode())],
+        }  # fmt: skip
+        self.started = trio.Event()
+        self.ended = trio.Event()
+        self.headers: dict[str, str] = {}
+        self._left = trio.Event()
+        self._requested = False
+        self._send, self._receive = trio.open_memory_channel[str](100)
+
+    async def receive(self) -> dict[str, Any]:
+        if not self._requested:
+            self._requested = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            self.started.set()
+        elif message.get("body"):
+            await self._send.send(message["body"].decode())
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.ended.set()
+
+    async def next(self) -> dict[str, str]:
+        """The next event."""
+        with trio.fail_after(5):
+            text = await self._receive.receive()
+        fields: dict[str, str] = {}
+        for line in filter(None, text.splitlines()):
+            name, _, value = line.partition(": ")
+            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+        return fields
+
+    def leave(self) -> None:
+        """The client goes away."""
+        self._left.set()
+
+
 @asynccontextmanager
-async def streaming(client: Any, path: str = "/t/0367/calls/live") -> AsyncIterator[Any]:
-    """The open stream; `await anext_event()` gives its next event."""
-    async with client.request(path, headers={"Accept": "text/event-stream"}) as connection:
-        await connection.send_complete()
-
-        async def next_event() -> dict[str, str]:
-            with trio.fail_after(5):
-                text = (await connection.receive()).decode()
-            fields: dict[str, str] = {}
-            for line in text.splitlines():
-                name, _, value = line.partition(": ")
-                fields[name] = f"{fields[name]}\n{value}" if name in fields else value
-            return fields
-
-        yield next_event
-        await connection.disconnect()
+async def streaming(world: World) -> AsyncIterator[Stream]:
+    """A stream of the first company's calls, left at the block's end."""
+    stream = Stream(await world.session(JUNE))
+    async with trio.open_nursery() as nursery:
+        app: Any = world.app
+        nursery.start_soon(app, stream.scope, stream.receive, stream.send)
+        yield stream
+        stream.leave()
 
 
-async def test_rows_come_as_calls_change(world: World, sign_in: SignIn) -> None:
-    client = await sign_in()
+async def test_rows_come_as_calls_change(world: World) -> None:
     first = ringing(CallId("5.5"), datetime.now(UTC), "+375291110000", "100", ["150"])
     await world.keep(JUNE, [first])
-    async with streaming(client) as next_event:
-        everything = await next_event()
+    async with streaming(world) as stream:
+        everything = await stream.next()
+        assert stream.headers["content-type"].startswith("text/event-stream")
         assert everything["event"] == "all"
         assert 'id="live-5.5"' in everything["data"]
         await world.keep(JUNE, [first, answered(first, "150")])
         world.feed.publish(JUNE, first.call_id)
-        row = await next_event()
+        row = await stream.next()
         assert (row["event"], row["id"]) == ("call", "5.5")
         assert "+375 29 111-00-00" in row["data"]
         assert "Talking" in row["data"]
         await world.keep(JUNE, [first, answered(first, "150"), ended(first, 9, Result.ANSWERED, "150")])
         world.feed.publish(JUNE, first.call_id)
-        gone, over = await next_event(), await next_event()
+        gone, over = await stream.next(), await stream.next()
         assert (gone["event"], gone["id"]) == ("gone", "5.5")
         assert (over["event"], over["id"]) == ("ended", "5.5")
         assert 'id="call-5.5"' in over["data"]
 
 
-async def test_nothing_of_another_company_comes_by(world: World, sign_in: SignIn) -> None:
-    client = await sign_in()
+async def test_nothing_of_another_company_comes_by(world: World) -> None:
     for tenant, number in ((JUNE, "+375291110000"), (MAPLE, "+442079460999")):
         await world.keep(tenant, [ringing(CallId("5.5"), datetime.now(UTC), number, "100", [])])
-    async with streaming(client) as next_event:
-        assert "7946" not in (await next_event())["data"]
+    async with streaming(world) as stream:
+        assert "7946" not in (await stream.next())["data"]
         world.feed.publish(MAPLE, CallId("5.5"))
         world.feed.publish(JUNE, CallId("5.5"))
-        row = await next_event()
+        row = await stream.next()
         assert "+375 29 111-00-00" in row["data"]
         assert "7946" not in row["data"]
 
 
-async def test_a_page_that_fell_behind_gets_everything(world: World, sign_in: SignIn) -> None:
-    client = await sign_in()
+async def test_a_page_that_fell_behind_gets_everything(world: World) -> None:
     await world.keep(JUNE, [ringing(CallId("5.5"), datetime.now(UTC), "+375291110000", "100", ["150"])])
-    async with streaming(client) as next_event:
-        await next_event()
+    async with streaming(world) as stream:
+        await stream.next()
         for number in range(MOST_PENDING + 1):
             world.feed.publish(JUNE, CallId(f"x.{number}"))
-        event = await next_event()
+        event = await stream.next()
         assert event["event"] == "all"
         assert 'id="live-5.5"' in event["data"]
 
 
-async def test_a_quiet_stream_says_that_it_lives(
-    world: World, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "HEARTBEAT_S", 0.01)
-    async with streaming(await sign_in()) as next_event:
-        await next_event()
-        assert await next_event() == {"": "still here"}
+    async with streaming(world) as stream:
+        await stream.next()
+        assert await stream.next() == {"": "still here"}
 
 
-async def test_the_stream_ends_with_the_session(world: World, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_stream_ends_with_the_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(live, "SESSION_CHECK_S", 0.0)
-    client = await sign_in()
-    async with client.request("/t/0367/calls/live") as connection:
-        await connection.send_complete()
-        await connection.receive()
+    async with streaming(world) as stream:
+        await stream.next()
         await world.db.engine(users.upsert_user, JUNE, "admin@0367.example", HASHED)
-        with trio.fail_after(5), pytest.raises(trio.EndOfChannel):
-            while True:
-                await connection.receive()
+        with trio.fail_after(5):
+            await stream.ended.wait()
 
 
-async def test_a_client_that_leaves_frees_its_subscription(world: World, sign_in: SignIn) -> None:
-    async with streaming(await sign_in()) as next_event:
-        await next_event()
+async def test_a_client_that_leaves_frees_its_subscription(world: World) -> None:
+    async with streaming(world) as stream:
+        await stream.next()
         assert world.feed._subscriptions
     assert not world.feed._subscriptions
 

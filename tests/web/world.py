@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,13 +53,30 @@ class World:
     """The app and what stands behind it."""
 
     app: QuartTrio
-    db: Database
+    deps: Deps
     cache: ConfigurationCache
-    directory: Directory
-    feed: Feed
     tested: list[tuple[TenantId, Kind]] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
     made: int = 0
+
+    @property
+    def db(self) -> Database:
+        """The database beneath."""
+        return self.deps.db
+
+    @property
+    def feed(self) -> Feed:
+        """Where the actors would ring."""
+        return self.deps.feed
+
+    @property
+    def directory(self) -> Directory:
+        """What is said to be alive."""
+        return self.deps.directory
+
+    def app_with(self, **changes: Any) -> QuartTrio:
+        """Another app over the same world."""
+        return create_app(replace(self.deps, **changes))
 
     async def keep(self, tenant: TenantId, events: Sequence[CallEvent], drafts: Sequence[dict[str, Any]] = ()) -> Call:
         """Records a call as the tenant's actor does."""
@@ -147,7 +164,7 @@ async def _configure(
         await (upsert_pbx if is_pbx else upsert_integration)(conn, tenant, link)
 
 
-async def make_world(db: Database, **deps: Any) -> World:
+async def make_world(db: Database) -> World:
     """The app over two configured companies without calls."""
     master = parse_master_keys(new_master_key())
     rows, links = [], []
@@ -170,22 +187,17 @@ async def make_world(db: Database, **deps: Any) -> World:
     await db.engine(_configure, rows, links)
     cache = ConfigurationCache(db, master)
     await cache.load()
-    directory, feed = Directory(), Feed()
-    world = World(None, db, cache, directory, feed)  # type: ignore[arg-type]
+    tested: list[tuple[TenantId, Kind]] = []
 
     async def probe(tenant: TenantId, kind: Kind) -> Tested:
-        world.tested.append((tenant, kind))
+        tested.append((tenant, kind))
         return Tested(True, "ok", "The key is accepted; shops: <main>.")
 
-    world.app = create_app(
-        Deps(
-            **{
-                "db": db, "cache": cache, "directory": directory, "feed": feed, "public_url": "http://localhost:8000",
-                "secure_cookies": False, "hash_limiter": trio.CapacityLimiter(2), "probe": probe, "master": master,
-                **deps,
-            }
-        )
+    deps = Deps(
+        db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
+        secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, master=master,
     )  # fmt: skip
+    world = World(create_app(deps), deps, cache, tested)
     _populate(world)
     return world
 
@@ -258,7 +270,9 @@ async def play(world: World, tenant: TenantId = JUNE, now: datetime | None = Non
     a = ringing(world.call_id(), starts(0.15), client.format(8), company, [second, third])
     await keep(a)
     assert calls[-1].phase is Phase.RINGING
-    said = {"request": 'POST /api/v5/telephony/call/event\n{"phone": "+375291002001", "clientId": "***"}'}
+    said: dict[str, Any] = {
+        "request": 'POST /api/v5/telephony/call/event\n{"phone": "+375291002001", "clientId": "***"}'
+    }
     done = outbox.Outcome(state="done", status="done", response='200 {"success": true}', duration_ms=84, **said)
     failed = outbox.Outcome(
         state="failed", status="failed", response='400 {"success": false, "errorMsg": "Wrong phone"}',

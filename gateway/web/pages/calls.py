@@ -216,6 +216,8 @@ def calls_pages(gate: Gate) -> Blueprint:
 
     @pages.get("/calls/live")
     async def live(number: str) -> Response:
+        if request.method == "HEAD":
+            return Response(content_type="text/event-stream; charset=utf-8")
         return live_calls(gate, viewer(), gate.token())
 
     @pages.get("/calls/<path:call_id>")
