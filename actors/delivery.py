@@ -15,7 +15,7 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -129,7 +129,8 @@ class DeliveryActor:
         self._draining.set()
         with trio.move_on_after(within_s):
             while self._in_hand:
-                self._idle = trio.Event()
+                if self._idle.is_set():
+                    self._idle = trio.Event()
                 await self._idle.wait()
         return list(self._in_hand)
 
@@ -194,7 +195,8 @@ class DeliveryActor:
             outcome = await self._outcome(slot, client, claim)
             COUNTERS[f"deliveries_{outcome.status}"] += 1
             HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)
-            log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
+            if outcome.tried:
+                log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
             await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
             self._free.set()
@@ -251,23 +253,24 @@ class DeliveryActor:
         return self._failed(slot, claim, error, fields)
 
     def _take_tokens(self, bucket: str) -> float:
-        """How long to wait until both the bucket's rate and the rate of the whole allow one more."""
-        names = {bucket, ""} if bucket else {""}
-        rates, taken = self.adapter.limits.rates, list[_Bucket]()
-        wait = 0.0
-        for name in names:
-            rate = rates.get(name) or rates.get(name.partition(":")[0])
-            if rate is None or (name == "" and bucket in rates and bucket):
-                continue  # a bucket named exactly has a budget apart from the rest
-            held = self._buckets.get(name) or self._buckets.setdefault(name, _Bucket(rate))
-            taken.append(held)
-            wait = max(wait, held.take())
+        """How long to wait until both the bucket's rate and the rate of the whole allow one more. Nothing is spent
+        where that is too long."""
+        taken = list(self._buckets_of(bucket))
+        wait = max((held.take() for held in taken), default=0.0)
         if wait > LONGEST_WAIT_FOR_RATE_S:
             for held in taken:
                 held.give_back()
+        return wait
+
+    def _buckets_of(self, bucket: str) -> Iterator[_Bucket]:
+        """The bucket, then that of the whole; one named exactly has a budget apart from the rest."""
+        rates = self.adapter.limits.rates
         if len(self._buckets) > 10_000:
             self._buckets.clear()
-        return wait
+        for name in (bucket, "") if bucket and bucket not in rates else (bucket,):
+            rate = rates.get(name) or rates.get(name.partition(":")[0])
+            if rate is not None:
+                yield self._buckets.get(name) or self._buckets.setdefault(name, _Bucket(rate))
 
     def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
         self._failures = 0
@@ -299,7 +302,8 @@ class DeliveryActor:
                 self._close(ATTENTION_PAUSE_S)
                 next_try = utc_now() + timedelta(seconds=ATTENTION_PAUSE_S)
                 slot.report(State.ATTENTION, "needs_attention", error.person, next_try=next_try)
-                return self._again(claim, ATTENTION_PAUSE_S, "attention", text, fields, uses_attempt=False)
+                # Due at once for whoever comes with corrected settings; until then this actor claims nothing.
+                return self._again(claim, 0.0, "attention", text, fields, uses_attempt=False)
             case Doubtful():
                 return Outcome(state="doubtful", status="doubtful", error=text, **fields)
             case Permanent():

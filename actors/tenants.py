@@ -67,6 +67,7 @@ class Tenants:
         self._deliveries: dict[str, DeliveryActor] = {}
         self._planned: dict[TenantId, tuple[Tenant, list[Wanted]]] = {}
         self._stopping = trio.Event()
+        self._changing = trio.Lock()
         self.settled = trio.Event()
         """Set once everything that was configured at the start has been started."""
 
@@ -82,8 +83,10 @@ class Tenants:
 
     async def reconcile(self, tenants: Mapping[TenantId, Tenant]) -> None:
         """Stops what should not run, then starts what should."""
-        if self._stopping.is_set():
-            return
+        async with self._changing:
+            await self._change(tenants)
+
+    async def _change(self, tenants: Mapping[TenantId, Tenant]) -> None:
         for number in self._planned.keys() - tenants.keys():
             del self._planned[number]
         wanted = {item.path: item for tenant in tenants.values() for item in self._plan(tenant)}
@@ -94,7 +97,7 @@ class Tenants:
         ]
         async with trio.open_nursery() as nursery:
             for path in gone:
-                nursery.start_soon(self._end, path, self._running.pop(path).child)
+                nursery.start_soon(self._end, path, REPLACE_GRACE_S)
         if self._stopping.is_set():
             return
         for number in self._mailboxes.keys() - tenants.keys():
@@ -103,12 +106,14 @@ class Tenants:
             if item.path not in self._running:
                 self._start(item)
 
-    async def _end(self, path: str, child: Child) -> None:
+    async def _end(self, path: str, grace_s: float) -> None:
         """Stops an actor for good or for a successor; requests under way may be answered, so that none is repeated."""
-        delivery = self._deliveries.get(path)
-        if delivery is not None:
-            await delivery.drain(REPLACE_GRACE_S)
-        await self._supervisor.stop(child)
+        running, delivery = self._running[path], self._deliveries.get(path)
+        if delivery is not None and grace_s:
+            await delivery.drain(grace_s)
+        await self._supervisor.stop(running.child)
+        if self._running.get(path) is running:
+            del self._running[path]
 
     def ring(self, number: TenantId) -> None:
         """Posts of the tenant wait in the journal."""
@@ -122,7 +127,7 @@ class Tenants:
         await self._stop_where("/pbx/")
         deadline = trio.current_time() + grace_s
         with trio.move_on_at(deadline):
-            for mailbox in self._mailboxes.values():
+            for mailbox in list(self._mailboxes.values()):
                 await mailbox.wait_idle()
         unfinished: list[int] = []
 
@@ -134,12 +139,14 @@ class Tenants:
                 nursery.start_soon(drain, actor)
         if unfinished:
             log.warning("deliveries left for the next start", extra={"deliveries": sorted(unfinished)})
-        await self._stop_where("")
+        async with self._changing:  # what a change was about to end is ended by it
+            await self._stop_where("")
 
     async def _stop_where(self, part: str) -> None:
         async with trio.open_nursery() as nursery:
-            for path in [path for path in self._running if part in path]:
-                nursery.start_soon(self._supervisor.stop, self._running.pop(path).child)
+            for path in self._running:
+                if part in path:
+                    nursery.start_soon(self._end, path, 0.0)
 
     # What one tenant needs.
 

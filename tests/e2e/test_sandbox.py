@@ -69,7 +69,7 @@ async def asked(telegram: Telegram, method: str, token: str = TOKEN, **params: A
 
 async def until(condition: Callable[[], bool]) -> None:
     """Waits for what another task brings about."""
-    while not condition():  # noqa: ASYNC110 - the sandboxes are looked at from outside
+    while not condition():
         await trio.sleep(0.001)
 
 

@@ -1,0 +1,639 @@
+"""A tenant's actor against a store of a few lines: each call is told once, in order, whoever tells it and whatever breaks."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+import trio
+
+import actors.tenant
+from actors.directory import Directory, Slot
+from actors.feed import Feed
+from actors.mailbox import Mailbox
+from actors.services import Doorbells, Services
+from actors.supervisor import Child, DeadLetter, Supervisor, open_supervisor
+from actors.tenant import AMI_GRACE_S, FORGOTTEN_AFTER, POSTED, TenantActor, Told
+from adapters.base import Draft
+from gateway.domain.calls import Call, Phase, apply
+from gateway.domain.configuration import Pbx, Phone, Tenant
+from gateway.domain.errors import Unavailable
+from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
+from gateway.domain.health import State
+from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.posts import parse_post
+from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.journal import PendingPost, select_pending_posts
+from gateway.store.outbox import Recording
+
+START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+CRM = Kind("crm")
+NUMBER = TenantId("0367")
+MAIN = Pbx("main", Kind("asterisk"), {})
+BRANCH = Pbx("branch", Kind("asterisk"), {})
+TENANT = Tenant(
+    NUMBER, "June", ZoneInfo("Europe/Minsk"), "BY", "ru", phones=(Phone("150"), Phone("151")), pbxes=(MAIN,)
+)
+CLIENT = "+375296254070"
+
+
+def now() -> datetime:
+    return START + timedelta(seconds=trio.current_time() - _EPOCH[0])
+
+
+_EPOCH = [0.0]
+
+
+def plan(before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
+    """Rings once for every phone, the end once: as a CRM would have it."""
+    match event:
+        case CallRinging():
+            known = before.rang if before is not None else ()
+            codes = [code for code in event.extensions if code not in known]
+            keys = [f"{call.call_id}:ring:{'+'.join(codes)}"] if codes else []
+        case CallEnded():
+            keys = [f"{call.call_id}:end"]
+        case _:
+            keys = []
+    if call.caller == "poison":
+        raise ValueError("a planner that fails")
+    return [Draft(kind=key.split(":")[1], key=key, lane=call.call_id, body={}) for key in keys]
+
+
+@dataclass
+class Store:
+    """The database as the actor sees it: `record` refuses what it has, as the real statement does."""
+
+    calls: dict[str, tuple[str, Call]] = field(default_factory=dict)
+    events: dict[tuple[str, int], str] = field(default_factory=dict)
+    deliveries: dict[str, Any] = field(default_factory=dict)
+    posts: dict[int, PendingPost] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
+    away: bool = False
+    fails_after_commit: int = 0
+    commit_s: float = 0.0
+    puts: int = 0
+
+    async def tenant(self, number: TenantId, work: Callable[..., Any], *args: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        if self.away:
+            raise Unavailable("away")
+        if work is select_open_calls:
+            return [(source, call) for source, call in self.calls.values() if call.open]
+        if work is select_calls:
+            return [self.calls[call_id] for call_id in args[1] if call_id in self.calls]
+        assert work is select_pending_posts
+        waiting = [post for key, post in sorted(self.posts.items()) if key not in self.done and key > args[1]]
+        return waiting[: args[2]]
+
+    async def put(self, recording: Recording) -> frozenset[Kind]:
+        self.puts += 1
+        await trio.lowlevel.checkpoint()
+        if self.away:
+            raise Unavailable("away", certain=False)
+        await trio.sleep(self.commit_s)
+        for call_id, (source, call) in recording.calls.items():
+            if call_id not in self.calls or self.calls[call_id][1].events < call.events:
+                self.calls[call_id] = (source, call)
+        for event in recording.events:
+            self.events.setdefault((event.call_id, event.seq), event.event)
+        new = [row for row in recording.deliveries if row.key not in self.deliveries]
+        self.deliveries |= {row.key: row for row in new}
+        self.done |= set(recording.posts_done)
+        if self.fails_after_commit:
+            self.fails_after_commit -= 1
+            raise Unavailable("the answer was lost", certain=False)
+        return frozenset(row.integration for row in new)
+
+    def call(self, call_id: str) -> Call:
+        return self.calls[call_id][1]
+
+    @property
+    def open(self) -> list[str]:
+        return [call_id for call_id, (_, call) in self.calls.items() if call.open]
+
+    @property
+    def told(self) -> list[str]:
+        """The keys of all deliveries, in order."""
+        return list(self.deliveries)
+
+
+class World:
+    """The actor under a supervisor, and what stands around it."""
+
+    def __init__(self, supervisor: Supervisor, directory: Directory, store: Store, tenant: Tenant) -> None:
+        self.store = store
+        self.tenant = tenant
+        self.letters: list[DeadLetter] = []
+        self.mailbox = Mailbox[Told](100)
+        self._supervisor = supervisor
+        self._journal = 0
+        self._pbxes: dict[str, Slot] = {}
+        self.directory = directory
+        self.services = cast(
+            Services,
+            SimpleNamespace(db=store, records=store, directory=directory, feed=Feed(), bells=Doorbells()),
+        )
+        self.slot = Slot("")
+        self.child: Child
+
+    def start(self, tenant: Tenant | None = None) -> None:
+        self.tenant = tenant or self.tenant
+        self.slot = Slot(f"tenant/{NUMBER}", mailbox=self.mailbox)
+        self.child = self._supervisor.start(self.slot, self._run)
+
+    async def _run(self, slot: Slot) -> None:
+        await TenantActor(self.tenant, self.mailbox, self.services, {CRM: plan}).run(slot)
+
+    async def replace(self, tenant: Tenant | None = None) -> None:
+        await self._supervisor.stop(self.child)
+        self.start(tenant)
+
+    def link(self, state: State, name: str = "main") -> None:
+        """The state of a PBX link."""
+        if name not in self._pbxes:
+            self._pbxes[name] = self.directory.add(Slot(f"tenant/{NUMBER}/pbx/{name}"))
+        self._pbxes[name].report(state)
+
+    async def hear(self, *events: CallEvent, source: str = "main") -> None:
+        await self.mailbox.post(Told(source, events, now()))
+
+    def post(self, address: str, unique_id: str = "170.1", **fields: Any) -> PendingPost:
+        given = {"UniqueId": unique_id, "CallerIDNum": "375296254070", "Extensions": ["150"], "CallType": 0, **fields}
+        parsed = parse_post(address, given, self.tenant, now())
+        self._journal += 1
+        row = PendingPost(self._journal, address, unique_id, parsed.body, now())
+        self.store.posts[self._journal] = row
+        self.mailbox.ring()
+        return row
+
+    async def settled(self) -> None:
+        """Until everything told or posted is kept; posts that wait for AMI have had their time."""
+        await trio.sleep(AMI_GRACE_S * 2 + 0.5)
+        assert len(self.mailbox) == 0
+
+
+@asynccontextmanager
+async def world(tenant: Tenant = TENANT, store: Store | None = None) -> AsyncIterator[World]:
+    _EPOCH[0] = trio.current_time()
+    directory = Directory()
+    letters: list[DeadLetter] = []
+    async with open_supervisor(directory, set_aside=letters.append) as supervisor:
+        here = World(supervisor, directory, store or Store(), tenant)
+        here.letters = letters
+        here.start()
+        await trio.sleep(0.01)
+        yield here
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock goes with Trio's."""
+    monkeypatch.setattr(actors.tenant, "utc_now", now)
+
+
+def ringing(call_id: str = "170.1", *extensions: str, caller: str = CLIENT) -> CallRinging:
+    return CallRinging(
+        call_id=CallId(call_id), at=now(), direction=Direction.INCOMING, caller=caller, called="+375172000001",
+        trunk="trunk-0001", extensions=extensions or ("150",),
+    )  # fmt: skip
+
+
+def answered(call_id: str = "170.1") -> CallAnswered:
+    return CallAnswered(call_id=CallId(call_id), at=now(), extension="150", wait_s=1.0)
+
+
+def ended(call_id: str = "170.1", *rang: str) -> CallEnded:
+    return CallEnded(
+        call_id=CallId(call_id), at=now(), direction=Direction.INCOMING, caller=CLIENT, called="+375172000001",
+        trunk="trunk-0001", extension="150", last_extension="150", rang=rang or ("150",), result=Result.ANSWERED,
+        wait_s=1.0, talk_s=2.0, hung_up_by=HungUpBy.CALLER,
+    )  # fmt: skip
+
+
+# --- folding and routing
+
+
+async def test_events_become_a_call_and_its_deliveries_in_order(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        rung = here.services.bells.listen(NUMBER, CRM)
+        with here.services.feed.subscribe(NUMBER) as page:
+            await here.hear(ringing())
+            await here.hear(answered(), ended())
+            await here.settled()
+            assert (await page.changed())[0] == ["170.1"]
+        assert here.store.told == ["170.1:ring:150", "170.1:end"]
+        assert [here.store.events["170.1", seq] for seq in (1, 2, 3)] == ["call_ringing", "call_answered", "call_ended"]
+        assert here.store.call("170.1").phase is Phase.ENDED
+        assert rung.is_set()
+
+
+async def test_a_batch_is_one_commit_and_a_repeat_is_none(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        for number in range(20):
+            await here.hear(ringing(f"170.{number}"))
+        await here.settled()
+        assert here.store.puts == 1
+        await here.hear(ringing("170.3"), ringing("170.4"))
+        await here.settled()
+        assert here.store.puts == 1, "a ring that changes nothing is nothing new"
+        assert len(here.store.events) == 20
+
+
+async def test_an_ended_call_hears_nothing_more(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        await here.hear(ringing(), ended(), ringing(), answered(), ended())
+        await here.settled()
+        assert len(here.store.events) == 2
+        assert here.store.open == []
+
+
+# --- crashes and restarts
+
+
+async def test_a_batch_is_heard_again_after_a_crash(
+    autojump_clock: trio.abc.Clock, expected_errors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world() as here:
+        put, calls = here.store.put, []
+
+        async def crash_once(recording: Recording) -> frozenset[Kind]:
+            calls.append(recording)
+            if len(calls) == 1:
+                raise RuntimeError("a bug before the commit")
+            return await put(recording)
+
+        monkeypatch.setattr(here.store, "put", crash_once)
+        await here.hear(ringing(), answered(), ended())
+        await trio.sleep(5)
+        assert here.slot.restarts == 1
+        assert here.store.told == ["170.1:ring:150", "170.1:end"]
+        assert len(here.mailbox) == 0
+
+
+@pytest.mark.parametrize("before", [(), ("ringing",)])
+async def test_a_crash_behind_the_commit_tells_nothing_twice(
+    autojump_clock: trio.abc.Clock, before: tuple[str, ...], expected_errors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world() as here:
+        if before:
+            await here.hear(ringing("170.1", "150"))
+            await here.hear(ringing("170.1", "150", "151"))
+            await here.settled()
+        put, calls = here.store.put, []
+
+        async def crash_once(recording: Recording) -> frozenset[Kind]:
+            calls.append(recording)
+            kinds = await put(recording)
+            if len(calls) == 1:
+                raise RuntimeError("a bug behind the commit")
+            return kinds
+
+        monkeypatch.setattr(here.store, "put", crash_once)
+        events = (answered(), ended("170.1", "150", "151"))
+        await here.hear(*events if before else (ringing("170.1", "150", "151"), *events))
+        await trio.sleep(5)
+        told = dict(here.store.deliveries)
+        await here.hear(ringing("170.9"))
+        await here.settled()
+        assert here.store.told == [*told, "170.9:ring:150"]
+        assert sum(key.endswith(":end") for key in told) == 1
+        assert [key for key in told if ":ring:" in key] in (
+            [f"170.1:ring:{'150+151'}"],
+            ["170.1:ring:150", "170.1:ring:151"],
+        )
+        assert here.store.open == ["170.9"]
+
+
+async def test_a_lost_answer_to_a_commit_changes_nothing(autojump_clock: trio.abc.Clock) -> None:
+    async with world(store=Store(fails_after_commit=3)) as here:
+        await here.hear(ringing(), answered())
+        await here.hear(ended())
+        await here.settled()
+        assert here.store.told == ["170.1:ring:150", "170.1:end"]
+        assert len(here.store.events) == 3
+
+
+async def test_an_actor_replaced_in_the_middle_of_a_commit_leaves_no_ghost(autojump_clock: trio.abc.Clock) -> None:
+    """Its successor would otherwise begin from the state before, and tell the same again."""
+    async with world(store=Store(commit_s=0.5)) as here:
+        await here.hear(ringing("170.1", "150"))
+        await trio.sleep(1)
+        await here.hear(ringing("170.1", "150", "151"))
+        await trio.sleep(1)
+        await here.hear(answered(), ended("170.1", "150", "151"))
+        await trio.sleep(0.1)
+        await here.replace()
+        await here.settled()
+        assert here.store.open == []
+        assert here.store.told == ["170.1:ring:150", "170.1:ring:151", "170.1:end"]
+        assert len(here.store.events) == 4
+
+
+async def test_a_poison_event_is_set_aside_and_its_neighbours_are_kept(
+    autojump_clock: trio.abc.Clock, expected_errors: None
+) -> None:
+    async with world() as here:
+        await here.hear(ringing("170.1"))
+        await here.hear(ringing("170.2", caller="poison"))
+        await here.hear(ringing("170.3"))
+        await trio.sleep(20)
+        assert here.slot.health.state is State.ONLINE
+        assert set(here.store.calls) == {"170.1", "170.3"}
+        (letter,) = here.letters
+        assert isinstance(letter.message, Told)
+        assert letter.message.events[0].call_id == "170.2"
+
+
+async def test_a_poison_post_is_set_aside_and_its_neighbours_are_kept(
+    autojump_clock: trio.abc.Clock, expected_errors: None
+) -> None:
+    async with world() as here:
+        # As `actors.housekeeping.DeadLetters` does, which marks the post as dealt with.
+        here.letters = cast(list[DeadLetter], SimpleNamespace(append=lambda letter: None))
+        here.post("/dial", "170.1")
+        poison = here.post("/dial", "170.2", Extensions=["150"], CallerIDNum="poison")
+        here.post("/dial", "170.3")
+        while here.slot.restarts < 2:
+            await trio.sleep(0.1)
+        here.store.done.add(poison.journal_id)
+        await trio.sleep(20)
+        assert set(here.store.calls) == {"170.1", "170.3"}
+        assert here.slot.health.state is State.ONLINE
+
+
+async def test_it_starts_from_what_the_database_knows(autojump_clock: trio.abc.Clock) -> None:
+    store = Store()
+    for event in (ringing("170.1"), answered("170.1")):
+        call = apply(store.calls["170.1"][1] if store.calls else None, event)
+        assert call is not None
+        store.calls["170.1"] = ("main", call)
+    async with world(store=store) as here:
+        await here.hear(ended())
+        await here.settled()
+        assert here.store.call("170.1").events == 3
+        assert here.store.told == ["170.1:end"]
+
+
+# --- the database away
+
+
+async def test_the_database_away_loses_nothing_and_keeps_the_order(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.store.away = True
+        await here.hear(ringing())
+        await trio.sleep(3)
+        assert here.slot.health.code == "database_away"
+        for number in range(2, 30):
+            await here.hear(ringing(f"170.{number}"), ended(f"170.{number}"))
+        await here.hear(answered(), ended())
+        here.post("/dial", "171.1")
+        await trio.sleep(60)
+        assert here.store.told == []
+        here.store.away = False
+        await trio.sleep(20)
+        wanted = [key for n in range(2, 30) for key in (f"170.{n}:ring:150", f"170.{n}:end")]
+        assert [key for key in here.store.told if key[:3] == "170"] == ["170.1:ring:150", *wanted, "170.1:end"]
+        assert "171.1:ring:150" in here.store.told
+        assert here.slot.health.state is State.ONLINE
+
+
+async def test_it_waits_for_the_database_at_the_start(autojump_clock: trio.abc.Clock) -> None:
+    async with world(store=Store(away=True)) as here:
+        await here.hear(ringing())
+        await trio.sleep(30)
+        assert here.slot.health.state is State.OFFLINE
+        here.store.away = False
+        await trio.sleep(10)
+        assert here.store.told == ["170.1:ring:150"]
+        assert here.slot.restarts == 0
+
+
+async def test_reading_posts_again_after_an_outage_is_reported(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.store.away = True
+        here.mailbox.ring()
+        await trio.sleep(2)
+        assert here.slot.health.state is State.DEGRADED
+        here.store.away = False
+        await trio.sleep(2)
+        assert here.slot.health.state is State.ONLINE
+
+
+# --- posts
+
+
+async def test_posts_alone_tell_a_call_once(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        for address in ("/start", "/dial", "/bridge"):
+            here.post(address)
+        here.post("/dial", Extensions=["150", "151"])
+        here.post("/hangup", CallStatus="2")
+        here.post("/hangup", CallStatus="2", EndTime="2026-11-21 13:00:09")
+        await here.settled()
+        assert here.store.told[0] == "170.1:ring:150"
+        assert here.store.told[-1] == "170.1:end"
+        assert len(here.store.told) <= 3
+        assert here.store.done == set(here.store.posts)
+        assert here.store.calls["170.1"][0] == POSTED
+
+
+async def test_a_hangup_without_its_dial_tells_the_ring_first(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.post("/hangup", CallStatus="0")
+        await here.settled()
+        assert here.store.told == ["170.1:ring:150", "170.1:end"]
+
+
+async def test_posts_are_told_at_once_while_no_link_is_up(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.link(State.OFFLINE)
+        here.post("/dial")
+        await trio.sleep(AMI_GRACE_S / 10)
+        assert here.store.told == ["170.1:ring:150"]
+
+
+async def test_posts_wait_a_moment_for_ami_while_a_link_is_up_and_then_tell(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.link(State.ONLINE)
+        here.post("/start")
+        here.post("/dial")
+        await trio.sleep(AMI_GRACE_S * 0.9)
+        here.post("/bridge")
+        assert here.store.told == []
+        await trio.sleep(AMI_GRACE_S * 0.2)
+        assert here.store.told == ["170.1:ring:150"]
+        assert here.store.call("170.1").phase is Phase.TALKING, "and those of the same call no longer wait"
+        here.post("/hangup", CallStatus="2")
+        await trio.sleep(0.1)
+        assert here.store.told[-1] == "170.1:end"
+
+
+AMI = {"ring": ringing, "answer": answered, "end": ended}
+ORDERS = [
+    ["post /dial", "ring", "post /hangup", "end"],
+    ["ring", "post /dial", "end", "post /hangup"],
+    ["post /start", "post /dial", "post /bridge", "ring", "answer", "post /hangup", "end"],
+    ["ring", "answer", "end", "post /start", "post /dial", "post /bridge", "post /hangup"],
+    ["post /dial", "post /hangup", "ring", "answer", "end"],
+    ["ring", "post /hangup", "answer", "end"],
+]
+
+
+@pytest.mark.parametrize("pbxes", [(MAIN,), (MAIN, BRANCH)], ids=["one PBX", "two PBXes"])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("pause", [0.0, 0.2])
+async def test_ami_wins_in_every_order_within_the_grace(
+    autojump_clock: trio.abc.Clock, order: list[str], pbxes: tuple[Pbx, ...], pause: float
+) -> None:
+    prefix = "main-" if len(pbxes) > 1 else ""
+    async with world(replace(TENANT, pbxes=pbxes)) as here:
+        here.link(State.ONLINE)
+        for what in order:
+            if what.startswith("post "):
+                here.post(what[5:], Extensions=["150", "151"], CallStatus="2")
+            else:
+                await here.hear(AMI[what](f"{prefix}170.1"))
+            await trio.sleep(pause)
+        await here.settled()
+        assert here.store.told == [f"{prefix}170.1:ring:150", f"{prefix}170.1:end"]
+        assert {source for source, _ in here.store.calls.values()} == {"main"}
+        assert here.store.done == set(here.store.posts), "the posts are noted"
+        assert here.store.open == []
+
+
+@pytest.mark.parametrize("pbxes", [(MAIN,), (MAIN, BRANCH)], ids=["one PBX", "two PBXes"])
+@pytest.mark.parametrize("ends", ["post", "ami"])
+async def test_a_call_that_posts_told_and_ami_tells_later_is_one_call(
+    autojump_clock: trio.abc.Clock, pbxes: tuple[Pbx, ...], ends: str
+) -> None:
+    """The link came up in the middle of a call."""
+    prefix = "main-" if len(pbxes) > 1 else ""
+    async with world(replace(TENANT, pbxes=pbxes)) as here:
+        here.post("/dial")
+        await here.settled()
+        here.link(State.ONLINE)
+        await here.hear(ringing(f"{prefix}170.1"), answered(f"{prefix}170.1"))
+        await here.settled()
+        if ends == "post":
+            here.post("/hangup", CallStatus="2")
+            await here.settled()
+        await here.hear(ended(f"{prefix}170.1"))
+        await here.settled()
+        here.post("/hangup", CallStatus="2", EndTime="2026-11-21 13:00:09")
+        await here.settled()
+        assert here.store.told == ["170.1:ring:150", "170.1:end"]
+        assert list(here.store.calls) == ["170.1"]
+
+
+@pytest.mark.parametrize("pbxes", [(MAIN,), (MAIN, BRANCH)], ids=["one PBX", "two PBXes"])
+async def test_posts_about_a_long_call_of_ami_tell_nothing(
+    autojump_clock: trio.abc.Clock, pbxes: tuple[Pbx, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than what is remembered about calls that are over."""
+    prefix = "main-" if len(pbxes) > 1 else ""
+    async with world(replace(TENANT, pbxes=pbxes)) as here:
+        await here.hear(ringing(f"{prefix}170.1"), answered(f"{prefix}170.1"))
+        await here.settled()
+        fresh = TenantActor._reset
+        monkeypatch.setattr(TenantActor, "_reset", lambda actor: (fresh(actor), _forget(actor)))
+        await here.replace()
+        here.post("/hangup", CallStatus="2")
+        await here.settled()
+        assert here.store.open == [f"{prefix}170.1"]
+        await here.hear(ended(f"{prefix}170.1"))
+        await here.settled()
+        assert here.store.told == [f"{prefix}170.1:ring:150", f"{prefix}170.1:end"]
+
+
+def _forget(actor: TenantActor) -> None:
+    actor._ami = cast(Any, _Forgetful())
+
+
+class _Forgetful(dict[str, CallId]):
+    """As if every entry were too old."""
+
+    def __setitem__(self, key: str, value: CallId) -> None:
+        return
+
+
+async def test_posts_about_calls_told_before_a_restart_tell_nothing_again(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        await here.hear(ringing("170.1"), ended("170.1"))
+        here.post("/dial", "170.2")
+        here.post("/hangup", "170.2", CallStatus="2")
+        await here.settled()
+        told = here.store.told
+        await here.replace()
+        here.post("/hangup", "170.1", CallStatus="2")
+        here.post("/hangup", "170.2", CallStatus="2", EndTime="2026-11-21 13:00:09")
+        await here.settled()
+        assert here.store.told == told
+        assert here.store.open == []
+
+
+async def test_a_post_committed_behind_others_is_found(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here._journal = 5
+        here.post("/dial", "170.6")
+        await trio.sleep(0.1)
+        here._journal = 1
+        late = here.post("/dial", "170.2")
+        here.mailbox.take_rung()  # nobody rang for it: its sender's connection was gone
+        await trio.sleep(actors.tenant.LOOK_BACK_S + 1)
+        assert late.journal_id in here.store.done
+        assert set(here.store.calls) == {"170.6", "170.2"}
+
+
+async def test_more_posts_than_one_reading_holds_keep_their_order(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        for number in range(1200):
+            here.post("/dial", f"170.{number}")
+        await trio.sleep(5)
+        assert here.store.told == [f"170.{number}:ring:150" for number in range(1200)]
+
+
+async def test_more_held_posts_than_one_reading_holds(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.link(State.ONLINE)
+        for number in range(1200):
+            here.post("/dial", f"170.{number}")
+        await here.settled()
+        assert here.store.told == [f"170.{number}:ring:150" for number in range(1200)]
+
+
+# --- calls that nobody ends
+
+
+async def test_a_forgotten_posted_call_ends_uncertain(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.post("/dial")
+        await here.settled()
+        await trio.sleep(FORGOTTEN_AFTER.total_seconds() + 120)
+        call = here.store.call("170.1")
+        assert call.uncertain
+        assert call.phase is Phase.ENDED
+        assert here.store.told == ["170.1:ring:150", "170.1:end"]
+
+
+async def test_the_call_of_a_pbx_that_was_taken_out_ends_uncertain(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        await here.hear(ringing())
+        await here.settled()
+        await here.replace(replace(TENANT, pbxes=(BRANCH,)))
+        await here.settled()
+        assert here.store.call("170.1").uncertain
+        assert here.store.open == []
+
+
+async def test_the_call_of_a_pbx_that_stays_is_left_open(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        await here.hear(ringing())
+        await here.settled()
+        await here.replace(replace(TENANT, name="July"))
+        await trio.sleep(FORGOTTEN_AFTER.total_seconds() * 2)
+        assert here.store.open == ["170.1"]

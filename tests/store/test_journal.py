@@ -1,0 +1,69 @@
+"""Posted events on a real server: kept once, read in order, taken away when they are old."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.domain.ids import TenantId
+from gateway.store import journal
+from gateway.store.journal import PostRow, insert_posts, select_pending_posts
+from gateway.store.pool import Connection, Database
+
+A, B = TenantId("0367"), TenantId("0368")
+AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
+
+
+def post(name: str, tenant: TenantId = A) -> PostRow:
+    return PostRow(tenant, "/dial", name, f"digest of {name}".encode(), f'{{"UniqueId": "{name}"}}', AT)
+
+
+async def run_sql(connection: Connection, *statements: str) -> None:
+    for statement in statements:
+        await connection.execute(statement)
+
+
+async def pending(db: Database, tenant: TenantId = A, after: int = 0, most: int = 100) -> list[str]:
+    return [one.unique_id for one in await db.tenant(tenant, select_pending_posts, tenant, after, most)]
+
+
+async def test_a_repeat_is_known_within_a_group_and_across_groups(db: Database) -> None:
+    assert await db.engine(insert_posts, [post("1"), post("2"), post("1"), post("1")]) == [True, True, False, False]
+    assert await db.engine(insert_posts, [post("2"), post("3")]) == [False, True]
+    assert await pending(db) == ["1", "2", "3"]
+
+
+async def test_the_same_post_of_another_tenant_is_another_post(db: Database) -> None:
+    assert await db.engine(insert_posts, [post("1"), post("1", B)]) == [True, True]
+    assert await pending(db, B) == ["1"]
+    assert await db.engine(journal.select_tenants_with_posts) in ([A, B], [B, A])
+
+
+async def test_posts_come_back_in_order_as_they_were(db: Database) -> None:
+    await db.engine(insert_posts, [post(str(number)) for number in range(30)])
+    read = await db.tenant(A, select_pending_posts, A, 0, 10)
+    assert [one.unique_id for one in read] == [str(number) for number in range(10)]
+    assert (read[0].address, read[0].body, read[0].received_at) == ("/dial", '{"UniqueId": "0"}', AT)
+    assert await pending(db, after=read[-1].journal_id) == [str(number) for number in range(10, 30)]
+    assert len({one.identity for one in read}) == 10
+
+
+async def test_a_finished_post_is_not_read_again_and_still_known(db: Database) -> None:
+    await db.engine(insert_posts, [post("1"), post("2")])
+    first, _ = await db.tenant(A, select_pending_posts, A, 0, 10)
+    await db.engine(journal.finish_post, A, first.journal_id)
+    assert await pending(db) == ["2"]
+    assert await db.engine(insert_posts, [post("1")]) == [False]
+
+
+async def test_old_posts_go_in_batches_and_those_that_wait_stay(db: Database) -> None:
+    await db.engine(insert_posts, [post(str(number)) for number in range(5)])
+    await db.engine(run_sql, "UPDATE journal SET done_at = now() - interval '15 days' WHERE unique_id <> '4'")
+    assert await db.engine(journal.delete_old_posts, 14 * 86400.0, 3) == 3
+    assert await db.engine(journal.delete_old_posts, 14 * 86400.0, 3) == 1
+    assert await pending(db) == ["4"]
+
+
+@pytest.mark.parametrize("size", [1, 500])
+async def test_a_group_of_any_size_is_answered_in_order(db: Database, size: int) -> None:
+    rows = [post(str(number // 2)) for number in range(size)]
+    assert await db.engine(insert_posts, rows) == [number % 2 == 0 for number in range(size)]
