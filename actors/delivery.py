@@ -42,7 +42,7 @@ from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
 
 log = logging.getLogger(__name__)
 
-ATTEMPT_DEADLINE_S = 15.0
+ATTEMPT_DEADLINE_S = 12.0
 """Around every attempt, beyond the adapter's own finer timeouts."""
 LONGEST_WAIT_FOR_RATE_S = 2.0
 ACK_S = 5.0
@@ -327,8 +327,8 @@ class DeliveryActor:
         tried = claim.attempt - 1 if uses_attempt else 0
         if tried < len(retry.quick_s):
             pause = retry.quick_s[tried]
-        elif claim.expires_at is not None and uses_attempt:
-            return Outcome(state="failed", status="failed", error=f"gave up: {text}", **fields)
+        elif claim.expires_at is not None:
+            pause = retry.live_s
         else:
             pause = min(retry.cap_s, retry.slow_s * 2 ** min(tried - len(retry.quick_s), 32))
         pause = after_s if after_s is not None else pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter

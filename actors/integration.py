@@ -49,8 +49,7 @@ class _Sink:
         number = self._actor.tenant.number
         with trio.move_on_after(KEPT_WITHIN_S):
             # What an earlier session told may not be kept yet, and a call missing here would never end.
-            while len(self._actor.mailbox):  # noqa: ASYNC110 - a mailbox has one waiter, at the stop
-                await trio.sleep(0.01)
+            await self._actor.mailbox.wait_idle()
         while True:
             try:
                 known = await self._actor.services.db.tenant(number, select_open_calls, number)

@@ -101,7 +101,8 @@ class Mailbox(Generic[T]):
     async def wait_idle(self) -> None:
         """Until everything posted so far has been dealt with."""
         while len(self):
-            self._idle = trio.Event()
+            if self._idle.is_set():
+                self._idle = trio.Event()
             await self._idle.wait()
 
     def died(self) -> object | None:

@@ -87,9 +87,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How long a delivery is worth repeating. `quick_s` are the first delays; then `slow_s` doubling to `cap_s`."""
+    """How often a delivery is repeated. `quick_s` are the first delays; then what expires soon comes every `live_s`, and
+    what may not be lost after `slow_s` doubling to `cap_s`."""
 
     quick_s: tuple[float, ...] = (0.5, 1.0, 2.0)
+    live_s: float = 5.0
     slow_s: float = 30.0
     cap_s: float = 3600.0
 

@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "gateway_configuration"
 TEST_DEADLINE_S = 10.0
+_FINISHED = ("done", "retry", "expired", "failed", "doubtful")
+"""Outcomes of attempts that `/stats` counts, since this process started."""
 
 
 def listening_socket(address: Address) -> socket.socket:
@@ -100,7 +102,7 @@ class Gateway:
         self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
         self.database_problem = "the database has not answered yet"
-        self.delivery_counts: dict[str, int] = {}
+        self.pending: dict[str, int] = {"pending": 0, "oldest_pending_s": 0}
         self.stopping = False
         log.debug("listeners", extra={"people": people, "machines": machines})
 
@@ -161,7 +163,7 @@ class Gateway:
                 "listen_connected": self.listener.connected,
                 "listen_connects": self.listener.connects,
             },
-            "deliveries": self.delivery_counts,
+            "deliveries": self.pending | {state: COUNTERS[f"deliveries_{state}"] for state in _FINISHED},
             "actors": {"total": len(self.directory), **states},
             "counters": dict(sorted(COUNTERS.items())),
         }
@@ -183,8 +185,8 @@ class Gateway:
             "listen_connected": float(self.listener.connected),
             "ready": float(not self.ready()),
         }
-        for name, count in self.delivery_counts.items():
-            gauges[f'deliveries{{state="{name}"}}' if name != "oldest_pending_s" else "oldest_pending_seconds"] = count
+        gauges["deliveries_pending"] = self.pending["pending"]
+        gauges["oldest_pending_seconds"] = self.pending["oldest_pending_s"]
         for name, count in stats["actors"].items():
             if name != "total":
                 gauges[f'actors{{state="{name}"}}'] = count
@@ -237,7 +239,7 @@ class Gateway:
         while True:
             try:
                 await self.db.ping()
-                self.delivery_counts = await self.db.engine(outbox.count_deliveries)
+                self.pending = await self.db.engine(outbox.count_pending)
                 self.database_problem = ""
                 slot.report(State.ONLINE)
             except (Retryable, StoreError, NeedsAttention) as error:

@@ -60,7 +60,9 @@ DECLARE
 BEGIN
     INSERT INTO tenant_versions AS v (tenant_id, version, changed_at)
     VALUES (changed, next_version, clock_timestamp())
-    ON CONFLICT (tenant_id) DO UPDATE SET version = excluded.version, changed_at = excluded.changed_at;
+    ON CONFLICT (tenant_id) DO UPDATE
+    SET version = greatest(excluded.version, v.version + 1), changed_at = excluded.changed_at
+    RETURNING v.version INTO next_version;
     -- A hint to re-read, never the data.
     PERFORM pg_notify('gateway_configuration',
                       json_build_object('table', TG_TABLE_NAME, 'tenant_id', changed, 'version', next_version)::text);

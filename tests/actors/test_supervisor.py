@@ -31,10 +31,10 @@ async def test_a_crash_is_restarted_and_neighbours_miss_nothing(autojump_clock: 
         await trio.sleep(3)
         raise ValueError("a bug")
 
-    async with open_supervisor(Directory()) as supervisor:
+    async with open_supervisor(Directory(), RestartPolicy(intensity=100, cap_s=5)) as supervisor:
         supervisor.start(Slot("neighbour"), neighbour)
         supervisor.start(Slot("crasher"), crasher)
-        await trio.sleep(60)
+        await trio.sleep(59.5)
     assert len(ticks) == 60
     assert len(lives) > 5
     gaps = [later - earlier for earlier, later in itertools.pairwise(ticks)]

@@ -258,7 +258,7 @@ async def test_one_that_is_replaced_finishes_the_request_in_hand(autojump_clock:
 
 async def test_one_that_hangs_holds_up_the_change_for_a_moment_only(autojump_clock: trio.abc.Clock) -> None:
     async with world(tenant()) as here:
-        here.attempt_s = 14.0
+        here.attempt_s = 10.0
         row = here.outbox.add()
         here.services.bells.ring(TenantId("0367"), CRM)
         await trio.sleep(0.2)
@@ -290,7 +290,7 @@ async def test_the_stop_ends_inputs_first_and_drains_within_the_grace(autojump_c
 
 async def test_a_stop_keeps_to_its_grace(autojump_clock: trio.abc.Clock) -> None:
     async with world(tenant()) as here:
-        here.attempt_s = 14.0
+        here.attempt_s = 10.0
         row = here.outbox.add()
         here.services.bells.ring(TenantId("0367"), CRM)
         await trio.sleep(0.2)
@@ -372,7 +372,7 @@ async def test_posts_ring_for_their_tenant_alone(autojump_clock: trio.abc.Clock)
 async def test_a_change_that_is_cut_short_is_made_by_the_next(autojump_clock: trio.abc.Clock) -> None:
     """An operator restarts the reconciler while it waits for an actor to end."""
     async with world(tenant()) as here:
-        here.attempt_s = 14.0
+        here.attempt_s = 10.0
         here.outbox.add()
         here.services.bells.ring(TenantId("0367"), CRM)
         await trio.sleep(0.2)

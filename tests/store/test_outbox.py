@@ -352,9 +352,9 @@ async def test_old_rows_go_in_batches_and_a_reference_in_use_stays(db: Database)
     assert await db.engine(rows, "SELECT lane FROM lane_references ORDER BY lane") == [("new",), ("used",)]
 
 
-async def test_deliveries_are_counted_by_state(db: Database) -> None:
-    assert await db.engine(outbox.count_deliveries) == {"oldest_pending_s": 0}
+async def test_pending_deliveries_are_counted(db: Database) -> None:
+    assert await db.engine(outbox.count_pending) == {"pending": 0, "oldest_pending_s": 0}
     await db.engine(outbox.record, [told("a", lane="a"), told("b", lane="b")])
     (taken, _) = await db.engine(outbox.claim_deliveries, A, CRM, 10, 20.0)
     await db.engine(outbox.finish_delivery, taken, DONE)
-    assert await db.engine(outbox.count_deliveries) == {"pending": 1, "done": 1, "oldest_pending_s": 0}
+    assert await db.engine(outbox.count_pending) == {"pending": 1, "oldest_pending_s": 0}
