@@ -28,12 +28,13 @@ from actors.journal import GroupCommit
 from actors.services import Services
 from actors.supervisor import open_supervisor
 from actors.tenants import Tenants
-from adapters.base import Link, Testable, Tested
+from adapters.base import Tested
 from adapters.http import SafeDialer
+from adapters.probe import probe
 from adapters.registry import adapters, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import GatewayError, NeedsAttention, Retryable, Unavailable
+from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.posts import Post
@@ -55,7 +56,6 @@ from gateway.web.serve import mount, serve_people
 log = logging.getLogger(__name__)
 
 CHANNEL = "gateway_configuration"
-TEST_DEADLINE_S = 10.0
 _FINISHED = ("done", "retry", "expired", "failed", "doubtful")
 """Outcomes of attempts that `/stats` counts, since this process started."""
 
@@ -194,24 +194,11 @@ class Gateway:
 
     async def probe(self, number: TenantId, kind: Kind) -> Tested:
         """Tests an integration's connection with the settings in force."""
-        tenant = self.cache.tenant(number)
-        adapter = adapters().get(kind)
+        tenant, adapter = self.cache.tenant(number), adapters().get(kind)
         if tenant is None or adapter is None or kind not in tenant.integrations:
-            return Tested(False, "not_configured")
-        try:
-            settings = adapter.settings.model_validate(dict(tenant.integrations[kind].settings))
-        except ValueError:
-            return Tested(False, "bad_settings")
-        link = Link(tenant, kind, self.settings.provider_urls.get(kind), self.services.dial)
-        with trio.move_on_after(TEST_DEADLINE_S):
-            async with adapter.connect(link, settings) as client:
-                if not isinstance(client, Testable):
-                    return Tested(False, "not_testable")
-                try:
-                    return await client.test()
-                except GatewayError as error:
-                    return Tested(False, "unavailable", error.person)
-        return Tested(False, "timeout")
+            return Tested(ok=False, code="not_configured")
+        base_url = self.settings.provider_urls.get(kind)
+        return await probe(tenant, adapter, kind, tenant.integrations[kind].settings, base_url, self.services.dial)
 
     # Starting and stopping.
 

@@ -9,10 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-import trio
-from pydantic import ValidationError
-
-from adapters.base import Adapter, Dialer, Link, Testable, Tested
+from adapters.probe import probe
 from adapters.registry import adapters
 from gateway.app import safe_dialer
 from gateway.cache import assemble
@@ -26,7 +23,6 @@ from gateway.store.migrate import check_schema
 from gateway.store.pool import Database, open_database
 from gateway.store.seal import load_master_keys
 
-DEADLINE_S = 10.0
 CLOCK_LIMIT_S = 2.0
 
 
@@ -90,28 +86,10 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:
-        for pbx in tenant.pbxes:
-            if pbx.enabled and pbx.kind in known:
-                await _probe(tenant, known[pbx.kind], pbx.name, pbx.settings, settings, dial, found)
-        for link in tenant.integrations.values():
-            if link.enabled and link.kind in known:
-                await _probe(tenant, known[link.kind], link.kind, link.settings, settings, dial, found)
-
-
-async def _probe(
-    tenant: Tenant, adapter: Adapter, name: str, values: object, settings: Settings, dial: Dialer, found: Findings
-) -> None:
-    what = f"{adapter.title} {name} of tenant {tenant.number}"
-    tested = Tested(False, "no answer in time")
-    try:
-        validated = adapter.settings.model_validate(dict(values))  # type: ignore[call-overload]
-        with trio.move_on_after(DEADLINE_S):
-            link = Link(tenant, name, settings.provider_urls.get(adapter.kind), dial)
-            async with adapter.connect(link, validated) as client:
-                tested = await client.test() if isinstance(client, Testable) else Tested(True, "cannot be tested")
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors(include_input=False))
-        tested = Tested(False, "bad settings", fields)
-    except GatewayError as error:
-        tested = Tested(False, "unavailable", error.person)
-    found.tell(tested.ok, what, f"{tested.code.replace('_', ' ')}{f' ({tested.detail})' if tested.detail else ''}")
+        links = [(pbx.name, pbx.kind, pbx.settings) for pbx in tenant.pbxes if pbx.enabled]
+        links += [(link.kind, link.kind, link.settings) for link in tenant.integrations.values() if link.enabled]
+        for name, kind, values in links:
+            if (adapter := known.get(kind)) is not None:
+                tested = await probe(tenant, adapter, name, values, settings.provider_urls.get(kind), dial)
+                words = f"{tested.code.replace('_', ' ')}{f' ({tested.detail})' if tested.detail else ''}"
+                found.tell(tested.ok, f"{adapter.title} {name} of tenant {tenant.number}", words)

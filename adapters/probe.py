@@ -1,0 +1,35 @@
+"""Tests one PBX or integration with its settings, for the page's button and for `gateway doctor`. Changes nothing outside.
+
+Read `adapters/base.py` for what a client's `test` finds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+from pydantic import ValidationError
+
+from adapters.base import Adapter, Dialer, Link, Testable, Tested
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import GatewayError
+
+DEADLINE_S = 10.0
+
+
+async def probe(
+    tenant: Tenant, adapter: Adapter, name: str, values: Mapping[str, Any], base_url: str | None, dial: Dialer
+) -> Tested:
+    """What the test found. Never raises for what the other side does or for settings that are wrong."""
+    try:
+        settings = adapter.settings.model_validate(dict(values))
+    except ValidationError as error:
+        # Field names alone: the input may hold a secret.
+        fields = (".".join(map(str, item["loc"])) for item in error.errors(include_input=False, include_context=False))
+        return Tested(ok=False, code="bad_settings", detail=", ".join(fields))
+    with trio.move_on_after(DEADLINE_S):
+        try:
+            async with adapter.connect(Link(tenant, name, base_url, dial), settings) as client:
+                return await client.test() if isinstance(client, Testable) else Tested(ok=True, code="not_testable")
+        except GatewayError as error:
+            return Tested(ok=False, code="unavailable", detail=error.person)
+    return Tested(ok=False, code="timeout")
