@@ -282,7 +282,7 @@ class DeliveryActor:
         text = str(error)
         match error:
             case RateLimited():
-                pause = error.after_s or random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                pause = error.after_s or random.uniform(0.5, 1.5)
                 self._close(pause)
                 slot.report(State.DEGRADED, "rate_limited", text, next_try=utc_now() + timedelta(seconds=pause))
                 return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
@@ -291,7 +291,7 @@ class DeliveryActor:
                     self._failures += 1  # what was under way when the breaker opened says nothing new
                 if self._failures >= BREAKER_FAILURES:
                     doubled = BREAKER_PAUSE_S * 2 ** min(self._failures - BREAKER_FAILURES, 16)
-                    pause = min(BREAKER_CAP_S, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+                    pause = min(BREAKER_CAP_S, doubled) * random.uniform(0.8, 1.2)
                     self._close(pause)
                     slot.report(State.OFFLINE, "unavailable", text, next_try=utc_now() + timedelta(seconds=pause))
                 else:
@@ -331,7 +331,7 @@ class DeliveryActor:
             pause = retry.live_s
         else:
             pause = min(retry.cap_s, retry.slow_s * 2 ** min(tried - len(retry.quick_s), 32))
-        pause = after_s if after_s is not None else pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        pause = after_s if after_s is not None else pause * random.uniform(0.8, 1.2)
         at = utc_now() + timedelta(seconds=pause)
         if claim.expires_at is not None and at > claim.expires_at:
             return Outcome(state="expired", status="expired", error=text, uses_attempt=uses_attempt, **fields)

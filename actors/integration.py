@@ -115,13 +115,13 @@ class PbxActor:
             await client.run(_Sink(self))
         except NeedsAttention as error:
             COUNTERS["pbx_refused"] += 1
-            pause = ATTENTION_PAUSE_S * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+            pause = ATTENTION_PAUSE_S * random.uniform(0.9, 1.1)
             state, reason = State.ATTENTION, error
         except (Retryable, ProtocolError) as error:
             COUNTERS["pbx_sessions_lost"] += 1
             if trio.current_time() - started >= HEALTHY_AFTER_S:
                 failures = 0
-            pause = random.uniform(0.5, 1.0) * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(failures, 16))  # noqa: S311
+            pause = random.uniform(0.5, 1.0) * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(failures, 16))
             state, reason = State.OFFLINE, error
         else:
             raise RuntimeError("a PBX session ended without saying why")

@@ -41,7 +41,7 @@ class RestartPolicy:
 
     def delay(self, failures: int) -> float:
         """Seconds before the next start after `failures` crashes in a row."""
-        return random.uniform(0, min(self.cap_s, self.base_s * 2**failures))  # noqa: S311 - jitter, not a secret
+        return random.uniform(0, min(self.cap_s, self.base_s * 2**failures))
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,7 +311,7 @@ class ConfigurationCache:
 
     async def _refresh_fully(self) -> None:
         while True:
-            await trio.sleep(random.uniform(*FULL_REFRESH_S))  # noqa: S311 - jitter
+            await trio.sleep(random.uniform(*FULL_REFRESH_S))
             try:
                 await self.load()
             except Unavailable:

@@ -81,7 +81,7 @@ class Listener:
             finally:
                 self.connected = False
             limit = first if trio.current_time() - since > STEADY_S else min(limit * 2, longest)
-            await trio.sleep(random.uniform(0, limit))  # noqa: S311 - jitter
+            await trio.sleep(random.uniform(0, limit))
 
     async def _hand_over(self, inbox: "_Inbox", on_notify: OnNotify, on_reset: OnReset) -> None:
         first, longest = BACKOFF_S
@@ -97,7 +97,7 @@ class Listener:
             except Retryable as error:
                 log.warning("what changed could not be read: %s", error)
                 limit = min(limit * 2, longest)
-                await trio.sleep(random.uniform(0, limit))  # noqa: S311 - jitter
+                await trio.sleep(random.uniform(0, limit))
                 inbox.reset()
             else:
                 limit = first

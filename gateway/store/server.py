@@ -130,7 +130,7 @@ class Server:
                 self.restarts += 1
             if trio.current_time() - since > STEADY_S:
                 delay = first
-            await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await trio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, longest)
             try:
                 await self._start()
