@@ -16,7 +16,7 @@ import random
 import time
 import traceback
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -101,9 +101,10 @@ class DeliveryActor:
             tenant=self.tenant, name=kind, base_url=self.services.provider_urls.get(kind), dial=self.services.dial,
             report=slot.report,
         )  # fmt: skip
-        with bound(tenant=number, integration=kind):
+        with bound(tenant=number, integration=kind), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
                 assert isinstance(client, TellsCalls)
+                lent.enter_context(self.services.clients.lend(slot.path, client))
                 slot.report(State.ONLINE, "ready")
                 try:
                     async with trio.open_nursery() as nursery:

@@ -8,6 +8,7 @@ interprets nothing. Read `adapters/asterisk/session.py` for what is heard and `a
 import logging
 import random
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from itertools import zip_longest
 
@@ -17,7 +18,7 @@ from actors.directory import Slot, utc_now
 from actors.mailbox import Mailbox
 from actors.services import Services
 from actors.tenant import Told
-from adapters.base import Adapter, AdapterSettings, Link, StreamsCalls
+from adapters.base import Adapter, AdapterSettings, Arrival, Link, StreamsCalls
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import NeedsAttention, ProtocolError, Retryable, Unavailable
@@ -44,6 +45,9 @@ class _Sink:
     async def tell(self, events: Sequence[CallEvent]) -> None:
         if events:
             await self._actor.mailbox.post(Told(self._actor.name, without_overtaken(events), utc_now()))
+
+    def arrived(self, arrival: Arrival) -> None:
+        log.debug("a caller", extra={"call": arrival.unique_id})
 
     async def open_calls(self) -> Sequence[Call]:
         number = self._actor.tenant.number
@@ -95,9 +99,10 @@ class PbxActor:
             dial=self.services.dial,
             report=slot.report,
         )
-        with bound(tenant=self.tenant.number, integration=self.name):
+        with bound(tenant=self.tenant.number, integration=self.name), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
                 assert isinstance(client, StreamsCalls)
+                lent.enter_context(self.services.clients.lend(slot.path, client))
                 slot.figures = getattr(client, "figures", None)
                 failures = 0
                 while True:

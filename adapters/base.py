@@ -151,13 +151,53 @@ class Tested:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAsked:
+    """Click-to-call: whoever holds `client_id` asks to connect a user with a number. All as it was sent."""
+
+    client_id: str
+    phone: str
+    user_id: str = ""
+    extension: str = ""
+    """The internal number to ring, where the request names it; else the user's."""
+    company_number: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusAsked:
+    """A user of the outside system has become free, busy or away. All as it was sent."""
+
+    client_id: str
+    status: str
+    user_id: str = ""
+    extension: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsibleAsked:
+    """The dialplan asks who is responsible for a caller, and perhaps to send the call there. All as it was sent."""
+
+    token: str
+    unique_id: str
+    phone: str
+    redirect: bool = True
+
+
+Asked = CallAsked | StatusAsked | ResponsibleAsked
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """An address that the outside system calls on our side: the same for intake, Quart and the API document."""
+    """An address that is called on our side: the same for intake, Quart and the API document.
+
+    `read` turns the fields of a query, a form or a JSON object into what is asked; it raises `gateway.domain.posts.Invalid`
+    with every problem. Finding the tenant, permission and the deed are the gateway's, the same for every adapter.
+    """
 
     path: str
     methods: tuple[str, ...]
     summary: str
+    read: Callable[[Mapping[str, Any]], Asked]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +239,17 @@ class Adapter:
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     hooks: tuple[Hook, ...] = ()
+    client: type = object
+    """The class of what `connect` gives, so that abilities are known before anything is connected."""
+    client_id_field: str = ""
+    """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""
+
+    def can(self, ability: type) -> bool:
+        """Whether its clients have an ability, such as `can(ListsUsers)`."""
+        return issubclass(self.client, ability)
 
 
 Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
@@ -231,8 +279,146 @@ class Testable(Protocol):
         ...
 
 
+# What a CRM may be able to do beyond being told ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrmUser:
+    """A person in the CRM."""
+
+    user_id: str
+    name: str
+    email: str = ""
+    groups: tuple[str, ...] = ()
+    active: bool = True
+    status: str = ""
+    """free, busy, dinner or break; empty where the CRM does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Responsible:
+    """Who answers for a client, as the CRM sees it."""
+
+    extension: str | None = None
+    user_id: str | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """How we stand in the CRM as one of its modules, or are to stand there."""
+
+    active: bool
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """CRM user id -> internal number, as the CRM holds it."""
+    unknown_users: tuple[str, ...] = ()
+    """Ids of ours that the CRM does not know, where it said so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModulePlace:
+    """Where the CRM finds us: our public address and the link that opens our pages for this tenant."""
+
+    public_url: str
+    account_url: str
+
+
+@runtime_checkable
+class ListsUsers(Protocol):
+    """Knows its people."""
+
+    async def users(self) -> Sequence[CrmUser]:
+        """All of them, the inactive too. Raises what `gateway.domain.errors` lists."""
+        ...
+
+
+@runtime_checkable
+class Registers(Protocol):
+    """Can be told that we are one of its modules, and keeps the map of users to internal numbers as part of that."""
+
+    async def module(self) -> Module | None:
+        """How it knows us now; None when it does not."""
+        ...
+
+    async def register(self, place: ModulePlace, extensions: Mapping[str, str]) -> Module:
+        """Registers or updates us, with the whole map every time. Returns what it holds now."""
+        ...
+
+    async def deactivate(self, *, delete: bool = False) -> None:
+        """Switches us off there; `delete` marks us as gone for good. A second time is harmless."""
+        ...
+
+
+@runtime_checkable
+class NamesResponsible(Protocol):
+    """Says who is responsible for a client. Asked while a phone rings: the caller sets the deadline."""
+
+    async def responsible(self, phone: str) -> Responsible | None:
+        """Who answers for this number (E.164); None when nobody does."""
+        ...
+
+
+@runtime_checkable
+class SetsStatus(Protocol):
+    """Can be told that a user is free, busy or away."""
+
+    async def set_status(self, user_id: str, status: str) -> None:
+        """`status` is free, busy, dinner or break."""
+        ...
+
+
+# What a PBX may be able to do beyond streaming -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOrder:
+    """A call to place: the employee's phone rings first, then the number is dialled. Validated before it comes here."""
+
+    order_id: str
+    """Unguessable; the call's channels bear it, so that the call is known from its first event."""
+    extension: str
+    number: str
+
+
+@runtime_checkable
+class PlacesCalls(Protocol):
+    """Can dial for an employee."""
+
+    async def place(self, order: CallOrder) -> None:
+        """Returns when the PBX has taken the order, before any phone rings. Raises Rejected when it said no, Unavailable
+        when it could not be asked, and Doubtful when its answer was lost: then it must not be asked again."""
+        ...
+
+    def call_of(self, order_id: str) -> str:
+        """The id of the call that the order makes."""
+        ...
+
+
+@runtime_checkable
+class RedirectsCalls(Protocol):
+    """Can send a call that nobody has answered to another internal number."""
+
+    async def redirect(self, unique_id: str, extension: str) -> bool:
+        """False when there is no such call or it was answered meanwhile. Raises like `place`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An outside caller has reached the PBX; no phone need ring yet."""
+
+    unique_id: str
+    caller: str
+    """E.164 where it can be read so."""
+    called: str
+
+
 class CallSink(Protocol):
     """Where a PBX session leaves what it hears. `tell` waits when the tenant is behind."""
+
+    def arrived(self, arrival: Arrival) -> None:
+        """A caller is there. Never waits."""
+        ...
 
     async def tell(self, events: Sequence[CallEvent]) -> None:
         """Hands over events in the order in which they happened."""

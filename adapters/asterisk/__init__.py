@@ -4,7 +4,7 @@ Owns the one `ADAPTER` value; read `session.py` for the connection, `calls.py` f
 """
 
 from adapters.asterisk.replay import replay
-from adapters.asterisk.session import connect
+from adapters.asterisk.session import AsteriskClient, connect
 from adapters.asterisk.settings import AsteriskSettings
 from adapters.base import Adapter
 from gateway.domain.ids import Kind
@@ -14,6 +14,7 @@ ADAPTER = Adapter(
     title="Asterisk",
     settings=AsteriskSettings,
     connect=connect,
+    client=AsteriskClient,
     is_pbx=True,
     replay=replay,
 )

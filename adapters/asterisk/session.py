@@ -42,11 +42,9 @@ class AsteriskClient:
     def __init__(self, link: Link, settings: AsteriskSettings) -> None:
         self._link = link
         self._settings = settings
+        self._prefix = f"{link.name}-" if len(link.tenant.pbxes) > 1 else ""
         self._tracker = CallTracker(
-            trunks=settings.trunks,
-            phones=link.tenant.phones,
-            country=link.tenant.country,
-            prefix=f"{link.name}-" if len(link.tenant.pbxes) > 1 else "",
+            trunks=settings.trunks, phones=link.tenant.phones, country=link.tenant.country, prefix=self._prefix
         )
         self._untold: list[CallEvent] = []
         """What a session that broke off could not hand over; the next one begins with it."""
@@ -76,6 +74,10 @@ class AsteriskClient:
             "frames_seen": self.frames_seen,
             "banner": self.banner,
         }
+
+    def call_of(self, order_id: str) -> str:
+        """The id of the call that an order makes: its first channel bears the order's id."""
+        return f"{self._prefix}{order_id}"
 
     async def run(self, sink: CallSink) -> None:
         """One session. Raises Unavailable, BadCredentials, BadSettings or RemoteProtocolError at its end."""

@@ -4,7 +4,8 @@ Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is told wh
 """
 
 from adapters.base import Adapter, Hook, Limits, Rate
-from adapters.retailcrm.client import connect
+from adapters.retailcrm.callbacks import read_call, read_responsible, read_status
+from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.ids import Kind
@@ -14,11 +15,14 @@ ADAPTER = Adapter(
     title="RetailCRM",
     settings=RetailcrmSettings,
     connect=connect,
+    client=RetailcrmClient,
+    client_id_field="client_id",
     plan=plan,
     # 10 requests a second, and 40 more for telephony. Burst and drip together stay below that in any one second.
     limits=Limits(rates={"": Rate(9, 1), "telephony": Rate(38, 2)}, at_once=8),
     hooks=(
-        Hook("/retailcrm/make-call", ("GET", "POST"), "Click-to-call: RetailCRM asks us to connect a user to a number"),
-        Hook("/retailcrm/status", ("GET", "POST"), "A user has become free, busy, gone to dinner or on a break"),
+        Hook("/retailcrm/make-call", ("GET", "POST"), "Click-to-call: connect a user with a number", read_call),
+        Hook("/retailcrm/status", ("GET", "POST"), "A user is free, busy, at dinner or on a break", read_status),
+        Hook("/retailcrm/api/smart-redirect", ("POST",), "Who is responsible for a caller", read_responsible),
     ),
 )

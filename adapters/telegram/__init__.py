@@ -5,7 +5,7 @@ Owns the `ADAPTER` value and nothing else. What people write to the bot would ar
 """
 
 from adapters.base import Adapter, Limits, Rate
-from adapters.telegram.client import connect
+from adapters.telegram.client import TelegramClient, connect
 from adapters.telegram.codec import plan
 from adapters.telegram.settings import TelegramSettings
 from gateway.domain.ids import Kind
@@ -15,6 +15,7 @@ ADAPTER = Adapter(
     title="Telegram",
     settings=TelegramSettings,
     connect=connect,
+    client=TelegramClient,
     plan=plan,
     limits=Limits(rates={"": Rate(30, 30), "chat": Rate(1, 3), "group": Rate(20 / 60, 20)}, at_once=8),
 )

@@ -9,6 +9,7 @@ from gateway.store.pool import Database, OwnConnection, Session, open_session
 # Without a tenant in front, each for a reason.
 EXCEPTED_INDEXES = {
     "tenants_token",  # tokens are looked up before the tenant is known, and two tenants never share one
+    "api_keys_hash",  # likewise
 }
 EXCEPTED_TABLES = {"schema_migrations"}  # the runner's own; neither role may touch it
 

@@ -1,0 +1,88 @@
+"""What RetailCRM, and the dialplan in its name, ask of us: the fields of a request as what is asked. Pure.
+
+RetailCRM sends GET with the fields in the query; which method it uses elsewhere is not confirmed, so query, form and JSON
+are all taken. Unknown fields are left alone. Read `gateway/web/asked.py` next for what becomes of it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.base import CallAsked, ResponsibleAsked, StatusAsked
+from gateway.domain.posts import Invalid
+
+STATUSES = ("free", "busy", "dinner", "break")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LONGEST = 128
+
+
+class _Fields:
+    """Takes texts out of fields and notes everything that is wrong with them."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+        self.problems: list[tuple[str, str]] = []
+
+    def text(self, *names: str, needed: bool = False) -> str:
+        value = next((self._fields[name] for name in names if self._fields.get(name) not in (None, "")), "")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            self.problems.append((names[0], "must be one text"))
+            return ""
+        text = str(value).strip()
+        if len(text) > _LONGEST or _CONTROL.search(text):
+            self.problems.append((names[0], f"must be at most {_LONGEST} characters without control characters"))
+            return ""
+        if needed and not text:
+            self.problems.append((names[0], "is missing"))
+        return text
+
+    def done(self) -> None:
+        if self.problems:
+            raise Invalid(tuple(self.problems))
+
+
+def read_call(fields: Mapping[str, Any]) -> CallAsked:
+    """`makeCallUrl`: clientId, userId, phone, code, externalPhone. Raises Invalid."""
+    taken = _Fields(fields)
+    asked = CallAsked(
+        client_id=taken.text("clientId", needed=True),
+        phone=taken.text("phone", needed=True),
+        user_id=taken.text("userId"),
+        extension=taken.text("code"),
+        company_number=taken.text("externalPhone"),
+    )
+    taken.done()
+    return asked
+
+
+def read_status(fields: Mapping[str, Any]) -> StatusAsked:
+    """`changeUserStatusUrl`: clientId, userId, code, status. Raises Invalid."""
+    taken = _Fields(fields)
+    asked = StatusAsked(
+        client_id=taken.text("clientId", needed=True),
+        status=taken.text("status", needed=True),
+        user_id=taken.text("userId"),
+        extension=taken.text("code"),
+    )
+    if asked.status and asked.status not in STATUSES:
+        taken.problems.append(("status", f"must be one of {', '.join(STATUSES)}"))
+    if not asked.user_id and not asked.extension:
+        taken.problems.append(("userId", "is missing"))
+    taken.done()
+    return asked
+
+
+def read_responsible(fields: Mapping[str, Any]) -> ResponsibleAsked:
+    """The dialplan's question: Token, UniqueId, phone, redirect. Raises Invalid."""
+    taken = _Fields({name: value for name, value in fields.items() if name != "redirect"})
+    redirect = fields.get("redirect", True)
+    if str(redirect).lower() not in ("true", "false", "1", "0"):
+        taken.problems.append(("redirect", "must be true or false"))
+    asked = ResponsibleAsked(
+        token=taken.text("Token", "token", needed=True),
+        unique_id=taken.text("UniqueId", "uniqueId", "uniqueid", needed=True),
+        phone=taken.text("phone", "Phone", needed=True),
+        redirect=str(redirect).lower() in ("true", "1"),
+    )
+    taken.done()
+    return asked
