@@ -26,7 +26,7 @@ from actors.delivery import (
     DeliveryActor,
 )
 from actors.directory import Directory, Slot
-from actors.services import Doorbells, Services
+from actors.services import Clients, Doorbells, Services
 from actors.supervisor import Child, Supervisor, open_supervisor
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
 from gateway.domain.configuration import Tenant
@@ -160,7 +160,9 @@ class World:
         self.adapter = Adapter(
             kind=KIND, title="CRM", settings=AdapterSettings, connect=self._connect, limits=limits, retry=retry
         )
-        self.services = cast(Services, SimpleNamespace(db=db, bells=self.bells, provider_urls={}, dial=None))
+        self.services = cast(
+            Services, SimpleNamespace(db=db, bells=self.bells, clients=Clients(), provider_urls={}, dial=None)
+        )
         self.at_once = self.most_at_once = 0
         self._supervisor = supervisor
         self.actor: DeliveryActor

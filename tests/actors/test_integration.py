@@ -13,7 +13,7 @@ import trio
 from actors.directory import Directory, Slot
 from actors.integration import BACKOFF_CAP_S, KEPT_WITHIN_S, PbxActor
 from actors.mailbox import Mailbox
-from actors.services import Services
+from actors.services import Clients, Services
 from actors.supervisor import open_supervisor
 from actors.tenant import Told
 from adapters.base import Adapter, AdapterSettings, CallSink
@@ -37,7 +37,7 @@ class World:
         self.reads = 0
         self.away = 0
         adapter = Adapter(kind=Kind("pbx"), title="PBX", settings=AdapterSettings, connect=self._connect, is_pbx=True)
-        services = cast(Services, SimpleNamespace(db=self, provider_urls={}, dial=None))
+        services = cast(Services, SimpleNamespace(db=self, clients=Clients(), provider_urls={}, dial=None))
         self.actor = PbxActor(TENANT, "main", adapter, AdapterSettings(), self.mailbox, services)
 
     async def tenant(self, *args: Any) -> list[Any]:

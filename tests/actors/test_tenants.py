@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.directory import Directory, Slot
 from actors.feed import Feed
-from actors.services import Doorbells, Services
+from actors.services import Clients, Doorbells, Services
 from actors.supervisor import open_supervisor
 from actors.tenants import REPLACE_GRACE_S, Tenants
 from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft
@@ -59,7 +59,7 @@ class World:
         self.services = cast(
             Services,
             SimpleNamespace(
-                db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), provider_urls={}, cache=self,
+                db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), provider_urls={}, cache=self,
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip
