@@ -18,10 +18,11 @@ from actors.directory import Slot, utc_now
 from actors.mailbox import Mailbox
 from actors.services import Services
 from actors.tenant import Told
-from adapters.base import Adapter, AdapterSettings, Arrival, Link, StreamsCalls
+from adapters.abilities import RedirectsCalls
+from adapters.base import Adapter, AdapterSettings, Arrival, CallSink, Link, StreamsCalls
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import NeedsAttention, ProtocolError, Retryable, Unavailable
+from gateway.domain.errors import GatewayError, NeedsAttention, ProtocolError, Retryable, Unavailable
 from gateway.domain.events import CallEvent, CallRinging
 from gateway.domain.health import State
 from gateway.store.calls import select_open_calls
@@ -34,20 +35,30 @@ BACKOFF_CAP_S = 60.0
 HEALTHY_AFTER_S = 60.0
 ATTENTION_PAUSE_S = 600.0
 KEPT_WITHIN_S = 5.0
+REDIRECTS_AT_ONCE = 50
 
 
 class _Sink:
     """The session's way to the tenant: events go to its mailbox, which makes a fast PBX wait for a slow commit."""
 
-    def __init__(self, actor: "PbxActor") -> None:
+    def __init__(self, actor: "PbxActor", redirects: trio.Nursery) -> None:
         self._actor = actor
+        self._redirects = redirects
 
     async def tell(self, events: Sequence[CallEvent]) -> None:
         if events:
             await self._actor.mailbox.post(Told(self._actor.name, without_overtaken(events), utc_now()))
 
     def arrived(self, arrival: Arrival) -> None:
-        log.debug("a caller", extra={"call": arrival.unique_id})
+        if not self._actor.redirects_by_itself:
+            return
+        if len(self._redirects.child_tasks) < REDIRECTS_AT_ONCE:
+            self._redirects.start_soon(self._actor.send_to_responsible, arrival)
+        else:
+            COUNTERS["redirects_skipped"] += 1
+
+    def order_answered(self, order_id: str, failure: str) -> None:
+        self._actor.services.dialling.answered(self._actor.tenant.number, order_id, failure)
 
     async def open_calls(self) -> Sequence[Call]:
         number = self._actor.tenant.number
@@ -89,6 +100,7 @@ class PbxActor:
         self.settings = settings
         self.mailbox = mailbox
         self.services = services
+        self._client: object = None
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled."""
@@ -103,21 +115,52 @@ class PbxActor:
             async with self.adapter.connect(link, self.settings) as client:
                 assert isinstance(client, StreamsCalls)
                 lent.enter_context(self.services.clients.lend(slot.path, client))
+                self._client = client
                 slot.figures = getattr(client, "figures", None)
-                failures = 0
-                while True:
-                    slot.report(State.CONNECTING)
-                    started = trio.current_time()
-                    pause = await self._session(slot, client, failures)
-                    failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1
-                    await trio.sleep(pause)
+                async with trio.open_nursery() as nursery:
+                    await self._sessions(slot, client, _Sink(self, nursery))
 
-    async def _session(self, slot: Slot, client: StreamsCalls, failures: int) -> float:
+    async def _sessions(self, slot: Slot, client: StreamsCalls, sink: CallSink) -> None:
+        failures = 0
+        while True:
+            slot.report(State.CONNECTING)
+            started = trio.current_time()
+            pause = await self._session(slot, client, sink, failures)
+            failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1
+            await trio.sleep(pause)
+
+    @property
+    def redirects_by_itself(self) -> bool:
+        """Whether the tenant wants callers sent to whoever is responsible, without the dialplan asking."""
+        return bool(self.tenant.options.get("smart_redirect", {}).get("by_gateway"))
+
+    async def send_to_responsible(self, arrival: Arrival) -> None:
+        """Asks who is responsible for a caller and sends the call there, unless it was answered meanwhile."""
+        tenant = self.services.cache.tenant(self.tenant.number) or self.tenant
+        started = trio.current_time()
+        extension = await self.services.desk.extension_for(tenant, arrival.caller)
+        asked = trio.current_time()
+        sent = False
+        if extension is not None and isinstance(self._client, RedirectsCalls):
+            try:
+                sent = await self._client.redirect(arrival.unique_id, extension)
+            except GatewayError as error:
+                log.warning("a caller could not be redirected", extra={"call": arrival.unique_id, "reason": str(error)})
+        COUNTERS["redirects_made" if sent else "redirects_not_made"] += 1
+        log.info(
+            "smart redirect",
+            extra={
+                "call": arrival.unique_id, "extension": extension, "redirected": sent,
+                "asked_ms": round((asked - started) * 1000), "whole_ms": round((trio.current_time() - started) * 1000),
+            },
+        )  # fmt: skip
+
+    async def _session(self, slot: Slot, client: StreamsCalls, sink: CallSink, failures: int) -> float:
         """One session. Returns how many seconds to wait before the next."""
         started = trio.current_time()
         reason: NeedsAttention | Retryable | ProtocolError
         try:
-            await client.run(_Sink(self))
+            await client.run(sink)
         except NeedsAttention as error:
             COUNTERS["pbx_refused"] += 1
             pause = ATTENTION_PAUSE_S * random.uniform(0.9, 1.1)

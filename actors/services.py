@@ -1,14 +1,16 @@
 """What every actor is given: the few long-lived things of the process, opened by `gateway.app`."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import trio
 
+from actors.clients import Clients
+from actors.dialling import Dialling
 from actors.directory import Directory
 from actors.feed import Feed
 from actors.journal import GroupCommit
+from actors.responsible import Desk
 from adapters.base import Dialer
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
@@ -40,32 +42,6 @@ class Doorbells:
         self._bells.pop((tenant, kind), None)
 
 
-class Clients:
-    """The clients that are connected now, by the path of their actor, for whoever must ask an outside system something
-    while a person or a call waits. A client is lent for one question; it goes away with its actor."""
-
-    def __init__(self) -> None:
-        self._clients: dict[str, object] = {}
-
-    @contextmanager
-    def lend(self, path: str, client: object) -> Iterator[None]:
-        """Within it the client can be had."""
-        self._clients[path] = client
-        try:
-            yield
-        finally:
-            if self._clients.get(path) is client:
-                del self._clients[path]
-
-    def pbx(self, tenant: TenantId, name: str) -> object | None:
-        """The client of one PBX, or None while none is connected."""
-        return self._clients.get(f"tenant/{tenant}/pbx/{name}")
-
-    def integration(self, tenant: TenantId, kind: Kind) -> object | None:
-        """The client of one integration, or None where it is off."""
-        return self._clients.get(f"tenant/{tenant}/integration/{kind}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """Handed to actors; none of them makes its own."""
@@ -79,4 +55,8 @@ class Services:
     dial: Dialer
     provider_urls: Mapping[str, str] = field(default_factory=dict)
     bells: Doorbells = field(default_factory=Doorbells)
-    clients: Clients = field(default_factory=Clients)
+    clients: Clients
+    desk: Desk
+    """Asks who is responsible for a caller."""
+    dialling: Dialling
+    """Places calls for people; is told how its orders fared."""

@@ -113,6 +113,10 @@ class CallOrder:
 class PlacesCalls(Protocol):
     """Can dial for an employee."""
 
+    def can_place(self) -> bool:
+        """Whether its settings allow it."""
+        ...
+
     async def place(self, order: CallOrder) -> None:
         """Returns when the PBX has taken the order, before any phone rings. Raises Rejected when it said no, Unavailable
         when it could not be asked, and Doubtful when its answer was lost: then it must not be asked again."""

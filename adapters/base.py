@@ -197,7 +197,10 @@ class Hook:
     path: str
     methods: tuple[str, ...]
     summary: str
+    asks: type[Asked]
     read: Callable[[Mapping[str, Any]], Asked]
+    schema: Mapping[str, Any]
+    """JSON Schema of the fields, for the API document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +297,10 @@ class CallSink(Protocol):
 
     def arrived(self, arrival: Arrival) -> None:
         """A caller is there. Never waits."""
+        ...
+
+    def order_answered(self, order_id: str, failure: str) -> None:
+        """The employee's phone answered an order of ours, or did not: `failure` is empty or a reason code. Never waits."""
         ...
 
     async def tell(self, events: Sequence[CallEvent]) -> None:

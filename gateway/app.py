@@ -21,26 +21,32 @@ from urllib.parse import urlsplit
 
 import trio
 
+from actors.clients import Clients
+from actors.dialling import Dialling
 from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
+from actors.responsible import Desk, send_caller
 from actors.services import Services
 from actors.supervisor import open_supervisor
 from actors.tenants import Tenants
-from adapters.base import Tested
+from adapters.base import StatusAsked, Tested
 from adapters.http import SafeDialer
 from adapters.probe import probe
 from adapters.registry import adapters, integrations
 from gateway.cache import ConfigurationCache
+from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.numbers import outside
 from gateway.domain.posts import Post
 from gateway.readiness import tell_systemd, watchdog_s
 from gateway.settings import Address, Settings
 from gateway.store import journal, outbox
+from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.embedded import embedded
 from gateway.store.errors import StoreError
 from gateway.store.listen import Listener
@@ -49,9 +55,11 @@ from gateway.store.pool import Database, open_database
 from gateway.store.seal import load_master_keys
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.web.app import Deps, create_app
+from gateway.web.asked import AskedDeps, asked_addresses, token_hash
 from gateway.web.intake import Limits, serve_intake
 from gateway.web.machine import MachineDeps, machine_addresses
 from gateway.web.serve import mount, serve_people
+from gateway.web.table import Response, problem
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +98,7 @@ class Gateway:
         )
         self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
         people, machines = settings.bind, settings.intake_bind
+        clients = Clients()
         self.services = Services(
             db=db,
             cache=cache,
@@ -98,6 +107,9 @@ class Gateway:
             records=self.records,
             dial=dial,
             provider_urls=settings.provider_urls,
+            clients=clients,
+            desk=Desk(clients),
+            dialling=Dialling(db, self.directory, clients),
         )
         self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
@@ -284,7 +296,8 @@ async def run(settings: Settings) -> int:
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
         db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
-        cache = ConfigurationCache(db, master, kinds=tuple(integrations()))
+        callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
+        cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
         gateway = Gateway(settings, db, cache, await safe_dialer(settings))
         await _serve(gateway, dsn, keep_server, people, machines)
     return 0
@@ -300,7 +313,7 @@ async def _serve(
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
     letters = DeadLetters(services)
     stop_listening = trio.Event()
-    addresses = machine_addresses(_machine_deps(gateway))
+    addresses = machine_addresses(_machine_deps(gateway), asked_addresses(_asked_deps(gateway), adapters()))
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_server)
@@ -313,6 +326,7 @@ async def _serve(
             system("journal", _ignoring_slot(gateway.posts.run))
             system("outbox", _ignoring_slot(gateway.records.run))
             system("letters", letters.run)
+            system("dialling", services.dialling.run)
             system("database", partial(gateway.bring_up, dsn, tenants))
             await nursery.start(partial(serve_people, web, people, grace_s=settings.grace_s, shutdown=stop_listening))
             intake = [trio.SocketListener(trio.socket.from_stdlib_socket(machines))]
@@ -396,6 +410,41 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
         invalidate=invalidate,
         operator_token=gateway.settings.operator_token,
         operator_open=gateway.settings.operator_open,
+    )
+
+
+async def _no_status(tenant: Tenant, kind: Kind, asked: StatusAsked) -> Response:
+    """Filled in with the pages that show it."""
+    return problem(501, "UNAVAILABLE", "The status of users is not kept.")
+
+
+def _asked_deps(gateway: Gateway) -> AskedDeps:
+    services = gateway.services
+
+    async def key(text: str) -> ApiKey | None:
+        return await gateway.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
+
+    async def responsible(tenant: Tenant, unique_id: str, phone: str, redirect: bool) -> tuple[str | None, bool]:
+        extension = await services.desk.extension_for(tenant, outside(phone, tenant.country))
+        sent = False
+        if extension is not None and redirect:
+            sent = await send_caller(services.clients, tenant, unique_id, extension)
+        return extension, sent
+
+    def known(tenant: Tenant | None) -> Tenant | None:
+        if not gateway.cache.loaded.is_set():
+            raise Unavailable("the configuration has not been read yet", after_s=2.0)
+        return tenant
+
+    return AskedDeps(
+        tenant_by_token=lambda text: gateway.tenant_by_token(token_hash(text)),
+        tenant_by_client=lambda kind, text: known(gateway.cache.by_caller(kind, token_hash(text))),
+        tenant=lambda number: known(gateway.cache.tenant(TenantId(number))),
+        key=key,
+        place=services.dialling.ask,
+        responsible=responsible,
+        set_status=_no_status,
+        trusted_proxies=gateway.settings.trusted_proxies,
     )
 
 

@@ -10,6 +10,7 @@ from the same snapshot, so the two can never differ. Secrets are opened here, on
 Read `actors.tenants` next: it compares a snapshot with what runs.
 """
 
+import hashlib
 import logging
 import random
 import time
@@ -26,6 +27,7 @@ from cachetools import TTLCache
 from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import Kind, TenantId, utc_text
+from gateway.domain.secret import Secret
 from gateway.store import tenants as store
 from gateway.store.errors import Unsealable
 from gateway.store.pool import Database
@@ -118,11 +120,14 @@ class ConfigurationCache:
     master: MasterKeys
     kinds: tuple[Kind, ...] = ()
     """Integration kinds the enablement matrix always names, switched on or not."""
+    caller_fields: Mapping[Kind, str] = field(default_factory=dict)
+    """The settings field by which each kind's outside system says whose it is when it calls us."""
     clock: Callable[[], float] = time.monotonic
     stats: CacheStats = field(default_factory=CacheStats)
     loaded: trio.Event = field(default_factory=trio.Event)
     _entries: Mapping[TenantId, Entry] = field(default_factory=lambda: MappingProxyType({}))
     _by_token: Mapping[bytes, TenantId] = field(default_factory=lambda: MappingProxyType({}))
+    _by_caller: Mapping[tuple[Kind, bytes], TenantId] = field(default_factory=lambda: MappingProxyType({}))
     _loading: dict[TenantId | None, _Load] = field(default_factory=dict)
     _wanted: set[TenantId] = field(default_factory=set)
     _want: trio.Event = field(default_factory=trio.Event)
@@ -154,6 +159,11 @@ class ConfigurationCache:
     def by_token(self, token_hash: bytes) -> Tenant | None:
         """The tenant whose Asterisk hosts send the token with this SHA-256."""
         number = self._by_token.get(token_hash)
+        return self.tenant(number) if number is not None else None
+
+    def by_caller(self, kind: Kind, secret_hash: bytes) -> Tenant | None:
+        """The tenant whose outside system of this kind sends the id with this SHA-256."""
+        number = self._by_caller.get((kind, secret_hash))
         return self.tenant(number) if number is not None else None
 
     def enablement(self, number: TenantId) -> dict[str, Any] | None:
@@ -241,6 +251,15 @@ class ConfigurationCache:
         self._entries = MappingProxyType(entries)
         self._by_token = MappingProxyType(
             {entry.tenant.token_hash: number for number, entry in entries.items() if entry.tenant.token_hash}
+        )
+        self._by_caller = MappingProxyType(
+            {
+                (kind, hashlib.sha256(secret.reveal().encode()).digest()): number
+                for number, entry in entries.items()
+                for kind, name in self.caller_fields.items()
+                if (link := entry.tenant.integrations.get(kind)) is not None
+                and isinstance(secret := link.settings.get(name), Secret)
+            }
         )
         if only is None:
             self.stats.last_full_refresh = wall

@@ -22,6 +22,7 @@ from adapters.asterisk.conversation import Conversation, Mark
 from adapters.asterisk.exchange import number_of, remember
 from adapters.asterisk.protocol import Message
 from adapters.asterisk.telling import Telling
+from adapters.base import Arrival
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Phone
 from gateway.domain.events import CallEvent, Direction
@@ -76,6 +77,36 @@ class CallTracker(Telling):
     def next_deadline(self) -> datetime | None:
         """When `tick` has something to do, by our clock."""
         return min((due for _, _, due in self._ending.values()), default=None)
+
+    def arrival(self, uniqueid: str) -> Arrival | None:
+        """The outside caller on this channel, who has just come and whom nobody has answered; else None."""
+        found = self._waiting(uniqueid)
+        if found is None:
+            return None
+        channel, call = found
+        return Arrival(
+            unique_id=uniqueid,
+            caller=self._numbers.outside("" if channel.hidden else channel.caller_id),
+            called=self._numbers.outside(call.origin_exten),
+        )
+
+    def waiting_channel(self, uniqueid: str) -> str | None:
+        """The name of the channel of an outside caller whom no employee has answered; else None."""
+        found = self._waiting(uniqueid)
+        return found[0].name if found is not None else None
+
+    def _waiting(self, uniqueid: str) -> tuple[Channel, Conversation] | None:
+        channel, call = self._channels.get(uniqueid), self._of_channel.get(uniqueid)
+        if (
+            channel is None
+            or call is None
+            or call.origin is not channel
+            or channel.dialled
+            or channel.employee
+            or not channel.known
+        ):
+            return None
+        return (channel, call) if call.answered_at is None and channel.is_leg else None
 
     def feed(self, message: Message, now: datetime) -> list[CallEvent]:
         """The events that one message makes. Never raises for anything a PBX may send."""

@@ -11,7 +11,6 @@ The only file of the adapter with I/O. It never reconnects by itself, never logs
 login line. Read `calls.py` for what the events mean.
 """
 
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -19,11 +18,13 @@ from datetime import UTC, datetime
 import trio
 from trio.abc import Stream
 
+from adapters.abilities import CallOrder
+from adapters.asterisk import commands
 from adapters.asterisk.calls import MARKED, WANTED, CallTracker
+from adapters.asterisk.line import ActionLine, open_stream
 from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
 from adapters.asterisk.settings import AsteriskSettings
 from adapters.base import CallSink, Link, Tested
-from adapters.http import tls_context
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
@@ -33,7 +34,8 @@ PARSE_SIZE = 256 * 1024
 """How much is parsed in one step, so that a burst does not hold the loop."""
 MAX_READS = 16_384
 """How many reads wait at most; `buffer_mib` bounds their bytes. When either is full the session is given up."""
-SNAPSHOT = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete"))
+LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"OriginateResponse"))
+"""What the session itself hears, beside the tracker."""
 
 
 class AsteriskClient:
@@ -46,6 +48,7 @@ class AsteriskClient:
         self._tracker = CallTracker(
             trunks=settings.trunks, phones=link.tenant.phones, country=link.tenant.country, prefix=self._prefix
         )
+        self._line = ActionLine(link, settings)
         self._untold: list[CallEvent] = []
         """What a session that broke off could not hand over; the next one begins with it."""
         self.banner = ""
@@ -78,6 +81,23 @@ class AsteriskClient:
     def call_of(self, order_id: str) -> str:
         """The id of the call that an order makes: its first channel bears the order's id."""
         return f"{self._prefix}{order_id}"
+
+    def can_place(self) -> bool:
+        """Whether a context to dial in is set."""
+        return bool(self._settings.originate_context)
+
+    async def place(self, order: CallOrder) -> None:
+        """Returns when the PBX has taken the order; see `PlacesCalls`."""
+        await commands.place(self._line, order, self._settings)
+
+    async def redirect(self, unique_id: str, extension: str) -> bool:
+        """Sends a caller whom nobody has answered to an internal number; see `RedirectsCalls`."""
+        channel = self._tracker.waiting_channel(unique_id)
+        return channel is not None and await commands.redirect(self._line, channel, extension, self._settings)
+
+    async def aclose(self) -> None:
+        """Ends the connection for actions; `run` ends its own."""
+        await self._line.aclose()
 
     async def run(self, sink: CallSink) -> None:
         """One session. Raises Unavailable, BadCredentials, BadSettings or RemoteProtocolError at its end."""
@@ -113,7 +133,7 @@ class AsteriskClient:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator["Wire"]:
         """A connection that is logged in, with its reader and its pings."""
-        stream = await self._connect()
+        stream = await open_stream(self._link, self._settings)
         wire = Wire(stream, self._settings)
         try:
             with _first_failure():
@@ -125,33 +145,6 @@ class AsteriskClient:
                     nursery.cancel_scope.cancel()
         finally:
             await trio.aclose_forcefully(stream)
-
-    async def _connect(self) -> Stream:
-        settings = self._settings
-        where = f"{settings.host}:{settings.port}"
-        try:
-            with trio.fail_after(settings.connect_timeout_s):
-                address = await self._link.dial.resolve(settings.host, settings.port)
-                plain = await trio.open_tcp_stream(address, settings.port)
-                if not settings.tls:
-                    return plain
-                context = await trio.to_thread.run_sync(tls_context)
-                stream = trio.SSLStream(plain, context, server_hostname=settings.host, https_compatible=True)
-                try:
-                    await stream.do_handshake()
-                except BaseException:
-                    await trio.aclose_forcefully(plain)
-                    raise
-                return stream
-        except trio.TooSlowError:
-            raise Unavailable(f"{where} did not answer within {settings.connect_timeout_s:g} s") from None
-        except trio.BrokenResourceError as error:
-            cause = error.__cause__
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise BadSettings(f"{where}: the certificate is not valid: {cause.verify_message}") from None
-            raise Unavailable(f"{where}: no encrypted connection there") from None
-        except OSError as error:
-            raise Unavailable(f"{where}: {error.strerror or 'no connection'}") from None
 
     async def _log_in(self, wire: "Wire") -> None:
         settings = self._settings
@@ -196,6 +189,16 @@ class AsteriskClient:
             now = _now()
             for message in messages:
                 self._untold += self._tracker.feed(message, now)
+                event = message.get("Event")
+                if event == "OriginateResponse":
+                    if (answer := commands.order_answer(message)) is not None:
+                        sink.order_answered(*answer)
+                elif (
+                    event in ("Newchannel", "Newstate")
+                    and message.get("ChannelState") == "4"
+                    and (arrival := self._tracker.arrival(message.get("Uniqueid", ""))) is not None
+                ):
+                    sink.arrived(arrival)
             self._untold += self._tracker.tick(now)
             self.frames_seen += wire.take_count()
             if messages:
@@ -208,7 +211,7 @@ class Wire:
     def __init__(self, stream: Stream, settings: AsteriskSettings) -> None:
         self._stream = stream
         self._settings = settings
-        self._framer = Framer(WANTED | SNAPSHOT, MARKED)
+        self._framer = Framer(WANTED | LISTENED, MARKED)
         self._ids = action_ids()
         self._sender, self._chunks = trio.open_memory_channel[bytes | bytearray](MAX_READS)
         self._size = 0
@@ -324,8 +327,13 @@ class Wire:
 
 @asynccontextmanager
 async def connect(link: Link, settings: AsteriskSettings) -> AsyncIterator[AsteriskClient]:
-    """The client of one PBX. Opens nothing: `run` and `test` do."""
-    yield AsteriskClient(link, settings)
+    """The client of one PBX. Opens nothing: `run`, `test` and the first action do."""
+    client = AsteriskClient(link, settings)
+    try:
+        yield client
+    finally:
+        with trio.CancelScope(shield=True):
+            await client.aclose()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a tenant enters about one Asterisk. Read `session.py` next."""
 
 import re
+from typing import Literal
 
 from pydantic import field_validator
 
@@ -42,7 +43,31 @@ class AsteriskSettings(AdapterSettings):
         help_ru="Контекст набора сотрудников, например from-internal.",
         max_length=80,
     )
-
+    number_format: Literal["plus", "digits", "national"] = setting(
+        "plus",
+        en="How outside numbers are dialled",
+        ru="Как набирать внешние номера",
+        help_en="plus: +375296254070, digits: 375296254070, national: 80296254070",
+        help_ru="plus: +375296254070, digits: 375296254070, national: 80296254070",
+        advanced=True,
+    )
+    dial_prefix: str = setting(
+        "",
+        en="Digits before an outside number",
+        ru="Цифры перед внешним номером",
+        help_en="Such as 9, where the dialplan wants one for an outside line.",
+        help_ru="Например 9, если так набирают выход на внешнюю линию.",
+        advanced=True,
+        pattern=r"^[0-9*#]{0,8}$",
+    )
+    employee_rings_s: float = setting(
+        30.0,
+        en="How long the employee's phone rings for click-to-call, s",
+        ru="Сколько звонит телефон сотрудника при звонке из CRM, с",
+        advanced=True,
+        gt=0,
+        le=300,
+    )
     connect_timeout_s: float = setting(10.0, en="Connect timeout, s", ru="Ожидание соединения, с", advanced=True, gt=0)
     login_timeout_s: float = setting(10.0, en="Login timeout, s", ru="Ожидание входа, с", advanced=True, gt=0)
     ping_every_s: float = setting(5.0, en="Ping interval, s", ru="Интервал проверки связи, с", advanced=True, gt=0)

@@ -3,8 +3,8 @@
 Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is told when, and what the answers mean.
 """
 
-from adapters.base import Adapter, Hook, Limits, Rate
-from adapters.retailcrm.callbacks import read_call, read_responsible, read_status
+from adapters.base import Adapter, Limits, Rate
+from adapters.retailcrm.callbacks import HOOKS
 from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
 from adapters.retailcrm.settings import RetailcrmSettings
@@ -20,9 +20,5 @@ ADAPTER = Adapter(
     plan=plan,
     # 10 requests a second, and 40 more for telephony. Burst and drip together stay below that in any one second.
     limits=Limits(rates={"": Rate(9, 1), "telephony": Rate(38, 2)}, at_once=8),
-    hooks=(
-        Hook("/retailcrm/make-call", ("GET", "POST"), "Click-to-call: connect a user with a number", read_call),
-        Hook("/retailcrm/status", ("GET", "POST"), "A user is free, busy, at dinner or on a break", read_status),
-        Hook("/retailcrm/api/smart-redirect", ("POST",), "Who is responsible for a caller", read_responsible),
-    ),
+    hooks=HOOKS,
 )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.base import CallAsked, ResponsibleAsked, StatusAsked
+from adapters.base import CallAsked, Hook, ResponsibleAsked, StatusAsked
 from gateway.domain.posts import Invalid
 
 STATUSES = ("free", "busy", "dinner", "break")
@@ -28,10 +28,11 @@ class _Fields:
         if isinstance(value, bool) or not isinstance(value, str | int):
             self.problems.append((names[0], "must be one text"))
             return ""
-        text = str(value).strip()
+        text = str(value)
         if len(text) > _LONGEST or _CONTROL.search(text):
             self.problems.append((names[0], f"must be at most {_LONGEST} characters without control characters"))
             return ""
+        text = text.strip()
         if needed and not text:
             self.problems.append((names[0], "is missing"))
         return text
@@ -86,3 +87,29 @@ def read_responsible(fields: Mapping[str, Any]) -> ResponsibleAsked:
     )
     taken.done()
     return asked
+
+
+def _schema(*needed: str, **fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "object", "required": list(needed), "properties": fields}
+
+
+_TEXT = {"type": "string", "maxLength": _LONGEST}
+HOOKS = (
+    Hook(
+        "/retailcrm/make-call", ("GET", "POST"), "Click-to-call: connect a user with a number", CallAsked, read_call,
+        _schema("clientId", "phone", clientId=_TEXT, userId=_TEXT, phone=_TEXT, code=_TEXT, externalPhone=_TEXT),
+    ),
+    Hook(
+        "/retailcrm/status", ("GET", "POST"), "A user is free, busy, at dinner or on a break", StatusAsked, read_status,
+        _schema("clientId", "status", clientId=_TEXT, userId=_TEXT, code=_TEXT, status={"enum": list(STATUSES)}),
+    ),
+    Hook(
+        "/retailcrm/api/smart-redirect", ("POST",), "Who is responsible for a caller", ResponsibleAsked,
+        read_responsible,
+        _schema(
+            "Token", "UniqueId", "phone", Token=_TEXT, UniqueId=_TEXT, phone=_TEXT,
+            redirect={"type": "boolean", "description": "false: only answer; true by default"},
+        ),
+    ),
+)  # fmt: skip
+"""What is called on our side."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from gateway import __version__
+from gateway.domain.api_keys import SCOPES
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
@@ -108,6 +109,16 @@ def _parser() -> argparse.ArgumentParser:
         whose = action.add_mutually_exclusive_group(required=True)
         whose.add_argument("--tenant", metavar="NUMBER")
         whose.add_argument("--operator", action="store_true", help="of the whole installation")
+    key = add("api-key", "keys for call services and bots").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    create = key.add_parser("create", help="print a fresh key, once", description="Make a key and print it, once.")
+    create.add_argument("number", help="the tenant's number")
+    create.add_argument("--name", default="", help="what it is for")
+    create.add_argument("--scope", action="append", default=[], choices=SCOPES, help="what it may do; default: call")
+    revoke = key.add_parser("revoke", help="end a key", description="End a key.")
+    revoke.add_argument("number", help="the tenant's number")
+    revoke.add_argument("key", help="its name, or its first 16 characters")
     keys = add("keys", "the master key").add_subparsers(dest="action", required=True, metavar="ACTION")
     keys.add_parser("new", help="print a fresh master key", description="Print a fresh master key for MASTER_KEY_FILE.")
     add("doctor", "check settings, database, keys, clock, each PBX and each integration")
@@ -207,6 +218,15 @@ async def _user(settings: Settings, options: argparse.Namespace) -> int:
         return await people.link(db, tenant, options.email.lower(), settings.base_url, _say)
 
 
+async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli import api_keys
+
+    async with open_store(settings) as (db, _):
+        if options.action == "create":
+            return await api_keys.create(db, TenantId(options.number), options.name, options.scope, _say)
+        return await api_keys.revoke(db, TenantId(options.number), options.key, _say)
+
+
 async def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.doctor import doctor
 
@@ -219,5 +239,6 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "apply": _apply,
     "export": _export,
     "user": _user,
+    "api-key": _api_key,
     "doctor": _doctor,
 }

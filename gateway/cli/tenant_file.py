@@ -93,6 +93,15 @@ class ClickToCallBlock(_Block):
     )
 
 
+class SmartRedirectBlock(_Block):
+    """Sending callers to whoever is responsible for them."""
+
+    by_gateway: bool = False
+    """By ourselves when a call comes in; otherwise only when the dialplan asks."""
+    default: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")] | None = None
+    """The internal number for callers nobody is responsible for; null leaves them where they are."""
+
+
 class TenantBlock(_Block):
     """One enterprise. PBXes and integrations are validated by their adapters."""
 
@@ -106,6 +115,7 @@ class TenantBlock(_Block):
     users: tuple[UserBlock, ...] = ()
     phones: tuple[PhoneBlock, ...] = ()
     click_to_call: ClickToCallBlock = ClickToCallBlock()
+    smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,7 @@ class TenantFile:
     def options(self) -> dict[str, Any]:
         """What is kept in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
-            mode="json", include={"click_to_call", "legacy_call_token"}, exclude_defaults=True
+            mode="json", include={"click_to_call", "legacy_call_token", "smart_redirect"}, exclude_defaults=True
         )
         return {name: value for name, value in given.items() if value}
 

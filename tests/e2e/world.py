@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import trio
 
+from gateway.store.pool import Connection, open_database
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
@@ -69,6 +70,12 @@ class World:
             answer = await client.get(f"{self.url}{path}", timeout=10)
         return answer.json()
 
+    async def look(self, query: str, *values: Any) -> Any:
+        """One value of the database."""
+        dsn = json.loads((self.folder / "var" / "postgres.lock").read_text())["dsn"]
+        async with open_database(dsn, size=1, engine_size=1) as db:
+            return await db.engine(_value, query, *values)
+
     async def wait_for(self, what: Any, within_s: float = 10.0) -> None:
         """Until `what()` is true. Raises AssertionError with what the sandboxes saw."""
         with trio.move_on_after(within_s):
@@ -82,6 +89,10 @@ class World:
         """Until the PBX link is up."""
         await self.wait_for(lambda: bool(self.pbx.links))
         await trio.sleep(0.2)
+
+
+async def _value(conn: Connection, query: str, *values: Any) -> Any:
+    return await conn.fetchval(query, *values)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from adapters import base
 from adapters.asterisk import ADAPTER
 from adapters.asterisk.session import AsteriskClient, connect
 from adapters.asterisk.settings import AsteriskSettings
-from adapters.base import CallSink, Link, StreamsCalls
+from adapters.base import Arrival, CallSink, Link, StreamsCalls
 from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Pbx, Tenant
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
@@ -88,6 +88,8 @@ class Sink:
         self.calls = calls
         self.over = trio.Event()
         """A call has ended."""
+        self.arrivals: list[Arrival] = []
+        self.answers: list[tuple[str, str]] = []
 
     @property
     def events(self) -> list[CallEvent]:
@@ -98,6 +100,12 @@ class Sink:
         self.batches.append(tuple(events))
         if any(isinstance(event, CallEnded) for event in events):
             self.over.set()
+
+    def arrived(self, arrival: Arrival) -> None:
+        self.arrivals.append(arrival)
+
+    def order_answered(self, order_id: str, failure: str) -> None:
+        self.answers.append((order_id, failure))
 
     async def open_calls(self) -> Sequence[Call]:
         return self.calls

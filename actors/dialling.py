@@ -1,0 +1,197 @@
+"""Places calls for people: rules, then limits and the row in one commit, then one action at the PBX, whatever comes of it.
+
+    ask -> CallRefused (audited)
+        -> Admitted, durable ... answered to whoever asked; then the PBX is asked, once
+             taken | refused | doubtful ... noted in the row; the call itself is told by the PBX's events
+
+An order that was admitted is this actor's: the client that asked may go away. Nothing here is ever tried twice. Read
+`gateway/domain/dialling.py` for what may be dialled, `gateway/store/call_orders.py` for the limits.
+"""
+
+import logging
+import math
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import trio
+
+from actors.clients import Clients
+from actors.directory import Directory, Slot, utc_now
+from adapters.abilities import CallOrder, PlacesCalls
+from gateway.domain.configuration import Tenant
+from gateway.domain.dialling import CallRefused, Rules, check, number_to_dial
+from gateway.domain.errors import Doubtful, GatewayError, Unavailable
+from gateway.domain.health import State
+from gateway.domain.ids import TenantId
+from gateway.store.audit import insert_audit
+from gateway.store.call_orders import Admitted, Limited, NewOrder, admit, doubt_left_orders, finish_order
+from gateway.store.pool import Connection, Database
+from gateway.telemetry import COUNTERS, bound
+
+log = logging.getLogger(__name__)
+
+ROOM = 1000
+PLACE_WITHIN_S = 20.0
+NOTE_WITHIN_S = 5.0
+LOOK_FOR_LEFT_S = 60.0
+
+_LIMITS = {
+    "per_user_minute": "calls of this employee in one minute",
+    "per_user_day": "calls of this employee in one day",
+    "concurrent": "calls at the same time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    tenant: TenantId
+    order: CallOrder
+    pbx: PlacesCalls
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """The employee's phone did not answer."""
+
+    tenant: TenantId
+    order_id: str
+    reason: str
+
+
+class Dialling:
+    """One for the process; runs under supervision. `ask` is what addresses and pages call."""
+
+    def __init__(
+        self, db: Database, directory: Directory, clients: Clients, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._db = db
+        self._directory = directory
+        self._clients = clients
+        self._now = now
+        self._inbox, self._work = trio.open_memory_channel[_Placing | _Failed](ROOM)
+
+    async def ask(self, tenant: Tenant, *, extension: str, phone: str, asked_by: str) -> Admitted:
+        """Admits one call. Raises CallRefused, which is audited, and Unavailable when nothing could be kept."""
+        try:
+            return await self._ask(tenant, extension, phone, asked_by)
+        except CallRefused as refused:
+            COUNTERS[f"call_orders_refused_{refused.code}"] += 1
+            log.warning("a call is refused", extra={"tenant": tenant.number, "reason": refused.code})
+            target = f"{extension} -> {phone}"
+            await self._db.tenant(
+                tenant.number, insert_audit, tenant.number, asked_by, "call.refused", target, refused.code
+            )
+            raise
+
+    async def _ask(self, tenant: Tenant, extension: str, phone: str, asked_by: str) -> Admitted:
+        if not any(known.number == extension for known in tenant.phones):
+            raise CallRefused("no_extension", "code: not an internal number of this company")
+        number = number_to_dial(phone, tenant)
+        rules = Rules.of(tenant.options)
+        check(rules, tenant, number, self._now())
+        name, pbx = self._pbx(tenant)
+        order_id = f"gw-{uuid.uuid4()}"
+        new = NewOrder(
+            order_id=order_id, call_id=pbx.call_of(order_id), pbx=name, asked_by=asked_by, extension=extension,
+            number=number,
+        )  # fmt: skip
+        if self._inbox.statistics().current_buffer_used >= ROOM - 100:
+            raise Unavailable("too many calls are being placed", after_s=2.0)
+        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules)
+        if isinstance(found, Limited):
+            limit = getattr(rules, found.limit)
+            raise CallRefused(
+                found.limit, f"limit reached: {limit} {_LIMITS[found.limit]}",
+                retry_after_s=math.ceil(found.retry_after_s),
+            )  # fmt: skip
+        if found.repeated:
+            COUNTERS["call_orders_repeated"] += 1
+        else:
+            COUNTERS["call_orders_admitted"] += 1
+            self._inbox.send_nowait(
+                _Placing(tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx)
+            )
+        return found
+
+    def _pbx(self, tenant: Tenant) -> tuple[str, PlacesCalls]:
+        """The first PBX that can dial and is there."""
+        able = False
+        for pbx in tenant.pbxes:
+            if not pbx.enabled:
+                continue
+            slot = self._directory.get(f"tenant/{tenant.number}/pbx/{pbx.name}")
+            client = self._clients.pbx(tenant.number, pbx.name)
+            if isinstance(client, PlacesCalls) and client.can_place():
+                able = True
+                if slot is not None and slot.health.state is State.ONLINE:
+                    return pbx.name, client
+        if able:
+            raise CallRefused("pbx_away", "the PBX is not connected; try again", retry_after_s=5.0)
+        raise CallRefused("no_pbx", "no PBX of this company is set up to place calls (context for click-to-call)")
+
+    def answered(self, tenant: TenantId, order_id: str, failure: str) -> None:
+        """The PBX says whether the employee's phone was reached. Never waits."""
+        log.info("order", extra={"tenant": tenant, "call": order_id, "outcome": failure or "employee_answered"})
+        if failure:
+            try:
+                self._inbox.send_nowait(_Failed(tenant, order_id, failure))
+            except trio.WouldBlock:
+                COUNTERS["call_orders_unnoted"] += 1
+
+    async def run(self, slot: Slot) -> None:
+        """Until cancelled."""
+        slot.report(State.ONLINE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_for_left)
+            async for work in self._work:
+                if isinstance(work, _Placing):
+                    nursery.start_soon(self._place, work)
+                else:
+                    nursery.start_soon(self._note, work.tenant, work.order_id, "refused", work.reason)
+
+    async def _place(self, placing: _Placing) -> None:
+        state, reason = "taken", ""
+        order = placing.order
+        with bound(tenant=placing.tenant, call=order.order_id):
+            try:
+                with trio.fail_after(PLACE_WITHIN_S):
+                    await placing.pbx.place(order)
+            except trio.TooSlowError:
+                state, reason = "doubtful", "the PBX did not answer in time"
+            except Doubtful as error:
+                state, reason = "doubtful", error.detail
+            except GatewayError as error:
+                state, reason = "refused", error.detail or error.person
+            COUNTERS[f"call_orders_{state}"] += 1
+            log.info("order", extra={"outcome": state, "reason": reason})
+            await self._note(placing.tenant, order.order_id, state, reason)
+
+    async def _note(self, tenant: TenantId, order_id: str, state: str, reason: str) -> None:
+        pause = 0.2
+        while True:
+            try:
+                with trio.fail_after(NOTE_WITHIN_S):
+                    await self._db.tenant(tenant, finish_order, tenant, order_id, state, reason)
+                return
+            except (Unavailable, trio.TooSlowError):
+                await trio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    async def _look_for_left(self) -> None:
+        while True:
+            try:
+                if left := await self._db.engine(doubt_left_orders):
+                    log.warning("orders that were left by a process that ended", extra={"orders": left})
+            except Unavailable:
+                pass
+            await trio.sleep(LOOK_FOR_LEFT_S)
+
+
+async def _admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules) -> Admitted | Limited:
+    found = await admit(conn, tenant, order, rules)
+    if isinstance(found, Admitted) and not found.repeated:
+        target = f"{order.extension} -> {order.number}"
+        await insert_audit(conn, tenant, order.asked_by, "call.placed", target, order.order_id)
+    return found

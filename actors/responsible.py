@@ -1,0 +1,91 @@
+"""Asks the CRM who is responsible for a caller, while the caller waits: a hard deadline, a breaker, a default.
+
+    phone -> every integration that can say, until one does -> an internal number of the tenant's, or the default
+
+The answer is a number that the tenant has, or none: a CRM does not choose what the PBX dials. Read
+`actors/integration.py` for who sends the call there by itself.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import trio
+
+from actors.clients import Clients
+from adapters.abilities import NamesResponsible, RedirectsCalls
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.numbers import ANONYMOUS
+from gateway.telemetry import COUNTERS
+
+log = logging.getLogger(__name__)
+
+DEADLINE_S = 0.7
+FAILURES = 3
+"""So many questions in a row without an answer, and nobody is asked for `PAUSE_S`."""
+PAUSE_S = 30.0
+
+
+@dataclass(slots=True)
+class _Breaker:
+    failures: int = 0
+    closed_until: float = 0.0
+
+
+@dataclass
+class Desk:
+    """One for the process. Holds nothing but the breakers."""
+
+    clients: Clients
+    _breakers: dict[tuple[TenantId, Kind], _Breaker] = field(default_factory=dict)
+
+    async def extension_for(self, tenant: Tenant, phone: str) -> str | None:
+        """The internal number to send this caller to, within `DEADLINE_S`; None leaves the call where it is."""
+        own = {known.number for known in tenant.phones}
+        with trio.move_on_after(DEADLINE_S):
+            for kind, link in tenant.integrations.items():
+                client = self.clients.integration(tenant.number, kind)
+                if not link.enabled or not isinstance(client, NamesResponsible) or phone == ANONYMOUS:
+                    continue
+                extension = await self._ask(tenant.number, kind, client, phone)
+                if extension in own:
+                    return extension
+        default = tenant.options.get("smart_redirect", {}).get("default")
+        return default if default in own else None
+
+    async def _ask(self, tenant: TenantId, kind: Kind, client: NamesResponsible, phone: str) -> str | None:
+        breaker = self._breakers.setdefault((tenant, kind), _Breaker())
+        if trio.current_time() < breaker.closed_until:
+            COUNTERS["responsible_not_asked"] += 1
+            return None
+        answered = False
+        try:
+            found = await client.responsible(phone)
+            answered = True
+        except GatewayError as error:
+            log.warning("nobody could say who is responsible", extra={"tenant": tenant, "reason": str(error)})
+            return None
+        finally:
+            breaker.failures = 0 if answered else breaker.failures + 1
+            if breaker.failures >= FAILURES:
+                breaker.closed_until = trio.current_time() + PAUSE_S
+            COUNTERS["responsible_answered" if answered else "responsible_failed"] += 1
+        return found.extension if found is not None else None
+
+
+async def send_caller(clients: Clients, tenant: Tenant, unique_id: str, extension: str) -> bool:
+    """Sends a waiting caller to an internal number, at whichever PBX the call is. False when nobody waits there (any
+    more) or the PBX could not be asked."""
+    for pbx in tenant.pbxes:
+        client = clients.pbx(tenant.number, pbx.name)
+        if not isinstance(client, RedirectsCalls):
+            continue
+        try:
+            if await client.redirect(unique_id.removeprefix(f"{pbx.name}-"), extension):
+                COUNTERS["redirects_made"] += 1
+                return True
+        except GatewayError as error:
+            log.warning("a caller could not be redirected", extra={"reason": str(error)})
+    COUNTERS["redirects_not_made"] += 1
+    return False

@@ -1,0 +1,151 @@
+"""Connections to the manager interface, and the one for actions: events never wait for an action, nor it for them.
+
+`ActionLine` logs in with events off when the first action is asked for, keeps the connection for a while, and does one
+action at a time. A connection that was idle is asked whether it lives before anything with an effect is sent on it; an
+action that was sent and not answered is never sent again. Read `session.py` for the connection that listens.
+"""
+
+import ssl
+
+import trio
+from trio.abc import Stream
+
+from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
+from adapters.asterisk.settings import AsteriskSettings
+from adapters.base import Link
+from adapters.http import tls_context
+from gateway.domain.errors import (
+    BadCredentials,
+    BadSettings,
+    Doubtful,
+    RemoteProtocolError,
+    Unavailable,
+)
+
+READ_SIZE = 16 * 1024
+TRUSTED_S = 2.0
+"""A connection that answered so lately is used without asking it first."""
+KEPT_S = 300.0
+
+
+async def open_stream(link: Link, settings: AsteriskSettings) -> Stream:
+    """A connection to the manager, encrypted where the settings say so. Raises Unavailable or BadSettings."""
+    where = f"{settings.host}:{settings.port}"
+    try:
+        with trio.fail_after(settings.connect_timeout_s):
+            address = await link.dial.resolve(settings.host, settings.port)
+            plain = await trio.open_tcp_stream(address, settings.port)
+            if not settings.tls:
+                return plain
+            context = await trio.to_thread.run_sync(tls_context)
+            stream = trio.SSLStream(plain, context, server_hostname=settings.host, https_compatible=True)
+            try:
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(plain)
+                raise
+            return stream
+    except trio.TooSlowError:
+        raise Unavailable(f"{where} did not answer within {settings.connect_timeout_s:g} s") from None
+    except trio.BrokenResourceError as error:
+        cause = error.__cause__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise BadSettings(f"{where}: the certificate is not valid: {cause.verify_message}") from None
+        raise Unavailable(f"{where}: no encrypted connection there") from None
+    except OSError as error:
+        raise Unavailable(f"{where}: {error.strerror or 'no connection'}") from None
+
+
+class ActionLine:
+    """Does actions, one after the other. Opens nothing before the first; `aclose` when nobody needs it any more."""
+
+    def __init__(self, link: Link, settings: AsteriskSettings) -> None:
+        self._link = link
+        self._settings = settings
+        self._ids = action_ids("gwa")
+        self._lock = trio.Lock()
+        self._stream: Stream | None = None
+        self._framer = Framer(frozenset())
+        self._answered_at = 0.0
+
+    async def ask(self, action: str, *headers: tuple[str, str], action_id: str | None = None) -> Message:
+        """The answer to one action. Raises Unavailable or NeedsAttention when nothing was sent, and Doubtful when it was
+        and no answer came: it may have been done. The deadline is the settings' login timeout."""
+        async with self._lock:
+            await self._ready()
+            try:
+                with trio.fail_after(self._settings.login_timeout_s):
+                    return await self._exchange(action, headers, action_id)
+            except trio.TooSlowError:
+                await self._drop()
+                raise Doubtful(f"{self._settings.host} did not answer {action}") from None
+            except (Unavailable, RemoteProtocolError) as error:
+                await self._drop()
+                raise Doubtful(f"the answer to {action} was lost: {error.detail}") from None
+            except BaseException:
+                await self._drop()  # whose answer comes next could not be told any more
+                raise
+
+    async def aclose(self) -> None:
+        """Hangs up."""
+        await self._drop()
+
+    async def _ready(self) -> None:
+        """A connection that is logged in and was seen alive just now."""
+        idle = trio.current_time() - self._answered_at
+        if self._stream is not None and idle > KEPT_S:
+            await self._drop()
+        if self._stream is not None and idle > TRUSTED_S:
+            try:
+                with trio.fail_after(self._settings.login_timeout_s):
+                    await self._exchange("Ping", (), None)
+            except (trio.TooSlowError, Unavailable, RemoteProtocolError):
+                await self._drop()
+            except BaseException:
+                await self._drop()
+                raise
+        if self._stream is None:
+            await self._log_in()
+
+    async def _log_in(self) -> None:
+        settings = self._settings
+        self._framer = Framer(frozenset())
+        self._stream = await open_stream(self._link, settings)
+        try:
+            with trio.fail_after(settings.login_timeout_s):
+                answer = await self._exchange(
+                    "Login",
+                    (("Username", settings.username), ("Secret", settings.secret.reveal()), ("Events", "off")),
+                    None,
+                )
+        except trio.TooSlowError:
+            await self._drop()
+            raise Unavailable(f"{settings.host} did not answer the login") from None
+        except BaseException:
+            await self._drop()
+            raise
+        if answer.get("Response") != "Success":
+            await self._drop()
+            raise BadCredentials(f"{settings.host} refused the login of {settings.username}")
+
+    async def _exchange(self, action: str, headers: tuple[tuple[str, str], ...], action_id: str | None) -> Message:
+        assert self._stream is not None
+        action_id = action_id or next(self._ids)
+        data = encode_action(action, (("ActionID", action_id), *headers))
+        try:
+            await self._stream.send_all(data)
+            while True:
+                received = await self._stream.receive_some(READ_SIZE)
+                if not received:
+                    raise Unavailable("the PBX closed the connection")
+                for message in self._framer.feed(bytes(received)):
+                    if message.get("ActionID") == action_id and "Response" in message:
+                        self._answered_at = trio.current_time()
+                        return message
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise Unavailable("the connection broke") from None
+
+    async def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await trio.aclose_forcefully(stream)

@@ -1,0 +1,49 @@
+"""API keys: `gw_live_<22 characters id><30 characters secret><6 characters checksum>`, base 62. Pure but for randomness.
+
+The checksum lets a scanner of leaked secrets, and us, know a key without a look-up. What is kept is the SHA-256 of the
+whole: with 178 random bits in the secret alone no slow hash is needed. Read `gateway/store/api_keys.py` next.
+"""
+
+import hashlib
+import re
+import secrets
+import zlib
+
+from gateway.domain.secret import Secret
+
+SCOPES = ("call", "bot")
+"""`call` places calls, `bot` reads the tenant's configuration for bots."""
+
+_PREFIX = "gw_live_"
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SHAPE = re.compile(r"gw_live_([0-9A-Za-z]{52})([0-9A-Za-z]{6})")
+
+
+def new_key() -> Secret:
+    """A fresh key. Shown once."""
+    body = "".join(secrets.choice(_ALPHABET) for _ in range(52))
+    return Secret(f"{_PREFIX}{body}{_checksum(body)}")
+
+
+def looks_right(text: str) -> bool:
+    """Whether a text has the shape and the checksum of a key."""
+    found = _SHAPE.fullmatch(text)
+    return found is not None and _checksum(found[1]) == found[2]
+
+
+def hash_of(text: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def hint_of(text: str) -> str:
+    """Enough of a key to tell it from another: its public id, never its secret."""
+    return text[: len(_PREFIX) + 8]
+
+
+def _checksum(body: str) -> str:
+    number, digits = zlib.crc32(body.encode()), ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = _ALPHABET[digit] + digits
+    return digits

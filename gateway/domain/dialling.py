@@ -1,0 +1,106 @@
+"""What may be dialled for whom: a tenant's rules for click-to-call. Pure: numbers, rules and a moment in, a refusal out.
+
+Toll fraud is the danger: whoever can make us dial can make the company pay. So only numbers that can be read as E.164,
+only allowed countries and prefixes, nothing premium, only in the hours that the tenant set. Counting is the store's
+(`gateway/store/call_orders.py`); read `actors/dialling.py` next.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Self
+
+import phonenumbers
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
+
+from gateway.domain.configuration import Tenant
+
+RefusalCode = Literal[
+    "bad_number", "no_extension", "not_allowed", "premium", "hours", "per_user_minute", "per_user_day", "concurrent",
+    "no_pbx", "pbx_away",
+]  # fmt: skip
+
+_WRITTEN = re.compile(r"\+?[0-9][0-9 ()./\u00a0-]{1,30}")
+_MARKS = re.compile(r"[^0-9+]")
+_COSTLY = frozenset((
+    PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.UAN, PhoneNumberType.PAGER,
+    PhoneNumberType.VOICEMAIL,
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A tenant's `click_to_call` block. Empty `countries` is the tenant's own."""
+
+    countries: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    per_user_minute: int = 10
+    per_user_day: int = 200
+    concurrent: int = 10
+    hours: str = "00:00-24:00"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The rules as the tenant's options keep them, defaults filled in."""
+        given: dict[str, Any] = {**options.get("click_to_call", {})}
+        listed: dict[str, Any] = {name: tuple(given.pop(name, ())) for name in ("countries", "prefixes")}
+        return cls(**listed, **given)
+
+
+class CallRefused(Exception):
+    """Somebody may not have this call. `code` names the reason in the UI's texts; `detail` says it in English."""
+
+    def __init__(self, code: RefusalCode, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.code: RefusalCode = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+def number_to_dial(text: str, tenant: Tenant) -> str:
+    """The number in E.164, read with the tenant's country. Raises CallRefused for anything else, sequences with a
+    comma, an ampersand or a letter among them: they would be more than a number to a PBX."""
+    bad = CallRefused("bad_number", "phone: not a telephone number that can be read; write it as +375296254070")
+    if not _WRITTEN.fullmatch(text.strip(" ")):
+        raise bad
+    digits = _MARKS.sub("", text)
+    candidates = [digits] if digits.startswith(("+", "0")) else [digits, f"+{digits}"]
+    for candidate in candidates:
+        try:
+            parsed = phonenumbers.parse(candidate, tenant.country)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(parsed) and not parsed.extension:
+            return phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
+    raise bad
+
+
+def check(rules: Rules, tenant: Tenant, number: str, now: datetime) -> None:
+    """Whether this E.164 number may be dialled at this moment. Raises CallRefused."""
+    first, _, last = rules.hours.partition("-")
+    clock = now.astimezone(tenant.timezone).strftime("%H:%M")
+    inside = first <= clock < last if first <= last else clock >= first or clock < last
+    if not inside:
+        raise CallRefused("hours", f"calls are placed between {first} and {last} ({tenant.timezone.key}) only")
+    if any(number.removeprefix("+").startswith(prefix.removeprefix("+")) for prefix in rules.prefixes):
+        return
+    parsed = phonenumbers.parse(number)
+    if phonenumbers.number_type(parsed) in _COSTLY:
+        raise CallRefused("premium", "phone: numbers at a special rate are not dialled")
+    region = phonenumbers.region_code_for_number(parsed)
+    allowed = rules.countries or (tenant.country,)
+    if region not in allowed:
+        raise CallRefused("not_allowed", f"phone: only numbers of {', '.join(allowed)} may be dialled")
+
+
+def written_for_pbx(number: str, style: str, prefix: str = "") -> str:
+    """An E.164 number as a dialplan wants it: `plus` +375296254070, `digits` 375296254070, `national` 80296254070 where
+    the country has a trunk prefix; with the PBX's own prefix for an outside line before it."""
+    parsed = phonenumbers.parse(number)
+    if style == "national":
+        national = phonenumbers.format_number(parsed, PhoneNumberFormat.NATIONAL)
+        number = _MARKS.sub("", national)
+    elif style == "digits":
+        number = number.removeprefix("+")
+    return prefix + number

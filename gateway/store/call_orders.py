@@ -1,0 +1,176 @@
+"""Calls that somebody asked us to place. One transaction admits an order or says which limit stands against it.
+
+Admission is serialised per tenant by an advisory lock, so a thousand requests at once pass a limit of ten exactly ten
+times, on however many machines. A row is written before the PBX is asked and never leads to a second try.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from gateway.domain.dialling import Rules
+from gateway.domain.ids import TenantId
+from gateway.store.pool import Connection
+
+REPEAT_S = 5.0
+"""A repeat of the same call within this time is the same call."""
+UNSEEN_S = 90.0
+"""An order whose call was not seen by then does not count as going on."""
+DAY_S, MINUTE_S = 86_400.0, 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """A call that the rules allow, as far as they need no counting."""
+
+    order_id: str
+    call_id: str
+    pbx: str
+    asked_by: str
+    extension: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The order's id; of a repeat, the first one's."""
+
+    order_id: str
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """Which limit stands against it, and when it is worth asking again."""
+
+    limit: Literal["per_user_minute", "per_user_day", "concurrent"]
+    retry_after_s: float
+
+
+async def admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules) -> Admitted | Limited:
+    """Writes the order, unless it repeats one or a limit is reached. Wants a transaction (`Database.tenant`)."""
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('call_orders:' || $1, 0))", tenant)
+    row = await conn.fetchrow(
+        """
+        SELECT (SELECT order_id FROM call_orders
+                WHERE tenant_id = $1 AND person = $2 AND number = $3 AND state <> 'refused'
+                  AND asked_at > clock_timestamp() - make_interval(secs => $4)
+                ORDER BY asked_at DESC LIMIT 1) AS repeated,
+               count(*) FILTER (WHERE person = $2 AND asked_at > clock_timestamp() - interval '1 minute') AS minute,
+               count(*) FILTER (WHERE person = $2) AS day,
+               extract(epoch FROM min(asked_at) FILTER (
+                   WHERE person = $2 AND asked_at > clock_timestamp() - interval '1 minute'
+               ) + interval '1 minute' - clock_timestamp())::float8 AS minute_left,
+               extract(epoch FROM min(asked_at) FILTER (WHERE person = $2)
+                   + interval '1 day' - clock_timestamp())::float8 AS day_left
+        FROM call_orders WHERE tenant_id = $1 AND asked_at > clock_timestamp() - interval '1 day'
+        """,
+        tenant,
+        order.extension,
+        order.number,
+        REPEAT_S,
+    )
+    assert row is not None
+    if row["repeated"] is not None:
+        return Admitted(row["repeated"], repeated=True)
+    if row["minute"] >= rules.per_user_minute:
+        return Limited("per_user_minute", max(1.0, row["minute_left"] or MINUTE_S))
+    if row["day"] >= rules.per_user_day:
+        return Limited("per_user_day", max(1.0, row["day_left"] or DAY_S))
+    if await count_going_on(conn, tenant) >= rules.concurrent:
+        return Limited("concurrent", 10.0)
+    await conn.execute(
+        "INSERT INTO call_orders (tenant_id, order_id, call_id, pbx, asked_by, person, number) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        tenant,
+        order.order_id,
+        order.call_id,
+        order.pbx,
+        order.asked_by,
+        order.extension,
+        order.number,
+    )
+    return Admitted(order.order_id)
+
+
+async def count_going_on(conn: Connection, tenant: TenantId) -> int:
+    """How many ordered calls are going on: not refused, and their call open or not seen yet."""
+    found: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM call_orders o LEFT JOIN calls c USING (tenant_id, call_id)
+        WHERE o.tenant_id = $1 AND o.state IN ('asked', 'taken', 'doubtful')
+          AND o.asked_at > clock_timestamp() - interval '12 hours'
+          AND (c.phase IN ('ringing', 'talking')
+               OR c.call_id IS NULL AND o.asked_at > clock_timestamp() - make_interval(secs => $2))
+        """,
+        tenant,
+        UNSEEN_S,
+    )
+    return found
+
+
+async def finish_order(conn: Connection, tenant: TenantId, order_id: str, state: str, reason: str = "") -> None:
+    """What the PBX said to it. What was refused stays refused."""
+    await conn.execute(
+        "UPDATE call_orders SET state = $3, reason = $4 WHERE tenant_id = $1 AND order_id = $2 AND state <> 'refused'",
+        tenant,
+        order_id,
+        state,
+        reason[:500],
+    )
+
+
+async def doubt_left_orders(conn: Connection, older_than_s: float = 60.0) -> int:
+    """Orders that a process took and did not live to place or to note: nobody knows, and nobody places them again."""
+    done: str = await conn.execute(
+        "UPDATE call_orders SET state = 'doubtful', reason = 'left' "
+        "WHERE state = 'asked' AND asked_at < clock_timestamp() - make_interval(secs => $1)",
+        older_than_s,
+    )
+    return int(done.rpartition(" ")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """An order and what became of it, as a page shows it."""
+
+    order_id: str
+    call_id: str
+    asked_by: str
+    extension: str
+    number: str
+    state: str
+    reason: str
+    asked_at: datetime
+    phase: str | None
+    """Of its call; None while none was seen."""
+    result: str | None
+    talk_s: float | None
+
+    @property
+    def outcome(self) -> str:
+        """One word for it: a key of the UI's texts."""
+        if self.phase == "ended":
+            return self.result or "taken"
+        return self.phase or self.state
+
+    @property
+    def open(self) -> bool:
+        """Whether more is to come."""
+        return self.state in ("asked", "taken") and self.phase != "ended"
+
+
+async def select_orders(conn: Connection, tenant: TenantId, limit: int, order_id: str | None = None) -> list[OrderLine]:
+    """The latest orders, or the one with this id."""
+    rows = await conn.fetch(
+        """
+        SELECT o.order_id, o.call_id, o.asked_by, o.person, o.number, o.state, o.reason, o.asked_at,
+               c.phase, c.result, c.talk_s
+        FROM call_orders o LEFT JOIN calls c USING (tenant_id, call_id)
+        WHERE o.tenant_id = $1 AND ($3::text IS NULL OR o.order_id = $3) ORDER BY o.asked_at DESC LIMIT $2
+        """,
+        tenant,
+        limit,
+        order_id,
+    )
+    return [OrderLine(*row) for row in rows]
