@@ -15,7 +15,7 @@ from gateway import __version__
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store import journal, logs, outbox, tenants, users
+from gateway.store import call_orders, journal, logs, outbox, tenants, users
 from gateway.store.journal import PendingPost
 from gateway.telemetry import COUNTERS
 
@@ -27,6 +27,7 @@ PRUNE_EVERY_S = 600.0
 KEEP_DELIVERIES_S = 14 * 86400.0
 KEEP_POSTS_S = 14 * 86400.0
 KEEP_LOGS_S = 30 * 86400.0
+KEEP_ORDERS_S = 90 * 86400.0
 BATCH = 2000
 LETTERS_ROOM = 100
 
@@ -65,6 +66,7 @@ async def prune(services: Services, slot: Slot) -> None:
                 (outbox.delete_old_deliveries, KEEP_DELIVERIES_S),
                 (journal.delete_old_posts, KEEP_POSTS_S),
                 (logs.delete_old_logs, KEEP_LOGS_S),
+                (call_orders.delete_old_orders, KEEP_ORDERS_S),
             ):
                 gone = BATCH
                 while gone == BATCH:

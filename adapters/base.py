@@ -143,12 +143,31 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a connection test looked at. `code` is a key of the UI's texts."""
+
+    ok: bool
+    code: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """What a connection test found, in words for a person; `ok` False when something must change."""
 
     ok: bool
     code: str
     detail: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A text to paste on the other side, with what it is and where it goes, by language."""
+
+    title: Mapping[str, str]
+    text: Mapping[str, str]
+    block: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +265,8 @@ class Adapter:
     """The class of what `connect` gives, so that abilities are known before anything is connected."""
     client_id_field: str = ""
     """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
+    advice: Callable[[Any], Sequence[Advice]] | None = None
+    """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""

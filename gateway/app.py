@@ -212,6 +212,15 @@ class Gateway:
         base_url = self.settings.provider_urls.get(kind)
         return await probe(tenant, adapter, kind, tenant.integrations[kind].settings, base_url, self.services.dial)
 
+    async def probe_pbx(self, number: TenantId, name: str) -> Tested:
+        """Tests a PBX with the settings in force."""
+        tenant = self.cache.tenant(number)
+        pbx = next((pbx for pbx in tenant.pbxes if pbx.name == name), None) if tenant is not None else None
+        adapter = adapters().get(pbx.kind) if pbx is not None else None
+        if tenant is None or pbx is None or adapter is None:
+            return Tested(ok=False, code="not_configured")
+        return await probe(tenant, adapter, name, pbx.settings, None, self.services.dial)
+
     # Starting and stopping.
 
     async def bring_up(self, dsn: str, tenants: Tenants, slot: Slot) -> None:
@@ -460,6 +469,8 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         trusted_proxies=settings.trusted_proxies,
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
+        probe_pbx=gateway.probe_pbx,
+        place=gateway.services.dialling.ask,
         master=gateway.cache.master,
         mounts=(mount_machines,),
     )

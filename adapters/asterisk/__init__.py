@@ -3,6 +3,7 @@
 Owns the one `ADAPTER` value; read `session.py` for the connection, `calls.py` for what its events mean.
 """
 
+from adapters.asterisk.advice import advice
 from adapters.asterisk.replay import replay
 from adapters.asterisk.session import AsteriskClient, connect
 from adapters.asterisk.settings import AsteriskSettings
@@ -15,6 +16,7 @@ ADAPTER = Adapter(
     settings=AsteriskSettings,
     connect=connect,
     client=AsteriskClient,
+    advice=advice,
     is_pbx=True,
     replay=replay,
 )

@@ -24,7 +24,7 @@ from adapters.asterisk.calls import MARKED, WANTED, CallTracker
 from adapters.asterisk.line import ActionLine, open_stream
 from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
 from adapters.asterisk.settings import AsteriskSettings
-from adapters.base import CallSink, Link, Tested
+from adapters.base import CallSink, Finding, Link, Tested
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
@@ -34,7 +34,7 @@ PARSE_SIZE = 256 * 1024
 """How much is parsed in one step, so that a burst does not hold the loop."""
 MAX_READS = 16_384
 """How many reads wait at most; `buffer_mib` bounds their bytes. When either is full the session is given up."""
-LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"OriginateResponse"))
+LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"OriginateResponse", b"ShowDialPlanComplete"))
 """What the session itself hears, beside the tracker."""
 
 
@@ -116,19 +116,45 @@ class AsteriskClient:
             self._tracker.lost(_now())
 
     async def test(self) -> Tested:
-        """Connects, logs in and asks for the channels. Changes nothing."""
+        """Connects, logs in, asks for the channels and for what this user may do. Changes nothing."""
+        findings: list[Finding] = []
         try:
             async with self._session() as wire:
+                findings.append(Finding(True, "login", self.banner))
                 snapshot = await self._snapshot(wire)
+                findings.append(Finding(True, "channels", str(len(snapshot))))
+                findings += await self._rights(wire)
         except BadCredentials as error:
             return Tested(ok=False, code="asterisk_refused", detail=error.detail)
         except BadSettings as error:
-            return Tested(ok=False, code="asterisk_bad_settings", detail=error.detail)
+            return Tested(ok=False, code="asterisk_bad_settings", detail=error.detail, findings=tuple(findings))
         except RemoteProtocolError as error:
             return Tested(ok=False, code="asterisk_not_asterisk", detail=error.detail)
         except GatewayError as error:
-            return Tested(ok=False, code="asterisk_unreachable", detail=error.detail)
-        return Tested(ok=True, code="asterisk_ok", detail=f"{self.banner}, channels: {len(snapshot)}")
+            return Tested(ok=False, code="asterisk_unreachable", detail=error.detail, findings=tuple(findings))
+        return Tested(ok=True, code="asterisk_ok", findings=tuple(findings))
+
+    async def _rights(self, wire: "Wire") -> list[Finding]:
+        """What the user may do beyond listening, and whether the context for click-to-call exists."""
+        context = self._settings.originate_context
+        found: list[Finding] = []
+        try:
+            with trio.fail_after(self._settings.login_timeout_s):
+                allowed = await wire.ask("ListCommands")
+                found += [
+                    Finding(action in allowed, f"may_{action.lower()}", "" if action in allowed else f"write = {right}")
+                    for action, right in (("Originate", "originate"), ("Redirect", "call"))
+                ]
+                if context:
+                    answer, _ = await wire.ask_list(
+                        "ShowDialPlan", "ListDialplan", "ShowDialPlanComplete", ("Context", context)
+                    )
+                    found.append(Finding(answer.get("Response") == "Success", "context", context))
+                else:
+                    found.append(Finding(False, "no_context"))
+        except trio.TooSlowError:
+            raise Unavailable(f"{self._settings.host} did not answer in time") from None
+        return found
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator["Wire"]:
@@ -280,9 +306,11 @@ class Wire:
                     return message
                 self._aside.append(message)
 
-    async def ask_list(self, action: str, item: str, end: str) -> tuple[Message, list[Message]]:
+    async def ask_list(
+        self, action: str, item: str, end: str, *headers: tuple[str, str]
+    ) -> tuple[Message, list[Message]]:
         """The answer to an action that makes a list, and the list."""
-        answer = await self.ask(action)
+        answer = await self.ask(action, *headers)
         items: list[Message] = []
         if answer.get("Response") != "Success":
             return answer, items

@@ -130,6 +130,17 @@ async def doubt_left_orders(conn: Connection, older_than_s: float = 60.0) -> int
     return int(done.rpartition(" ")[2])
 
 
+async def delete_old_orders(conn: Connection, keep_s: float, batch: int) -> int:
+    """Removes up to `batch` orders past their time. Returns how many."""
+    done: str = await conn.execute(
+        "DELETE FROM call_orders WHERE (tenant_id, order_id) IN (SELECT tenant_id, order_id FROM call_orders "
+        "WHERE asked_at < now() - make_interval(secs => $1) LIMIT $2)",
+        keep_s,
+        batch,
+    )
+    return int(done.rpartition(" ")[2])
+
+
 @dataclass(frozen=True, slots=True)
 class OrderLine:
     """An order and what became of it, as a page shows it."""

@@ -204,6 +204,14 @@ async def set_integration_enabled(conn: Connection, tenant: TenantId, kind: str,
     return done.endswith(" 1")
 
 
+async def set_pbx_enabled(conn: Connection, tenant: TenantId, name: str, enabled: bool) -> bool:
+    """Flips a PBX's switch. False when there is no such PBX."""
+    done: str = await conn.execute(
+        "UPDATE pbxes SET enabled = $3 WHERE tenant_id = $1 AND name = $2", tenant, name, enabled
+    )
+    return done.endswith(" 1")
+
+
 async def insert_dead_letter(
     conn: Connection, tenant: TenantId, actor: str, message: str, trace: str, version: str
 ) -> None:

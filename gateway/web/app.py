@@ -17,8 +17,10 @@ from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.errors import BadData
 from gateway.web.auth import Gate, auth_pages
 from gateway.web.pages.calls import calls_pages
+from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.operators import operators_pages
+from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.site import Answer, Cache, Deps, Site
 from gateway.web.throttle import Throttle
 
@@ -36,8 +38,8 @@ def create_app(deps: Deps) -> QuartTrio:
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle())
-    for pages in (auth_pages(gate), calls_pages(gate), integrations_pages(gate), operators_pages(gate)):
-        app.register_blueprint(pages)
+    for pages in (auth_pages, calls_pages, dialling_pages, integrations_pages, pbxes_pages, operators_pages):
+        app.register_blueprint(pages(gate))
     _add_static_files(app, site)
     _add_errors(app, gate)
     _add_headers(app, gate)

@@ -19,6 +19,10 @@ from gateway.web.wording import Words
 
 TONES = {
     "result": {"answered": "ok", "missed": "bad", "busy": "warn", "failed": "bad", "no_answer": "warn", "cancelled": "calm"},
+    "order": {
+        "asked": "busy", "taken": "busy", "refused": "bad", "doubtful": "warn", "ringing": "warn", "talking": "ok",
+        "answered": "ok", "missed": "bad", "busy": "warn", "failed": "bad", "no_answer": "warn", "cancelled": "calm",
+    },
     "phase": {"ringing": "warn", "talking": "ok", "ended": "calm", "merged": "calm"},
     "state": {
         "online": "ok", "starting": "busy", "connecting": "busy", "degraded": "warn", "offline": "bad",

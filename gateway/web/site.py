@@ -27,6 +27,7 @@ from adapters.base import Tested
 from adapters.registry import adapters
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import Kind, TenantId
+from gateway.store.call_orders import Admitted
 from gateway.store.pool import Database
 from gateway.store.seal import MasterKeys
 from gateway.store.users import Session
@@ -64,6 +65,10 @@ class Deps:
     """Bounds password hashing: without it ten sign-ins would starve the AMI readers."""
     probe: Callable[[TenantId, Kind], Awaitable[Tested]]
     """Tests an integration's connection with the settings in force."""
+    probe_pbx: Callable[[TenantId, str], Awaitable[Tested]]
+    """The same for a PBX, by its name."""
+    place: Callable[..., Awaitable[Admitted]]
+    """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""

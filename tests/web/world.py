@@ -12,9 +12,11 @@ from quart_trio import QuartTrio
 from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.mailbox import Mailbox
-from adapters.base import Tested
+from adapters.base import Finding, Tested
 from gateway.cache import ConfigurationCache
 from gateway.domain.calls import Call, Phase, apply
+from gateway.domain.configuration import Tenant
+from gateway.domain.dialling import CallRefused
 from gateway.domain.events import (
     CallAnswered,
     CallEnded,
@@ -30,6 +32,7 @@ from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
 from gateway.domain.secret import Secret
 from gateway.store import outbox, users
+from gateway.store.call_orders import Admitted
 from gateway.store.pool import Connection, Database
 from gateway.store.seal import new_data_key, new_master_key, parse_master_keys
 from gateway.store.tenants import LinkRow, TenantRow, upsert_integration, upsert_pbx, upsert_phone, upsert_tenant
@@ -57,6 +60,7 @@ class World:
     cache: ConfigurationCache
     tested: list[tuple[TenantId, Kind]] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
+    placed: list[tuple[str, str, str, str]] = field(default_factory=list)
     made: int = 0
 
     @property
@@ -193,9 +197,23 @@ async def make_world(db: Database) -> World:
         tested.append((tenant, kind))
         return Tested(True, "ok", "The key is accepted; shops: <main>.")
 
+    async def probe_pbx(tenant: TenantId, name: str) -> Tested:
+        findings = (
+            Finding(True, "login", "Asterisk Call Manager/11.0.0"),
+            Finding(False, "may_originate", "write = originate"),
+        )
+        return Tested(True, "asterisk_ok", findings=findings)
+
+    async def place(tenant: Tenant, *, extension: str, phone: str, asked_by: str) -> Admitted:
+        world.placed.append((tenant.number, extension, phone, asked_by))
+        if phone.startswith("+7"):
+            raise CallRefused("not_allowed", "phone: only numbers of BY may be dialled")
+        return Admitted("gw-1")
+
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
-        secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, master=master,
+        secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, probe_pbx=probe_pbx,
+        place=place, master=master,
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)
     _populate(world)

@@ -4,7 +4,7 @@ Everything is drawn from the registry, the directory and the store: no outside s
 changes a row, and the actors follow the row. Read `setup.py` next for the set-up form.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,6 +41,8 @@ class Card:
     health: Health
     restarts: int = 0
     figures: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[Any] = ()
+    """What a PBX told and nothing was made of, newest first, with why."""
     outbox: logs.OutboxFigures = field(default_factory=logs.OutboxFigures)
     hour: Mapping[str, int] = field(default_factory=dict)
     last: logs.LogLine | None = None
@@ -81,12 +83,16 @@ def _alive(site: Site, path: str, *, set_up: bool, enabled: bool) -> tuple[Healt
     return Health(state=State.STOPPED, since=LONG_AGO, code=code if set_up else "not_set_up"), 0, {}
 
 
-def _pbx_card(site: Site, number: TenantId, pbx: Pbx) -> Card:
+def pbx_card(site: Site, number: TenantId, pbx: Pbx) -> Card:
+    """The card of one PBX."""
     adapter = registry.adapters().get(pbx.kind)
-    health, restarts, figures = _alive(site, f"tenant/{number}/pbx/{pbx.name}", set_up=True, enabled=pbx.enabled)
+    health, restarts, found = _alive(site, f"tenant/{number}/pbx/{pbx.name}", set_up=True, enabled=pbx.enabled)
+    figures = dict(found)
+    notes = figures.pop("ignored", ())
     return Card(
         kind=pbx.kind, name=pbx.name, title=adapter.title if adapter is not None else pbx.kind,
         href=f"/t/{number}/pbxes/{pbx.name}", enabled=pbx.enabled, health=health, restarts=restarts, figures=figures,
+        notes=notes,
     )  # fmt: skip
 
 
@@ -109,7 +115,7 @@ def _adapter(kind: str) -> Adapter:
 
 
 def integrations_pages(gate: Gate) -> Blueprint:
-    """The pages below `/t/<number>/integrations` and `/t/<number>/pbxes`."""
+    """The pages below `/t/<number>/integrations`."""
     pages = Blueprint("integrations", __name__, url_prefix="/t/<number>")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
@@ -141,7 +147,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         stored = await db.tenant(who.number, _stored, who.number, hour_ago())
         return site.page(
             "integrations.html",
-            pbxes=[_pbx_card(site, who.number, pbx) for pbx in who.pbxes],
+            pbxes=[pbx_card(site, who.number, pbx) for pbx in who.pbxes],
             cards=[_card(site, who.number, adapter, stored) for adapter in registry.integrations().values()],
         )
 
@@ -173,16 +179,6 @@ def integrations_pages(gate: Gate) -> Blueprint:
             return await show(kind, 422, form=form)
         await save_settings(db, master, who.number, adapter.kind, form.settings)
         return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)
-
-    @pages.get("/pbxes/<name>")
-    async def pbx(number: str, name: str) -> Response:
-        who = tenant()
-        found = next((pbx for pbx in who.pbxes if pbx.name == name), None)
-        if found is None:
-            abort(404)
-        adapter = registry.adapters().get(found.kind)
-        form = SetupForm.of(adapter.settings, found.settings) if adapter is not None else None
-        return site.page("pbx.html", card=_pbx_card(site, who.number, found), form=form)
 
     return pages
 

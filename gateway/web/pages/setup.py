@@ -1,4 +1,4 @@
-"""The set-up form of an integration, made from its adapter's settings class: nothing here knows which one.
+"""The set-up form of an integration or a PBX, made from its adapter's settings class: nothing here knows which one.
 
 A field's input follows its type: a switch for bool, a number, a line, a line for each item, a line `key = value` for each
 pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
@@ -17,9 +17,10 @@ from pydantic.fields import FieldInfo
 from adapters.base import AdapterSettings, secret_fields
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import MASK, Secret
-from gateway.store.pool import Database
-from gateway.store.seal import MasterKeys
-from gateway.store.tenants import LinkRow, select_tenants, upsert_integration
+from gateway.store.audit import insert_audit
+from gateway.store.pool import Connection, Database
+from gateway.store.seal import MasterKeys, Sealer
+from gateway.store.tenants import LinkRow, select_tenants, upsert_integration, upsert_pbx
 
 LONGEST_VALUE = 20_000
 
@@ -51,12 +52,17 @@ class SetupForm:
 
     @classmethod
     def of(
-        cls, model: type[AdapterSettings], stored: Mapping[str, Any], sent: Mapping[str, str] | None = None
+        cls,
+        model: type[AdapterSettings],
+        stored: Mapping[str, Any],
+        sent: Mapping[str, str] | None = None,
+        at: str = "",
     ) -> "SetupForm":
-        """The form for stored settings, or for what was sent, checked against them."""
+        """The form for stored settings, or for what was sent, checked against them. `at` stands before the names of the
+        inputs."""
         if sent is None:
             return cls(_fields(model, stored, {}))
-        values = _values(model, stored, sent)
+        values = _values(model, stored, sent, at)
         try:
             return cls(_fields(model, values, {}), settings=model.model_validate(values))
         except ValidationError as error:
@@ -71,6 +77,14 @@ class SetupForm:
                 else:
                     whole.append(text)
             return cls(_fields(model, values, problems), errors=tuple(whole))
+
+    @staticmethod
+    def settings_of(model: type[AdapterSettings], stored: Mapping[str, Any]) -> AdapterSettings | None:
+        """Stored settings, or None where they are not valid any more."""
+        try:
+            return model.model_validate(dict(stored))
+        except ValidationError:
+            return None
 
 
 def _alias(name: str, info: FieldInfo) -> str:
@@ -178,20 +192,40 @@ def _values(
 async def save_settings(
     db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings
 ) -> None:
-    """Stores valid settings, secrets sealed. A link that was not set up yet is switched on by this."""
-    rows = await db.engine(select_tenants, [number])
-    row = rows[0]
-    sealer = master.sealer(number, row.data_key)
+    """Stores an integration's valid settings, secrets sealed. One that was not set up yet is switched on by this."""
+    row = (await db.engine(select_tenants, [number]))[0]
+    enabled = next((link.enabled for link in row.integrations if link.kind == kind), True)
+    plain, sealed = _kept(master.sealer(number, row.data_key), "integrations", kind, settings)
+    await db.tenant(number, upsert_integration, number, LinkRow(kind, kind, enabled, plain, sealed))
+
+
+async def save_pbx(
+    db: Database, master: MasterKeys, number: TenantId, name: str, kind: Kind, settings: AdapterSettings, person: str
+) -> None:
+    """The same for a PBX, with a line in the audit trail."""
+    row = (await db.engine(select_tenants, [number]))[0]
+    known = next((link for link in row.pbxes if link.name == name), None)
+    plain, sealed = _kept(master.sealer(number, row.data_key), "pbxes", name, settings)
+    link = LinkRow(name, kind, known.enabled if known is not None else True, plain, sealed)
+    changed = sorted(field for field in plain if known is not None and known.settings.get(field) != plain[field])
+    await db.tenant(number, _upsert_pbx, number, link, person, "pbx.changed" if known else "pbx.added", changed)
+
+
+async def _upsert_pbx(
+    conn: Connection, number: TenantId, link: LinkRow, person: str, action: str, changed: Sequence[str]
+) -> None:
+    await upsert_pbx(conn, number, link)
+    await insert_audit(conn, number, person, action, link.name, ", ".join(changed))
+
+
+def _kept(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings as they are kept: what is not secret, and the secrets sealed for their place."""
     secret_names = secret_fields(type(settings))
-    plain = {
-        name: value
-        for name, value in settings.model_dump(mode="json", by_alias=True).items()
-        if name not in secret_names
-    }
+    dumped = settings.model_dump(mode="json", by_alias=True)
+    plain = {name: value for name, value in dumped.items() if name not in secret_names}
     sealed = {
-        name: sealer.seal(value, table="integrations", column=name, row=kind)
+        name: sealer.seal(value, table=table, column=name, row=row)
         for name in secret_names
         if isinstance(value := getattr(settings, name), Secret)
     }
-    enabled = next((link.enabled for link in row.integrations if link.kind == kind), True)
-    await db.tenant(number, upsert_integration, number, LinkRow(kind, kind, enabled, plain, sealed))
+    return plain, sealed
