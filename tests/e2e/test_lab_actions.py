@@ -10,9 +10,12 @@ import httpx2
 import pytest
 import trio
 
+from adapters.asterisk.advice import OURS, manager_conf
+from adapters.asterisk.calls import WANTED
+from adapters.asterisk.protocol import Framer, encode_action
 from tests.e2e.test_click import CLIENT_ID, NASTY
 from tests.e2e.world import open_world
-from tests.lab.machine import SECRET, TRUNK, Party, missing, running_lab
+from tests.lab.machine import ROOTS, SECRET, TRUNK, Party, missing, running_lab
 from tests.lab.play import Stage
 
 pytestmark = [
@@ -129,3 +132,50 @@ async def test_a_caller_is_sent_to_whoever_is_responsible(tmp_path: Path, asks: 
         took_ms = (when(responsible, RINGING) - when(client, "INVITE")) * 1000
         print(f"smart redirect ({'asked' if asks else 'by itself'}): {took_ms:.0f} ms from INVITE to 152 ringing")
         scene.parties.clear()
+
+
+@pytest.mark.parametrize(("version", "offset"), [("22", 2080), ("16", 2100)])
+async def test_the_section_that_we_advise_is_all_that_is_needed(tmp_path: Path, version: str, offset: int) -> None:
+    """The very text of the page in manager.conf: rights and event filters suffice, and nothing else is sent."""
+    if not (ROOTS[version] / ".lab-asterisk-done").exists():
+        pytest.skip(f"Asterisk {version} is not installed")
+    async with running_lab(version, offset) as lab, open_world(tmp_path) as world:
+        section = manager_conf("advised").replace("PASSWORD", SECRET).replace("GATEWAY_ADDRESS", "127.0.0.1")
+        with (ROOTS[version] / "srv" / f"lab-{offset}" / "etc" / "manager.conf").open("a") as conf:
+            conf.write("\n" + section)
+        async with lab.scene() as scene:
+            await scene.manager.act("Command", Command="manager reload")
+        lab.user = "advised"
+        stage = Stage(world, lab)
+        block = world.tenant()
+        block["integrations"]["retailcrm"]["client_id"] = CLIENT_ID
+        world.tenant = lambda **changes: block | changes  # type: ignore[method-assign] # the stage's PBX joins it
+        await stage.prepare()
+        for kind in ("incoming-answered", "incoming-recorded", "incoming-busy", "outgoing-answered"):
+            assert await stage.play(kind) == [], kind
+        async with lab.scene() as scene:
+            await scene.phone("150", ring_s=0.5)
+            await scene.provider(ring_s=0.5, talk_s=1)
+            await trio.sleep(0.5)
+            seen = len(world.crm.uploads)
+            assert (await ask(stage)).status_code == 200
+            await scene.finish()
+            await world.wait_for(lambda: len(world.crm.uploads) > seen)
+        heard = await heard_events(lab.ami_port)
+        assert heard <= {event.decode() for event in WANTED | OURS} | {"FullyBooted"}
+
+
+async def heard_events(port: int) -> set[str]:
+    """Names of the events that the advised user is sent during one originated call."""
+    names: set[str] = set()
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    login = (("Username", "advised"), ("Secret", SECRET), ("Events", "on"))
+    order = (("Channel", "Local/150@inoffice"), ("Context", "inoffice"), ("Exten", "151"), ("Priority", "1"))
+    async with stream:
+        await stream.send_all(encode_action("Login", login) + encode_action("Originate", (*order, ("Async", "true"))))
+        framer = Framer(None)
+        with trio.move_on_after(4):
+            while data := await stream.receive_some(65536):
+                names |= {message["Event"] for message in framer.feed(bytes(data)) if "Event" in message}
+    assert "Newchannel" in names
+    return names
