@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.errors import BadData
 from gateway.web.auth import Gate, auth_pages
+from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.integrations import integrations_pages
@@ -38,7 +39,15 @@ def create_app(deps: Deps) -> QuartTrio:
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle())
-    for pages in (auth_pages, calls_pages, dialling_pages, integrations_pages, pbxes_pages, operators_pages):
+    for pages in (
+        auth_pages,
+        calls_pages,
+        api_keys_pages,
+        dialling_pages,
+        integrations_pages,
+        pbxes_pages,
+        operators_pages,
+    ):
         app.register_blueprint(pages(gate))
     _add_static_files(app, site)
     _add_errors(app, gate)

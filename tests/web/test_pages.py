@@ -34,7 +34,7 @@ def pages_of(tenant: str, call_id: str) -> list[str]:
     return [
         f"{home}/calls", f"{home}/calls?q=375&direction=incoming&since=2020-01-01", f"{home}/calls/{call_id}",
         f"{home}/integrations", f"{home}/integrations/retailcrm", f"{home}/integrations/telegram", f"{home}/pbxes/main",
-        f"{home}/pbxes/new", f"{home}/dialling", f"{home}/dialling?phone=%2B375296254070", f"{home}/audit",
+        f"{home}/pbxes/new", f"{home}/dialling", f"{home}/dialling?phone=%2B375296254070", f"{home}/audit", f"{home}/keys",
     ]  # fmt: skip
 
 
@@ -69,7 +69,7 @@ ROUTES = (
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
-    ("GET", "/audit"),
+    ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("POST", "/keys/revoke"),
 )  # fmt: skip
 
 
