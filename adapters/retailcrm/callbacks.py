@@ -4,14 +4,15 @@ RetailCRM sends GET with the fields in the query; which method it uses elsewhere
 are all taken. Unknown fields are left alone. Read `gateway/web/asked.py` next for what becomes of it.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.base import CallAsked, ResponsibleAsked, StatusAsked
+from adapters.abilities import STATUSES
+from adapters.base import ActivityAsked, CallAsked, ResponsibleAsked, StatusAsked
 from gateway.domain.posts import Invalid
 
-STATUSES = ("free", "busy", "dinner", "break")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST = 128
 
@@ -70,6 +71,25 @@ def read_status(fields: Mapping[str, Any]) -> StatusAsked:
         taken.problems.append(("userId", "is missing"))
     taken.done()
     return asked
+
+
+def read_activity(fields: Mapping[str, Any]) -> ActivityAsked:
+    """`baseUrl` + `actions.activity`: clientId, and activity as JSON text `{"active": bool, "freeze": bool}`. Raises
+    Invalid."""
+    taken = _Fields({name: value for name, value in fields.items() if name != "activity"})
+    client_id = taken.text("clientId", needed=True)
+    activity = fields.get("activity")
+    if isinstance(activity, str) and len(activity) <= 1000:
+        try:
+            activity = json.loads(activity)
+        except (ValueError, RecursionError):
+            activity = None
+    flags = activity if isinstance(activity, Mapping) else {}
+    active, freeze = flags.get("active"), flags.get("freeze", False)
+    if not isinstance(active, bool) or not isinstance(freeze, bool):
+        taken.problems.append(("activity", 'must be {"active": true or false, "freeze": true or false}'))
+    taken.done()
+    return ActivityAsked(client_id=client_id, active=bool(active) and not freeze)
 
 
 def read_responsible(fields: Mapping[str, Any]) -> ResponsibleAsked:
