@@ -25,6 +25,8 @@ from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
+from actors.module_sync import ModuleSync
+from actors.modules import Modules
 from actors.services import Services
 from actors.supervisor import open_supervisor
 from actors.tenants import Tenants
@@ -51,6 +53,7 @@ from gateway.telemetry import COUNTERS, prometheus
 from gateway.web.app import Deps, create_app
 from gateway.web.intake import Limits, serve_intake
 from gateway.web.machine import MachineDeps, machine_addresses
+from gateway.web.module_api import ModuleCallers, module_addresses
 from gateway.web.serve import mount, serve_people
 
 log = logging.getLogger(__name__)
@@ -98,6 +101,9 @@ class Gateway:
             records=self.records,
             dial=dial,
             provider_urls=settings.provider_urls,
+        )
+        self.modules = Modules(
+            db, cache, self.services.clients, dial, settings.provider_urls, settings.base_url.rstrip("/")
         )
         self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
@@ -300,7 +306,8 @@ async def _serve(
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
     letters = DeadLetters(services)
     stop_listening = trio.Event()
-    addresses = machine_addresses(_machine_deps(gateway))
+    module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
+    addresses = machine_addresses(_machine_deps(gateway), module_addresses(module_callers))
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_server)
@@ -336,6 +343,7 @@ async def _serve(
                     system("due", partial(wake_due, services))
                     system("expiry", partial(expire, services))
                     system("pruning", partial(prune, services))
+                    system("modules", ModuleSync(gateway.modules).run)
                     await tenants.settled.wait()
                     tell_systemd("READY=1", f"STATUS=serving {len(cache)} tenants")
                     log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
@@ -412,5 +420,6 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
         master=gateway.cache.master,
+        modules=gateway.modules,
         mounts=(mount_machines,),
     )

@@ -12,7 +12,8 @@ CREATE TABLE modules (
     told_version     bigint NOT NULL DEFAULT 0,         -- the last one it has acknowledged
     told_at          timestamptz,
     tried_at         timestamptz,
-    problem          text NOT NULL DEFAULT '',          -- why it could not be told, for a person
+    problem          text NOT NULL DEFAULT '',          -- why it could not be told: a code, and what was heard
+    problem_detail   text NOT NULL DEFAULT '',
     unknown_users    text[] NOT NULL DEFAULT '{}',      -- users of ours that the other side does not know
     saved_at         timestamptz,                       -- when the map was first saved here, or taken over from there
     unread           boolean NOT NULL DEFAULT false,    -- saved before the map over there could be looked at
@@ -53,7 +54,7 @@ END $$;
 
 -- The key is the engine's alone.
 GRANT SELECT (tenant_id, integration_type, state, registration, registered_at, version, told_version, told_at, tried_at,
-              problem, unknown_users, saved_at, unread) ON modules TO gateway_app;
+              problem, problem_detail, unknown_users, saved_at, unread) ON modules TO gateway_app;
 GRANT INSERT (tenant_id, integration_type, version, saved_at, unread) ON modules TO gateway_app;
 GRANT UPDATE (version, saved_at, unread) ON modules TO gateway_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_statuses TO gateway_app;

@@ -13,11 +13,13 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.exceptions import HTTPException
 
+from actors.modules import registering
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.errors import BadData
 from gateway.web.auth import Gate, auth_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.integrations import integrations_pages
+from gateway.web.pages.module import extensions_pages, module_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.site import Answer, Cache, Deps, Site
 from gateway.web.throttle import Throttle
@@ -36,7 +38,8 @@ def create_app(deps: Deps) -> QuartTrio:
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle())
-    for pages in (auth_pages(gate), calls_pages(gate), integrations_pages(gate), operators_pages(gate)):
+    ours = (auth_pages, calls_pages, integrations_pages, extensions_pages, operators_pages)
+    for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)
     _add_static_files(app, site)
     _add_errors(app, gate)

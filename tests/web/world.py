@@ -12,7 +12,10 @@ from quart_trio import QuartTrio
 from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.mailbox import Mailbox
+from actors.modules import Modules
+from actors.services import Clients
 from adapters.base import Tested
+from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
 from gateway.domain.calls import Call, Phase, apply
 from gateway.domain.events import (
@@ -196,6 +199,7 @@ async def make_world(db: Database) -> World:
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, master=master,
+        modules=Modules(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)
     _populate(world)

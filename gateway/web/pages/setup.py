@@ -176,11 +176,14 @@ def _values(
 
 
 async def save_settings(
-    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings
-) -> None:
-    """Stores valid settings, secrets sealed. A link that was not set up yet is switched on by this."""
+    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings,
+    keep: frozenset[str] = frozenset(),
+) -> None:  # fmt: skip
+    """Stores valid settings, secrets sealed; the fields in `keep` stay as they are stored. A link that was not set up
+    yet is switched on by this."""
     rows = await db.engine(select_tenants, [number])
     row = rows[0]
+    stored = next((link.settings for link in row.integrations if link.kind == kind), {})
     sealer = master.sealer(number, row.data_key)
     secret_names = secret_fields(type(settings))
     plain = {
@@ -188,6 +191,7 @@ async def save_settings(
         for name, value in settings.model_dump(mode="json", by_alias=True).items()
         if name not in secret_names
     }
+    plain |= {name: stored[name] for name in keep if name in stored}
     sealed = {
         name: sealer.seal(value, table="integrations", column=name, row=kind)
         for name in secret_names
