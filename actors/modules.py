@@ -294,9 +294,8 @@ class Modules:
             await self.refresh(number)
             return Saved(extensions, moved, await self._tell(number, adapter))
 
-    async def changed(self, number: TenantId, adapter: Adapter) -> None:
-        """The map, or where we are found, may have been changed by way of the settings: it is told before long."""
-        await self.db.tenant(number, store.raise_version, number, adapter.kind)
+    def changed(self, number: TenantId, adapter: Adapter) -> None:
+        """Settings were changed: what was read by the old ones is forgotten, and what waits to be told is looked for."""
         self._readings.pop((number, adapter.kind), None)
         self.waiting.set()
 
@@ -360,21 +359,25 @@ class Modules:
         kind = adapter.kind
         self._readings.pop((number, kind), None)
         kept = await self.kept(number, adapter)
-        row = kept.row
-        if row.state == "new":
+        if kept.row.state == "new":
             return Told(False, "not_registered")
-        attempt, started = Attempt(kind=row.state, key="", lane="", body={}), time.perf_counter()
+        attempt, started = Attempt(kind=kept.row.state, key="", lane="", body={}), time.perf_counter()
         failure: GatewayError | None = Unavailable("no answer in time", certain=False)
         held = Module(active=False)
         with trio.move_on_after(TELL_DEADLINE_S):
             try:
                 # A client of its own: that of the deliveries' actor ends when the settings, and so the map, change.
                 async with self._connected(number, adapter) as client:
+                    if kept.row.unread and kept.row.state == "active":
+                        theirs = await client.module(attempt=attempt)
+                        if theirs is not None:
+                            await self._import(number, adapter, theirs, kind)
+                            kept = await self.kept(number, adapter)
                     held = await self._say(client, number, adapter, kept, attempt)
                 failure = None
             except GatewayError as error:
                 failure = error
-        code = problem_of(failure) if failure is not None else ""
+        row, code = kept.row, problem_of(failure) if failure is not None else ""
         event = {"active": "register", "inactive": "deactivate", "deleted": "delete"}[row.state]
         status = _LOGGED.get(code, "retry") if code else "done"
         fields: dict[str, Any] = {
@@ -391,13 +394,10 @@ class Modules:
     async def _say(
         self, client: Registers, number: TenantId, adapter: Adapter, kept: Kept, attempt: Attempt
     ) -> Module:  # fmt: skip
-        extensions = dict(kept.extensions)
-        place = await self._place(number, adapter.kind)
+        extensions, place = kept.extensions, await self._place(number, adapter.kind)
         if kept.row.state != "active":
             await client.deactivate(place, extensions, delete=kept.row.state == "deleted", attempt=attempt)
             return Module(active=False)
-        if kept.row.unread and (theirs := await client.module(attempt=attempt)) is not None:
-            extensions |= await self._import(number, adapter, theirs, adapter.kind)
         try:
             return await client.register(place, extensions, attempt=attempt)
         except RateLimited:

@@ -58,3 +58,14 @@ GRANT SELECT (tenant_id, integration_type, state, registration, registered_at, v
 GRANT INSERT (tenant_id, integration_type, version, saved_at, unread) ON modules TO gateway_app;
 GRANT UPDATE (version, saved_at, unread) ON modules TO gateway_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_statuses TO gateway_app;
+
+-- Settings hold the map and where we are found: whoever changes them, the other side is told.
+CREATE FUNCTION module_outdated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE modules SET version = version + 1
+    WHERE tenant_id = NEW.tenant_id AND integration_type = NEW.integration_type AND state <> 'new';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER module AFTER UPDATE ON integrations FOR EACH ROW
+    WHEN (OLD.settings IS DISTINCT FROM NEW.settings OR OLD.secrets IS DISTINCT FROM NEW.secrets)
+    EXECUTE FUNCTION module_outdated();

@@ -1,7 +1,7 @@
 """Our modules in outside systems, the maps of users to internal numbers, and what users are doing.
 
 A module's row says what it is to be (`state`) and how far the other side knows it (`version`, `told_version`). The map
-itself stands in the integration's settings, where the tenant file has it too. Keys of links are sealed and the engine's
+itself stands in the integration's settings, where the tenant file has it too; a trigger raises `version` with them. Keys of links are sealed and the engine's
 alone. It talks to no outside system: read `actors/modules.py` next.
 """
 
@@ -129,15 +129,6 @@ async def end_registration(conn: Connection, tenant: TenantId, kind: Kind, state
         told,
     )
     return done.endswith(" 1")
-
-
-async def raise_version(conn: Connection, tenant: TenantId, kind: Kind) -> None:
-    """Something the other side was told of may have changed."""
-    await conn.execute(
-        "UPDATE modules SET version = version + 1 WHERE tenant_id = $1 AND integration_type = $2 AND state <> 'new'",
-        tenant,
-        kind,
-    )
 
 
 async def note_told(conn: Connection, tenant: TenantId, kind: Kind, version: int, unknown_users: Sequence[str]) -> None:

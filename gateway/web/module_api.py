@@ -273,7 +273,7 @@ class _Deeds:
             await db.tenant(
                 number, insert_audit, number, caller.who, "config.changed", adapter.kind, ", ".join(changed)
             )
-            await self._modules.changed(number, adapter)
+            self._modules.changed(number, adapter)
             await self._modules.refresh(number)
         return await self.config(adapter, self._modules.cache.tenant(number) or tenant, caller, request)
 

@@ -64,7 +64,8 @@ class ModuleGate:
 
     async def look(self) -> None:
         """Makes the Viewer of this request. The first hook of the blueprint."""
-        who = g.viewer = self.gate.anonymous()
+        # Not the address as it was sent: it may hold a token, and pages lead back to where they are.
+        who = g.viewer = replace(self.gate.anonymous(), path=f"{self.home}/")
         token, site = self._token(), self.gate.site
         session = None
         if token is not None:

@@ -195,7 +195,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
             return await show(kind, 422, form=form)
         await save_settings(db, master, who.number, adapter.kind, form.settings)
         if adapter.can(Registers):
-            await site.deps.modules.changed(who.number, adapter)
+            site.deps.modules.changed(who.number, adapter)
         return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)
 
     @pages.get("/pbxes/<name>")
