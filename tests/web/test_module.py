@@ -768,6 +768,8 @@ async def test_many_users_search_and_pages(stage: Stage) -> None:
     client = await stage.person()
     page = await text_of(await client.get("/t/0367/extensions"))
     assert page.count('<select id="n-') == 50
+    assert 'action="/t/0367/extensions/retailcrm/save"' in page
+    assert 'action="/t/0367/extensions/retailcrm/sync"' in page
     assert "page=2" in page
     last = await text_of(await client.get("/t/0367/extensions?page=5"))
     assert last.count('<select id="n-') == 34

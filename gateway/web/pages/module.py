@@ -133,7 +133,7 @@ class ExtensionsPage:
         link = here + ("&" if "?" in here else "?")
         query = {"q": looked} if looked else {}
         return self.site.page(
-            "extensions.html", status, adapter=self.adapter, kept=kept, reading=reading, names=names, at=at, looked=looked,
+            "extensions.html", status, adapter=self.adapter, kept=kept, reading=reading, names=names, action=at, looked=looked,
             lines=shown[first : first + PAGE], total=len(shown), result=result or Result(), statuses=STATUSES,
             sets_status=self.adapter.can(SetsStatus), here=here,
             holders={held: names.get(user, user) for user, held in kept.extensions.items()},
