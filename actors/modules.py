@@ -28,7 +28,7 @@ from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlac
 from adapters.base import Adapter, Attempt, Dialer, Link
 from adapters.registry import integrations
 from gateway.cache import ConfigurationCache
-from gateway.domain.configuration import Tenant
+from gateway.domain.configuration import Phone, Tenant
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
@@ -106,7 +106,7 @@ class Kept:
 
     row: store.ModuleRow
     extensions: Mapping[str, str]
-    phones: tuple[Any, ...]
+    phones: tuple[Phone, ...]
     statuses: Mapping[str, store.StatusLine] = field(default_factory=dict)
     not_exist: frozenset[str] = frozenset()
     """Internal numbers that the other side said belong to nobody, since the map was last told."""

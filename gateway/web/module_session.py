@@ -71,7 +71,7 @@ class ModuleGate:
         if token is not None:
             session = await site.deps.db.engine(select_and_touch, token, self.adapter.kind)
         found = site.deps.cache.tenant(session.tenant) if session is not None and session.tenant is not None else None
-        if session is None or found is None:
+        if session is None or found is None or self.adapter.kind not in found.integrations:
             return
         g.form_cookie = None
         chosen = request.cookies.get(self.gate.cookie("language"))
@@ -89,6 +89,15 @@ class ModuleGate:
             if foreign or not hmac.compare_digest(sent.encode(), viewer().csrf.encode()):
                 abort(403)
         return None
+
+    async def is_persons(self, number: str) -> bool:
+        """Whether somebody is signed in whose company this is: they have the page among their own."""
+        token = self.gate.token()
+        if token is None or not number:
+            return False
+        db = self.gate.site.deps.db
+        session = await db.engine(users.select_session, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
+        return session is not None and session.tenant in (None, number)
 
     async def open(self, number: str, text: str) -> Answer:
         """Exchanges the token of a link for a session."""

@@ -39,7 +39,9 @@ async def test_from_registration_to_a_refused_link(tmp_path: Path) -> None:
             link = module["accountUrl"]
             assert link.startswith(f"{world.url}/retailcrm-admin/?enterprise_number=0367&token=")
 
-            crm, grumbles = open_page(browsing, link)
+            assert browsing.browser is not None
+            elsewhere = browsing.browser.new_context(locale="en-GB")  # a CRM user who has no account with us
+            crm, grumbles = open_page(elsewhere, link)
             assert crm.url == f"{world.url}/retailcrm-admin/?enterprise_number=0367"
             assert crm.evaluate("document.referrer") == ""
             assert "token" not in crm.evaluate("history.length + location.href")
@@ -65,7 +67,10 @@ async def test_from_registration_to_a_refused_link(tmp_path: Path) -> None:
             assert answer is not None
             assert answer.status == 401
             expect(crm.get_by_text("This link is not valid")).to_be_visible()
-            assert crm.goto(f"{world.url}/retailcrm-admin/?enterprise_number=0367").status == 401  # type: ignore[union-attr]
+            answer = crm.goto(f"{world.url}/retailcrm-admin/?enterprise_number=0367")
+            assert answer is not None
+            assert answer.status == 401, "the session ended with the registration"
+            assert "/login" in (crm.goto(f"{world.url}/t/0367/calls") or answer).url
             assert complaints == []
 
         await browse(world, visit, locale="en-GB")

@@ -14,8 +14,10 @@ import pytest
 import trio
 
 from actors.modules import Modules, registering
+from adapters.abilities import NamesResponsible, Responsible
 from adapters.base import ActivityAsked, Adapter, StatusAsked
 from gateway.domain.configuration import Tenant
+from gateway.domain.errors import Rejected
 from gateway.domain.ids import Kind, TenantId
 from gateway.store import modules as store
 from gateway.store import outbox
@@ -376,8 +378,31 @@ async def test_whoever_is_signed_in_stays_so(stage: Stage) -> None:
     assert csrf is not None
     answer = await client.post(f"{ADMIN}/logout", form={"csrf": csrf[1]})
     assert answer.status_code == 303
-    assert (await client.get(f"{ADMIN}/?enterprise_number=0367")).status_code == 401
+    own = await client.get(f"{ADMIN}/?enterprise_number=0367")
+    assert own.location == "/t/0367/extensions?kind=retailcrm", "the module's session has ended"
     assert (await client.get("/t/0367/calls")).status_code == 200
+
+
+async def test_without_a_link_people_are_led_to_their_own_page(stage: Stage) -> None:
+    client = await stage.person()
+    answer = await client.get(f"{ADMIN}/?enterprise_number=0367")
+    assert (answer.status_code, answer.location) == (303, "/t/0367/extensions?kind=retailcrm")
+    assert (await client.get(f"{ADMIN}/?enterprise_number=0368")).status_code == 401
+    assert (await client.get(f"{ADMIN}/")).status_code == 401
+    assert (await stage.app.test_client().get(f"{ADMIN}/?enterprise_number=0367")).status_code == 401
+
+
+async def test_a_link_ends_with_the_integration(stage: Stage) -> None:
+    await stage.register()
+    client, _ = await stage.visitor()
+
+    async def remove(conn: Connection) -> None:
+        await conn.execute("DELETE FROM integrations WHERE tenant_id = '0367'")
+
+    await stage.world.db.engine(remove)
+    await stage.world.cache.load()
+    assert (await client.get(f"{ADMIN}/?enterprise_number=0367")).status_code == 401
+    assert (await client.get(f"{ADMIN}/api/config/0367")).status_code == 404
 
 
 async def test_the_pages_forms_need_their_csrf(stage: Stage) -> None:
@@ -712,6 +737,31 @@ async def test_statuses_go_both_ways_without_a_loop(stage: Stage) -> None:
     wrong = await client.post("/t/0367/extensions/retailcrm/save", form={**form, "s-19": "asleep"})
     assert wrong.status_code == 422
     assert (await stage.modules.kept(MAPLE, stage.adapter)).statuses == {}
+
+
+async def test_who_is_responsible(stage: Stage) -> None:
+    assert stage.adapter.can(NamesResponsible)
+    stage.crm.managers = {
+        "375291112233": {"manager": {"id": 19, "firstName": "Иван"}, "customer": None, "links": {}},
+        "375291112244": {"manager": {"id": 18, "firstName": "Анна", "code": "151"}},
+    }
+    async with stage.modules._connected(JUNE, stage.adapter) as client:
+        assert await client.responsible("+375291112233") == Responsible(extension="150", user_id="19", name="Иван")
+        assert await client.responsible("+375291112244") == Responsible(extension="151", user_id="18", name="Анна")
+        assert await client.responsible("+375290000000") is None
+        with pytest.raises(Rejected):
+            await client.set_status("777", "busy")
+        with pytest.raises(Rejected):
+            await client.set_status("../19", "busy")
+
+
+@pytest.mark.slow
+async def test_a_limit_on_requests_is_waited_for(stage: Stage) -> None:
+    stage.crm.fault, stage.crm.fault_count = Fault.HTTP_503, 1
+    assert (await stage.modules.register(JUNE, stage.adapter, "admin")).saved
+    stage.crm.fault, stage.crm.fault_count = Fault.HTTP_503, 1
+    reading = await stage.modules.read(JUNE, stage.adapter)
+    assert (reading.problem, len(reading.users)) == ("", 4)
 
 
 # The company's own numbers

@@ -188,6 +188,8 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
             return await door.open(number, token)
         if viewer().session is not None and number in ("", tenant().number):
             return await page.show(*here())
+        if await door.is_persons(number):
+            return redirect(f"/t/{number}/extensions?{urlencode({'kind': adapter.kind})}", 303)
         return gate.site.page("module_refused.html", 401)
 
     @pages.post("/extensions/save")
