@@ -44,15 +44,23 @@ def setting(
     help_ru: str = "",
     secret: bool = False,
     advanced: bool = False,
+    kept: bool = False,
+    shared: bool = False,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
-    """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it."""
+    """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it.
+
+    `kept`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
+    came from the outside system itself may see and change it too.
+    """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
         "help": {"en": help_en, "ru": help_ru},
         "secret": secret,
         "advanced": advanced,
+        "kept": kept,
+        "shared": shared,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -61,10 +69,15 @@ def setting(
 
 def secret_fields(settings: type[AdapterSettings]) -> frozenset[str]:
     """The names of the fields that are sealed at rest."""
+    return marked_fields(settings, "secret")
+
+
+def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
+    """The names of the fields with a mark of `setting`: secret, advanced, kept or shared."""
     return frozenset(
         name
         for name, info in settings.model_fields.items()
-        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("secret")
+        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get(mark)
     )
 
 
@@ -202,7 +215,15 @@ class ResponsibleAsked:
     redirect: bool = True
 
 
-Asked = CallAsked | StatusAsked | ResponsibleAsked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityAsked:
+    """The outside system has switched our module on or off. All as it was sent."""
+
+    client_id: str
+    active: bool
+
+
+Asked = CallAsked | StatusAsked | ResponsibleAsked | ActivityAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +288,8 @@ class Adapter:
     """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
     advice: Callable[[Any], Sequence[Advice]] | None = None
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
+    extensions_field: str = ""
+    """The settings field that maps its users to internal numbers, for adapters whose clients can `Registers`."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""

@@ -27,11 +27,13 @@ from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
+from actors.module_sync import ModuleSync
+from actors.modules import Modules
 from actors.responsible import Desk, send_caller
 from actors.services import Services
 from actors.supervisor import open_supervisor
 from actors.tenants import Tenants
-from adapters.base import StatusAsked, Tested
+from adapters.base import Tested
 from adapters.http import SafeDialer
 from adapters.probe import probe
 from adapters.registry import adapters, integrations
@@ -56,10 +58,11 @@ from gateway.store.seal import load_master_keys
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.web.app import Deps, create_app
 from gateway.web.asked import AskedDeps, asked_addresses, token_hash
+from gateway.web.asked_status import set_activity, set_status
 from gateway.web.intake import Limits, serve_intake
 from gateway.web.machine import MachineDeps, machine_addresses
+from gateway.web.module_api import ModuleCallers, module_addresses
 from gateway.web.serve import mount, serve_people
-from gateway.web.table import Response, problem
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +113,9 @@ class Gateway:
             clients=clients,
             desk=Desk(clients),
             dialling=Dialling(db, self.directory, clients),
+        )
+        self.modules = Modules(
+            db, cache, self.services.clients, dial, settings.provider_urls, settings.base_url.rstrip("/")
         )
         self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
@@ -322,7 +328,9 @@ async def _serve(
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
     letters = DeadLetters(services)
     stop_listening = trio.Event()
-    addresses = machine_addresses(_machine_deps(gateway), asked_addresses(_asked_deps(gateway), adapters()))
+    module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
+    others = [*asked_addresses(_asked_deps(gateway), adapters()), *module_addresses(module_callers)]
+    addresses = machine_addresses(_machine_deps(gateway), others)
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_server)
@@ -359,6 +367,7 @@ async def _serve(
                     system("due", partial(wake_due, services))
                     system("expiry", partial(expire, services))
                     system("pruning", partial(prune, services))
+                    system("modules", ModuleSync(gateway.modules).run)
                     await tenants.settled.wait()
                     tell_systemd("READY=1", f"STATUS=serving {len(cache)} tenants")
                     log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
@@ -422,11 +431,6 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
     )
 
 
-async def _no_status(tenant: Tenant, kind: Kind, asked: StatusAsked) -> Response:
-    """Filled in with the pages that show it."""
-    return problem(501, "UNAVAILABLE", "The status of users is not kept.")
-
-
 def _asked_deps(gateway: Gateway) -> AskedDeps:
     services = gateway.services
 
@@ -452,7 +456,8 @@ def _asked_deps(gateway: Gateway) -> AskedDeps:
         key=key,
         place=services.dialling.ask,
         responsible=responsible,
-        set_status=_no_status,
+        set_status=partial(set_status, gateway.modules),
+        set_activity=partial(set_activity, gateway.modules),
         trusted_proxies=gateway.settings.trusted_proxies,
     )
 
@@ -472,5 +477,6 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         probe_pbx=gateway.probe_pbx,
         place=gateway.services.dialling.ask,
         master=gateway.cache.master,
+        modules=gateway.modules,
         mounts=(mount_machines,),
     )

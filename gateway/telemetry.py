@@ -11,6 +11,8 @@ text for a terminal; both escape control characters, and `Secret` values print a
 | `session ended`      | tenant, integration, reason, seconds       | a PBX link was lost; the next try is in seconds|
 | `delivery`           | tenant, integration, call, kind, outcome   | one attempt at one delivery                    |
 | `loop held`          | seconds                                    | a step held the event loop too long            |
+| `internal number settled` | tenant, integration, user, ours, theirs | a difference to the CRM, put right there  |
+| `internal numbers taken over` | tenant, integration, users         | the CRM's map became ours, on first use        |
 | `configuration`      | tenant, version                            | a tenant's configuration was read anew         |
 """
 

@@ -13,6 +13,7 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.exceptions import HTTPException
 
+from actors.modules import registering
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.errors import BadData
 from gateway.web.auth import Gate, auth_pages
@@ -20,6 +21,7 @@ from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.integrations import integrations_pages
+from gateway.web.pages.module import extensions_pages, module_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.site import Answer, Cache, Deps, Site
@@ -39,16 +41,12 @@ def create_app(deps: Deps) -> QuartTrio:
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle())
-    for pages in (
-        auth_pages,
-        calls_pages,
-        api_keys_pages,
-        dialling_pages,
-        integrations_pages,
-        pbxes_pages,
+    ours = (
+        auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
         operators_pages,
-    ):
-        app.register_blueprint(pages(gate))
+    )  # fmt: skip
+    for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
+        app.register_blueprint(pages)
     _add_static_files(app, site)
     _add_errors(app, gate)
     _add_headers(app, gate)

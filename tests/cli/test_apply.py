@@ -82,6 +82,19 @@ def test_a_change_is_told_by_field_and_never_by_value(command: Command, installa
     assert "151" in command("export", "0367").out
 
 
+def test_a_map_that_the_file_does_not_name_stays(command: Command, installation: Path) -> None:
+    """People fill it in on a page of ours; a file without it must not take their work away."""
+    assert command("apply", write(installation, june())).code == 0
+    silent = june()
+    del silent["integrations"]["retailcrm"]["user_extensions"]
+    assert command("apply", write(installation, silent)).out == "nothing to change\n"
+    kept = yaml.safe_load(command("export", "0367").out)["tenants"][0]["integrations"]["retailcrm"]
+    assert kept["user_extensions"] == {"19": "150", "22": None}
+    emptied = june()
+    emptied["integrations"]["retailcrm"]["user_extensions"] = {}
+    assert "user_extensions changed" in command("apply", write(installation, emptied)).out
+
+
 def test_export_masks_and_apply_of_the_mask_keeps(command: Command, installation: Path) -> None:
     assert command("apply", write(installation, june())).code == 0
     masked = command("export", "0367")
