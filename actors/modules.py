@@ -6,7 +6,8 @@
 What a person wants is committed first (a row's `version`), then the other side is told; while it does not answer, the
 change waits and `actors/module_sync.py` repeats it. One lock a module keeps tellings in order, and each tells the whole
 of what is stored at that moment, so a repeat is harmless. It knows no system by name: clients come from the registry.
-Long, because every deed on a module is here. Read `gateway/store/modules.py` for the rows, `links.py` for the link.
+A little long, because every deed on a module is here. Read `module_rows.py` next for what a deed stores, `links.py` for the
+link.
 """
 
 import logging
@@ -16,19 +17,21 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import trio
 from pydantic import ValidationError
 
+from actors import module_rows as rows
 from actors.clients import Clients
 from actors.links import claimed_tenant, link_is_good, sign_link
+from actors.module_rows import Kept
 from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlace, Registers, SetsStatus
 from adapters.base import Adapter, Attempt, Dialer, Link
 from adapters.registry import integrations
 from gateway.cache import ConfigurationCache
-from gateway.domain.configuration import Phone, Tenant
+from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
@@ -38,14 +41,14 @@ from gateway.domain.errors import (
     RateLimited,
     Unavailable,
 )
-from gateway.domain.extensions import Difference, Moved, adopt, change, clashes, differences, given, not_among
+from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store import modules as store
 from gateway.store.audit import insert_audit
-from gateway.store.logs import insert_log, select_notes
-from gateway.store.pool import Connection, Database
+from gateway.store.logs import insert_log
+from gateway.store.pool import Database
 from gateway.store.seal import Sealer
 from gateway.store.tenants import select_tenants
 
@@ -56,7 +59,6 @@ READ_DEADLINE_S = 8.0
 FRESH_S = 15.0
 """A page that is looked at again so soon is made of the same answer."""
 SLOW_DOWN_S = 1.1
-NOT_EXIST = "not_exist_codes: "
 _USER = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 
 
@@ -100,18 +102,6 @@ class Reading:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is stored here."""
-
-    row: store.ModuleRow
-    extensions: Mapping[str, str]
-    phones: tuple[Phone, ...]
-    statuses: Mapping[str, store.StatusLine] = field(default_factory=dict)
-    not_exist: frozenset[str] = frozenset()
-    """Internal numbers that the other side said belong to nobody, since the map was last told."""
-
-
 def problem_of(error: GatewayError) -> str:
     """The code under which the UI has words for it."""
     match error:
@@ -135,20 +125,6 @@ _LOGGED = {
 def registering() -> Mapping[Kind, Adapter]:
     """The adapters whose clients can register us."""
     return {kind: adapter for kind, adapter in integrations().items() if adapter.can(Registers)}
-
-
-async def _kept(conn: Connection, tenant: TenantId, adapter: Adapter) -> Kept:
-    kind = adapter.kind
-    row = await store.select_module(conn, tenant, kind)
-    stored = await store.select_map(conn, tenant, kind, adapter.extensions_field) or {}
-    numbers: set[str] = set()
-    for note, at in await select_notes(conn, tenant, kind):
-        if note.startswith(NOT_EXIST) and (row.told_at is None or at > row.told_at):
-            numbers |= set(note.removeprefix(NOT_EXIST).split(", "))
-    return Kept(
-        row, given(stored), await store.select_phones(conn, tenant), await store.select_statuses(conn, tenant, kind),
-        frozenset(numbers),
-    )  # fmt: skip
 
 
 class Modules:
@@ -177,7 +153,7 @@ class Modules:
 
     async def kept(self, number: TenantId, adapter: Adapter) -> Kept:
         """What is stored here."""
-        return await self.db.tenant(number, _kept, number, adapter)
+        return await self.db.tenant(number, rows.select_kept, number, adapter)
 
     async def read(self, number: TenantId, adapter: Adapter) -> Reading:
         """What the other side says. Never raises for it; an answer serves for some seconds."""
@@ -252,7 +228,7 @@ class Modules:
                 Secret(secrets.token_urlsafe(32)), table="modules", column="link_key", row=adapter.kind
             )
             unread = kept.row.saved_at is None and not kept.extensions
-            await self.db.engine(_begin, number, adapter.kind, key, who, unread=unread)
+            await self.db.engine(rows.begin, number, adapter.kind, key, who, unread=unread)
             return await self._tell(number, adapter)
 
     async def update(self, number: TenantId, adapter: Adapter, who: str) -> Told:
@@ -264,7 +240,7 @@ class Modules:
     async def deactivate(self, number: TenantId, adapter: Adapter, who: str, *, delete: bool = False) -> Told:
         """Revokes the link at once, then switches us off over there; `delete` also forgets the module here."""
         async with self._locks[number, adapter.kind]:
-            await self.db.engine(_end, number, adapter.kind, who, "deleted" if delete else "inactive")
+            await self.db.engine(rows.end, number, adapter.kind, who, "deleted" if delete else "inactive")
             row = (await self.kept(number, adapter)).row
             if not row.pending:
                 return Told(row.state != "new", unknown_users=tuple(row.unknown_users))
@@ -275,7 +251,7 @@ class Modules:
         if active:
             return
         async with self._locks[number, adapter.kind]:
-            await self.db.engine(_end, number, adapter.kind, adapter.kind, "inactive", told=True)
+            await self.db.engine(rows.end, number, adapter.kind, adapter.kind, "inactive", told=True)
         self._readings.pop((number, adapter.kind), None)
 
     async def save(
@@ -289,7 +265,7 @@ class Modules:
             )  # fmt: skip
         async with self._locks[number, adapter.kind]:
             extensions, moved = await self.db.tenant(
-                number, _change_map, number, adapter, changes, who, self._settings(number, adapter.kind)
+                number, rows.change_map, number, adapter, changes, who, self._settings(number, adapter.kind)
             )
             await self.refresh(number)
             return Saved(extensions, moved, await self._tell(number, adapter))
@@ -319,7 +295,7 @@ class Modules:
                 imported = await self._import(number, adapter, theirs, who)
                 ours = {**ours, **imported}
             if theirs is not None and not theirs.active and row.state == "active" and not row.pending:
-                await self.db.engine(_end, number, kind, kind, "inactive", told=True)
+                await self.db.engine(rows.end, number, kind, kind, "inactive", told=True)
                 return Synced((), imported, self._no_phones(kept, imported), Told(False, "switched_off_there"))
             found = tuple(
                 one for one in differences(ours, theirs.extensions if theirs is not None else {})
@@ -385,7 +361,7 @@ class Modules:
             "error": str(failure) if failure is not None else None,
             "duration_ms": int((time.perf_counter() - started) * 1000),
         }  # fmt: skip
-        await self.db.engine(_note, number, kind, row, event, fields, code, failure, held.unknown_users)
+        await self.db.engine(rows.note, number, kind, row, event, fields, code, failure, held.unknown_users)
         if failure is not None:
             self.waiting.set()
             return Told(False, code, failure.detail[:300])
@@ -407,7 +383,7 @@ class Modules:
     async def _import(self, number: TenantId, adapter: Adapter, theirs: Module, who: str) -> Mapping[str, str]:
         """Takes over what their map knows and ours says nothing about. Returns just that."""
         taken = await self.db.tenant(
-            number, _adopt, number, adapter, theirs.extensions, who, self._settings(number, adapter.kind)
+            number, rows.adopt_map, number, adapter, theirs.extensions, who, self._settings(number, adapter.kind)
         )
         if taken:
             log.info("internal numbers taken over", extra={"tenant": number, "integration": adapter.kind, "users": len(taken)})  # fmt: skip
@@ -431,7 +407,7 @@ class Modules:
             raise Invalid((("status", f"must be one of {', '.join(STATUSES)}"),))
         if not _USER.fullmatch(user_id):
             raise Invalid((("userId", "is not the id of a user"),))
-        await self.db.tenant(number, _keep_status, number, adapter.kind, user_id, status, who)
+        await self.db.tenant(number, rows.keep_status, number, adapter.kind, user_id, status, who)
         return await self.tell_status(number, adapter, user_id, status)
 
     async def tell_status(self, number: TenantId, adapter: Adapter, user_id: str, status: str) -> Told:
@@ -504,111 +480,3 @@ async def _unhurried(ask: Any) -> Any:
     except RateLimited:
         await trio.sleep(SLOW_DOWN_S)
         return await ask()
-
-
-# One transaction each ------------------------------------------------------------------------------------------------
-
-
-async def _begin(conn: Connection, number: TenantId, kind: Kind, key: str, who: str, *, unread: bool) -> None:
-    async with conn.transaction():
-        await store.begin_registration(conn, number, kind, key, unread=unread)
-        await insert_audit(conn, number, who, "module.registered", kind)
-
-
-async def _end(
-    conn: Connection, number: TenantId, kind: Kind, who: str, state: str, *, told: bool = False
-) -> None:  # fmt: skip
-    async with conn.transaction():
-        if await store.end_registration(conn, number, kind, state, told=told):
-            await insert_audit(conn, number, who, f"module.{state}", kind)
-
-
-async def _note(
-    conn: Connection, number: TenantId, kind: Kind, row: store.ModuleRow, event: str, fields: dict[str, Any], code: str,
-    failure: GatewayError | None, unknown_users: Sequence[str],
-) -> None:  # fmt: skip
-    async with conn.transaction():
-        await insert_log(conn, number, kind, event, **fields)
-        if failure is not None:
-            await store.note_problem(conn, number, kind, code, failure.detail)
-            return
-        await store.note_told(conn, number, kind, row.version, unknown_users)
-        if row.state == "deleted":
-            await store.delete_module(conn, number, kind)
-
-
-async def _change_map(
-    conn: Connection,
-    number: TenantId,
-    adapter: Adapter,
-    changes: Mapping[str, str | None],
-    who: str,
-    settings: Mapping[str, Any],
-) -> tuple[Mapping[str, str], tuple[Moved, ...]]:
-    stored = await store.select_map(conn, number, adapter.kind, adapter.extensions_field, lock=True)
-    if stored is None:
-        raise Invalid((("user_extensions", "set the integration up first"),))
-    phones = [phone.number for phone in await store.select_phones(conn, number)]
-    ours = given(stored)
-    news = [value for user, value in changes.items() if value and ours.get(user) != value]
-    if strangers := not_among(news, phones):
-        problems = tuple(
-            (f"user_extensions.{user}", f"{value} is not an internal number of this company")
-            for user, value in changes.items() if value in strangers and ours.get(user) != value
-        )  # fmt: skip
-        raise Invalid(problems)
-    made = change(ours, changes)
-    taken_away = {user: None for user, value in stored.items() if value is None and user not in made.extensions}
-    row = await store.select_module(conn, number, adapter.kind)
-    if made.extensions != ours or row.saved_at is None:
-        if problems_found := _problems(adapter, settings, made.extensions):
-            raise Invalid(tuple(("user_extensions", text) for text in problems_found))
-        await store.update_map(conn, number, adapter.kind, adapter.extensions_field, {**taken_away, **made.extensions})
-        await store.touch_map(
-            conn, number, adapter.kind, unread=row.unread or (row.saved_at is None and not ours)
-        )  # fmt: skip
-        lines = [f"{d.user_id}: {d.ours or '-'} -> {d.theirs or '-'}" for d in differences(ours, made.extensions)]
-        await insert_audit(conn, number, who, "extensions.saved", adapter.kind, "; ".join(lines))
-    return made.extensions, made.moved
-
-
-def _problems(adapter: Adapter, settings: Mapping[str, Any], extensions: Mapping[str, str]) -> list[str]:
-    """What the adapter's settings class has against a map."""
-    field = adapter.extensions_field
-    try:
-        adapter.settings.model_validate({**settings, field: dict(extensions)})
-    except ValidationError as error:
-        return [
-            item["msg"].removeprefix("Value error, ")
-            for item in error.errors(include_input=False, include_context=False, include_url=False)
-            if item["loc"][:1] in ((field,), ())
-        ]
-    return []
-
-
-async def _adopt(
-    conn: Connection,
-    number: TenantId,
-    adapter: Adapter,
-    theirs: Mapping[str, str],
-    who: str,
-    settings: Mapping[str, Any],
-) -> Mapping[str, str]:
-    stored = await store.select_map(conn, number, adapter.kind, adapter.extensions_field, lock=True)
-    if stored is None:
-        return {}
-    ours = given(stored)
-    usable = {u: n for u, n in theirs.items() if u not in stored and not _problems(adapter, settings, {u: n})}
-    merged = adopt(ours, usable)
-    taken = {user: value for user, value in merged.items() if user not in ours}
-    if taken:
-        await store.update_map(conn, number, adapter.kind, adapter.extensions_field, {**stored, **merged})
-        lines = "; ".join(f"{user}: {value}" for user, value in taken.items())
-        await insert_audit(conn, number, who or adapter.kind, "extensions.imported", adapter.kind, lines)
-    await store.mark_read(conn, number, adapter.kind)
-    return taken
-
-
-async def _keep_status(conn: Connection, number: TenantId, kind: Kind, user_id: str, status: str, who: str) -> None:
-    await store.upsert_status(conn, number, kind, user_id, status, who, told=False)
-    await insert_audit(conn, number, who, "status.set", user_id, status)

@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import ValidationError
 from werkzeug.http import parse_cookie
 
-from actors.modules import Kept, Modules, Synced, Told, registering
+from actors.module_rows import Kept
+from actors.modules import Modules, Synced, Told, registering
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from gateway.domain.configuration import Integration, Tenant
 from gateway.domain.errors import GatewayError, Retryable

@@ -300,6 +300,27 @@ async def test_a_crm_that_is_away_hears_of_it_later(stage: Stage) -> None:
     assert await stage.row() == store.ModuleRow()
 
 
+async def test_a_lost_answer_leaves_a_link_that_works(stage: Stage) -> None:
+    stage.crm.fault, stage.crm.fault_count = Fault.DROP_AFTER, 1
+    assert not (await stage.modules.register(JUNE, stage.adapter, "admin")).saved
+    link = stage.link
+    await stage.visitor()
+    assert await stage.modules.repeat(JUNE, stage.adapter)
+    assert stage.link == link
+    await stage.visitor()
+
+
+async def test_saves_at_the_same_time(stage: Stage) -> None:
+    await stage.register()
+    async with trio.open_nursery() as nursery:
+        for user, number in (("18", "151"), ("22", "152"), ("23", "153"), ("18", "151"), ("22", "150")):
+            nursery.start_soon(stage.modules.save, JUNE, stage.adapter, {user: number}, "admin")
+    kept = await stage.modules.kept(JUNE, stage.adapter)
+    assert len(set(kept.extensions.values())) == len(kept.extensions) >= 3
+    assert stage.codes == {int(user): number for user, number in kept.extensions.items()}
+    assert not kept.row.pending
+
+
 async def test_no_secret_gets_into_the_log_of_attempts(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     await stage.register()

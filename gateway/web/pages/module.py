@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.modules import Kept, Modules, Reading, Saved, Synced, Told, registering
+from actors.module_rows import Kept
+from actors.modules import Modules, Reading, Saved, Synced, Told, registering
 from adapters.abilities import STATUSES, CrmUser, SetsStatus
 from adapters.base import Adapter
 from gateway.domain.configuration import Phone
