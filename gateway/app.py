@@ -343,7 +343,6 @@ async def _serve(
             system("journal", _ignoring_slot(gateway.posts.run))
             system("outbox", _ignoring_slot(gateway.records.run))
             system("letters", letters.run)
-            system("dialling", services.dialling.run)
             system("database", partial(gateway.bring_up, dsn, tenants))
             await nursery.start(partial(serve_people, web, people, grace_s=settings.grace_s, shutdown=stop_listening))
             intake = [trio.SocketListener(trio.socket.from_stdlib_socket(machines))]
@@ -363,6 +362,7 @@ async def _serve(
                         "notifications",
                         _ignoring_slot(partial(gateway.listener.serve_notifications, gateway.notified, gateway.reset)),
                     )
+                    system("dialling", services.dialling.run)
                     system("tenants", tenants.run)
                     system("due", partial(wake_due, services))
                     system("expiry", partial(expire, services))

@@ -111,16 +111,16 @@ async def _act(deps: AskedDeps, adapter: Adapter, asked: Asked, request: Request
             return problem(403, "FORBIDDEN", "This integration is switched off.", reason="switched_off")
         if isinstance(asked, StatusAsked):
             return await deps.set_status(tenant, adapter.kind, asked)
-        extension = asked.extension or _extension_of(tenant, adapter.kind, asked)
+        extension = asked.extension or _extension_of(tenant, adapter, asked)
         if not extension:
             text = "There is no internal number for that user: set one on the page of internal numbers."
             return problem(400, "VALIDATION_ERROR", text, errors=[("userId", "has no internal number")])
         return await _place(deps, tenant, extension, asked.phone, adapter.kind)
 
 
-def _extension_of(tenant: Tenant, kind: Kind, asked: CallAsked) -> str:
-    found = tenant.integrations[kind].settings.get("user_extensions", {}).get(asked.user_id)
-    return str(found or "")
+def _extension_of(tenant: Tenant, adapter: Adapter, asked: CallAsked) -> str:
+    known = tenant.integrations[adapter.kind].settings.get(adapter.extensions_field, {})
+    return str(known.get(asked.user_id) or "")
 
 
 def _legacy(deps: AskedDeps, adapter: Adapter, client_id: str, request: Request) -> Tenant | None:
