@@ -32,6 +32,8 @@ class ChannelState(IntEnum):
     RINGING = 5
     """We call it, and it rings."""
     UP = 6
+    BUSY = 7
+    """It was told busy or congestion."""
 
 
 class Numbers:
@@ -104,7 +106,8 @@ class Channel:
     other_half: str | None = None
     bridge: str | None = None
     rang: bool = False
-    busy: bool = False
+    refusal: int | None = None
+    """Why its far end did not take the call (Q.850), where the PBX told; 0 when the PBX itself stopped calling it."""
     technology: str = field(default="", init=False)
     endpoint: str = field(default="", init=False)
 

@@ -80,6 +80,10 @@ class Exchange:
             call = self._call_of(link, at, placed=local or state == ChannelState.DOWN)
             if call is None:
                 return None
+            if uniqueid == call.key and not call.channels.keys() <= {uniqueid}:
+                call.placed = (
+                    local or state == ChannelState.DOWN
+                )  # the first channel, though another was heard before it
             channel = Channel(uniqueid, name, at, state=state, exten=message.get(prefix + "Exten", ""))
             channel.caller_id = message.get(prefix + "CallerIDNum", "")
             channel.dialled = state in (ChannelState.DOWN, ChannelState.RINGING)
@@ -112,7 +116,10 @@ class Exchange:
             return
         if not channel.is_leg:
             return
-        if call.origin is None and call.adopted is None:
+        late = call.origin is not None and channel.uniqueid == call.key and not call.told
+        if (call.origin is None or late) and call.adopted is None:
+            if late and call.origin is not None:
+                call.origin.dialled = True
             call.origin = channel
             call.origin_number, call.origin_exten = channel.caller_id, channel.exten
             if not call.placed:
@@ -131,8 +138,11 @@ class Exchange:
             came_in = call.origin is not None and call.origin is not channel and not call.origin.dialled
             if call.trunk is None or not came_in or (call.origin and call.origin.employee):
                 call.trunk = channel.endpoint or call.trunk
-        elif owner not in call.employees:
-            call.employees.append(owner)
+            return
+        if channel.dialled:
+            call.note_called(owner)
+        if owner not in call.employees:
+            call.employees.insert(0 if channel is call.origin else len(call.employees), owner)
 
     def _remove(self, channel: Channel) -> Conversation:
         del self._channels[channel.uniqueid]

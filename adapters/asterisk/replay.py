@@ -40,15 +40,18 @@ def read_index(text: str) -> list[Read]:
     return sorted(reads)
 
 
-def replay(data: bytes, index: str | None, trunks: Sequence[str], country: str | None) -> Iterator[CallEvent]:
+def replay(
+    data: bytes, index: str | None, trunks: Sequence[str], country: str | None, *, tracker: CallTracker | None = None
+) -> Iterator[CallEvent]:
     """The events of a capture, in order; without an index everything came at once. Raises ValueError for a bad index
-    and RemoteProtocolError for what is not AMI."""
+    and RemoteProtocolError for what is not AMI. A `tracker` that knows the phones goes before `trunks` and `country`."""
     reads = read_index(index) if index is not None else []
     starts = [m.start() for m in _BANNER.finditer(data)]
     if not starts or data[: starts[0]].strip():
         raise RemoteProtocolError("this is not an AMI capture: it does not begin with Asterisk's banner")
     clock = _Clock(data, reads)
-    tracker = CallTracker(trunks=tuple(trunks), country=country)
+    if tracker is None:
+        tracker = CallTracker(trunks=tuple(trunks), country=country)
     for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True)):
         if number:
             tracker.lost(clock.at(start - 1))

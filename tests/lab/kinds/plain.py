@@ -1,71 +1,22 @@
-"""The kinds of call the lab plays, each with its truth from the SIP side. Read `play.py` next for how they are judged.
+"""The plain kinds, played by sipp, an independent telephone: its message logs say what happened. Read `incoming.py` next."""
 
-A scenario is a coroutine that sets parties up, lets them call and returns the truth in the words of a call's end. Waits
-are short, so that a whole run takes minutes.
-"""
-
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import trio
 
-from tests.lab.machine import TRUNK, Party, Scene
-
-GROUP, RECORDED, QUEUE, DIRECT, MENU = (f"37517200000{place}" for place in range(1, 6))
-CLIENT = "+375296254070"
-ANSWER = "SIP/2.0 200.*INVITE"
-RINGING = "SIP/2.0 180"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
-    """What happened, from sipp's logs and the script. Times are epoch seconds."""
-
-    direction: str
-    caller: str
-    called: str
-    result: str
-    hung_up_by: str
-    trunk: str | None = TRUNK
-    rang: tuple[str, ...] = ()
-    extension: str | None = None
-    last_extension: str | None = None
-    ring_at: float | None = None
-    answered_at: float | None = None
-    ended_at: float | None = None
-
-    @property
-    def wait_s(self) -> float | None:
-        """From the first ring to the answer."""
-        return None if self.ring_at is None or self.answered_at is None else self.answered_at - self.ring_at
-
-    @property
-    def talk_s(self) -> float | None:
-        """From the answer to the end."""
-        return None if self.answered_at is None or self.ended_at is None else self.ended_at - self.answered_at
-
-
-Play = Callable[[Scene], Awaitable[Callable[[], Truth]]]
-SCENARIOS: dict[str, Play] = {}
-
-
-def scenario(name: str) -> Callable[[Play], Play]:
-    """Registers a scenario. What it returns is asked for the truth once every party has ended."""
-
-    def register(play: Play) -> Play:
-        SCENARIOS[name] = play
-        return play
-
-    return register
+from tests.lab.kinds.truth import ANSWER, DIRECT, GROUP, MENU, QUEUE, RECORDED, RINGING, Truth, kind
+from tests.lab.kinds.truth import incoming as incoming_truth
+from tests.lab.kinds.truth import outgoing as outgoing_truth
+from tests.lab.machine import CLIENT, TRUNK, Party, Scene
 
 
 def incoming(company: str, **more: object) -> Callable[..., Truth]:
-    """A truth of an incoming call of CLIENT."""
-    fields = {"direction": "incoming", "caller": CLIENT, "called": f"+{company}", "hung_up_by": "caller", **more}
-    return lambda **rest: Truth(**{**fields, **rest})  # type: ignore[arg-type] # the fields are the dataclass's
+    """A truth of an incoming call of CLIENT, its times to come."""
+    return partial(incoming_truth, company, **more)  # type: ignore[arg-type] # the fields are the dataclass's
 
 
-@scenario("incoming-answered")
+@kind("incoming-answered")
 async def incoming_answered(scene: Scene) -> Callable[[], Truth]:
     """150 and 151 ring; 150 answers; the client hangs up."""
     first = await scene.phone("150", ring_s=2)
@@ -75,7 +26,7 @@ async def incoming_answered(scene: Scene) -> Callable[[], Truth]:
     return lambda: told(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
 
 
-@scenario("incoming-gave-up")
+@kind("incoming-gave-up")
 async def incoming_gave_up(scene: Scene) -> Callable[[], Truth]:
     """150 and 151 ring; the client gives up."""
     await scene.phone("150", ring_s=60)
@@ -85,37 +36,37 @@ async def incoming_gave_up(scene: Scene) -> Callable[[], Truth]:
     return lambda: told()
 
 
-@scenario("incoming-busy")
+@kind("incoming-busy")
 async def incoming_busy(scene: Scene) -> Callable[[], Truth]:
     """Both phones say busy."""
     await scene.refusing_phone("150")
     await scene.refusing_phone("151")
     await scene.client(CLIENT, GROUP)
-    told = incoming(GROUP, result="busy", hung_up_by="system")
+    told = incoming(GROUP, result="busy", by="system")
     return lambda: told()
 
 
-@scenario("incoming-queue")
+@kind("incoming-queue")
 async def incoming_queue(scene: Scene) -> Callable[[], Truth]:
     """The PBX answers with music; 150 and 151 ring; 151 answers."""
     await scene.phone("150", ring_s=60)
     answers = await scene.phone("151", ring_s=2)
     client = await scene.client(CLIENT, QUEUE, talk_s=6)
-    told = incoming(QUEUE, result="answered", rang=("150", "151"), extension="151", last_extension="151")
+    told = incoming(QUEUE, queue="sales", result="answered", rang=("150", "151"), extension="151", last_extension="151")
     return lambda: told(ring_at=answers.sent(RINGING), answered_at=answers.sent(ANSWER), ended_at=client.sent("BYE"))
 
 
-@scenario("incoming-queue-abandoned")
+@kind("incoming-queue-abandoned")
 async def incoming_queue_abandoned(scene: Scene) -> Callable[[], Truth]:
     """The PBX answers with music; nobody picks up; the client hangs up: missed, though the line was up."""
     await scene.phone("150", ring_s=60)
     await scene.phone("151", ring_s=60)
     await scene.client(CLIENT, QUEUE, talk_s=3)
-    told = incoming(QUEUE, result="missed", rang=("150", "151"))
+    told = incoming(QUEUE, queue="sales", result="missed", rang=("150", "151"))
     return lambda: told()
 
 
-@scenario("incoming-menu")
+@kind("incoming-menu")
 async def incoming_menu(scene: Scene) -> Callable[[], Truth]:
     """The menu answers and waits two seconds; then 150 and 151 ring; 150 answers."""
     answers = await scene.phone("150", ring_s=2)
@@ -125,27 +76,24 @@ async def incoming_menu(scene: Scene) -> Callable[[], Truth]:
     return lambda: told(ring_at=answers.sent(RINGING), answered_at=answers.sent(ANSWER), ended_at=client.sent("BYE"))
 
 
-@scenario("incoming-recorded")
+@kind("incoming-recorded")
 async def incoming_recorded(scene: Scene) -> Callable[[], Truth]:
     """MixMonitor writes a file; 151 answers and hangs up."""
     await scene.phone("150", ring_s=60)
     answers = await scene.phone("151", ring_s=2, talk_s=3)
     client = await scene.client(CLIENT, RECORDED, talk_s=60)
     told = incoming(
-        RECORDED, result="answered", rang=("150", "151"), extension="151", last_extension="151", hung_up_by="callee"
+        RECORDED, result="answered", rang=("150", "151"), extension="151", last_extension="151", by="callee"
     )
     return lambda: told(ring_at=answers.sent(RINGING), answered_at=client.got(ANSWER), ended_at=answers.sent("BYE"))
 
 
 def outgoing(**more: object) -> Callable[..., Truth]:
-    """A truth of a call by 150 to CLIENT."""
-    fields = {
-        "direction": "outgoing", "caller": "150", "called": CLIENT, "extension": "150", "hung_up_by": "caller", **more
-    }  # fmt: skip
-    return lambda **rest: Truth(**{**fields, **rest})  # type: ignore[arg-type] # as above
+    """A truth of a call by 150 to CLIENT, its times to come."""
+    return partial(outgoing_truth, **more)  # type: ignore[arg-type] # as above
 
 
-@scenario("outgoing-answered")
+@kind("outgoing-answered")
 async def outgoing_answered(scene: Scene) -> Callable[[], Truth]:
     """150 dials; the client answers; 150 hangs up."""
     client = await scene.provider(ring_s=2)
@@ -154,7 +102,7 @@ async def outgoing_answered(scene: Scene) -> Callable[[], Truth]:
     return lambda: told(ring_at=client.sent(RINGING), answered_at=caller.got(ANSWER), ended_at=caller.sent("BYE"))
 
 
-@scenario("outgoing-no-answer")
+@kind("outgoing-no-answer")
 async def outgoing_no_answer(scene: Scene) -> Callable[[], Truth]:
     """It rings at the client's; 150 gives up."""
     await scene.provider(ring_s=60)
@@ -163,25 +111,25 @@ async def outgoing_no_answer(scene: Scene) -> Callable[[], Truth]:
     return lambda: told()
 
 
-@scenario("outgoing-busy")
+@kind("outgoing-busy")
 async def outgoing_busy(scene: Scene) -> Callable[[], Truth]:
     """The provider says 486."""
     await scene.refusing_provider(486, "Busy Here")
     await scene.employee("150", CLIENT)
-    told = outgoing(result="busy", hung_up_by="callee")
+    told = outgoing(result="busy", by="callee")
     return lambda: told()
 
 
-@scenario("outgoing-wrong-number")
+@kind("outgoing-wrong-number")
 async def outgoing_wrong_number(scene: Scene) -> Callable[[], Truth]:
     """The provider says 404."""
     await scene.refusing_provider(404, "Not Found")
     await scene.employee("150", CLIENT)
-    told = outgoing(result="failed", hung_up_by="callee")
+    told = outgoing(result="failed", by="callee")
     return lambda: told()
 
 
-@scenario("internal-answered")
+@kind("internal-answered")
 async def internal_answered(scene: Scene) -> Callable[[], Truth]:
     """150 dials 151, who answers and hangs up."""
     called = await scene.phone("151", ring_s=1, talk_s=2)
@@ -198,33 +146,33 @@ async def click(scene: Scene, client: Party, **headers: str) -> Callable[..., Tr
     employee = await scene.phone("150", ring_s=1.5)
     await trio.sleep(0.4)
     await scene.manager.act("Originate", Timeout="30000", CallerID=f'"Click" <{CLIENT}>', Async="true", **headers)
-    told = outgoing(result="answered", rang=("150",), last_extension="150", hung_up_by="callee")
+    told = outgoing(result="answered", rang=("150",), last_extension="150", by="callee")
     del employee
     return lambda: told(ring_at=client.sent(RINGING), answered_at=client.sent(ANSWER), ended_at=client.sent("BYE"))
 
 
-@scenario("click-local-application")
+@kind("click-local-application")
 async def click_application(scene: Scene) -> Callable[[], Truth]:
     """Two Local pairs: Channel Local, Application Dial of another Local."""
     client = await scene.provider(ring_s=2, talk_s=3)
     return await click(scene, client, Channel="Local/150@inoffice", Application="Dial", Data=f"Local/{CLIENT}@inoffice")
 
 
-@scenario("click-local-exten")
+@kind("click-local-exten")
 async def click_exten(scene: Scene) -> Callable[[], Truth]:
     """One Local pair: Channel Local, the client by Context and Exten."""
     client = await scene.provider(ring_s=2, talk_s=3)
     return await click(scene, client, Channel="Local/150@inoffice", Context="inoffice", Exten=CLIENT, Priority="1")
 
 
-@scenario("click-direct")
+@kind("click-direct")
 async def click_direct(scene: Scene) -> Callable[[], Truth]:
     """No Local channel at all."""
     client = await scene.provider(ring_s=2, talk_s=3)
     return await click(scene, client, Channel="PJSIP/150", Context="inoffice", Exten=CLIENT, Priority="1")
 
 
-@scenario("redirect-ringing")
+@kind("redirect-ringing")
 async def redirect_ringing(scene: Scene) -> Callable[[], Truth]:
     """150 rings; Redirect sends the client to 152, who answers."""
     first = await scene.phone("150", ring_s=60)
@@ -238,7 +186,7 @@ async def redirect_ringing(scene: Scene) -> Callable[[], Truth]:
     return lambda: told(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
 
 
-@scenario("redirect-talking")
+@kind("redirect-talking")
 async def redirect_talking(scene: Scene) -> Callable[[], Truth]:
     """150 answers; Redirect sends the client to 152, who answers."""
     first = await scene.phone("150", ring_s=1)
@@ -248,11 +196,18 @@ async def redirect_talking(scene: Scene) -> Callable[[], Truth]:
     await scene.event(Event="^BridgeEnter$", Channel=f"^PJSIP/{TRUNK}-")
     await trio.sleep(1.5)
     await scene.manager.act("Redirect", Channel=channel, Context="inoffice", Exten="152", Priority="1")
-    told = incoming(DIRECT, result="answered", rang=("150", "152"), extension="150", last_extension="152")
+    told = incoming(
+        DIRECT,
+        result="answered",
+        rang=("150", "152"),
+        extension="150",
+        last_extension="152",
+        transfers=(("150", "152"),),
+    )
     return lambda: told(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
 
 
-@scenario("blind-transfer-lost")
+@kind("blind-transfer-lost")
 async def blind_transfer_lost(scene: Scene) -> Callable[[], Truth]:
     """150 answers and transfers to 152, who does not answer; the client hangs up: answered."""
     first = await scene.phone("150", ring_s=1)
