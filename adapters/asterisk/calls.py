@@ -78,11 +78,12 @@ class CallTracker(Telling):
     @property
     def next_deadline(self) -> datetime | None:
         """When `tick` has something to do, by our clock."""
-        return min((due for _, _, due in self._ending.values()), default=None)
+        endings = (due for _, _, due in self._ending.values())
+        return min((*endings, *(due for _, due in self._moving.values())), default=None)
 
     def feed(self, message: Message, now: datetime) -> list[CallEvent]:
         """The events that one message makes. Never raises for anything a PBX may send."""
-        if self._ending:
+        if self._ending or self._moving:
             self._tick(now)
         handler = self._handlers.get(message.get("Event", ""))
         if handler is not None:
@@ -244,6 +245,8 @@ class CallTracker(Telling):
         call.dialled_out = channel.dialled_number or number
         if not _has_digit(call.dialled_out):
             call.dialled_out = number
+        if call.ring_untold:
+            self._look(call, at)
 
     def _seek(self, channel: Channel, number: str, call: Conversation) -> None:
         """An internal number is called: beside those that are being called, or after them."""
@@ -416,7 +419,10 @@ class CallTracker(Telling):
         if call.answered_at is None and not any(c.state == ChannelState.RINGING for c in call.channels.values()):
             return True
         if before is not None:
-            return before != self._signature(call)
+            return before != self._signature(call) or any(
+                c.dialled and c.is_leg and not c.employee and not c.dialled_number and c is not call.origin
+                for c in call.channels.values()
+            )
         legs = [c for c in call.channels.values() if c.is_leg and c.dialled and not c.employee and not c.on_behalf]
         if legs and call.adopted is not None and call.adopted.direction is not Direction.OUTGOING:
             return True  # for whom it was forwarded is not known any more

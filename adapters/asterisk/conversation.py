@@ -152,6 +152,8 @@ class Conversation:
     """Taken over from before a restart, and gone meanwhile: nobody knows how long they talked."""
     extension: str | None = None
     last_extension: str | None = None
+    moving_since: datetime | None = None
+    """Since when the other party has talked without the last speaker, who is still on the line."""
     marks: list[Mark] = field(default_factory=list)
 
     hidden: bool = False
@@ -170,6 +172,8 @@ class Conversation:
             return Story(self.adopted.direction, self.adopted.caller, self.adopted.called)
         if self.placed or self.origin is None:
             return self._story_of_placed(directory, numbers, final)
+        if not final and self._number_to_come(directory, numbers):
+            return None
         if self.origin.employee is None:
             caller = ANONYMOUS if self.origin.hidden else numbers.outside(self.origin_number)
             called = numbers.outside(self.origin_exten) if is_number(self.origin_exten) else self.origin_exten
@@ -182,6 +186,13 @@ class Conversation:
         if not directory.is_internal(target) and (numbers.read(target) or _is_long(target)):
             return Story(Direction.OUTGOING, caller, numbers.outside(target))
         return Story(Direction.INTERNAL, caller, target)
+
+    def _number_to_come(self, directory: Directory, numbers: Numbers) -> bool:
+        """Whether the number that an employee calls is not known yet: what was dialled may carry a prefix for a line."""
+        assert self.origin is not None
+        target = self.origin_exten
+        known = self.dialled_out or directory.is_internal(target) or numbers.read(target)
+        return self.origin.employee is not None and _is_long(target) and not known and self.answered_at is None
 
     def _story_of_placed(self, directory: Directory, numbers: Numbers, final: bool) -> Story | None:
         employee = next(iter((*self.employees, *self.internal_hints)), "")

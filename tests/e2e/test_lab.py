@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.e2e.world import open_world
+from tests.e2e.world import World, open_world
+from tests.lab.kinds.truth import DIRECT, MOBILE, did
 from tests.lab.machine import ROOTS, missing, running_lab
-from tests.lab.play import Stage
+from tests.lab.play import ALL_ONLINE, Stage
 
 KINDS = {
     ("22", "lab"): (
@@ -50,3 +51,36 @@ async def test_real_calls_are_told_to_the_crm_as_they_were(tmp_path: Path) -> No
             if (ROOTS[version] / ".lab-asterisk-done").exists():
                 nursery.start_soon(play, version, user)
     assert wrong == {}
+
+
+async def test_asterisk_killed_in_the_middle_of_calls_leaves_no_ghost(tmp_path: Path) -> None:
+    """Every channel vanishes without a Hangup: the calls end uncertain, once, and the next call is told right."""
+    async with running_lab("22", 340) as lab, open_world(tmp_path) as world:
+        stage = Stage(world, lab)
+        await stage.prepare()
+        async with lab.scene() as scene:
+            client = scene.outside().call(DIRECT)
+            talks = await scene.desk("150").rings()
+            await trio.sleep(0.5)
+            talks.answer()
+            await client.answers()
+            scene.outside().call(did(38), number=MOBILE)
+            await scene.desk("152").rings()
+            await trio.sleep(0.5)
+            await lab.crash()
+            await _wait_online(world, lost=True)
+            await lab.start()
+        await _wait_online(world)
+        assert await stage.play("incoming-answered") == []
+        calls = await stage.ended()
+        assert [(call["result"], call["uncertain"]) for call in calls[:2]] == [("answered", True), ("missed", True)]
+        assert [call["uncertain"] for call in calls[2:]] == [False]
+        uploads = {upload.data["externalId"]: upload.data["result"] for upload in world.crm.uploads}
+        assert [uploads[call["call_id"]] for call in calls] == ["unknown", "unknown", "answered"]
+        assert len(world.crm.uploads) == 3
+
+
+async def _wait_online(world: World, *, lost: bool = False) -> None:
+    with trio.fail_after(30):
+        while ((await world.get("/stats"))["actors"].get("online", 0) < ALL_ONLINE) is not lost:
+            await trio.sleep(0.05)

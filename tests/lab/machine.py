@@ -7,10 +7,11 @@ message logs, never from AMI. Read `scenarios.py` next.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,10 +110,11 @@ class Manager:
 
     async def read(self) -> None:
         """Runs until the connection ends."""
-        while data := await self._stream.receive_some(65536):
-            self.seen += self._framer.feed(data)
-            self._more.set()
-            self._more = trio.Event()
+        with suppress(trio.BrokenResourceError):  # the PBX died
+            while data := await self._stream.receive_some(65536):
+                self.seen += self._framer.feed(data)
+                self._more.set()
+                self._more = trio.Event()
 
     async def wait(self, since: int = 0, within_s: float = 15.0, **want: str) -> Message:
         """The first message from `since` on whose headers match. Raises trio.TooSlowError."""
@@ -143,6 +145,8 @@ class Scene:
     nursery: trio.Nursery
     parties: list[Party] = field(default_factory=list)
     telephones: dict[tuple[str, int], Telephone] = field(default_factory=dict)
+    audio: bool = False
+    """Whether telephones send sound."""
     since: int = 0
     """Where in the manager's stream this scenario began."""
 
@@ -227,7 +231,7 @@ class Scene:
     def _telephone(self, number: str, address: str, port: int) -> Telephone:
         telephone = self.telephones.get((address, port))
         if telephone is None:
-            telephone = Telephone(number, number, address, port, self.lab.sip_port)
+            telephone = Telephone(number, number, address, port, self.lab.sip_port, self.audio)
             self.telephones[address, port] = telephone
             self.nursery.start_soon(telephone.serve)
         return telephone
@@ -240,6 +244,7 @@ class Scene:
                 await self.manager.act("CoreShowChannels")
                 end = await self.manager.wait(since, Event="^CoreShowChannelsComplete$")
                 if end.get("ListItems") == "0":
+                    await trio.sleep(0.3)  # for the last BYE, which would otherwise come to the next scenario's phones
                     return
                 await trio.sleep(0.1)
 
@@ -287,6 +292,15 @@ class Lab:
         """Where an employee's phone is."""
         return 15000 + int(number) + self.offset
 
+    async def crash(self) -> None:
+        """The PBX dies at once: no channel is hung up, no connection closed properly."""
+        folder = ROOTS[self.version] / f"srv/lab-{self.offset}/run"
+        os.kill(int((folder / "asterisk.pid").read_text()), signal.SIGKILL)
+
+    async def start(self) -> None:
+        """Starts it, again or for the first time."""
+        await script("up", self.version, self.offset, str(self.offset))
+
     @asynccontextmanager
     async def scene(self) -> AsyncIterator[Scene]:
         """One scenario. Parties that are left are ended by their own pids."""
@@ -323,9 +337,10 @@ class Lab:
 @asynccontextmanager
 async def running_lab(version: str = "22", offset: int = 200, user: str = USER) -> AsyncIterator[Lab]:
     """An Asterisk of this version, started and stopped."""
-    await script("up", version, offset, str(offset))
+    lab = Lab(version, offset, user)
+    await lab.start()
     try:
-        yield Lab(version, offset, user)
+        yield lab
     finally:
         with trio.CancelScope(shield=True):
             await script("down", version, offset, str(offset))

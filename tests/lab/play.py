@@ -29,6 +29,8 @@ from tests.lab.recording import leaves, record
 from tests.lab.sip import SipError
 
 TOLD_WITHIN_S = 5.0
+ALL_ONLINE = 14
+"""How many actors the product has with one tenant, one PBX and two integrations."""
 COMBINATIONS = (("22", "lab"), ("22", "lab-ro"), ("16", "lab"), ("16", "lab-ro"))
 NUMBERS = [str(number) for number in range(150, 160)]
 
@@ -53,7 +55,7 @@ class Stage:
         }]  # fmt: skip
         await self.world.apply(block)
         with trio.fail_after(30):
-            while (await self.world.get("/stats"))["actors"].get("online", 0) < 14:
+            while (await self.world.get("/stats"))["actors"].get("online", 0) < ALL_ONLINE:
                 await trio.sleep(0.1)
         await trio.sleep(0.5)
 
@@ -61,7 +63,7 @@ class Stage:
         """Plays one kind. Returns what was wrong with what was told."""
         crm, telegram = self.world.crm, self.world.telegram
         events, uploads, cards = len(crm.events), len(crm.uploads), len(telegram.messages(CHAT))
-        known = {call["call_id"] for call in await self._ended()}
+        known = {call["call_id"] for call in await self.ended()}
         heard: list[tuple[float, str]] = []
         failures: list[str] = []
         try:
@@ -80,7 +82,7 @@ class Stage:
             while len(crm.uploads) < uploads + outside:
                 await trio.sleep(0.02)
         await trio.sleep(0.5)
-        new = [call for call in await self._ended() if call["call_id"] not in known]
+        new = [call for call in await self.ended() if call["call_id"] not in known]
         problems = wrong_with_ends(truths, new)
         if len(new) == len(truths):
             told = [item.data for item in crm.events[events:]]
@@ -99,7 +101,8 @@ class Stage:
             self.latencies_ms.append((first - heard[0][0]) * 1000)
         return problems
 
-    async def _ended(self) -> list[dict[str, Any]]:
+    async def ended(self) -> list[dict[str, Any]]:
+        """The ends of calls as they are kept, in their order."""
         state = json.loads((self.world.folder / "var" / "postgres.lock").read_text())
         async with open_database(state["dsn"], size=1, engine_size=1) as db:
             return await db.engine(_select_ended)
@@ -137,11 +140,13 @@ async def play_all(version: str, user: str, names: list[str], offset: int, table
                       f"{statistics.median(ordered):.1f} ms, p99 {ordered[-max(1, len(ordered) // 100)]:.1f} ms")  # fmt: skip
 
 
-async def record_all(version: str, names: list[str], offset: int, folder: Path, table: Table) -> None:
+async def record_all(
+    version: str, names: list[str], offset: int, folder: Path, asks_every_s: float, table: Table
+) -> None:
     """Records these kinds for one version, both users at once."""
     async with running_lab(version, offset) as lab:
         for name in names:
-            _note(table, name, (version, "both"), await record(lab, name, folder))
+            _note(table, name, (version, "both"), await record(lab, name, folder, asks_every_s))
 
 
 def _note(table: Table, name: str, column: tuple[str, str], problems: list[str]) -> None:
@@ -176,7 +181,8 @@ async def run(options: argparse.Namespace, names: list[str]) -> int:
     async with trio.open_nursery() as nursery:
         if options.record is not None:
             for place, version in enumerate(versions):
-                nursery.start_soon(record_all, version, names, options.offset + 20 * place, options.record, table)
+                port, every = options.offset + 20 * place, options.lists
+                nursery.start_soon(record_all, version, names, port, options.record, every, table)
         else:
             chosen = COMBINATIONS if options.all else ((options.version, options.user),)
             for place, (version, user) in enumerate(chosen):
@@ -191,6 +197,9 @@ def main() -> int:
     parser.add_argument("--user", choices=("lab", "lab-ro"), default="lab")
     parser.add_argument("--all", action="store_true", help="both versions and users, side by side")
     parser.add_argument("--record", type=Path, metavar="DIR", help="record instead, both users at once")
+    parser.add_argument(
+        "--lists", type=float, default=0.0, metavar="S", help="with --record: ask for the channels so often"
+    )
     parser.add_argument("--offset", type=int, default=300, help="added to every port; labs side by side take 20 each")
     parser.add_argument("names", nargs="*", help="name prefixes; all by default")
     options = parser.parse_args()

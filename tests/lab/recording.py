@@ -41,6 +41,8 @@ class Stream:
     data: bytearray = field(default_factory=bytearray)
     index: list[dict[str, float]] = field(default_factory=list)
     begun: float = 0.0
+    asks_every_s: float = 0.0
+    """How often it asks for the list of channels; 0: never."""
 
     async def listen(self, port: int, task_status: trio.TaskStatus[None]) -> None:
         """Runs until cancelled."""
@@ -50,7 +52,11 @@ class Stream:
             await stream.send_all(
                 encode_action("Login", (("Username", self.user), ("Secret", SECRET), ("Events", "on")))
             )
+            asked = self.begun
             while chunk := await stream.receive_some(65536):
+                if self.asks_every_s and time.monotonic() - asked > self.asks_every_s:
+                    asked = time.monotonic()
+                    await stream.send_all(encode_action("CoreShowChannels"))
                 at = round(time.monotonic() - self.begun, 4)
                 self.index.append({"t": at, "off": len(self.data), "n": len(chunk)})
                 self.data += chunk
@@ -62,9 +68,9 @@ class Stream:
 
 
 @asynccontextmanager
-async def listening(port: int) -> AsyncIterator[list[Stream]]:
+async def listening(port: int, asks_every_s: float = 0.0) -> AsyncIterator[list[Stream]]:
     """Both users' streams while the block runs, and what comes shortly after."""
-    streams = [Stream(user) for user in USERS]
+    streams = [Stream(user, asks_every_s=asks_every_s) for user in USERS]
     async with trio.open_nursery() as nursery:
         for stream in streams:
             await nursery.start(_listen, stream, port)
@@ -96,11 +102,11 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     ]
 
 
-async def record(lab: Lab, name: str, folder: Path | None) -> list[str]:
+async def record(lab: Lab, name: str, folder: Path | None, asks_every_s: float = 0.0) -> list[str]:
     """Plays one kind and keeps it. Returns what the tracker told wrong of it."""
     problems: list[str] = []
     try:
-        async with listening(lab.ami_port) as streams, lab.scene() as scene:
+        async with listening(lab.ami_port, asks_every_s) as streams, lab.scene() as scene:
             truths = tuple(await KINDS[name](scene))
             await scene.finish()
             await scene.quiet()

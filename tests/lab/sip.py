@@ -317,7 +317,7 @@ class Telephone:
     address: str
     port: int
     sip_port: int
-    audio: bool = True
+    audio: bool = False
     legs: dict[str, Leg] = field(default_factory=dict)
     nursery: trio.Nursery | None = None
 

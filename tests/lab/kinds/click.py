@@ -216,7 +216,7 @@ async def click_gave_up(s: Scene) -> Truth:
     return outgoing("cancelled", rang=("150",))
 
 
-@kind("click-transferred-blind")
+@kind("click-transferred-blind", audio=True)
 async def click_transferred(s: Scene) -> Truth:
     """150 talks with the client and transfers him to 152, who answers."""
     one, line = s.desk("150"), s.outside()
@@ -238,7 +238,7 @@ async def click_transferred(s: Scene) -> Truth:
     return outgoing(rang=("150", "152"), last_extension="152", transfers=(("150", "152"),), **times(far, far, third))
 
 
-@kind("click-colleague")
+@kind("click-colleague", audio=True)
 async def click_colleague(s: Scene) -> Truth:
     """A click on a colleague's number: an internal call of 150."""
     one, other = s.desk("150"), s.desk("152")

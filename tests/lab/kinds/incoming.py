@@ -389,7 +389,7 @@ async def forward_always_missed(s: Scene) -> Truth:
     return incoming(did(27), "missed", rang=("158",))
 
 
-@kind("forward-302-colleague")
+@kind("forward-302-colleague", audio=True)
 async def forward_302(s: Scene) -> Truth:
     """The phone of 150 itself forwards (302) to 152, who answers."""
     one, other = s.desk("150"), s.desk("152")
@@ -404,7 +404,7 @@ async def forward_302(s: Scene) -> Truth:
     return incoming(DIRECT, rang=("152",), extension="152", last_extension="152", **times(leg, leg, client))
 
 
-@kind("forward-302-mobile")
+@kind("forward-302-mobile", audio=True)
 async def forward_302_mobile(s: Scene) -> Truth:
     """The phone of 150 forwards (302) to a mobile, which answers: it is 150's call."""
     one, line = s.desk("150"), s.outside()
@@ -532,7 +532,7 @@ async def two_devices_missed(s: Scene) -> Truth:
     return incoming(did(35), "missed", rang=("151",))
 
 
-@kind("hold-and-back")
+@kind("hold-and-back", audio=True)
 async def hold_and_back(s: Scene) -> Truth:
     """150 puts the client on hold and takes him back: one talk."""
     one = s.desk("150")

@@ -74,7 +74,7 @@ async def queue_locals_abandoned(s: Scene) -> Truth:
     return incoming(did(12), "missed", queue="locals", rang=BOTH)
 
 
-@kind("queue-locals-optimised")
+@kind("queue-locals-optimised", audio=True)
 async def queue_optimised(s: Scene) -> Truth:
     """Agents behind Local channels that give way once 151 talks; 151 hangs up."""
     one, two = s.desk("150"), s.desk("151")
@@ -186,7 +186,7 @@ async def queue_empty(s: Scene) -> Truth:
     return incoming(did(16), "missed", by="system", queue="empty")
 
 
-@kind("queue-agent-transfers-blind")
+@kind("queue-agent-transfers-blind", audio=True)
 async def queue_transfer(s: Scene) -> Truth:
     """The agent transfers the client to 152 (REFER), who answers."""
     one, two, other = s.desk("150"), s.desk("151"), s.desk("152")

@@ -1,4 +1,7 @@
-"""Calls that several people share: pickup, parking, conferences, follow-me. The last family."""
+"""Calls that several people share: pickup, parking, conferences, follow-me. The last family.
+
+A pickup without sound joins the two up to half a second after both were answered, so these have sound.
+"""
 
 from trio import sleep
 
@@ -10,7 +13,7 @@ PICKED = {"rang": ("150",), "extension": "152", "last_extension": "152"}
 PARKED = {"rang": ("150",), "extension": "150"}
 
 
-@kind("pickup-group")
+@kind("pickup-group", audio=True)
 async def pickup_group(s: Scene) -> Truth:
     """150 rings; 152 presses *8 and talks."""
     client = s.outside().call(DIRECT)
@@ -25,7 +28,7 @@ async def pickup_group(s: Scene) -> Truth:
     return incoming(DIRECT, **PICKED, **times(first, taker, client))
 
 
-@kind("pickup-directed")
+@kind("pickup-directed", audio=True)
 async def pickup_directed(s: Scene) -> Truth:
     """150 rings; 152 picks up that phone by its number and hangs up."""
     client = s.outside().call(DIRECT)
@@ -40,7 +43,7 @@ async def pickup_directed(s: Scene) -> Truth:
     return incoming(DIRECT, by="callee", **PICKED, **times(first, taker, taker))
 
 
-@kind("pickup-in-queue")
+@kind("pickup-in-queue", audio=True)
 async def pickup_queue(s: Scene) -> Truth:
     """The queue rings 150 and 151; 152 presses *8 and talks."""
     client = s.outside().call(did(3))
@@ -58,7 +61,7 @@ async def pickup_queue(s: Scene) -> Truth:
     )
 
 
-@kind("pickup-internal")
+@kind("pickup-internal", audio=True)
 async def pickup_internal(s: Scene) -> Truth:
     """150 calls 153; 152 picks it up."""
     caller = s.desk("150").call("153")
@@ -148,7 +151,7 @@ async def park_gave_up(s: Scene) -> Truth:
     return incoming(DIRECT, **PARKED, last_extension="150", **times(first, first, client))
 
 
-@kind("conference")
+@kind("conference", audio=True)
 async def conference(s: Scene) -> Truth:
     """The client waits in a conference; 150 and 152 dial in; 150 leaves."""
     client = s.outside().call(did(20))
@@ -203,7 +206,7 @@ async def three_way(s: Scene) -> Truth:
     )  # fmt: skip
 
 
-@kind("follow-me-locals")
+@kind("follow-me-locals", audio=True)
 async def follow_me_locals(s: Scene) -> Truth:
     """153 rings, two seconds later 152 as well, each behind a Local channel; 152 answers."""
     client = s.outside().call(did(21))
@@ -235,18 +238,3 @@ async def follow_me_mobile(s: Scene) -> Truth:
     return incoming(
         did(22), by="callee", rang=("150", "158"), extension="158", last_extension="158", **times(first, leg, leg)
     )
-
-
-@kind("follow-me-application")
-async def follow_me_application(s: Scene) -> Truth:
-    """FollowMe of 153: the desk phone and a mobile together; the mobile answers: 153 did."""
-    line = s.outside()
-    client = line.call(did(23))
-    first = await s.desk("153").rings()
-    leg = await line.rings(within_s=25)
-    await sleep(1)
-    leg.answer()
-    await sleep(3)
-    client.hang_up()
-    await leg.ends()
-    return incoming(did(23), rang=("153",), extension="153", last_extension="153", **times(first, leg, client))

@@ -150,7 +150,7 @@ async def blind_feature(s: Scene) -> Truth:
     return incoming(DIRECT, **TOOK, **times(first, first, client))
 
 
-@kind("attended-phone")
+@kind("attended-phone", audio=True)
 async def attended_phone(s: Scene) -> Truth:
     """150 holds the client, asks 152 in a second call, joins them (REFER with Replaces)."""
     client, first = await talking(s)
@@ -204,7 +204,7 @@ async def attended_goes_back(s: Scene) -> list[Truth]:
     ]
 
 
-@kind("attended-feature-code")
+@kind("attended-feature-code", audio=True)
 async def attended_feature(s: Scene) -> Truth:
     """150 presses *2 and 152, talks with 152, hangs up: the client talks with 152."""
     client, first = await talking(s)
@@ -235,7 +235,7 @@ async def attended_feature_refused(s: Scene) -> Truth:
     return incoming(DIRECT, **LOST, **times(first, first, client))
 
 
-@kind("attended-ami")
+@kind("attended-ami", audio=True)
 async def attended_ami(s: Scene) -> Truth:
     """AMI Atxfer to 152; 150 hangs up after talking with 152."""
     client, first = await talking(s)
@@ -249,7 +249,7 @@ async def attended_ami(s: Scene) -> Truth:
     return incoming(DIRECT, by="callee", **TOOK, **times(first, first, third))
 
 
-@kind("blonde-feature-code")
+@kind("blonde-feature-code", audio=True)
 async def blonde_feature(s: Scene) -> Truth:
     """150 presses *2 and 152, hangs up while 152 rings; 152 answers."""
     client, first = await talking(s)
