@@ -373,7 +373,7 @@ class CallTracker(Telling):
         call = self._remove(channel)
         if channel.is_leg:
             call.note_gone(channel, number_of(message.get("Cause")))
-            if call.marks and self._is_talking(call):
+            if call.marks and len(call.channels) > 1 and self._is_talking(call):
                 call.marks.clear()  # one of several left; the others go on
         if not call.channels:
             self._finish(call, at)

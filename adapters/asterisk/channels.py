@@ -12,9 +12,14 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from functools import lru_cache
 
 from gateway.domain.configuration import Phone
-from gateway.domain.numbers import hidden, is_internal, outside
+from gateway.domain.numbers import hidden, is_internal
+from gateway.domain.numbers import outside as read_outside
+
+outside = lru_cache(maxsize=4096)(read_outside)
+"""A call asks for its numbers at every event."""
 
 _DIALLED = re.compile(r"(?:.*[/:])?([^/:@]*)")
 _NOBODY = frozenset(

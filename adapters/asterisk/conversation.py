@@ -172,12 +172,12 @@ class Conversation:
             return Story(self.adopted.direction, self.adopted.caller, self.adopted.called)
         if self.placed or self.origin is None:
             return self._story_of_placed(directory, numbers, final)
-        if not final and self._number_to_come(directory, numbers):
-            return None
         if self.origin.employee is None:
             caller = ANONYMOUS if self.origin.hidden else numbers.outside(self.origin_number)
             called = numbers.outside(self.origin_exten) if is_number(self.origin_exten) else self.origin_exten
             return Story(Direction.INCOMING, caller, called)
+        if not final and self._number_to_come(directory, numbers):
+            return None
         caller, target = self.origin.employee, self.origin_exten
         forwarded = directory.is_internal(target) and self.dialled_out != target
         if self.dialled_out and not forwarded:
@@ -189,10 +189,10 @@ class Conversation:
 
     def _number_to_come(self, directory: Directory, numbers: Numbers) -> bool:
         """Whether the number that an employee calls is not known yet: what was dialled may carry a prefix for a line."""
-        assert self.origin is not None
         target = self.origin_exten
-        known = self.dialled_out or directory.is_internal(target) or numbers.read(target)
-        return self.origin.employee is not None and _is_long(target) and not known and self.answered_at is None
+        if self.dialled_out or self.answered_at is not None or not _is_long(target):
+            return False
+        return not directory.is_internal(target) and numbers.read(target) is None
 
     def _story_of_placed(self, directory: Directory, numbers: Numbers, final: bool) -> Story | None:
         employee = next(iter((*self.employees, *self.internal_hints)), "")

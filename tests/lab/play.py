@@ -22,7 +22,7 @@ import trio
 
 from gateway.store.pool import Connection, open_database
 from tests.e2e.world import CHAT, World, open_world
-from tests.lab.judge import pairs, wrong_with_cards, wrong_with_crm, wrong_with_ends
+from tests.lab.judge import LIVE_ACCURACY_S, pairs, wrong_with_cards, wrong_with_crm, wrong_with_ends
 from tests.lab.kinds import KINDS
 from tests.lab.machine import SECOND_TRUNK, SECRET, TRUNK, Lab, Scene, missing, running_lab, script
 from tests.lab.recording import leaves, record
@@ -83,7 +83,7 @@ class Stage:
                 await trio.sleep(0.02)
         await trio.sleep(0.5)
         new = [call for call in await self.ended() if call["call_id"] not in known]
-        problems = wrong_with_ends(truths, new)
+        problems = wrong_with_ends(truths, new, LIVE_ACCURACY_S)
         if len(new) == len(truths):
             told = [item.data for item in crm.events[events:]]
             kept = [item.data for item in crm.uploads[uploads:]]
