@@ -41,10 +41,16 @@ def wrong_with_ends(
     return [problem for truth, end in pairs(truths, told) for problem in wrong_with_end(truth, end, accuracy_s)]
 
 
+def concerns_crm(truth: Truth) -> bool:
+    """Whether a CRM hears of it: its clients are telephone numbers, and colleagues are none of its business."""
+    client = truth.caller if truth.direction == "incoming" else truth.called
+    return truth.direction != "internal" and client.startswith("+")
+
+
 def wrong_with_crm(truth: Truth, events: list[dict[str, Any]], uploads: list[dict[str, Any]]) -> list[str]:
     """Everything the sandbox CRM was told of one call that is not what happened."""
-    if truth.direction == "internal":
-        return [f"an internal call was told: {told}" for told in [*events, *uploads]]
+    if not concerns_crm(truth):
+        return [f"it was told: {told}" for told in [*events, *uploads]]
     problems: list[str] = []
     client = truth.caller if truth.direction == "incoming" else truth.called
     kind = "in" if truth.direction == "incoming" else "out"

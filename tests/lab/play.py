@@ -22,7 +22,7 @@ import trio
 
 from gateway.store.pool import Connection, open_database
 from tests.e2e.world import CHAT, World, open_world
-from tests.lab.judge import LIVE_ACCURACY_S, pairs, wrong_with_cards, wrong_with_crm, wrong_with_ends
+from tests.lab.judge import LIVE_ACCURACY_S, concerns_crm, pairs, wrong_with_cards, wrong_with_crm, wrong_with_ends
 from tests.lab.kinds import KINDS
 from tests.lab.machine import SECOND_TRUNK, SECRET, TRUNK, Lab, Scene, missing, running_lab, script
 from tests.lab.recording import leaves, record
@@ -77,7 +77,7 @@ class Stage:
             failures = [f"the lab failed: {error!r}" for error in leaves(group)]
         if failures:
             return failures
-        outside = sum(truth.direction != "internal" for truth in truths)
+        outside = sum(map(concerns_crm, truths))
         with trio.move_on_after(TOLD_WITHIN_S):
             while len(crm.uploads) < uploads + outside:
                 await trio.sleep(0.02)
@@ -157,7 +157,9 @@ def _note(table: Table, name: str, column: tuple[str, str], problems: list[str])
 
 def print_table(table: Table) -> int:
     """Prints kinds by version and user. Returns how many were wrong."""
-    columns = sorted({column for row in table.values() for column in row}, reverse=True)
+    columns = sorted(
+        {column for row in table.values() for column in row}, key=lambda column: (-int(column[0]), column[1])
+    )
     print(f"\n{'kind':36} " + " ".join(f"{version + ' ' + user:>9}" for version, user in columns))
     for name, row in table.items():
         cells = ("" if column not in row else "WRONG" if row[column] else "right" for column in columns)
