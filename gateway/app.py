@@ -25,6 +25,7 @@ from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
+from actors.recordings import FetchActor, retain
 from actors.services import Services
 from actors.supervisor import open_supervisor
 from actors.tenants import Tenants
@@ -41,17 +42,21 @@ from gateway.domain.posts import Post
 from gateway.readiness import tell_systemd, watchdog_s
 from gateway.settings import Address, Settings
 from gateway.store import journal, outbox
+from gateway.store.blobs import BlobStore, FolderBlobs
 from gateway.store.embedded import embedded
 from gateway.store.errors import StoreError
 from gateway.store.listen import Listener
 from gateway.store.migrate import migrate
 from gateway.store.pool import Database, open_database
+from gateway.store.s3 import S3Blobs
 from gateway.store.seal import load_master_keys
+from gateway.store.shelf import Shelf
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.web.app import Deps, create_app
 from gateway.web.intake import Limits, serve_intake
-from gateway.web.machine import MachineDeps, machine_addresses
+from gateway.web.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.serve import mount, serve_people
+from gateway.web.uploads import upload_addresses
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +95,7 @@ class Gateway:
         )
         self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
         people, machines = settings.bind, settings.intake_bind
+        self.shelf = Shelf(db, _blobs(settings), settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             db=db,
             cache=cache,
@@ -98,6 +104,8 @@ class Gateway:
             records=self.records,
             dial=dial,
             provider_urls=settings.provider_urls,
+            shelf=self.shelf,
+            public_url=settings.base_url,
         )
         self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
@@ -250,6 +258,15 @@ class Gateway:
         self.cache.notified(None)
 
 
+def _blobs(settings: Settings) -> BlobStore:
+    """Where recordings lie: a bucket where one is set, else a folder."""
+    if settings.s3_url and settings.s3_access_key is not None and settings.s3_secret_key is not None:
+        return S3Blobs(
+            settings.s3_url, settings.s3_bucket, settings.s3_region, settings.s3_access_key, settings.s3_secret_key
+        )
+    return FolderBlobs(settings.data_dir / "recordings", trio.CapacityLimiter(8))
+
+
 async def safe_dialer(settings: Settings) -> SafeDialer:
     """The one dialer for addresses that tenants supply: our listeners and our database are out of its bounds."""
     dial = SafeDialer(allowed_private_nets=settings.allowed_private_nets, own={settings.bind, settings.intake_bind})
@@ -286,6 +303,7 @@ async def run(settings: Settings) -> int:
         db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings))
+        gateway.shelf.clean_spool()
         await _serve(gateway, dsn, keep_server, people, machines)
     return 0
 
@@ -300,7 +318,8 @@ async def _serve(
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
     letters = DeadLetters(services)
     stop_listening = trio.Event()
-    addresses = machine_addresses(_machine_deps(gateway))
+    deps = _machine_deps(gateway)
+    addresses = machine_addresses(deps, upload_addresses(gateway.shelf, partial(tenant_of, deps)))
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_server)
@@ -336,6 +355,8 @@ async def _serve(
                     system("due", partial(wake_due, services))
                     system("expiry", partial(expire, services))
                     system("pruning", partial(prune, services))
+                    system("recordings", FetchActor(services, gateway.shelf).run)
+                    system("retention", partial(retain, services, gateway.shelf))
                     await tenants.settled.wait()
                     tell_systemd("READY=1", f"STATUS=serving {len(cache)} tenants")
                     log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
@@ -412,5 +433,6 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
         master=gateway.cache.master,
+        shelf=gateway.shelf,
         mounts=(mount_machines,),
     )

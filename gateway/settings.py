@@ -126,6 +126,11 @@ class Settings:
     )
     log_format: str = _var("", _one_of("text", "json"), "text or json lines", "text on a terminal, else json")
     log_level: str = _var("INFO", _level, "DEBUG, INFO, WARNING or ERROR", "INFO")
+    s3_url: str = _var("", _url, "an S3-compatible store for recordings", "unset: DATA_DIR/recordings")
+    s3_bucket: str = _var("", str, "its bucket, for this installation alone", "unset")
+    s3_access_key: Secret | None = _var(None, Secret, "its access key", "unset")
+    s3_secret_key: Secret | None = _var(None, Secret, "its secret key", "unset")
+    s3_region: str = _var("us-east-1", str, "its region", "us-east-1")
     llm_url: str = _var("", _url, "any OpenAI-compatible endpoint", "unset")
     llm_api_key: Secret | None = _var(None, Secret, "its key", "unset")
     llm_model: str = _var("gpt-5.2", str, "its model", "gpt-5.2")
@@ -192,6 +197,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
             problems.append(f"{source}: {error}")
+    bucket = [PREFIX + name for name in ("S3_URL", "S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY")]
+    missing = [name for name in bucket if not values.get(known[name].name)]
+    if 0 < len(missing) < len(bucket):
+        problems += [f"{name}: must be set too, as other S3 settings are" for name in missing]
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)

@@ -19,6 +19,7 @@ from gateway.web.auth import Gate, auth_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.operators import operators_pages
+from gateway.web.recordings import recordings_pages
 from gateway.web.site import Answer, Cache, Deps, Site
 from gateway.web.throttle import Throttle
 
@@ -38,6 +39,8 @@ def create_app(deps: Deps) -> QuartTrio:
     gate = Gate(site, Throttle())
     for pages in (auth_pages(gate), calls_pages(gate), integrations_pages(gate), operators_pages(gate)):
         app.register_blueprint(pages)
+    if deps.shelf is not None:
+        app.register_blueprint(recordings_pages(gate, deps.shelf))
     _add_static_files(app, site)
     _add_errors(app, gate)
     _add_headers(app, gate)
@@ -116,6 +119,7 @@ def _policy(nonce: str) -> str:
             f"script-src 'nonce-{nonce}'",
             f"style-src 'nonce-{nonce}'",
             "img-src 'self'",
+            "media-src 'self'",
             "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",

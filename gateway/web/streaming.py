@@ -1,0 +1,78 @@
+"""Addresses whose bodies are too large to be held, before Quart: it would gather them in memory as fast as they come.
+
+Here a handler pulls the next piece when it has dealt with the last, and the client waits meanwhile. Every piece, and the
+whole, has a deadline; what is longer than the address allows is not read on. `gateway/web/uploads.py` is who pulls.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import trio
+
+from gateway.web.table import Address, Cut, Request, Response, answer, first_values, is_forwarded, problem, too_large
+
+PIECE_S = 30.0
+STREAM_S = 900.0
+"""A body that is read piece by piece: for one piece, and for all of it."""
+_FRAMING = 1 << 16
+"""What the parts of a form add to the size of what they carry."""
+
+
+def streaming(asgi: Callable[..., Awaitable[None]], addresses: Sequence[Address]) -> Callable[..., Awaitable[None]]:
+    """Takes requests whose bodies are streamed before Quart does: it would gather them in memory as fast as they come."""
+    streamed = {(address.method, address.path): address for address in addresses if address.stream is not None}
+
+    async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        address = streamed.get((scope.get("method", ""), scope.get("path", ""))) if scope["type"] == "http" else None
+        if address is None:
+            await asgi(scope, receive, send)
+            return
+        response = await _streamed(address, scope, receive)
+        headers = {
+            "content-type": response.content_type, "content-length": str(len(response.body)),
+            "cache-control": "no-store", "x-content-type-options": "nosniff", **dict(response.headers),
+        }  # fmt: skip
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": response.status, "headers": raw})
+        await send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+    return app
+
+
+async def _streamed(address: Address, scope: Any, receive: Callable[[], Awaitable[Any]]) -> Response:
+    headers = first_values(
+        [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+    )
+    length = headers.get("content-length", "")
+    expected = int(length[:20]) if length.isascii() and length.isdigit() else None
+    if expected is not None and expected > address.body_limit + _FRAMING:
+        return too_large(address.body_limit)
+    size, more = 0, True
+
+    async def pull() -> bytes:
+        nonlocal size, more
+        while more:
+            with trio.move_on_after(PIECE_S):
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise Cut(problem(400, "VALIDATION_ERROR", "The body is cut short."))
+                more, piece = bool(message.get("more_body")), bytes(message.get("body", b""))
+                size += len(piece)
+                if size > address.body_limit + _FRAMING:
+                    raise Cut(too_large(address.body_limit))
+                if piece:
+                    return piece
+                continue
+            raise Cut(problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True))
+        if expected is not None and size != expected:
+            raise Cut(problem(400, "VALIDATION_ERROR", "The body is cut short."))
+        return b""
+
+    client = scope.get("client")
+    request = Request(
+        method=scope["method"], path=scope["path"], headers=headers, peer=client[0] if client else "",
+        forwarded=is_forwarded(list(headers)),
+    )  # fmt: skip
+    with trio.move_on_after(STREAM_S):
+        return await answer(address, request, pull)
+    return problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
