@@ -27,10 +27,12 @@ def streaming(asgi: Callable[..., Awaitable[None]], addresses: Sequence[Address]
         if address is None:
             await asgi(scope, receive, send)
             return
-        response = await _streamed(address, scope, receive)
+        body = _Body(scope, receive, address.body_limit)
+        response = await body.answered_by(address)
         headers = {
             "content-type": response.content_type, "content-length": str(len(response.body)),
             "cache-control": "no-store", "x-content-type-options": "nosniff", **dict(response.headers),
+            **({} if body.read else {"connection": "close"}),
         }  # fmt: skip
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": response.status, "headers": raw})
@@ -39,40 +41,48 @@ def streaming(asgi: Callable[..., Awaitable[None]], addresses: Sequence[Address]
     return app
 
 
-async def _streamed(address: Address, scope: Any, receive: Callable[[], Awaitable[Any]]) -> Response:
-    headers = first_values(
-        [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
-    )
-    length = headers.get("content-length", "")
-    expected = int(length[:20]) if length.isascii() and length.isdigit() else None
-    if expected is not None and expected > address.body_limit + _FRAMING:
-        return too_large(address.body_limit)
-    size, more = 0, True
+class _Body:
+    """The body of one request, handed over as it is asked for."""
 
-    async def pull() -> bytes:
-        nonlocal size, more
-        while more:
+    def __init__(self, scope: Any, receive: Callable[[], Awaitable[Any]], limit: int) -> None:
+        self._scope, self._receive, self._limit = scope, receive, limit
+        self._size = 0
+        self.headers = first_values(
+            [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        )
+        length = self.headers.get("content-length", "")
+        self._expected = int(length[:20]) if length.isascii() and length.isdigit() else None
+        self.read = False
+        """True once all of it was taken: only then may another request follow on the connection."""
+
+    async def pull(self) -> bytes:
+        """The next piece."""
+        while not self.read:
             with trio.move_on_after(PIECE_S):
-                message = await receive()
+                message = await self._receive()
                 if message["type"] != "http.request":
                     raise Cut(problem(400, "VALIDATION_ERROR", "The body is cut short."))
-                more, piece = bool(message.get("more_body")), bytes(message.get("body", b""))
-                size += len(piece)
-                if size > address.body_limit + _FRAMING:
-                    raise Cut(too_large(address.body_limit))
+                piece = bytes(message.get("body", b""))
+                self.read, self._size = not message.get("more_body"), self._size + len(piece)
+                if self._size > self._limit + _FRAMING:
+                    raise Cut(too_large(self._limit))
                 if piece:
                     return piece
                 continue
             raise Cut(problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True))
-        if expected is not None and size != expected:
+        if self._expected is not None and self._size != self._expected:
             raise Cut(problem(400, "VALIDATION_ERROR", "The body is cut short."))
         return b""
 
-    client = scope.get("client")
-    request = Request(
-        method=scope["method"], path=scope["path"], headers=headers, peer=client[0] if client else "",
-        forwarded=is_forwarded(list(headers)),
-    )  # fmt: skip
-    with trio.move_on_after(STREAM_S):
-        return await answer(address, request, pull)
-    return problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
+    async def answered_by(self, address: Address) -> Response:
+        """What the address answers."""
+        if self._expected is not None and self._expected > self._limit + _FRAMING:
+            return too_large(self._limit)
+        client = self._scope.get("client")
+        request = Request(
+            method=self._scope["method"], path=self._scope["path"], headers=self.headers,
+            peer=client[0] if client else "", forwarded=is_forwarded(list(self.headers)),
+        )  # fmt: skip
+        with trio.move_on_after(STREAM_S):
+            return await answer(address, request, self.pull)
+        return problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
