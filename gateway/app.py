@@ -83,7 +83,9 @@ def listening_socket(address: Address) -> socket.socket:
 class Gateway:
     """One running installation: what the listeners ask, and the order of starting and stopping."""
 
-    def __init__(self, settings: Settings, db: Database, cache: ConfigurationCache, dial: SafeDialer) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, cache: ConfigurationCache, dial: SafeDialer, blobs: BlobStore
+    ) -> None:
         self.settings = settings
         self.db = db
         self.cache = cache
@@ -95,7 +97,7 @@ class Gateway:
         )
         self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
         people, machines = settings.bind, settings.intake_bind
-        self.shelf = Shelf(db, _blobs(settings), settings.data_dir / "incoming", cache.sealer)
+        self.shelf = Shelf(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             db=db,
             cache=cache,
@@ -258,13 +260,15 @@ class Gateway:
         self.cache.notified(None)
 
 
-def _blobs(settings: Settings) -> BlobStore:
+@asynccontextmanager
+async def _blobs(settings: Settings) -> AsyncIterator[BlobStore]:
     """Where recordings lie: a bucket where one is set, else a folder."""
     if settings.s3_url and settings.s3_access_key is not None and settings.s3_secret_key is not None:
-        return S3Blobs(
-            settings.s3_url, settings.s3_bucket, settings.s3_region, settings.s3_access_key, settings.s3_secret_key
-        )
-    return FolderBlobs(settings.data_dir / "recordings", trio.CapacityLimiter(8))
+        keys = settings.s3_access_key, settings.s3_secret_key
+        async with S3Blobs(settings.s3_url, settings.s3_bucket, settings.s3_region, *keys) as bucket:
+            yield bucket
+        return
+    yield FolderBlobs(settings.data_dir / "recordings", trio.CapacityLimiter(8))
 
 
 async def safe_dialer(settings: Settings) -> SafeDialer:
@@ -302,7 +306,8 @@ async def run(settings: Settings) -> int:
         )  # fmt: skip
         db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()))
-        gateway = Gateway(settings, db, cache, await safe_dialer(settings))
+        blobs = await stack.enter_async_context(_blobs(settings))
+        gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
         gateway.shelf.clean_spool()
         await _serve(gateway, dsn, keep_server, people, machines)
     return 0

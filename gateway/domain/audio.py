@@ -173,7 +173,7 @@ class Waveform:
     def _measure(self, *, whole: bool) -> None:
         form = self._format
         assert form is not None
-        left = self._declared - self._seen
+        left = (self._declared - self._seen) // form.frame * form.frame
         while len(self._loudest) < PEAKS and left > 0:
             size = min(self._bucket, left)
             if len(self._buffer) < size:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -31,6 +31,7 @@ READ_S = 30.0
 PUT_S = 600.0
 LIST_LIMIT = 4 << 20
 _PIECE = 256 * 1024
+_SPARE = 64 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -79,7 +80,7 @@ def authorization(
 
 
 class S3Blobs:
-    """Objects in one bucket, by path (`https://host/bucket/name`)."""
+    """Objects in one bucket, by path (`https://host/bucket/name`). `async with`; entering opens nothing."""
 
     def __init__(self, url: str, bucket: str, region: str, access_key: Secret, secret_key: Secret) -> None:
         parts = urlsplit(url)
@@ -87,6 +88,14 @@ class S3Blobs:
         self._base = f"{parts.path.rstrip('/')}/{quote(bucket, safe='')}"
         self._region, self._access_key, self._secret_key = region, access_key, secret_key
         self._client: httpx2.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S):
+                await self._client.aclose()
 
     async def put(self, sealed: Sealed, name: str) -> None:
         """One PUT with the file's length and digest."""
@@ -170,12 +179,13 @@ class S3Blobs:
                 async with client.stream(method, url, headers={**headers, **signed}, content=body) as response:
                     if heard is not None:
                         heard.update(response.headers)
-                    if into is not None and response.status_code in (200, 206):
-                        with trio.CancelScope() as reading:
-                            async for piece in response.aiter_raw():
-                                into += piece
-                                if len(into) > most:
-                                    reading.cancel()
+                    # Read to its end in any case, or the connection could not be used again.
+                    wanted = into if into is not None and response.status_code in (200, 206) else bytearray()
+                    with trio.CancelScope() as reading:
+                        async for piece in response.aiter_raw():
+                            wanted += piece
+                            if len(wanted) > max(most, _SPARE):
+                                reading.cancel()
                     return response.status_code
             except httpx2.HTTPError as error:
                 failure = Unavailable(f"the store of recordings: {type(error).__name__}", after_s=30.0)
