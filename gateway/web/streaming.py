@@ -35,8 +35,11 @@ def streaming(asgi: Callable[..., Awaitable[None]], addresses: Sequence[Address]
             **({} if body.read else {"connection": "close"}),
         }  # fmt: skip
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": response.status, "headers": raw})
-        await send({"type": "http.response.body", "body": response.body, "more_body": False})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(body.drain)
+            await send({"type": "http.response.start", "status": response.status, "headers": raw})
+            await send({"type": "http.response.body", "body": response.body, "more_body": False})
+            nursery.cancel_scope.cancel()
 
     return app
 
@@ -73,6 +76,13 @@ class _Body:
         if self._expected is not None and self._size != self._expected:
             raise Cut(problem(400, "VALIDATION_ERROR", "The body is cut short."))
         return b""
+
+    async def drain(self) -> None:
+        """Throws away what still comes, until cancelled: behind a full queue the answer could not be sent."""
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                await trio.sleep_forever()
 
     async def answered_by(self, address: Address) -> Response:
         """What the address answers."""
