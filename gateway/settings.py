@@ -103,7 +103,7 @@ class Settings:
         ("127.0.0.1", 8001), _address, "the fast listener for machines: posted events and /health", "127.0.0.1:8001"
     )
     public_url: str = _var("", _url, "used in links sent out", "http://BIND")
-    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL and the generated master key", "./var")
+    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL, recordings and the generated master key", "./var")
     database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"

@@ -65,4 +65,3 @@ BEGIN
 END $$;
 
 GRANT SELECT, INSERT, UPDATE ON recordings, recording_blobs TO gateway_app;
-GRANT DELETE ON recordings TO gateway_app;

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trio
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from gateway.domain.configuration import Tenant
 from gateway.domain.posts import Invalid, parse_download, token_of
 from gateway.store.shelf import LARGEST, Incoming, Shelf, TooLarge
 from gateway.telemetry import COUNTERS, bound
+from gateway.web.multipart import Begin, Data, End, Malformed, Multipart
 from gateway.web.table import (
     EVENT_LIMIT,
     Address,
@@ -40,8 +39,6 @@ AT_ONCE = 32
 STRANGERS = 4
 """Uploads at a time whose token has not come yet."""
 _LONGEST_FIELD = 4096
-_MOST_PARTS = 32
-_PIECE = 64 * 1024
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 
 TenantOf = Callable[[str | None], Tenant | None]
@@ -133,11 +130,9 @@ class Uploads:
             raise Invalid((("body", "must be multipart/form-data with a boundary"),))
         form = _Form()
         try:
-            await self._read(form, MultipartDecoder(boundary.encode(), 4 * _PIECE, max_parts=_MOST_PARTS), pull, stack)
-        except RequestEntityTooLarge:
-            raise Invalid((("body", "has too many parts, or one whose head is too long"),)) from None
-        except (ValueError, AttributeError):  # how the decoder says that a form makes no sense
-            raise Invalid((("body", "is not a whole multipart/form-data"),)) from None
+            await self._read(form, Multipart(boundary.encode()), pull, stack)
+        except Malformed as error:
+            raise Invalid((("body", f"is not a whole multipart/form-data: {error}"),)) from None
         if form.tenant is None:
             return _unauthorized()
         unique_id, _ = parse_download(form.fields, url=False)
@@ -149,40 +144,34 @@ class Uploads:
         COUNTERS[f"recordings_{outcome}"] += 1
         return answer_json({"status": outcome})
 
-    async def _read(self, form: _Form, decoder: MultipartDecoder, pull: Pull, stack: AsyncExitStack) -> None:
+    async def _read(self, form: _Form, parts: Multipart, pull: Pull, stack: AsyncExitStack) -> None:
         name, value, to_file = "", bytearray(), False
-        while True:
-            piece = await pull()
-            for at in range(0, len(piece), _PIECE) or (0,):
-                decoder.receive_data(piece[at : at + _PIECE] or None)
-                while not isinstance(event := decoder.next_event(), NeedData):
-                    match event:
-                        case File() | Field():
-                            name = (event.name or "").casefold()
-                            value, to_file = bytearray(), name == "file"
-                            if to_file:
-                                await self._begin(form, event, stack)
-                        case Data() if to_file:
-                            assert form.incoming is not None
-                            await form.incoming.write(event.data)
-                        case Data():
-                            value += event.data
-                            if len(value) > _LONGEST_FIELD:
-                                value = value[: _LONGEST_FIELD + 1]
-                            if not event.more_data:
-                                self._field(form, name, bytes(value))
-                        case Epilogue():
-                            return
-                        case _:
-                            pass
+        while piece := await pull():
+            for event in parts.feed(piece):
+                match event:
+                    case Begin():
+                        name, value = event.name.casefold(), bytearray()
+                        to_file = name == "file"
+                        if to_file:
+                            await self._begin(form, event.file_name or "", stack)
+                    case Data() if to_file:
+                        assert form.incoming is not None
+                        await form.incoming.write(event.data)
+                    case Data():
+                        value += event.data[: _LONGEST_FIELD + 1 - len(value)]
+                    case End() if not to_file:
+                        self._field(form, name, bytes(value))
+                    case End():
+                        pass
+        if not parts.complete:
+            raise Malformed("cut short")
 
-    async def _begin(self, form: _Form, event: File | Field, stack: AsyncExitStack) -> None:
+    async def _begin(self, form: _Form, given: str, stack: AsyncExitStack) -> None:
         if form.incoming is not None:
             raise Invalid((("file", "may be given once"),))
         if form.tenant is None:
             self._take(stack, self._strangers, "Too many recordings come in at once; send Token before the file.")
         form.incoming = await stack.enter_async_context(await self._shelf.new_file())
-        given = event.filename if isinstance(event, File) else ""
         bare = given.replace("\\", "/").rpartition("/")[2]
         form.file_name = "".join(c for c in bare if c.isprintable())[:200]
 
