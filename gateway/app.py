@@ -261,7 +261,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def _blobs(settings: Settings) -> AsyncIterator[BlobStore]:
+async def open_blobs(settings: Settings) -> AsyncIterator[BlobStore]:
     """Where recordings lie: a bucket where one is set, else a folder."""
     if settings.s3_url and settings.s3_access_key is not None and settings.s3_secret_key is not None:
         keys = settings.s3_access_key, settings.s3_secret_key
@@ -306,7 +306,7 @@ async def run(settings: Settings) -> int:
         )  # fmt: skip
         db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()))
-        blobs = await stack.enter_async_context(_blobs(settings))
+        blobs = await stack.enter_async_context(open_blobs(settings))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
         gateway.shelf.clean_spool()
         await _serve(gateway, dsn, keep_server, people, machines)

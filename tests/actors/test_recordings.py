@@ -3,20 +3,29 @@ of a recording that is expected."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 import trio
 
 from actors import recordings
 from actors.directory import Slot
+from actors.mailbox import Mailbox
 from actors.recordings import DELAY_CAP_S, FetchActor, delay_s
 from actors.services import Services
+from actors.tenant import POSTED, TenantActor, Told
+from gateway.domain.calls import Call, apply
+from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadCredentials, Unavailable
-from gateway.domain.ids import TenantId
+from gateway.domain.events import CallEnded, CallEvent, Direction, Result
+from gateway.domain.ids import CallId, TenantId
+from gateway.store import outbox
 from gateway.store import recording_work as store
 from gateway.store.recording_work import Fetch
+from gateway.store.seal import DataKey, new_master_key, parse_master_keys
 from gateway.store.shelf import Shelf, TooLarge
 
 JUNE = TenantId("0367")
@@ -145,3 +154,63 @@ def test_pauses_grow() -> None:
     delays = [delay_s(n) for n in range(1, 100)]
     assert delays == sorted(delays)
     assert sum(delays) > 86400
+
+
+# At the hangup
+
+
+def tell(source: str, event: CallEnded, **options: Any) -> tuple[Call, CallEvent, outbox.Recording]:
+    """What a tenant's actor makes of the end of a call."""
+    tenant = Tenant(JUNE, "June", ZoneInfo("UTC"), "BY", "en", options={"recordings": options})
+    sealer = parse_master_keys(new_master_key())
+    keys = sealer.sealer(JUNE, sealer.wrap(JUNE, DataKey(1, b"k" * 32)))
+    shelf = Shelf(cast(Any, None), cast(Any, None), Path("unused"), lambda tenant: keys)
+    services = cast(Services, type("S", (), {"shelf": shelf, "public_url": "https://gw.example"})())
+    actor = TenantActor(tenant, Mailbox[Told](1), services, {})
+    call, recording = apply(None, event), outbox.Recording(JUNE)
+    assert call is not None
+    linked, said = actor._with_link(source, call, event, event.at, recording)
+    return linked, said, recording
+
+
+def ended(recording: str | None, result: Result = Result.ANSWERED) -> CallEnded:
+    return CallEnded(
+        call_id=CallId("7.1"), at=datetime(2026, 11, 21, 10, 0, tzinfo=UTC), direction=Direction.INCOMING, caller="1",
+        called="2", trunk=None, extension="150", last_extension="150", rang=("150",), result=result, wait_s=1.0,
+        talk_s=2.0, hung_up_by=None, recording=recording,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "recording", "posted", "pbx", "fetched"),
+    [
+        ("main", "7.1.wav", False, "main", True),
+        (POSTED, "https://pbx.example/7.wav?k=s", False, "", True),
+        (POSTED, None, True, "", False),
+    ],
+)
+def test_where_a_recording_is_expected_the_link_is_told_and_is_always_the_same(
+    source: str, recording: str | None, posted: bool, pbx: str, fetched: bool
+) -> None:
+    (call, said, made), (_, again, _) = (tell(source, ended(recording), keep_days=2, posted=posted) for _ in range(2))
+    assert isinstance(said, CallEnded)
+    assert said == again
+    assert said.recording == call.recording
+    assert said.recording is not None
+    assert said.recording.startswith("https://gw.example/recordings/file/")
+    assert f"expires={int((said.at + timedelta(days=2)).timestamp())}" in said.recording
+    (row,) = made.expected
+    assert str(row.recording_id) in said.recording
+    assert (row.pbx, row.run_at is not None) == (pbx, fetched)
+    assert row.url is None or "pbx.example" not in row.url
+
+
+@pytest.mark.parametrize(
+    ("source", "result", "posted"),
+    [("main", Result.ANSWERED, True), (POSTED, Result.MISSED, True), (POSTED, Result.ANSWERED, False)],
+)
+def test_where_none_is_expected_nothing_is_told(source: str, result: Result, posted: bool) -> None:
+    event = ended(None, result)
+    _, said, made = tell(source, event, posted=posted)
+    assert said is event
+    assert made.expected == []
