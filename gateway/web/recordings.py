@@ -19,8 +19,10 @@ from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain import audio
+from gateway.domain.errors import Unavailable
 from gateway.domain.ids import TenantId
 from gateway.store import recordings as store
+from gateway.store.blobs import Missing
 from gateway.store.errors import Unsealable
 from gateway.store.recordings import BlobRow, RecordingLine
 from gateway.store.shelf import Shelf
@@ -159,6 +161,11 @@ async def _send(shelf: Shelf, number: TenantId, line: RecordingLine, blob: BlobR
             except Unsealable as error:
                 log.error("a recording does not open", extra={"tenant": number, "reason": str(error)})
                 return _problem(problem(500, "UNAVAILABLE", "The recording cannot be opened."))
+            except (Unavailable, Missing):
+                away = problem(
+                    503, "UNAVAILABLE", "The recording cannot be read now.", retryable=True, retry_after=AGAIN_S
+                )
+                return _problem(away)
         response = Response(body, 206 if span.partial else 200, content_type=line.content_type)
         response.timeout = None  # a player takes its time; the listener has deadlines of its own
         response.headers["Content-Length"] = str(span.end - span.start)

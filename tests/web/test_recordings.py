@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 import trio
 
+from gateway.domain.errors import Unavailable
 from gateway.domain.events import Result
 from gateway.domain.ids import TenantId
 from gateway.store import recording_work as work
@@ -193,6 +194,15 @@ async def test_a_file_that_was_changed_is_not_played(desk: Desk, tmp_path: Path,
     answer = await desk.get(desk.link())
     assert answer.status_code == 500
     assert b"RIFF" not in await answer.get_data()
+
+
+async def test_a_store_that_is_away_is_told_as_a_problem(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(name: str, start: int, length: int) -> bytes:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(desk.shelf.blobs, "read", away)
+    answer = await desk.get(desk.link())
+    assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
 
 
 async def test_the_page_has_a_player_a_link_and_an_audit_row(desk: Desk, sign_in: SignIn) -> None:
