@@ -16,6 +16,7 @@ from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.outbox import Recording
 from gateway.store.pool import Database
+from gateway.store.shelf import Shelf
 
 
 class Doorbells:
@@ -54,6 +55,10 @@ class Services:
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
     dial: Dialer
     provider_urls: Mapping[str, str] = field(default_factory=dict)
+    shelf: Shelf | None = None
+    """Recordings; without it no call has one."""
+    public_url: str = ""
+    """What links of ours begin with."""
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
     desk: Desk

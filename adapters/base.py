@@ -20,6 +20,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
+from gateway.domain.secret import Secret
 
 
 class AdapterSettings(BaseModel):
@@ -297,6 +298,24 @@ class Adapter:
     def can(self, ability: type) -> bool:
         """Whether its clients have an ability, such as `can(ListsUsers)`."""
         return issubclass(self.client, ability)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSource:
+    """Where a PBX's files of sound can be fetched: an address with fields such as `{file}` in it."""
+
+    template: str
+    user: str = ""
+    password: Secret | None = None
+
+
+@runtime_checkable
+class KeepsRecordings(Protocol):
+    """The settings of a PBX that lets its recordings be fetched."""
+
+    def recording_source(self) -> RecordingSource | None:
+        """None where nothing is entered."""
+        ...
 
 
 Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]

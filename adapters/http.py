@@ -19,7 +19,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
@@ -408,6 +408,35 @@ class Http:
         if isinstance(failure, Unavailable):
             failure.certain = not sent
         raise failure
+
+    async def receive(
+        self,
+        path: str,
+        *,
+        judge: Callable[[int, Mapping[str, str]], None],
+        write: Callable[[bytes], Awaitable[None]],
+        user: str = "",
+        password: Secret | None = None,
+    ) -> None:
+        """One GET whose body goes to `write` piece by piece, for files. `judge` sees status and headers first; what either
+        of them raises ends the reading and is raised. Otherwise raises like `send`; the deadline is the caller's."""
+        failure: Exception | None = None
+        auth = (user, password.reveal() if password is not None else "") if user else None
+        try:
+            client = await self._open()
+            async with client.stream("GET", self._base + path, auth=auth) as response:
+                judge(response.status_code, dict(response.headers))
+                with trio.CancelScope() as reading:
+                    async for piece in response.aiter_raw(64 * 1024):
+                        try:
+                            await write(piece)
+                        except (GatewayError, ValueError) as error:
+                            failure = error
+                            reading.cancel()  # as in `send`
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            failure = failure or self._failure(error)
+        if failure is not None:
+            raise failure
 
     async def _open(self) -> httpx2.AsyncClient:
         if self._client is not None:

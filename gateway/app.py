@@ -29,6 +29,7 @@ from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
 from actors.module_sync import ModuleSync
 from actors.modules import Modules
+from actors.recordings import FetchActor, retain
 from actors.responsible import Desk, send_caller
 from actors.services import Services
 from actors.supervisor import open_supervisor
@@ -49,20 +50,24 @@ from gateway.readiness import tell_systemd, watchdog_s
 from gateway.settings import Address, Settings
 from gateway.store import journal, outbox
 from gateway.store.api_keys import ApiKey, use_api_key
+from gateway.store.blobs import BlobStore, FolderBlobs
 from gateway.store.embedded import embedded
 from gateway.store.errors import StoreError
 from gateway.store.listen import Listener
 from gateway.store.migrate import migrate
 from gateway.store.pool import Database, open_database
+from gateway.store.s3 import S3Blobs
 from gateway.store.seal import load_master_keys
+from gateway.store.shelf import Shelf
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.web.app import Deps, create_app
 from gateway.web.asked import AskedDeps, asked_addresses, token_hash
 from gateway.web.asked_status import set_activity, set_status
 from gateway.web.intake import Limits, serve_intake
-from gateway.web.machine import MachineDeps, machine_addresses
+from gateway.web.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.module_api import ModuleCallers, module_addresses
 from gateway.web.serve import mount, serve_people
+from gateway.web.uploads import upload_addresses
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +94,9 @@ def listening_socket(address: Address) -> socket.socket:
 class Gateway:
     """One running installation: what the listeners ask, and the order of starting and stopping."""
 
-    def __init__(self, settings: Settings, db: Database, cache: ConfigurationCache, dial: SafeDialer) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, cache: ConfigurationCache, dial: SafeDialer, blobs: BlobStore
+    ) -> None:
         self.settings = settings
         self.db = db
         self.cache = cache
@@ -102,6 +109,7 @@ class Gateway:
         self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
         people, machines = settings.bind, settings.intake_bind
         clients = Clients()
+        self.shelf = Shelf(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             db=db,
             cache=cache,
@@ -113,10 +121,10 @@ class Gateway:
             clients=clients,
             desk=Desk(clients),
             dialling=Dialling(db, self.directory, clients),
+            shelf=self.shelf,
+            public_url=settings.base_url,
         )
-        self.modules = Modules(
-            db, cache, self.services.clients, dial, settings.provider_urls, settings.base_url.rstrip("/")
-        )
+        self.modules = Modules(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
         self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
         self.database_problem = "the database has not answered yet"
@@ -277,6 +285,17 @@ class Gateway:
         self.cache.notified(None)
 
 
+@asynccontextmanager
+async def open_blobs(settings: Settings) -> AsyncIterator[BlobStore]:
+    """Where recordings lie: a bucket where one is set, else a folder."""
+    if settings.s3_url and settings.s3_access_key is not None and settings.s3_secret_key is not None:
+        keys = settings.s3_access_key, settings.s3_secret_key
+        async with S3Blobs(settings.s3_url, settings.s3_bucket, settings.s3_region, *keys) as bucket:
+            yield bucket
+        return
+    yield FolderBlobs(settings.data_dir / "recordings", trio.CapacityLimiter(8))
+
+
 async def safe_dialer(settings: Settings) -> SafeDialer:
     """The one dialer for addresses that tenants supply: our listeners and our database are out of its bounds."""
     dial = SafeDialer(allowed_private_nets=settings.allowed_private_nets, own={settings.bind, settings.intake_bind})
@@ -313,7 +332,9 @@ async def run(settings: Settings) -> int:
         db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
-        gateway = Gateway(settings, db, cache, await safe_dialer(settings))
+        blobs = await stack.enter_async_context(open_blobs(settings))
+        gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
+        gateway.shelf.clean_spool()
         await _serve(gateway, dsn, keep_server, people, machines)
     return 0
 
@@ -329,8 +350,13 @@ async def _serve(
     letters = DeadLetters(services)
     stop_listening = trio.Event()
     module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
-    others = [*asked_addresses(_asked_deps(gateway), adapters()), *module_addresses(module_callers)]
-    addresses = machine_addresses(_machine_deps(gateway), others)
+    deps = _machine_deps(gateway)
+    others = [
+        *asked_addresses(_asked_deps(gateway), adapters()),
+        *module_addresses(module_callers),
+        *upload_addresses(gateway.shelf, partial(tenant_of, deps)),
+    ]
+    addresses = machine_addresses(deps, others)
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_server)
@@ -368,6 +394,8 @@ async def _serve(
                     system("expiry", partial(expire, services))
                     system("pruning", partial(prune, services))
                     system("modules", ModuleSync(gateway.modules).run)
+                    system("recordings", FetchActor(services, gateway.shelf).run)
+                    system("retention", partial(retain, services, gateway.shelf))
                     await tenants.settled.wait()
                     tell_systemd("READY=1", f"STATUS=serving {len(cache)} tenants")
                     log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
@@ -478,5 +506,6 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         place=gateway.services.dialling.ask,
         master=gateway.cache.master,
         modules=gateway.modules,
+        shelf=gateway.shelf,
         mounts=(mount_machines,),
     )

@@ -103,7 +103,7 @@ class Settings:
         ("127.0.0.1", 8001), _address, "the fast listener for machines: posted events and /health", "127.0.0.1:8001"
     )
     public_url: str = _var("", _url, "used in links sent out", "http://BIND")
-    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL and the generated master key", "./var")
+    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL, recordings and the generated master key", "./var")
     database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
@@ -126,6 +126,11 @@ class Settings:
     )
     log_format: str = _var("", _one_of("text", "json"), "text or json lines", "text on a terminal, else json")
     log_level: str = _var("INFO", _level, "DEBUG, INFO, WARNING or ERROR", "INFO")
+    s3_url: str = _var("", _url, "an S3-compatible store for recordings", "unset: DATA_DIR/recordings")
+    s3_bucket: str = _var("", str, "its bucket, for this installation alone", "unset")
+    s3_access_key: Secret | None = _var(None, Secret, "its access key", "unset")
+    s3_secret_key: Secret | None = _var(None, Secret, "its secret key", "unset")
+    s3_region: str = _var("us-east-1", str, "its region", "us-east-1")
     llm_url: str = _var("", _url, "any OpenAI-compatible endpoint", "unset")
     llm_api_key: Secret | None = _var(None, Secret, "its key", "unset")
     llm_model: str = _var("gpt-5.2", str, "its model", "gpt-5.2")
@@ -192,6 +197,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
             problems.append(f"{source}: {error}")
+    bucket = [PREFIX + name for name in ("S3_URL", "S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY")]
+    missing = [name for name in bucket if not values.get(known[name].name)]
+    if 0 < len(missing) < len(bucket):
+        problems += [f"{name}: must be set too, as other S3 settings are" for name in missing]
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)

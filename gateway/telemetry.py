@@ -13,6 +13,7 @@ text for a terminal; both escape control characters, and `Secret` values print a
 | `loop held`          | seconds                                    | a step held the event loop too long            |
 | `internal number settled` | tenant, integration, user, ours, theirs | a difference to the CRM, put right there  |
 | `internal numbers taken over` | tenant, integration, users         | the CRM's map became ours, on first use        |
+| `recording not fetched` | tenant, call, problem, attempt, final   | one try at fetching a recording came to nothing |
 | `configuration`      | tenant, version                            | a tenant's configuration was read anew         |
 """
 

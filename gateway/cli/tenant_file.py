@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 
 Text = Annotated[
@@ -102,6 +103,13 @@ class SmartRedirectBlock(_Block):
     """The internal number for callers nobody is responsible for; null leaves them where they are."""
 
 
+class RecordingsBlock(_Block):
+    """How long recordings are kept, and whether hosts that post calls send one of each answered call."""
+
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = KEEP_DAYS
+    posted: bool = False
+
+
 class TenantBlock(_Block):
     """One enterprise. PBXes and integrations are validated by their adapters."""
 
@@ -116,6 +124,7 @@ class TenantBlock(_Block):
     phones: tuple[PhoneBlock, ...] = ()
     click_to_call: ClickToCallBlock = ClickToCallBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
+    recordings: RecordingsBlock = RecordingsBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,9 @@ class TenantFile:
     def options(self) -> dict[str, Any]:
         """What is kept in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
-            mode="json", include={"click_to_call", "legacy_call_token", "smart_redirect"}, exclude_defaults=True
+            mode="json",
+            include={"click_to_call", "legacy_call_token", "recordings", "smart_redirect"},
+            exclude_defaults=True,
         )
         return {name: value for name, value in given.items() if value}
 

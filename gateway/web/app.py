@@ -24,6 +24,7 @@ from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.module import extensions_pages, module_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
+from gateway.web.recordings import recordings_pages
 from gateway.web.site import Answer, Cache, Deps, Site
 from gateway.web.throttle import Throttle
 
@@ -47,6 +48,8 @@ def create_app(deps: Deps) -> QuartTrio:
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)
+    if deps.shelf is not None:
+        app.register_blueprint(recordings_pages(gate, deps.shelf))
     _add_static_files(app, site)
     _add_errors(app, gate)
     _add_headers(app, gate)
@@ -125,6 +128,7 @@ def _policy(nonce: str) -> str:
             f"script-src 'nonce-{nonce}'",
             f"style-src 'nonce-{nonce}'",
             "img-src 'self'",
+            "media-src 'self'",
             "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",

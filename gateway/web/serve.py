@@ -32,6 +32,7 @@ from quart import request as quart_request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.telemetry import COUNTERS
+from gateway.web.streaming import streaming
 from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
 
 log = logging.getLogger(__name__)
@@ -339,6 +340,7 @@ def mount(app: Quart, addresses: Sequence[Address]) -> None:
     paths: dict[str, dict[str, Address]] = {}
     for address in addresses:
         paths.setdefault(address.path, {})[address.method] = address
+    app.asgi_app = streaming(app.asgi_app, addresses)  # type: ignore[method-assign, assignment]
     for path, methods in paths.items():
         rule = path.replace("{", "<").replace("}", ">")
         app.add_url_rule(

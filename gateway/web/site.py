@@ -31,6 +31,7 @@ from gateway.domain.ids import Kind, TenantId
 from gateway.store.call_orders import Admitted
 from gateway.store.pool import Database
 from gateway.store.seal import MasterKeys
+from gateway.store.shelf import Shelf
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
@@ -79,6 +80,8 @@ class Deps:
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
     """Seals what people enter into set-up forms; without it the forms are read-only."""
+    shelf: Shelf | None = None
+    """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Whoever adds addresses of their own to the app."""
 

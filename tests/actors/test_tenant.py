@@ -136,7 +136,7 @@ class World:
         self.directory = directory
         self.services = cast(
             Services,
-            SimpleNamespace(db=store, records=store, directory=directory, feed=Feed(), bells=Doorbells()),
+            SimpleNamespace(shelf=None, db=store, records=store, directory=directory, feed=Feed(), bells=Doorbells()),
         )
         self.slot = Slot("")
         self.child: Child
