@@ -1,0 +1,6 @@
+-- Dead letters that lead back to their post, one for each; and deliveries in trouble found without reading the rest.
+
+ALTER TABLE dead_letters ADD COLUMN journal_id bigint;      -- the post it came from, which can be heard again
+CREATE UNIQUE INDEX dead_letters_post ON dead_letters (tenant_id, journal_id) WHERE journal_id IS NOT NULL;
+
+CREATE INDEX deliveries_troubled ON deliveries (tenant_id, delivery_id) WHERE state IN ('failed', 'doubtful', 'expired');
