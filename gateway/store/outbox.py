@@ -130,15 +130,21 @@ WITH new_calls AS (
     INSERT INTO call_events (tenant_id, call_id, seq, event, at, body)
     SELECT * FROM unnest($25::text[], $26::text[], $27::int[], $28::text[], $29::timestamptz[], $30::text[])
     ON CONFLICT DO NOTHING
-), overtaken AS (
-    UPDATE deliveries d SET state = 'superseded', finished_at = now()
+), older AS MATERIALIZED (
+    -- Lane by lane: a plan made while little waits would else read whatever waits, of all tenants, for every commit.
+    SELECT r.tenant_id, o.delivery_id
     FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $38::bool[])
          AS r (tenant_id, integration_type, lane, key, latest_only)
-    WHERE r.latest_only AND d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
-      AND d.state = 'pending' AND d.latest_only AND d.attempt = 0
+    CROSS JOIN LATERAL (SELECT d.delivery_id FROM deliveries d
+                        WHERE d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
+                          AND d.state = 'pending' AND d.latest_only AND d.attempt = 0 OFFSET 0 FOR UPDATE) AS o
+    WHERE r.latest_only
       -- A card that was kept before overtakes nothing: not itself, and not what came after it.
       AND NOT EXISTS (SELECT FROM deliveries known WHERE known.tenant_id = r.tenant_id
                       AND known.integration_type = r.integration_type AND known.key = r.key)
+), overtaken AS (
+    UPDATE deliveries d SET state = 'superseded', finished_at = now()
+    FROM older WHERE d.tenant_id = older.tenant_id AND d.delivery_id = older.delivery_id
 ), new_deliveries AS (
     INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
                             expires_at, keep_until)
