@@ -11,6 +11,7 @@ text for a terminal; both escape control characters, and `Secret` values print a
 | `session ended`      | tenant, integration, reason, seconds       | a PBX link was lost; the next try is in seconds|
 | `delivery`           | tenant, integration, call, kind, outcome   | one attempt at one delivery                    |
 | `loop held`          | seconds                                    | a step held the event loop too long            |
+| `watchdog not fed`   | reason                                     | systemd is going to start the gateway again    |
 | `configuration`      | tenant, version                            | a tenant's configuration was read anew         |
 """
 
