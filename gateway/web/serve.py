@@ -48,6 +48,7 @@ BODY_S = 30.0
 LINGER_S = 1.0
 _READ_BYTES = 64 * 1024
 CONNECTIONS = 1000
+"""Beyond these, new ones wait in the kernel's queue: after a restart more may have gathered there."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -262,10 +263,6 @@ async def serve_people(
 
     async def serve_connection(stream: trio.SocketStream) -> None:
         nonlocal changed
-        if len(servers) >= CONNECTIONS:
-            COUNTERS["connections_refused"] += 1
-            await trio.aclose_forcefully(stream)
-            return
         server = servers[stream] = _Server(wrapped, config, context, state, cast("Any", stream))
         try:
             await server.run()
@@ -273,6 +270,11 @@ async def serve_people(
             del servers[stream]
             changed.set()
             changed = trio.Event()
+
+    async def room() -> None:
+        while len(servers) >= CONNECTIONS:
+            COUNTERS["connections_waited"] += 1
+            await changed.wait()
 
     async def all_gone() -> None:
         await trio.lowlevel.checkpoint()  # what was accepted last begins here
@@ -286,7 +288,7 @@ async def serve_people(
         await lifespan.wait_for_startup()
         async with trio.open_nursery() as connections:
             try:
-                listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+                listener = _Bounded(trio.SocketListener(trio.socket.from_stdlib_socket(sock)), room)
                 async with trio.open_nursery() as accepting:
                     await accepting.start(_serve_listener, serve_connection, listener, connections)
                     task_status.started()
@@ -308,9 +310,23 @@ async def serve_people(
         lifespan_nursery.cancel_scope.cancel()
 
 
+class _Bounded(trio.abc.Listener[trio.SocketStream]):
+    """Accepts while there is room."""
+
+    def __init__(self, listener: trio.SocketListener, room: Callable[[], Awaitable[None]]) -> None:
+        self._listener, self._room = listener, room
+
+    async def accept(self) -> trio.SocketStream:
+        await self._room()
+        return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
 async def _serve_listener(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
-    listener: trio.SocketListener,
+    listener: "_Bounded",
     nursery: trio.Nursery,
     *,
     task_status: trio.TaskStatus[Any],

@@ -75,6 +75,16 @@ def an_app(gateway: Gateway, *others: Address) -> QuartTrio:
     async def flood() -> QuartResponse:
         return QuartResponse(b"x" * 16_000_000)
 
+    @app.get("/live")
+    async def live() -> QuartResponse:
+        async def events() -> AsyncIterator[str]:
+            yield "data: here\n\n"
+            await trio.sleep_forever()
+
+        response = QuartResponse(events(), content_type="text/event-stream; charset=utf-8")
+        response.timeout = None
+        return response
+
     @app.get("/slow")
     async def slow() -> str:
         await trio.sleep(0.15)
@@ -244,6 +254,52 @@ async def test_stopping_lets_requests_finish(gateway: Gateway) -> None:
             await site.ended.wait()
         with pytest.raises(OSError, match="connect"):
             await site.connect()
+
+
+async def test_a_request_that_comes_while_we_stop_is_answered(gateway: Gateway) -> None:
+    async with served(an_app(gateway), grace_s=2) as site:
+        async with await site.connect() as kept, await site.connect() as fresh:
+            answers = Answers(kept)
+            await kept.send_all(OK)
+            found = await answers.next()
+            assert found is not None
+            assert "connection" not in found[1]
+            site.shutdown.set()
+            await trio.sleep(0.05)
+            for stream, reader in ((kept, answers), (fresh, Answers(fresh))):
+                await stream.send_all(OK)
+                found = await reader.next()
+                assert found is not None
+                assert (found[0], found[1]["connection"]) == (200, "close")
+                assert await reader.next() is None
+        with trio.fail_after(0.3):
+            await site.ended.wait()
+
+
+async def test_a_stream_of_events_does_not_hold_up_stopping(gateway: Gateway) -> None:
+    async with served(an_app(gateway), grace_s=2) as site, await site.connect() as stream:
+        await stream.send_all(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+        data = b""
+        while b"here" not in data:
+            data += bytes(await stream.receive_some())
+        site.shutdown.set()
+        with trio.fail_after(0.3):
+            assert bytes(await stream.receive_some()) == b""
+            await site.ended.wait()
+
+
+async def test_more_than_fit_wait_for_their_turn(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "CONNECTIONS", 2)
+    async with served(an_app(gateway)) as site:
+        statuses: list[int] = []
+
+        async def ask() -> None:
+            statuses.append((await site.ask(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))[0])
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(ask)
+        assert statuses == [200] * 6
 
 
 @pytest.mark.parametrize("path", ["/flood", "/hang"])
