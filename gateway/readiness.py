@@ -49,7 +49,7 @@ class Notifier:
     should not live on, empty while all is well; both are asked anew each time."""
 
     def __init__(self) -> None:
-        self.status: Callable[[], str] = lambda: "starting PostgreSQL"
+        self.status: Callable[[], str] = lambda: "starting"
         self.ailment: Callable[[], str] = str
         self._serving = self._stopping = False
         self._said = ""

@@ -216,20 +216,6 @@ def _shielding_send(app: ASGIFramework) -> ASGIFramework:
     return shielded
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket of ours. Raises OSError where the address cannot be had."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(512)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 def _config(keep_alive_s: float, grace_s: float) -> Config:
     config = Config()
     config.alpn_protocols = ["http/1.1"]

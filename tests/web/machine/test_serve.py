@@ -16,8 +16,9 @@ from quart import Response as QuartResponse
 from quart_trio import QuartTrio
 
 from gateway.domain.posts import ADDRESSES
+from gateway.listening import listening_socket
 from gateway.web import serve
-from gateway.web.serve import listening_socket, mount, serve_people
+from gateway.web.serve import mount, serve_people
 from gateway.web.table import Address, Request, Response
 
 from .conftest import Gateway, event, request_bytes
@@ -50,7 +51,7 @@ class Site:
 
 @asynccontextmanager
 async def served(app: QuartTrio, *, grace_s: float = 0.3, keep_alive_s: float = 5.0) -> AsyncIterator[Site]:
-    sock = listening_socket("127.0.0.1", 0)
+    sock = listening_socket(("127.0.0.1", 0))
     site = Site(sock.getsockname()[1])
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
@@ -317,7 +318,7 @@ async def test_stopping_is_bounded(gateway: Gateway, path: str) -> None:
 
 
 async def test_cancelling_is_prompt(gateway: Gateway) -> None:
-    sock = listening_socket("127.0.0.1", 0)
+    sock = listening_socket(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     with trio.fail_after(3):
         async with trio.open_nursery() as nursery:
@@ -420,7 +421,7 @@ async def test_a_short_body_reaches_no_handler(gateway: Gateway, share: float) -
 
 
 def test_the_socket_is_ours() -> None:
-    with listening_socket("127.0.0.1", 0) as sock:
+    with listening_socket(("127.0.0.1", 0)) as sock:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         with pytest.raises(OSError, match="in use"):
-            listening_socket("127.0.0.1", sock.getsockname()[1])
+            listening_socket(("127.0.0.1", sock.getsockname()[1]))
