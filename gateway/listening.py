@@ -11,10 +11,13 @@ No child of ours gets either socket. Nothing here accepts a connection: `gateway
 
 import logging
 import os
+import select
 import socket
 from collections.abc import MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
+
+import trio
 
 from gateway.settings import Address, SettingsError
 
@@ -97,6 +100,13 @@ def listening_socket(address: Address) -> socket.socket:
         raise OSError(error.errno, f"{shown(address)}: {error.strerror}") from None
     sock.setblocking(False)
     return sock
+
+
+def has_arrived(sock: socket.socket | trio.socket.SocketType) -> bool:
+    """Whether something waits to be read from a connection, be it its end. Does not read, and does not wait."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def shown(address: Address) -> str:

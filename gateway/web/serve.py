@@ -33,6 +33,7 @@ from quart import Response as QuartResponse
 from quart import request as quart_request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from gateway.listening import has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
 
@@ -61,6 +62,11 @@ class _Http1(H11Protocol):
 
     endless = False
     """The answer is a stream of events, which ends only with its connection."""
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether a request has begun and its answer is not out."""
+        return self.stream is not None or self.connection.their_state is not h11.IDLE
 
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, StreamResponse):
@@ -134,6 +140,17 @@ class _Server(TCPServer):
             log.warning("connection failed", extra={"cause": ", ".join(_kinds(errors))})
         finally:
             await trio.aclose_forcefully(stream)
+
+    async def _idle_timeout(self) -> None:
+        with trio.move_on_after(self.config.keep_alive_timeout):
+            await self.context.terminated.wait()
+        # The request may have come in this very turn of the loop, with this task on its way already.
+        assert self._http1 is not None
+        stopped = self.context.terminated.is_set()
+        if stopped and (self._http1.in_hand or has_arrived(cast("trio.SocketStream", self.stream).socket)):
+            return
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     def end_if_endless(self) -> None:
         """Ends a page's stream of events, which would last as long as the page; browsers ask for it again."""
