@@ -33,7 +33,7 @@ from quart import Response as QuartResponse
 from quart import request as quart_request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from gateway.listening import has_arrived
+from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
 
@@ -291,7 +291,7 @@ async def serve_people(
         await lifespan.wait_for_startup()
         async with trio.open_nursery() as connections:
             try:
-                listener = _Bounded(trio.SocketListener(trio.socket.from_stdlib_socket(sock)), room)
+                listener = Bounded(trio.SocketListener(trio.socket.from_stdlib_socket(sock)), room)
                 async with trio.open_nursery() as accepting:
                     await accepting.start(_serve_listener, serve_connection, listener, connections)
                     task_status.started()
@@ -313,23 +313,9 @@ async def serve_people(
         lifespan_nursery.cancel_scope.cancel()
 
 
-class _Bounded(trio.abc.Listener[trio.SocketStream]):
-    """Accepts while there is room."""
-
-    def __init__(self, listener: trio.SocketListener, room: Callable[[], Awaitable[None]]) -> None:
-        self._listener, self._room = listener, room
-
-    async def accept(self) -> trio.SocketStream:
-        await self._room()
-        return await self._listener.accept()
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
-
-
 async def _serve_listener(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
-    listener: "_Bounded",
+    listener: Bounded,
     nursery: trio.Nursery,
     *,
     task_status: trio.TaskStatus[Any],
