@@ -76,6 +76,7 @@ class AsteriskClient:
             "open_calls": self.open_calls,
             "frames_seen": self.frames_seen,
             "banner": self.banner,
+            "ignored": tuple(self._tracker.ignored),
         }
 
     def call_of(self, order_id: str) -> str:

@@ -512,3 +512,13 @@ def test_bad_settings_are_refused_without_showing_secrets(field: str, value: obj
         AsteriskSettings.model_validate(good | {field: value})
     assert field in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+async def test_what_no_call_is_made_of_is_noted() -> None:
+    client = AsteriskClient(Link(TENANT, "main", None, None), SETTINGS)  # type: ignore[arg-type]
+    made = {"Uniqueid": "1.1", "Linkedid": "1.1", "Channel": "Message/ast_msg_queue", "ChannelState": "6"}
+    now = datetime.now(UTC)
+    assert client._tracker.feed({"Event": "Newchannel", **made}, now) == []
+    assert client._tracker.feed({"Event": "Hangup", **made}, now) == []
+    (noted,) = client.figures()["ignored"]  # type: ignore[misc] # a tuple of one
+    assert (noted.what, noted.code) == ("1.1", "no_person")
