@@ -14,6 +14,7 @@ text for a terminal; both escape control characters, and `Secret` values print a
 | `internal number settled` | tenant, integration, user, ours, theirs | a difference to the CRM, put right there  |
 | `internal numbers taken over` | tenant, integration, users         | the CRM's map became ours, on first use        |
 | `recording not fetched` | tenant, call, problem, attempt, final   | one try at fetching a recording came to nothing |
+| `watchdog not fed`   | reason                                     | systemd is going to start the gateway again    |
 | `configuration`      | tenant, version                            | a tenant's configuration was read anew         |
 """
 
