@@ -27,6 +27,7 @@ from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
+from actors.posts import Posts
 from actors.responsible import Desk, send_caller
 from actors.services import Services
 from actors.supervisor import open_supervisor
@@ -53,6 +54,7 @@ from gateway.store.listen import Listener
 from gateway.store.migrate import migrate
 from gateway.store.pool import Database, open_database
 from gateway.store.seal import load_master_keys
+from gateway.store.spool import Spool
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.web.app import Deps, create_app
 from gateway.web.asked import AskedDeps, asked_addresses, token_hash
@@ -93,8 +95,12 @@ class Gateway:
         self.directory = Directory()
         self.feed = Feed()
         self.started = time.monotonic()
-        self.posts: GroupCommit[journal.PostRow, bool] = GroupCommit(
-            "journal", lambda rows: db.engine(journal.insert_posts, rows)
+        self.letters = DeadLetters(db)
+        self.posts = Posts(
+            lambda rows: db.engine(journal.insert_posts, rows),
+            Spool(settings.data_dir / "spool", settings.spool_mib << 20),
+            arrived=self._ring,
+            set_aside=self.letters.put,
         )
         self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
         people, machines = settings.bind, settings.intake_bind
@@ -136,19 +142,32 @@ class Gateway:
             raise Unavailable("stopping", after_s=2.0)
         row = journal.PostRow(tenant.number, post.address, post.unique_id, post.digest, post.body, post.received_at)
         new = await self.posts.put(row)
-        if self.tenants is not None:
-            self.tenants.ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
+        self._ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
         return "accepted" if new else "duplicate"
 
+    def _ring(self, number: TenantId) -> None:
+        if self.tenants is not None:
+            self.tenants.ring(number)
+
     def ready(self) -> list[str]:
-        """Why the gateway is not ready; empty when it is."""
+        """Why posts are not taken; empty when they are. A database that goes away later is the spool's business."""
         reasons = []
-        if self.database_problem:
-            reasons.append(self.database_problem)
-        elif self.tenants is None or not self.tenants.settled.is_set():
+        if self.tenants is None:
+            reasons.append(self.database_problem or "tenants are being started")
+        elif not self.tenants.settled.is_set():
             reasons.append("tenants are being started")
+        if self.posts.refusing:
+            reasons += [self.database_problem] if self.database_problem else []
+            reasons.append(self.posts.refusing)
         if self.stopping:
             reasons.append("stopping")
+        return list(dict.fromkeys(reasons))
+
+    def degraded(self) -> list[str]:
+        """What does not work, or later than it should, while posts are taken."""
+        reasons = [self.database_problem] if self.database_problem else []
+        if waiting := self.posts.spool.records:
+            reasons.append(f"spool: {waiting} events wait")
         return reasons
 
     def stats(self) -> dict[str, Any]:
@@ -175,6 +194,12 @@ class Gateway:
                 "listen_connected": self.listener.connected,
                 "listen_connects": self.listener.connects,
             },
+            "spool": {
+                "records": self.posts.spool.records,
+                "bytes": self.posts.spool.size,
+                "limit_bytes": self.posts.spool.limit,
+                "oldest_seconds": round(self.posts.spool.oldest_s, 1),
+            },
             "deliveries": self.pending | {state: COUNTERS[f"deliveries_{state}"] for state in _FINISHED},
             "actors": {"total": len(self.directory), **states},
             "counters": dict(sorted(COUNTERS.items())),
@@ -197,6 +222,11 @@ class Gateway:
             "listen_connected": float(self.listener.connected),
             "ready": float(not self.ready()),
         }
+        gauges["spool_records"] = self.posts.spool.records
+        gauges["spool_bytes"] = self.posts.spool.size
+        gauges["spool_limit_bytes"] = self.posts.spool.limit
+        gauges["spool_oldest_seconds"] = self.posts.spool.oldest_s
+        gauges["degraded"] = float(bool(self.degraded()))
         gauges["deliveries_pending"] = self.pending["pending"]
         gauges["oldest_pending_seconds"] = self.pending["oldest_pending_s"]
         for name, count in stats["actors"].items():
@@ -241,6 +271,7 @@ class Gateway:
                 pause = min(pause * 2, 5.0)
         self.database_problem = ""
         self.tenants = tenants
+        self.posts.usable.set()
         slot.report(State.ONLINE)
         for number in await self._tenants_with_posts():
             tenants.ring(number)
@@ -282,6 +313,14 @@ async def safe_dialer(settings: Settings) -> SafeDialer:
     return dial
 
 
+async def _open_spool(spool: Spool) -> None:
+    try:
+        await spool.open()
+    except Unavailable as error:
+        # Posts are taken without it while PostgreSQL answers; what may lie there waits for the next start.
+        log.error("the spool cannot be used", extra={"reason": error.detail})
+
+
 @asynccontextmanager
 async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
     """The address of the database, and what keeps its server alive where it is ours."""
@@ -308,6 +347,7 @@ async def run(settings: Settings) -> int:
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
         gateway = Gateway(settings, db, cache, await safe_dialer(settings))
+        await _open_spool(gateway.posts.spool)
         await _serve(gateway, dsn, keep_server, people, machines)
     return 0
 
@@ -320,7 +360,7 @@ async def _serve(
     machines: socket.socket,
 ) -> None:
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
-    letters = DeadLetters(services)
+    letters = gateway.letters
     stop_listening = trio.Event()
     addresses = machine_addresses(_machine_deps(gateway), asked_addresses(_asked_deps(gateway), adapters()))
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
@@ -332,7 +372,7 @@ async def _serve(
             def system(name: str, task: Callable[[Slot], Awaitable[None]]) -> None:
                 supervisor.start(Slot(f"system/{name}", name), task)
 
-            system("journal", _ignoring_slot(gateway.posts.run))
+            system("journal", gateway.posts.run)
             system("outbox", _ignoring_slot(gateway.records.run))
             system("letters", letters.run)
             system("dialling", services.dialling.run)
@@ -358,11 +398,11 @@ async def _serve(
                     system("tenants", tenants.run)
                     system("due", partial(wake_due, services))
                     system("expiry", partial(expire, services))
-                    system("pruning", partial(prune, services))
+                    system("pruning", partial(prune, services, dsn))
                     await tenants.settled.wait()
                     tell_systemd("READY=1", f"STATUS=serving {len(cache)} tenants")
                     log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
-                    await _watch(gateway)
+                    await _watch()
             gateway.stopping = True
             tell_systemd("STOPPING=1", "STATUS=finishing what is in hand")
             log.info("stopping")
@@ -388,12 +428,15 @@ async def _first_signal(signals: AsyncIterator[int], scope: trio.CancelScope, ga
         return
 
 
-async def _watch(gateway: Gateway) -> None:
-    """Until cancelled: feeds systemd's watchdog after a real turn of the loop and a round trip to the database."""
+async def _watch() -> None:
+    """Until cancelled: feeds systemd's watchdog after a real turn of the loop.
+
+    A database that is away is no reason to restart: the new process would know nobody's token and take no post.
+    """
     every = watchdog_s()
     while True:
         await trio.sleep(every or 5.0)
-        if every is not None and not gateway.database_problem:
+        if every is not None:
             tell_systemd("WATCHDOG=1")
 
 
@@ -413,6 +456,7 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
         tenant_by_token=gateway.tenant_by_token,
         journal=gateway.journal_post,
         ready=gateway.ready,
+        degraded=gateway.degraded,
         stats=gateway.stats,
         metrics=gateway.metrics,
         enablement=lambda number: gateway.cache.enablement(TenantId(number)),

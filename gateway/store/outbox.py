@@ -55,7 +55,8 @@ class Recording:
     """Last state of every call touched, with its source."""
     events: list[EventRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
-    posts_done: list[int] = field(default_factory=list)
+    posts_done: list[tuple[int, datetime]] = field(default_factory=list)
+    """Journal id and time of receipt, which names the partition."""
 
     def __bool__(self) -> bool:
         return bool(self.events or self.posts_done)
@@ -133,8 +134,8 @@ WITH new_calls AS (
     RETURNING tenant_id, integration_type
 ), done_posts AS (
     UPDATE journal j SET done_at = now()
-    FROM unnest($42::text[], $43::bigint[]) AS r (tenant_id, journal_id)
-    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.done_at IS NULL
+    FROM unnest($42::text[], $43::bigint[], $44::timestamptz[]) AS r (tenant_id, journal_id, received_at)
+    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.received_at = r.received_at AND j.done_at IS NULL
 )
 SELECT DISTINCT tenant_id, integration_type FROM new_deliveries
 """
@@ -170,7 +171,7 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
     calls = [(tenant, source, call) for (tenant, _), (source, call) in newest.items()]
     events = [(part.tenant, event) for part in batch for event in part.events]
     deliveries = [(part.tenant, row) for part in batch for row in _newest_of_lane(part.deliveries)]
-    posts = [(part.tenant, journal_id) for part in batch for journal_id in part.posts_done]
+    posts = [(part.tenant, *done) for part in batch for done in part.posts_done]
     rows = await conn.fetch(
         _RECORD,
         [tenant for tenant, _, _ in calls],
@@ -214,8 +215,9 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
         [storable(row.body) for _, row in deliveries],
         [row.expires_at for _, row in deliveries],
         [row.keep_until for _, row in deliveries],
-        [tenant for tenant, _ in posts],
-        [journal_id for _, journal_id in posts],
+        [tenant for tenant, _, _ in posts],
+        [journal_id for _, journal_id, _ in posts],
+        [received_at for _, _, received_at in posts],
     )
     return {(TenantId(row[0]), Kind(row[1])) for row in rows}
 
