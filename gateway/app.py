@@ -36,6 +36,7 @@ from adapters.base import StatusAsked, Tested
 from adapters.http import SafeDialer
 from adapters.probe import probe
 from adapters.registry import adapters, integrations
+from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Tenant
@@ -112,6 +113,7 @@ class Gateway:
             feed=self.feed,
             records=self.records,
             dial=dial,
+            spills=Spills(settings.data_dir / "spool", settings.spool_mib << 20, threads=trio.CapacityLimiter(2)),
             provider_urls=settings.provider_urls,
             clients=clients,
             desk=Desk(clients),
@@ -226,6 +228,14 @@ class Gateway:
         gauges["spool_bytes"] = self.posts.spool.size
         gauges["spool_limit_bytes"] = self.posts.spool.limit
         gauges["spool_oldest_seconds"] = self.posts.spool.oldest_s
+        gauges["pbx_spill_bytes"] = self.services.spills.used
+        figures = [
+            slot.figures() for slot in self.directory.below() if "/pbx/" in slot.path and slot.figures is not None
+        ]
+        for name in ("lag_s", "behind_s", "read_gap_s"):
+            gauges[f"pbx_{name}_max".replace("_s_", "_seconds_")] = max(
+                (one.get(name) or 0 for one in figures), default=0
+            )
         gauges["degraded"] = float(bool(self.degraded()))
         gauges["deliveries_pending"] = self.pending["pending"]
         gauges["oldest_pending_seconds"] = self.pending["oldest_pending_s"]
@@ -375,7 +385,6 @@ async def _serve(
             system("journal", gateway.posts.run)
             system("outbox", _ignoring_slot(gateway.records.run))
             system("letters", letters.run)
-            system("dialling", services.dialling.run)
             system("database", partial(gateway.bring_up, dsn, tenants))
             await nursery.start(partial(serve_people, web, people, grace_s=settings.grace_s, shutdown=stop_listening))
             intake = [trio.SocketListener(trio.socket.from_stdlib_socket(machines))]
@@ -395,6 +404,7 @@ async def _serve(
                         "notifications",
                         _ignoring_slot(partial(gateway.listener.serve_notifications, gateway.notified, gateway.reset)),
                     )
+                    system("dialling", services.dialling.run)
                     system("tenants", tenants.run)
                     system("due", partial(wake_due, services))
                     system("expiry", partial(expire, services))
