@@ -232,10 +232,12 @@ class Gateway:
         figures = [
             slot.figures() for slot in self.directory.below() if "/pbx/" in slot.path and slot.figures is not None
         ]
-        for name in ("lag_s", "behind_s", "read_gap_s"):
-            gauges[f"pbx_{name}_max".replace("_s_", "_seconds_")] = max(
-                (one.get(name) or 0 for one in figures), default=0
-            )
+        for name, gauge in (
+            ("lag_s", "pbx_lag_seconds_max"),
+            ("behind_s", "pbx_behind_seconds_max"),
+            ("read_gap_s", "pbx_read_gap_seconds_max"),
+        ):
+            gauges[gauge] = max((one.get(name) or 0 for one in figures), default=0)
         gauges["degraded"] = float(bool(self.degraded()))
         gauges["deliveries_pending"] = self.pending["pending"]
         gauges["oldest_pending_seconds"] = self.pending["oldest_pending_s"]
@@ -357,6 +359,7 @@ async def run(settings: Settings) -> int:
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
         gateway = Gateway(settings, db, cache, await safe_dialer(settings))
+        stack.push_async_callback(gateway.posts.spool.aclose)
         await _open_spool(gateway.posts.spool)
         await _serve(gateway, dsn, keep_server, people, machines)
     return 0

@@ -1,9 +1,10 @@
 """A real socket, a recording of 400 calls played far faster than it was, and a tenant that takes nothing meanwhile.
 
 The other end does what Asterisk does: a write that is not taken within its write timeout of 100 ms ends the session.
-FLOOD_SPEED (times the recorded speed) and FLOOD_COPIES make it longer.
+FLOOD_SPEED is how many times the recorded speed.
 """
 
+import json
 import os
 import resource
 import socket
@@ -110,8 +111,6 @@ class Dial:
 
 def recording() -> tuple[bytes, list[tuple[float, int]]]:
     """The stream behind its login, and (seconds, offset) of each of its reads."""
-    import json
-
     data = CAPTURE.data
     begin = data.index(b"\r\n\r\n", data.index(b"CoreShowChannelsComplete")) + 4 if b"CoreShowChannelsComplete" in data else (
         data.index(b"\r\n\r\n", data.index(b"Authentication accepted")) + 4
