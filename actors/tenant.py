@@ -318,7 +318,7 @@ class TenantActor:
             self._remember(source, call)
 
     def _hear_post(self, row: PendingPost, recording: Recording) -> None:
-        recording.posts_done.append(row.journal_id)
+        recording.posts_done.append((row.journal_id, row.received_at))
         if self._ami_told(row.unique_id):
             COUNTERS["posts_told_by_ami"] += 1
             return

@@ -30,6 +30,7 @@ from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
 from actors.module_sync import ModuleSync
 from actors.modules import Modules
+from actors.posts import Posts
 from actors.recordings import FetchActor, retain
 from actors.responsible import Desk, send_caller
 from actors.services import Services
@@ -39,6 +40,7 @@ from adapters.base import Tested
 from adapters.http import SafeDialer
 from adapters.probe import probe
 from adapters.registry import adapters, integrations
+from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Tenant
@@ -61,6 +63,7 @@ from gateway.store.pool import Database, open_database
 from gateway.store.s3 import S3Blobs
 from gateway.store.seal import load_master_keys
 from gateway.store.shelf import Shelf
+from gateway.store.spool import Spool
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.vitals import Vitals
 from gateway.web.app import Deps, create_app
@@ -93,8 +96,12 @@ class Gateway:
         self.directory = Directory()
         self.feed = Feed()
         self.started = time.monotonic()
-        self.posts: GroupCommit[journal.PostRow, bool] = GroupCommit(
-            "journal", lambda rows: db.engine(journal.insert_posts, rows)
+        self.letters = DeadLetters(db)
+        self.posts = Posts(
+            lambda rows: db.engine(journal.insert_posts, rows),
+            Spool(settings.data_dir / "spool", settings.spool_mib << 20),
+            arrived=self._ring,
+            set_aside=self.letters.put,
         )
         self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
         clients = Clients()
@@ -106,6 +113,7 @@ class Gateway:
             feed=self.feed,
             records=self.records,
             dial=dial,
+            spills=Spills(settings.data_dir / "spool", settings.spool_mib << 20, threads=trio.CapacityLimiter(2)),
             provider_urls=settings.provider_urls,
             clients=clients,
             desk=Desk(clients),
@@ -139,19 +147,32 @@ class Gateway:
         """Makes a posted event durable. "accepted", or "duplicate" for a repeat. Raises Unavailable."""
         row = journal.PostRow(tenant.number, post.address, post.unique_id, post.digest, post.body, post.received_at)
         new = await self.posts.put(row)
-        if self.tenants is not None:
-            self.tenants.ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
+        self._ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
         return "accepted" if new else "duplicate"
 
+    def _ring(self, number: TenantId) -> None:
+        if self.tenants is not None:
+            self.tenants.ring(number)
+
     def ready(self) -> list[str]:
-        """Why the gateway is not ready; empty when it is."""
+        """Why posts are not taken; empty when they are. A database that goes away later is the spool's business."""
         reasons = []
-        if self.database_problem:
-            reasons.append(self.database_problem)
-        elif self.tenants is None or not self.tenants.settled.is_set():
+        if self.tenants is None:
+            reasons.append(self.database_problem or "tenants are being started")
+        elif not self.tenants.settled.is_set():
             reasons.append("tenants are being started")
+        if self.posts.refusing:
+            reasons += [self.database_problem] if self.database_problem else []
+            reasons.append(self.posts.refusing)
         if self.stopping:
             reasons.append("stopping")
+        return list(dict.fromkeys(reasons))
+
+    def degraded(self) -> list[str]:
+        """What does not work, or later than it should, while posts are taken."""
+        reasons = [self.database_problem] if self.database_problem else []
+        if waiting := self.posts.spool.records:
+            reasons.append(f"spool: {waiting} events wait")
         return reasons
 
     def status(self) -> str:
@@ -187,6 +208,12 @@ class Gateway:
                 "listen_connected": self.listener.connected,
                 "listen_connects": self.listener.connects,
             },
+            "spool": {
+                "records": self.posts.spool.records,
+                "bytes": self.posts.spool.size,
+                "limit_bytes": self.posts.spool.limit,
+                "oldest_seconds": round(self.posts.spool.oldest_s, 1),
+            },
             "deliveries": self.pending | {state: COUNTERS[f"deliveries_{state}"] for state in _FINISHED},
             "actors": {"total": len(self.directory), **states},
             "counters": dict(sorted(COUNTERS.items())),
@@ -209,6 +236,21 @@ class Gateway:
             "listen_connected": float(self.listener.connected),
             "ready": float(not self.ready()),
         }
+        gauges["spool_records"] = self.posts.spool.records
+        gauges["spool_bytes"] = self.posts.spool.size
+        gauges["spool_limit_bytes"] = self.posts.spool.limit
+        gauges["spool_oldest_seconds"] = self.posts.spool.oldest_s
+        gauges["pbx_spill_bytes"] = self.services.spills.used
+        figures = [
+            slot.figures() for slot in self.directory.below() if "/pbx/" in slot.path and slot.figures is not None
+        ]
+        for name, gauge in (
+            ("lag_s", "pbx_lag_seconds_max"),
+            ("behind_s", "pbx_behind_seconds_max"),
+            ("read_gap_s", "pbx_read_gap_seconds_max"),
+        ):
+            gauges[gauge] = max((one.get(name) or 0 for one in figures), default=0)
+        gauges["degraded"] = float(bool(self.degraded()))
         gauges["deliveries_pending"] = self.pending["pending"]
         gauges["oldest_pending_seconds"] = self.pending["oldest_pending_s"]
         for name, count in stats["actors"].items():
@@ -254,6 +296,7 @@ class Gateway:
                 pause = min(pause * 2, 5.0)
         self._database_answered()
         self.tenants = tenants
+        self.posts.usable.set()
         slot.report(State.ONLINE)
         for number in await self._tenants_with_posts():
             tenants.ring(number)
@@ -312,6 +355,14 @@ async def safe_dialer(settings: Settings) -> SafeDialer:
     return dial
 
 
+async def _open_spool(spool: Spool) -> None:
+    try:
+        await spool.open()
+    except Unavailable as error:
+        # Posts are taken without it while PostgreSQL answers; what may lie there waits for the next start.
+        log.error("the spool cannot be used", extra={"reason": error.detail})
+
+
 @asynccontextmanager
 async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
     """The address of the database, and what keeps its server alive where it is ours."""
@@ -344,6 +395,8 @@ async def run(settings: Settings) -> int:
         blobs = await stack.enter_async_context(open_blobs(settings))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
         gateway.shelf.clean_spool()
+        stack.push_async_callback(gateway.posts.spool.aclose)
+        await _open_spool(gateway.posts.spool)
         systemd.status, systemd.ailment = gateway.status, gateway.vitals.ailment
         await _serve(gateway, dsn, keep_server, listening, systemd)
     return 0
@@ -357,7 +410,7 @@ async def _serve(
     systemd: Notifier,
 ) -> None:
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
-    letters = DeadLetters(services)
+    letters = gateway.letters
     stop_listening = trio.Event()
     module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
     deps = _machine_deps(gateway)
@@ -377,7 +430,7 @@ async def _serve(
             def system(name: str, task: Callable[[Slot], Awaitable[None]]) -> None:
                 supervisor.start(Slot(f"system/{name}", name), task)
 
-            system("journal", _ignoring_slot(gateway.posts.run))
+            system("journal", gateway.posts.run)
             system("outbox", _ignoring_slot(gateway.records.run))
             system("letters", letters.run)
             system("database", partial(gateway.bring_up, dsn, tenants))
@@ -409,7 +462,7 @@ async def _serve(
                         system("tenants", tenants.run)
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
-                        system("pruning", partial(prune, services))
+                        system("pruning", partial(prune, services, dsn))
                         system("modules", ModuleSync(gateway.modules).run)
                         system("recordings", FetchActor(services, gateway.shelf).run)
                         system("retention", partial(retain, services, gateway.shelf))
@@ -458,6 +511,7 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
         tenant_by_token=gateway.tenant_by_token,
         journal=gateway.journal_post,
         ready=gateway.ready,
+        degraded=gateway.degraded,
         stats=gateway.stats,
         metrics=gateway.metrics,
         enablement=lambda number: gateway.cache.enablement(TenantId(number)),
