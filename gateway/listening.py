@@ -6,15 +6,18 @@
 
 A socket that was handed over wins over `GATEWAY_BIND` and `GATEWAY_INTAKE_BIND`. It is never shut down here, only our copy
 of it is closed: systemd keeps its own, and what clients begin meanwhile waits in the kernel's queue for the next of us.
-No child of ours gets either socket. Nothing here accepts a connection: `gateway.web.serve` and `gateway.web.intake` do.
+No child of ours gets either socket. Nothing here speaks to a client: `gateway.web.serve` and `gateway.web.intake` do.
 """
 
 import logging
 import os
+import select
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
+
+import trio
 
 from gateway.settings import Address, SettingsError
 
@@ -97,6 +100,29 @@ def listening_socket(address: Address) -> socket.socket:
         raise OSError(error.errno, f"{shown(address)}: {error.strerror}") from None
     sock.setblocking(False)
     return sock
+
+
+def has_arrived(sock: socket.socket | trio.socket.SocketType) -> bool:
+    """Whether something waits to be read from a connection, be it its end. Does not read, and does not wait."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class Bounded(trio.abc.Listener[trio.SocketStream]):
+    """A listener that accepts when `room` returns. What comes meanwhile waits in the kernel's queue."""
+
+    def __init__(self, listener: trio.SocketListener, room: Callable[[], Awaitable[None]]) -> None:
+        self._listener, self._room = listener, room
+
+    async def accept(self) -> trio.SocketStream:
+        """The next connection."""
+        await self._room()
+        return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        """Closes our copy of the socket."""
+        await self._listener.aclose()
 
 
 def shown(address: Address) -> str:

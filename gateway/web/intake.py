@@ -29,6 +29,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httptools
 import trio
 
+from gateway.listening import has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.table import (
     Address,
@@ -288,6 +289,10 @@ class _Connection:
         self._deadline, self._stage = math.inf, ("", -1)
         self.scope = trio.CancelScope(shield=True)
 
+    def has_arrived(self) -> bool:
+        """Whether a request waits to be read."""
+        return isinstance(self._stream, trio.SocketStream) and has_arrived(self._stream.socket)
+
     async def run(self) -> None:
         """Serves until either side closes."""
         reader, service = self._reader, self._service
@@ -497,7 +502,8 @@ class _Service:
                 await self._left.wait()
         self.closed = True
         for connection in list(self.idle):
-            connection.scope.cancel()
+            if not connection.has_arrived():
+                connection.scope.cancel()
 
 
 async def serve_intake(

@@ -33,6 +33,7 @@ from quart import Response as QuartResponse
 from quart import request as quart_request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.streaming import streaming
 from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
@@ -62,6 +63,11 @@ class _Http1(H11Protocol):
 
     endless = False
     """The answer is a stream of events, which ends only with its connection."""
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether a request has begun and its answer is not out."""
+        return self.stream is not None or self.connection.their_state is not h11.IDLE
 
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, StreamResponse):
@@ -135,6 +141,17 @@ class _Server(TCPServer):
             log.warning("connection failed", extra={"cause": ", ".join(_kinds(errors))})
         finally:
             await trio.aclose_forcefully(stream)
+
+    async def _idle_timeout(self) -> None:
+        with trio.move_on_after(self.config.keep_alive_timeout):
+            await self.context.terminated.wait()
+        # The request may have come in this very turn of the loop, with this task on its way already.
+        assert self._http1 is not None
+        stopped = self.context.terminated.is_set()
+        if stopped and (self._http1.in_hand or has_arrived(cast("trio.SocketStream", self.stream).socket)):
+            return
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     def end_if_endless(self) -> None:
         """Ends a page's stream of events, which would last as long as the page; browsers ask for it again."""
@@ -275,7 +292,7 @@ async def serve_people(
         await lifespan.wait_for_startup()
         async with trio.open_nursery() as connections:
             try:
-                listener = _Bounded(trio.SocketListener(trio.socket.from_stdlib_socket(sock)), room)
+                listener = Bounded(trio.SocketListener(trio.socket.from_stdlib_socket(sock)), room)
                 async with trio.open_nursery() as accepting:
                     await accepting.start(_serve_listener, serve_connection, listener, connections)
                     task_status.started()
@@ -297,23 +314,9 @@ async def serve_people(
         lifespan_nursery.cancel_scope.cancel()
 
 
-class _Bounded(trio.abc.Listener[trio.SocketStream]):
-    """Accepts while there is room."""
-
-    def __init__(self, listener: trio.SocketListener, room: Callable[[], Awaitable[None]]) -> None:
-        self._listener, self._room = listener, room
-
-    async def accept(self) -> trio.SocketStream:
-        await self._room()
-        return await self._listener.accept()
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
-
-
 async def _serve_listener(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
-    listener: "_Bounded",
+    listener: Bounded,
     nursery: trio.Nursery,
     *,
     task_status: trio.TaskStatus[Any],

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import trio
 
+from gateway.listening import has_arrived
+
 ANSWER_S = 30.0
 TICK_S = 0.02
 KEPT_SHARE = 0.6
@@ -60,6 +62,7 @@ class Load:
     ports: tuple[int, int]
     rate: int
     sent: int = 0
+    waiting: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     raced: int = 0
@@ -89,6 +92,7 @@ class Load:
         kept = self._random.random() < KEPT_SHARE
         request = self._post(number, kept) if number // 2 % 2 else _get(kept)
         began = trio.current_time()
+        self.waiting += 1
         try:
             with trio.fail_after(ANSWER_S):
                 status, body = await self._ask(port, request, kept)
@@ -101,6 +105,8 @@ class Load:
         except OSError as error:
             self.failures[error.strerror or str(error)] += 1
             return
+        finally:
+            self.waiting -= 1
         self.slowest_s = max(self.slowest_s, trio.current_time() - began)
         said = json.loads(body).get("status", "")
         self.answers[f"{status} {said}".strip()] += 1
@@ -111,7 +117,12 @@ class Load:
     async def _ask(self, port: int, request: bytes, kept: bool) -> tuple[int, bytes]:
         while True:
             clients = self._kept[port]
-            client = clients.pop() if kept and clients else None
+            client = None
+            while kept and clients and client is None:
+                client = clients.pop()
+                if has_arrived(client.stream.socket):  # that is its end: every client looks before it sends
+                    await trio.aclose_forcefully(client.stream)
+                    client = None
             if client is None:
                 client = Client(await trio.open_tcp_stream("127.0.0.1", port))
             keep = False
