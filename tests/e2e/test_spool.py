@@ -6,6 +6,7 @@ The long runs of it, with what they measured printed:
     KILLS=50 pytest tests/e2e/test_spool.py -s -k killed
 """
 
+import gc
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -289,12 +290,18 @@ class Volley:
             assert said.startswith(b"HTTP/1.1 200 "), said
             self.answered.add(name)
             if self.answered.issuperset(names):
-                child.kill()
+                os.kill(child.pid, signal.SIGKILL)
                 self.kill_after_s.append(time.perf_counter() - last)
 
+        with suppress(PermissionError):  # nothing of this machine's other work between answer and kill
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        gc.disable()
         async with trio.open_nursery() as nursery:
             for stream, name in zip(streams, names, strict=True):
                 nursery.start_soon(one, stream, name)
+        gc.enable()
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         await child.wait()
         for stream in streams:
             await trio.aclose_forcefully(stream)
