@@ -82,6 +82,24 @@ class Bench:
         self.add(result)
         return result
 
+    def floor(self, name: str, unit: str, rates: Sequence[float], aim: float, note: str = "") -> None:
+        """A rate of ours alone that is to be at least `aim`."""
+        low, high = min(rates), max(rates)
+        self.add(
+            Result(
+                name=name, unit=unit, ours=statistics.median(rates), aim=f">= {aim:,.0f}", rounds=len(rates),
+                reached=statistics.median(rates) >= aim, note=f"{low:,.0f}..{high:,.0f}{'; ' if note else ''}{note}",
+            )
+        )  # fmt: skip
+
+    def ceiling(self, name: str, unit: str, figure: float, aim: float, *, rounds: int = 1, note: str = "") -> None:
+        """A figure of ours alone that is to be at most `aim`."""
+        self.add(
+            Result(
+                name=name, unit=unit, ours=figure, aim=f"<= {aim:g}", reached=figure <= aim, rounds=rounds, note=note
+            )
+        )  # fmt: skip
+
 
 class Side:
     """One side of a comparison, in its process."""

@@ -3,6 +3,7 @@
 import gc
 import importlib
 import json
+import logging
 import os
 import sys
 
@@ -13,6 +14,7 @@ def main() -> None:
     function = getattr(importlib.import_module(module), name)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    logging.basicConfig(level=logging.ERROR)
     for text in sys.stdin:
         gc.collect()
         answers.write(json.dumps(function(**json.loads(text))) + "\n")
