@@ -49,16 +49,18 @@ def create(dsn: str, token: str) -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/dial")
-    async def dial(post: CallPost, request: Request) -> dict[str, Any]:
+    @app.post("/hangup")
+    async def keep(post: CallPost, request: Request) -> dict[str, Any]:
         tenant = tenants.get(hashlib.sha256(post.Token.encode()).digest())
         if tenant is None:
             raise HTTPException(401)
         kept = json.dumps(post.model_dump(mode="json", exclude={"Token"}), sort_keys=True)
-        digest = hashlib.sha256("\0".join(("/dial", post.UniqueId, kept)).encode()).digest()
+        address = request.url.path
+        digest = hashlib.sha256("\0".join((address, post.UniqueId, kept)).encode()).digest()
         new = await request.app.state.pool.fetchval(
             "INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at) "
-            "VALUES ($1, '/dial', $2, $3, $4, $5) ON CONFLICT (tenant_id, digest) DO NOTHING RETURNING 1",
-            tenant, post.UniqueId, digest, kept, datetime.now(UTC),
+            "VALUES ($1, $6, $2, $3, $4, $5) ON CONFLICT (tenant_id, digest) DO NOTHING RETURNING 1",
+            tenant, post.UniqueId, digest, kept, datetime.now(UTC), address,
         )  # fmt: skip
         return {"status": "accepted" if new else "duplicate"}
 

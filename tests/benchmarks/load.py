@@ -8,6 +8,7 @@ import itertools
 import json
 import secrets
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import uvloop
@@ -16,7 +17,7 @@ import uvloop
 class _Client(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self, requests: "itertools.chain[bytes] | Any", until: float) -> None:
+    def __init__(self, requests: Iterator[bytes], until: float) -> None:
         self._requests, self._until = requests, until
         self.took: list[float] = []
         self.refused = 0
@@ -54,19 +55,21 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-def _requests(token: str, address: str) -> Any:
+def _requests(token: str, address: str) -> Iterator[bytes]:
+    """Calls as an Asterisk host posts them: each rings, and is then hung up."""
     mark, host = secrets.token_hex(6), address.encode()
     for number in itertools.count():
-        body = json.dumps(
-            {
-                "Token": token, "UniqueId": f"{mark}.{number}", "CallerIDNum": "+375296254070",
-                "Extensions": ["150", "151"], "CallType": 0, "Trunk": "trunk-0001",
-            }
-        ).encode()  # fmt: skip
-        yield (
-            b"POST /dial HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-            % (host, len(body), body)
-        )
+        told = {
+            "Token": token, "UniqueId": f"{mark}.{number}", "CallerIDNum": "+375296254070",
+            "Extensions": ["150", "151"], "CallType": 0, "Trunk": "trunk-0001",
+        }  # fmt: skip
+        ended = {"CallStatus": "NOANSWER", "StartTime": "2026-11-21 03:13:18", "EndTime": "2026-11-21 03:13:40"}
+        for path, fields in ((b"dial", told), (b"hangup", told | ended)):
+            body = json.dumps(fields).encode()
+            yield (
+                b"POST /%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                % (path, host, len(body), body)
+            )
 
 
 def post(address: str, token: str, connections: int, seconds: float) -> dict[str, float]:
@@ -74,9 +77,10 @@ def post(address: str, token: str, connections: int, seconds: float) -> dict[str
 
     async def run() -> list[_Client]:
         host, _, port = address.partition(":")
-        loop, requests, until = asyncio.get_running_loop(), _requests(token, address), time.perf_counter() + seconds
+        loop, until = asyncio.get_running_loop(), time.perf_counter() + seconds
         made = [
-            await loop.create_connection(lambda: _Client(requests, until), host, int(port)) for _ in range(connections)
+            await loop.create_connection(lambda: _Client(_requests(token, address), until), host, int(port))
+            for _ in range(connections)
         ]
         clients = [client for _, client in made]
         await asyncio.gather(*(client.done for client in clients))
