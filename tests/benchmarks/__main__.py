@@ -31,13 +31,22 @@ async def run(names: list[str], *, quick: bool, folder: Path) -> Bench:
         async with open_server(data) as server:
             bench = Bench(server, folder, quick)
             print(HEAD, flush=True)
-            for name in names:
-                started = time.monotonic()
-                await import_module(f"tests.benchmarks.{name}").run(bench)
-                print(f"  ({name}: {time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
+            # Quick figures mean nothing, so there everything runs at once.
+            limit = trio.CapacityLimiter(3 if quick else 1)
+            async with trio.open_nursery() as nursery:
+                for name in names:
+                    await limit.acquire_on_behalf_of(name)
+                    nursery.start_soon(_one, bench, name, limit)
             return bench
     finally:
         shutil.rmtree(data, ignore_errors=True)
+
+
+async def _one(bench: Bench, name: str, limit: trio.CapacityLimiter) -> None:
+    started = time.monotonic()
+    await import_module(f"tests.benchmarks.{name}").run(bench)
+    limit.release_on_behalf_of(name)
+    print(f"  ({name}: {time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
 
 
 def main() -> int:

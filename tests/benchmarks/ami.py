@@ -20,7 +20,21 @@ AT_ONCE = "at-once"
 
 _ACTION = re.compile(rb"(?im)^(Action|ActionID|Username): ([^\r\n]*)\r?$")
 
-Play = Callable[[trio.abc.SendStream], Awaitable[None]]
+
+class Sender:
+    """The way to one client, for the play and the answers alike."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._lock = trio.Lock()
+
+    async def send_all(self, data: bytes) -> None:
+        """One after the other."""
+        async with self._lock:
+            await self._stream.send_all(data)
+
+
+Play = Callable[[Sender], Awaitable[None]]
 
 
 @cache
@@ -34,8 +48,9 @@ def load_run(calls: int = 400) -> bytes:
 
 async def serve_client(play: Play, stream: trio.SocketStream) -> None:
     """One client: its questions, then the play; then the connection ends."""
+    sender = Sender(stream)
     async with stream:
-        await stream.send_all(BANNER)
+        await sender.send_all(BANNER)
         buffer, username = b"", ""
         async with trio.open_nursery() as nursery:
             try:
@@ -47,27 +62,27 @@ async def serve_client(play: Play, stream: trio.SocketStream) -> None:
                         match said.get(b"action"):
                             case b"Login":
                                 username = said.get(b"username", b"").decode()
-                                await stream.send_all(answer + b"Message: Authentication accepted\r\n\r\n")
+                                await sender.send_all(answer + b"Message: Authentication accepted\r\n\r\n")
                                 if username == AT_ONCE:
-                                    nursery.start_soon(_playing, play, stream, nursery.cancel_scope)
+                                    nursery.start_soon(_playing, play, sender, nursery.cancel_scope)
                             case b"CoreShowChannels":
                                 end = b"Event: CoreShowChannelsComplete\r\nEventList: Complete\r\nListItems: 0\r\n\r\n"
-                                await stream.send_all(answer + b"EventList: start\r\n\r\n" + end)
-                                nursery.start_soon(_playing, play, stream, nursery.cancel_scope)
+                                await sender.send_all(answer + b"EventList: start\r\n\r\n" + end)
+                                nursery.start_soon(_playing, play, sender, nursery.cancel_scope)
                             case _:
-                                await stream.send_all(answer + b"Ping: Pong\r\n\r\n")
+                                await sender.send_all(answer + b"Ping: Pong\r\n\r\n")
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
             nursery.cancel_scope.cancel()
 
 
-async def _playing(play: Play, stream: trio.abc.SendStream, scope: trio.CancelScope) -> None:
+async def _playing(play: Play, stream: Sender, scope: trio.CancelScope) -> None:
     with suppress(trio.BrokenResourceError):
         await play(stream)
     scope.cancel()
 
 
-async def send_whole(data: bytes, stream: trio.abc.SendStream) -> None:
+async def send_whole(data: bytes, stream: Sender) -> None:
     """All of it, as fast as the client takes it, and the mark of the end."""
     for start in range(0, len(data), 65536):
         await stream.send_all(data[start : start + 65536])

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from gateway.store.embedded import embedded
 from gateway.store.migrate import migrate
 from gateway.store.pool import OwnConnection, Session, open_session
@@ -23,11 +25,13 @@ class Server:
 
     dsn: str
     _admin: Session
+    _one_at_a_time: trio.Lock = field(default_factory=trio.Lock)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def execute(self, statement: str) -> None:
         """As the superuser, in the database `postgres`."""
-        await self._admin.run(_execute, statement)
+        async with self._one_at_a_time:
+            await self._admin.run(_execute, statement)
 
     async def new_database(self) -> str:
         """The address of a migrated database."""

@@ -150,6 +150,6 @@ async def run(bench: Bench) -> None:
         rates = [[figures["rate"] for figures in found[side]] for side in names]
         bench.compare(name, "deliveries/s", *rates, against="procrastinate", aim=aim)
 
-    many = bench.size(800, 40)
+    many = bench.size(600, 20)
     await compare("deliveries, planner without statistics", many, bench.size(1, 1), analyze=False, aim=None)
     await compare("deliveries acked one by one", many, bench.rounds, analyze=True, aim=8.0)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ class Bench:
 
     def add(self, result: Result) -> None:
         """Keeps a result and prints its line at once."""
+        if self.quick:
+            result = replace(result, aim="", reached=None)  # at such sizes no figure means anything
         self.results.append(result)
         print(line(result), flush=True)
 
@@ -141,11 +143,11 @@ async def open_side(function: str) -> AsyncIterator[Side]:
 async def alternate(
     sides: Sequence[str], rounds: int, arguments: Callable[[str], Figures], *, before: Callable[[], Any] | None = None
 ) -> dict[str, list[Figures]]:
-    """The figures of `rounds` rounds of each side, after one that warms up. `before` is awaited ahead of every round."""
+    """The figures of `rounds` rounds of each side, after one that warms up where there are several. `before` is awaited ahead of every round."""
     found: dict[str, list[Figures]] = {side: [] for side in sides}
     async with AsyncExitStack() as stack:
         opened = {side: await stack.enter_async_context(open_side(side)) for side in sides}
-        for number in range(rounds + 1):
+        for number in range(0 if rounds > 1 else 1, rounds + 1):
             for side in sides if number % 2 else reversed(sides):
                 if before is not None:
                     await before()

@@ -64,7 +64,7 @@ async def run(bench: Bench) -> None:
         open_side("tests.benchmarks.load:post") as load,
     ):
         addresses = {"ours": installation.intake.removeprefix("http://"), "alone": alone, "theirs": theirs}
-        for number in range(bench.rounds + 1):
+        for number in range(bench.size(0, 1), bench.rounds + 1):
             for name in addresses if number % 2 else reversed(addresses):
                 figures = await load.round(
                     address=addresses[name], token=TOKEN, connections=CONNECTIONS, seconds=bench.size(1.5, 0.3)

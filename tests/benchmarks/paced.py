@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 import trio
 
-from tests.benchmarks.ami import CallScript, serve_ami
+from tests.benchmarks.ami import CallScript, Sender, serve_ami
 from tests.benchmarks.harness import Bench
 from tests.benchmarks.installation import Installation, new_installation
 
@@ -75,12 +75,11 @@ class Pbx:
 
     def __init__(self, script: CallScript) -> None:
         self._script = script
-        self._stream: trio.abc.SendStream | None = None
-        self._sending = trio.Lock()
+        self._stream: Sender | None = None
         self.online = trio.Event()
         self.sent: dict[str, float] = {}
 
-    async def play(self, stream: trio.abc.SendStream) -> None:
+    async def play(self, stream: Sender) -> None:
         """Keeps the session's stream."""
         self._stream = stream
         self.online.set()
@@ -105,10 +104,9 @@ class Pbx:
 
     async def _send(self, data: bytes, call_id: str = "") -> None:
         assert self._stream is not None
-        async with self._sending:
-            if call_id:
-                self.sent[call_id] = time.perf_counter()
-            await self._stream.send_all(data)
+        if call_id:
+            self.sent[call_id] = time.perf_counter()
+        await self._stream.send_all(data)
 
 
 class Company:
