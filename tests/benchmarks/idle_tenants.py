@@ -47,7 +47,7 @@ async def run(bench: Bench) -> None:
     _, small = await _started(installation, settle_s)
     for start in range(few, many, AT_ONCE):
         await installation.apply([_tenant(number) for number in range(start, min(many, start + AT_ONCE))])
-    runs = [await _started(installation, settle_s) for _ in range(bench.size(2, 1))]
+    runs = [await _started(installation, settle_s)]
     each = [(large - small) / (many - few) / 1000 for _, large in runs]
     bench.ceiling(
         "an idle tenant with two integrations", "kB", statistics.median(each), 50.0, rounds=len(runs),
