@@ -47,7 +47,8 @@ ATTEMPT_DEADLINE_S = 12.0
 LONGEST_WAIT_FOR_RATE_S = 2.0
 ACK_S = 5.0
 LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
-LOOK_AGAIN_S = 30.0
+LOOK_AGAIN_S = 300.0
+"""Without a bell. `actors.housekeeping.wake_due` rings for what is due, with one statement for all integrations."""
 BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 10.0
 BREAKER_CAP_S = 60.0

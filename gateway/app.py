@@ -9,6 +9,7 @@ is a state and not a crash. Over 400 lines because it is the one place where eve
 `actors.tenants` for what then runs.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -78,6 +79,9 @@ from gateway.web.uploads import upload_addresses
 log = logging.getLogger(__name__)
 
 CHANNEL = "gateway_configuration"
+GC_THRESHOLD = (50_000, 50, 1000)
+"""Actors are many objects that live long: at the default pace the collector looks through them for half of the start,
+and holds the loop (measured: 2,500 tenants start in 3 to 4 s instead of 6 to 10). What stands at the start is frozen."""
 HOLD_S = 5.0
 """How long connections wait at the start for the configuration, unless the database is known to be away."""
 _FINISHED = ("done", "retry", "expired", "failed", "doubtful")
@@ -376,6 +380,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[],
 async def run(settings: Settings) -> int:
     """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
     trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
+    gc.set_threshold(*GC_THRESHOLD)
     systemd = Notifier()
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         stack.callback(nursery.cancel_scope.cancel)
@@ -389,7 +394,9 @@ async def run(settings: Settings) -> int:
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
-        db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
+        db = await stack.enter_async_context(
+            open_database(dsn, size=settings.database_size, engine_size=settings.database_size)
+        )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
         blobs = await stack.enter_async_context(open_blobs(settings))
@@ -467,6 +474,7 @@ async def _serve(
                         system("recordings", FetchActor(services, gateway.shelf).run)
                         system("retention", partial(retain, services, gateway.shelf))
                         await tenants.settled.wait()
+                        gc.freeze()
                         systemd.ready()
                         log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
                         await stop_listening.wait()  # that is, until the signal ends this block
