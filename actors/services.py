@@ -12,10 +12,12 @@ from actors.feed import Feed
 from actors.journal import GroupCommit
 from actors.responsible import Desk
 from adapters.base import Dialer
+from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.outbox import Recording
 from gateway.store.pool import Database
+from gateway.store.shelf import Shelf
 
 
 class Doorbells:
@@ -53,7 +55,13 @@ class Services:
     records: GroupCommit[Recording, frozenset[Kind]]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
     dial: Dialer
+    spills: Spills = field(default_factory=Spills)
+    """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
+    shelf: Shelf | None = None
+    """Recordings; without it no call has one."""
+    public_url: str = ""
+    """What links of ours begin with."""
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
     desk: Desk

@@ -12,6 +12,7 @@ system. Read `actors.delivery` next.
 
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,15 +28,16 @@ from adapters.base import Draft
 from gateway.domain.calls import Call, apply, lost
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
-from gateway.domain.events import NAMES, CallEvent, to_json
+from gateway.domain.events import NAMES, CallEnded, CallEvent, Result, to_json
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind
+from gateway.domain.links import expects_posted, keep_days
 from gateway.domain.posted import told
 from gateway.domain.posts import Invalid, parse_post
 from gateway.domain.routing import Planner, route
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.store.journal import PendingPost, select_pending_posts
-from gateway.store.outbox import DeliveryRow, EventRow, Recording
+from gateway.store.outbox import DeliveryRow, EventRow, ExpectedRow, Recording
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,10 @@ AMI_GRACE_S = 1.0
 POSTS_AT_ONCE = 500
 FORGOTTEN_AFTER = timedelta(hours=4)
 """A posted call of which nothing more was heard for so long ends uncertain."""
+LOOK_FOR_FORGOTTEN_S = 60.0
 RETRY_CAP_S = 5.0
+MIX_S = 2.0
+"""A PBX closes and mixes its file after the hangup; before that there is nothing to fetch."""
 COMMIT_PATIENCE_S = 5.0
 """How long a commit under way is waited for, also by an actor that is being stopped."""
 LOOK_BACK_S = 5.0
@@ -97,6 +102,7 @@ class TenantActor:
         self._held: list[_Held] = []
         self._read_up_to = 0
         self._look_back_at: float | None = None
+        self._look_for_forgotten_at = 0.0
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled. Starts from what the database knows."""
@@ -185,7 +191,8 @@ class TenantActor:
         body = json.dumps(to_json(event), ensure_ascii=False)
         recording.calls[call.call_id] = (source, call)
         recording.events.append(EventRow(call.call_id, call.events, name, event.at, body))
-        for kind, draft in route(self._planners, before, call, event):
+        linked, said = self._with_link(source, call, event, received_at, recording)
+        for kind, draft in route(self._planners, before, linked, said):
             recording.deliveries.append(_delivery(kind, draft, call.call_id, received_at))
         COUNTERS[f"events_{name}"] += 1
         if call.open:
@@ -196,8 +203,37 @@ class TenantActor:
             self._heard.pop(call.call_id, None)
             self._ended[call.call_id] = True
 
+    def _with_link(
+        self, source: str, call: Call, event: CallEvent, received_at: datetime, recording: Recording
+    ) -> tuple[Call, CallEvent]:
+        """Call and event as outside systems are told of them: where a recording is expected, with our link in place of
+        the PBX's own name for it. The link is the same whenever it is made again; its file comes later, or never."""
+        shelf, posted = self._services.shelf, source == POSTED
+        if shelf is None or not isinstance(event, CallEnded):
+            return call, event
+        due = posted and event.result is Result.ANSWERED and expects_posted(self.tenant)
+        if event.recording is None and not due:
+            return call, event
+        number, told = self.tenant.number, event.recording or ""
+        signer = shelf.signer(number)
+        has_address = re.match("https?://", told) is not None
+        row = ExpectedRow(
+            recording_id=signer.recording_id(call.call_id), call_id=call.call_id,
+            pbx="" if posted or has_address else source, told="" if has_address else told,
+            url=shelf.seal_url(number, told) if has_address else None, begins_at=call.started_at, ended_at=event.at,
+            run_at=received_at + timedelta(seconds=MIX_S) if has_address or not posted else None,
+        )  # fmt: skip
+        recording.expected.append(row)
+        until = event.at + timedelta(days=keep_days(self.tenant))
+        link = signer.link(self._services.public_url, row.recording_id, until)
+        return replace(call, recording=link), replace(event, recording=link)
+
     def _end_forgotten(self, recording: Recording) -> None:
-        """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out."""
+        """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out. Looks through
+        all of them, so it does once a minute."""
+        if trio.current_time() < self._look_for_forgotten_at:
+            return
+        self._look_for_forgotten_at = trio.current_time() + LOOK_FOR_FORGOTTEN_S
         now = utc_now()
         for call_id, (source, call) in list(self._calls.items()):
             orphan = source not in self._pbx_names if source != POSTED else now - self._heard[call_id] > FORGOTTEN_AFTER
@@ -288,7 +324,7 @@ class TenantActor:
             self._remember(source, call)
 
     def _hear_post(self, row: PendingPost, recording: Recording) -> None:
-        recording.posts_done.append(row.journal_id)
+        recording.posts_done.append((row.journal_id, row.received_at))
         if self._ami_told(row.unique_id):
             COUNTERS["posts_told_by_ami"] += 1
             return

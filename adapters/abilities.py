@@ -8,6 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from adapters.base import Attempt
+from gateway.domain.secret import Secret
+
+STATUSES = ("free", "busy", "dinner", "break")
+"""What a user can be."""
+
 # What a CRM may be able to do beyond being told ------------------------------------------------------------------------
 
 
@@ -21,7 +27,7 @@ class CrmUser:
     groups: tuple[str, ...] = ()
     active: bool = True
     status: str = ""
-    """free, busy, dinner or break; empty where the CRM does not say."""
+    """One of STATUSES; empty where the CRM does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,7 @@ class Responsible:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """How we stand in the CRM as one of its modules, or are to stand there."""
+    """How we stand in the CRM as one of its modules."""
 
     active: bool
     extensions: Mapping[str, str] = field(default_factory=dict)
@@ -46,10 +52,13 @@ class Module:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModulePlace:
-    """Where the CRM finds us: our public address and the link that opens our pages for this tenant."""
+    """Where the CRM finds us: our public address, our picture, and the link that opens our pages for this tenant."""
 
     public_url: str
-    account_url: str
+    logo_url: str
+    """An SVG."""
+    account_url: Secret
+    """Whoever has it opens the pages of the module; it must not stand in a log."""
 
 
 @runtime_checkable
@@ -63,18 +72,26 @@ class ListsUsers(Protocol):
 
 @runtime_checkable
 class Registers(Protocol):
-    """Can be told that we are one of its modules, and keeps the map of users to internal numbers as part of that."""
+    """Can be told that we are one of its modules, and keeps the map of users to internal numbers as part of that.
 
-    async def module(self) -> Module | None:
+    What is said and heard is written into `attempt`, masked, for the log of attempts.
+    """
+
+    async def module(self, *, attempt: Attempt | None = None) -> Module | None:
         """How it knows us now; None when it does not."""
         ...
 
-    async def register(self, place: ModulePlace, extensions: Mapping[str, str]) -> Module:
+    async def register(
+        self, place: ModulePlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
+    ) -> Module:
         """Registers or updates us, with the whole map every time. Returns what it holds now."""
         ...
 
-    async def deactivate(self, *, delete: bool = False) -> None:
-        """Switches us off there; `delete` marks us as gone for good. A second time is harmless."""
+    async def deactivate(
+        self, place: ModulePlace, extensions: Mapping[str, str], *, delete: bool = False, attempt: Attempt | None = None
+    ) -> None:
+        """Switches us off there; `delete` marks us as gone for good. Harmless where it never knew us, and a second
+        time. `place` and `extensions` are what it is to remember."""
         ...
 
 
@@ -91,8 +108,8 @@ class NamesResponsible(Protocol):
 class SetsStatus(Protocol):
     """Can be told that a user is free, busy or away."""
 
-    async def set_status(self, user_id: str, status: str) -> None:
-        """`status` is free, busy, dinner or break."""
+    async def set_status(self, user_id: str, status: str, *, attempt: Attempt | None = None) -> None:
+        """`status` is one of STATUSES."""
         ...
 
 

@@ -15,11 +15,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.spills import Spills
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
+from gateway.domain.secret import Secret
 
 
 class AdapterSettings(BaseModel):
@@ -44,15 +46,23 @@ def setting(
     help_ru: str = "",
     secret: bool = False,
     advanced: bool = False,
+    kept: bool = False,
+    shared: bool = False,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
-    """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it."""
+    """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it.
+
+    `kept`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
+    came from the outside system itself may see and change it too.
+    """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
         "help": {"en": help_en, "ru": help_ru},
         "secret": secret,
         "advanced": advanced,
+        "kept": kept,
+        "shared": shared,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -61,10 +71,15 @@ def setting(
 
 def secret_fields(settings: type[AdapterSettings]) -> frozenset[str]:
     """The names of the fields that are sealed at rest."""
+    return marked_fields(settings, "secret")
+
+
+def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
+    """The names of the fields with a mark of `setting`: secret, advanced, kept or shared."""
     return frozenset(
         name
         for name, info in settings.model_fields.items()
-        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("secret")
+        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get(mark)
     )
 
 
@@ -202,7 +217,15 @@ class ResponsibleAsked:
     redirect: bool = True
 
 
-Asked = CallAsked | StatusAsked | ResponsibleAsked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityAsked:
+    """The outside system has switched our module on or off. All as it was sent."""
+
+    client_id: str
+    active: bool
+
+
+Asked = CallAsked | StatusAsked | ResponsibleAsked | ActivityAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +255,8 @@ class Link:
     """The operator's replacement for the provider's public address (`PROVIDER_URLS`)."""
     dial: "Dialer"
     report: Callable[[State, str, str], None] = lambda state, code, detail: None
+    spills: Spills | None = None
+    """Where bytes that cannot be dealt with yet may wait on the disk; None: in memory alone."""
 
 
 class Dialer(Protocol):
@@ -267,6 +292,8 @@ class Adapter:
     """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
     advice: Callable[[Any], Sequence[Advice]] | None = None
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
+    extensions_field: str = ""
+    """The settings field that maps its users to internal numbers, for adapters whose clients can `Registers`."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""
@@ -274,6 +301,24 @@ class Adapter:
     def can(self, ability: type) -> bool:
         """Whether its clients have an ability, such as `can(ListsUsers)`."""
         return issubclass(self.client, ability)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSource:
+    """Where a PBX's files of sound can be fetched: an address with fields such as `{file}` in it."""
+
+    template: str
+    user: str = ""
+    password: Secret | None = None
+
+
+@runtime_checkable
+class KeepsRecordings(Protocol):
+    """The settings of a PBX that lets its recordings be fetched."""
+
+    def recording_source(self) -> RecordingSource | None:
+        """None where nothing is entered."""
+        ...
 
 
 Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]

@@ -19,7 +19,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
@@ -342,9 +342,9 @@ class Http:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._timeouts.connect_s):
                 await self._client.aclose()
 
-    def shown(self, text: str) -> str:
+    def shown(self, text: str, needles: Sequence[str] = ()) -> str:
         """`text` as it may be kept and shown: masked first, then cut, and without what a database cannot hold."""
-        text = masked(text, *self._needles).replace("\0", "\ufffd")
+        text = masked(text, *(needles or self._needles)).replace("\0", "\ufffd")
         return text if len(text) <= SHOWN_LIMIT else text[:SHOWN_LIMIT] + "…"
 
     async def send(
@@ -356,13 +356,17 @@ class Http:
         form: Mapping[str, str] | None = None,
         payload: Mapping[str, Any] | None = None,
         attempt: Attempt | None = None,
+        hide: Iterable[Secret | str] = (),
     ) -> Answer:
-        """One request, one answer. Raises Unavailable, with `certain` telling whether it may have arrived,
+        """One request, one answer. `hide` are secrets of this request alone. Raises Unavailable, with `certain` telling whether it may have arrived,
         BadSettings where the address may not be used, LocalProtocolError for what cannot be written as HTTP."""
+        needles = self._needles
+        if more := {spelling for secret in hide for spelling in _spellings(secret)}:
+            needles = sorted({*needles, *more}, key=len, reverse=True)
         note = attempt if attempt is not None else Attempt(kind="", key="", lane="", body={})
         said = "\n".join(f"{name}={value}" for name, value in form.items()) if form is not None else ""
         said += json.dumps(payload, ensure_ascii=False) if payload is not None else ""
-        shown = self.shown(f"{method} {self._url.rstrip('/')}{path}\n{said}".rstrip())
+        shown = self.shown(f"{method} {self._url.rstrip('/')}{path}\n{said}".rstrip(), needles)
         note.request = f"{note.request}\n\n{shown}" if note.request else shown
         note.response, note.status = "", None
         sent = False
@@ -391,19 +395,48 @@ class Http:
                                 reading.cancel()  # a `break` would leave the client's nested generators half open
                     answer = Answer(
                         status=response.status_code,
-                        text=masked(body[:BODY_LIMIT].decode("utf-8", "replace"), *self._needles),
+                        text=masked(body[:BODY_LIMIT].decode("utf-8", "replace"), *needles),
                         headers=dict(response.headers),
                         cut=len(body) > BODY_LIMIT,
                     )
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 failure = self._failure(error)
         # Raised out here, where no third-party exception is its context: theirs hold requests, and requests hold secrets.
-        note.response = self.shown(body.decode("utf-8", "replace"))
+        note.response = self.shown(body.decode("utf-8", "replace"), needles)
         if answer is not None:
             return answer
         if isinstance(failure, Unavailable):
             failure.certain = not sent
         raise failure
+
+    async def receive(
+        self,
+        path: str,
+        *,
+        judge: Callable[[int, Mapping[str, str]], None],
+        write: Callable[[bytes], Awaitable[None]],
+        user: str = "",
+        password: Secret | None = None,
+    ) -> None:
+        """One GET whose body goes to `write` piece by piece, for files. `judge` sees status and headers first; what either
+        of them raises ends the reading and is raised. Otherwise raises like `send`; the deadline is the caller's."""
+        failure: Exception | None = None
+        auth = (user, password.reveal() if password is not None else "") if user else None
+        try:
+            client = await self._open()
+            async with client.stream("GET", self._base + path, auth=auth) as response:
+                judge(response.status_code, dict(response.headers))
+                with trio.CancelScope() as reading:
+                    async for piece in response.aiter_raw(64 * 1024):
+                        try:
+                            await write(piece)
+                        except (GatewayError, ValueError) as error:
+                            failure = error
+                            reading.cancel()  # as in `send`
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            failure = failure or self._failure(error)
+        if failure is not None:
+            raise failure
 
     async def _open(self) -> httpx2.AsyncClient:
         if self._client is not None:

@@ -51,6 +51,7 @@ class Entry:
     tenant: Tenant
     read_at: float
     cached_at: datetime
+    sealer: Sealer
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +87,10 @@ def open_secrets(row: store.LinkRow, table: str, sealer: Sealer) -> dict[str, An
 
 def assemble(row: store.TenantRow, master: MasterKeys) -> Tenant:
     """A row as the snapshot readers get. Raises Unsealable when the tenant's data key is not this master key's."""
-    sealer = master.sealer(row.tenant, row.data_key)
+    return _assemble(row, master.sealer(row.tenant, row.data_key))
+
+
+def _assemble(row: store.TenantRow, sealer: Sealer) -> Tenant:
     return Tenant(
         number=row.tenant,
         name=row.name,
@@ -155,6 +159,11 @@ class ConfigurationCache:
     def tenants(self) -> Mapping[TenantId, Tenant]:
         """Every tenant's snapshot, as one consistent copy."""
         return {number: entry.tenant for number, entry in self._entries.items()}
+
+    def sealer(self, number: TenantId) -> Sealer | None:
+        """What seals and opens the tenant's own, or None when there is no such tenant as far as is known."""
+        entry = self._entries.get(number)
+        return entry.sealer if entry is not None else None
 
     def by_token(self, token_hash: bytes) -> Tenant | None:
         """The tenant whose Asterisk hosts send the token with this SHA-256."""
@@ -238,7 +247,8 @@ class ConfigurationCache:
                 continue
             self._unknown.pop(row.tenant, None)
             try:
-                entries[row.tenant] = Entry(assemble(row, self.master), began, wall)
+                sealer = self.master.sealer(row.tenant, row.data_key)
+                entries[row.tenant] = Entry(_assemble(row, sealer), began, wall, sealer)
             except (Unsealable, ValueError, KeyError) as error:
                 # One tenant's row that makes no sense must not keep the others' from being read.
                 reason = error.detail if isinstance(error, Unsealable) else type(error).__name__

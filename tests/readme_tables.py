@@ -60,7 +60,7 @@ def _fields(settings: type[AdapterSettings]) -> Iterator[tuple[str, ...]]:
 def _value(value: Any) -> str:
     match value:
         case Secret():
-            return "made by itself"
+            return "made by itself" if value else "empty"
         case bool():
             return f"`{str(value).lower()}`"
         case BaseModel():

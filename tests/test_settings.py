@@ -88,6 +88,8 @@ def test_empty_is_unset(name: str) -> None:
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "LOUD"),
         ("LLM_URL", "localhost:11434"),
+        ("SPOOL_MIB", "0"),
+        ("SPOOL_MIB", "1.5"),
     ],
 )
 def test_bad_values(name: str, text: str) -> None:
@@ -121,12 +123,24 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "bind": "127.0.0.1:1", "intake_bind": "127.0.0.1:2", "public_url": "https://x.example", "data_dir": "/x",
         "database_url": "postgresql://u:p@db/x", "allowed_private_nets": "10.0.0.0/8", "provider_urls": '{"a": "http://b"}',
         "trusted_proxies": "10.0.0.0/8", "operator_token": "secret", "log_format": "json", "log_level": "ERROR",
-        "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
+        "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
+        "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
+        "spool_mib": "64",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"
     file.write_text(f"{text}\n")
-    assert read_settings({f"{name}_FILE": str(file)}) == read_settings({name: text})
+    # A store wants all of its settings or none.
+    store = {PREFIX + other.upper(): text for other, text in values.items() if other.startswith("s3_")}
+    others = {other: text for other, text in store.items() if name in store and other != name}
+    assert read_settings({f"{name}_FILE": str(file), **others}) == read_settings({name: text, **others})
+
+
+def test_a_store_wants_all_of_its_settings() -> None:
+    assert problems(S3_URL="https://s3.example", S3_BUCKET="calls") == [
+        "GATEWAY_S3_ACCESS_KEY: must be set too, as other S3 settings are",
+        "GATEWAY_S3_SECRET_KEY: must be set too, as other S3 settings are",
+    ]
 
 
 def test_a_file_twin_that_is_not_text(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from gateway.domain.events import CallEvent, Direction
 MAX_CHANNELS = 20_000
 MAX_MARKS = 16
 
+_REFUSALS = {"BUSY": 17, "CONGESTION": 34, "CHANUNAVAIL": 20}
+"""What a DialEnd says of the far end; anything else is the PBX's own doing. Causes of Hangup are copied from leg to leg."""
+
 Signature = frozenset[tuple[str, int, str | None]]
 
 
@@ -76,7 +79,8 @@ class CallTracker(Telling):
     @property
     def next_deadline(self) -> datetime | None:
         """When `tick` has something to do, by our clock."""
-        return min((due for _, _, due in self._ending.values()), default=None)
+        endings = (due for _, _, due in self._ending.values())
+        return min((*endings, *(due for _, due in self._moving.values())), default=None)
 
     def arrival(self, uniqueid: str) -> Arrival | None:
         """The outside caller on this channel, who has just come and whom nobody has answered; else None."""
@@ -110,7 +114,7 @@ class CallTracker(Telling):
 
     def feed(self, message: Message, now: datetime) -> list[CallEvent]:
         """The events that one message makes. Never raises for anything a PBX may send."""
-        if self._ending:
+        if self._ending or self._moving:
             self._tick(now)
         handler = self._handlers.get(message.get("Event", ""))
         if handler is not None:
@@ -151,7 +155,7 @@ class CallTracker(Telling):
                 self._vanished(call, at)
                 continue
             call.hidden |= self._gap_hides(call, before.get(id(call)))
-            call.shaken = False
+            call.shaken, call.resumed_at = False, at
             self._look(call, at)
         self._gap_at = None
         return self._take()
@@ -204,6 +208,8 @@ class CallTracker(Telling):
         channel.state = state
         if not channel.is_leg:
             return
+        if state == ChannelState.BUSY:  # its hanging up only follows what the PBX told it, and may be heard first
+            call.marks = [mark for mark in call.marks if mark.leg is not channel]
         self._settle(channel, call, channel.caller_id, final=state == ChannelState.RING)
         if state == ChannelState.RINGING and not channel.rang:
             channel.dialled = True
@@ -256,20 +262,33 @@ class CallTracker(Telling):
         call.hint(message.get("DestCallerIDNum", ""), self._directory)
         call.marks.clear()
         if not channel.is_leg:
+            if channel.is_local and self._directory.is_internal(channel.local_number):
+                self._seek(channel, channel.local_number, call)
             return
         number = message.get("DestCallerIDNum", "")
         self._settle(channel, call, number if is_number(number) else channel.dialled_number, final=True)
         if channel.employee is not None:
             call.inside.dialled += 1
+            self._seek(channel, channel.employee, call)
             return
         channel.on_behalf = self._forwarded_for(channel, call)
         call.outside.dialled += 1
         call.dialled_out = channel.dialled_number or number
         if not _has_digit(call.dialled_out):
             call.dialled_out = number
+        if call.ring_untold:
+            self._look(call, at)
+
+    def _seek(self, channel: Channel, number: str, call: Conversation) -> None:
+        """An internal number is called: beside those that are being called, or after them."""
+        others = (c for c in call.channels.values() if c is not channel and c.dialled and c.state != ChannelState.UP)
+        together = any(c.employee in call.sought or (c.is_local and c.local_number in call.sought) for c in others)
+        call.sought = [*call.sought, number] if together and len(call.sought) < 100 else [number]
+        call.note_called(number)
 
     def _forwarded_for(self, leg: Channel, call: Conversation) -> str | None:
-        """The internal number in whose place an outside leg is dialled: that at which the dialling channel is."""
+        """The internal number in whose place an outside leg is dialled: that at which the dialling channel is, else the
+        one phone that was called last."""
         by, steps = leg.dialled_by, 0
         while by is not None and steps < 8:
             names = [call.forwards.get(by.local_number, ""), by.local_number] if by.is_local else []
@@ -280,7 +299,10 @@ class CallTracker(Telling):
             half = self._channels.get(by.other_half or "") if by.is_local else None
             by = half.dialled_by if half is not None else None
             steps += 1
-        return call.forwards.get(leg.dialled_number)
+        if leg.dialled_number in call.forwards:
+            return call.forwards[leg.dialled_number]
+        came_in = call.origin is not None and call.origin.employee is None and not call.placed
+        return call.sought[0] if came_in and len(set(call.sought)) == 1 else None
 
     def _on_dial_state(self, message: Message, at: datetime) -> None:
         if (found := self._heard(message, at, "Dest")) is None:
@@ -298,8 +320,8 @@ class CallTracker(Telling):
         if channel is None:
             return
         call = self._of_channel[channel.uniqueid]
-        if message.get("DialStatus") == "BUSY":
-            channel.busy = True
+        if channel.refusal is None and (status := message.get("DialStatus", "")) != "ANSWER":
+            channel.refusal = _REFUSALS.get(status, 0)
         forward = message.get("Forward", "")
         if forward and channel.employee and len(call.forwards) < 100:
             call.forwards[dialled_number(forward)] = channel.employee
@@ -359,6 +381,10 @@ class CallTracker(Telling):
             return
         call = self._of_channel[channel.uniqueid]
         self._check(message, channel, call)
+        if channel.dialled and channel.state != ChannelState.UP:
+            channel.refusal = channel.refusal or number_of(message.get("Cause"))
+        if number_of(message.get("ChannelState")) == ChannelState.BUSY:
+            return
         first = channel is call.origin
         talks = channel.state == ChannelState.UP and channel.bridge is not None
         party = channel.employee is None and not channel.dialled
@@ -378,6 +404,8 @@ class CallTracker(Telling):
         call = self._remove(channel)
         if channel.is_leg:
             call.note_gone(channel, number_of(message.get("Cause")))
+            if call.marks and len(call.channels) > 1 and self._is_talking(call):
+                call.marks.clear()  # one of several left; the others go on
         if not call.channels:
             self._finish(call, at)
         elif channel.is_leg:
@@ -422,7 +450,10 @@ class CallTracker(Telling):
         if call.answered_at is None and not any(c.state == ChannelState.RINGING for c in call.channels.values()):
             return True
         if before is not None:
-            return before != self._signature(call)
+            return before != self._signature(call) or any(
+                c.dialled and c.is_leg and not c.employee and not c.dialled_number and c is not call.origin
+                for c in call.channels.values()
+            )
         legs = [c for c in call.channels.values() if c.is_leg and c.dialled and not c.employee and not c.on_behalf]
         if legs and call.adopted is not None and call.adopted.direction is not Direction.OUTGOING:
             return True  # for whom it was forwarded is not known any more

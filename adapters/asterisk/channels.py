@@ -12,9 +12,14 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from functools import lru_cache
 
 from gateway.domain.configuration import Phone
-from gateway.domain.numbers import hidden, is_internal, outside
+from gateway.domain.numbers import hidden, is_internal
+from gateway.domain.numbers import outside as read_outside
+
+outside = lru_cache(maxsize=4096)(read_outside)
+"""A call asks for its numbers at every event."""
 
 _DIALLED = re.compile(r"(?:.*[/:])?([^/:@]*)")
 _NOBODY = frozenset(
@@ -32,6 +37,8 @@ class ChannelState(IntEnum):
     RINGING = 5
     """We call it, and it rings."""
     UP = 6
+    BUSY = 7
+    """It was told busy or congestion."""
 
 
 class Numbers:
@@ -104,7 +111,8 @@ class Channel:
     other_half: str | None = None
     bridge: str | None = None
     rang: bool = False
-    busy: bool = False
+    refusal: int | None = None
+    """Why its far end did not take the call (Q.850), where the PBX told; 0 when the PBX itself stopped calling it."""
     technology: str = field(default="", init=False)
     endpoint: str = field(default="", init=False)
 

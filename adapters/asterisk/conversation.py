@@ -17,6 +17,10 @@ from gateway.domain.ids import CallId
 from gateway.domain.numbers import ANONYMOUS
 
 BUSY_CAUSE = 17
+NO_ROUTE_CAUSE = 3
+"""No such phone, or none that is registered."""
+ABSENT_CAUSES = frozenset((NO_ROUTE_CAUSE, 20, 27))
+"""A phone that cannot be reached: who calls a company and finds it so was missed."""
 WRONG_NUMBER_CAUSES = frozenset((1, 2, 3, 22, 28))
 TROUBLE_CAUSES = frozenset(
     (
@@ -125,6 +129,10 @@ class Conversation:
     dialled_out: str = ""
     trunk: str | None = None
     forwards: dict[str, str] = field(default_factory=dict)
+    sought: list[str] = field(default_factory=list)
+    """The internal numbers that were called last, together."""
+    called: list[str] = field(default_factory=list)
+    """Every internal number that was called, in the order of the first time."""
     queue: str | None = None
     recording: str | None = None
     recording_due: bool = False
@@ -144,12 +152,16 @@ class Conversation:
     """Taken over from before a restart, and gone meanwhile: nobody knows how long they talked."""
     extension: str | None = None
     last_extension: str | None = None
+    moving_since: datetime | None = None
+    """Since when the other party has talked without the last speaker, who is still on the line."""
     marks: list[Mark] = field(default_factory=list)
 
     hidden: bool = False
     """A gap hides part of the truth."""
     shaken: bool = False
     """It lived through a gap, and nothing has yet shown whether the gap hid anything."""
+    resumed_at: datetime | None = None
+    """When the last gap ended that it lived through."""
     strangers: set[str] = field(default_factory=set)
     """Channels heard of before, or without, their beginning."""
     adopted: Call | None = None
@@ -164,6 +176,8 @@ class Conversation:
             caller = ANONYMOUS if self.origin.hidden else numbers.outside(self.origin_number)
             called = numbers.outside(self.origin_exten) if is_number(self.origin_exten) else self.origin_exten
             return Story(Direction.INCOMING, caller, called)
+        if not final and self._number_to_come(directory, numbers):
+            return None
         caller, target = self.origin.employee, self.origin_exten
         forwarded = directory.is_internal(target) and self.dialled_out != target
         if self.dialled_out and not forwarded:
@@ -172,6 +186,13 @@ class Conversation:
         if not directory.is_internal(target) and (numbers.read(target) or _is_long(target)):
             return Story(Direction.OUTGOING, caller, numbers.outside(target))
         return Story(Direction.INTERNAL, caller, target)
+
+    def _number_to_come(self, directory: Directory, numbers: Numbers) -> bool:
+        """Whether the number that an employee calls is not known yet: what was dialled may carry a prefix for a line."""
+        target = self.origin_exten
+        if self.dialled_out or self.answered_at is not None or not _is_long(target):
+            return False
+        return not directory.is_internal(target) and numbers.read(target) is None
 
     def _story_of_placed(self, directory: Directory, numbers: Numbers, final: bool) -> Story | None:
         employee = next(iter((*self.employees, *self.internal_hints)), "")
@@ -197,6 +218,11 @@ class Conversation:
         elif number not in self.internal_hints and len(self.internal_hints) < 8:
             self.internal_hints.append(number)
 
+    def note_called(self, number: str) -> None:
+        """An internal number is about to be called."""
+        if number not in self.called and len(self.called) < 1000:
+            self.called.append(number)
+
     def note_ring(self, leg: Channel, at: datetime) -> None:
         """A dialled leg rings. A leg dialled on behalf of an internal number rings for that number."""
         leg.rang = True
@@ -212,10 +238,10 @@ class Conversation:
     def _place_of(self, number: str, at: datetime) -> int:
         """Where in `rang` a number goes: phones that ring together stand as they were called, not as they replied."""
         place = len(self.rang)
-        while place and number in self.employees:
+        while place and number in self.called:
             before = self.rang[place - 1]
             together = at - self.first_ring.get(before, at) <= TOGETHER
-            if not together or before not in self.employees[self.employees.index(number) + 1 :]:
+            if not together or before not in self.called[self.called.index(number) + 1 :]:
                 break
             place -= 1
         return place
@@ -227,7 +253,8 @@ class Conversation:
         if not leg.dialled or leg.state == ChannelState.UP:
             return
         tally = self.outside if leg.employee is None else self.inside
-        if leg.busy or cause == BUSY_CAUSE:
+        cause = cause if leg.refusal is None else leg.refusal
+        if cause == BUSY_CAUSE:
             tally.busy += 1
         elif cause in WRONG_NUMBER_CAUSES:
             tally.wrong += 1
@@ -266,12 +293,10 @@ class Conversation:
         if self.answered_at is not None:
             return Result.ANSWERED
         sought = self.outside if direction is Direction.OUTGOING else self.inside
-        if sought.all_busy:
+        if sought.all_busy or (self.placed and not self.outside.dialled and self.inside.all_busy):
             return Result.BUSY
         if direction is not Direction.OUTGOING:
-            untried = not self.inside.dialled and not self.outside.dialled and not self.rang and self.queue is None
-            wrong = self.origin_cause in WRONG_NUMBER_CAUSES or self.origin_cause in TROUBLE_CAUSES
-            return Result.FAILED if untried and wrong and not self.placed else Result.MISSED
+            return self._untried(direction) or Result.MISSED
         if sought.wrong or (sought.trouble and self.outside_ring is None):
             return Result.FAILED
         if self.outside_ring is not None:
@@ -279,6 +304,16 @@ class Conversation:
         if not sought.dialled and (self.origin_cause in WRONG_NUMBER_CAUSES or self.origin_cause in TROUBLE_CAUSES):
             return Result.FAILED if not self.placed else Result.CANCELLED
         return Result.CANCELLED
+
+    def _untried(self, direction: Direction) -> Result | None:
+        """What the PBX told a caller for whom it called nobody."""
+        if self.inside.dialled or self.outside.dialled or self.rang or self.queue is not None or self.placed:
+            return None
+        if self.origin_cause == BUSY_CAUSE:
+            return Result.BUSY  # do-not-disturb
+        wrong = self.origin_cause in WRONG_NUMBER_CAUSES or self.origin_cause in TROUBLE_CAUSES
+        absent = self.origin_cause in ABSENT_CAUSES and direction is Direction.INCOMING
+        return Result.FAILED if wrong and not absent else None
 
     def ending(self, story: Story) -> tuple[HungUpBy, datetime | None]:
         """Who ended it, and when they asked to; the system when nobody did."""
@@ -303,6 +338,8 @@ class Conversation:
     def ended(self, story: Story, at: datetime, *, uncertain: bool) -> CallEnded:
         """The whole call, at its end."""
         by, asked = self.ending(story)
+        if by is HungUpBy.SYSTEM and self.resumed_at is not None and at - self.resumed_at <= TOGETHER:
+            self.hidden = True  # the gap may have hidden who asked to hang up
         end = at if asked is None or uncertain else asked
         answered = self.answered_at is not None
         talk = None

@@ -4,7 +4,8 @@ The lowest of the three layers of the tracker: `telling.py` puts what stands her
 Memory is bounded: an ended call or channel leaves only its id behind, in a short list.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from adapters.asterisk.channels import Bridges, Channel, ChannelState, Directory, Numbers, is_number
@@ -16,8 +17,26 @@ from gateway.domain.ids import CallId
 REMEMBERED = 20_000
 """How many ended channels and calls are remembered, to know their stragglers by."""
 
+CLOCK_STEP_S = 5.0
+"""A clock that jumps by more was set."""
+
+MAX_LAG_S = 60.0
+"""An event that seems later than this is not: the PBX's clock was set back."""
+
 LAST_STAMP = 7e9
 """A Timestamp past this is not a time."""
+
+
+IGNORED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Something the PBX told of which no call was made; `code` is a key of the UI's texts."""
+
+    at: datetime
+    what: str
+    code: str
 
 
 class Exchange:
@@ -33,10 +52,17 @@ class Exchange:
         self._calls: dict[str, Conversation] = {}
         self._of_channel: dict[str, Conversation] = {}
         self._ending: dict[str, tuple[Conversation, datetime, datetime]] = {}
+        self._moving: dict[str, tuple[Conversation, datetime]] = {}
         self._dead: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._events: list[CallEvent] = []
+        self.ignored: deque[Ignored] = deque(maxlen=IGNORED)
+        """Newest first."""
         self._skew = timedelta(0)
+        self._stepped = 0.0
+        self._most_ahead = self._last_ahead = self._last_stamp = 0.0
+        self.arrivals = True
+        """Whether times of arrival mean anything: not in a capture without an index."""
         self._gap_at: datetime | None = None
         self.last_at: datetime | None = None
         """The time of the last event, by the PBX's clock where it tells."""
@@ -48,17 +74,36 @@ class Exchange:
         return events
 
     def _time_of(self, message: Message, now: datetime) -> datetime:
+        """When it happened: by the PBX's clock where it tells, corrected by a step that this clock made meanwhile."""
         at = now
         try:
             stamp = float(message.get("Timestamp", "nan"))
         except ValueError:
             stamp = -1.0
         if 0 < stamp < LAST_STAMP:
+            if self.arrivals:
+                stamp -= self._step_of(stamp, now.timestamp())
             at = datetime.fromtimestamp(stamp, UTC)
             self._skew = at - now
             self.lag_s = (now - at).total_seconds()
         self.last_at = at
         return at
+
+    def _step_of(self, stamp: float, now: float) -> float:
+        """By how much the PBX's clock was set while calls are open. An event may be late, never early: a clock that runs
+        ahead of all it ever was, or back behind what it said before, was set."""
+        ahead, last = stamp - now, self._last_ahead
+        if not self._calls:
+            self._stepped, self._most_ahead = 0.0, ahead
+        elif ahead > self._most_ahead + CLOCK_STEP_S:
+            self._stepped += ahead - self._most_ahead
+            self._most_ahead = ahead
+        elif stamp < self._last_stamp - CLOCK_STEP_S or ahead < self._most_ahead - MAX_LAG_S:
+            self._stepped += ahead - last
+            self._most_ahead += ahead - last
+        self._most_ahead = max(self._most_ahead, ahead)
+        self._last_stamp, self._last_ahead = stamp, ahead
+        return self._stepped
 
     def _call_of(self, link: str, at: datetime, *, placed: bool) -> Conversation | None:
         call = self._calls.get(link)
@@ -80,6 +125,10 @@ class Exchange:
             call = self._call_of(link, at, placed=local or state == ChannelState.DOWN)
             if call is None:
                 return None
+            if uniqueid == call.key and not call.channels.keys() <= {uniqueid}:
+                call.placed = (
+                    local or state == ChannelState.DOWN
+                )  # the first channel, though another was heard before it
             channel = Channel(uniqueid, name, at, state=state, exten=message.get(prefix + "Exten", ""))
             channel.caller_id = message.get(prefix + "CallerIDNum", "")
             channel.dialled = state in (ChannelState.DOWN, ChannelState.RINGING)
@@ -112,7 +161,10 @@ class Exchange:
             return
         if not channel.is_leg:
             return
-        if call.origin is None and call.adopted is None:
+        late = call.origin is not None and channel.uniqueid == call.key and not call.told
+        if (call.origin is None or late) and call.adopted is None:
+            if late and call.origin is not None:
+                call.origin.dialled = True
             call.origin = channel
             call.origin_number, call.origin_exten = channel.caller_id, channel.exten
             if not call.placed:
@@ -131,8 +183,11 @@ class Exchange:
             came_in = call.origin is not None and call.origin is not channel and not call.origin.dialled
             if call.trunk is None or not came_in or (call.origin and call.origin.employee):
                 call.trunk = channel.endpoint or call.trunk
-        elif owner not in call.employees:
-            call.employees.append(owner)
+            return
+        if channel.dialled:
+            call.note_called(owner)
+        if owner not in call.employees:
+            call.employees.insert(0 if channel is call.origin else len(call.employees), owner)
 
     def _remove(self, channel: Channel) -> Conversation:
         del self._channels[channel.uniqueid]

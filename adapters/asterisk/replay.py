@@ -40,24 +40,31 @@ def read_index(text: str) -> list[Read]:
     return sorted(reads)
 
 
-def replay(data: bytes, index: str | None, trunks: Sequence[str], country: str | None) -> Iterator[CallEvent]:
+def replay(
+    data: bytes, index: str | None, trunks: Sequence[str], country: str | None, *, tracker: CallTracker | None = None
+) -> Iterator[CallEvent]:
     """The events of a capture, in order; without an index everything came at once. Raises ValueError for a bad index
-    and RemoteProtocolError for what is not AMI."""
+    and RemoteProtocolError for what is not AMI. A `tracker` that knows the phones goes before `trunks` and `country`."""
     reads = read_index(index) if index is not None else []
     starts = [m.start() for m in _BANNER.finditer(data)]
     if not starts or data[: starts[0]].strip():
         raise RemoteProtocolError("this is not an AMI capture: it does not begin with Asterisk's banner")
     clock = _Clock(data, reads)
-    tracker = CallTracker(trunks=tuple(trunks), country=country)
+    if tracker is None:
+        tracker = CallTracker(trunks=tuple(trunks), country=country)
+    tracker.arrivals = index is not None
     for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True)):
         if number:
             tracker.lost(clock.at(start - 1))
-        yield from _session(tracker, data, start, stop, clock)
+        yield from _session(tracker, data, start, stop, clock, gap=number > 0)
     yield from tracker.close(clock.at(len(data)))
 
 
-def _session(tracker: CallTracker, data: bytes, start: int, stop: int, clock: "_Clock") -> Iterator[CallEvent]:
-    """One connection: from a banner to the next."""
+def _session(
+    tracker: CallTracker, data: bytes, start: int, stop: int, clock: "_Clock", *, gap: bool
+) -> Iterator[CallEvent]:
+    """One connection: from a banner to the next. A list of channels tells what a `gap` hid, or what had begun before the
+    capture; where everything was heard it tells nothing new."""
     framer = Framer(WANTED | SNAPSHOT, MARKED)
     snapshot: list[Message] = []
     cuts = [start, *(offset for offset in clock.offsets if start < offset < stop), stop]
@@ -68,8 +75,9 @@ def _session(tracker: CallTracker, data: bytes, start: int, stop: int, clock: "_
                 case "CoreShowChannel":
                     snapshot.append(message)
                 case "CoreShowChannelsComplete":
-                    yield from tracker.resync(snapshot, (), now)
-                    snapshot = []
+                    if gap or not len(tracker):
+                        yield from tracker.resync(snapshot, (), now)
+                    snapshot, gap = [], False
                 case _:
                     yield from tracker.feed(message, now)
 

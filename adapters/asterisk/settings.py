@@ -5,8 +5,9 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from adapters.base import AdapterSettings, setting
+from adapters.base import AdapterSettings, RecordingSource, setting
 from gateway.domain.secret import Secret
+from gateway.domain.templates import check_template
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -68,6 +69,27 @@ class AsteriskSettings(AdapterSettings):
         gt=0,
         le=300,
     )
+    recording_url: str = setting(
+        "",
+        en="Address of recordings",
+        ru="Адрес записей",
+        help_en="Where a recording can be fetched, such as https://pbx.example/monitor/{year}/{month}/{day}/{file}; also "
+        "{path}, {uniqueid}, {linkedid}. Empty: recordings are sent to us.",
+        help_ru="Откуда забирать запись, например https://pbx.example/monitor/{year}/{month}/{day}/{file}; ещё {path}, "
+        "{uniqueid}, {linkedid}. Пусто: записи присылают нам.",
+        max_length=1000,
+    )
+    recording_user: str = setting(
+        "", en="User for recordings", ru="Пользователь для записей", advanced=True, max_length=80
+    )
+    recording_password: Secret = setting(
+        en="Password for recordings",
+        ru="Пароль для записей",
+        secret=True,
+        advanced=True,
+        default_factory=lambda: Secret(""),
+    )
+
     connect_timeout_s: float = setting(10.0, en="Connect timeout, s", ru="Ожидание соединения, с", advanced=True, gt=0)
     login_timeout_s: float = setting(10.0, en="Login timeout, s", ru="Ожидание входа, с", advanced=True, gt=0)
     ping_every_s: float = setting(5.0, en="Ping interval, s", ru="Интервал проверки связи, с", advanced=True, gt=0)
@@ -113,6 +135,33 @@ class AsteriskSettings(AdapterSettings):
                     f"not the name of an endpoint: {trunk!r}; write it as in pjsip.conf, such as trunk-0001"
                 )
         return trunks
+
+    @field_validator("recording_url")
+    @classmethod
+    def _template_makes_an_address(cls, template: str) -> str:
+        if template:
+            check_template(template)
+        return template
+
+    @field_validator("recording_user")
+    @classmethod
+    def _user_fits_a_header(cls, user: str) -> str:
+        if ":" in user or _CONTROL.search(user):
+            raise ValueError("the user name must hold neither ':' nor control characters")
+        return user
+
+    @field_validator("recording_password")
+    @classmethod
+    def _password_is_one_line(cls, password: Secret) -> Secret:
+        if _CONTROL.search(password.reveal()) or len(password.reveal()) > 200:
+            raise ValueError("the password must be at most 200 characters, without control characters")
+        return password
+
+    def recording_source(self) -> RecordingSource | None:
+        """Where recordings can be fetched."""
+        if not self.recording_url:
+            return None
+        return RecordingSource(template=self.recording_url, user=self.recording_user, password=self.recording_password)
 
     @field_validator("originate_context")
     @classmethod

@@ -7,8 +7,12 @@ from datetime import datetime, timedelta
 
 from adapters.asterisk.channels import Channel, ChannelState
 from adapters.asterisk.conversation import Conversation, Story
-from adapters.asterisk.exchange import Exchange, remember
+from adapters.asterisk.exchange import Exchange, Ignored, remember
 from gateway.domain.events import CallAnswered, CallRinging, CallTransferred, Direction
+
+MOVING = timedelta(seconds=0.3)
+"""While somebody who talked is still on the line, others may have changed bridges before they do: so long it is waited
+before a talk without them is a transfer."""
 
 RECORDING_WAIT = timedelta(seconds=0.3)
 """How long a recorded call's end waits for the Cdr that names the file, where nothing else did."""
@@ -78,6 +82,7 @@ class Telling(Exchange):
 
     def _tell_talk(self, call: Conversation, at: datetime) -> None:
         if (talk := self._talk(call)) is None:
+            call.moving_since = None
             return
         story = call.story(self._directory, self._numbers, final=True)
         assert story is not None
@@ -97,12 +102,26 @@ class Telling(Exchange):
             call.wait_s = round(max(0.0, (at - since).total_seconds()), 3)
             self._events.append(CallAnswered(call_id=call.call_id, at=at, extension=call.extension, wait_s=call.wait_s))
         elif speakers and call.last_extension not in speakers:
-            self._events.append(
-                CallTransferred(
-                    call_id=call.call_id, at=at, from_extension=call.last_extension, to_extension=speakers[0]
-                )
-            )
-            call.last_extension = speakers[0]
+            self._tell_transfer(call, speakers[0], at)
+        else:
+            call.moving_since = None
+
+    def _tell_transfer(self, call: Conversation, to: str, at: datetime) -> None:
+        since = call.moving_since or at
+        stays = any(
+            (leg.employee or leg.on_behalf) == call.last_extension and leg.state == ChannelState.UP
+            for leg in call.channels.values()
+        )
+        if stays and at - since < MOVING:
+            if call.moving_since is None:
+                call.moving_since = at
+                self._moving[call.key] = (call, at - self._skew + MOVING)
+            return
+        call.moving_since = None
+        self._events.append(
+            CallTransferred(call_id=call.call_id, at=since, from_extension=call.last_extension, to_extension=to)
+        )
+        call.last_extension = to
 
     def _finish(self, call: Conversation, at: datetime) -> None:
         """The last channel is gone."""
@@ -116,6 +135,10 @@ class Telling(Exchange):
     def _tick(self, now: datetime) -> None:
         for key in [key for key, (_, _, due) in self._ending.items() if due <= now]:
             self._end_waiting(key)
+        for key in [key for key, (_, due) in self._moving.items() if due <= now]:
+            call, _ = self._moving.pop(key)
+            if call.moving_since is not None and self._calls.get(key) is call:
+                self._tell_talk(call, max(now + self._skew, call.moving_since + MOVING))
 
     def _end_waiting(self, key: str | None = None) -> None:
         for waiting in [key] if key is not None else list(self._ending):
@@ -127,7 +150,9 @@ class Telling(Exchange):
             self._calls.pop(link, None)
             remember(self._ended, link)
         if not call.told and call.origin is None and not call.internal_hints and not call.outside_hint:
-            return  # channels that the PBX made for itself: no person had a part in it
+            # Channels that the PBX made for itself: no person had a part in it.
+            self.ignored.appendleft(Ignored(at, call.key, "no_person"))
+            return
         story = call.story(self._directory, self._numbers, final=True)
         assert story is not None
         self._events.append(call.ended(story, at, uncertain=uncertain))
@@ -139,6 +164,7 @@ class Telling(Exchange):
 
     def _drop_oldest(self, now: datetime) -> None:
         oldest = min(self._calls.values(), key=lambda call: call.began)
+        self.ignored.appendleft(Ignored(now, oldest.key, "too_many"))
         for channel in list(oldest.channels.values()):
             self._remove(channel)
         self._end(oldest, now + self._skew, uncertain=True)

@@ -4,14 +4,16 @@ RetailCRM sends GET with the fields in the query; which method it uses elsewhere
 are all taken. Unknown fields are left alone. Read `gateway/web/asked.py` next for what becomes of it.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.base import CallAsked, Hook, ResponsibleAsked, StatusAsked
+from adapters.abilities import STATUSES
+from adapters.base import ActivityAsked, CallAsked, Hook, ResponsibleAsked, StatusAsked
+from adapters.retailcrm.modules import ACTIVITY, MAKE_CALL, REDIRECT, STATUS
 from gateway.domain.posts import Invalid
 
-STATUSES = ("free", "busy", "dinner", "break")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST = 128
 
@@ -73,6 +75,25 @@ def read_status(fields: Mapping[str, Any]) -> StatusAsked:
     return asked
 
 
+def read_activity(fields: Mapping[str, Any]) -> ActivityAsked:
+    """`baseUrl` + `actions.activity`: clientId, and activity as JSON text `{"active": bool, "freeze": bool}`. Raises
+    Invalid."""
+    taken = _Fields({name: value for name, value in fields.items() if name != "activity"})
+    client_id = taken.text("clientId", needed=True)
+    activity = fields.get("activity")
+    if isinstance(activity, str) and len(activity) <= 1000:
+        try:
+            activity = json.loads(activity)
+        except (ValueError, RecursionError):
+            activity = None
+    flags = activity if isinstance(activity, Mapping) else {}
+    active, freeze = flags.get("active"), flags.get("freeze", False)
+    if not isinstance(active, bool) or not isinstance(freeze, bool):
+        taken.problems.append(("activity", 'must be {"active": true or false, "freeze": true or false}'))
+    taken.done()
+    return ActivityAsked(client_id=client_id, active=bool(active) and not freeze)
+
+
 def read_responsible(fields: Mapping[str, Any]) -> ResponsibleAsked:
     """The dialplan's question: Token, UniqueId, phone, redirect. Raises Invalid."""
     taken = _Fields({name: value for name, value in fields.items() if name != "redirect"})
@@ -96,20 +117,24 @@ def _schema(*needed: str, **fields: Mapping[str, Any]) -> Mapping[str, Any]:
 _TEXT = {"type": "string", "maxLength": _LONGEST}
 HOOKS = (
     Hook(
-        "/retailcrm/make-call", ("GET", "POST"), "Click-to-call: connect a user with a number", CallAsked, read_call,
+        MAKE_CALL, ("GET", "POST"), "Click-to-call: connect a user with a number", CallAsked, read_call,
         _schema("clientId", "phone", clientId=_TEXT, userId=_TEXT, phone=_TEXT, code=_TEXT, externalPhone=_TEXT),
     ),
     Hook(
-        "/retailcrm/status", ("GET", "POST"), "A user is free, busy, at dinner or on a break", StatusAsked, read_status,
+        STATUS, ("GET", "POST"), "A user is free, busy, at dinner or on a break", StatusAsked, read_status,
         _schema("clientId", "status", clientId=_TEXT, userId=_TEXT, code=_TEXT, status={"enum": list(STATUSES)}),
     ),
     Hook(
-        "/retailcrm/api/smart-redirect", ("POST",), "Who is responsible for a caller", ResponsibleAsked,
+        REDIRECT, ("POST",), "Who is responsible for a caller", ResponsibleAsked,
         read_responsible,
         _schema(
             "Token", "UniqueId", "phone", Token=_TEXT, UniqueId=_TEXT, phone=_TEXT,
             redirect={"type": "boolean", "description": "false: only answer; true by default"},
         ),
+    ),
+    Hook(
+        ACTIVITY, ("POST",), "The module was switched on or off", ActivityAsked, read_activity,
+        _schema("clientId", "activity", clientId=_TEXT, activity={"type": "string", "description": "JSON: active, freeze"}),
     ),
 )  # fmt: skip
 """What is called on our side."""

@@ -1,22 +1,25 @@
-"""The conversation with RetailCRM: one request per delivery, and one for the connection test.
+"""The conversation with RetailCRM: one request for a delivery, for the connection test, and for each question.
 
-Owns the key's way into the header. Never words a request or judges an answer (`codec.py`), never repeats one
-(`actors/delivery.py`), never connects itself (`adapters/http.py`).
+Owns the key's way into the header. Never words a request or judges an answer (`codec.py`, `modules.py`), never repeats
+one (`actors/delivery.py`, `actors/modules.py`), never connects itself (`adapters/http.py`).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from urllib.parse import parse_qsl, urlsplit
 
+from adapters.abilities import CrmUser, Module, ModulePlace, Responsible
 from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.http import Http, Timeouts
-from adapters.retailcrm import codec
+from adapters.retailcrm import codec, modules
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
+from gateway.domain.secret import Secret
 
 
 class RetailcrmClient:
-    """Tells one account of calls."""
+    """Tells one account of calls, and asks and tells it of users."""
 
     def __init__(self, http: Http, tenant: Tenant, settings: RetailcrmSettings) -> None:
         self._http = http
@@ -36,6 +39,61 @@ class RetailcrmClient:
             return codec.read_tested(self._tenant, answer.status, answer.text)
         except GatewayError as error:
             return codec.failed_test(self._tenant, error)
+
+    async def users(self) -> Sequence[CrmUser]:
+        """All users, the inactive too, page by page."""
+        found: list[CrmUser] = []
+        page = 0
+        while True:
+            page += 1
+            answer = await self._http.send("GET", modules.users_path(page), headers=self._key())
+            part = modules.read_users(answer.status, answer.text, page)
+            found += part.users
+            if part.last:
+                return tuple({user.user_id: user for user in found}.values())
+
+    async def module(self, *, attempt: Attempt | None = None) -> Module | None:
+        """Our module as the account holds it."""
+        path = modules.module_path(self._settings)
+        answer = await self._http.send("GET", path, headers=self._key(), attempt=attempt)
+        return modules.read_module(answer.status, answer.text)
+
+    async def register(
+        self, place: ModulePlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
+    ) -> Module:
+        """Makes or updates our module, whole."""
+        return await self._edit(place, extensions, active=True, freeze=False, attempt=attempt)
+
+    async def deactivate(
+        self, place: ModulePlace, extensions: Mapping[str, str], *, delete: bool = False, attempt: Attempt | None = None
+    ) -> None:
+        """Switches our module off, `delete` freezes it: the API cannot take one away. Asks first, because an edit of a
+        module that is not there would make it."""
+        if await self.module(attempt=attempt) is not None:
+            await self._edit(place, extensions, active=False, freeze=delete, attempt=attempt)
+
+    async def _edit(
+        self, place: ModulePlace, extensions: Mapping[str, str], *, active: bool, freeze: bool, attempt: Attempt | None
+    ) -> Module:
+        form = modules.edit_form(self._settings, place, extensions, active=active, freeze=freeze)
+        # The token alone too: an answer may quote the link in a spelling of its own.
+        link = place.account_url.reveal()
+        hide = [place.account_url, *(Secret(v) for k, v in parse_qsl(urlsplit(link).query) if k == "token")]
+        path = modules.edit_path(self._settings)
+        answer = await self._http.send("POST", path, headers=self._key(), form=form, attempt=attempt, hide=hide)
+        return modules.read_edited(answer.status, answer.text, extensions)
+
+    async def responsible(self, phone: str) -> Responsible | None:
+        """Who answers for a number, as RetailCRM sees it now."""
+        path = modules.manager_path(phone, any_status=self._settings.responsible_any_status)
+        answer = await self._http.send("GET", path, headers=self._key())
+        return modules.read_responsible(answer.status, answer.text, self._settings.user_extensions)
+
+    async def set_status(self, user_id: str, status: str, *, attempt: Attempt | None = None) -> None:
+        """Says that a user is free, busy or away."""
+        path = modules.status_path(user_id)
+        answer = await self._http.send("POST", path, headers=self._key(), form={"status": status}, attempt=attempt)
+        codec.read_answer(answer.status, answer.text)
 
     def _key(self) -> dict[str, str]:
         return {"x-api-key": self._settings.api_key.reveal()}

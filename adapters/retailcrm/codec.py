@@ -197,11 +197,13 @@ def request(settings: RetailcrmSettings, attempt: Attempt) -> tuple[str, dict[st
 
 _NO_ACCOUNT = "There is no RetailCRM account at this address. Correct the account address in the settings."
 _NO_TELEPHONY = "Telephony is not enabled in this RetailCRM account. Register the module and try again."
+_NOT_ACTIVATED = "RetailCRM does not activate the module; most often the account's funds are not sufficient."
 _TEXTS: tuple[tuple[str, type[GatewayError], str | None], ...] = (
     ("rate limit", RateLimited, None),
     ("account does not exist", BadSettings, _NO_ACCOUNT),
     ("telephony not enabled", BadSettings, _NO_TELEPHONY),
     ("not supports calls upload", BadSettings, _NO_TELEPHONY),
+    ("failed to activate", BadSettings, _NOT_ACTIVATED),
     ("apikey", BadCredentials, None),
     ("access denied", BadCredentials, None),
     ("api method not found", Rejected, None),

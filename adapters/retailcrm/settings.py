@@ -66,12 +66,31 @@ class RetailcrmSettings(AdapterSettings):
         ru="Внутренние номера пользователей",
         help_en="The id of a RetailCRM user and their internal number; empty takes the number away",
         help_ru="Идентификатор пользователя RetailCRM и его внутренний номер; пустое значение отнимает номер",
+        kept=True,
         default_factory=dict,
     )
     send_events: SendEvents = setting(
         en="What is sent",
         ru="Что отправлять",
+        shared=True,
         default_factory=SendEvents,
+    )
+    responsible_any_status: bool = setting(
+        False,
+        en="Name the responsible employee whatever their status",
+        ru="Называть ответственного при любом его статусе",
+        help_en="Otherwise only while they are free",
+        help_ru="Иначе только пока он свободен",
+        advanced=True,
+    )
+    module_code: str = setting(
+        "",
+        en="Code of the module",
+        ru="Код модуля",
+        help_en="Made by itself. The code of an earlier module takes over its place and its internal numbers",
+        help_ru="Создаётся сам. Код прежнего модуля даёт занять его место вместе с внутренними номерами",
+        advanced=True,
+        pattern=r"^[0-9A-Za-z_-]{0,64}$",
     )
     legacy_client_id: bool = setting(
         False,

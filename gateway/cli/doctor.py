@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from adapters.probe import probe
 from adapters.registry import adapters
-from gateway.app import safe_dialer
+from gateway.app import open_blobs, safe_dialer
 from gateway.cache import assemble
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
@@ -83,6 +83,13 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
         except Unsealable as error:
             found.tell(False, f"keys of tenant {row.tenant}", error.person)
     found.tell(True, "master key", f"opens the keys of {len(tenants)} tenants")
+    if settings.s3_url:
+        async with open_blobs(settings) as blobs:
+            try:
+                await blobs.size(f"doctor/{'0' * 64}-{'0' * 16}")
+                found.tell(True, "recordings", settings.s3_url)
+            except GatewayError as error:
+                found.tell(False, "recordings", f"{settings.s3_url}: {error.detail}")
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:

@@ -18,9 +18,10 @@ import phonenumbers
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from adapters.base import Adapter, AdapterSettings, secret_fields
+from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 
 Text = Annotated[
@@ -102,6 +103,13 @@ class SmartRedirectBlock(_Block):
     """The internal number for callers nobody is responsible for; null leaves them where they are."""
 
 
+class RecordingsBlock(_Block):
+    """How long recordings are kept, and whether hosts that post calls send one of each answered call."""
+
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = KEEP_DAYS
+    posted: bool = False
+
+
 class TenantBlock(_Block):
     """One enterprise. PBXes and integrations are validated by their adapters."""
 
@@ -116,6 +124,7 @@ class TenantBlock(_Block):
     phones: tuple[PhoneBlock, ...] = ()
     click_to_call: ClickToCallBlock = ClickToCallBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
+    recordings: RecordingsBlock = RecordingsBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,9 @@ class TenantFile:
     def options(self) -> dict[str, Any]:
         """What is kept in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
-            mode="json", include={"click_to_call", "legacy_call_token", "smart_redirect"}, exclude_defaults=True
+            mode="json",
+            include={"click_to_call", "legacy_call_token", "recordings", "smart_redirect"},
+            exclude_defaults=True,
         )
         return {name: value for name, value in given.items() if value}
 
@@ -312,13 +323,14 @@ def _link(name: str, adapter: Adapter, fields: dict[str, Any], path: str, proble
 
 
 def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:
-    """The block's settings with what is stored in place of `***` and of secrets the file does not name.
+    """The block's settings with what is stored in place of `***`, of secrets the file does not name, and of fields that
+    our pages fill in.
 
     Raises ValidationError when a masked secret has nothing stored.
     """
     secrets = secret_fields(link.adapter.settings)
     values = {k: v for k, v in link.given.items() if not (k in secrets and v == Secret(MASK))}
-    for name in secrets:
+    for name in secrets | marked_fields(link.adapter.settings, "kept"):
         if name not in values and name in stored:
             values[name] = stored[name]
     return link.adapter.settings.model_validate(values)

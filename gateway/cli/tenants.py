@@ -218,7 +218,8 @@ def _shown(kind: Kind, settings: Mapping[str, Any], reveal: bool) -> dict[str, A
     for name, value in sorted(settings.items(), key=lambda item: _place(fields, item[0])):
         field = fields.get(name)
         extra = field.json_schema_extra if field is not None else None
-        if field is not None and isinstance(extra, dict) and extra.get("advanced") and value == field.default:
+        advanced = field is not None and isinstance(extra, dict) and extra.get("advanced")
+        if field is not None and advanced and value == field.get_default(call_default_factory=True, validated_data={}):
             continue
         shown[name] = (value.reveal() if reveal else MASK) if isinstance(value, Secret) else value
     return shown

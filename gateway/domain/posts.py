@@ -290,3 +290,17 @@ def parse_post(address: str, data: object, tenant: Tenant, received_at: datetime
         address=address, step=step, unique_id=unique_id, body=body, digest=digest, received_at=received_at,
         record_url=record_url, **fields,
     )  # fmt: skip
+
+
+def parse_download(data: object, *, url: bool) -> tuple[str, str]:
+    """UniqueId and, where it is asked for, the address of a posted recording. Raises Invalid with every problem."""
+    fields = _Fields(_object(data, "body"))
+    unique_id = fields.text("UniqueId", _LONGEST_ID)
+    if not unique_id and not fields.problems:
+        fields.problem("UniqueId", "is required")
+    address = (fields.url("url") or "") if url else ""
+    if url and not address and not any(name == "url" for name, _ in fields.problems):
+        fields.problem("url", "is required; or send the recording itself as multipart/form-data with a part `file`")
+    if fields.problems:
+        raise Invalid(tuple(fields.problems))
+    return unique_id, address

@@ -1,13 +1,14 @@
 """Attempts at deliveries as people read them: `integration_logs`, and the outbox of one integration in figures.
 
-Reads inside one tenant; only `delete_old_logs` spans tenants. Rows are written by `gateway.store.outbox` together with
-the outcome they tell, with secrets masked by the adapter. Read `gateway/web/pages/integrations.py` next.
+Reads inside one tenant; only `delete_old_logs` spans tenants. Rows about deliveries are written by `gateway.store.outbox`
+together with the outcome they tell, those about anything else here; secrets were masked by the adapter. Read `gateway/web/pages/integrations.py` next.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.ids import TenantId
+from gateway.store.outbox import storable
 from gateway.store.pool import Connection, Record
 
 _COLUMNS = (
@@ -47,6 +48,47 @@ class OutboxFigures:
 
 def _line(row: Record) -> LogLine:
     return LogLine(*row)
+
+
+async def insert_log(
+    conn: Connection, tenant: TenantId, integration: str, event_type: str, *, request: str, response: str, status: str,
+    error: str | None, duration_ms: int,
+) -> None:  # fmt: skip
+    """Writes down one exchange that was not a delivery."""
+    await conn.execute(
+        """
+        INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data, status,
+                                      error_message, duration_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        """,
+        tenant,
+        integration,
+        event_type,
+        storable(request),
+        storable(response),
+        status,
+        storable(error),
+        duration_ms,
+    )
+
+
+async def select_notes(
+    conn: Connection, tenant: TenantId, integration: str, most: int = 2000
+) -> list[tuple[str, datetime]]:
+    """What was noted about an integration's deliveries among the tenant's last `most`, newest first, with when."""
+    rows = await conn.fetch(
+        """
+        SELECT note, finished_at FROM (
+            SELECT integration_type, note, finished_at FROM deliveries
+            WHERE tenant_id = $1 ORDER BY delivery_id DESC LIMIT $3
+        ) latest
+        WHERE integration_type = $2 AND note <> '' AND finished_at IS NOT NULL
+        """,
+        tenant,
+        integration,
+        most,
+    )
+    return [(row["note"], row["finished_at"]) for row in rows]
 
 
 async def select_recent_logs(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
+from uuid import UUID
 
 from gateway.domain.calls import Call
 from gateway.domain.ids import Kind, TenantId
@@ -46,6 +47,22 @@ class DeliveryRow:
     keep_until: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedRow:
+    """A recording of a call that has ended, allotted before its file is here."""
+
+    recording_id: UUID
+    call_id: str
+    pbx: str
+    """Whose template leads to the file; empty where it is to be sent to us or has an address of its own."""
+    told: str
+    url: str | None
+    """Sealed."""
+    begins_at: datetime
+    ended_at: datetime
+    run_at: datetime | None
+
+
 @dataclass(slots=True)
 class Recording:
     """What one tenant's actor has made of a batch, to be kept at once."""
@@ -55,7 +72,9 @@ class Recording:
     """Last state of every call touched, with its source."""
     events: list[EventRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
-    posts_done: list[int] = field(default_factory=list)
+    expected: list[ExpectedRow] = field(default_factory=list)
+    posts_done: list[tuple[int, datetime]] = field(default_factory=list)
+    """Journal id and time of receipt, which names the partition."""
 
     def __bool__(self) -> bool:
         return bool(self.events or self.posts_done)
@@ -131,10 +150,18 @@ WITH new_calls AS (
     ORDER BY r.place
     ON CONFLICT (tenant_id, integration_type, key) DO NOTHING
     RETURNING tenant_id, integration_type
+), new_recordings AS (
+    -- One that was sent before the hangup is there already, and nothing is to be waited for.
+    INSERT INTO recordings (tenant_id, recording_id, call_id, state, pbx, told, url, begins_at, kept_from, run_at)
+    SELECT r.tenant_id, r.recording_id, r.call_id, 'expected', r.pbx, r.told, r.url, r.begins_at, r.ended_at, r.run_at
+    FROM unnest($45::text[], $46::uuid[], $47::text[], $48::text[], $49::text[], $50::text[], $51::timestamptz[],
+                $52::timestamptz[], $53::timestamptz[])
+         AS r (tenant_id, recording_id, call_id, pbx, told, url, begins_at, ended_at, run_at)
+    ON CONFLICT (tenant_id, recording_id) DO NOTHING
 ), done_posts AS (
     UPDATE journal j SET done_at = now()
-    FROM unnest($42::text[], $43::bigint[]) AS r (tenant_id, journal_id)
-    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.done_at IS NULL
+    FROM unnest($42::text[], $43::bigint[], $44::timestamptz[]) AS r (tenant_id, journal_id, received_at)
+    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.received_at = r.received_at AND j.done_at IS NULL
 )
 SELECT DISTINCT tenant_id, integration_type FROM new_deliveries
 """
@@ -170,7 +197,8 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
     calls = [(tenant, source, call) for (tenant, _), (source, call) in newest.items()]
     events = [(part.tenant, event) for part in batch for event in part.events]
     deliveries = [(part.tenant, row) for part in batch for row in _newest_of_lane(part.deliveries)]
-    posts = [(part.tenant, journal_id) for part in batch for journal_id in part.posts_done]
+    expected = [(part.tenant, row) for part in batch for row in part.expected]
+    posts = [(part.tenant, *done) for part in batch for done in part.posts_done]
     rows = await conn.fetch(
         _RECORD,
         [tenant for tenant, _, _ in calls],
@@ -214,8 +242,18 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
         [storable(row.body) for _, row in deliveries],
         [row.expires_at for _, row in deliveries],
         [row.keep_until for _, row in deliveries],
-        [tenant for tenant, _ in posts],
-        [journal_id for _, journal_id in posts],
+        [tenant for tenant, _, _ in posts],
+        [journal_id for _, journal_id, _ in posts],
+        [received_at for _, _, received_at in posts],
+        [tenant for tenant, _ in expected],
+        [row.recording_id for _, row in expected],
+        [row.call_id for _, row in expected],
+        [row.pbx for _, row in expected],
+        [storable(row.told) for _, row in expected],
+        [row.url for _, row in expected],
+        [row.begins_at for _, row in expected],
+        [row.ended_at for _, row in expected],
+        [row.run_at for _, row in expected],
     )
     return {(TenantId(row[0]), Kind(row[1])) for row in rows}
 

@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
@@ -124,6 +126,11 @@ class Sealer:
             raise Unsealable(f"{where}: sealed by data key {version}, which the tenant does not have")
         bound = _bound(f"{_VALUE}:{master}:{version}", self.tenant, table, column, row)
         return Secret(_decrypt(key.key, ciphertext, bound, where).decode("utf-8", "surrogatepass"))
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of the tenant's for one purpose, the same as long as its data key is: nothing of it need be stored."""
+        info = _bound("derived:v1", self.tenant, purpose)
+        return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=info).derive(self._current.key)
 
     def is_current(self, sealed: str) -> bool:
         """False for what a rotation has still to seal again."""

@@ -1,14 +1,14 @@
 """People, their sessions and one-time login links. Tokens and passwords stand here as hashes alone.
 
 The engine's business: `gateway_app` sees neither sessions nor links, so every function wants a connection of
-`Database.engine`. A user without a tenant is an operator of the installation. It decides nothing about passwords or
-cookies: read `gateway/web/auth.py` next.
+`Database.engine`. A user without a tenant is an operator of the installation. A session with a scope belongs to no person:
+a module's link opened it, and it ends with that registration. It decides nothing about passwords or cookies: read `gateway/web/auth.py` next.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import Kind, TenantId
 from gateway.store.pool import Connection, Record
 
 _SAME_TENANT = "({0}.tenant_id = $1 OR ($1::text IS NULL AND {0}.tenant_id IS NULL))"
@@ -35,6 +35,8 @@ class Session:
     language: str | None
     """The language its person chose, if they ever did."""
     created_at: datetime
+    scope: Kind | None = None
+    """The one module whose pages it may see; None for a person's session, which may see all of its tenant."""
 
 
 def _account(row: Record) -> Account:
@@ -125,7 +127,7 @@ async def select_session(
         SELECT s.tenant_id, s.email, s.csrf, s.created_at, u.language
         FROM sessions s
         JOIN users u ON u.email = s.email AND (u.tenant_id = s.tenant_id OR (u.tenant_id IS NULL AND s.tenant_id IS NULL))
-        WHERE {_SAME_TENANT.format("s")} AND s.token_hash = $2
+        WHERE {_SAME_TENANT.format("s")} AND s.token_hash = $2 AND s.scope IS NULL
           AND s.seen_at > now() - make_interval(secs => $3) AND s.created_at > now() - make_interval(secs => $4)
         """,  # noqa: S608 - a constant
         tenant,
@@ -136,6 +138,41 @@ async def select_session(
     if row is None:
         return None
     return Session(tenant, row["email"], row["csrf"], row["language"], row["created_at"])
+
+
+async def insert_module_session(
+    conn: Connection, tenant: TenantId, token_hash: bytes, scope: Kind, registration: int, csrf: str
+) -> None:
+    """Opens a session that sees one module's pages and ends with its registration."""
+    await conn.execute(
+        "INSERT INTO sessions (tenant_id, token_hash, email, csrf, scope, registration) VALUES ($1, $2, $3, $4, $3, $5)",
+        tenant,
+        token_hash,
+        scope,
+        csrf,
+        registration,
+    )
+
+
+async def select_module_session(
+    conn: Connection, tenant: TenantId, token_hash: bytes, scope: Kind, idle_s: float, absolute_s: float
+) -> Session | None:
+    """The session with this token, unless it is too old or idle, or its registration has ended."""
+    row = await conn.fetchrow(
+        """
+        SELECT s.email, s.csrf, s.created_at FROM sessions s
+        JOIN modules m ON m.tenant_id = s.tenant_id AND m.integration_type = s.scope
+                      AND m.registration = s.registration AND m.state = 'active'
+        WHERE s.tenant_id = $1 AND s.token_hash = $2 AND s.scope = $3
+          AND s.seen_at > now() - make_interval(secs => $4) AND s.created_at > now() - make_interval(secs => $5)
+        """,
+        tenant,
+        token_hash,
+        scope,
+        idle_s,
+        absolute_s,
+    )
+    return Session(tenant, row["email"], row["csrf"], None, row["created_at"], scope) if row is not None else None
 
 
 async def touch_session(conn: Connection, tenant: TenantId | None, token_hash: bytes, every_s: float = 60.0) -> None:

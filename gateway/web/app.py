@@ -13,14 +13,18 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.exceptions import HTTPException
 
+from actors.modules import registering
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.errors import BadData
 from gateway.web.auth import Gate, auth_pages
+from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.integrations import integrations_pages
+from gateway.web.pages.module import extensions_pages, module_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
+from gateway.web.recordings import recordings_pages
 from gateway.web.site import Answer, Cache, Deps, Site
 from gateway.web.throttle import Throttle
 
@@ -38,8 +42,14 @@ def create_app(deps: Deps) -> QuartTrio:
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle())
-    for pages in (auth_pages, calls_pages, dialling_pages, integrations_pages, pbxes_pages, operators_pages):
-        app.register_blueprint(pages(gate))
+    ours = (
+        auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
+        operators_pages,
+    )  # fmt: skip
+    for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
+        app.register_blueprint(pages)
+    if deps.shelf is not None:
+        app.register_blueprint(recordings_pages(gate, deps.shelf))
     _add_static_files(app, site)
     _add_errors(app, gate)
     _add_headers(app, gate)
@@ -118,6 +128,7 @@ def _policy(nonce: str) -> str:
             f"script-src 'nonce-{nonce}'",
             f"style-src 'nonce-{nonce}'",
             "img-src 'self'",
+            "media-src 'self'",
             "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from adapters.base import Adapter, Asked, CallAsked, Hook, ResponsibleAsked, StatusAsked
+from adapters.base import ActivityAsked, Adapter, Asked, CallAsked, Hook, ResponsibleAsked, StatusAsked
 from gateway.domain.configuration import Tenant
 from gateway.domain.dialling import CallRefused
 from gateway.domain.ids import Kind
@@ -59,6 +59,7 @@ class AskedDeps:
     responsible: Callable[[Tenant, str, str, bool], Awaitable[tuple[str | None, bool]]]
     """`responsible(tenant, unique_id, phone, redirect)`: the internal number, and whether the call was sent there."""
     set_status: Callable[[Tenant, Kind, StatusAsked], Awaitable[Response]]
+    set_activity: Callable[[Tenant, Kind, ActivityAsked], Awaitable[Response]]
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
 
 
@@ -104,20 +105,22 @@ async def _act(deps: AskedDeps, adapter: Adapter, asked: Asked, request: Request
         COUNTERS["asked_unauthorized"] += 1
         return problem(401, "AUTH_FAILED", "The client id is not known.")
     with bound(tenant=tenant.number, integration=adapter.kind):
+        if isinstance(asked, ActivityAsked):
+            return await deps.set_activity(tenant, adapter.kind, asked)
         if not tenant.integrations[adapter.kind].enabled:
             return problem(403, "FORBIDDEN", "This integration is switched off.", reason="switched_off")
         if isinstance(asked, StatusAsked):
             return await deps.set_status(tenant, adapter.kind, asked)
-        extension = asked.extension or _extension_of(tenant, adapter.kind, asked)
+        extension = asked.extension or _extension_of(tenant, adapter, asked)
         if not extension:
             text = "There is no internal number for that user: set one on the page of internal numbers."
             return problem(400, "VALIDATION_ERROR", text, errors=[("userId", "has no internal number")])
         return await _place(deps, tenant, extension, asked.phone, adapter.kind)
 
 
-def _extension_of(tenant: Tenant, kind: Kind, asked: CallAsked) -> str:
-    found = tenant.integrations[kind].settings.get("user_extensions", {}).get(asked.user_id)
-    return str(found or "")
+def _extension_of(tenant: Tenant, adapter: Adapter, asked: CallAsked) -> str:
+    known = tenant.integrations[adapter.kind].settings.get(adapter.extensions_field, {})
+    return str(known.get(asked.user_id) or "")
 
 
 def _legacy(deps: AskedDeps, adapter: Adapter, client_id: str, request: Request) -> Tenant | None:
@@ -196,6 +199,7 @@ def token_hash(text: str) -> bytes:
 
 _ANSWERS: dict[type[Asked], dict[int, str]] = {
     CallAsked: CALL_ANSWERS,
+    ActivityAsked: {200: "Noted", 401: "Unknown client id", 422: "Not valid; `errors` lists every field"},
     StatusAsked: {200: "Noted", 401: "Unknown client id", 422: "Not valid; `errors` lists every field"},
     ResponsibleAsked: {200: "`extension` or null, and whether the call was sent there", 401: "The token is not valid",
                          422: "Not valid; `errors` lists every field"},

@@ -31,6 +31,7 @@ TONES = {
     "delivery": {
         "done": "ok", "pending": "busy", "failed": "bad", "doubtful": "warn", "expired": "calm", "superseded": "calm",
     },
+    "module": {"active": "ok", "waiting": "warn", "inactive": "calm", "new": "calm", "deleted": "calm"},
     "attempt": {
         "done": "ok", "retry": "warn", "rate_limited": "warn", "waiting": "calm", "attention": "bad", "failed": "bad",
         "expired": "calm", "doubtful": "warn", "bug": "bad",

@@ -33,6 +33,7 @@ from gateway.listening import has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.table import (
     Address,
+    Cut,
     Request,
     Response,
     Table,
@@ -44,6 +45,8 @@ from gateway.web.table import (
 )
 
 log = logging.getLogger(__name__)
+_FORM_BYTES = 64 * 1024
+"""What the parts of a form add to the size of what they carry."""
 _Listener = TypeVar("_Listener", bound=trio.abc.Listener[Any])
 
 
@@ -59,6 +62,9 @@ class Limits:
     """From the first byte of a request (for a new connection: from its acceptance) to the end of its headers."""
     body_s: float = 20.0
     idle_s: float = 60.0
+    piece_s: float = 30.0
+    stream_s: float = 900.0
+    """For bodies that are handed over piece by piece: one piece, and the whole of it."""
     handler_s: float = 30.0
     write_s: float = 10.0
     linger_s: float = 1.0
@@ -90,6 +96,11 @@ class _Message:
     request: Request | None = None
     refusal: Response | None = None
     """The 404 or 405 that answers it once it is here."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether its handler takes the body as it comes."""
+        return self.head_done and self.address is not None and self.address.stream is not None
 
 
 class _Refused(Exception):
@@ -221,7 +232,7 @@ class _Reader:
             message.refusal, message.limit = found, self._limits.read_bytes
             return
         message.address, params = found
-        message.limit = message.address.body_limit
+        message.limit = message.address.body_limit + (_FORM_BYTES if message.address.stream is not None else 0)
         try:
             pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=200) if query else []
         except ValueError:
@@ -297,6 +308,10 @@ class _Connection:
                 COUNTERS["intake_refused"] += 1
                 await self._send(reader.refused, close=True)
                 return await self._linger()
+            if reader.current.streams:
+                if not await self._stream_current():
+                    return await self._linger()
+                continue
             if service.closed and reader.phase == "idle":
                 return None
             if reader.current.expects:
@@ -332,6 +347,8 @@ class _Connection:
     async def _answer(self, message: _Message) -> Response:
         if message.refusal is not None or message.address is None or message.request is None:
             return message.refusal or _bad("The request is not valid.")
+        if message.streams:
+            return await self._streamed(message)
         if message.body:
             message.request = _with_body(message.request, b"".join(message.body))
         with trio.move_on_after(self._limits.handler_s):
@@ -339,6 +356,48 @@ class _Connection:
         COUNTERS["intake_timeouts"] += 1
         log.warning("handler too slow", extra={"address": f"{message.address.method} {message.address.path}"})
         return problem(503, "UNAVAILABLE", "The gateway did not answer in time.", retryable=True, retry_after=5)
+
+    async def _stream_current(self) -> bool:
+        """Answers the request whose body is coming in. False where the connection has to end with it."""
+        reader, message = self._reader, self._reader.current
+        response = await self._streamed(message)
+        whole = reader.current is not message
+        if whole:
+            reader.ready.popleft()  # it: whatever follows stands behind it
+        keep_alive = whole and message.keep_alive and not self._service.closing
+        await self._send(response, message=message, close=not keep_alive)
+        return keep_alive
+
+    async def _streamed(self, message: _Message) -> Response:
+        """The answer of a handler that takes the body piece by piece; the client waits while it works."""
+        reader, limits = self._reader, self._limits
+        assert message.address is not None
+        assert message.request is not None
+
+        async def pull() -> bytes:
+            while not message.body:
+                if reader.current is not message:
+                    return b""
+                if reader.refused is not None:
+                    raise Cut(reader.refused)
+                if message.expects:
+                    message.expects = False
+                    await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                data: bytes | None = None
+                with trio.move_on_after(limits.piece_s):
+                    data = bytes(await self._stream.receive_some(limits.read_bytes))
+                if not data:
+                    late = data is None
+                    raise Cut(problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
+                              if late else _bad("The body is cut short."))  # fmt: skip
+                reader.feed(data)
+            data = b"".join(message.body)
+            message.body.clear()
+            return data
+
+        with trio.move_on_after(limits.stream_s):
+            return await answer(message.address, message.request, pull)
+        return problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
 
     async def _send(self, response: Response, *, close: bool, message: _Message | None = None) -> None:
         version, head = (message.version, message.method == "HEAD") if message else ("1.1", False)

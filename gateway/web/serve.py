@@ -35,6 +35,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
+from gateway.web.streaming import streaming
 from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
 
 log = logging.getLogger(__name__)
@@ -374,6 +375,7 @@ def mount(app: Quart, addresses: Sequence[Address]) -> None:
     paths: dict[str, dict[str, Address]] = {}
     for address in addresses:
         paths.setdefault(address.path, {})[address.method] = address
+    app.asgi_app = streaming(app.asgi_app, addresses)  # type: ignore[method-assign, assignment]
     for path, methods in paths.items():
         rule = path.replace("{", "<").replace("}", ">")
         app.add_url_rule(

@@ -23,6 +23,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from actors.directory import Directory
 from actors.feed import Feed
+from actors.modules import Modules, registering
 from adapters.base import Tested
 from adapters.registry import adapters
 from gateway.domain.configuration import Tenant
@@ -30,6 +31,7 @@ from gateway.domain.ids import Kind, TenantId
 from gateway.store.call_orders import Admitted
 from gateway.store.pool import Database
 from gateway.store.seal import MasterKeys
+from gateway.store.shelf import Shelf
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
@@ -69,6 +71,8 @@ class Deps:
     """The same for a PBX, by its name."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
+    modules: Modules
+    """Our modules in outside systems."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""
@@ -76,6 +80,8 @@ class Deps:
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
     """Seals what people enter into set-up forms; without it the forms are read-only."""
+    shelf: Shelf | None = None
+    """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Whoever adds addresses of their own to the app."""
 
@@ -95,13 +101,23 @@ class Viewer:
     tenant: Tenant | None = None
 
     @property
+    def person(self) -> bool:
+        """True for someone who has signed in; False for a module's session, which belongs to nobody."""
+        return self.session is not None and self.session.scope is None
+
+    @property
+    def home(self) -> str:
+        """Where the pages of this session are; empty for a person, to whom all of them are open."""
+        return f"/{self.session.scope}-admin" if self.session is not None and self.session.scope is not None else ""
+
+    @property
     def operator(self) -> bool:
         """True for operators of the installation."""
-        return self.session is not None and self.session.tenant is None
+        return self.person and self.session is not None and self.session.tenant is None
 
     def may_see(self, number: str) -> bool:
         """Whether a tenant's pages are this person's to see."""
-        return self.session is not None and self.session.tenant in (None, number)
+        return self.person and self.session is not None and self.session.tenant in (None, number)
 
 
 def viewer() -> Viewer:
@@ -147,6 +163,7 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
         "title_of": lambda kind: found.title if (found := adapters().get(kind)) is not None else kind,
+        "has_modules": lambda tenant: any(kind in tenant.integrations for kind in registering()),
         "site_title": title,
     }
     return env

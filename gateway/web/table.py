@@ -61,6 +61,17 @@ class Response:
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+Pull = Callable[[], Awaitable[bytes]]
+"""The next piece of a body that is still coming in; empty at its end. Raises Cut where there is no good end."""
+StreamHandler = Callable[[Request, Pull], Awaitable[Response]]
+
+
+class Cut(Exception):
+    """The body ended too early, came too slowly or grew too large; `response` says so."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"status {response.status}")
+        self.response = response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +83,8 @@ class Address:
     handler: Handler
     summary: str
     body_limit: int = EVENT_LIMIT
+    stream: StreamHandler | None = None
+    """For bodies too large to be held: it reads piece by piece, up to `body_limit`, and `handler` is not called."""
     intake: bool = False
     """Whether the fast listener serves it too: event addresses, webhooks and `/health`."""
     operator: bool = False
@@ -163,10 +176,14 @@ class Table:
         return address, params
 
 
-async def answer(address: Address, request: Request) -> Response:
+async def answer(address: Address, request: Request, pull: Pull | None = None) -> Response:
     """The handler's answer, or the problem that its failure comes to. Never raises `Exception`."""
     try:
+        if address.stream is not None and pull is not None:
+            return await address.stream(request, pull)
         return await address.handler(request)
+    except Cut as cut:
+        return cut.response
     except (Unavailable, RateLimited) as error:
         limited = isinstance(error, RateLimited)
         return problem(429 if limited else 503, "RATE_LIMITED" if limited else "UNAVAILABLE", error.person,

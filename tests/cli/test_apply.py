@@ -82,6 +82,19 @@ def test_a_change_is_told_by_field_and_never_by_value(command: Command, installa
     assert "151" in command("export", "0367").out
 
 
+def test_a_map_that_the_file_does_not_name_stays(command: Command, installation: Path) -> None:
+    """People fill it in on a page of ours; a file without it must not take their work away."""
+    assert command("apply", write(installation, june())).code == 0
+    silent = june()
+    del silent["integrations"]["retailcrm"]["user_extensions"]
+    assert command("apply", write(installation, silent)).out == "nothing to change\n"
+    kept = yaml.safe_load(command("export", "0367").out)["tenants"][0]["integrations"]["retailcrm"]
+    assert kept["user_extensions"] == {"19": "150", "22": None}
+    emptied = june()
+    emptied["integrations"]["retailcrm"]["user_extensions"] = {}
+    assert "user_extensions changed" in command("apply", write(installation, emptied)).out
+
+
 def test_export_masks_and_apply_of_the_mask_keeps(command: Command, installation: Path) -> None:
     assert command("apply", write(installation, june())).code == 0
     masked = command("export", "0367")
@@ -268,3 +281,25 @@ def test_people(command: Command, installation: Path) -> None:
 
 def test_migrate_has_nothing_left_to_do(command: Command, installation: Path) -> None:
     assert command("migrate").out == "0 applied; the schema is up to date\n"
+
+
+def test_recordings_are_kept_as_the_file_says(command: Command, installation: Path) -> None:
+    block = june(recordings={"keep_days": 30, "posted": True})
+    block["pbxes"][0] |= {
+        "recording_url": "https://pbx.example/{file}", "recording_user": "u", "recording_password": "rec-secret",
+    }  # fmt: skip
+    file = write(installation, block)
+    assert command("apply", file).code == 0
+    exported = yaml.safe_load(command("export", "0367").out)["tenants"][0]
+    assert exported["recordings"] == {"keep_days": 30, "posted": True}
+    assert exported["pbxes"][0]["recording_password"] == "***"
+    assert command("apply", file).out == "nothing to change\n"
+    assert command("apply", write(installation, june())).lines[0].endswith("options changed")
+    plain = yaml.safe_load(command("export", "0367").out)["tenants"][0]
+    assert "recordings" not in plain
+    block["recordings"] = {"keep_days": 0, "for_ever": True}
+    block["pbxes"][0]["recording_url"] = "https://{file}/x"
+    refused = command("apply", write(installation, block))
+    assert refused.code != 0
+    for place in ("recordings.keep_days", "recordings.for_ever", "pbxes[0].recording_url"):
+        assert f"tenants[0].{place}" in refused.err

@@ -7,16 +7,18 @@ message logs, never from AMI. Read `scenarios.py` next.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
 from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
+from tests.lab.sip import Telephone
 
 HERE = Path(__file__).parent
 ROOTS = {"22": Path("/opt/asterisk-root"), "16": Path("/opt/asterisk-root-16")}
@@ -25,8 +27,10 @@ USER, SECRET = "lab", "lab-secret"
 AUDIO = Path("/usr/share/sip-tester/g711a.pcap")
 HAS_AUDIO = AUDIO.exists()
 """Without a frame passing through, Asterisk never optimises a pair of Local channels away."""
-TRUNK = "trunk-0001"
+TRUNK, SECOND_TRUNK = "trunk-0001", "trunk-0002"
 TRUNK_ADDRESS = "127.0.0.2"
+ADDRESSES = {TRUNK: TRUNK_ADDRESS, SECOND_TRUNK: "127.0.0.3"}
+CLIENT = "+375296254070"
 PARTY_LIMIT_S = 60.0
 
 
@@ -106,9 +110,11 @@ class Manager:
 
     async def read(self) -> None:
         """Runs until the connection ends."""
-        while data := await self._stream.receive_some(65536):
-            self.seen += self._framer.feed(data)
-            self._more.set()
+        with suppress(trio.BrokenResourceError):  # the PBX died
+            while data := await self._stream.receive_some(65536):
+                self.seen += self._framer.feed(data)
+                self._more.set()
+                self._more = trio.Event()
 
     async def wait(self, since: int = 0, within_s: float = 15.0, **want: str) -> Message:
         """The first message from `since` on whose headers match. Raises trio.TooSlowError."""
@@ -119,7 +125,6 @@ class Manager:
                     if all(re.search(pattern, message.get(name, "")) for name, pattern in want.items()):
                         return message
                 place = len(self.seen)
-                self._more = trio.Event()
                 await self._more.wait()
 
     async def act(self, action: str, **headers: str) -> Message:
@@ -137,7 +142,11 @@ class Scene:
     lab: "Lab"
     manager: Manager
     folder: Path
+    nursery: trio.Nursery
     parties: list[Party] = field(default_factory=list)
+    telephones: dict[tuple[str, int], Telephone] = field(default_factory=dict)
+    audio: bool = False
+    """Whether telephones send sound."""
     since: int = 0
     """Where in the manager's stream this scenario began."""
 
@@ -211,6 +220,34 @@ class Scene:
             return await self._party(name, "uac-cancel", address, port, True, **who, RING_MS=int(gives_up_s * 1000))
         return await self._party(name, "uac", address, port, True, **who, TALK_MS=int(talk_s * 1000))
 
+    def desk(self, number: str, port: str = "") -> Telephone:
+        """An employee's telephone that does what the script says."""
+        return self._telephone(number, "127.0.0.1", self.lab.phone_port(port or number))
+
+    def outside(self, trunk: str = TRUNK, number: str = CLIENT) -> Telephone:
+        """The far end of a trunk: a client, and whoever we call there."""
+        return self._telephone(number, ADDRESSES[trunk], self.lab.trunk_port)
+
+    def _telephone(self, number: str, address: str, port: int) -> Telephone:
+        telephone = self.telephones.get((address, port))
+        if telephone is None:
+            telephone = Telephone(number, number, address, port, self.lab.sip_port, self.audio)
+            self.telephones[address, port] = telephone
+            self.nursery.start_soon(telephone.serve)
+        return telephone
+
+    async def quiet(self, within_s: float = 15.0) -> None:
+        """Waits until the PBX has no channel. Raises trio.TooSlowError."""
+        with trio.fail_after(within_s):
+            while True:
+                since = len(self.manager.seen)
+                await self.manager.act("CoreShowChannels")
+                end = await self.manager.wait(since, Event="^CoreShowChannelsComplete$")
+                if end.get("ListItems") == "0":
+                    await trio.sleep(0.3)  # for the last BYE, which would otherwise come to the next scenario's phones
+                    return
+                await trio.sleep(0.1)
+
     async def event(self, **want: str) -> Message:
         """The first AMI message of this scenario whose headers match."""
         return await self.manager.wait(self.since, **want)
@@ -255,26 +292,44 @@ class Lab:
         """Where an employee's phone is."""
         return 15000 + int(number) + self.offset
 
+    async def crash(self) -> None:
+        """The PBX dies at once: no channel is hung up, no connection closed properly."""
+        folder = ROOTS[self.version] / f"srv/lab-{self.offset}/run"
+        os.kill(int((folder / "asterisk.pid").read_text()), signal.SIGKILL)
+
+    async def start(self) -> None:
+        """Starts it, again or for the first time."""
+        await script("up", self.version, self.offset, str(self.offset))
+
     @asynccontextmanager
     async def scene(self) -> AsyncIterator[Scene]:
         """One scenario. Parties that are left are ended by their own pids."""
         folder = Path(tempfile.mkdtemp(prefix="lab-"))
+        telephones: dict[tuple[str, int], Telephone] = {}
         stream = await trio.open_tcp_stream("127.0.0.1", self.ami_port)
         try:
             async with trio.open_nursery() as nursery:
                 manager = Manager(stream)
                 nursery.start_soon(manager.read)
                 await manager.act("Login", Username=USER, Secret=SECRET, Events="on")
-                scene = Scene(self, manager, folder, since=len(manager.seen))
+                scene = Scene(self, manager, folder, nursery, telephones=telephones, since=len(manager.seen))
                 try:
                     yield scene
                     await scene.finish()
+                except BaseException:
+                    with trio.move_on_after(2, shield=True):  # the next scenario finds a quiet PBX
+                        await manager.act("Hangup", Channel="/.*/")
+                    raise
                 finally:
                     for party in scene.parties:
                         if party.process.poll() is None:
                             party.process.kill()
+                            with trio.CancelScope(shield=True):
+                                await party.process.wait()
                 nursery.cancel_scope.cancel()
         finally:
+            for telephone in telephones.values():
+                telephone.close()
             await trio.aclose_forcefully(stream)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -282,9 +337,10 @@ class Lab:
 @asynccontextmanager
 async def running_lab(version: str = "22", offset: int = 200, user: str = USER) -> AsyncIterator[Lab]:
     """An Asterisk of this version, started and stopped."""
-    await script("up", version, offset, str(offset))
+    lab = Lab(version, offset, user)
+    await lab.start()
     try:
-        yield Lab(version, offset, user)
+        yield lab
     finally:
         with trio.CancelScope(shield=True):
             await script("down", version, offset, str(offset))

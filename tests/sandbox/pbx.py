@@ -169,6 +169,8 @@ class SimulatedPbx:
         self.username, self.secret = username, secret
         self.tempo = tempo
         self.trunk = trunk
+        self.records = False
+        """Whether call detail records name a recording."""
         self.extensions = dict(extensions)
         self.company = company
         self.regions = tuple(regions)
@@ -561,7 +563,8 @@ class SimulatedPbx:
             ("EndTime", self.local_time(now)), ("Duration", str(int(now - start))),
             ("BillableSeconds", str(int(now - answer) if answer else 0)), ("Disposition", disposition),
             ("AMAFlags", "DOCUMENTATION"), ("UniqueID", source.uniqueid), ("UserField", ""),
-            ("LinkedID", source.linkedid), ("RecordingFile", ""),
+            ("LinkedID", source.linkedid),
+            ("RecordingFile", f"/monitor/rec-{source.linkedid}.wav" if self.records else ""),
         ]  # fmt: skip
         self.emit("Cdr", headers, "cdr,all")
 

@@ -21,6 +21,7 @@ import trio
 from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_json
 
 HANGUP_STATUSES = ("answered", "busy", "cancel", "failed", "no answered")
+USER_STATUSES = ("free", "busy", "dinner", "break")
 RESULTS = ("answered", "busy", "failed", "no answer", "not allowed", "unknown")
 PAGE_SIZES = ("20", "50", "100")
 KEEP = 100_000
@@ -227,10 +228,12 @@ class Story:
     wall: float = 0.0
 
 
+_SALES, _SUPPORT = {"id": 1, "name": "Продажи", "code": "sales"}, {"id": 2, "name": "Поддержка", "code": "support"}
 DEFAULT_USERS: tuple[dict[str, Any], ...] = (
-    {"id": 18, "firstName": "Анна", "lastName": "Кузьмина", "email": "anna@june.example"},
-    {"id": 19, "firstName": "Иван", "lastName": "Петров", "email": "ivan@june.example"},
-    {"id": 22, "firstName": "Ольга", "lastName": "Мороз", "email": "olga@june.example"},
+    {"id": 18, "firstName": "Анна", "lastName": "Кузьмина", "email": "anna@june.example", "groups": [_SALES]},
+    {"id": 19, "firstName": "Иван", "lastName": "Петров", "email": "ivan@june.example", "groups": [_SALES, _SUPPORT]},
+    {"id": 22, "firstName": "Ольга", "lastName": "Мороз", "email": "olga@june.example", "groups": [_SUPPORT]},
+    {"id": 23, "firstName": "Глеб", "lastName": "Орлов", "email": "gleb@june.example", "active": False},
 )
 
 
@@ -250,7 +253,7 @@ class RetailCrm:
         self.name = name
         self.codes = codes
         """The extension codes that users have; None takes any. Registering a module replaces it with the module's."""
-        self.users = list(users)
+        self.users = [dict(user) for user in users]
         self.rate_limits = rate_limits
         self.clock: Callable[[], float] = time.monotonic
         """What the limits go by."""
@@ -278,6 +281,7 @@ class RetailCrm:
             ("GET", "/api/credentials"): self._credentials,
             ("GET", "/api/api-versions"): self._versions,
             ("GET", "/api/v5/users"): self._users,
+            ("POST", "/api/v5/users/{id}/status"): self._set_status,
             ("GET", "/api/v5/telephony/manager"): self._manager,
             ("POST", "/api/v5/telephony/call/event"): self._event,
             ("POST", "/api/v5/telephony/calls/upload"): self._upload,
@@ -493,8 +497,16 @@ class RetailCrm:
             errors["page"] = "This value is not valid."
         if errors:
             raise Refusal(400, "Errors in the input parameters", errors)
+        if (active := query.get("filter[active]", "")) not in ("", "0", "1"):
+            errors["filter[active]"] = "This value is not valid."
+        if unexpected := query.keys() - {"limit", "page", "filter[active]"}:
+            errors |= dict.fromkeys(unexpected, "This field was not expected.")
+        if errors:
+            raise Refusal(400, "Errors in the input parameters", errors)
         everyone = [
-            {"active": True, "isAdmin": False, "isManager": True, "status": "free", **user} for user in self.users
+            {"active": True, "isAdmin": False, "isManager": True, "status": "free", "groups": [], **user}
+            for user in self.users
+            if not active or user.get("active", True) == (active == "1")
         ]
         first = (int(page) - 1) * int(size)
         return {
@@ -504,6 +516,20 @@ class RetailCrm:
                 "totalPageCount": -(-len(everyone) // int(size)),
             },
         }  # fmt: skip
+
+    def _set_status(self, request: Request) -> dict[str, Any]:
+        fields: dict[str, str] = {}
+        if request.content_type == "application/x-www-form-urlencoded":
+            fields = dict(parse_qsl(request.body.decode("ascii", "replace"), keep_blank_values=True))
+        if "status" not in fields:
+            raise Refusal(400, "Parameter 'status' is missing")
+        if fields.keys() != {"status"} or fields["status"] not in USER_STATUSES:
+            raise Refusal(400, "Errors in the input parameters", {"status": "This value is not valid."})
+        user = next((user for user in self.users if str(user["id"]) == request.parts["id"]), None)
+        if user is None:
+            raise Refusal(404, "Not found")
+        user["status"] = fields["status"]
+        return {}
 
     def _edit_module(self, request: Request) -> dict[str, Any]:
         code = request.parts["code"]
@@ -540,6 +566,12 @@ class RetailCrm:
             self._stories.popitem(last=False)
         return story
 
+    def _module_line(self, module: Mapping[str, Any]) -> str:
+        """A module, with the link by which people open its pages from here."""
+        state = "frozen" if module.get("freeze") else "on" if module.get("active", True) else "off"
+        link = f'<a rel="noreferrer" href="{escape(module.get("accountUrl", ""))}">open</a>'
+        return f"<p>Module {escape(module['name'])}: {state}. {link}</p>"
+
     async def _page(self, request: Request) -> Response:
         rows = []
         for call, story in reversed(list(self._stories.items())[-60:]):
@@ -575,5 +607,6 @@ td,th{{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid #dd
 {sum(self.repeats.values())} exact repeats, {len(self.duplicates)} duplicate uploads,
 {sum(1 for raw in self.requests if raw.status and raw.status >= 400)} requests refused.
 Extension codes: {escape(", ".join(sorted(self.codes))) if self.codes else "any" if self.codes is None else "none"}.</p>
+{"".join(self._module_line(module) for module in self.modules.values())}
 <table><tr><th>last heard<th>phone<th>rings<th>hangup<th>call log<th>call</tr>{"".join(rows)}</table></html>"""
         )

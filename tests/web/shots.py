@@ -14,9 +14,12 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from playwright.sync_api import sync_playwright
 
+from gateway.domain.dialling import Rules
+from gateway.store.audit import insert_audit
+from gateway.store.call_orders import NewOrder, admit, finish_order
 from gateway.store.embedded import embedded
 from gateway.store.migrate import migrate
-from gateway.store.pool import open_database
+from gateway.store.pool import Connection, open_database
 from tests.web.world import JUNE, MAPLE, World, make_world, play
 
 CHROMIUM = "/usr/bin/chromium"
@@ -56,10 +59,30 @@ def photograph(url: str, folder: Path, cookies: dict[str, str], pages: dict[str,
         browser.close()
 
 
+async def fill_orders(conn: Connection) -> None:
+    """Orders in every state, and a trail."""
+    for place, state, reason in (
+        (1, "asked", ""),
+        (2, "refused", "no_device"),
+        (3, "doubtful", "left"),
+        (4, "taken", ""),
+    ):
+        order = NewOrder(
+            order_id=f"gw-{place}", call_id=f"gw-{place}", pbx="main", asked_by="retailcrm", extension="150",
+            number=f"+37529625407{place}",
+        )  # fmt: skip
+        await admit(conn, JUNE, order, Rules())
+        await finish_order(conn, JUNE, order.order_id, state, reason)
+        await insert_audit(conn, JUNE, "retailcrm", "call.placed", f"150 -> {order.number}", order.order_id)
+    await insert_audit(conn, JUNE, "admin@june.example", "call.refused", "150 -> +79161234567", "not_allowed")
+    await insert_audit(conn, JUNE, "admin@june.example", "pbx.changed", "main", "host, port")
+
+
 async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """Cookies by person, and pages by name."""
     calls = await play(world)
     await play(world, MAPLE)
+    await world.db.tenant(JUNE, fill_orders)
     cookies = {"june": await world.session(JUNE), "operator": await world.session(None)}
     pages = {
         "login": ("", "/login"),
@@ -71,6 +94,9 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         "integration": ("june", "/t/0367/integrations/retailcrm"),
         "setup": ("june", "/t/0367/integrations/telegram"),
         "pbx": ("operator", "/t/0368/pbxes/main"),
+        "pbx-new": ("june", "/t/0367/pbxes/new"),
+        "dialling": ("june", "/t/0367/dialling?phone=%2B375296254070"),
+        "audit": ("june", "/t/0367/audit"),
         "tenants": ("operator", "/operators/tenants"),
         "actors": ("operator", "/operators/actors"),
         "missing": ("june", "/t/0368/calls"),

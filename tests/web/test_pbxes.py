@@ -1,12 +1,15 @@
 """The pages of PBXes and of click-to-call, with what they change."""
 
 import html
+import re
 
+from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.secret import Secret
+from gateway.store.api_keys import use_api_key
 from gateway.store.audit import select_audit
 from tests.web.conftest import SignIn
 from tests.web.test_pages import text_of
-from tests.web.world import CSRF, JUNE, SECRET_KEY, World
+from tests.web.world import CSRF, JUNE, MAPLE, SECRET_KEY, World
 
 HOME = "/t/0367/pbxes"
 FIELDS = {
@@ -101,3 +104,21 @@ async def test_a_person_dials_from_their_own_phone(world: World, sign_in: SignIn
     assert "may not be dialled from here" in page
     assert 'value="+79161234567"' in page
     assert (await client.post("/t/0367/dialling", form={**form, "csrf": "wrong"})).status_code == 403
+
+
+async def test_a_key_is_shown_once_and_can_be_ended(world: World, sign_in: SignIn) -> None:
+    client = await sign_in(JUNE, "en")
+    page = await text_of(await client.post("/t/0367/keys", form={"csrf": CSRF, "name": "dialler", "scope": "call"}))
+    found = re.search(r"gw_live_[0-9A-Za-z]{58}", page)
+    assert found
+    assert looks_right(found[0])
+    key = await world.db.engine(use_api_key, hash_of(found[0]))
+    assert key is not None
+    assert (key.tenant, key.scopes) == (JUNE, ("call",))
+    assert found[0] not in await text_of(await client.get("/t/0367/keys"))
+    assert (await client.post("/t/0367/keys", form={"csrf": CSRF, "name": "", "scope": "call"})).status_code == 422
+    other = await sign_in(MAPLE, "en")
+    await other.post("/t/0368/keys/revoke", form={"csrf": CSRF, "hint": key.hint})
+    assert await world.db.engine(use_api_key, hash_of(found[0])) is not None
+    assert (await client.post("/t/0367/keys/revoke", form={"csrf": CSRF, "hint": key.hint})).status_code == 303
+    assert await world.db.engine(use_api_key, hash_of(found[0])) is None

@@ -9,10 +9,13 @@ from typing import Any
 import trio
 from quart_trio import QuartTrio
 
+from actors.clients import Clients
 from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.mailbox import Mailbox
+from actors.modules import Modules
 from adapters.base import Finding, Tested
+from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
 from gateway.domain.calls import Call, Phase, apply
 from gateway.domain.configuration import Tenant
@@ -214,6 +217,7 @@ async def make_world(db: Database) -> World:
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, probe_pbx=probe_pbx,
         place=place, master=master,
+        modules=Modules(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)
     _populate(world)

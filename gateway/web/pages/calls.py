@@ -1,6 +1,6 @@
 """Calls: those of this moment, the history with its filters, and one call with everything known of it.
 
-Each handler reads what a person asked for, makes one crossing to the store, and renders. Nothing is changed here.
+Each handler reads what a person asked for, makes one crossing to the store, and renders.
 Read `live.py` next for the rows that move.
 """
 
@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
+from uuid import UUID
 
-from quart import Blueprint, abort, request
+from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.calls import Call
@@ -24,10 +25,12 @@ from gateway.store import logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
 from gateway.store.calls import select_open_calls
 from gateway.store.pool import Connection
+from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
 from gateway.web.auth import Gate
 from gateway.web.formats import duration
 from gateway.web.pages.live import live_calls
-from gateway.web.site import tenant, viewer
+from gateway.web.pages.player import note_link, players, retry, short_link, told_name, without_address
+from gateway.web.site import Answer, tenant, viewer
 from gateway.web.wording import Words
 
 PAGE = 50
@@ -43,6 +46,8 @@ class Overview:
     found: list[Call]
     figures: DayFigures
     trunks: list[str]
+    recorded: set[str]
+    """Ids of those that can be listened to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Whole:
     events: list[EventLine]
     told: list[Told]
     merged: list[CallId]
+    recordings: list[RecordingLine]
 
 
 async def _overview(
@@ -71,7 +77,8 @@ async def _overview(
     found = await store.search_calls(conn, number, filters, after, PAGE + 1)
     figures = await store.select_day_figures(conn, number, today)
     trunks = await store.select_trunks(conn, number, today - TRUNKS_OF)
-    return Overview(live, found, figures, list(trunks))
+    recorded = await select_recorded(conn, number, [call.call_id for call in found])
+    return Overview(live, found, figures, list(trunks), recorded)
 
 
 async def _whole(conn: Connection, number: TenantId, call_id: str) -> Whole | None:
@@ -87,6 +94,7 @@ async def _whole(conn: Connection, number: TenantId, call_id: str) -> Whole | No
         events=await store.select_call_events(conn, number, call_id),
         told=[Told(line, attempts.get(line.delivery_id, [])) for line in deliveries],
         merged=await store.select_merged_calls(conn, number, call_id),
+        recordings=await select_call_recordings(conn, number, call_id),
     )
 
 
@@ -210,7 +218,7 @@ def calls_pages(gate: Gate) -> Blueprint:
         asked = {name: value for name, value in sent.items() if value}
         older = {**asked, "after": write_place(seen.found[PAGE - 1])} if len(seen.found) > PAGE else None
         return site.page(
-            "calls.html", seen=seen, found=seen.found[:PAGE], sent=sent, older=older and urlencode(older), newest=urlencode(asked), after=after,
+            "calls.html", seen=seen, found=seen.found[:PAGE], recorded=seen.recorded, sent=sent, older=older and urlencode(older), newest=urlencode(asked), after=after,
             filtered=bool(filters), directions=tuple(Direction), results=tuple(Result),
         )  # fmt: skip
 
@@ -220,19 +228,45 @@ def calls_pages(gate: Gate) -> Blueprint:
             return Response(content_type="text/event-stream; charset=utf-8")
         return live_calls(gate, viewer(), gate.token())
 
-    @pages.get("/calls/<path:call_id>")
-    async def call(number: str, call_id: str) -> Response:
+    async def show(call_id: str, link: tuple[UUID, str] | None = None) -> Response:
         who = tenant()
         whole = await db.tenant(who.number, _whole, who.number, call_id)
         if whole is None:
             abort(404)
         lines = [(line, json.loads(line.body)) for line in whole.events]
+        events = [
+            (line, say_event(body, who, viewer().t), json.dumps(without_address(body), ensure_ascii=False, indent=2))
+            for line, body in lines
+        ]
         return site.page(
-            "call.html", whole=whole, call=whole.call, stretches=stretches(whole.call), utc_text=utc_text,
-            events=[
-                (line, say_event(body, who, viewer().t), json.dumps(body, ensure_ascii=False, indent=2))
-                for line, body in lines
-            ],
+            "call.html", whole=whole, call=whole.call, stretches=stretches(whole.call), utc_text=utc_text, events=events,
+            players=players(who, whole.recordings, whole.call, events), link=link,
+            told_name=told_name(whole.call.recording),
         )  # fmt: skip
+
+    @pages.get("/calls/<path:call_id>")
+    async def call(number: str, call_id: str) -> Response:
+        return await show(call_id)
+
+    @pages.post("/recordings/<uuid:recording>/link")
+    async def link(number: str, recording: UUID) -> Response:
+        who, shelf, session = tenant(), site.deps.shelf, viewer().session
+        if shelf is None or session is None:
+            abort(404)
+        line = await db.tenant(who.number, note_link, who.number, recording, session.email)
+        if line is None:
+            abort(404)
+        text = short_link(shelf, who.number, site.deps.public_url, recording)
+        if request.headers.get("X-Fragment"):
+            return Response(text, content_type="text/plain; charset=utf-8")
+        return await show(line.call_id, (recording, text))
+
+    @pages.post("/recordings/<uuid:recording>/retry")
+    async def retry_fetch(number: str, recording: UUID) -> Answer:
+        who, session = tenant(), viewer().session
+        call_id = await db.tenant(who.number, retry, who.number, recording, session.email if session else "")
+        if call_id is None:
+            abort(404)
+        return redirect(f"/t/{number}/calls/{quote(call_id)}", 303)
 
     return pages

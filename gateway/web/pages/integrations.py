@@ -12,7 +12,9 @@ from typing import Any
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.modules import Told
 from adapters import registry
+from adapters.abilities import Registers
 from adapters.base import Adapter, Tested
 from gateway.domain.configuration import Integration, Pbx
 from gateway.domain.health import Health, State
@@ -22,7 +24,7 @@ from gateway.store.pool import Connection
 from gateway.store.tenants import set_integration_enabled
 from gateway.web.auth import Gate
 from gateway.web.pages.setup import SetupForm, save_settings
-from gateway.web.site import Answer, Site, tenant
+from gateway.web.site import Answer, Site, tenant, viewer
 
 LOG_PAGE = 50
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,9 +127,14 @@ def integrations_pages(gate: Gate) -> Blueprint:
         return datetime.now(UTC) - timedelta(hours=1)
 
     async def show(
-        kind: str, status: int = 200, tested: Tested | None = None, form: SetupForm | None = None
+        kind: str,
+        status: int = 200,
+        tested: Tested | None = None,
+        form: SetupForm | None = None,
+        told: Told | None = None,
     ) -> Response:
         adapter, who = _adapter(kind), tenant()
+        module = await site.deps.modules.kept(who.number, adapter) if adapter.can(Registers) else None
         before = request.args.get("before", "")
         stored, lines = await db.tenant(
             who.number, _stored_and_logs, who.number, kind, hour_ago(), int(before) if before.isdecimal() else None
@@ -138,7 +145,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         return site.page(
             "integration.html", status, card=card, lines=lines[:LOG_PAGE], tested=tested, form=form,
             older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None, first=not before,
-            may_save=site.deps.master is not None,
+            may_save=site.deps.master is not None, module=module if card.set_up else None, told=told,
         )  # fmt: skip
 
     @pages.get("/integrations")
@@ -167,6 +174,21 @@ def integrations_pages(gate: Gate) -> Blueprint:
             abort(404)
         return redirect(f"/t/{number}/integrations/{kind}", 303)
 
+    @pages.post("/integrations/<kind>/module")
+    async def module(number: str, kind: str) -> Response:
+        adapter, who, modules = _adapter(kind), tenant(), site.deps.modules
+        session = viewer().session
+        if not adapter.can(Registers) or adapter.kind not in who.integrations or session is None:
+            abort(404)
+        match (await request.form).get("do"):
+            case "register":
+                told = await modules.register(who.number, adapter, session.email)
+            case "deactivate" | "delete" as wanted:
+                told = await modules.deactivate(who.number, adapter, session.email, delete=wanted == "delete")
+            case _:
+                abort(400)
+        return await show(kind, told=told)
+
     @pages.post("/integrations/<kind>/settings")
     async def settings(number: str, kind: str) -> Answer:
         adapter, who = _adapter(kind), tenant()
@@ -178,6 +200,8 @@ def integrations_pages(gate: Gate) -> Blueprint:
         if form.settings is None:
             return await show(kind, 422, form=form)
         await save_settings(db, master, who.number, adapter.kind, form.settings)
+        if adapter.can(Registers):
+            site.deps.modules.changed(who.number, adapter)
         return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)
 
     return pages

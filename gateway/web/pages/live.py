@@ -52,7 +52,7 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator
     number = found.number
 
     def row(template: str, call: Call) -> str:
-        return gate.site.render(template, who, call=call, fresh=True)
+        return gate.site.render(template, who, call=call, fresh=True, recorded=())
 
     async def everything() -> str:
         calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number)]

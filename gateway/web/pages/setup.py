@@ -190,12 +190,16 @@ def _values(
 
 
 async def save_settings(
-    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings
-) -> None:
-    """Stores an integration's valid settings, secrets sealed. One that was not set up yet is switched on by this."""
+    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings,
+    keep: frozenset[str] = frozenset(),
+) -> None:  # fmt: skip
+    """Stores an integration's valid settings, secrets sealed; the fields in `keep` stay as they are stored. One that was
+    not set up yet is switched on by this."""
     row = (await db.engine(select_tenants, [number]))[0]
-    enabled = next((link.enabled for link in row.integrations if link.kind == kind), True)
+    known = next((link for link in row.integrations if link.kind == kind), None)
+    enabled, stored = (known.enabled, known.settings) if known is not None else (True, {})
     plain, sealed = _kept(master.sealer(number, row.data_key), "integrations", kind, settings)
+    plain |= {name: stored[name] for name in keep if name in stored}
     await db.tenant(number, upsert_integration, number, LinkRow(kind, kind, enabled, plain, sealed))
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapters.asterisk.replay import read_index
+from adapters.asterisk.replay import replay as tell
 from gateway.cli.replay import ReplayError, replay
-from gateway.domain.events import from_json, to_json
+from gateway.domain.events import CallEnded, Result, from_json, to_json
 from tests.adapters.asterisk.captures import HERE, TRUNKS, capture
 
 
@@ -76,3 +77,16 @@ def test_an_index_is_reads_in_order() -> None:
         (0, 0.5),
         (5, 1.0),
     ]
+
+
+def test_a_list_of_channels_in_the_middle_of_a_call_is_no_gap() -> None:
+    """Whoever recorded it may have asked; nothing was missed."""
+    data = capture("22/10").data
+    listed = (
+        b"Event: CoreShowChannel\r\nChannel: PJSIP/trunk-0001-00000000\r\nChannelState: 4\r\nUniqueid: 1.1\r\nLinkedid: 1.1\r\n\r\n"
+        b"Event: CoreShowChannelsComplete\r\nEventList: Complete\r\n\r\n"
+    )
+    for mark in (b"Event: DialBegin", b"Event: DialEnd", b"Event: HangupRequest"):
+        cut = data.index(mark)
+        (ended,) = (e for e in tell(data[:cut] + listed + data[cut:], None, TRUNKS, "BY") if isinstance(e, CallEnded))
+        assert (ended.result, ended.uncertain) == (Result.ANSWERED, False), mark

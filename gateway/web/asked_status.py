@@ -1,0 +1,32 @@
+"""What an outside system tells us of its users and of our module there: a status, and whether the module is on.
+
+Whoever calls has been recognised already: these take a tenant, the adapter's kind and what was asked, and answer.
+A status that came from there is kept and never sent back. Read `actors/modules.py` next.
+"""
+
+from actors.modules import Modules, registering
+from adapters.base import ActivityAsked, StatusAsked
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import Kind
+from gateway.web.table import Response, answer_json, problem
+
+
+async def set_status(deps: Modules, tenant: Tenant, kind: Kind, asked: StatusAsked) -> Response:
+    """A user is free, busy or away. 400 where the request names nobody that is known."""
+    adapter = registering().get(kind)
+    if adapter is None:
+        return problem(404, "NOT_FOUND", "This integration keeps no users here.")
+    if not await deps.heard_status(tenant.number, adapter, asked.user_id, asked.extension, asked.status):
+        return problem(
+            400, "VALIDATION_ERROR", "No user has this internal number.", errors=[("code", "belongs to no user")]
+        )
+    return answer_json({"status": "accepted"})
+
+
+async def set_activity(deps: Modules, tenant: Tenant, kind: Kind, asked: ActivityAsked) -> Response:
+    """The module was switched off there: its link is revoked here too. Switched on, it waits for a registration."""
+    adapter = registering().get(kind)
+    if adapter is None:
+        return problem(404, "NOT_FOUND", "This integration has no module.")
+    await deps.switched(tenant.number, adapter, active=asked.active)
+    return answer_json({"status": "accepted"})

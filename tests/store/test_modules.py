@@ -1,0 +1,110 @@
+"""Modules on a real server: who may see the key, what ends a session, and what waits to be told."""
+
+import pytest
+
+from gateway.domain.ids import Kind, TenantId
+from gateway.store import modules, users
+from gateway.store.errors import QueryFailed
+from gateway.store.pool import Connection, Database
+
+A, B = TenantId("0367"), TenantId("0368")
+KIND, HASH = Kind("crm"), b"h" * 32
+LONG = 86400.0
+
+
+@pytest.fixture
+async def two(db: Database) -> Database:
+    """Two tenants, each with an integration and its map."""
+
+    async def make(conn: Connection) -> None:
+        for tenant in (A, B):
+            await conn.execute(
+                "INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key) "
+                "VALUES ($1, 'x', 'UTC', 'BY', 'en', 'key')", tenant,
+            )  # fmt: skip
+            await conn.execute(
+                "INSERT INTO integrations (tenant_id, integration_type, settings) VALUES ($1, $2, $3::text::jsonb)",
+                tenant, KIND, '{"map": {"19": "150", "22": null}, "domain": "x"}',
+            )  # fmt: skip
+
+    await db.engine(make)
+    return db
+
+
+async def register(db: Database, tenant: TenantId = A, key: str = "sealed") -> modules.ModuleRow:
+    await db.engine(modules.begin_registration, tenant, KIND, key, unread=False)
+    return await db.tenant(tenant, modules.select_module, tenant, KIND)
+
+
+async def test_the_key_is_the_engines_alone(two: Database) -> None:
+    await register(two)
+    assert await two.engine(modules.select_link_key, A, KIND) == ("sealed", 1)
+    with pytest.raises(QueryFailed):
+        await two.tenant(A, modules.select_link_key, A, KIND)
+    with pytest.raises(QueryFailed):
+        await two.tenant(A, modules.begin_registration, A, KIND, "mine", unread=False)
+    assert await two.tenant(B, modules.select_module, A, KIND) == modules.ModuleRow()
+    assert await two.tenant(B, modules.select_map, A, KIND, "map") is None
+    await two.tenant(B, modules.update_map, A, KIND, "map", {"1": "2"})
+    assert await two.tenant(A, modules.select_map, A, KIND, "map") == {"19": "150", "22": None}
+
+
+async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
+    row = await register(two)
+    assert (row.state, row.registration, row.pending) == ("active", 1, True)
+    await two.engine(modules.note_told, A, KIND, row.version, ["22"])
+    row = await two.tenant(A, modules.select_module, A, KIND)
+    assert (row.pending, list(row.unknown_users)) == (False, ["22"])
+    assert await two.engine(modules.select_pending_modules) == []
+    await two.engine(modules.note_problem, A, KIND, "unavailable", "no\0answer")
+    await two.tenant(A, modules.update_map, A, KIND, "map", {"19": "151"})
+    row = await two.tenant(A, modules.select_module, A, KIND)
+    assert (row.pending, row.problem, row.problem_detail) == (True, "unavailable", "no\ufffdanswer")
+    assert await two.engine(modules.select_pending_modules) == [(A, KIND)]
+    await two.engine(modules.note_told, A, KIND, row.version - 1, [])
+    assert (await two.tenant(A, modules.select_module, A, KIND)).pending, "an older telling proves nothing of a newer"
+    assert (await register(two)).registration == 2
+    assert await two.engine(modules.select_active_modules) == [(A, KIND)]
+
+
+async def test_a_session_lives_as_long_as_its_registration(two: Database) -> None:
+    async def session() -> users.Session | None:
+        return await two.engine(users.select_module_session, A, HASH, KIND, LONG, LONG)
+
+    await register(two)
+    await two.engine(users.insert_module_session, A, HASH, KIND, 1, "csrf")
+    found = await session()
+    assert found is not None
+    assert (found.tenant, found.scope, found.csrf) == (A, KIND, "csrf")
+    assert await two.engine(users.select_session, A, HASH, LONG, LONG) is None
+    assert await two.engine(users.select_module_session, B, HASH, KIND, LONG, LONG) is None
+    assert await two.engine(users.select_module_session, A, HASH, Kind("other"), LONG, LONG) is None
+    await two.engine(users.insert_module_session, A, b"i" * 32, KIND, 7, "csrf")
+    assert await two.engine(users.select_module_session, A, b"i" * 32, KIND, LONG, LONG) is None
+    assert await two.engine(modules.end_registration, A, KIND, "inactive")
+    assert await session() is None
+    assert await two.engine(modules.select_link_key, A, KIND) is None
+    assert not await two.engine(modules.end_registration, A, KIND, "inactive")
+
+
+async def test_switched_off_there_is_told_already(two: Database) -> None:
+    await register(two)
+    assert await two.engine(modules.end_registration, A, KIND, "inactive", told=True)
+    row = await two.tenant(A, modules.select_module, A, KIND)
+    assert (row.state, row.pending) == ("inactive", False)
+    assert await two.engine(modules.end_registration, A, KIND, "deleted")
+    await two.engine(modules.delete_module, A, KIND)
+    assert await two.tenant(A, modules.select_module, A, KIND) == modules.ModuleRow()
+    assert not await two.engine(modules.end_registration, A, KIND, "deleted")
+
+
+async def test_statuses(two: Database) -> None:
+    await two.tenant(A, modules.upsert_status, A, KIND, "19", "busy", "anna@june.example", told=False)
+    assert await two.engine(modules.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")]
+    await two.engine(modules.mark_status_told, A, KIND, "19", "free")
+    assert await two.engine(modules.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")], "it is another by now"
+    await two.engine(modules.mark_status_told, A, KIND, "19", "busy")
+    assert await two.engine(modules.select_untold_statuses, 60.0) == []
+    line = (await two.tenant(A, modules.select_statuses, A, KIND))["19"]
+    assert (line.status, line.changed_by, line.told) == ("busy", "anna@june.example", True)
+    assert await two.tenant(B, modules.select_statuses, A, KIND) == {}
