@@ -60,6 +60,7 @@ class World:
             Services,
             SimpleNamespace(
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
+                ownership=everything_is_ours(),
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip
