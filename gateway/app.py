@@ -338,6 +338,9 @@ class Gateway:
         while True:
             try:
                 await self.db.ping()
+                if self.ownership.instances > 1:  # beneath the doorbell that rings between instances
+                    for number in await self._tenants_with_posts():
+                        tenants.ring(number)
                 self.pending = await self.db.engine(outbox.count_pending)
                 self._database_answered()
                 slot.report(State.ONLINE)
@@ -618,6 +621,7 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         probe=gateway.probe,
         probe_pbx=gateway.probe_pbx,
         place=gateway.services.dialling.ask,
+        instance=lambda: gateway.ownership.me,
         master=gateway.cache.master,
         modules=gateway.modules,
         shelf=gateway.shelf,

@@ -10,7 +10,8 @@ from gateway.store.pool import Database, OwnConnection, Session, open_session
 EXCEPTED_INDEXES = {
     "tenants_token",  # tokens are looked up before the tenant is known, and two tenants never share one
     "api_keys_hash",  # likewise
-    "shards_pkey", "instances_pkey",
+    "shards_pkey",
+    "instances_pkey",
 }
 EXCEPTED_TABLES = {
     "schema_migrations",  # the runner's own; neither role may touch it
