@@ -29,6 +29,8 @@ class Batch:
     """Everything of a batch goes into one commit."""
 
     tenant: TenantId
+    epoch: int | None = None
+    """Of the lease under which the tenant is served; None where there are no leases."""
     again: bool = False
     """Whether its events were heard before: what there was to say of them has been said."""
     recording: Recording = field(init=False)
@@ -38,4 +40,4 @@ class Batch:
     letters: list[LetterRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.recording = Recording(self.tenant)
+        self.recording = Recording(self.tenant, self.epoch)

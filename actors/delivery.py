@@ -48,7 +48,8 @@ ATTEMPT_DEADLINE_S = 12.0
 LONGEST_WAIT_FOR_RATE_S = 2.0
 ACK_S = 5.0
 LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
-LOOK_AGAIN_S = 30.0
+LOOK_AGAIN_S = 300.0
+"""Without a bell. `actors.housekeeping.wake_due` rings for what is due, with one statement for all integrations."""
 BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 10.0
 BREAKER_CAP_S = 60.0
@@ -82,18 +83,21 @@ class _Bucket:
 class DeliveryActor:
     """Runs under supervision, one for each integration that is told of calls."""
 
-    def __init__(self, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, services: Services) -> None:
+    def __init__(
+        self, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, services: Services, epoch: int | None = None
+    ) -> None:
         self.tenant = tenant
         self.adapter = adapter
         self.settings = settings
         self.services = services
+        self._epoch = epoch
         self._buckets: dict[str, _Bucket] = {}
         self._given_back = False
         """Whether the last claim held what had no token."""
         self._failures = 0
         self._closed_until = 0.0
-        self._free = trio.Event()
-        """Set whenever an attempt is over."""
+        self._bell = trio.Event()
+        """Set by news of something due and whenever an attempt is over: one thing to wait for, and no task for it."""
         self._idle = trio.Event()
         self._in_hand: dict[int, Claim] = {}
         self._draining = trio.Event()
@@ -117,14 +121,13 @@ class DeliveryActor:
                 try:
                     async with trio.open_nursery() as nursery:
                         while True:
-                            bell = self.services.bells.listen(number, kind)
-                            self._free = trio.Event()
+                            self._bell = self.services.bells.listen(number, kind)
                             claims = await self._claim(slot)
                             ready = await self._with_tokens(claims)
                             for claim, wait in ready:
                                 nursery.start_soon(self._deliver, slot, client, claim, wait)
                             if not ready:
-                                await self._wait(bell)
+                                await self._wait()
                 finally:
                     self.services.bells.forget(number, kind)
                     await self._release(self._in_hand.values())
@@ -154,7 +157,7 @@ class DeliveryActor:
         with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
             claims = await self.services.db.engine(
                 claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S, list(self._in_hand),
-                list(self._dry()),
+                list(self._dry()), self._epoch,
             )  # fmt: skip
         if claims is None:
             self._close(1.0)
@@ -164,7 +167,7 @@ class DeliveryActor:
             return []
         return claims
 
-    async def _wait(self, bell: trio.Event) -> None:
+    async def _wait(self) -> None:
         """For new work, a free place, the end of a pause, or the next delivery's time."""
         now = trio.current_time()
         full = len(self._in_hand) >= self.adapter.limits.at_once
@@ -175,10 +178,7 @@ class DeliveryActor:
         else:
             pause = await self._next_due_s()
         with trio.move_on_after(pause):
-            async with trio.open_nursery() as nursery:
-                if not full and now >= self._closed_until:
-                    nursery.start_soon(_first, bell, nursery.cancel_scope)
-                nursery.start_soon(_first, self._free, nursery.cancel_scope)
+            await self._bell.wait()
 
     async def _next_due_s(self) -> float:
         try:
@@ -186,7 +186,7 @@ class DeliveryActor:
             due = await self.services.db.engine(select_next_due, self.tenant.number, self.adapter.kind, list(dry))
         except Unavailable:
             return 1.0
-        # A lane behind one in flight is due but not ready: its turn is announced by `_free`.
+        # A lane behind one in flight is due but not ready: its turn is announced by `_bell`.
         floor = 0.2 if self._in_hand or self._given_back else 0.02
         next_due = LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(due, floor))
         return min([next_due, *(max(wait, 0.02) for wait in dry.values())])
@@ -211,7 +211,7 @@ class DeliveryActor:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
             await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
-            self._free.set()
+            self._bell.set()
             if not self._in_hand:
                 self._idle.set()
 
@@ -236,6 +236,9 @@ class DeliveryActor:
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
         if wait:
             await trio.sleep(wait)
+        if self._epoch is not None and not self.services.ownership.trusted:
+            # Nothing is sent by an instance that may have been replaced; whoever owns the tenant will.
+            return Outcome(state="pending", status="waiting", again_s=1.0, uses_attempt=False, tried=False)
         attempt = Attempt(
             kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
             reference=claim.reference,
@@ -372,8 +375,3 @@ class DeliveryActor:
 
 def _expired(claim: Claim) -> bool:
     return claim.expires_at is not None and utc_now() > claim.expires_at
-
-
-async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

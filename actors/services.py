@@ -10,8 +10,10 @@ from actors.dialling import Dialling
 from actors.directory import Directory
 from actors.feed import Feed
 from actors.journal import GroupCommit
+from actors.ownership import Ownership
 from actors.responsible import Desk
 from adapters.base import Dialer
+from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.outbox import Recording
@@ -51,9 +53,11 @@ class Services:
     cache: ConfigurationCache
     directory: Directory
     feed: Feed
-    records: GroupCommit[Recording, frozenset[Kind]]
+    records: GroupCommit[Recording, frozenset[Kind] | None]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
     dial: Dialer
+    spills: Spills = field(default_factory=Spills)
+    """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
     shelf: Shelf | None = None
     """Recordings; without it no call has one."""
@@ -64,4 +68,6 @@ class Services:
     desk: Desk
     """Asks who is responsible for a caller."""
     dialling: Dialling
+    ownership: Ownership
+    """Which tenants are this instance's."""
     """Places calls for people; is told how its orders fared."""

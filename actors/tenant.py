@@ -45,7 +45,7 @@ from gateway.store.calls import select_calls, select_open_calls
 from gateway.store.errors import StoreError
 from gateway.store.journal import PendingPost, select_pending_posts
 from gateway.store.letters import LetterRow, insert_dead_letters
-from gateway.store.outbox import DeliveryRow, EventRow, ExpectedRow, storable
+from gateway.store.outbox import DeliveryRow, EventRow, ExpectedRow, Recording, storable
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ AMI_GRACE_S = 1.0
 POSTS_AT_ONCE = 500
 FORGOTTEN_AFTER = timedelta(hours=4)
 """A posted call of which nothing more was heard for so long ends uncertain."""
+LOOK_FOR_FORGOTTEN_S = 60.0
 RETRY_CAP_S = 5.0
 MIX_S = 2.0
 """A PBX closes and mixes its file after the hangup; before that there is nothing to fetch."""
@@ -93,11 +94,13 @@ class TenantActor:
         mailbox: Mailbox[Told],
         services: Services,
         planners: Mapping[Kind, Planner[Draft]],
+        epoch: int | None = None,
     ) -> None:
         self.tenant = tenant
         self.mailbox = mailbox
         self._services = services
         self._planners = planners
+        self._epoch = epoch
         self._path = f"tenant/{tenant.number}"
         self._pbx_names = {pbx.name for pbx in tenant.pbxes if pbx.enabled}
         self._reset()
@@ -113,6 +116,7 @@ class TenantActor:
         self._held: list[_Held] = []
         self._read_up_to = 0
         self._look_back_at: float | None = None
+        self._look_for_forgotten_at = 0.0
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled. Starts from what the database knows."""
@@ -134,7 +138,7 @@ class TenantActor:
                     for source, call in await self._read(slot, select_calls, ids) if ids else ():
                         self._remember(source, call)
                 fresh = False
-                batch = Batch(self.tenant.number)
+                batch = Batch(self.tenant.number, self._epoch)
                 for message in self.mailbox.each(taken):
                     for event in message.events:
                         self._hear(Heard(message.source, event, message.received_at), batch)
@@ -276,7 +280,11 @@ class TenantActor:
         return replace(call, recording=link), replace(event, recording=link), row
 
     def _end_forgotten(self, batch: Batch) -> None:
-        """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out."""
+        """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out. Looks through
+        all of them, so it does once a minute."""
+        if trio.current_time() < self._look_for_forgotten_at:
+            return
+        self._look_for_forgotten_at = trio.current_time() + LOOK_FOR_FORGOTTEN_S
         now = utc_now()
         for call_id, (source, call) in list(self._calls.items()):
             orphan = source not in self._pbx_names if source != POSTED else now - self._heard[call_id] > FORGOTTEN_AFTER
@@ -377,7 +385,7 @@ class TenantActor:
             batch.letters.append(self._letter(row, crash.trace))
 
     def _read_post(self, row: PendingPost, batch: Batch) -> None:
-        batch.recording.posts_done.append(row.journal_id)
+        batch.recording.posts_done.append((row.journal_id, row.received_at))
         if self._ami_told(row.unique_id):
             COUNTERS["posts_told_by_ami"] += 1
             return
@@ -405,7 +413,7 @@ class TenantActor:
         if not recording:
             return
         try:
-            kinds = await self._until_answered(slot, lambda: self._services.records.put(recording))
+            kinds = await self._record(slot, recording)
         except StoreError as refusal:
             await self._keep_apart(slot, batch, refusal)
             return
@@ -426,12 +434,12 @@ class TenantActor:
             for half in heard[:middle], heard[middle:]:
                 await self._keep(slot, self._heard_again(*half))
         if batch.recording.posts_done:
-            rest = Batch(self.tenant.number)
+            rest = Batch(self.tenant.number, self._epoch)
             rest.recording.posts_done = batch.recording.posts_done
             await self._keep(slot, rest)
 
     def _heard_again(self, *heard: Heard) -> Batch:
-        batch = Batch(self.tenant.number, again=True)
+        batch = Batch(self.tenant.number, self._epoch, again=True)
         for one in heard:
             self._hear(one, batch)
         return batch
@@ -455,7 +463,7 @@ class TenantActor:
             return
         batch = self._heard_again(end)
         try:
-            await self._until_answered(slot, lambda: self._services.records.put(batch.recording))
+            await self._record(slot, batch.recording)
         except StoreError as again:
             log.error("a call cannot even be ended", extra={"call": heard.event.call_id, "reason": str(again)[:200]})
 
@@ -480,6 +488,18 @@ class TenantActor:
             return LetterRow(self.tenant.number, self._path, text, trace, message.journal_id)
         text = json.dumps(to_json(message.event), ensure_ascii=False, default=str)
         return LetterRow(self.tenant.number, self._path, text, trace, message.post)
+
+    async def _record(self, slot: Slot, recording: Recording) -> frozenset[Kind]:
+        """Commits a recording; for which integrations it holds something. Raises StoreError where it is refused."""
+        kinds = await self._until_answered(slot, lambda: self._services.records.put(recording))
+        if kinds is None:
+            # Another instance serves the tenant. This actor is about to be stopped, and what it knows counts no more.
+            COUNTERS["stale_writes_refused"] += 1
+            log.warning("a stale write was refused: the tenant is another instance's")
+            slot.report(State.STOPPED, "another_instance")
+            await trio.sleep_forever()
+            raise AssertionError
+        return kinds
 
     async def _until_answered(self, slot: Slot, write: Callable[[], Awaitable[T]]) -> T:
         """Writes, however long the database is away: nothing is told before it is durable, nothing is dropped.

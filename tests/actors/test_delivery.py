@@ -116,7 +116,14 @@ class Outbox:
         return list(seen.values())
 
     def _claim(
-        self, tenant: TenantId, kind: Kind, most: int, lease_s: float, in_hand: Sequence[int], empty: Sequence[str]
+        self,
+        tenant: TenantId,
+        kind: Kind,
+        most: int,
+        lease_s: float,
+        in_hand: Sequence[int],
+        empty: Sequence[str],
+        epoch: int | None,
     ) -> list[Claim]:
         at = trio.current_time()
         ready = [r for r in self._heads() if r.run_at <= at and (r.lease_until or 0) <= at]
