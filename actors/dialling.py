@@ -11,7 +11,7 @@ An order that was admitted is this actor's: the client that asked may go away. N
 import logging
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 

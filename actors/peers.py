@@ -13,7 +13,7 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -83,7 +83,9 @@ class Peers:
         """Raises Unavailable where it could not be said."""
         await self._say({"hear": {kind: texts}})
 
-    async def ask(self, kind: str, what: Any, *, all_of_them: bool = False, within_s: float = ASK_WITHIN_S) -> list[Any]:
+    async def ask(
+        self, kind: str, what: Any, *, all_of_them: bool = False, within_s: float = ASK_WITHIN_S
+    ) -> list[Any]:
         """The answers that came in time; empty when nobody answered. Never raises for a database that is away."""
         if not (others := self.others()):
             return []
@@ -186,8 +188,3 @@ def _plain(value: Any) -> Any:
 
 def _rich(value: dict[str, Any]) -> Any:
     return datetime.fromisoformat(value["$at"]) if value.keys() == {"$at"} else value
-
-
-def by_path(slots: Iterable[Slot]) -> dict[str, Slot]:
-    """Slots as pages look them up."""
-    return {slot.path: slot for slot in slots}

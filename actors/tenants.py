@@ -107,13 +107,12 @@ class Tenants:
     async def prepare(self, shards: frozenset[int]) -> None:
         """Starts the PBX sessions of these shards, which come, and waits until each has been connected or refused."""
         await self.reconcile(self._services.cache.tenants())
+        coming = [path for path in self._running if "/pbx/" in path and _shard(path) in shards]
         with trio.move_on_after(PREPARE_WITHIN_S):
-            while any(self._connects(path) for path in self._running if "/pbx/" in path and _shard(path) in shards):
-                await trio.sleep(0.05)
-
-    def _connects(self, path: str) -> bool:
-        slot = self._services.directory.get(path)
-        return slot is not None and slot.health.state in (State.STARTING, State.CONNECTING)
+            for path in coming:
+                slot = self._services.directory.get(path)
+                if slot is not None:
+                    await slot.arrived()
 
     async def reconcile(self, tenants: Mapping[TenantId, Tenant]) -> None:
         """Stops what should not run, then starts what should."""

@@ -52,6 +52,7 @@ async def renew(conn: Connection, me: str, ttl_s: float = TTL_S) -> Round:
         me,
         ttl_s,
     )
+    assert seen is not None
     return Round(
         {row["shard"]: row["epoch"] for row in rows},
         1 + seen["others"],
@@ -114,7 +115,9 @@ async def offer(conn: Connection, me: str, shards: Sequence[int], ttl_s: float =
 
 async def accept(conn: Connection, me: str, shards: Sequence[int]) -> None:
     """Says that we are ready for these, which were offered to us."""
-    await conn.execute("UPDATE shards SET heir_ready = true WHERE heir = $1 AND shard = ANY($2::int[])", me, list(shards))
+    await conn.execute(
+        "UPDATE shards SET heir_ready = true WHERE heir = $1 AND shard = ANY($2::int[])", me, list(shards)
+    )
 
 
 async def resign(conn: Connection, me: str, terms: Mapping[int, int], ttl_s: float = TTL_S) -> int:
