@@ -2,10 +2,11 @@
 
 import json
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import trio
 
 from gateway.domain.shards import SHARDS
 from gateway.store.embedded import embedded
+from gateway.store.pool import OwnConnection, open_session
+from tests.e2e.test_restart import FIELDS, KINDS, Watched
 from tests.e2e.world import BOT, CHAT
+from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.telegram import Telegram
@@ -23,6 +27,7 @@ from tests.sandbox.telegram import Telegram
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 TENANTS = 8
 CALLS = 10
+TALKS, PASSES = 6, int(os.environ.get("PASSES", "3"))
 WHOLE = bool(os.environ.get("INSTANCES"))
 """Also the parts that wait for shards to be shared out, which takes most of a minute."""
 
@@ -32,6 +37,7 @@ class Pair:
 
     def __init__(self, folder: Path, dsn: str, crm: RetailCrm, telegram_url: str) -> None:
         self.crm = crm
+        self.dsn = dsn
         self.urls: list[str] = []
         self.intakes: list[str] = []
         self.gateways: list[Gateway] = []
@@ -54,8 +60,9 @@ class Pair:
                 )
             )  # fmt: skip
 
-    async def apply(self) -> None:
-        blocks = [
+    async def apply(self, **more: Any) -> None:
+        """`more` is for the first tenant."""
+        blocks: list[dict[str, Any]] = [
             {
                 "number": f"0{place}", "name": f"Tenant {place}", "token": f"{place}" * 32, "country": "BY",
                 "phones": [{"number": "150"}],
@@ -66,6 +73,7 @@ class Pair:
             }
             for place in range(1, TENANTS + 1)
         ]  # fmt: skip
+        blocks[0] |= more
         write_private(self.folder / "tenants.json", json.dumps({"tenants": blocks}))
         await self.gateways[0].ask("apply", str(self.folder / "tenants.json"))
 
@@ -177,6 +185,86 @@ async def test_the_other_instance_takes_over(tmp_path: Path) -> None:
                     last = await pair.calls("last")
                     await pair.wait_uploads(last, 20)
                     print(f"taken over {handed_s:.1f} s after SIGTERM")
+
+
+async def _calls_of_the_pbx(connection: OwnConnection) -> list[dict[str, Any]]:
+    return [dict(row) for row in await connection.fetch("SELECT * FROM calls WHERE source = 'main'")]
+
+
+async def test_a_tenant_passes_on_without_a_gap(tmp_path: Path) -> None:
+    """Calls ring, are answered and end while their tenant goes from one instance to the other and back. The next owner
+    listens to the PBX before the last one lets go; both hear the same, one tells it."""
+    async with open_pair(tmp_path) as pair, trio.open_nursery() as nursery:
+        pbx = SimulatedPbx(tempo=1.0, seed=7)
+        port = await nursery.start(pbx.serve)
+        phones = [str(number) for number in range(200, 200 + 2 * TALKS)]
+        pbx.extensions = {phone: f"Owner {phone}" for phone in phones}
+        watched = Watched(pbx)
+        turns, turn = 0, random.Random(7)
+        stop = trio.Event()
+
+        async def talk(place: int) -> None:
+            while not stop.is_set():
+                await pbx.play(
+                    turn.choice(KINDS), employee=phones[2 * place], colleague=phones[2 * place + 1],
+                    group=(phones[2 * place], phones[2 * place + 1]), ring_s=turn.uniform(0.3, 1.5),
+                    talk_s=turn.uniform(0.5, 4), patience_s=turn.uniform(1, 2),
+                )  # fmt: skip
+
+        async with AsyncExitStack() as stack:
+            running = [await stack.enter_async_context(pair.gateways[0].running()), None]
+            await pair.gateways[0].wait_ready(running[0], pair.urls[0])
+            await pair.apply(
+                phones=[{"number": phone} for phone in phones],
+                pbxes=[{
+                    "name": "main", "host": "127.0.0.1", "port": port, "username": pbx.username, "secret": pbx.secret,
+                    "trunks": [pbx.trunk],
+                }],
+            )  # fmt: skip
+            with trio.fail_after(20):
+                while not watched.linked():
+                    await trio.sleep(0.05)
+            watched.listen()
+            nursery.start_soon(watched.run)
+            async with trio.open_nursery() as talks:
+                for place in range(TALKS):
+                    talks.start_soon(talk, place)
+                for turns in range(PASSES):
+                    old, new = turns % 2, 1 - turns % 2
+                    running[new] = await stack.enter_async_context(pair.gateways[new].running())
+                    await pair.gateways[new].wait_ready(running[new], pair.urls[new])
+                    await trio.sleep(3)
+                    assert running[old] is not None
+                    running[old].terminate()
+                    await running[old].wait()
+                stop.set()
+            await trio.sleep(3)
+            told = {row["call_id"]: row for row in await open_session_and(pair.dsn, _calls_of_the_pbx)}
+        truths = {truth["linkedid"]: truth for truth in pbx.truths}
+        certain = {call_id for call_id in told if not told[call_id]["uncertain"]}
+        wrong = [
+            (truths[call_id]["kind"], name, truths[call_id][name], told[call_id][name])
+            for call_id in certain
+            for name in FIELDS
+            if told[call_id][name] != truths[call_id][name]
+        ]
+        ends = Counter(item.data["externalId"] for item in pair.crm.uploads)
+        print(
+            f"{PASSES} hand-overs, {len(truths)} calls, {len(truths.keys() - told.keys())} not told, {len(wrong)} wrong, "
+            f"{len(told) - len(certain)} uncertain, {len(watched.gaps)} gaps of AMI, {sum(ends.values()) - len(ends)} repeats"
+        )
+        assert watched.gaps == [], "there is always somebody who listens"
+        assert told.keys() == truths.keys()
+        assert wrong == []
+        assert all(call["phase"] in ("ended", "merged") for call in told.values())
+        assert len(told) - len(certain) <= len(told) * 0.1
+        assert set(ends.values()) == {1}, "one upload a call"
+        nursery.cancel_scope.cancel()
+
+
+async def open_session_and(dsn: str, work: Any) -> Any:
+    async with open_session(dsn) as session:
+        return await session.run(work)
 
 
 async def _stopped_owner(tmp_path: Path) -> None:
