@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -304,3 +305,72 @@ if WHOLE:
 
     async def test_a_stopped_owner_tells_and_writes_nothing_when_it_wakes(tmp_path: Path) -> None:
         await _stopped_owner(tmp_path)
+
+
+async def test_any_instance_answers_for_the_owner(tmp_path: Path) -> None:
+    """Beside the owner: who is responsible and the redirect, a click, pages that move, and the health of what runs."""
+    async with open_pair(tmp_path) as pair, trio.open_nursery() as nursery:
+        pbx = SimulatedPbx(tempo=1.0, seed=7)
+        port = await nursery.start(pbx.serve)
+        async with AsyncExitStack() as stack:
+            for place, gateway in enumerate(pair.gateways):
+                child = await stack.enter_async_context(gateway.running())
+                await gateway.wait_ready(child, pair.urls[place])
+            crm = {"domain": pair.crm.base, "api_key": pair.crm.api_key, "client_id": "a-client-id-of-the-crm-module"}
+            await pair.apply(
+                language="en",
+                phones=[{"number": number} for number in ("150", "151", "152")],
+                integrations={"retailcrm": crm | {"user_extensions": {"19": "150"}}},
+                pbxes=[{
+                    "name": "main", "host": "127.0.0.1", "port": port, "username": pbx.username, "secret": pbx.secret,
+                    "trunks": [pbx.trunk], "originate_context": "inoffice",
+                }],
+            )  # fmt: skip
+            with trio.fail_after(20):
+                while not any(link.events for link in pbx.links):
+                    await trio.sleep(0.05)
+            assert (await pair.shards(0), len(pbx.links)) == (SHARDS, 1)
+            client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, follow_redirects=True))
+            await pair.gateways[1].ask("user", "add", "a@example.com", "--tenant", "01", stdin="a long password\n")
+            link = await pair.gateways[1].ask("user", "link", "a@example.com", "--tenant", "01")
+            assert (await client.get(pair.urls[1] + link[link.index("/login") :])).status_code == 200
+
+            page = (await client.get(f"{pair.urls[1]}/t/01/pbxes/main")).text
+            assert "Last event" in page
+            assert "online" in page.lower()
+            click = {"clientId": crm["client_id"], "userId": "19", "phone": "+375296254071"}
+            answer = await client.get(f"{pair.intakes[1]}/retailcrm/make-call", params=click)
+            assert answer.json()["status"] == "accepted"
+
+            heard: list[str] = []
+
+            async def watch() -> None:
+                async with client.stream("GET", f"{pair.urls[1]}/t/01/calls/live", timeout=60) as stream:
+                    async for line in stream.aiter_lines():
+                        heard.append(line)
+
+            nursery.start_soon(watch)
+            pair.crm.managers["375296254070"] = {"manager": {"id": 19, "code": "152"}, "customer": None}
+            nursery.start_soon(
+                partial(
+                    pbx.play,
+                    "incoming_missed_timeout",
+                    employee="150",
+                    colleague="151",
+                    client="+375296254070",
+                    ring_s=6,
+                )
+            )
+            with trio.fail_after(10):
+                while not any("call" in line for line in heard if line.startswith("event:")):
+                    await trio.sleep(0.02)
+            (unique_id,) = {channel.linkedid for channel in pbx.channels.values() if channel.num.endswith("296254070")}
+            began = trio.current_time()
+            question = {"Token": "1" * 32, "UniqueId": unique_id, "phone": "+375296254070"}
+            answer = await client.post(f"{pair.intakes[1]}/retailcrm/api/smart-redirect", json=question)
+            print(f"smart redirect by way of the owner: {(trio.current_time() - began) * 1000:.0f} ms")
+            assert answer.json() == {"extension": "152", "redirected": True}
+            with trio.fail_after(20):
+                while not any(item.data["externalId"] == unique_id for item in pair.crm.uploads):
+                    await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
