@@ -22,7 +22,7 @@ from actors.directory import Directory, Slot, utc_now
 from adapters.abilities import CallOrder, PlacesCalls
 from gateway.domain.configuration import Tenant
 from gateway.domain.dialling import CallRefused, Rules, check, number_to_dial
-from gateway.domain.errors import Doubtful, GatewayError, Unavailable
+from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.store.audit import insert_audit
@@ -52,6 +52,8 @@ class _Placing:
     tenant: TenantId
     order: CallOrder
     pbx: PlacesCalls
+    since: float
+    """When it was admitted: what waited for so long that nobody expects the phone to ring any more is not placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,11 @@ class Dialling:
                 await self._db.engine(notify, ORDERS_CHANNEL, f"{tenant.number} {order_id}")
                 return found
             self._inbox.send_nowait(
-                _Placing(tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx)
-            )
+                _Placing(
+                    tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx,
+                    trio.current_time(),
+                )
+            )  # fmt: skip
         return found
 
     def _pbx(self, tenant: Tenant) -> tuple[str, PlacesCalls]:
@@ -186,27 +191,34 @@ class Dialling:
 
     async def _take(self, handed: _Handed) -> None:
         """Takes an order over, once: from here on it is in doubt until the PBX has answered."""
-        number = handed.tenant.number
+        number, order_id = handed.tenant.number, handed.order_id
+        found: tuple[str, PlacesCalls] | None = None
+        why_not = ""
         try:
-            order = await self._db.tenant(number, take_order, number, handed.order_id)
-        except Unavailable:
+            found = self._pbx(handed.tenant)
+        except CallRefused as refused:
+            why_not = refused.detail
+        # Who admitted it could not know which PBX is there: the call's id, by which its events are found, follows.
+        place = (found[0], found[1].call_of(order_id)) if found is not None else (None, None)
+        try:
+            order = await self._db.tenant(number, take_order, number, order_id, *place)
+        except GatewayError:
             return  # nobody has it; it is called doubtful before long, and never placed
         if order is None:
             return
-        try:
-            _, pbx = self._pbx(handed.tenant)
-        except CallRefused as refused:
-            await self._note(number, handed.order_id, "refused", refused.detail)
+        if found is None:
+            await self._note(number, order_id, "refused", why_not)
             return
-        await self._place(
-            _Placing(number, CallOrder(order_id=handed.order_id, extension=order[0], number=order[1]), pbx)
-        )
+        ordered = CallOrder(order_id=order_id, extension=order[0], number=order[1])
+        await self._place(_Placing(number, ordered, found[1], trio.current_time()))
 
     async def _place(self, placing: _Placing) -> None:
         state, reason = "taken", ""
         order = placing.order
         with bound(tenant=placing.tenant, call=order.order_id):
             try:
+                if trio.current_time() - placing.since > PLACE_WITHIN_S:
+                    raise Rejected("it had waited for too long")
                 with trio.fail_after(PLACE_WITHIN_S):
                     await placing.pbx.place(order)
             except trio.TooSlowError:
@@ -229,6 +241,10 @@ class Dialling:
             except (Unavailable, trio.TooSlowError):
                 await trio.sleep(pause)
                 pause = min(pause * 2, 5.0)
+            except GatewayError as error:
+                # One tenant's order is no reason to end the placing of everybody's: it is called doubtful before long.
+                log.error("an order's outcome cannot be kept", extra={"tenant": tenant, "reason": str(error)})
+                return
 
     async def _look_for_left(self) -> None:
         while True:

@@ -92,7 +92,8 @@ def _accepted(answer: Message, right: str) -> None:
 def order_answer(message: Message) -> tuple[str, str] | None:
     """The order that an OriginateResponse speaks of, and why its employee was not reached; empty when they were."""
     action_id = message.get("ActionID", "")
-    if not action_id.startswith(ORDER):
+    order_id = action_id.removeprefix(ORDER)
+    if order_id == action_id or not _ORDER_ID.fullmatch(order_id):
         return None
     failed = message.get("Response") != "Success"
-    return action_id.removeprefix(ORDER), FAILURES.get(message.get("Reason", ""), "failed") if failed else ""
+    return order_id, FAILURES.get(message.get("Reason", ""), "failed") if failed else ""

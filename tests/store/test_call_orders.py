@@ -155,3 +155,10 @@ async def test_keys(store: Database) -> None:
     assert await store.engine(revoke_api_keys, A, "dialler") == ["gw_live_abcdefgh"]
     assert await store.engine(use_api_key, b"hash") is None
     assert await store.engine(revoke_api_keys, A, "dialler") == []
+
+
+async def test_what_a_pbx_says_of_an_order_can_be_any_bytes(store: Database) -> None:
+    assert isinstance(await store.tenant(A, admit, A, order(1), Rules()), Admitted)
+    await store.tenant(A, finish_order, A, "gw-\0", "refused", "no\0body")  # an OriginateResponse of no order of ours
+    await store.tenant(A, finish_order, A, "gw-1", "refused", "no\0body")
+    assert [line.reason for line in await store.tenant(A, select_orders, A, 1)] == ["no\ufffdbody"]

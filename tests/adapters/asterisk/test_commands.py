@@ -196,3 +196,5 @@ def test_an_outcome_is_known_by_its_action_id() -> None:
     assert commands.order_answer(answer) == (ORDER.order_id, "busy")
     assert commands.order_answer(answer | {"Response": "Success", "Reason": "4"}) == (ORDER.order_id, "")
     assert commands.order_answer(answer | {"ActionID": "somebody-else"}) is None
+    for strange in ("order-", "order-gw-\0aaaaaaa", "order-gw-aaaaaaaa\norder-gw-bbbbbbbb", "order-" + "a" * 5000):
+        assert commands.order_answer(answer | {"ActionID": strange}) is None, strange
