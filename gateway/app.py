@@ -516,7 +516,7 @@ async def _serve(
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, dsn))
-                        system("modules", ModuleSync(gateway.modules).run)
+                        system("modules", ModuleSync(gateway.modules, gateway.ownership.epoch_of).run)
                         system("recordings", FetchActor(services, gateway.shelf).run)
                         system("retention", partial(retain, services, gateway.shelf))
                         await tenants.settled.wait()
