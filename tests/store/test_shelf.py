@@ -347,3 +347,15 @@ async def test_what_never_came_is_given_up_and_still_taken_later(vault: Vault) -
     assert await vault.send(sound()) == "accepted"
     (line,) = await vault.lines("7.1")
     assert (line.state, line.problem) == ("stored", "")
+
+
+async def test_leases_of_processes_that_died_are_given_back_and_younger_ones_kept(vault: Vault) -> None:
+    await vault.shelf.ask_for(JUNE, "https://pbx.example/1.wav", "7.1", [])
+    (lost,) = await vault.db.engine(work.claim_fetches, 4, 2, 60.0)
+    began = await vault.db.engine(work.database_clock)
+    await vault.shelf.ask_for(MAPLE, "https://pbx.example/m.wav", "8.1", [])
+    (young,) = await vault.db.engine(work.claim_fetches, 4, 2, 60.0)
+    await vault.db.engine(work.release_fetches, began, 60.0)
+    (again,) = await vault.db.engine(work.claim_fetches, 4, 2, 60.0)
+    assert (again.recording_id, again.epoch) == (lost.recording_id, lost.epoch + 1)
+    assert young.tenant == MAPLE
