@@ -101,6 +101,9 @@ async def test_an_order_is_one_originate_in_the_tenants_context(lines: Lines, au
         "ChannelId": ORDER.order_id, "OtherChannelId": ORDER.order_id + "-2", "Async": "true",
     }  # fmt: skip
     await actions.aclose()
+    with pytest.raises(Unavailable, match="changed"):
+        await commands.place(actions, ORDER, SETTINGS, "BY")
+    assert len(pbx.peers) == 1, "no connection that nobody would close"
 
 
 @pytest.mark.parametrize(
