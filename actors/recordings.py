@@ -45,8 +45,10 @@ from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
+AT_ONCE = 16
 OF_ONE_TENANT = 2
+"""A server that lets its file drip holds a place for ten minutes: many places, and few for each tenant, so that it takes
+many such tenants to keep the others waiting."""
 LEASE_S = 900.0
 FETCH_S = 600.0
 """For one file as a whole."""
