@@ -120,7 +120,7 @@ class Dialling:
         )  # fmt: skip
         if self._inbox.statistics().current_buffer_used >= ROOM - 100:
             raise Unavailable("too many calls are being placed", after_s=2.0)
-        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules)
+        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules, not ours)
         if isinstance(found, Limited):
             limit = getattr(rules, found.limit)
             raise CallRefused(
@@ -132,8 +132,7 @@ class Dialling:
         else:
             COUNTERS["call_orders_admitted"] += 1
             if pbx is None:
-                await self._db.engine(notify, ORDERS_CHANNEL, f"{tenant.number} {order_id}")
-                return found
+                return found  # the instance that owns the tenant has been rung at
             self._inbox.send_nowait(
                 _Placing(
                     tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx,
@@ -263,9 +262,14 @@ def _first_pbx(tenant: Tenant) -> str:
     raise CallRefused("no_pbx", "no PBX of this company is set up to place calls (context for click-to-call)")
 
 
-async def _admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules) -> Admitted | Limited:
+async def _admit(
+    conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules, announced: bool
+) -> Admitted | Limited:
+    """One transaction: the order, its line in the audit trail, and the ring at whoever is to place it."""
     found = await admit(conn, tenant, order, rules)
     if isinstance(found, Admitted) and not found.repeated:
         target = f"{order.extension} -> {order.number}"
         await insert_audit(conn, tenant, order.asked_by, "call.placed", target, order.order_id)
+        if announced:
+            await notify(conn, ORDERS_CHANNEL, f"{tenant} {order.order_id}")
     return found
