@@ -129,9 +129,7 @@ class Gateway:
             provider_urls=settings.provider_urls,
             clients=clients,
             desk=Desk(clients),
-            dialling=Dialling(
-                db, self.directory, clients, self.ownership.epoch_of, lambda order: self.peers.tell("order", order)
-            ),
+            dialling=Dialling(db, self.directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")),
             ownership=self.ownership,
             shelf=self.shelf,
             public_url=settings.base_url,
@@ -503,7 +501,7 @@ async def _serve(
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, dsn))
-                        system("modules", ModuleSync(gateway.modules).run)
+                        system("modules", ModuleSync(gateway.modules, gateway.ownership.epoch_of).run)
                         system("recordings", FetchActor(services, gateway.shelf).run)
                         system("retention", partial(retain, services, gateway.shelf))
                         await tenants.settled.wait()
