@@ -1,0 +1,105 @@
+"""Which test proves which promise: rows 1 to 11 and 21 of the table of promises, each with its gate.
+
+A test is named by its node id; `test_rows.py` keeps the names true. `make chaos` is the long run of rows 1 to 4 and 7.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+DELIVERY = "tests/actors/test_delivery.py::"
+CACHE = "tests/test_cache.py::"
+LISTEN = "tests/store/test_listen.py::"
+CHAOS = "tests/chaos/test_chaos.py::"
+
+
+class Row(NamedTuple):
+    """One promise."""
+
+    promise: str
+    gate: str
+    tests: tuple[str, ...]
+
+
+ROWS: Mapping[int, Row] = {
+    1: Row(
+        "an accepted event is never lost",
+        "lost 0, unexpected 0, no call told wrong, invented or missing though heard, through kill -9 of the gateway",
+        (f"{CHAOS}test_row_1_nothing_accepted_is_lost", "tests/e2e/test_kill.py::test_what_was_answered_is_told_however_often_the_gateway_is_killed"),
+    ),
+    2: Row(
+        "... nor when PostgreSQL dies",
+        "lost 0 through immediate stops, killed backends, an exhausted pool and a full disk; 95 % of the rate within 10 s",
+        (f"{CHAOS}test_row_2_nothing_is_lost_when_postgresql_dies", "tests/store/test_embedded.py::test_a_server_that_dies_is_started_again_and_the_pool_goes_on"),
+    ),
+    3: Row(
+        "at least once means about once",
+        "a thing is told again only where its answer was lost, word for word, with the same id",
+        (f"{CHAOS}test_row_3_a_repeat_is_the_same_word_for_word", f"{DELIVERY}test_an_ack_waits_for_the_database_and_nothing_is_sent_twice"),
+    ),
+    4: Row(
+        "a 2xx from us means durable",
+        "every post answered 200 is in the journal, though the gateway was killed at that moment",
+        (f"{CHAOS}test_row_4_every_200_is_durable", f"{CHAOS}test_row_4_killed_with_its_database_at_every_200"),
+    ),
+    5: Row(
+        "retries follow the published schedule",
+        "exact times within the jitter; Retry-After obeyed; what cannot succeed is not repeated",
+        tuple(
+            f"{DELIVERY}{name}"
+            for name in (
+                "test_what_failed_is_tried_by_the_schedule", "test_a_moment_the_other_side_named_is_kept",
+                "test_a_rate_limit_pauses_all_and_uses_no_attempt", "test_what_cannot_succeed_is_not_repeated",
+            )
+        ),
+    ),
+    6: Row(
+        "one dead CRM harms nobody else",
+        "the other tenant's p99 within 20 % (and 50 ms, which a shared machine needs); the dead one's calls follow in order",
+        (f"{CHAOS}test_row_6_a_crm_that_hangs_harms_its_own_tenant_alone", f"{DELIVERY}test_the_breaker_opens_tries_one_and_closes"),
+    ),
+    7: Row(
+        "order per call is kept",
+        "0 inversions",
+        (f"{CHAOS}test_row_7_no_call_is_told_out_of_order", f"{DELIVERY}test_the_order_of_a_lane_survives_failures"),
+    ),
+    8: Row(
+        "a crash stays in its actor",
+        "an exception at every await of one actor: no neighbour misses a tick; too many park it",
+        (
+            "tests/actors/test_supervisor.py::test_a_throw_at_any_await_of_one_actor_costs_its_neighbours_nothing",
+            "tests/actors/test_supervisor.py::test_too_many_crashes_park_the_actor_and_restart_brings_it_back",
+        ),
+    ),
+    9: Row(
+        "no orphan tasks, threads or sockets",
+        "as many of each as before, after 50 tenants came and went",
+        (
+            "tests/actors/test_tenants.py::test_fifty_tenants_leave_nothing_behind",
+            "tests/actors/test_supervisor.py::test_nothing_is_left_after_fifty_children",
+        ),
+    ),
+    10: Row(
+        "poison is isolated",
+        "the one that always raises is set aside with its traceback, its neighbours are told",
+        (
+            "tests/actors/test_tenant.py::test_a_poison_event_is_set_aside_and_its_neighbours_are_kept",
+            "tests/actors/test_tenant.py::test_a_poison_post_is_set_aside_and_its_neighbours_are_kept",
+        ),
+    ),
+    11: Row(
+        "the AMI reader is never the slow one",
+        "a flood while PostgreSQL is away: one session, nothing waits in the PBX, no call missing",
+        (f"{CHAOS}test_row_11_a_flood_while_postgresql_is_away", "tests/adapters/asterisk/test_session.py::test_a_full_buffer_gives_the_session_up"),
+    ),
+    21: Row(
+        "caches never lie for long",
+        "a change is known though LISTEN was killed, stalled or said nothing",
+        (
+            f"{CACHE}test_a_notification_changes_the_copy_in_less_than_a_second",
+            f"{CACHE}test_a_change_is_known_when_the_listen_connection_was_killed_first",
+            f"{CACHE}test_the_poll_alone_finds_a_change",
+            f"{LISTEN}test_a_stalled_backend_is_found_by_the_heartbeat",
+            f"{LISTEN}test_a_killed_backend_is_replaced_and_everything_read_again",
+        ),
+    ),
+}  # fmt: skip
