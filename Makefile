@@ -27,6 +27,10 @@ test: install
 demo: install
 	@$(BIN)/python -m tests.sandbox.demo
 
+# BENCH=name picks one; --quick in ARGS only sees that it runs.
+bench: install
+	@$(BIN)/python -m tests.benchmarks $(BENCH) $(ARGS)
+
 lab: install
 	@$(BIN)/python -m tests.lab.play
 

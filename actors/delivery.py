@@ -47,7 +47,8 @@ ATTEMPT_DEADLINE_S = 12.0
 LONGEST_WAIT_FOR_RATE_S = 2.0
 ACK_S = 5.0
 LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
-LOOK_AGAIN_S = 30.0
+LOOK_AGAIN_S = 300.0
+"""Without a bell. `actors.housekeeping.wake_due` rings for what is due, with one statement for all integrations."""
 BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 10.0
 BREAKER_CAP_S = 60.0
@@ -84,8 +85,8 @@ class DeliveryActor:
         self._buckets: dict[str, _Bucket] = {}
         self._failures = 0
         self._closed_until = 0.0
-        self._free = trio.Event()
-        """Set whenever an attempt is over."""
+        self._bell = trio.Event()
+        """Set by news of something due and whenever an attempt is over: one thing to wait for, and no task for it."""
         self._idle = trio.Event()
         self._in_hand: dict[int, Claim] = {}
         self._draining = trio.Event()
@@ -109,14 +110,13 @@ class DeliveryActor:
                 try:
                     async with trio.open_nursery() as nursery:
                         while True:
-                            bell = self.services.bells.listen(number, kind)
-                            self._free = trio.Event()
+                            self._bell = self.services.bells.listen(number, kind)
                             claims = await self._claim(slot)
                             for claim in claims:
                                 self._in_hand[claim.delivery_id] = claim
                                 nursery.start_soon(self._deliver, slot, client, claim)
                             if not claims:
-                                await self._wait(bell)
+                                await self._wait()
                 finally:
                     self.services.bells.forget(number, kind)
                     await self._release(self._in_hand.values())
@@ -155,7 +155,7 @@ class DeliveryActor:
             return []
         return claims
 
-    async def _wait(self, bell: trio.Event) -> None:
+    async def _wait(self) -> None:
         """For new work, a free place, the end of a pause, or the next delivery's time."""
         now = trio.current_time()
         full = len(self._in_hand) >= self.adapter.limits.at_once
@@ -166,17 +166,14 @@ class DeliveryActor:
         else:
             pause = await self._next_due_s()
         with trio.move_on_after(pause):
-            async with trio.open_nursery() as nursery:
-                if not full and now >= self._closed_until:
-                    nursery.start_soon(_first, bell, nursery.cancel_scope)
-                nursery.start_soon(_first, self._free, nursery.cancel_scope)
+            await self._bell.wait()
 
     async def _next_due_s(self) -> float:
         try:
             due = await self.services.db.engine(select_next_due, self.tenant.number, self.adapter.kind)
         except Unavailable:
             return 1.0
-        # A lane behind one in flight is due but not ready: its turn is announced by `_free`.
+        # A lane behind one in flight is due but not ready: its turn is announced by `_bell`.
         floor = 0.2 if self._in_hand else 0.02
         return LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(due, floor))
 
@@ -200,7 +197,7 @@ class DeliveryActor:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
             await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
-            self._free.set()
+            self._bell.set()
             if not self._in_hand:
                 self._idle.set()
 
@@ -339,8 +336,3 @@ class DeliveryActor:
         if at > claim.keep_until:
             return Outcome(state="failed", status="failed", error=f"kept long enough: {text}", **fields)
         return Outcome(state="pending", status=status, error=text, again_s=pause, uses_attempt=uses_attempt, **fields)
-
-
-async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

@@ -17,6 +17,8 @@ from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.store import call_orders, journal, logs, outbox, tenants, users
 from gateway.store.journal import PendingPost
+from gateway.store.partitions import keep_days
+from gateway.store.pool import Database
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ EXPIRE_EVERY_S = 5.0
 PRUNE_EVERY_S = 600.0
 KEEP_DELIVERIES_S = 14 * 86400.0
 KEEP_POSTS_S = 14 * 86400.0
+KEEP_DIGESTS_S = KEEP_POSTS_S
+"""A repeat of a post is known for so long."""
 KEEP_LOGS_S = 30 * 86400.0
 KEEP_ORDERS_S = 90 * 86400.0
 BATCH = 2000
@@ -58,13 +62,20 @@ async def expire(services: Services, slot: Slot) -> None:
         await trio.sleep(EXPIRE_EVERY_S)
 
 
-async def prune(services: Services, slot: Slot) -> None:
-    """Until cancelled: removes rows past their time."""
+async def prune(services: Services, dsn: str, slot: Slot) -> None:
+    """Until cancelled: makes the journal's next days, drops those past their time, and removes other old rows.
+
+    Days need the tables' owner, who is the user of `dsn`.
+    """
     while True:
         try:
+            made, dropped = await keep_days(dsn, KEEP_POSTS_S)
+            if made or dropped:
+                log.info("days of the journal", extra={"made": len(made), "dropped": [str(day) for day in dropped]})
             for delete, keep_s in (
                 (outbox.delete_old_deliveries, KEEP_DELIVERIES_S),
-                (journal.delete_old_posts, KEEP_POSTS_S),
+                (journal.delete_old_rest, KEEP_POSTS_S),
+                (journal.delete_old_digests, KEEP_DIGESTS_S),
                 (logs.delete_old_logs, KEEP_LOGS_S),
                 (call_orders.delete_old_orders, KEEP_ORDERS_S),
             ):
@@ -81,8 +92,8 @@ async def prune(services: Services, slot: Slot) -> None:
 class DeadLetters:
     """Takes what the supervisor set aside and keeps it. Bounded: the oldest waits are dropped and logged."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, db: Database) -> None:
+        self._db = db
         self._send, self._receive = trio.open_memory_channel[DeadLetter](LETTERS_ROOM)
 
     def put(self, letter: DeadLetter) -> None:
@@ -100,11 +111,11 @@ class DeadLetters:
             tenant = TenantId(letter.path.split("/")[1] if "/" in letter.path else letter.path)
             while True:
                 try:
-                    await self._services.db.engine(
+                    await self._db.engine(
                         tenants.insert_dead_letter, tenant, letter.path, repr(letter.message), letter.traceback, __version__
                     )  # fmt: skip
                     if isinstance(letter.message, PendingPost):
-                        await self._services.db.engine(journal.finish_post, tenant, letter.message.journal_id)
+                        await self._db.engine(journal.finish_post, tenant, letter.message.journal_id)
                     break
                 except Unavailable:
                     await trio.sleep(1.0)

@@ -47,7 +47,8 @@ class _Sink:
 
     async def tell(self, events: Sequence[CallEvent]) -> None:
         if events:
-            await self._actor.mailbox.post(Told(self._actor.name, without_overtaken(events), utc_now()))
+            heard_at = utc_now() - timedelta(seconds=self._actor.behind_s)
+            await self._actor.mailbox.post(Told(self._actor.name, without_overtaken(events), heard_at))
 
     def arrived(self, arrival: Arrival) -> None:
         if not self._actor.redirects_by_itself:
@@ -110,6 +111,7 @@ class PbxActor:
             base_url=self.services.provider_urls.get(self.adapter.kind),
             dial=self.services.dial,
             report=slot.report,
+            spills=self.services.spills,
         )
         with bound(tenant=self.tenant.number, integration=self.name), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
@@ -128,6 +130,11 @@ class PbxActor:
             pause = await self._session(slot, client, sink, failures)
             failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1
             await trio.sleep(pause)
+
+    @property
+    def behind_s(self) -> float:
+        """How long what the client tells now has waited in it; what is late by that much is no news any more."""
+        return float(getattr(self._client, "behind_s", 0.0))
 
     @property
     def redirects_by_itself(self) -> bool:

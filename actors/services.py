@@ -12,6 +12,7 @@ from actors.feed import Feed
 from actors.journal import GroupCommit
 from actors.responsible import Desk
 from adapters.base import Dialer
+from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.outbox import Recording
@@ -54,6 +55,8 @@ class Services:
     records: GroupCommit[Recording, frozenset[Kind]]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
     dial: Dialer
+    spills: Spills = field(default_factory=Spills)
+    """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
     shelf: Shelf | None = None
     """Recordings; without it no call has one."""

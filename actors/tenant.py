@@ -50,6 +50,7 @@ AMI_GRACE_S = 1.0
 POSTS_AT_ONCE = 500
 FORGOTTEN_AFTER = timedelta(hours=4)
 """A posted call of which nothing more was heard for so long ends uncertain."""
+LOOK_FOR_FORGOTTEN_S = 60.0
 RETRY_CAP_S = 5.0
 MIX_S = 2.0
 """A PBX closes and mixes its file after the hangup; before that there is nothing to fetch."""
@@ -101,6 +102,7 @@ class TenantActor:
         self._held: list[_Held] = []
         self._read_up_to = 0
         self._look_back_at: float | None = None
+        self._look_for_forgotten_at = 0.0
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled. Starts from what the database knows."""
@@ -227,7 +229,11 @@ class TenantActor:
         return replace(call, recording=link), replace(event, recording=link)
 
     def _end_forgotten(self, recording: Recording) -> None:
-        """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out."""
+        """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out. Looks through
+        all of them, so it does once a minute."""
+        if trio.current_time() < self._look_for_forgotten_at:
+            return
+        self._look_for_forgotten_at = trio.current_time() + LOOK_FOR_FORGOTTEN_S
         now = utc_now()
         for call_id, (source, call) in list(self._calls.items()):
             orphan = source not in self._pbx_names if source != POSTED else now - self._heard[call_id] > FORGOTTEN_AFTER
@@ -318,7 +324,7 @@ class TenantActor:
             self._remember(source, call)
 
     def _hear_post(self, row: PendingPost, recording: Recording) -> None:
-        recording.posts_done.append(row.journal_id)
+        recording.posts_done.append((row.journal_id, row.received_at))
         if self._ami_told(row.unique_id):
             COUNTERS["posts_told_by_ami"] += 1
             return

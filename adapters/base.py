@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.spills import Spills
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
@@ -254,6 +255,8 @@ class Link:
     """The operator's replacement for the provider's public address (`PROVIDER_URLS`)."""
     dial: "Dialer"
     report: Callable[[State, str, str], None] = lambda state, code, detail: None
+    spills: Spills | None = None
+    """Where bytes that cannot be dealt with yet may wait on the disk; None: in memory alone."""
 
 
 class Dialer(Protocol):

@@ -3,18 +3,20 @@
     sockets -> PostgreSQL -> schema -> configuration -> actors -> ready
     on SIGTERM: listeners -> PBX sessions -> mailboxes -> deliveries until the grace period ends -> the rest
 
-The listeners answer from the first moment (`/health` 200, `/ready` 503, posts 503), so a database that is away at the
-start is a state and not a crash. Over 400 lines because it is the one place where everything meets. Read
+The sockets listen from the first moment. They are served as soon as the configuration is read, so that a restart answers no
+post with 503, or as soon as the database turns out to be away: then `/health` says 200, `/ready` and posts 503, for that
+is a state and not a crash. Over 400 lines because it is the one place where everything meets. Read
 `actors.tenants` for what then runs.
 """
 
+import gc
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -29,6 +31,7 @@ from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
 from actors.module_sync import ModuleSync
 from actors.modules import Modules
+from actors.posts import Posts
 from actors.recordings import FetchActor, retain
 from actors.responsible import Desk, send_caller
 from actors.services import Services
@@ -38,6 +41,7 @@ from adapters.base import Tested
 from adapters.http import SafeDialer
 from adapters.probe import probe
 from adapters.registry import adapters, integrations
+from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Tenant
@@ -46,8 +50,9 @@ from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.numbers import outside
 from gateway.domain.posts import Post
-from gateway.readiness import tell_systemd, watchdog_s
-from gateway.settings import Address, Settings
+from gateway.listening import Listening, listening_sockets
+from gateway.readiness import Notifier
+from gateway.settings import Settings
 from gateway.store import journal, outbox
 from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.blobs import BlobStore, FolderBlobs
@@ -59,7 +64,9 @@ from gateway.store.pool import Database, open_database
 from gateway.store.s3 import S3Blobs
 from gateway.store.seal import load_master_keys
 from gateway.store.shelf import Shelf
+from gateway.store.spool import Spool
 from gateway.telemetry import COUNTERS, prometheus
+from gateway.vitals import Vitals
 from gateway.web.app import Deps, create_app
 from gateway.web.asked import AskedDeps, asked_addresses, token_hash
 from gateway.web.asked_status import set_activity, set_status
@@ -72,23 +79,13 @@ from gateway.web.uploads import upload_addresses
 log = logging.getLogger(__name__)
 
 CHANNEL = "gateway_configuration"
+GC_THRESHOLD = (50_000, 50, 1000)
+"""Actors are many objects that live long: at the default pace the collector looks through them for half of the start,
+and holds the loop (measured: 2,500 tenants start in 3 to 4 s instead of 6 to 10). What stands at the start is frozen."""
+HOLD_S = 5.0
+"""How long connections wait at the start for the configuration, unless the database is known to be away."""
 _FINISHED = ("done", "retry", "expired", "failed", "doubtful")
 """Outcomes of attempts that `/stats` counts, since this process started."""
-
-
-def listening_socket(address: Address) -> socket.socket:
-    """A bound, listening TCP socket. Raises OSError with the address in its text."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(1024)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"{address[0]}:{address[1]}: {error.strerror}") from None
-    sock.setblocking(False)
-    return sock
 
 
 class Gateway:
@@ -103,11 +100,14 @@ class Gateway:
         self.directory = Directory()
         self.feed = Feed()
         self.started = time.monotonic()
-        self.posts: GroupCommit[journal.PostRow, bool] = GroupCommit(
-            "journal", lambda rows: db.engine(journal.insert_posts, rows)
+        self.letters = DeadLetters(db)
+        self.posts = Posts(
+            lambda rows: db.engine(journal.insert_posts, rows),
+            Spool(settings.data_dir / "spool", settings.spool_mib << 20),
+            arrived=self._ring,
+            set_aside=self.letters.put,
         )
         self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
-        people, machines = settings.bind, settings.intake_bind
         clients = Clients()
         self.shelf = Shelf(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
@@ -117,6 +117,7 @@ class Gateway:
             feed=self.feed,
             records=self.records,
             dial=dial,
+            spills=Spills(settings.data_dir / "spool", settings.spool_mib << 20, threads=trio.CapacityLimiter(2)),
             provider_urls=settings.provider_urls,
             clients=clients,
             desk=Desk(clients),
@@ -128,9 +129,11 @@ class Gateway:
         self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
         self.database_problem = "the database has not answered yet"
+        self.database_known = trio.Event()
+        """Set once it has answered, or was found to be away."""
+        self.vitals = Vitals(self.directory)
         self.pending: dict[str, int] = {"pending": 0, "oldest_pending_s": 0}
         self.stopping = False
-        log.debug("listeners", extra={"people": people, "machines": machines})
 
     async def _record(self, batch: Sequence[outbox.Recording]) -> list[frozenset[Kind]]:
         kinds = await self.db.engine(outbox.record, batch)
@@ -146,24 +149,44 @@ class Gateway:
 
     async def journal_post(self, tenant: Tenant, post: Post) -> Literal["accepted", "duplicate"]:
         """Makes a posted event durable. "accepted", or "duplicate" for a repeat. Raises Unavailable."""
-        if self.stopping:
-            raise Unavailable("stopping", after_s=2.0)
         row = journal.PostRow(tenant.number, post.address, post.unique_id, post.digest, post.body, post.received_at)
         new = await self.posts.put(row)
-        if self.tenants is not None:
-            self.tenants.ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
+        self._ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
         return "accepted" if new else "duplicate"
 
+    def _ring(self, number: TenantId) -> None:
+        if self.tenants is not None:
+            self.tenants.ring(number)
+
     def ready(self) -> list[str]:
-        """Why the gateway is not ready; empty when it is."""
+        """Why posts are not taken; empty when they are. A database that goes away later is the spool's business."""
         reasons = []
-        if self.database_problem:
-            reasons.append(self.database_problem)
-        elif self.tenants is None or not self.tenants.settled.is_set():
+        if self.tenants is None:
+            reasons.append(self.database_problem or "tenants are being started")
+        elif not self.tenants.settled.is_set():
             reasons.append("tenants are being started")
+        if self.posts.refusing:
+            reasons += [self.database_problem] if self.database_problem else []
+            reasons.append(self.posts.refusing)
         if self.stopping:
             reasons.append("stopping")
+        return list(dict.fromkeys(reasons))
+
+    def degraded(self) -> list[str]:
+        """What does not work, or later than it should, while posts are taken."""
+        reasons = [self.database_problem] if self.database_problem else []
+        if waiting := self.posts.spool.records:
+            reasons.append(f"spool: {waiting} events wait")
         return reasons
+
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        if self.tenants is None or not self.tenants.settled.is_set():
+            return f"waiting: {self.database_problem or 'tenants are being started'}"
+        lines = [slot for slot in self.directory.below() if "/pbx/" in slot.path]
+        online = sum(slot.health.state is State.ONLINE for slot in lines)
+        said = f"serving {len(self.cache)} tenants; PBXes online: {online} of {len(lines)}"
+        return f"{said}; {self.database_problem}" if self.database_problem else said
 
     def stats(self) -> dict[str, Any]:
         """The JSON of `/stats`."""
@@ -189,6 +212,12 @@ class Gateway:
                 "listen_connected": self.listener.connected,
                 "listen_connects": self.listener.connects,
             },
+            "spool": {
+                "records": self.posts.spool.records,
+                "bytes": self.posts.spool.size,
+                "limit_bytes": self.posts.spool.limit,
+                "oldest_seconds": round(self.posts.spool.oldest_s, 1),
+            },
             "deliveries": self.pending | {state: COUNTERS[f"deliveries_{state}"] for state in _FINISHED},
             "actors": {"total": len(self.directory), **states},
             "counters": dict(sorted(COUNTERS.items())),
@@ -211,6 +240,21 @@ class Gateway:
             "listen_connected": float(self.listener.connected),
             "ready": float(not self.ready()),
         }
+        gauges["spool_records"] = self.posts.spool.records
+        gauges["spool_bytes"] = self.posts.spool.size
+        gauges["spool_limit_bytes"] = self.posts.spool.limit
+        gauges["spool_oldest_seconds"] = self.posts.spool.oldest_s
+        gauges["pbx_spill_bytes"] = self.services.spills.used
+        figures = [
+            slot.figures() for slot in self.directory.below() if "/pbx/" in slot.path and slot.figures is not None
+        ]
+        for name, gauge in (
+            ("lag_s", "pbx_lag_seconds_max"),
+            ("behind_s", "pbx_behind_seconds_max"),
+            ("read_gap_s", "pbx_read_gap_seconds_max"),
+        ):
+            gauges[gauge] = max((one.get(name) or 0 for one in figures), default=0)
+        gauges["degraded"] = float(bool(self.degraded()))
         gauges["deliveries_pending"] = self.pending["pending"]
         gauges["oldest_pending_seconds"] = self.pending["oldest_pending_s"]
         for name, count in stats["actors"].items():
@@ -248,13 +292,15 @@ class Gateway:
                 break
             except (Retryable, StoreError, NeedsAttention) as error:
                 self.database_problem = f"database: {error.person}"
+                self.database_known.set()
                 state = State.ATTENTION if isinstance(error, NeedsAttention) else State.OFFLINE
                 slot.report(state, "database_away", str(error))
                 log.warning("the database is not usable yet", extra={"reason": str(error)})
                 await trio.sleep(pause)
                 pause = min(pause * 2, 5.0)
-        self.database_problem = ""
+        self._database_answered()
         self.tenants = tenants
+        self.posts.usable.set()
         slot.report(State.ONLINE)
         for number in await self._tenants_with_posts():
             tenants.ring(number)
@@ -262,12 +308,18 @@ class Gateway:
             try:
                 await self.db.ping()
                 self.pending = await self.db.engine(outbox.count_pending)
-                self.database_problem = ""
+                self._database_answered()
                 slot.report(State.ONLINE)
             except (Retryable, StoreError, NeedsAttention) as error:
                 self.database_problem = f"database: {error.person}"
+                self.vitals.database_tried(away=True)
                 slot.report(State.OFFLINE, "database_away", str(error))
             await trio.sleep(2.0)
+
+    def _database_answered(self) -> None:
+        self.database_problem = ""
+        self.database_known.set()
+        self.vitals.database_tried(away=False)
 
     async def _tenants_with_posts(self) -> list[TenantId]:
         try:
@@ -307,6 +359,14 @@ async def safe_dialer(settings: Settings) -> SafeDialer:
     return dial
 
 
+async def _open_spool(spool: Spool) -> None:
+    try:
+        await spool.open()
+    except Unavailable as error:
+        # Posts are taken without it while PostgreSQL answers; what may lie there waits for the next start.
+        log.error("the spool cannot be used", extra={"reason": error.detail})
+
+
 @asynccontextmanager
 async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
     """The address of the database, and what keeps its server alive where it is ours."""
@@ -320,22 +380,32 @@ async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[],
 async def run(settings: Settings) -> int:
     """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
     trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
-    async with AsyncExitStack() as stack:
-        people, machines = listening_socket(settings.bind), listening_socket(settings.intake_bind)
-        stack.callback(people.close)
-        stack.callback(machines.close)
+    gc.set_threshold(*GC_THRESHOLD)
+    systemd = Notifier()
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        stack.callback(nursery.cancel_scope.cancel)
+        listening = listening_sockets(settings.bind, settings.intake_bind)
+        stack.callback(listening.close)
+        # Where systemd's sockets are elsewhere: links, and what tenants may not connect to, follow them.
+        settings = replace(settings, bind=listening.bind, intake_bind=listening.intake_bind)
+        nursery.start_soon(systemd.run)
         dsn, keep_server = await stack.enter_async_context(_postgres(settings))
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
-        db = await stack.enter_async_context(open_database(dsn, size=settings.database_size))
+        db = await stack.enter_async_context(
+            open_database(dsn, size=settings.database_size, engine_size=settings.database_size)
+        )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
         blobs = await stack.enter_async_context(open_blobs(settings))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
         gateway.shelf.clean_spool()
-        await _serve(gateway, dsn, keep_server, people, machines)
+        stack.push_async_callback(gateway.posts.spool.aclose)
+        await _open_spool(gateway.posts.spool)
+        systemd.status, systemd.ailment = gateway.status, gateway.vitals.ailment
+        await _serve(gateway, dsn, keep_server, listening, systemd)
     return 0
 
 
@@ -343,11 +413,11 @@ async def _serve(
     gateway: Gateway,
     dsn: str,
     keep_server: Callable[[], Awaitable[Any]],
-    people: socket.socket,
-    machines: socket.socket,
+    listening: Listening,
+    systemd: Notifier,
 ) -> None:
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
-    letters = DeadLetters(services)
+    letters = gateway.letters
     stop_listening = trio.Event()
     module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
     deps = _machine_deps(gateway)
@@ -358,6 +428,7 @@ async def _serve(
     ]
     addresses = machine_addresses(deps, others)
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
+    intake = [trio.SocketListener(trio.socket.from_stdlib_socket(listening.machines))]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_server)
         async with open_supervisor(gateway.directory, set_aside=letters.put) as supervisor:
@@ -366,44 +437,51 @@ async def _serve(
             def system(name: str, task: Callable[[Slot], Awaitable[None]]) -> None:
                 supervisor.start(Slot(f"system/{name}", name), task)
 
-            system("journal", _ignoring_slot(gateway.posts.run))
+            system("journal", gateway.posts.run)
             system("outbox", _ignoring_slot(gateway.records.run))
             system("letters", letters.run)
             system("database", partial(gateway.bring_up, dsn, tenants))
-            await nursery.start(partial(serve_people, web, people, grace_s=settings.grace_s, shutdown=stop_listening))
-            intake = [trio.SocketListener(trio.socket.from_stdlib_socket(machines))]
-            await nursery.start(
-                partial(
-                    _serve_until,
-                    stop_listening,
-                    partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s)),
-                )
-            )
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async with trio.open_nursery() as starting:
-                    starting.start_soon(_first_signal, signals, starting.cancel_scope, gateway)
-                    await cache.loaded.wait()
-                    system("configuration", _ignoring_slot(cache.run))
-                    system(
-                        "notifications",
-                        _ignoring_slot(partial(gateway.listener.serve_notifications, gateway.notified, gateway.reset)),
-                    )
-                    system("dialling", services.dialling.run)
-                    system("tenants", tenants.run)
-                    system("due", partial(wake_due, services))
-                    system("expiry", partial(expire, services))
-                    system("pruning", partial(prune, services))
-                    system("modules", ModuleSync(gateway.modules).run)
-                    system("recordings", FetchActor(services, gateway.shelf).run)
-                    system("retention", partial(retain, services, gateway.shelf))
-                    await tenants.settled.wait()
-                    tell_systemd("READY=1", f"STATUS=serving {len(cache)} tenants")
-                    log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
-                    await _watch(gateway)
-            gateway.stopping = True
-            tell_systemd("STOPPING=1", "STATUS=finishing what is in hand")
-            log.info("stopping")
-            stop_listening.set()
+            # The block ends when both listeners have finished what was in hand; PBX sessions go on until then.
+            async with trio.open_nursery() as listeners:
+                with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                    async with trio.open_nursery() as starting:
+                        starting.start_soon(_first_signal, signals, starting.cancel_scope, gateway)
+                        with trio.move_on_after(HOLD_S):
+                            await gateway.database_known.wait()
+                        await listeners.start(
+                            partial(
+                                serve_people, web, listening.people, grace_s=settings.grace_s, shutdown=stop_listening
+                            )
+                        )
+                        await listeners.start(
+                            _serve_until, stop_listening,
+                            partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s)),
+                        )  # fmt: skip
+                        await cache.loaded.wait()
+                        system("configuration", _ignoring_slot(cache.run))
+                        system(
+                            "notifications",
+                            _ignoring_slot(
+                                partial(gateway.listener.serve_notifications, gateway.notified, gateway.reset)
+                            ),
+                        )
+                        system("dialling", services.dialling.run)  # looks into a table that the migrations make
+                        system("tenants", tenants.run)
+                        system("due", partial(wake_due, services))
+                        system("expiry", partial(expire, services))
+                        system("pruning", partial(prune, services, dsn))
+                        system("modules", ModuleSync(gateway.modules).run)
+                        system("recordings", FetchActor(services, gateway.shelf).run)
+                        system("retention", partial(retain, services, gateway.shelf))
+                        await tenants.settled.wait()
+                        gc.freeze()
+                        systemd.ready()
+                        log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
+                        await stop_listening.wait()  # that is, until the signal ends this block
+                gateway.stopping = True
+                systemd.stopping()
+                log.info("stopping")
+                stop_listening.set()
             await tenants.stop(settings.grace_s)
         nursery.cancel_scope.cancel()
     log.info("stopped")
@@ -425,15 +503,6 @@ async def _first_signal(signals: AsyncIterator[int], scope: trio.CancelScope, ga
         return
 
 
-async def _watch(gateway: Gateway) -> None:
-    """Until cancelled: feeds systemd's watchdog after a real turn of the loop and a round trip to the database."""
-    every = watchdog_s()
-    while True:
-        await trio.sleep(every or 5.0)
-        if every is not None and not gateway.database_problem:
-            tell_systemd("WATCHDOG=1")
-
-
 def _ignoring_slot(task: Callable[[], Awaitable[Any]]) -> Callable[[Slot], Awaitable[None]]:
     async def run_task(slot: Slot) -> None:
         slot.report(State.ONLINE)
@@ -450,6 +519,7 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
         tenant_by_token=gateway.tenant_by_token,
         journal=gateway.journal_post,
         ready=gateway.ready,
+        degraded=gateway.degraded,
         stats=gateway.stats,
         metrics=gateway.metrics,
         enablement=lambda number: gateway.cache.enablement(TenantId(number)),

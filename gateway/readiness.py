@@ -1,13 +1,26 @@
 """What systemd is told: datagrams to NOTIFY_SOCKET, and nothing at all without one.
 
-See sd_notify(3). The socket's address comes from systemd alone. Read `gateway.app` for when each is sent.
+    starting   EXTEND_TIMEOUT_USEC while the loop turns: a database that is away, or a long migration, is waited for
+    serving    READY=1 once; then WATCHDOG=1 for as long as `Vitals` finds nothing wrong
+    stopping   STOPPING=1
+
+A STATUS line goes along whenever it has changed. See sd_notify(3). The socket's address comes from systemd alone. Read
+`gateway.vitals` for what withholds the watchdog, and `gateway.app` for when each phase begins.
 """
 
 import logging
 import os
 import socket
+from collections.abc import Callable
+from typing import NoReturn
+
+import trio
 
 log = logging.getLogger(__name__)
+
+EXTEND_S = 30.0
+"""How long a start may be silent: longer, and the loop is stuck."""
+SPEAK_EVERY_S = 5.0
 
 
 def tell_systemd(*lines: str) -> None:
@@ -19,7 +32,7 @@ def tell_systemd(*lines: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
-            sock.sendto("\n".join(lines).encode(), address)
+            sock.sendto("\n".join(" ".join(line.split()) for line in lines).encode(), address)
     except OSError as error:
         log.warning("systemd could not be told", extra={"reason": error.strerror})
 
@@ -29,3 +42,53 @@ def watchdog_s() -> float | None:
     text = os.environ.get("WATCHDOG_USEC", "")
     for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(text) / 2_000_000 if text.isdecimal() and for_us else None
+
+
+class Notifier:
+    """Speaks to systemd for as long as the process lives. `status` is a line for a person, `ailment` why the process
+    should not live on, empty while all is well; both are asked anew each time."""
+
+    def __init__(self) -> None:
+        self.status: Callable[[], str] = lambda: "starting"
+        self.ailment: Callable[[], str] = str
+        self._serving = self._stopping = False
+        self._said = ""
+        self._ill = ""
+
+    async def run(self) -> NoReturn:
+        """Until cancelled. Each word is said by the loop itself, so a loop that does not turn says nothing."""
+        watchdog = watchdog_s()
+        while True:
+            if self._serving and not self._stopping:
+                self._feed(watchdog)
+            elif not self._stopping:
+                self._tell(f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1e6:.0f}")
+            await trio.sleep(min(watchdog or SPEAK_EVERY_S, SPEAK_EVERY_S))
+
+    def ready(self) -> None:
+        """It serves. From now on systemd wants its watchdog fed."""
+        self._serving = True
+        self._tell("READY=1")
+
+    def stopping(self) -> None:
+        """It finishes what is in hand."""
+        self._stopping = True
+        tell_systemd("STOPPING=1", "STATUS=finishing what is in hand")
+
+    def _feed(self, watchdog: float | None) -> None:
+        ill = self.ailment()
+        if ill != self._ill and ill:
+            log.error("watchdog not fed", extra={"reason": ill})
+        self._ill = ill
+        if ill:
+            tell_systemd(f"STATUS=stuck, to be started again: {ill}")
+            self._said = ""
+        else:
+            self._tell(*(["WATCHDOG=1"] if watchdog is not None else []))
+
+    def _tell(self, *lines: str) -> None:
+        status = self.status()
+        news = [f"STATUS={status}"] if status != self._said else []
+        self._said = status
+        if lines or news:
+            tell_systemd(*lines, *news)

@@ -72,6 +72,12 @@ def _providers(text: str) -> Mapping[str, str]:
         raise ValueError('must be a JSON map, such as {"PROVIDER": "http://127.0.0.1:9001"}') from None
 
 
+def _mebibytes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise ValueError("must be a whole number of MiB, such as 256")
+    return int(text)
+
+
 def _one_of(*allowed: str) -> Any:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -103,7 +109,9 @@ class Settings:
         ("127.0.0.1", 8001), _address, "the fast listener for machines: posted events and /health", "127.0.0.1:8001"
     )
     public_url: str = _var("", _url, "used in links sent out", "http://BIND")
-    data_dir: Path = _var(Path("./var"), Path, "embedded PostgreSQL, recordings and the generated master key", "./var")
+    data_dir: Path = _var(
+        Path("./var"), Path, "embedded PostgreSQL, the spool, recordings and the generated master key", "./var"
+    )
     database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
@@ -123,6 +131,12 @@ class Settings:
         Secret,
         "bearer token for /integrations, /cache, /stats, /metrics",
         "unset: loopback only, embedded mode only",
+    )
+    spool_mib: int = _var(
+        256,
+        _mebibytes,
+        "how much DATA_DIR/spool may take while PostgreSQL is away: for posted events, and as much again for PBXes",
+        "256",
     )
     log_format: str = _var("", _one_of("text", "json"), "text or json lines", "text on a terminal, else json")
     log_level: str = _var("INFO", _level, "DEBUG, INFO, WARNING or ERROR", "INFO")

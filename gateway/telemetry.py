@@ -14,6 +14,11 @@ text for a terminal; both escape control characters, and `Secret` values print a
 | `internal number settled` | tenant, integration, user, ours, theirs | a difference to the CRM, put right there  |
 | `internal numbers taken over` | tenant, integration, users         | the CRM's map became ours, on first use        |
 | `recording not fetched` | tenant, call, problem, attempt, final   | one try at fetching a recording came to nothing |
+| `watchdog not fed`   | reason                                     | systemd is going to start the gateway again    |
+| `posted events go to the spool` | reason                          | PostgreSQL did not take a group in time        |
+| `the spool is empty again` | posts, seconds                       | what waited is in the journal                  |
+| `posted events are refused` | reason, posts                       | neither PostgreSQL nor the spool took them     |
+| `days of the journal`| made, dropped                              | partitions were made ahead or dropped          |
 | `configuration`      | tenant, version                            | a tenant's configuration was read anew         |
 """
 

@@ -16,6 +16,7 @@ PACKAGES = {
     "sipp": "sip-tester",
     "debootstrap": "debootstrap",
     "setpriv": "util-linux",
+    "systemd-analyze": "systemd",
 }
 """Command -> Debian package. PostgreSQL and fonts are looked for by their files."""
 LAB = Path(__file__).parent / "lab"

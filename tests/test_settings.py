@@ -88,6 +88,8 @@ def test_empty_is_unset(name: str) -> None:
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "LOUD"),
         ("LLM_URL", "localhost:11434"),
+        ("SPOOL_MIB", "0"),
+        ("SPOOL_MIB", "1.5"),
     ],
 )
 def test_bad_values(name: str, text: str) -> None:
@@ -123,6 +125,7 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "trusted_proxies": "10.0.0.0/8", "operator_token": "secret", "log_format": "json", "log_level": "ERROR",
         "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
         "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
+        "spool_mib": "64",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"

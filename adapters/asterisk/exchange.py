@@ -4,7 +4,8 @@ The lowest of the three layers of the tracker: `telling.py` puts what stands her
 Memory is bounded: an ended call or channel leaves only its id behind, in a short list.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from adapters.asterisk.channels import Bridges, Channel, ChannelState, Directory, Numbers, is_number
@@ -26,6 +27,18 @@ LAST_STAMP = 7e9
 """A Timestamp past this is not a time."""
 
 
+IGNORED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Something the PBX told of which no call was made; `code` is a key of the UI's texts."""
+
+    at: datetime
+    what: str
+    code: str
+
+
 class Exchange:
     """The state of one PBX as far as it was heard."""
 
@@ -43,6 +56,8 @@ class Exchange:
         self._dead: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._events: list[CallEvent] = []
+        self.ignored: deque[Ignored] = deque(maxlen=IGNORED)
+        """Newest first."""
         self._skew = timedelta(0)
         self._stepped = 0.0
         self._most_ahead = self._last_ahead = self._last_stamp = 0.0

@@ -68,7 +68,7 @@ class Framer:
         self._buffer = bytearray()
         self._searched = 0
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes | bytearray) -> list[Message]:
         """The messages that `data` completes, in order. Raises RemoteProtocolError for what cannot be Asterisk."""
         buffer = self._buffer
         buffer += data

@@ -2,12 +2,12 @@
 
     connect -> banner -> login with events on -> snapshot -> stream       any failure ends `run`; it is called again
 
-Asterisk drops a reader that does not read, so one task only reads, into a bounded buffer; a second one parses and tells.
-When the buffer is full the session is given up (spilling to a file is not done here) and the next one resyncs: memory
-stays bounded, and what was missed shows as `uncertain`. The tracker outlives sessions: the caller keeps the client and
-calls `run` again after its backoff.
+Asterisk drops a reader that does not read, so one task only reads, into a `Backlog` (memory, then disk); a second one parses
+and tells, on the clock of when the bytes came. Only when the disk holds no more either is the session given up, and the next
+one resyncs: memory stays bounded, and what was missed shows as `uncertain`. A link that ends while we are behind is heard to
+its end first. The tracker outlives sessions: the caller keeps the client and calls `run` again after its backoff.
 
-The only file of the adapter with I/O. It never reconnects by itself, never logs, and the password is nowhere but in the
+`wire.py` has the bytes of a connection. This file never reconnects by itself, never logs, and the password is nowhere but in the
 login line. Read `calls.py` for what the events mean.
 """
 
@@ -16,26 +16,18 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import trio
-from trio.abc import Stream
 
 from adapters.abilities import CallOrder
 from adapters.asterisk import commands
-from adapters.asterisk.calls import MARKED, WANTED, CallTracker
+from adapters.asterisk.calls import CallTracker
 from adapters.asterisk.line import ActionLine, open_stream
-from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
+from adapters.asterisk.protocol import Message
 from adapters.asterisk.settings import AsteriskSettings
+from adapters.asterisk.wire import Wire
 from adapters.base import CallSink, Finding, Link, Tested
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
-
-READ_SIZE = 64 * 1024
-PARSE_SIZE = 256 * 1024
-"""How much is parsed in one step, so that a burst does not hold the loop."""
-MAX_READS = 16_384
-"""How many reads wait at most; `buffer_mib` bounds their bytes. When either is full the session is given up."""
-LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"OriginateResponse", b"ShowDialPlanComplete"))
-"""What the session itself hears, beside the tracker."""
 
 
 class AsteriskClient:
@@ -60,6 +52,11 @@ class AsteriskClient:
         """When the last event came, by our clock."""
         self.lag_s: float | None = None
         """How old the last event was when it came; None where the PBX does not stamp its events."""
+        self.behind_s = 0.0
+        """How long the last event had waited here before it was understood."""
+        self.read_gap_s = 0.0
+        """The longest time between two reads of this session while the PBX had more for us."""
+        self._wire: Wire | None = None
 
     @property
     def open_calls(self) -> int:
@@ -71,11 +68,15 @@ class AsteriskClient:
         return {
             "last_event_at": self.last_event_at,
             "lag_s": self.lag_s,
+            "behind_s": round(self.behind_s, 3),
+            "read_gap_s": round(self.read_gap_s, 3),
+            "unread_bytes": len(self._wire.backlog) if self._wire is not None else 0,
             "gaps": self.gaps,
             "sessions": self.sessions,
             "open_calls": self.open_calls,
             "frames_seen": self.frames_seen,
             "banner": self.banner,
+            "ignored": tuple(self._tracker.ignored),
         }
 
     def call_of(self, order_id: str) -> str:
@@ -134,7 +135,7 @@ class AsteriskClient:
             return Tested(ok=False, code="asterisk_unreachable", detail=error.detail, findings=tuple(findings))
         return Tested(ok=True, code="asterisk_ok", findings=tuple(findings))
 
-    async def _rights(self, wire: "Wire") -> list[Finding]:
+    async def _rights(self, wire: Wire) -> list[Finding]:
         """What the user may do beyond listening, and whether the context for click-to-call exists."""
         context = self._settings.originate_context
         found: list[Finding] = []
@@ -157,22 +158,26 @@ class AsteriskClient:
         return found
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator["Wire"]:
+    async def _session(self) -> AsyncIterator[Wire]:
         """A connection that is logged in, with its reader and its pings."""
         stream = await open_stream(self._link, self._settings)
-        wire = Wire(stream, self._settings)
+        wire = Wire(stream, self._settings, self._link.spills)
+        self._wire = wire
         try:
             with _first_failure():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(wire.read)
+                    nursery.start_soon(wire.backlog.spill)
                     await self._log_in(wire)
                     nursery.start_soon(wire.keep_alive)
                     yield wire
                     nursery.cancel_scope.cancel()
         finally:
+            self._wire = None
+            wire.backlog.discard()
             await trio.aclose_forcefully(stream)
 
-    async def _log_in(self, wire: "Wire") -> None:
+    async def _log_in(self, wire: Wire) -> None:
         settings = self._settings
         try:
             with trio.fail_after(settings.login_timeout_s):
@@ -188,7 +193,7 @@ class AsteriskClient:
         if answer.get("Response") != "Success":
             raise BadCredentials(f"{settings.host} refused the login of {settings.username}")
 
-    async def _snapshot(self, wire: "Wire") -> list[Message]:
+    async def _snapshot(self, wire: Wire) -> list[Message]:
         settings = self._settings
         try:
             with trio.fail_after(settings.login_timeout_s):
@@ -201,18 +206,22 @@ class AsteriskClient:
             raise BadSettings(f"the AMI user {settings.username} may not list channels; it needs write = reporting")
         return channels
 
-    async def _pump(self, wire: "Wire", sink: CallSink) -> None:
+    async def _pump(self, wire: Wire, sink: CallSink) -> None:
         """Runs until the session ends. What one read gave is one batch for the sink."""
         while True:
             if self._untold:
                 batch = tuple(self._untold)
                 await sink.tell(batch)
                 del self._untold[: len(batch)]
-            due = self._tracker.next_deadline
             messages: list[Message] = []
-            with trio.move_on_after(max(0.0, (due - _now()).total_seconds()) if due is not None else float("inf")):
-                messages = await wire.hear()
-            now = _now()
+            if wire.behind:
+                messages = await wire.hear()  # what is due may be told by what waits
+            else:
+                due = self._tracker.next_deadline
+                wait_s = max(0.0, (due - _now()).total_seconds()) if due is not None else float("inf")
+                with trio.move_on_after(wait_s):
+                    messages = await wire.hear()
+            now = wire.heard_at if messages or wire.behind else _now()
             for message in messages:
                 self._untold += self._tracker.feed(message, now)
                 event = message.get("Event")
@@ -227,130 +236,10 @@ class AsteriskClient:
                     sink.arrived(arrival)
             self._untold += self._tracker.tick(now)
             self.frames_seen += wire.take_count()
+            self.behind_s = max(0.0, (_now() - now).total_seconds())
+            self.read_gap_s = wire.read_gap_s
             if messages:
                 self.last_event_at, self.lag_s = now, self._tracker.lag_s
-
-
-class Wire:
-    """The bytes of one connection: a reader, a bounded buffer, questions and their answers."""
-
-    def __init__(self, stream: Stream, settings: AsteriskSettings) -> None:
-        self._stream = stream
-        self._settings = settings
-        self._framer = Framer(WANTED | LISTENED, MARKED)
-        self._ids = action_ids()
-        self._sender, self._chunks = trio.open_memory_channel[bytes | bytearray](MAX_READS)
-        self._size = 0
-        self._heard_at = trio.current_time()
-        self._aside: list[Message] = []
-        """Events that came while an answer was waited for."""
-        self._counted = 0
-        self._sending = trio.Lock()
-
-    @property
-    def banner(self) -> str:
-        """What the server calls itself."""
-        return self._framer.banner or ""
-
-    async def read(self) -> None:
-        """Only reads. Runs until the peer is gone; what came before is still heard."""
-        limit = self._settings.buffer_mib * 1024 * 1024
-        with self._sender:
-            while True:
-                try:
-                    data = await self._stream.receive_some(READ_SIZE)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return
-                if not data:
-                    return
-                self._heard_at = trio.current_time()
-                self._size += len(data)
-                try:
-                    self._sender.send_nowait(data)
-                except trio.WouldBlock:
-                    self._size = limit + 1
-                if self._size > limit:
-                    raise Unavailable("more events wait than the buffer holds: the session is begun anew")
-
-    async def keep_alive(self) -> None:
-        """Pings, which also wakes a manager thread that overslept. Raises Unavailable after too long a silence."""
-        settings = self._settings
-        while True:
-            await trio.sleep(settings.ping_every_s)
-            if trio.current_time() - self._heard_at > settings.dead_after_s:
-                raise Unavailable(f"not a byte for {settings.dead_after_s:g} s")
-            with trio.move_on_after(settings.dead_after_s) as scope:
-                await self.send("Ping")
-            if scope.cancelled_caught:
-                raise Unavailable(f"it takes nothing from us for {settings.dead_after_s:g} s")
-
-    async def send(self, action: str, *headers: tuple[str, str]) -> str:
-        """Sends one action, returns its ActionID."""
-        action_id = next(self._ids)
-        data = encode_action(action, (("ActionID", action_id), *headers))
-        async with self._sending:
-            try:
-                await self._stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise Unavailable("the connection broke") from None
-        return action_id
-
-    async def ask(self, action: str, *headers: tuple[str, str]) -> Message:
-        """Sends one action, returns its answer. Events that come meanwhile are kept for `hear`."""
-        action_id = await self.send(action, *headers)
-        while True:
-            batch = await self._next()
-            for number, message in enumerate(batch):
-                if message.get("ActionID") == action_id and "Response" in message:
-                    self._aside += batch[number + 1 :]
-                    return message
-                self._aside.append(message)
-
-    async def ask_list(
-        self, action: str, item: str, end: str, *headers: tuple[str, str]
-    ) -> tuple[Message, list[Message]]:
-        """The answer to an action that makes a list, and the list."""
-        answer = await self.ask(action, *headers)
-        items: list[Message] = []
-        if answer.get("Response") != "Success":
-            return answer, items
-        kept: list[Message] = []
-        batch, self._aside = self._aside, []
-        while True:
-            for number, message in enumerate(batch):
-                event = message.get("Event")
-                if event == end:
-                    self._aside = kept + batch[number + 1 :]
-                    return answer, items
-                (items if event == item else kept).append(message)
-            batch = await self._next()
-
-    async def hear(self) -> list[Message]:
-        """The next messages, in order."""
-        if self._aside:
-            batch, self._aside = self._aside, []
-            return batch
-        return await self._next()
-
-    def take_count(self) -> int:
-        """How many frames came since the last time."""
-        count, self._counted = self._framer.frames - self._counted, self._framer.frames
-        return count
-
-    async def _next(self) -> list[Message]:
-        parts: list[bytes | bytearray] = []
-        try:
-            parts.append(await self._chunks.receive())
-            while sum(map(len, parts)) < PARSE_SIZE:
-                parts.append(self._chunks.receive_nowait())
-        except trio.EndOfChannel:
-            if not parts:
-                raise Unavailable("the PBX closed the connection") from None
-        except trio.WouldBlock:
-            pass  # that was all there is now
-        data = b"".join(parts)
-        self._size -= len(data)
-        return self._framer.feed(data)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from adapters.asterisk.channels import Channel, ChannelState
 from adapters.asterisk.conversation import Conversation, Story
-from adapters.asterisk.exchange import Exchange, remember
+from adapters.asterisk.exchange import Exchange, Ignored, remember
 from gateway.domain.events import CallAnswered, CallRinging, CallTransferred, Direction
 
 MOVING = timedelta(seconds=0.3)
@@ -150,7 +150,9 @@ class Telling(Exchange):
             self._calls.pop(link, None)
             remember(self._ended, link)
         if not call.told and call.origin is None and not call.internal_hints and not call.outside_hint:
-            return  # channels that the PBX made for itself: no person had a part in it
+            # Channels that the PBX made for itself: no person had a part in it.
+            self.ignored.appendleft(Ignored(at, call.key, "no_person"))
+            return
         story = call.story(self._directory, self._numbers, final=True)
         assert story is not None
         self._events.append(call.ended(story, at, uncertain=uncertain))
@@ -162,6 +164,7 @@ class Telling(Exchange):
 
     def _drop_oldest(self, now: datetime) -> None:
         oldest = min(self._calls.values(), key=lambda call: call.began)
+        self.ignored.appendleft(Ignored(now, oldest.key, "too_many"))
         for channel in list(oldest.channels.values()):
             self._remove(channel)
         self._end(oldest, now + self._skew, uncertain=True)

@@ -1,6 +1,7 @@
 """What machines posted, kept before anything is made of it. A repeat is recognised by its digest.
 
-Read `gateway.store.outbox` next: `record` marks a post done in the transaction that keeps its result.
+The journal is partitioned by the day of receipt (`partitions.py`), so digests have a table of their own, written in the same
+statement. Read `gateway.store.outbox` next: `record` marks a post done in the transaction that keeps its result.
 """
 
 from collections.abc import Sequence
@@ -50,13 +51,23 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
     """Stores posts in one statement; for each, in order, whether it was new. Durable when this returns."""
     kept = await conn.fetch(
         """
-        INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at)
-        SELECT r.tenant_id, r.address, r.unique_id, r.digest, r.body, r.received_at
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
-             WITH ORDINALITY AS r (tenant_id, address, unique_id, digest, body, received_at, place)
-        ORDER BY r.place
-        ON CONFLICT (tenant_id, digest) DO NOTHING
-        RETURNING tenant_id, digest
+        WITH given AS (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
+                 WITH ORDINALITY AS r (tenant_id, address, unique_id, digest, body, received_at, place)
+        ), firsts AS (
+            SELECT DISTINCT ON (tenant_id, digest) * FROM given ORDER BY tenant_id, digest, place
+        ), fresh AS (
+            INSERT INTO journal_digests (tenant_id, digest, received_at)
+            SELECT tenant_id, digest, received_at FROM firsts
+            ON CONFLICT (tenant_id, digest) DO NOTHING
+            RETURNING tenant_id, digest
+        ), kept AS (
+            INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at)
+            SELECT r.tenant_id, r.address, r.unique_id, r.digest, r.body, r.received_at
+            FROM firsts r JOIN fresh USING (tenant_id, digest)
+            ORDER BY r.place
+        )
+        SELECT tenant_id, digest FROM fresh
         """,
         [row.tenant for row in rows],
         [row.address for row in rows],
@@ -94,22 +105,41 @@ async def select_tenants_with_posts(conn: Connection) -> list[TenantId]:
     return [TenantId(row[0]) for row in rows]
 
 
-async def delete_old_posts(conn: Connection, older_than_s: float, most: int) -> int:
-    """Removes posts long dealt with, at most `most` at a time. Returns how many."""
-    return int(
-        await conn.fetchval(
-            """
-            WITH old AS (
-                SELECT tenant_id, journal_id FROM journal
-                WHERE done_at < now() - make_interval(secs => $1) LIMIT $2
-            ), gone AS (
-                DELETE FROM journal j USING old
-                WHERE j.tenant_id = old.tenant_id AND j.journal_id = old.journal_id RETURNING 1
-            )
-            SELECT count(*) FROM gone
-            """,
-            older_than_s,
-            most,
-        )
-        or 0
+async def delete_old_rest(conn: Connection, older_than_s: float, most: int) -> int:
+    """Removes posts long dealt with that no day's partition holds, at most `most` at a time. Returns how many."""
+    done: str = await conn.execute(
+        """
+        DELETE FROM journal_rest j USING (
+            SELECT tenant_id, journal_id FROM journal_rest
+            WHERE done_at IS NOT NULL AND received_at < now() - make_interval(secs => $1) LIMIT $2
+        ) old
+        WHERE j.tenant_id = old.tenant_id AND j.journal_id = old.journal_id
+        """,
+        older_than_s,
+        most,
     )
+    return int(done.rpartition(" ")[2])
+
+
+async def delete_old_digests(conn: Connection, older_than_s: float, most: int) -> int:
+    """Forgets posts of which no repeat is expected any more, at most `most` at a time. Returns how many."""
+    done: str = await conn.execute(
+        """
+        WITH RECURSIVE owners AS (  -- tenants by the index, those that are no more too
+            SELECT min(tenant_id) AS tenant_id FROM journal_digests
+            UNION ALL
+            SELECT (SELECT min(d.tenant_id) FROM journal_digests d WHERE d.tenant_id > o.tenant_id)
+            FROM owners o WHERE o.tenant_id IS NOT NULL
+        ), old AS (
+            SELECT d.tenant_id, d.digest FROM owners o CROSS JOIN LATERAL (
+                SELECT * FROM journal_digests x
+                WHERE x.tenant_id = o.tenant_id AND x.received_at < now() - make_interval(secs => $1)
+                ORDER BY x.received_at LIMIT $2
+            ) d LIMIT $2
+        )
+        DELETE FROM journal_digests d USING old WHERE d.tenant_id = old.tenant_id AND d.digest = old.digest
+        """,
+        older_than_s,
+        most,
+    )
+    return int(done.rpartition(" ")[2])

@@ -73,7 +73,8 @@ class Recording:
     events: list[EventRow] = field(default_factory=list)
     deliveries: list[DeliveryRow] = field(default_factory=list)
     expected: list[ExpectedRow] = field(default_factory=list)
-    posts_done: list[int] = field(default_factory=list)
+    posts_done: list[tuple[int, datetime]] = field(default_factory=list)
+    """Journal id and time of receipt, which names the partition."""
 
     def __bool__(self) -> bool:
         return bool(self.events or self.posts_done)
@@ -153,14 +154,14 @@ WITH new_calls AS (
     -- One that was sent before the hangup is there already, and nothing is to be waited for.
     INSERT INTO recordings (tenant_id, recording_id, call_id, state, pbx, told, url, begins_at, kept_from, run_at)
     SELECT r.tenant_id, r.recording_id, r.call_id, 'expected', r.pbx, r.told, r.url, r.begins_at, r.ended_at, r.run_at
-    FROM unnest($44::text[], $45::uuid[], $46::text[], $47::text[], $48::text[], $49::text[], $50::timestamptz[],
-                $51::timestamptz[], $52::timestamptz[])
+    FROM unnest($45::text[], $46::uuid[], $47::text[], $48::text[], $49::text[], $50::text[], $51::timestamptz[],
+                $52::timestamptz[], $53::timestamptz[])
          AS r (tenant_id, recording_id, call_id, pbx, told, url, begins_at, ended_at, run_at)
     ON CONFLICT (tenant_id, recording_id) DO NOTHING
 ), done_posts AS (
     UPDATE journal j SET done_at = now()
-    FROM unnest($42::text[], $43::bigint[]) AS r (tenant_id, journal_id)
-    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.done_at IS NULL
+    FROM unnest($42::text[], $43::bigint[], $44::timestamptz[]) AS r (tenant_id, journal_id, received_at)
+    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.received_at = r.received_at AND j.done_at IS NULL
 )
 SELECT DISTINCT tenant_id, integration_type FROM new_deliveries
 """
@@ -197,7 +198,7 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
     events = [(part.tenant, event) for part in batch for event in part.events]
     deliveries = [(part.tenant, row) for part in batch for row in _newest_of_lane(part.deliveries)]
     expected = [(part.tenant, row) for part in batch for row in part.expected]
-    posts = [(part.tenant, journal_id) for part in batch for journal_id in part.posts_done]
+    posts = [(part.tenant, *done) for part in batch for done in part.posts_done]
     rows = await conn.fetch(
         _RECORD,
         [tenant for tenant, _, _ in calls],
@@ -241,8 +242,9 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
         [storable(row.body) for _, row in deliveries],
         [row.expires_at for _, row in deliveries],
         [row.keep_until for _, row in deliveries],
-        [tenant for tenant, _ in posts],
-        [journal_id for _, journal_id in posts],
+        [tenant for tenant, _, _ in posts],
+        [journal_id for _, journal_id, _ in posts],
+        [received_at for _, _, received_at in posts],
         [tenant for tenant, _ in expected],
         [row.recording_id for _, row in expected],
         [row.call_id for _, row in expected],

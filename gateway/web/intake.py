@@ -29,6 +29,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httptools
 import trio
 
+from gateway.listening import has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.table import (
     Address,
@@ -69,6 +70,8 @@ class Limits:
     linger_s: float = 1.0
     """How long a connection that we close is still read, so that the client sees the answer and not a reset."""
     grace_s: float = 8.0
+    last_s: float = 0.5
+    """How long an idle connection is still heard when we stop: its client may be sending the next request just now."""
 
 
 @dataclass(slots=True)
@@ -286,6 +289,10 @@ class _Connection:
         self._deadline, self._stage = math.inf, ("", -1)
         self.scope = trio.CancelScope(shield=True)
 
+    def has_arrived(self) -> bool:
+        """Whether a request waits to be read."""
+        return isinstance(self._stream, trio.SocketStream) and has_arrived(self._stream.socket)
+
     async def run(self) -> None:
         """Serves until either side closes."""
         reader, service = self._reader, self._service
@@ -305,7 +312,7 @@ class _Connection:
                 if not await self._stream_current():
                     return await self._linger()
                 continue
-            if service.closing and reader.phase == "idle":
+            if service.closed and reader.phase == "idle":
                 return None
             if reader.current.expects:
                 reader.current.expects = False
@@ -421,9 +428,14 @@ class _Service:
     def __init__(self, table: Table, limits: Limits) -> None:
         self.table, self.limits = table, limits
         self.closing = False
+        """Every answer from now on ends its connection."""
+        self.closed = False
+        """Nobody is waited for any more."""
+        self.deadline = math.inf
         self.idle: dict[_Connection, None] = {}
         """Those that wait for a request, longest first."""
         self._open: set[_Connection] = set()
+        self._left = trio.Event()
         self._full = _rendered(
             problem(503, "UNAVAILABLE", "Too many connections.", retryable=True, retry_after=1), close=True
         )
@@ -431,6 +443,7 @@ class _Service:
     async def handle(self, stream: trio.abc.HalfCloseableStream) -> None:
         """One connection from accept to close. Lets out nothing but cancellation of the process."""
         connection = _Connection(self, stream, self._prepare(stream))
+        connection.scope.deadline = self.deadline
         try:
             with connection.scope:
                 if not self._room():
@@ -447,6 +460,7 @@ class _Service:
             log.exception("intake connection failed")
         finally:
             self._open.discard(connection)
+            self._left.set()
             await trio.aclose_forcefully(stream)
 
     def _prepare(self, stream: trio.abc.HalfCloseableStream) -> str:
@@ -463,8 +477,6 @@ class _Service:
 
     def _room(self) -> bool:
         """True while there is room, if need be in place of the connection that has been idle longest."""
-        if self.closing:
-            return False
         if len(self._open) < self.limits.connections:
             return True
         COUNTERS["intake_full"] += 1
@@ -476,14 +488,22 @@ class _Service:
         longest.scope.cancel()
         return True
 
-    def stop(self) -> None:
-        """Idle connections end now, the others get the grace period."""
+    async def stop(self) -> None:
+        """Requests in hand get the grace period. Idle connections get a moment for the request that may be on its way:
+        closed at once, it would be lost to a client that cannot know whether to send it again."""
         self.closing = True
-        deadline = trio.current_time() + self.limits.grace_s
+        self.deadline = trio.current_time() + self.limits.grace_s
         for connection in self._open:
-            connection.scope.deadline = min(connection.scope.deadline, deadline)
+            connection.scope.deadline = min(connection.scope.deadline, self.deadline)
+        await trio.lowlevel.checkpoint()  # what was accepted last begins here
+        with trio.move_on_after(self.limits.last_s):
+            while self._open:
+                self._left = trio.Event()
+                await self._left.wait()
+        self.closed = True
         for connection in list(self.idle):
-            connection.scope.cancel()
+            if not connection.has_arrived():
+                connection.scope.cancel()
 
 
 async def serve_intake(
@@ -501,4 +521,5 @@ async def serve_intake(
                 service.handle, list(listeners), handler_nursery=nursery, task_status=task_status
             )
         finally:
-            service.stop()
+            with trio.CancelScope(shield=True):
+                await service.stop()

@@ -30,10 +30,13 @@ class MachineDeps:
     journal: Callable[[Tenant, Post], Awaitable[Literal["accepted", "duplicate"]]]
     """Returns once the post is durable; raises Unavailable when it cannot be stored."""
     ready: Callable[[], list[str]]
+    """Why posts cannot be taken; empty when they can."""
     stats: Callable[[], dict[str, Any]]
     metrics: Callable[[], str]
     enablement: Callable[[str], dict[str, Any] | None]
     invalidate: Callable[[str], Awaitable[bool]]
+    degraded: Callable[[], list[str]] = list
+    """What does not work while posts are taken all the same."""
     operator_token: Secret | None = None
     operator_open: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -152,7 +155,7 @@ def machine_addresses(deps: MachineDeps, others: Sequence[Address] = ()) -> list
         reasons = deps.ready()
         if reasons:
             return problem(503, "UNAVAILABLE", "; ".join(reasons), retryable=True, retry_after=5, reasons=reasons)
-        return answer_json({"status": "ready", "reasons": []})
+        return answer_json({"status": "ready", "reasons": [], "degraded": deps.degraded()})
 
     async def stats(request: Request) -> Response:
         return answer_json(deps.stats())
@@ -186,7 +189,9 @@ def machine_addresses(deps: MachineDeps, others: Sequence[Address] = ()) -> list
     add("POST", DISPATCH, _event_handler(deps, DISPATCH), "One call event from a call service", intake=True,
         schema=_dispatch_schema(), answers=_EVENT_ANSWERS)  # fmt: skip
     add("GET", "/health", health, "Liveness", intake=True)
-    add("GET", "/ready", ready, "Readiness, with reasons", answers={200: "Ready", 503: "Not ready; `reasons` says why"})
+    add("GET", "/ready", ready, "Readiness, with reasons", answers={
+        200: "Posted events are taken; `degraded` says what does not work meanwhile", 503: "Not ready; `reasons` says why",
+    })  # fmt: skip
     add_for_operators("GET", "/stats", stats, "Counters as JSON")
     add_for_operators("GET", "/metrics", metrics, "Prometheus text")
     missing = "There is no such enterprise"

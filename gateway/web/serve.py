@@ -19,6 +19,8 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response as StreamResponse
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.task_group import TaskGroup
@@ -31,6 +33,7 @@ from quart import Response as QuartResponse
 from quart import request as quart_request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.streaming import streaming
 from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
@@ -41,10 +44,13 @@ KEEP_ALIVE_S = 30.0
 """A connection without a request in hand is closed after so long; the same for a request whose headers do not end."""
 WRITE_S = 20.0
 """How long a client may take nothing of what it asked for."""
+LAST_S = 0.5
+"""How long an idle connection is still heard when we stop: its client may be sending the next request just now."""
 BODY_S = 30.0
 LINGER_S = 1.0
 _READ_BYTES = 64 * 1024
 CONNECTIONS = 1000
+"""Beyond these, new ones wait in the kernel's queue: after a restart more may have gathered there."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -54,6 +60,19 @@ class _NotSpokenError(Exception):
 
 class _Http1(H11Protocol):
     """Without the ways out of HTTP/1.1: no HTTP/2 preface, no h2c, no WebSocket."""
+
+    endless = False
+    """The answer is a stream of events, which ends only with its connection."""
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether a request has begun and its answer is not out."""
+        return self.stream is not None or self.connection.their_state is not h11.IDLE
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if isinstance(event, StreamResponse):
+            self.endless = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, v in event.headers)
+        await super().stream_send(event)
 
     async def handle(self, event: Event) -> None:
         try:
@@ -95,6 +114,7 @@ class _Server(TCPServer):
         super().__init__(*args)
         self._scope, self._handing = trio.CancelScope(), trio.CancelScope()
         self._closing, self._gone = False, False
+        self._http1: _Http1 | None = None
 
     async def run(self) -> None:
         stream = cast("trio.SocketStream", self.stream)
@@ -109,6 +129,7 @@ class _Server(TCPServer):
                         client, server, self.protocol_send,
                     )  # fmt: skip
                     self.protocol = cast("Any", http1)
+                    self._http1 = http1
                     await self.idle_task.restart(cast("Any", group), self._idle_timeout)
                     await self._read_data()
         except* OSError:
@@ -120,6 +141,22 @@ class _Server(TCPServer):
             log.warning("connection failed", extra={"cause": ", ".join(_kinds(errors))})
         finally:
             await trio.aclose_forcefully(stream)
+
+    async def _idle_timeout(self) -> None:
+        with trio.move_on_after(self.config.keep_alive_timeout):
+            await self.context.terminated.wait()
+        # The request may have come in this very turn of the loop, with this task on its way already.
+        assert self._http1 is not None
+        stopped = self.context.terminated.is_set()
+        if stopped and (self._http1.in_hand or has_arrived(cast("trio.SocketStream", self.stream).socket)):
+            return
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
+
+    def end_if_endless(self) -> None:
+        """Ends a page's stream of events, which would last as long as the page; browsers ask for it again."""
+        if self._http1 is not None and self._http1.endless:
+            self._scope.cancel()
 
     async def _read_data(self) -> None:
         while True:
@@ -197,20 +234,6 @@ def _shielding_send(app: ASGIFramework) -> ASGIFramework:
     return shielded
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket of ours. Raises OSError where the address cannot be had."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(512)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 def _config(keep_alive_s: float, grace_s: float) -> Config:
     config = Config()
     config.alpn_protocols = ["http/1.1"]
@@ -228,51 +251,63 @@ async def serve_people(
     grace_s: float,
     shutdown: trio.Event,
     keep_alive_s: float = KEEP_ALIVE_S,
+    last_s: float = LAST_S,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` on a listening TCP socket until `shutdown` is set or it is cancelled; closes the socket. Requests in
-    hand at `shutdown` may finish within `grace_s`; then their connections are cut."""
+    hand at `shutdown`, and those that idle connections send within `last_s`, are answered with `Connection: close`. They
+    may finish within `grace_s`; then their connections are cut. Streams of events end at once."""
     # Accepted sockets inherit it: the kernel gives up on a client that takes nothing, even after we have closed.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(WRITE_S * 1000))
     config, context, state = _config(keep_alive_s, grace_s), WorkerContext(None), cast("Any", {})
     wrapped = wrap_app(_shielding_send(cast("ASGIFramework", app)), config.wsgi_max_body_size, "asgi")
     lifespan = Lifespan(wrapped, config, state)
-    streams: set[trio.SocketStream] = set()
+    servers: dict[trio.SocketStream, _Server] = {}
     changed = trio.Event()
 
     async def serve_connection(stream: trio.SocketStream) -> None:
         nonlocal changed
-        if len(streams) >= CONNECTIONS:
-            COUNTERS["connections_refused"] += 1
-            await trio.aclose_forcefully(stream)
-            return
-        streams.add(stream)
+        server = servers[stream] = _Server(wrapped, config, context, state, cast("Any", stream))
         try:
-            await _Server(wrapped, config, context, state, cast("Any", stream)).run()
+            await server.run()
         finally:
-            streams.discard(stream)
+            del servers[stream]
             changed.set()
             changed = trio.Event()
+
+    async def room() -> None:
+        while len(servers) >= CONNECTIONS:
+            COUNTERS["connections_waited"] += 1
+            await changed.wait()
+
+    async def all_gone() -> None:
+        await trio.lowlevel.checkpoint()  # what was accepted last begins here
+        while servers:
+            for server in servers.values():
+                server.end_if_endless()
+            await changed.wait()
 
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
         async with trio.open_nursery() as connections:
             try:
-                listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+                listener = Bounded(trio.SocketListener(trio.socket.from_stdlib_socket(sock)), room)
                 async with trio.open_nursery() as accepting:
                     await accepting.start(_serve_listener, serve_connection, listener, connections)
                     task_status.started()
                     await shutdown.wait()
                     accepting.cancel_scope.cancel()
-                await context.terminated.set()
+                config.keep_alive_max_requests = 0  # from here on each answer says that it is the last
                 with trio.move_on_after(grace_s):
-                    while streams:
-                        await changed.wait()
+                    with trio.move_on_after(last_s):
+                        await all_gone()
+                    await context.terminated.set()
+                    await all_gone()
             finally:
-                if streams:
-                    log.info("connections cut", extra={"connections": len(streams)})
-                for stream in streams:
+                if servers:
+                    log.info("connections cut", extra={"connections": len(servers)})
+                for stream in servers:
                     stream.socket.close()  # at once, and shielded writes end with it
                 connections.cancel_scope.cancel()
         await lifespan.wait_for_shutdown()
@@ -281,7 +316,7 @@ async def serve_people(
 
 async def _serve_listener(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
-    listener: trio.SocketListener,
+    listener: Bounded,
     nursery: trio.Nursery,
     *,
     task_status: trio.TaskStatus[Any],

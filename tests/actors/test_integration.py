@@ -37,7 +37,7 @@ class World:
         self.reads = 0
         self.away = 0
         adapter = Adapter(kind=Kind("pbx"), title="PBX", settings=AdapterSettings, connect=self._connect, is_pbx=True)
-        services = cast(Services, SimpleNamespace(db=self, clients=Clients(), provider_urls={}, dial=None))
+        services = cast(Services, SimpleNamespace(db=self, clients=Clients(), spills=None, provider_urls={}, dial=None))
         self.actor = PbxActor(TENANT, "main", adapter, AdapterSettings(), self.mailbox, services)
 
     async def tenant(self, *args: Any) -> list[Any]:

@@ -103,7 +103,7 @@ class Store:
             self.events.setdefault((event.call_id, event.seq), event.event)
         new = [row for row in recording.deliveries if row.key not in self.deliveries]
         self.deliveries |= {row.key: row for row in new}
-        self.done |= set(recording.posts_done)
+        self.done |= {journal_id for journal_id, _ in recording.posts_done}
         if self.fails_after_commit:
             self.fails_after_commit -= 1
             raise Unavailable("the answer was lost", certain=False)

@@ -59,7 +59,7 @@ class World:
         self.services = cast(
             Services,
             SimpleNamespace(
-                db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), provider_urls={}, cache=self,
+                db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip

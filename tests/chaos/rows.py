@@ -1,4 +1,4 @@
-"""Which test proves which promise: rows 1 to 11 and 21 of the table of promises, each with its gate.
+"""Which test proves which promise: rows 1 to 11, 21 and 22 of the table of promises, each with its gate.
 
 A test is named by its node id; `test_rows.py` keeps the names true. `make chaos` is the long run of rows 1 to 4 and 7.
 """
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 DELIVERY = "tests/actors/test_delivery.py::"
 CACHE = "tests/test_cache.py::"
+SPOOL = "tests/e2e/test_spool.py::"
 LISTEN = "tests/store/test_listen.py::"
 CHAOS = "tests/chaos/test_chaos.py::"
 
@@ -29,7 +30,7 @@ ROWS: Mapping[int, Row] = {
     2: Row(
         "... nor when PostgreSQL dies",
         "lost 0 through immediate stops, killed backends, an exhausted pool and a full disk; 95 % of the rate within 10 s",
-        (f"{CHAOS}test_row_2_nothing_is_lost_when_postgresql_dies", "tests/store/test_embedded.py::test_a_server_that_dies_is_started_again_and_the_pool_goes_on"),
+        (f"{CHAOS}test_row_2_nothing_is_lost_when_postgresql_dies", f"{SPOOL}test_posts_are_answered_while_postgresql_is_away", "tests/store/test_embedded.py::test_a_server_that_dies_is_started_again_and_the_pool_goes_on"),
     ),
     3: Row(
         "at least once means about once",
@@ -39,7 +40,7 @@ ROWS: Mapping[int, Row] = {
     4: Row(
         "a 2xx from us means durable",
         "every post answered 200 is in the journal, though the gateway was killed at that moment",
-        (f"{CHAOS}test_row_4_every_200_is_durable", f"{CHAOS}test_row_4_killed_with_its_database_at_every_200"),
+        (f"{CHAOS}test_row_4_every_200_is_durable", f"{CHAOS}test_row_4_killed_with_its_database_at_every_200", f"{SPOOL}test_what_was_answered_is_there_when_the_gateway_is_killed_right_behind_it"),
     ),
     5: Row(
         "retries follow the published schedule",
@@ -89,7 +90,7 @@ ROWS: Mapping[int, Row] = {
     11: Row(
         "the AMI reader is never the slow one",
         "a flood while PostgreSQL is away: one session, nothing waits in the PBX, no call missing",
-        (f"{CHAOS}test_row_11_a_flood_while_postgresql_is_away", "tests/adapters/asterisk/test_session.py::test_a_full_buffer_gives_the_session_up"),
+        (f"{CHAOS}test_row_11_a_flood_while_postgresql_is_away", "tests/adapters/asterisk/test_flood.py::test_asterisk_never_has_to_wait_for_us", "tests/adapters/test_backlog.py::test_more_goes_to_the_disk_and_comes_back_in_order"),
     ),
     21: Row(
         "caches never lie for long",
@@ -101,5 +102,10 @@ ROWS: Mapping[int, Row] = {
             f"{LISTEN}test_a_stalled_backend_is_found_by_the_heartbeat",
             f"{LISTEN}test_a_killed_backend_is_replaced_and_everything_read_again",
         ),
+    ),
+    22: Row(
+        "restart without a gap",
+        "under load no request fails and no call is told wrong",
+        ("tests/e2e/test_restart.py::test_restarts_fail_no_request_and_tell_no_call_wrong",),
     ),
 }  # fmt: skip

@@ -48,7 +48,7 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> V
             traffic.start_soon(phones.run, plan.pbx_calls, plan.minutes * 57)
             await _strike_all(plan, Nemeses(stage, hosts), blows, say)
             hosts.enough, hosts.hurry = True, 3.0  # what the blows delayed
-        await _until_all_told(stage.server)
+        await _until_all_told(stage.server, hosts)
         found = await found_in(stage.server)
         nursery.cancel_scope.cancel()
     found.exit_codes = [code for code in (*stage.life.died, stage.life.last_code) if code]
@@ -100,17 +100,20 @@ def _taken(hosts: Hosts, since: float, for_s: float) -> int:
     return bisect.bisect_left(hosts.ok_times, since + for_s) - bisect.bisect_left(hosts.ok_times, since)
 
 
-async def _until_all_told(server: OwnServer) -> None:
-    """Until no post and no delivery waits and no call of the PBX is open, or the patience is over: then it shows."""
+async def _until_all_told(server: OwnServer, hosts: Hosts) -> None:
+    """Until every post that was taken has come to the journal, none and no delivery waits, and no call of the PBX is open;
+    or the patience is over: then it shows."""
     query = """
-        SELECT (SELECT count(*) FROM journal WHERE done_at IS NULL)
+        SELECT (SELECT count(DISTINCT (unique_id, address)) FROM journal) AS kept,
+               (SELECT count(*) FROM journal WHERE done_at IS NULL)
              + (SELECT count(*) FROM deliveries WHERE state = 'pending')
              + (SELECT count(*) FROM calls WHERE source <> 'post' AND phase IN ('ringing', 'talking')) AS waiting
     """
     with trio.move_on_after(END_S):
         while True:
             with suppress(GatewayError):
-                if (await server.ask(query))[0]["waiting"] == 0:
+                row = (await server.ask(query))[0]
+                if row["waiting"] == 0 and row["kept"] >= len(hosts.acknowledged):
                     return
             await trio.sleep(0.25)
 

@@ -79,11 +79,11 @@ async def test_row_4_killed_with_its_database_at_every_200(tmp_path: Path) -> No
             await stage.server.start()
             await stage.life.start()
             await stage.wait_ready()
-        kept = await stage.server.ask("SELECT unique_id FROM journal WHERE tenant_id = $1 ORDER BY journal_id", number)
-        assert [row["unique_id"] for row in kept] == posted
         with trio.fail_after(60):
             while not all(Told(unique_id, "upload") in stage.sink.times for unique_id in posted):
                 await trio.sleep(0.05)
+        kept = await stage.server.ask("SELECT unique_id FROM journal WHERE tenant_id = $1", number)
+        assert sorted(row["unique_id"] for row in kept) == posted
 
 
 async def test_row_6_a_crm_that_hangs_harms_its_own_tenant_alone(tmp_path: Path) -> None:
@@ -160,11 +160,10 @@ async def test_row_11_a_flood_while_postgresql_is_away(tmp_path: Path) -> None:
                 await trio.sleep(3)
                 await stage.server.start()
             with trio.fail_after(30):
-                while (
-                    await stage.server.ask(
-                        "SELECT count(*) AS ended FROM calls WHERE phase <> 'ringing' AND phase <> 'talking'"
-                    )
-                )[0]["ended"] < 12:
+                while True:
+                    phases = [row["phase"] for row in await stage.server.ask("SELECT phase FROM calls")]
+                    if len(phases) >= 12 and {"ringing", "talking"}.isdisjoint(phases):
+                        break
                     await trio.sleep(0.1)
             nursery.cancel_scope.cancel()
         grown = stage.life.memory_kib() - memory

@@ -1,5 +1,6 @@
 """Posted events on a real server: kept once, read in order, taken away when they are old."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -55,12 +56,27 @@ async def test_a_finished_post_is_not_read_again_and_still_known(db: Database) -
     assert await db.engine(insert_posts, [post("1")]) == [False]
 
 
-async def test_old_posts_go_in_batches_and_those_that_wait_stay(db: Database) -> None:
-    await db.engine(insert_posts, [post(str(number)) for number in range(5)])
-    await db.engine(run_sql, "UPDATE journal SET done_at = now() - interval '15 days' WHERE unique_id <> '4'")
-    assert await db.engine(journal.delete_old_posts, 14 * 86400.0, 3) == 3
-    assert await db.engine(journal.delete_old_posts, 14 * 86400.0, 3) == 1
-    assert await pending(db) == ["4"]
+async def test_digests_are_forgotten_when_they_are_old_of_tenants_that_are_gone_too(db: Database) -> None:
+    await db.engine(insert_posts, [post(str(number), tenant) for number in range(5) for tenant in (A, B)])
+    await db.engine(
+        run_sql,
+        "UPDATE journal_digests SET received_at = now() - interval '15 days' WHERE digest <> 'digest of 4'::bytea",
+    )
+    assert await db.engine(journal.delete_old_digests, 14 * 86400.0, 3) == 3
+    assert await db.engine(journal.delete_old_digests, 14 * 86400.0, 30) == 5
+    assert await db.engine(journal.delete_old_digests, 14 * 86400.0, 30) == 0
+    assert await db.engine(insert_posts, [post("4"), post("4", B)]) == [False, False]
+
+
+async def test_a_post_out_of_all_days_is_kept_and_removed_when_it_is_old_and_done(db: Database) -> None:
+    long_ago = replace(post("1"), received_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert await db.engine(insert_posts, [long_ago, post("2")]) == [True, True]
+    assert await pending(db) == ["1", "2"]
+    assert await db.engine(journal.delete_old_rest, 14 * 86400.0, 10) == 0
+    first = (await db.tenant(A, select_pending_posts, A, 0, 10))[0]
+    await db.engine(journal.finish_post, A, first.journal_id)
+    assert await db.engine(journal.delete_old_rest, 14 * 86400.0, 10) == 1
+    assert await pending(db) == ["2"]
 
 
 @pytest.mark.parametrize("size", [1, 500])

@@ -81,7 +81,7 @@ async def test_a_recording_is_kept_whole_and_comes_back_as_it_was(db: Database) 
     kinds = await db.engine(
         outbox.record,
         [recording(calls=[whole], events=[event()], deliveries=[delivery("a"), delivery("b", integration=CHAT)],
-                   posts_done=[post])],
+                   posts_done=[(post, AT)])],
     )  # fmt: skip
     assert kinds == {(A, CRM), (A, CHAT)}
     assert await db.tenant(A, select_open_calls, A) == [("main", whole)]

@@ -45,7 +45,7 @@ def test_both_take_the_same_values(key: str) -> None:
         ("state_says", State), ("event", NAMES.values()), ("delivery_state", TONES["delivery"]),
         ("attempt", TONES["attempt"]),
         ("health", ["ready", "unavailable", "rate_limited", "needs_attention", "bad_credentials", "bad_settings",
-                    "remote_protocol_error", "local_protocol_error", "database_away", "parked", "restarting"]),
+                    "remote_protocol_error", "local_protocol_error", "database_away", "spooling", "spool_refuses", "parked", "restarting"]),
         ("error", [f"{code}.{part}" for code in (400, 401, 403, 404, 405, 413, 429, 500, 503) for part in ("title", "text")]),
         ("months", range(1, 13)),
     ],

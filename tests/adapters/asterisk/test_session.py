@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,6 +18,7 @@ from adapters.asterisk import ADAPTER
 from adapters.asterisk.session import AsteriskClient, connect
 from adapters.asterisk.settings import AsteriskSettings
 from adapters.base import Arrival, CallSink, Link, StreamsCalls
+from adapters.spills import Spills
 from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Pbx, Tenant
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
@@ -317,6 +320,85 @@ async def test_a_full_buffer_gives_the_session_up(autojump_clock: MockClock, off
     assert "buffer" in error.detail
 
 
+class Late(Sink):
+    """A tenant that takes nothing for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = trio.Event()
+
+    async def tell(self, events: Sequence[CallEvent]) -> None:
+        await self.free.wait()
+        await super().tell(events)
+
+
+async def test_what_a_late_tenant_does_not_take_goes_to_the_disk_and_is_told_whole(
+    office: Office, tmp_path: Path
+) -> None:
+    # Real time: threads write the disk.
+    data = stream_of("22/01")
+    noise = b"Event: X\r\nValue: " + b"x" * 50_000 + b"\r\n\r\n"
+    sent = trio.Event()
+
+    async def serve(peer: Peer) -> None:
+        await peer.log_in()
+        cut = data.index(b"Event: HangupRequest")
+        await peer.say(data[:cut])
+        for _ in range(200):
+            await peer.say(noise)
+            await trio.sleep(0.001)
+        await peer.say(data[cut:])
+        sent.set()
+        await peer.stay()
+
+    spills = Spills(tmp_path, 100 << 20)
+    office.client._settings = SETTINGS.model_copy(update={"buffer_mib": 1})
+    office.client._link = replace(office.client._link, spills=spills)
+    office.servers = [serve]
+    sink = Late()
+    async with session(office, sink):
+        with trio.fail_after(20):
+            await sent.wait()
+            assert spills.used > 0
+            unread = office.client.figures()["unread_bytes"]
+            assert isinstance(unread, int)
+            assert unread > 8 << 20
+            sink.free.set()
+            await sink.over.wait()
+        assert [type(e) for e in sink.events] == [CallRinging, CallRinging, CallAnswered, CallEnded]
+        assert office.client.behind_s > 0
+        assert not any(event.uncertain for event in sink.events if isinstance(event, CallEnded))
+    assert (spills.used, office.client.figures()["unread_bytes"]) == (0, 0)
+
+
+@pytest.mark.parametrize("end", ["closed", "silent"])
+async def test_a_link_that_ends_while_we_are_behind_is_heard_to_its_end(
+    autojump_clock: MockClock, office: Office, end: str
+) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.log_in()
+        for frame in stream_of("22/01").split(b"\r\n\r\n"):
+            await peer.say(frame + b"\r\n\r\n")
+        if end == "closed":
+            await peer.hang_up()
+        await trio.sleep_forever()
+
+    office.servers = [serve]
+    sink = Late()
+
+    async def free() -> None:
+        await trio.sleep(100)
+        assert sink.events == []
+        sink.free.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(free)
+        error = await failure(office, sink)
+    assert isinstance(error, Unavailable)
+    assert ("closed the connection" if end == "closed" else "not a byte for 15 s") in error.detail
+    assert [type(e) for e in sink.events] == [CallRinging, CallRinging, CallAnswered, CallEnded]
+
+
 async def test_a_reconnect_resyncs(autojump_clock: MockClock, office: Office) -> None:
     data = stream_of("22/01")
     cut = data.index(b"Event: HangupRequest")
@@ -512,3 +594,13 @@ def test_bad_settings_are_refused_without_showing_secrets(field: str, value: obj
         AsteriskSettings.model_validate(good | {field: value})
     assert field in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+async def test_what_no_call_is_made_of_is_noted() -> None:
+    client = AsteriskClient(Link(TENANT, "main", None, None), SETTINGS)  # type: ignore[arg-type]
+    made = {"Uniqueid": "1.1", "Linkedid": "1.1", "Channel": "Message/ast_msg_queue", "ChannelState": "6"}
+    now = datetime.now(UTC)
+    assert client._tracker.feed({"Event": "Newchannel", **made}, now) == []
+    assert client._tracker.feed({"Event": "Hangup", **made}, now) == []
+    (noted,) = client.figures()["ignored"]  # type: ignore[misc] # a tuple of one
+    assert (noted.what, noted.code) == ("1.1", "no_person")

@@ -494,6 +494,38 @@ async def test_stopping_finishes_what_is_in_hand(gateway: Gateway) -> None:
         await idle.aclose()
 
 
+async def test_a_request_that_comes_while_we_stop_is_answered(gateway: Gateway) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as outer:
+        serving, ended = trio.CancelScope(), trio.Event()
+
+        async def serve(task_status: trio.TaskStatus[Any]) -> None:
+            with serving:
+                await serve_intake(listeners, gateway.addresses(), Limits(last_s=0.3), task_status=task_status)
+            ended.set()
+
+        await outer.start(serve)
+        kept, fresh, idle = [await trio.testing.open_stream_to_socket_listener(listeners[0]) for _ in range(3)]
+        answers = Answers(kept)
+        await kept.send_all(request_bytes(event()))
+        found = await answers.next()
+        assert found is not None
+        assert "connection" not in found[1]
+        serving.cancel()
+        await trio.sleep(0.05)
+        for stream, reader in ((kept, answers), (fresh, Answers(fresh))):
+            await stream.send_all(request_bytes(event()))
+            found = await reader.next()
+            assert found is not None
+            assert (found[0], found[1]["connection"]) == (200, "close")
+            assert await reader.next() is None
+            await stream.aclose()
+        with trio.fail_after(1):
+            assert bytes(await idle.receive_some()) == b""
+            await ended.wait()
+        await idle.aclose()
+
+
 @pytest.mark.slow
 async def test_stopping_is_bounded() -> None:
     async def flood(request: Request) -> Response:

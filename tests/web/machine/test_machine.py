@@ -138,7 +138,11 @@ async def test_health_and_readiness(gateway: Gateway) -> None:
     table = gateway.addresses()
     assert await ask(table, "GET", "/health") == (200, {"status": "ok"})
     assert (await ask(table, "HEAD", "/health"))[0] == 200
-    assert (await ask(table, "GET", "/ready"))[0] == 200
+    assert await ask(table, "GET", "/ready") == (200, {"status": "ready", "reasons": [], "degraded": []})
+    away = gateway.addresses(degraded=lambda: ["database: away", "spool: 7 events wait"])
+    assert await ask(away, "GET", "/ready") == (
+        200, {"status": "ready", "reasons": [], "degraded": ["database: away", "spool: 7 events wait"]},
+    )  # fmt: skip
     gateway.reasons = ["the database is away"]
     status, said = await ask(table, "GET", "/ready")
     assert (status, said["reasons"], said["retryable"]) == (503, ["the database is away"], True)

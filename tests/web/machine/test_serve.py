@@ -16,8 +16,9 @@ from quart import Response as QuartResponse
 from quart_trio import QuartTrio
 
 from gateway.domain.posts import ADDRESSES
+from gateway.listening import listening_socket
 from gateway.web import serve
-from gateway.web.serve import listening_socket, mount, serve_people
+from gateway.web.serve import mount, serve_people
 from gateway.web.table import Address, Request, Response
 
 from .conftest import Gateway, event, request_bytes
@@ -50,7 +51,7 @@ class Site:
 
 @asynccontextmanager
 async def served(app: QuartTrio, *, grace_s: float = 0.3, keep_alive_s: float = 5.0) -> AsyncIterator[Site]:
-    sock = listening_socket("127.0.0.1", 0)
+    sock = listening_socket(("127.0.0.1", 0))
     site = Site(sock.getsockname()[1])
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
@@ -74,6 +75,16 @@ def an_app(gateway: Gateway, *others: Address) -> QuartTrio:
     @app.get("/flood")
     async def flood() -> QuartResponse:
         return QuartResponse(b"x" * 16_000_000)
+
+    @app.get("/live")
+    async def live() -> QuartResponse:
+        async def events() -> AsyncIterator[str]:
+            yield "data: here\n\n"
+            await trio.sleep_forever()
+
+        response = QuartResponse(events(), content_type="text/event-stream; charset=utf-8")
+        response.timeout = None
+        return response
 
     @app.get("/slow")
     async def slow() -> str:
@@ -246,6 +257,52 @@ async def test_stopping_lets_requests_finish(gateway: Gateway) -> None:
             await site.connect()
 
 
+async def test_a_request_that_comes_while_we_stop_is_answered(gateway: Gateway) -> None:
+    async with served(an_app(gateway), grace_s=2) as site:
+        async with await site.connect() as kept, await site.connect() as fresh:
+            answers = Answers(kept)
+            await kept.send_all(OK)
+            found = await answers.next()
+            assert found is not None
+            assert "connection" not in found[1]
+            site.shutdown.set()
+            await trio.sleep(0.05)
+            for stream, reader in ((kept, answers), (fresh, Answers(fresh))):
+                await stream.send_all(OK)
+                found = await reader.next()
+                assert found is not None
+                assert (found[0], found[1]["connection"]) == (200, "close")
+                assert await reader.next() is None
+        with trio.fail_after(0.3):
+            await site.ended.wait()
+
+
+async def test_a_stream_of_events_does_not_hold_up_stopping(gateway: Gateway) -> None:
+    async with served(an_app(gateway), grace_s=2) as site, await site.connect() as stream:
+        await stream.send_all(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+        data = b""
+        while b"here" not in data:
+            data += bytes(await stream.receive_some())
+        site.shutdown.set()
+        with trio.fail_after(0.3):
+            assert bytes(await stream.receive_some()) == b""
+            await site.ended.wait()
+
+
+async def test_more_than_fit_wait_for_their_turn(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "CONNECTIONS", 2)
+    async with served(an_app(gateway)) as site:
+        statuses: list[int] = []
+
+        async def ask() -> None:
+            statuses.append((await site.ask(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))[0])
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(ask)
+        assert statuses == [200] * 6
+
+
 @pytest.mark.parametrize("path", ["/flood", "/hang"])
 @pytest.mark.slow
 async def test_stopping_is_bounded(gateway: Gateway, path: str) -> None:
@@ -261,7 +318,7 @@ async def test_stopping_is_bounded(gateway: Gateway, path: str) -> None:
 
 
 async def test_cancelling_is_prompt(gateway: Gateway) -> None:
-    sock = listening_socket("127.0.0.1", 0)
+    sock = listening_socket(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     with trio.fail_after(3):
         async with trio.open_nursery() as nursery:
@@ -364,7 +421,7 @@ async def test_a_short_body_reaches_no_handler(gateway: Gateway, share: float) -
 
 
 def test_the_socket_is_ours() -> None:
-    with listening_socket("127.0.0.1", 0) as sock:
+    with listening_socket(("127.0.0.1", 0)) as sock:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         with pytest.raises(OSError, match="in use"):
-            listening_socket("127.0.0.1", sock.getsockname()[1])
+            listening_socket(("127.0.0.1", sock.getsockname()[1]))

@@ -10,8 +10,9 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from gateway.listening import listening_socket
 from gateway.web.intake import Limits, serve_intake
-from gateway.web.serve import listening_socket, mount, serve_people
+from gateway.web.serve import mount, serve_people
 from gateway.web.table import Address, Pull, Request, Response, answer_json
 
 from .test_intake import Answers
@@ -68,7 +69,7 @@ async def intake(taker: Taker) -> AsyncIterator[Callable[[], Any]]:
 async def people(taker: Taker) -> AsyncIterator[Callable[[], Any]]:
     app = QuartTrio(__name__)
     mount(app, addresses(taker))
-    sock = listening_socket("127.0.0.1", 0)
+    sock = listening_socket(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     async with trio.open_nursery() as nursery:
         await nursery.start(

@@ -1,0 +1,45 @@
+"""Real parts of the gateway, put together in one process without its listeners: what benchmarks of actors run on."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from typing import cast
+
+import trio
+
+from actors.clients import Clients
+from actors.dialling import Dialling
+from actors.directory import Directory
+from actors.feed import Feed
+from actors.journal import GroupCommit
+from actors.responsible import Desk
+from actors.services import Services
+from adapters.http import SafeDialer
+from gateway.cache import ConfigurationCache
+from gateway.domain.ids import Kind
+from gateway.store import outbox
+from gateway.store.pool import open_database
+
+
+def dialer() -> SafeDialer:
+    """One that may go to loopback."""
+    return SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set())
+
+
+@asynccontextmanager
+async def open_services(dsn: str) -> AsyncIterator[Services]:
+    """What actors are given, as `gateway.app` makes it, with the group commit running."""
+    async with open_database(dsn, size=8) as db, trio.open_nursery() as nursery:
+
+        async def record(batch: Sequence[outbox.Recording]) -> list[frozenset[Kind]]:
+            kinds = await db.engine(outbox.record, batch)
+            return [frozenset(kind for tenant, kind in kinds if tenant == part.tenant) for part in batch]
+
+        records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", record)
+        nursery.start_soon(records.run)
+        directory, clients = Directory(), Clients()
+        yield Services(
+            db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
+            dial=dialer(), clients=clients, desk=Desk(clients), dialling=Dialling(db, directory, clients),
+        )  # fmt: skip
+        nursery.cancel_scope.cancel()
