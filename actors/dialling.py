@@ -26,12 +26,15 @@ from gateway.domain.errors import Doubtful, GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.store.audit import insert_audit
-from gateway.store.call_orders import Admitted, Limited, NewOrder, admit, doubt_left_orders, finish_order
+from gateway.store.call_orders import Admitted, Limited, NewOrder, admit, doubt_left_orders, finish_order, take_order
 from gateway.store.pool import Connection, Database
+from gateway.store.shards import notify
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
 
+ORDERS_CHANNEL = "gateway_orders"
+"""Where orders are announced that were admitted by an instance that does not own the tenant."""
 ROOM = 1000
 PLACE_WITHIN_S = 20.0
 NOTE_WITHIN_S = 5.0
@@ -52,6 +55,14 @@ class _Placing:
 
 
 @dataclass(frozen=True, slots=True)
+class _Handed:
+    """An order that another instance has admitted."""
+
+    tenant: Tenant
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Failed:
     """The employee's phone did not answer."""
 
@@ -64,13 +75,19 @@ class Dialling:
     """One for the process; runs under supervision. `ask` is what addresses and pages call."""
 
     def __init__(
-        self, db: Database, directory: Directory, clients: Clients, now: Callable[[], datetime] = utc_now
+        self,
+        db: Database,
+        directory: Directory,
+        clients: Clients,
+        epoch_of: Callable[[TenantId], int | None] = lambda tenant: 0,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._db = db
         self._directory = directory
         self._clients = clients
+        self._epoch_of = epoch_of
         self._now = now
-        self._inbox, self._work = trio.open_memory_channel[_Placing | _Failed](ROOM)
+        self._inbox, self._work = trio.open_memory_channel[_Placing | _Handed | _Failed](ROOM)
 
     async def ask(self, tenant: Tenant, *, extension: str, phone: str, asked_by: str) -> Admitted:
         """Admits one call. Raises CallRefused, which is audited, and Unavailable when nothing could be kept."""
@@ -91,10 +108,12 @@ class Dialling:
         number = number_to_dial(phone, tenant)
         rules = Rules.of(tenant.options)
         check(rules, tenant, number, self._now())
-        name, pbx = self._pbx(tenant)
+        ours = self._epoch_of(tenant.number) is not None
+        name, pbx = self._pbx(tenant) if ours else (_first_pbx(tenant), None)
         order_id = f"gw-{uuid.uuid4()}"
+        prefix = f"{name}-" if sum(known.enabled for known in tenant.pbxes) > 1 else ""
         new = NewOrder(
-            order_id=order_id, call_id=pbx.call_of(order_id), pbx=name, asked_by=asked_by, extension=extension,
+            order_id=order_id, call_id=pbx.call_of(order_id) if pbx is not None else prefix + order_id, pbx=name, asked_by=asked_by, extension=extension,
             number=number,
         )  # fmt: skip
         if self._inbox.statistics().current_buffer_used >= ROOM - 100:
@@ -110,6 +129,9 @@ class Dialling:
             COUNTERS["call_orders_repeated"] += 1
         else:
             COUNTERS["call_orders_admitted"] += 1
+            if pbx is None:
+                await self._db.engine(notify, ORDERS_CHANNEL, f"{tenant.number} {order_id}")
+                return found
             self._inbox.send_nowait(
                 _Placing(tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx)
             )
@@ -131,6 +153,15 @@ class Dialling:
             raise CallRefused("pbx_away", "the PBX is not connected; try again", retry_after_s=5.0)
         raise CallRefused("no_pbx", "no PBX of this company is set up to place calls (context for click-to-call)")
 
+    def heard(self, number: TenantId, order_id: str, tenant: Tenant | None) -> None:
+        """Another instance has admitted an order; if the tenant is ours, it is ours to place. Never waits."""
+        if tenant is None or self._epoch_of(number) is None:
+            return
+        try:
+            self._inbox.send_nowait(_Handed(tenant, order_id))
+        except trio.WouldBlock:
+            COUNTERS["call_orders_unnoted"] += 1
+
     def answered(self, tenant: TenantId, order_id: str, failure: str) -> None:
         """The PBX says whether the employee's phone was reached. Never waits."""
         log.info("order", extra={"tenant": tenant, "call": order_id, "outcome": failure or "employee_answered"})
@@ -148,8 +179,28 @@ class Dialling:
             async for work in self._work:
                 if isinstance(work, _Placing):
                     nursery.start_soon(self._place, work)
+                elif isinstance(work, _Handed):
+                    nursery.start_soon(self._take, work)
                 else:
                     nursery.start_soon(self._note, work.tenant, work.order_id, "refused", work.reason)
+
+    async def _take(self, handed: _Handed) -> None:
+        """Takes an order over, once: from here on it is in doubt until the PBX has answered."""
+        number = handed.tenant.number
+        try:
+            order = await self._db.tenant(number, take_order, number, handed.order_id)
+        except Unavailable:
+            return  # nobody has it; it is called doubtful before long, and never placed
+        if order is None:
+            return
+        try:
+            _, pbx = self._pbx(handed.tenant)
+        except CallRefused as refused:
+            await self._note(number, handed.order_id, "refused", refused.detail)
+            return
+        await self._place(
+            _Placing(number, CallOrder(order_id=handed.order_id, extension=order[0], number=order[1]), pbx)
+        )
 
     async def _place(self, placing: _Placing) -> None:
         state, reason = "taken", ""
@@ -187,6 +238,13 @@ class Dialling:
             except Unavailable:
                 pass
             await trio.sleep(LOOK_FOR_LEFT_S)
+
+
+def _first_pbx(tenant: Tenant) -> str:
+    for pbx in tenant.pbxes:
+        if pbx.enabled:
+            return pbx.name
+    raise CallRefused("no_pbx", "no PBX of this company is set up to place calls (context for click-to-call)")
 
 
 async def _admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules) -> Admitted | Limited:

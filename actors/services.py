@@ -10,6 +10,7 @@ from actors.dialling import Dialling
 from actors.directory import Directory
 from actors.feed import Feed
 from actors.journal import GroupCommit
+from actors.ownership import Ownership
 from actors.responsible import Desk
 from adapters.base import Dialer
 from adapters.spills import Spills
@@ -52,7 +53,7 @@ class Services:
     cache: ConfigurationCache
     directory: Directory
     feed: Feed
-    records: GroupCommit[Recording, frozenset[Kind]]
+    records: GroupCommit[Recording, frozenset[Kind] | None]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
     dial: Dialer
     spills: Spills = field(default_factory=Spills)
@@ -67,4 +68,6 @@ class Services:
     desk: Desk
     """Asks who is responsible for a caller."""
     dialling: Dialling
+    ownership: Ownership
+    """Which tenants are this instance's."""
     """Places calls for people; is told how its orders fared."""

@@ -84,11 +84,13 @@ class TenantActor:
         mailbox: Mailbox[Told],
         services: Services,
         planners: Mapping[Kind, Planner[Draft]],
+        epoch: int | None = None,
     ) -> None:
         self.tenant = tenant
         self.mailbox = mailbox
         self._services = services
         self._planners = planners
+        self._epoch = epoch
         self._path = f"tenant/{tenant.number}"
         self._pbx_names = {pbx.name for pbx in tenant.pbxes if pbx.enabled}
         self._reset()
@@ -123,7 +125,7 @@ class TenantActor:
                     for source, call in await self._read(slot, select_calls, ids) if ids else ():
                         self._remember(source, call)
                 fresh = False
-                recording = Recording(self.tenant.number)
+                recording = Recording(self.tenant.number, self._epoch)
                 for message in self.mailbox.each(taken):
                     for event in message.events:
                         self._hear(message.source, event, message.received_at, recording)
@@ -350,13 +352,21 @@ class TenantActor:
         """
         pause = 0.1
         kinds: frozenset[Kind] | None = None
-        while kinds is None:
+        kept = False
+        while not kept:
             with trio.move_on_after(COMMIT_PATIENCE_S, shield=True), suppress(Unavailable):
                 kinds = await self._services.records.put(recording)
-            if kinds is None:
+                kept = True
+            if not kept:
                 slot.report(State.DEGRADED, "database_away")
                 await trio.sleep(pause)
                 pause = min(pause * 2, RETRY_CAP_S)
+        if kinds is None:
+            # Another instance serves the tenant. This actor is about to be stopped, and what it knows counts no more.
+            COUNTERS["stale_writes_refused"] += 1
+            log.warning("a stale write was refused: the tenant is another instance's")
+            slot.report(State.STOPPED, "another_instance")
+            await trio.sleep_forever()
         slot.report(State.ONLINE)
         for kind in kinds:
             self._services.bells.ring(self.tenant.number, kind)

@@ -9,7 +9,7 @@ Read `actors.supervisor` for what happens to a crash.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -30,6 +30,7 @@ from gateway.domain.configuration import Pbx, Tenant
 from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.routing import Planner
+from gateway.domain.shards import shard_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Tenants:
         self._running: dict[str, _Running] = {}
         self._mailboxes: dict[TenantId, Mailbox[Told]] = {}
         self._deliveries: dict[str, DeliveryActor] = {}
-        self._planned: dict[TenantId, tuple[Tenant, list[Wanted]]] = {}
+        self._planned: dict[TenantId, tuple[Tenant, int | None, list[Wanted]]] = {}
         self._stopping = trio.Event()
         self._changing = trio.Lock()
         self.settled = trio.Event()
@@ -75,18 +76,36 @@ class Tenants:
         """Until cancelled: after each change of the configuration, and once at the start."""
         cache = self._services.cache
         await cache.loaded.wait()
+        ownership = self._services.ownership
+        await ownership.first_round.wait()
         while True:
             await self.reconcile(cache.tenants())
             self.settled.set()
             slot.report(State.ONLINE)
-            await cache.changed()
+            async with trio.open_nursery() as nursery:
+                for changed in (cache.changed, ownership.changed):
+                    nursery.start_soon(_first, changed, nursery.cancel_scope)
+
+    async def let_go(self, shards: frozenset[int]) -> None:
+        """Stops the actors of these shards, which their ownership calls no longer ours: PBX sessions, then what they left
+        in the mailboxes, then the rest."""
+        numbers = [number for number in self._mailboxes if shard_of(number) in shards]
+        async with trio.open_nursery() as nursery:
+            for number in numbers:
+                nursery.start_soon(self._stop_where, f"tenant/{number}/pbx/")
+        with trio.move_on_after(REPLACE_GRACE_S):
+            for number in numbers:
+                await self._mailboxes[number].wait_idle()
+        await self.reconcile(self._services.cache.tenants())
 
     async def reconcile(self, tenants: Mapping[TenantId, Tenant]) -> None:
         """Stops what should not run, then starts what should."""
         async with self._changing:
             await self._change(tenants)
 
-    async def _change(self, tenants: Mapping[TenantId, Tenant]) -> None:
+    async def _change(self, everybody: Mapping[TenantId, Tenant]) -> None:
+        epoch_of = self._services.ownership.epoch_of
+        tenants = {number: tenant for number, tenant in everybody.items() if epoch_of(number) is not None}
         for number in self._planned.keys() - tenants.keys():
             del self._planned[number]
         wanted = {item.path: item for tenant in tenants.values() for item in self._plan(tenant)}
@@ -157,12 +176,13 @@ class Tenants:
 
     def _plan(self, tenant: Tenant) -> list[Wanted]:
         """As `_wanted`, which reads settings anew: for a tenant that is as it was, what it answered then."""
+        epoch = self._services.ownership.epoch_of(tenant.number)
         known = self._planned.get(tenant.number)
-        if known is None or known[0] != tenant:
-            known = self._planned[tenant.number] = tenant, self._wanted(tenant)
-        return known[1]
+        if known is None or known[:2] != (tenant, epoch):
+            known = self._planned[tenant.number] = tenant, epoch, self._wanted(tenant, epoch)
+        return known[2]
 
-    def _wanted(self, tenant: Tenant) -> list[Wanted]:
+    def _wanted(self, tenant: Tenant, epoch: int | None) -> list[Wanted]:
         number = tenant.number
         mailbox = self._mailboxes.setdefault(number, Mailbox[Told](MAILBOX_ROOM))
         path = f"tenant/{number}"
@@ -182,8 +202,8 @@ class Tenants:
             elif adapter.plan is not None:
                 planners[link.kind] = partial(adapter.plan, settings, person)
                 told.append((link.kind, settings))
-                run = partial(self._run_delivery, place, person, adapter, settings)
-                children.append(Wanted(place, title, (person, link.kind, settings), run))
+                run = partial(self._run_delivery, place, person, adapter, settings, epoch)
+                children.append(Wanted(place, title, (person, link.kind, settings, epoch), run))
         for pbx in tenant.pbxes:
             adapter = self._adapters.get(pbx.kind)
             if not pbx.enabled or adapter is None:
@@ -195,27 +215,37 @@ class Tenants:
                 continue
             knows = replace(person, pbxes=names)
             session = PbxActor(knows, pbx.name, adapter, settings, mailbox, self._services)
-            children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings), session.run))
+            children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings, epoch), session.run))
         whole = replace(person, pbxes=names)
-        run = partial(self._run_tenant, whole, mailbox, planners)
-        return [Wanted(path, tenant.name, (whole, told), run), *children]
+        run = partial(self._run_tenant, whole, mailbox, planners, epoch)
+        return [Wanted(path, tenant.name, (whole, told, epoch), run), *children]
 
     # An incarnation starts with a fresh object, so nothing of a crash is left in it.
 
     async def _run_tenant(
-        self, tenant: Tenant, mailbox: Mailbox[Told], planners: Mapping[Kind, Planner[Any]], slot: Slot
+        self,
+        tenant: Tenant,
+        mailbox: Mailbox[Told],
+        planners: Mapping[Kind, Planner[Any]],
+        epoch: int | None,
+        slot: Slot,
     ) -> None:
-        await TenantActor(tenant, mailbox, self._services, planners).run(slot)
+        await TenantActor(tenant, mailbox, self._services, planners, epoch).run(slot)
 
     async def _run_delivery(
-        self, path: str, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, slot: Slot
+        self, path: str, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, epoch: int | None, slot: Slot
     ) -> None:
-        actor = self._deliveries[path] = DeliveryActor(tenant, adapter, settings, self._services)
+        actor = self._deliveries[path] = DeliveryActor(tenant, adapter, settings, self._services, epoch)
         try:
             await actor.run(slot)
         finally:
             if self._deliveries.get(path) is actor:
                 del self._deliveries[path]
+
+
+async def _first(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    await wait()
+    scope.cancel()
 
 
 def _validated(adapter: Adapter, values: Mapping[str, Any]) -> tuple[AdapterSettings | None, str]:

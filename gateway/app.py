@@ -24,13 +24,14 @@ from urllib.parse import urlsplit
 import trio
 
 from actors.clients import Clients
-from actors.dialling import Dialling
+from actors.dialling import ORDERS_CHANNEL, Dialling
 from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
 from actors.module_sync import ModuleSync
 from actors.modules import Modules
+from actors.ownership import Ownership
 from actors.posts import Posts
 from actors.recordings import FetchActor, retain
 from actors.responsible import Desk, send_caller
@@ -50,6 +51,7 @@ from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.numbers import outside
 from gateway.domain.posts import Post
+from gateway.domain.shards import SHARDS
 from gateway.listening import Listening, listening_sockets
 from gateway.readiness import Notifier
 from gateway.settings import Settings
@@ -63,6 +65,7 @@ from gateway.store.migrate import migrate
 from gateway.store.pool import Database, open_database
 from gateway.store.s3 import S3Blobs
 from gateway.store.seal import load_master_keys
+from gateway.store.shards import notify
 from gateway.store.shelf import Shelf
 from gateway.store.spool import Spool
 from gateway.telemetry import COUNTERS, prometheus
@@ -79,6 +82,10 @@ from gateway.web.uploads import upload_addresses
 log = logging.getLogger(__name__)
 
 CHANNEL = "gateway_configuration"
+POSTS_CHANNEL = "gateway_posts"
+GATHER_S = 0.1
+NOTIFIED_AT_ONCE = 200
+"""A notification holds 8000 bytes."""
 GC_THRESHOLD = (50_000, 50, 1000)
 """Actors are many objects that live long: at the default pace the collector looks through them for half of the start,
 and holds the loop (measured: 2,500 tenants start in 3 to 4 s instead of 6 to 10). What stands at the start is frozen."""
@@ -107,8 +114,11 @@ class Gateway:
             arrived=self._ring,
             set_aside=self.letters.put,
         )
-        self.records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", self._record)
+        self.records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit("outbox", self._record)
         clients = Clients()
+        self.ownership = Ownership(db)
+        self._foreign: set[TenantId] = set()
+        self._foreign_posts = trio.Event()
         self.shelf = Shelf(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             db=db,
@@ -121,12 +131,13 @@ class Gateway:
             provider_urls=settings.provider_urls,
             clients=clients,
             desk=Desk(clients),
-            dialling=Dialling(db, self.directory, clients),
+            dialling=Dialling(db, self.directory, clients, self.ownership.epoch_of),
+            ownership=self.ownership,
             shelf=self.shelf,
             public_url=settings.base_url,
         )
         self.modules = Modules(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
-        self.listener = Listener(db, [CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
+        self.listener = Listener(db, [CHANNEL, POSTS_CHANNEL, ORDERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
         self.database_problem = "the database has not answered yet"
         self.database_known = trio.Event()
@@ -135,9 +146,8 @@ class Gateway:
         self.pending: dict[str, int] = {"pending": 0, "oldest_pending_s": 0}
         self.stopping = False
 
-    async def _record(self, batch: Sequence[outbox.Recording]) -> list[frozenset[Kind]]:
-        kinds = await self.db.engine(outbox.record, batch)
-        return [frozenset(kind for tenant, kind in kinds if tenant == part.tenant) for part in batch]
+    async def _record(self, batch: Sequence[outbox.Recording]) -> list[frozenset[Kind] | None]:
+        return await self.db.engine(outbox.record, batch)
 
     # What the machine addresses ask.
 
@@ -157,6 +167,20 @@ class Gateway:
     def _ring(self, number: TenantId) -> None:
         if self.tenants is not None:
             self.tenants.ring(number)
+            if self.ownership.epoch_of(number) is None:
+                self._foreign.add(number)
+                self._foreign_posts.set()
+
+    async def ring_others(self) -> None:
+        """Until cancelled: tells the instances that own them of tenants whose posts were taken here, gathered for a
+        moment. A doorbell: their actors look by themselves too."""
+        while True:
+            await self._foreign_posts.wait()
+            await trio.sleep(GATHER_S)
+            self._foreign_posts = trio.Event()
+            numbers, self._foreign = sorted(self._foreign)[:NOTIFIED_AT_ONCE], set()
+            with suppress(Unavailable):
+                await self.db.engine(notify, POSTS_CHANNEL, ",".join(numbers))
 
     def ready(self) -> list[str]:
         """Why posts are not taken; empty when they are. A database that goes away later is the spool's business."""
@@ -220,6 +244,13 @@ class Gateway:
             },
             "deliveries": self.pending | {state: COUNTERS[f"deliveries_{state}"] for state in _FINISHED},
             "actors": {"total": len(self.directory), **states},
+            "ownership": {
+                "instance": self.ownership.me,
+                "instances": self.ownership.instances,
+                "shards": len(self.ownership.held),
+                "shards_in_all": SHARDS,
+                "trusted": self.ownership.trusted,
+            },
             "counters": dict(sorted(COUNTERS.items())),
         }
 
@@ -307,6 +338,9 @@ class Gateway:
         while True:
             try:
                 await self.db.ping()
+                if self.ownership.instances > 1:  # beneath the doorbell that rings between instances
+                    for number in await self._tenants_with_posts():
+                        tenants.ring(number)
                 self.pending = await self.db.engine(outbox.count_pending)
                 self._database_answered()
                 slot.report(State.ONLINE)
@@ -328,7 +362,16 @@ class Gateway:
             return []  # every tenant's actor looks for itself when it starts
 
     async def notified(self, channel: str, payload: str) -> None:
-        """A hint from the database's triggers."""
+        """A hint from the database's triggers, or from another instance."""
+        if channel == POSTS_CHANNEL:
+            for number in payload.split(","):
+                if self.tenants is not None:
+                    self.tenants.ring(TenantId(number))
+            return
+        if channel == ORDERS_CHANNEL:
+            number, _, order_id = payload.partition(" ")
+            self.services.dialling.heard(TenantId(number), order_id, self.cache.tenant(TenantId(number)))
+            return
         _, _, number = payload.partition('"tenant_id" : "')
         self.cache.notified(TenantId(number.partition('"')[0]) if number else None)
 
@@ -433,6 +476,7 @@ async def _serve(
         nursery.start_soon(keep_server)
         async with open_supervisor(gateway.directory, set_aside=letters.put) as supervisor:
             tenants = Tenants(services, supervisor, adapters())
+            gateway.ownership.let_go = tenants.let_go
 
             def system(name: str, task: Callable[[Slot], Awaitable[None]]) -> None:
                 supervisor.start(Slot(f"system/{name}", name), task)
@@ -465,6 +509,8 @@ async def _serve(
                                 partial(gateway.listener.serve_notifications, gateway.notified, gateway.reset)
                             ),
                         )
+                        system("ownership", gateway.ownership.run)
+                        system("doorbell", _ignoring_slot(gateway.ring_others))
                         system("dialling", services.dialling.run)  # looks into a table that the migrations make
                         system("tenants", tenants.run)
                         system("due", partial(wake_due, services))
@@ -483,6 +529,7 @@ async def _serve(
                 log.info("stopping")
                 stop_listening.set()
             await tenants.stop(settings.grace_s)
+            await gateway.ownership.resign()
         nursery.cancel_scope.cancel()
     log.info("stopped")
 
@@ -574,6 +621,7 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         probe=gateway.probe,
         probe_pbx=gateway.probe_pbx,
         place=gateway.services.dialling.ask,
+        instance=lambda: gateway.ownership.me,
         master=gateway.cache.master,
         modules=gateway.modules,
         shelf=gateway.shelf,

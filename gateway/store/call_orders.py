@@ -120,6 +120,17 @@ async def finish_order(conn: Connection, tenant: TenantId, order_id: str, state:
     )
 
 
+async def take_order(conn: Connection, tenant: TenantId, order_id: str) -> tuple[str, str] | None:
+    """Takes an order that nobody has placed: its internal number and the number to dial. None for a second taker."""
+    row = await conn.fetchrow(
+        "UPDATE call_orders SET state = 'doubtful', reason = 'left' WHERE tenant_id = $1 AND order_id = $2 "
+        "AND state = 'asked' AND asked_at > clock_timestamp() - interval '10 seconds' RETURNING person, number",
+        tenant,
+        order_id,
+    )
+    return (row["person"], row["number"]) if row is not None else None
+
+
 async def doubt_left_orders(conn: Connection, older_than_s: float = 60.0) -> int:
     """Orders that a process took and did not live to place or to note: nobody knows, and nobody places them again."""
     done: str = await conn.execute(

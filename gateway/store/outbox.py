@@ -14,6 +14,7 @@ from uuid import UUID
 
 from gateway.domain.calls import Call
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.shards import shard_of
 from gateway.store.pool import Connection
 
 SEPARATOR = "\x1f"
@@ -68,6 +69,8 @@ class Recording:
     """What one tenant's actor has made of a batch, to be kept at once."""
 
     tenant: TenantId
+    epoch: int | None = None
+    """Under which epoch of its shard the actor was started; None writes whatever the epoch is."""
     calls: dict[str, tuple[str, Call]] = field(default_factory=dict)
     """Last state of every call touched, with its source."""
     events: list[EventRow] = field(default_factory=list)
@@ -102,7 +105,11 @@ class Claim:
 
 
 _RECORD = """
-WITH new_calls AS (
+WITH fence AS MATERIALIZED (
+    -- The tenants whose shard is still in the epoch under which their actor was started; -1 is any.
+    SELECT f.tenant_id FROM unnest($54::text[], $55::int[], $56::bigint[]) AS f (tenant_id, shard, epoch)
+    JOIN shards s ON s.shard = f.shard AND (f.epoch < 0 OR s.epoch = f.epoch) FOR SHARE OF s
+), new_calls AS (
     INSERT INTO calls AS c (tenant_id, call_id, phase, source, direction, caller, called, trunk, ringing, rang,
                             extension, last_extension, started_at, answered_at, ended_at, result, wait_s, talk_s,
                             hung_up_by, queue, recording, uncertain, merged_into, events)
@@ -117,6 +124,7 @@ WITH new_calls AS (
          AS r (tenant_id, call_id, phase, source, direction, caller, called, trunk, ringing, rang, extension,
                last_extension, started_at, answered_at, ended_at, result, wait_s, talk_s, hung_up_by, queue, recording,
                uncertain, merged_into, events)
+    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
     ON CONFLICT (tenant_id, call_id) DO UPDATE SET
         phase = excluded.phase, source = excluded.source, direction = excluded.direction, caller = excluded.caller,
         called = excluded.called, trunk = excluded.trunk, ringing = excluded.ringing, rang = excluded.rang,
@@ -127,13 +135,15 @@ WITH new_calls AS (
     WHERE c.events < excluded.events
 ), new_events AS (
     INSERT INTO call_events (tenant_id, call_id, seq, event, at, body)
-    SELECT * FROM unnest($25::text[], $26::text[], $27::int[], $28::text[], $29::timestamptz[], $30::text[])
+    SELECT r.* FROM unnest($25::text[], $26::text[], $27::int[], $28::text[], $29::timestamptz[], $30::text[])
+         AS r (tenant_id, call_id, seq, event, at, body)
+    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
     ON CONFLICT DO NOTHING
 ), overtaken AS (
     UPDATE deliveries d SET state = 'superseded', finished_at = now()
     FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $38::bool[])
          AS r (tenant_id, integration_type, lane, key, latest_only)
-    WHERE r.latest_only AND d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
+    WHERE r.tenant_id IN (SELECT tenant_id FROM fence) AND r.latest_only AND d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
       AND d.state = 'pending' AND d.latest_only AND d.attempt = 0
       -- A card that was kept before overtakes nothing: not itself, and not what came after it.
       AND NOT EXISTS (SELECT FROM deliveries known WHERE known.tenant_id = r.tenant_id
@@ -147,6 +157,7 @@ WITH new_calls AS (
                 $39::text[], $40::timestamptz[], $41::timestamptz[])
          WITH ORDINALITY AS r (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
                                expires_at, keep_until, place)
+    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
     ORDER BY r.place
     ON CONFLICT (tenant_id, integration_type, key) DO NOTHING
     RETURNING tenant_id, integration_type
@@ -157,13 +168,16 @@ WITH new_calls AS (
     FROM unnest($45::text[], $46::uuid[], $47::text[], $48::text[], $49::text[], $50::text[], $51::timestamptz[],
                 $52::timestamptz[], $53::timestamptz[])
          AS r (tenant_id, recording_id, call_id, pbx, told, url, begins_at, ended_at, run_at)
+    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
     ON CONFLICT (tenant_id, recording_id) DO NOTHING
 ), done_posts AS (
     UPDATE journal j SET done_at = now()
     FROM unnest($42::text[], $43::bigint[], $44::timestamptz[]) AS r (tenant_id, journal_id, received_at)
     WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.received_at = r.received_at AND j.done_at IS NULL
+      AND r.tenant_id IN (SELECT tenant_id FROM fence)
 )
-SELECT DISTINCT tenant_id, integration_type FROM new_deliveries
+SELECT tenant_id, integration_type FROM new_deliveries
+UNION SELECT tenant_id, NULL FROM fence
 """
 
 
@@ -183,11 +197,16 @@ def _newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
     return [d for place, d in enumerate(deliveries) if not d.latest_only or last[(d.integration, d.lane)] == place]
 
 
-async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[TenantId, Kind]]:
+async def record(conn: Connection, batch: Sequence[Recording]) -> list[frozenset[Kind] | None]:
     """Keeps what several tenants' actors made, in one statement and so one commit.
 
-    Returns which integrations have something new to deliver.
+    Returns for each part which integrations have something new to deliver, or None where the part was refused because
+    its tenant's shard has passed on to another epoch.
     """
+    epochs: dict[TenantId, int] = {}
+    for part in batch:
+        epochs[part.tenant] = max(epochs.get(part.tenant, -1), -1 if part.epoch is None else part.epoch)
+    whole, batch = batch, [part for part in batch if part.epoch is None or part.epoch == epochs[part.tenant]]
     newest: dict[tuple[TenantId, str], tuple[str, Call]] = {}
     for part in batch:  # a statement updates a row once, and two incarnations of one actor may stand in a batch
         for source, call in part.calls.values():
@@ -254,22 +273,40 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> set[tuple[Tena
         [row.begins_at for _, row in expected],
         [row.ended_at for _, row in expected],
         [row.run_at for _, row in expected],
+        list(epochs),
+        [shard_of(tenant) for tenant in epochs],
+        list(epochs.values()),
     )
-    return {(TenantId(row[0]), Kind(row[1])) for row in rows}
+    passed = {row[0] for row in rows if row[1] is None}
+    kinds: dict[str, set[Kind]] = {}
+    for row in rows:
+        if row[1] is not None:
+            kinds.setdefault(row[0], set()).add(Kind(row[1]))
+    return [
+        frozenset(kinds.get(part.tenant, ()))
+        if part.tenant in passed and part.epoch in (None, epochs[part.tenant])
+        else None
+        for part in whole
+    ]
 
 
 async def claim_deliveries(
-    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float, in_hand: Sequence[int] = ()
-) -> list[Claim]:
+    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float, in_hand: Sequence[int] = (),
+    epoch: int | None = None,
+) -> list[Claim]:  # fmt: skip
     """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt.
 
-    Those `in_hand` are left out even when their lease has passed: the caller still has an outcome to tell.
+    Those `in_hand` are left out even when their lease has passed: the caller still has an outcome to tell. Where `epoch`
+    is given, nothing is leased once the tenant's shard has passed on to another.
     """
     rows = await conn.fetch(
         """
-        WITH ready AS (
+        WITH fence AS MATERIALIZED (
+            SELECT FROM shards WHERE shard = $6 AND epoch = $7 FOR SHARE
+        ), ready AS (
             SELECT d.delivery_id FROM deliveries d
             WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending' AND d.run_at <= now()
+              AND ($7::bigint IS NULL OR EXISTS (SELECT FROM fence))
               AND (d.lease_until IS NULL OR d.lease_until < now()) AND d.delivery_id <> ALL($5::bigint[])
               AND NOT EXISTS (SELECT FROM deliveries older
                               WHERE older.tenant_id = $1 AND older.integration_type = $2 AND older.lane = d.lane
@@ -290,6 +327,8 @@ async def claim_deliveries(
         most,
         lease_s,
         list(in_hand),
+        shard_of(tenant),
+        epoch,
     )
     return sorted((Claim(*row) for row in rows), key=lambda claim: claim.delivery_id)
 

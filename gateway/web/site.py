@@ -76,6 +76,8 @@ class Deps:
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""
+    instance: Callable[[], str] = lambda: ""
+    """The name of this instance among those on one database."""
     title: str = "Gateway"
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None

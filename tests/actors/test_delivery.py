@@ -114,7 +114,9 @@ class Outbox:
                 seen.setdefault(row.claim.lane, row)
         return list(seen.values())
 
-    def _claim(self, tenant: TenantId, kind: Kind, most: int, lease_s: float, in_hand: Sequence[int]) -> list[Claim]:
+    def _claim(
+        self, tenant: TenantId, kind: Kind, most: int, lease_s: float, in_hand: Sequence[int], epoch: int | None
+    ) -> list[Claim]:
         at = trio.current_time()
         ready = [r for r in self._heads() if r.run_at <= at and (r.lease_until or 0) <= at]
         taken = [r for r in ready if r.claim.delivery_id not in in_hand][:most]

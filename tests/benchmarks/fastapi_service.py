@@ -37,6 +37,16 @@ class CallPost(BaseModel):
     Trunk: Number | None = None
 
 
+TABLE = """
+    CREATE TABLE IF NOT EXISTS peer_journal (
+        journal_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id text NOT NULL, address text NOT NULL,
+        unique_id text NOT NULL, digest bytea NOT NULL, body text NOT NULL, received_at timestamptz NOT NULL,
+        UNIQUE (tenant_id, digest)
+    )
+"""
+"""The columns of our journal with the repeat told by a constraint, as one would write it; ours is cut into days."""
+
+
 def create(dsn: str, token: str) -> FastAPI:
     """The app."""
     tenants = {hashlib.sha256(token.encode()).digest(): "0367"}
@@ -44,6 +54,7 @@ def create(dsn: str, token: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with asyncpg.create_pool(dsn, min_size=8, max_size=8) as app.state.pool:
+            await app.state.pool.execute(TABLE)
             yield
 
     app = FastAPI(lifespan=lifespan)
@@ -58,7 +69,7 @@ def create(dsn: str, token: str) -> FastAPI:
         address = request.url.path
         digest = hashlib.sha256("\0".join((address, post.UniqueId, kept)).encode()).digest()
         new = await request.app.state.pool.fetchval(
-            "INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at) "
+            "INSERT INTO peer_journal (tenant_id, address, unique_id, digest, body, received_at) "
             "VALUES ($1, $6, $2, $3, $4, $5) ON CONFLICT (tenant_id, digest) DO NOTHING RETURNING 1",
             tenant, post.UniqueId, digest, kept, datetime.now(UTC), address,
         )  # fmt: skip

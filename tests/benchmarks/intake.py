@@ -8,7 +8,7 @@ call rings and is hung up, every body new. An answer counts when it is 200 `acce
     alone    the same listener, validation and group commit without the rest of the gateway (`intake_service`): like for
              like with the peer, since that makes nothing of the posts
     theirs   `fastapi_service`: one uvicorn worker on uvloop and httptools without an access log, a pool of eight
-             connections, the same table and the same validation by pydantic
+             connections, a table of the same columns and the same validation by pydantic
 """
 
 import subprocess

@@ -10,8 +10,13 @@ from gateway.store.pool import Database, OwnConnection, Session, open_session
 EXCEPTED_INDEXES = {
     "tenants_token",  # tokens are looked up before the tenant is known, and two tenants never share one
     "api_keys_hash",  # likewise
+    "shards_pkey",
+    "instances_pkey",
 }
-EXCEPTED_TABLES = {"schema_migrations"}  # the runner's own; neither role may touch it
+EXCEPTED_TABLES = {
+    "schema_migrations",  # the runner's own; neither role may touch it
+    "shards", "instances",  # what instances share among themselves; of no tenant, and the engine's alone
+}  # fmt: skip
 
 
 async def rows_of(conn: OwnConnection, query: str) -> list[tuple[object, ...]]:

@@ -46,7 +46,7 @@ class Heard:
         await self.sender.send("reset")
 
     async def next(self) -> str:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             return await self.receiver.receive()
 
 

@@ -16,6 +16,7 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.directory import Slot, worst
 from gateway.domain.configuration import Tenant
 from gateway.domain.health import State
+from gateway.store.shards import select_owners
 from gateway.web.auth import Gate
 from gateway.web.site import Answer, viewer
 
@@ -160,7 +161,8 @@ def operators_pages(gate: Gate) -> Blueprint:
 
     @pages.get("/actors")
     async def actors() -> Response:
-        return site.page("actors.html", total=len(deps.directory), **picture())
+        owners = await deps.db.engine(select_owners)
+        return site.page("actors.html", total=len(deps.directory), owners=owners, here=deps.instance(), **picture())
 
     @pages.get("/actors/picture")
     async def actors_picture() -> Response:
