@@ -22,7 +22,7 @@ from tests.sandbox.product import STOP_S
 from tests.sandbox.web import Fault
 
 if TYPE_CHECKING:
-    from tests.chaos.stage import Stage
+    from tests.chaos.stage import Instance, Stage
 
 BURST = 10.0
 STEP_S = 3600.0
@@ -36,6 +36,8 @@ class Life:
         self._log = log
         self.child: trio.Process | None = None
         self.starts = 0
+        self.pids: dict[int, float] = {}
+        """Every process, and since when."""
         self.died: list[int | None] = []
         """Exit codes of those that ended without being told to."""
         self.last_code: int | None = None
@@ -49,6 +51,7 @@ class Life:
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         self.starts += 1
+        self.pids[self.child.pid] = trio.current_time()
 
     async def kill(self) -> None:
         """SIGKILL."""
@@ -112,17 +115,20 @@ class Nemeses:
     def __init__(self, stage: "Stage", hosts: Hosts) -> None:
         self.stage = stage
         self.hosts = hosts
-        self.life, self.server, self.clock = stage.life, stage.server, stage.clock
-        self.crm, self.crm_link = stage.crm, stage.crm_link
-        self.pbx_link, self.hosts_link = stage.pbx_link, stage.hosts_link
+        self.server, self.crm, self.pbx_link = stage.server, stage.crm, stage.pbx_link
+
+    def struck(self, strike: Strike) -> "Instance":
+        """Which instance a strike hits, where it hits one of them."""
+        return self.stage.instances[int(strike.draw * 1000) % len(self.stage.instances)]
 
     async def strike(self, strike: Strike) -> None:
         """Does it, and returns when it is over."""
         await getattr(self, f"_{strike.name}")(strike)
 
     async def _kill(self, strike: Strike) -> None:
-        await self.life.kill()
-        await self.life.start()
+        life = self.struck(strike).life
+        await life.kill()
+        await life.start()
 
     async def _kill_at_200(self, strike: Strike) -> None:
         """In the moment in which a post was answered 200."""
@@ -136,7 +142,7 @@ class Nemeses:
         await self.server.start()
 
     async def _pause(self, strike: Strike) -> None:
-        child = self.life.child
+        child = self.struck(strike).life.child
         assert child is not None
         os.kill(child.pid, signal.SIGSTOP)
         try:
@@ -166,7 +172,11 @@ class Nemeses:
         """Obeys and answers after half a minute, or, when it is over, never."""
         self.crm.hang_s = 30.0
         await self._crm_fault(Fault.HANG, strike.length_s)
-        self.crm_link.cut()
+        self._cut_crm()
+
+    def _cut_crm(self) -> None:
+        for instance in self.stage.instances:
+            instance.crm_link.cut()
 
     async def _crm_reset(self, strike: Strike) -> None:
         """Obeys, and hangs up instead of answering."""
@@ -180,13 +190,13 @@ class Nemeses:
             self.crm.fault = Fault.NONE
 
     async def _crm_cut(self, strike: Strike) -> None:
-        self.crm_link.cut()
+        self._cut_crm()
 
     async def _crm_half_open(self, strike: Strike) -> None:
-        self.crm_link.half_open()
+        self.struck(strike).crm_link.half_open()
 
     async def _hosts_cut(self, strike: Strike) -> None:
-        self.hosts_link.cut()
+        self.struck(strike).hosts_link.cut()
 
     async def _pbx_cut(self, strike: Strike) -> None:
         self.pbx_link.cut()
@@ -209,8 +219,9 @@ class Nemeses:
             self.hosts.hurry = 1.0
 
     async def _clock_step(self, strike: Strike) -> None:
-        self.clock.set(STEP_S if strike.draw < 0.5 else -STEP_S)
+        clock = self.struck(strike).clock
+        clock.set(STEP_S if strike.draw < 0.5 else -STEP_S)
         try:
             await trio.sleep(strike.length_s)
         finally:
-            self.clock.set(0.0)
+            clock.set(0.0)

@@ -27,6 +27,8 @@ LENGTHS: Mapping[str, tuple[float, float]] = {
     "clock_step": (1.0, 4.0),
 }
 """Every nemesis, and how many seconds it may last; 0 is one blow."""
+LONG_PAUSE: tuple[float, float] = (6.0, 24.0)
+"""Where another instance can take over: longer than the lease of a shard, and now and then than that of a delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Plan:
     """Over how long events and strikes are spread; the end, when everything is told, comes on top."""
     pbx_calls: int = 1500
     tenants: int = 20
+    instances: int = 1
+    """How many gateways run on the one database; a strike at the gateway hits one of them."""
 
     @property
     def rate_per_s(self) -> float:
@@ -76,14 +80,16 @@ class Plan:
         whole = self.minutes * 60
         quiet = min(15.0, whole / 10)
         step = (whole - quiet) / max(len(names), 1)
+        lengths = {**LENGTHS, "pause": LONG_PAUSE} if self.instances > 1 else LENGTHS
         return [
-            Strike(quiet + step * (number + rng.uniform(0, 0.8)), name, rng.uniform(*LENGTHS[name]), rng.random())
+            Strike(quiet + step * (number + rng.uniform(0, 0.8)), name, rng.uniform(*lengths[name]), rng.random())
             for number, name in enumerate(names)
         ]
 
 
 def plan_of(environment: Mapping[str, str] = os.environ) -> Plan:
-    """The plan of SEED, EVENTS, KILLS, PG_STOPS, OTHERS, MINUTES, PBX_CALLS and TENANTS; a fresh seed where none is set."""
+    """The plan of SEED, EVENTS, KILLS, PG_STOPS, OTHERS, MINUTES, PBX_CALLS, TENANTS and INSTANCES; a
+    fresh seed where none is set."""
 
     def number(name: str, smallest: int = 0) -> int:
         return max(int(environment.get(name.upper()) or getattr(usual, name)), smallest)
@@ -98,4 +104,5 @@ def plan_of(environment: Mapping[str, str] = os.environ) -> Plan:
         minutes=float(environment.get("MINUTES") or usual.minutes),
         pbx_calls=number("pbx_calls", 1),
         tenants=number("tenants", 1),
+        instances=number("instances", 1),
     )

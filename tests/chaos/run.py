@@ -1,6 +1,6 @@
 """One run from beginning to end: `python -m tests.chaos.run`, that is `make chaos`.
 
-SEED, EVENTS, KILLS, PG_STOPS, OTHERS, MINUTES, PBX_CALLS and TENANTS in the environment change its size. Everything is
+SEED, EVENTS, KILLS, PG_STOPS, OTHERS, MINUTES, PBX_CALLS, TENANTS and INSTANCES in the environment change its size. Everything is
 on loopback and in a temporary folder, which is kept when a gate does not hold. Read `verdict.py` for what is judged.
 """
 
@@ -19,9 +19,10 @@ import trio
 
 from gateway.domain.errors import GatewayError
 from tests.chaos.nemeses import Nemeses
+from tests.chaos.owners import Owners, tenants_of, told_by_a_stale_owner, told_by_two
 from tests.chaos.plan import Plan, plan_of
 from tests.chaos.server import OwnServer
-from tests.chaos.stage import open_stage
+from tests.chaos.stage import Stage, open_stage
 from tests.chaos.traffic import Hosts, Phones, Sink
 from tests.chaos.verdict import KILLS, STOPS, Blow, Found, Verdict
 
@@ -37,10 +38,18 @@ END_S = 180.0
 async def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> Verdict:
     """One run. Raises nothing for a gate that does not hold: that is for whoever reads the verdict."""
     blows: list[Blow] = []
-    async with open_stage(folder, tenants=plan.tenants, seed=plan.seed) as stage, trio.open_nursery() as nursery:
-        hosts = Hosts(stage.hosts_link.port, stage.tokens, plan.events, plan.rate_per_s, plan.seed)
+    async with (
+        open_stage(folder, tenants=plan.tenants, seed=plan.seed, instances=plan.instances) as stage,
+        trio.open_nursery() as nursery,
+    ):
+        ports = [instance.hosts_link.port for instance in stage.instances]
+        hosts = Hosts(ports, stage.tokens, plan.events, plan.rate_per_s, plan.seed)
         phones = Phones(stage.pbx, plan.seed)
-        nursery.start_soon(stage.life.keep)
+        owners = Owners(stage.server)
+        if plan.instances > 1:
+            nursery.start_soon(owners.watch)
+        for instance in stage.instances:
+            nursery.start_soon(instance.life.keep)
         nursery.start_soon(phones.watch)
         nursery.start_soon(_tell_progress, plan, hosts, stage.sink, blows, say)
         async with trio.open_nursery() as traffic:
@@ -51,8 +60,28 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> V
         await _until_all_told(stage.server, hosts)
         found = await found_in(stage.server)
         nursery.cancel_scope.cancel()
-    found.exit_codes = [code for code in (*stage.life.died, stage.life.last_code) if code]
+    lives = [instance.life for instance in stage.instances]
+    found.exit_codes = [code for life in lives for code in (*life.died, life.last_code) if code]
+    if plan.instances > 1:
+        _find_owners(found, stage, hosts, owners, blows)
     return Verdict(plan, hosts, phones, stage.sink, blows, found)
+
+
+def _find_owners(found: Found, stage: Stage, hosts: Hosts, owners: Owners, blows: list[Blow]) -> None:
+    """What several instances did with and to each other."""
+    found.takeovers, found.moved = owners.takeovers(blows), owners.moved()
+    found.refused = sum(
+        log.read_text("utf-8", "replace").count("a stale write was refused")
+        for log in (instance.product.log for instance in stage.instances)
+    )
+    pids = [instance.life.pids for instance in stage.instances]
+    found.two_owners = {
+        "epochs that went back": owners.broken,
+        "told by two at once": told_by_two(stage.sink),
+        "told by a stale owner": told_by_a_stale_owner(
+            stage.sink, owners, tenants_of(hosts), next(iter(stage.tokens)), pids
+        ),
+    }
 
 
 async def _strike_all(plan: Plan, nemeses: Nemeses, blows: list[Blow], say: Callable[[str], None]) -> None:
@@ -62,6 +91,9 @@ async def _strike_all(plan: Plan, nemeses: Nemeses, blows: list[Blow], say: Call
         await trio.sleep_until(began + strike.at_s)
         blow = Blow(strike, trio.current_time())
         blows.append(blow)
+        if plan.instances > 1 and strike.name in (*KILLS, "pause"):
+            child = nemeses.struck(strike).life.child
+            blow.pid = child.pid if child is not None else None
         await nemeses.strike(strike)
         blow.over = trio.current_time()
         with trio.move_on_after(PATIENCE_S):
@@ -146,7 +178,8 @@ def main() -> int:
     """`make chaos`."""
     plan = plan_of()
     print(
-        f"SEED={plan.seed} EVENTS={plan.events} KILLS={plan.kills} PG_STOPS={plan.pg_stops} MINUTES={plan.minutes:g}",
+        f"SEED={plan.seed} EVENTS={plan.events} KILLS={plan.kills} PG_STOPS={plan.pg_stops} MINUTES={plan.minutes:g} "
+        f"INSTANCES={plan.instances}",
         flush=True,
     )
     folder = Path(tempfile.mkdtemp(prefix="gateway-chaos-")).resolve()

@@ -25,22 +25,16 @@ READY_S = 60.0
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Everything there is. The first tenant has the PBX."""
+class Instance:
+    """One gateway, with links of its own."""
 
-    server: OwnServer
+    place: int
     product: Gateway
     life: Life
     clock: Clock
-    crm: RetailCrm
     crm_link: Proxy
-    sink: Sink
-    pbx: SimulatedPbx
-    pbx_link: Proxy
     hosts_link: Proxy
     bind: str
-    tokens: dict[str, str]
-    """The tenants' numbers and what their hosts send."""
 
     async def wait_ready(self) -> None:
         """Until /ready says so."""
@@ -55,58 +49,115 @@ class Stage:
                 await trio.sleep(0.05)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Everything there is. The first tenant has the PBX."""
+
+    server: OwnServer
+    instances: tuple[Instance, ...]
+    crm: RetailCrm
+    sink: Sink
+    pbx: SimulatedPbx
+    pbx_link: Proxy
+    tokens: dict[str, str]
+    """The tenants' numbers and what their hosts send."""
+
+    @property
+    def life(self) -> Life:
+        """The first instance's, often the only one."""
+        return self.instances[0].life
+
+    @property
+    def hosts_link(self) -> Proxy:
+        """Where the first instance is posted to."""
+        return self.instances[0].hosts_link
+
+    async def wait_ready(self) -> None:
+        """Until /ready of each instance says so."""
+        for instance in self.instances:
+            await instance.wait_ready()
+
+
 @asynccontextmanager
-async def open_stage(folder: Path, *, tenants: int, seed: int, second_crm: str = "") -> AsyncIterator[Stage]:
+async def open_stage(
+    folder: Path, *, tenants: int, seed: int, second_crm: str = "", instances: int = 1
+) -> AsyncIterator[Stage]:
     """The database, the sandboxes and the links; the schema and the tenants are in, the gateway runs and is ready. The
     last tenant's CRM is at `second_crm` where that is given."""
     crm, sink = RetailCrm(rate_limits=False), Sink()
-    crm.listeners.append(sink.hear)
+    crm.listeners.append(lambda kind, data: sink.hear(kind, data, crm.asked_at))
     pbx = SimulatedPbx(
         tempo=TEMPO, seed=seed, timestamps=True, extensions={phone: f"Owner {phone}" for phone in PHONES}
     )
-    crm_link, pbx_link, hosts_link = Proxy(), Proxy(), Proxy()
+    pbx_link, links = Proxy(), [(Proxy(), Proxy()) for _ in range(instances)]
     tokens = {f"{300 + number:04}": secrets.token_urlsafe(32) for number in range(tenants)}
     async with own_server(folder / "database") as server, trio.open_nursery() as nursery:
         await nursery.start(crm.serve)
-        crm_link.target = ("127.0.0.1", int(crm.base.rpartition(":")[2]))
+        crm_port = int(crm.base.rpartition(":")[2])
         pbx_link.target = ("127.0.0.1", await nursery.start(pbx.serve))
-        bind, intake = free_address(0), free_address(0)
-        hosts_link.target = ("127.0.0.1", int(intake.rpartition(":")[2]))
-        for proxy in (crm_link, pbx_link, hosts_link):
-            await nursery.start(proxy.serve)
-        clock = Clock(folder / "clock")
-        product = await _installed(folder, server, bind, intake, clock)
-        life = Life(product.environment, folder / "gateway.log")
-        stage = Stage(server, product, life, clock, crm, crm_link, sink, pbx, pbx_link, hosts_link, bind, tokens)
-        await product.ask("apply", _tenants(stage, folder, second_crm))
+        await nursery.start(pbx_link.serve)
+        key, token, there = folder / "master.key", secrets.token_urlsafe(24), list[Instance]()
+        for place, (crm_link, hosts_link) in enumerate(links):
+            bind, intake = free_address(0), free_address(0)
+            crm_link.target = ("127.0.0.1", crm_port)
+            hosts_link.target = ("127.0.0.1", int(intake.rpartition(":")[2]))
+            await nursery.start(crm_link.serve)
+            await nursery.start(hosts_link.serve)
+            clock, log = Clock(folder / f"clock-{place}"), folder / f"gateway-{place}.log"
+            environment = {
+                "GATEWAY_DATA_DIR": str(folder / f"var-{place}"), "GATEWAY_BIND": bind, "GATEWAY_INTAKE_BIND": intake,
+                "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_LOG_FORMAT": "json",
+                "GATEWAY_DATABASE_URL": server.dsn, "GATEWAY_MASTER_KEY_FILE": str(key),
+                "GATEWAY_OPERATOR_TOKEN": token, "CHAOS_CLOCK": str(clock.file), "PYTHONPATH": str(PROJECT),
+            }  # fmt: skip
+            if instances > 1:  # so that the CRM knows which of them told it something
+                environment["GATEWAY_PROVIDER_URLS"] = json.dumps({"retailcrm": f"http://127.0.0.1:{crm_link.port}"})
+            product = Gateway(environment, log)
+            life = Life(product.environment, log)
+            there.append(Instance(place, product, life, clock, crm_link, hosts_link, bind))
+            sink.instances[f"127.0.0.1:{crm_link.port}"] = place
+        stage = Stage(server, tuple(there), crm, sink, pbx, pbx_link, tokens)
+        first = there[0].product
+        write_private(key, await first.ask("keys", "new"))
+        await first.ask("migrate")
+        await first.ask("apply", _tenants(stage, folder, second_crm))
         try:
-            await life.start()
-            await stage.wait_ready()
+            for instance in there:
+                await instance.life.start()
+            await _share_out(stage)
             yield stage
         finally:
-            await life.stop()
+            for instance in there:
+                await instance.life.stop()
         nursery.cancel_scope.cancel()
 
 
-async def _installed(folder: Path, server: OwnServer, bind: str, intake: str, clock: Clock) -> Gateway:
-    """The product with its settings, and the schema."""
-    key = folder / "master.key"
-    environment = {
-        "GATEWAY_DATA_DIR": str(folder / "var"), "GATEWAY_BIND": bind, "GATEWAY_INTAKE_BIND": intake,
-        "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_LOG_FORMAT": "json",
-        "GATEWAY_DATABASE_URL": server.dsn, "GATEWAY_MASTER_KEY_FILE": str(key),
-        "GATEWAY_OPERATOR_TOKEN": secrets.token_urlsafe(24), "CHAOS_CLOCK": str(clock.file),
-        "PYTHONPATH": str(PROJECT),
-    }  # fmt: skip
-    product = Gateway(environment, folder / "gateway.log")
-    write_private(key, await product.ask("keys", "new"))
-    await product.ask("migrate")
-    return product
+async def _share_out(stage: Stage) -> None:
+    """Until all are ready. Meanwhile each believes to be one of many, or the first would take every shard and keep them
+    all for half a minute."""
+    query = """
+        INSERT INTO instances (instance) SELECT 'chaos-' || place FROM generate_series(2, $1) AS place
+        ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp()
+    """
+    async with trio.open_nursery() as nursery:
+
+        async def pretend() -> None:
+            while len(stage.instances) > 1:
+                await stage.server.ask(query, len(stage.instances))
+                await trio.sleep(0.5)
+
+        nursery.start_soon(pretend)
+        await stage.wait_ready()
+        nursery.cancel_scope.cancel()
+    while len(stage.instances) > 1:
+        if not await stage.server.ask("SELECT FROM shards WHERE owner IS NULL"):
+            return
+        await trio.sleep(0.2)
 
 
 def _tenants(stage: Stage, folder: Path, second_crm: str) -> str:
     """The tenants' file."""
-    crm, pbx = f"http://127.0.0.1:{stage.crm_link.port}", stage.pbx
+    crm, pbx = f"http://127.0.0.1:{stage.instances[0].crm_link.port}", stage.pbx
     blocks: list[dict[str, object]] = [
         {
             "number": number, "name": f"Tenant {number}", "token": token, "timezone": "Europe/Minsk", "country": "BY",

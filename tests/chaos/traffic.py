@@ -7,7 +7,7 @@ that is `verdict.py`.
 import itertools
 import json
 import random
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -39,6 +39,10 @@ class Sink:
 
     times: dict[Told, list[float]] = field(default_factory=lambda: defaultdict(list))
     words: dict[Told, set[str]] = field(default_factory=lambda: defaultdict(set))
+    by: dict[Told, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Which instance told it, each time; -1 where that is not known."""
+    instances: dict[str, int] = field(default_factory=dict)
+    """The address at which each instance finds the CRM."""
     without_id: int = 0
     last: float = 0.0
 
@@ -46,8 +50,8 @@ class Sink:
         """When anything was last accepted."""
         return self.last
 
-    def hear(self, kind: str, data: Mapping[str, Any]) -> None:
-        """A listener of the sandbox CRM."""
+    def hear(self, kind: str, data: Mapping[str, Any], asked_at: str = "") -> None:
+        """A listener of the sandbox CRM, which knows by which address it was asked."""
         self.last = trio.current_time()
         call_id = data.get("externalId" if kind == "call" else "callExternalId")
         if not call_id:
@@ -55,6 +59,7 @@ class Sink:
             return
         told = Told(call_id, "upload" if kind == "call" else data["type"], tuple(data.get("codes", ())))
         self.times[told].append(self.last)
+        self.by[told].append(self.instances.get(asked_at, -1))
         self.words[told].add(json.dumps(data, sort_keys=True))
 
 
@@ -65,8 +70,9 @@ class NotAnswered(Exception):
 class Line:
     """A keep-alive connection of one host: a post and its answer, nothing more."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, *ports: int) -> None:
+        self._ports = ports
+        """Where there are several, the next is tried after one has failed."""
         self._stream: trio.SocketStream | None = None
 
     async def post(self, address: str, body: bytes) -> tuple[int, bytes]:
@@ -74,12 +80,13 @@ class Line:
         try:
             with trio.fail_after(ANSWER_S):
                 if self._stream is None:
-                    self._stream = await trio.open_tcp_stream("127.0.0.1", self._port)
+                    self._stream = await trio.open_tcp_stream("127.0.0.1", self._ports[0])
                 head = f"POST {address} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
                 await self._stream.send_all(head.encode() + body)
                 return await self._answer(self._stream)
         except (trio.TooSlowError, NotAnswered, ValueError, IndexError, *GONE) as error:
             await self.aclose()
+            self._ports = (*self._ports[1:], self._ports[0])
             raise NotAnswered(type(error).__name__) from None
 
     async def _answer(self, stream: trio.SocketStream) -> tuple[int, bytes]:
@@ -112,8 +119,10 @@ class Hosts:
     """Asterisk hosts. Two calls of three are repeated until they are answered; the third gives up at once, and now and
     then a host says again what was accepted already."""
 
-    def __init__(self, port: int, tokens: Mapping[str, str], events: int, rate_per_s: float, seed: int) -> None:
-        self._port = port
+    def __init__(
+        self, ports: Sequence[int], tokens: Mapping[str, str], events: int, rate_per_s: float, seed: int
+    ) -> None:
+        self._ports = deque(ports)
         self._tokens = list(tokens.items())
         self._calls = max(events // len(ADDRESSES), 1)
         self.enough = False
@@ -139,7 +148,8 @@ class Hosts:
         numbers = itertools.takewhile(lambda number: number < self._calls or not self.enough, itertools.count())
         async with trio.open_nursery() as nursery:
             for _ in range(HOSTS):
-                nursery.start_soon(self._host, numbers)
+                nursery.start_soon(self._host, numbers, tuple(self._ports))
+                self._ports.rotate()
 
     def last_200(self) -> float:
         """When any post was last answered 200."""
@@ -149,8 +159,8 @@ class Hosts:
         """The next time that any post is answered 200."""
         await self._heard.wait()
 
-    async def _host(self, numbers: Iterator[int]) -> None:
-        line = Line(self._port)
+    async def _host(self, numbers: Iterator[int], ports: Sequence[int]) -> None:
+        line = Line(*ports)
         try:
             for number in numbers:
                 await self._call(line, number)

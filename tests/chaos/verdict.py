@@ -37,6 +37,8 @@ class Blow:
     first_200_s: float | None = None
     """From its end to the first 200 after it; from the death, for a kill."""
     first_delivery_s: float | None = None
+    pid: int | None = None
+    """The process that was killed or stopped, where there are several."""
     rate_back_s: float | None = None
     """From its end until 95 % of the rate before it was reached over two seconds."""
 
@@ -73,6 +75,13 @@ class Found:
     open_calls: list[dict[str, Any]]
     exit_codes: list[int] = field(default_factory=list)
     """Of gateways that ended by themselves, or not well when they were told to."""
+    refused: int = 0
+    """Writes of instances that had been replaced, and were refused."""
+    takeovers: list[float] = field(default_factory=list)
+    """Seconds, one for each shard that a death or a stop set free."""
+    moved: int = 0
+    two_owners: dict[str, list[str]] = field(default_factory=dict)
+    """What two owners did side by side, by how it shows."""
 
 
 class Verdict:
@@ -88,11 +97,12 @@ class Verdict:
         )
         self.not_kept = hosts.acknowledged.keys() - {(row["unique_id"], row["address"]) for row in found.posts}
         self.repeats = {told: times for told, times in sink.times.items() if len(times) > 1}
-        self.exit_codes = found.exit_codes
+        self.found = found
         self.reworded = [told for told, words in sink.words.items() if len(words) > 1]
         self.repeats_by = self._repeats_by()
         self.inversions = inversions(sink)
-        self.calls = judged(phones.played, phones.listening, blows, found, sink)
+        listening = attentive(phones.listening, blows) if plan.instances > 1 else phones.listening
+        self.calls = judged(phones.played, listening, blows, found, sink)
         abandoned = {
             unique_id for unique_id, address in hosts.attempted if (unique_id, "/hangup") not in hosts.acknowledged
         }
@@ -137,7 +147,8 @@ class Verdict:
             "calls missing though heard": calls.missing_though_heard,
             "calls told to the CRM and not to the database, or the reverse": calls.uploads_differ,
             "still open": self.left_open,
-            "exit codes": self.exit_codes,
+            "exit codes": self.found.exit_codes,
+            **self.found.two_owners,
             "never got over": [blow.strike.name for blow in self.blows if blow.first_200_s is None],
         }
         return [f"{name}: {len(items)}, such as {list(items)[:3]}" for name, items in gates.items() if len(items)]
@@ -172,8 +183,39 @@ class Verdict:
                     f"{figure} {median(values):.2f} / {values[-1]:.2f}" for figure, values in times.items()
                 )
                 lines.append(f"  {title}: {told}")
+        if (taken := self.found.takeovers) or self.plan.instances > 1:
+            lines += [
+                f"{self.plan.instances} instances: {self.found.refused} stale writes refused, "
+                + ", ".join(f"{name} {len(items)}" for name, items in self.found.two_owners.items()),
+                f"  {self.found.moved} changes of a shard's owner; {len(taken)} taken over from the dead and the stopped"
+                + (
+                    f" within p50 {at(taken, 0.5):.1f}, p99 {at(taken, 0.99):.1f}, max {taken[-1]:.1f} s"
+                    if taken
+                    else ""
+                ),
+            ]
         lines += [f"BROKEN  {gate}" for gate in self.broken()] or ["every gate holds"]
         return "\n".join(lines)
+
+
+def at(ordered: Sequence[float], share: float) -> float:
+    """The value below which that share of them lies."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+def attentive(listening: Sequence[tuple[float, float]], blows: Sequence[Blow]) -> list[tuple[float, float]]:
+    """When somebody listened who could hear: an owner that is stopped holds its link, until another has made one."""
+    kept = list(listening)
+    for pause in (blow for blow in blows if blow.strike.name == "pause"):
+        anew = min((since for since, _ in listening if since > pause.began), default=pause.over)
+        began, over = pause.began - SETTLE_S, min(anew, pause.over)
+        kept = [
+            part
+            for since, until in kept
+            for part in ((since, min(until, began)), (max(since, over), until))
+            if part[0] < part[1]
+        ]
+    return kept
 
 
 def _of_hosts(told: Told, plan: Plan) -> bool:

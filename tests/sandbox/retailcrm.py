@@ -271,6 +271,8 @@ class RetailCrm:
         """External ids that were uploaded again."""
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
         """Told "event" or "call" and its data whenever one is accepted, again too."""
+        self.asked_at = ""
+        """The Host header of the request that is being obeyed."""
         self.modules: dict[str, dict[str, Any]] = {}
         self.managers: dict[str, dict[str, Any]] = {}
         """Answers of `telephony/manager` by the digits of a phone."""
@@ -317,6 +319,7 @@ class RetailCrm:
             if (spoiled := self._spoil(fault, request)) is not None:
                 raw.status = spoiled.status
                 return spoiled
+            self.asked_at = request.headers.get("host", "")
             try:
                 self._admit(request)
                 response = as_json({"success": True, **handler(request)})
