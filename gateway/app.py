@@ -625,5 +625,7 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         master=gateway.cache.master,
         modules=gateway.modules,
         shelf=gateway.shelf,
+        ring=gateway.services.bells.ring,
+        ring_posts=lambda number: gateway.tenants.ring(number) if gateway.tenants is not None else None,
         mounts=(mount_machines,),
     )

@@ -73,6 +73,10 @@ class Deps:
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Modules
     """Our modules in outside systems."""
+    ring: Callable[[TenantId, Kind], None] = lambda number, kind: None
+    """Says that an integration has something to deliver."""
+    ring_posts: Callable[[TenantId], None] = lambda number: None
+    """Says that posts of a tenant wait in the journal."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""

@@ -88,8 +88,8 @@ async def test_a_stale_write_is_refused_in_its_own_statement(db: Database) -> No
     assert await db.engine(outbox.record, [stale, fresh, other]) == [None, {CRM}, {CRM}]
     kept = await db.engine(_keys)
     assert kept == ["a", "c", "d"]
-    assert await db.engine(outbox.claim_deliveries, A, CRM, 5, 20.0, (), epoch) == []
-    assert len(await db.engine(outbox.claim_deliveries, A, CRM, 5, 20.0, (), later)) == 1
+    assert await db.engine(outbox.claim_deliveries, A, CRM, 5, 20.0, (), (), epoch) == []
+    assert len(await db.engine(outbox.claim_deliveries, A, CRM, 5, 20.0, (), (), later)) == 1
 
 
 async def _keys(connection: Connection) -> list[str]:
