@@ -77,6 +77,10 @@ class Ownership:
         shard = shard_of(tenant)
         return None if shard in self._leaving else self._held.get(shard)
 
+    def serves(self, tenant: TenantId, epoch: int) -> bool:
+        """Whether the tenant is surely ours at this very moment, under that epoch."""
+        return self.trusted and self._held.get(shard_of(tenant)) == epoch
+
     async def changed(self) -> None:
         """Waits until we own something else than at the last call."""
         await self._changed.wait()
