@@ -34,7 +34,7 @@ bench: install
 lab: install
 	@$(BIN)/python -m tests.lab.play
 
-# SEED, EVENTS, KILLS, PG_STOPS, OTHERS, MINUTES, PBX_CALLS, TENANTS: see tests/chaos/plan.py
+# SEED, EVENTS, KILLS, PG_STOPS, OTHERS, MINUTES, PBX_CALLS, TENANTS, INSTANCES: see tests/chaos/plan.py
 chaos: install
 	@$(BIN)/python -m tests.chaos.run
 

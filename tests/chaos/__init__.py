@@ -4,6 +4,7 @@
     traffic.py   what goes in (posted calls, calls of a simulated PBX), what came out (the CRM's record of all it took)
     nemeses.py   what goes wrong
     proxy.py     links that can be cut, stalled or left half open;  server.py  a PostgreSQL that can be hurt
+    owners.py    with several instances: who owned what when, and what two of them told side by side
     verdict.py   Jepsen's four sets, the judgement of the PBX's calls, repeats, order, recovery times, gates
     stage.py     the product between its sandboxes
     run.py       all of it together: `make chaos`, and the smaller run of `test_chaos.py`

@@ -1,4 +1,4 @@
-"""Which test proves which promise: rows 1 to 11, 21 and 22 of the table of promises, each with its gate.
+"""Which test proves which promise: rows 1 to 11 and 21 to 23 of the table of promises, each with its gate.
 
 A test is named by its node id; `test_rows.py` keeps the names true. `make chaos` is the long run of rows 1 to 4 and 7.
 """
@@ -11,6 +11,7 @@ CACHE = "tests/test_cache.py::"
 SPOOL = "tests/e2e/test_spool.py::"
 LISTEN = "tests/store/test_listen.py::"
 CHAOS = "tests/chaos/test_chaos.py::"
+INSTANCES = "tests/chaos/test_instances.py::"
 
 
 class Row(NamedTuple):
@@ -45,12 +46,12 @@ ROWS: Mapping[int, Row] = {
     5: Row(
         "retries follow the published schedule",
         "exact times within the jitter; Retry-After obeyed; what cannot succeed is not repeated",
-        tuple(
-            f"{DELIVERY}{name}"
-            for name in (
-                "test_what_failed_is_tried_by_the_schedule", "test_a_moment_the_other_side_named_is_kept",
-                "test_a_rate_limit_pauses_all_and_uses_no_attempt", "test_what_cannot_succeed_is_not_repeated",
-            )
+        (
+            "tests/actors/test_schedule.py::test_the_published_schedule", "tests/actors/test_schedule.py::test_410_parks",
+            "tests/actors/test_schedule.py::test_retry_after_is_obeyed_to_the_second",
+            f"{DELIVERY}test_what_failed_is_tried_by_the_schedule", f"{DELIVERY}test_a_moment_the_other_side_named_is_kept",
+            f"{DELIVERY}test_a_rate_limit_pauses_all_and_uses_no_attempt",
+            f"{DELIVERY}test_what_cannot_succeed_is_not_repeated",
         ),
     ),
     6: Row(
@@ -61,7 +62,7 @@ ROWS: Mapping[int, Row] = {
     7: Row(
         "order per call is kept",
         "0 inversions",
-        (f"{CHAOS}test_row_7_no_call_is_told_out_of_order", f"{DELIVERY}test_the_order_of_a_lane_survives_failures"),
+        (f"{CHAOS}test_row_7_no_call_is_told_out_of_order", f"{DELIVERY}test_the_order_of_a_lane_survives_failures", "tests/actors/test_schedule.py::test_no_lane_ever_turns_round"),
     ),
     8: Row(
         "a crash stays in its actor",
@@ -82,10 +83,7 @@ ROWS: Mapping[int, Row] = {
     10: Row(
         "poison is isolated",
         "the one that always raises is set aside with its traceback, its neighbours are told",
-        (
-            "tests/actors/test_tenant.py::test_a_poison_event_is_set_aside_and_its_neighbours_are_kept",
-            "tests/actors/test_tenant.py::test_a_poison_post_is_set_aside_and_its_neighbours_are_kept",
-        ),
+        ("tests/actors/test_poison.py::test_one_poisoned_event_never_stops_the_rest",),
     ),
     11: Row(
         "the AMI reader is never the slow one",
@@ -106,6 +104,21 @@ ROWS: Mapping[int, Row] = {
     22: Row(
         "restart without a gap",
         "under load no request fails and no call is told wrong",
-        ("tests/e2e/test_restart.py::test_restarts_fail_no_request_and_tell_no_call_wrong",),
+        ("tests/e2e/test_restart.py::test_restarts_fail_no_request_and_tell_no_call_wrong", "tests/adapters/asterisk/test_restarts.py::test_killed_twice_in_one_call_it_is_right_or_uncertain"),
+    ),
+    23: Row(
+        "one owner per tenant",
+        "one of two killed, or stopped for longer than its lease: epochs only rise, nothing is told by two or by a stale owner",
+        (
+            *(
+                f"{INSTANCES}{name}"
+                for name in (
+                    "test_row_23_one_owner_a_tenant", "test_row_23_what_an_owner_leaves_is_taken_over",
+                    "test_row_23_nothing_is_lost_between_two_owners",
+                )
+            ),
+            "tests/e2e/test_instances.py::test_the_other_instance_takes_over",
+            "tests/actors/test_delivery.py::test_an_instance_that_was_replaced_sends_nothing",
+        ),
     ),
 }  # fmt: skip
