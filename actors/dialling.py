@@ -11,7 +11,7 @@ An order that was admitted is this actor's: the client that asked may go away. N
 import logging
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,13 +28,10 @@ from gateway.domain.ids import TenantId
 from gateway.store.audit import insert_audit
 from gateway.store.call_orders import Admitted, Limited, NewOrder, admit, doubt_left_orders, finish_order, take_order
 from gateway.store.pool import Connection, Database
-from gateway.store.shards import notify
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
 
-ORDERS_CHANNEL = "gateway_orders"
-"""Where orders are announced that were admitted by an instance that does not own the tenant."""
 ROOM = 1000
 PLACE_WITHIN_S = 20.0
 NOTE_WITHIN_S = 5.0
@@ -71,8 +68,14 @@ class _Failed:
     reason: str
 
 
+async def nobody_to_tell(order: str) -> None:
+    """Where there is one instance."""
+    raise Unavailable("no instance serves this company")
+
+
 class Dialling:
-    """One for the process; runs under supervision. `ask` is what addresses and pages call."""
+    """One for the process; runs under supervision. `ask` is what addresses and pages call; `tell` announces an order to
+    the instance that owns the tenant."""
 
     def __init__(
         self,
@@ -80,12 +83,14 @@ class Dialling:
         directory: Directory,
         clients: Clients,
         epoch_of: Callable[[TenantId], int | None] = lambda tenant: 0,
+        tell: Callable[[str], Awaitable[None]] = nobody_to_tell,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._db = db
         self._directory = directory
         self._clients = clients
         self._epoch_of = epoch_of
+        self._tell = tell
         self._now = now
         self._inbox, self._work = trio.open_memory_channel[_Placing | _Handed | _Failed](ROOM)
 
@@ -130,7 +135,7 @@ class Dialling:
         else:
             COUNTERS["call_orders_admitted"] += 1
             if pbx is None:
-                await self._db.engine(notify, ORDERS_CHANNEL, f"{tenant.number} {order_id}")
+                await self._tell(f"{tenant.number} {order_id}")
                 return found
             self._inbox.send_nowait(
                 _Placing(tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx)
