@@ -92,6 +92,10 @@ class Ownership:
         shard = shard_of(tenant)
         return None if shard in self._leaving else self._held.get(shard)
 
+    def serves(self, tenant: TenantId, epoch: int) -> bool:
+        """Whether the tenant is surely ours at this very moment, under that epoch."""
+        return self.trusted and self._held.get(shard_of(tenant)) == epoch
+
     def comes(self, tenant: TenantId) -> bool:
         """Whether the tenant is about to be ours: whatever may be connected twice, is."""
         return shard_of(tenant) in self._coming

@@ -386,6 +386,8 @@ class Http:
 
         async def trace(name: str, info: Mapping[str, Any]) -> None:
             nonlocal sent
+            if name.endswith(("send_request_headers.started", "send_request_body.started")):
+                note.permit()  # a process may have stood still since it was decided to send; half a request is none
             sent = sent or name.endswith("send_request_headers.started")
 
         body = bytearray()

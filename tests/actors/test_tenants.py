@@ -49,7 +49,10 @@ def plan(*_: Any) -> Sequence[Draft]:
 def everything_is_ours() -> SimpleNamespace:
     first = trio.Event()
     first.set()
-    return SimpleNamespace(first_round=first, trusted=True, epoch_of=lambda tenant: 1, changed=trio.sleep_forever)
+    return SimpleNamespace(
+        first_round=first, trusted=True, epoch_of=lambda tenant: 1, serves=lambda tenant, epoch: epoch == 1,
+        changed=trio.sleep_forever,
+    )  # fmt: skip
 
 
 class World:
