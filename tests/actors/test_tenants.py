@@ -31,7 +31,7 @@ from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import Secret
 from gateway.domain.shards import shard_of
 from gateway.store.outbox import claim_deliveries, select_next_due
-from tests.actors.test_delivery import Outbox
+from tests.actors.test_delivery import Outbox, Unhurried
 from tests.sandbox.pbx import SimulatedPbx
 
 PBX, CRM, CHAT = Kind("pbx"), Kind("crm"), Kind("chat")
@@ -71,7 +71,7 @@ class World:
             Services,
             SimpleNamespace(
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
-                ownership=everything_is_ours(),
+                ownership=everything_is_ours(), outgoing=Unhurried(self),
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip
