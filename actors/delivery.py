@@ -5,7 +5,8 @@
                         +-> NeedsAttention: the integration waits for a person; nothing more is claimed
 
 Order is kept per lane by the claim; lanes run side by side up to the adapter's limit. The attempt is counted when it is
-claimed, so a delivery that kills the process still runs out of attempts. Breaker: after `BREAKER_FAILURES` failures in
+claimed, so a delivery that kills the process still runs out of attempts. What has no token of its bucket is given back
+untried, and the bucket is left out of claims until it has one: the others go on. Breaker: after `BREAKER_FAILURES` failures in
 a row nothing is claimed for a while, then one at a time. This is one of the two modules where `except Exception` is
 legal: a bug in an adapter costs its delivery, not the integration. Read `adapters.base` next.
 """
@@ -73,6 +74,11 @@ class _Bucket:
     def give_back(self) -> None:
         self.tokens += 1
 
+    def dry_for(self, patience_s: float) -> float:
+        """Seconds until a token taken then would be given within `patience_s`; nothing is spent."""
+        tokens = min(self.rate.burst, self.tokens + (trio.current_time() - self.at) * self.rate.per_second)
+        return max(0.0, (1 - tokens) / self.rate.per_second - patience_s)
+
 
 class DeliveryActor:
     """Runs under supervision, one for each integration that is told of calls."""
@@ -86,6 +92,8 @@ class DeliveryActor:
         self.services = services
         self._epoch = epoch
         self._buckets: dict[str, _Bucket] = {}
+        self._given_back = False
+        """Whether the last claim held what had no token."""
         self._failures = 0
         self._closed_until = 0.0
         self._bell = trio.Event()
@@ -115,10 +123,10 @@ class DeliveryActor:
                         while True:
                             self._bell = self.services.bells.listen(number, kind)
                             claims = await self._claim(slot)
-                            for claim in claims:
-                                self._in_hand[claim.delivery_id] = claim
-                                nursery.start_soon(self._deliver, slot, client, claim)
-                            if not claims:
+                            ready = await self._with_tokens(claims)
+                            for claim, wait in ready:
+                                nursery.start_soon(self._deliver, slot, client, claim, wait)
+                            if not ready:
                                 await self._wait()
                 finally:
                     self.services.bells.forget(number, kind)
@@ -148,14 +156,9 @@ class DeliveryActor:
         # Shielded: a claim cut short may be kept all the same, and nobody would hold its leases.
         with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
             claims = await self.services.db.engine(
-                claim_deliveries,
-                self.tenant.number,
-                self.adapter.kind,
-                room,
-                LEASE_S,
-                list(self._in_hand),
-                self._epoch,
-            )
+                claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S, list(self._in_hand),
+                list(self._dry()), self._epoch,
+            )  # fmt: skip
         if claims is None:
             self._close(1.0)
             return []
@@ -179,12 +182,14 @@ class DeliveryActor:
 
     async def _next_due_s(self) -> float:
         try:
-            due = await self.services.db.engine(select_next_due, self.tenant.number, self.adapter.kind)
+            dry = self._dry()
+            due = await self.services.db.engine(select_next_due, self.tenant.number, self.adapter.kind, list(dry))
         except Unavailable:
             return 1.0
         # A lane behind one in flight is due but not ready: its turn is announced by `_bell`.
-        floor = 0.2 if self._in_hand else 0.02
-        return LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(due, floor))
+        floor = 0.2 if self._in_hand or self._given_back else 0.02
+        next_due = LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(due, floor))
+        return min([next_due, *(max(wait, 0.02) for wait in dry.values())])
 
     async def _release(self, claims: Collection[Claim]) -> None:
         if not claims:
@@ -197,9 +202,9 @@ class DeliveryActor:
 
     # One delivery.
 
-    async def _deliver(self, slot: Slot, client: TellsCalls, claim: Claim) -> None:
+    async def _deliver(self, slot: Slot, client: TellsCalls, claim: Claim, wait: float) -> None:
         with bound(call=claim.call_id or ""):
-            outcome = await self._outcome(slot, client, claim)
+            outcome = await self._outcome(slot, client, claim, wait)
             COUNTERS[f"deliveries_{outcome.status}"] += 1
             HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)
             if outcome.tried:
@@ -226,15 +231,9 @@ class DeliveryActor:
             if not recorded:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
 
-    async def _outcome(self, slot: Slot, client: TellsCalls, claim: Claim) -> Outcome:
-        if claim.expires_at is not None and utc_now() > claim.expires_at:
+    async def _outcome(self, slot: Slot, client: TellsCalls, claim: Claim, wait: float) -> Outcome:
+        if _expired(claim):
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
-        wait = self._take_tokens(claim.bucket)
-        if wait > LONGEST_WAIT_FOR_RATE_S:
-            return Outcome(
-                state="pending", status="waiting", error="rate limit of ours", again_s=wait, uses_attempt=False,
-                tried=False,
-            )  # fmt: skip
         if wait:
             await trio.sleep(wait)
         if self._epoch is not None and not self.services.ownership.trusted:
@@ -261,6 +260,30 @@ class DeliveryActor:
             note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
             return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
         return self._failed(slot, claim, error, fields)
+
+    async def _with_tokens(self, claims: Collection[Claim]) -> list[tuple[Claim, float]]:
+        """Those that may be sent now, each with how long it waits for its token; they are in hand from here on. The
+        others are given back together."""
+        ready, dry = list[tuple[Claim, float]](), list[Claim]()
+        for claim in claims:
+            wait = 0.0 if _expired(claim) else self._take_tokens(claim.bucket)
+            if wait > LONGEST_WAIT_FOR_RATE_S:
+                dry.append(claim)
+            else:
+                self._in_hand[claim.delivery_id] = claim
+                ready.append((claim, wait))
+        self._given_back = bool(dry)
+        COUNTERS["deliveries_waiting"] += len(dry)
+        await self._release(dry)
+        return ready
+
+    def _dry(self) -> dict[str, float]:
+        """Buckets that have no token for a while, and for how long. A rate of the whole that is used up holds for every
+        bucket without a budget of its own."""
+        waits = {name: held.dry_for(LONGEST_WAIT_FOR_RATE_S) for name, held in self._buckets.items()}
+        whole, rates = waits.get("", 0.0), self.adapter.limits.rates
+        waits = {name: wait if name in rates else max(wait, whole) for name, wait in waits.items()}
+        return {name: wait for name, wait in waits.items() if wait > 0}
 
     def _take_tokens(self, bucket: str) -> float:
         """How long to wait until both the bucket's rate and the rate of the whole allow one more. Nothing is spent
@@ -348,3 +371,7 @@ class DeliveryActor:
         if at > claim.keep_until:
             return Outcome(state="failed", status="failed", error=f"kept long enough: {text}", **fields)
         return Outcome(state="pending", status=status, error=text, again_s=pause, uses_attempt=uses_attempt, **fields)
+
+
+def _expired(claim: Claim) -> bool:
+    return claim.expires_at is not None and utc_now() > claim.expires_at

@@ -11,7 +11,7 @@ An order that was admitted is this actor's: the client that asked may go away. N
 import logging
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,13 +28,10 @@ from gateway.domain.ids import TenantId
 from gateway.store.audit import insert_audit
 from gateway.store.call_orders import Admitted, Limited, NewOrder, admit, doubt_left_orders, finish_order, take_order
 from gateway.store.pool import Connection, Database
-from gateway.store.shards import notify
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
 
-ORDERS_CHANNEL = "gateway_orders"
-"""Where orders are announced that were admitted by an instance that does not own the tenant."""
 ROOM = 1000
 PLACE_WITHIN_S = 20.0
 NOTE_WITHIN_S = 5.0
@@ -73,8 +70,14 @@ class _Failed:
     reason: str
 
 
+async def nobody_to_tell(order: str) -> None:
+    """Where there is one instance."""
+    raise Unavailable("no instance serves this company")
+
+
 class Dialling:
-    """One for the process; runs under supervision. `ask` is what addresses and pages call."""
+    """One for the process; runs under supervision. `ask` is what addresses and pages call; `tell` announces an order to
+    the instance that owns the tenant."""
 
     def __init__(
         self,
@@ -82,12 +85,14 @@ class Dialling:
         directory: Directory,
         clients: Clients,
         epoch_of: Callable[[TenantId], int | None] = lambda tenant: 0,
+        tell: Callable[[str], Awaitable[None]] = nobody_to_tell,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._db = db
         self._directory = directory
         self._clients = clients
         self._epoch_of = epoch_of
+        self._tell = tell
         self._now = now
         self._inbox, self._work = trio.open_memory_channel[_Placing | _Handed | _Failed](ROOM)
 
@@ -120,7 +125,7 @@ class Dialling:
         )  # fmt: skip
         if self._inbox.statistics().current_buffer_used >= ROOM - 100:
             raise Unavailable("too many calls are being placed", after_s=2.0)
-        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules, not ours)
+        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules)
         if isinstance(found, Limited):
             limit = getattr(rules, found.limit)
             raise CallRefused(
@@ -132,7 +137,8 @@ class Dialling:
         else:
             COUNTERS["call_orders_admitted"] += 1
             if pbx is None:
-                return found  # the instance that owns the tenant has been rung at
+                await self._tell(f"{tenant.number} {order_id}")
+                return found
             self._inbox.send_nowait(
                 _Placing(
                     tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx,
@@ -262,14 +268,9 @@ def _first_pbx(tenant: Tenant) -> str:
     raise CallRefused("no_pbx", "no PBX of this company is set up to place calls (context for click-to-call)")
 
 
-async def _admit(
-    conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules, announced: bool
-) -> Admitted | Limited:
-    """One transaction: the order, its line in the audit trail, and the ring at whoever is to place it."""
+async def _admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules) -> Admitted | Limited:
     found = await admit(conn, tenant, order, rules)
     if isinstance(found, Admitted) and not found.repeated:
         target = f"{order.extension} -> {order.number}"
         await insert_audit(conn, tenant, order.asked_by, "call.placed", target, order.order_id)
-        if announced:
-            await notify(conn, ORDERS_CHANNEL, f"{tenant} {order.order_id}")
     return found

@@ -15,7 +15,7 @@ from gateway import __version__
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store import call_orders, journal, logs, outbox, tenants, users
+from gateway.store import call_orders, journal, letters, logs, outbox, users
 from gateway.store.journal import PendingPost
 from gateway.store.partitions import keep_days
 from gateway.store.pool import Database
@@ -32,6 +32,7 @@ KEEP_DIGESTS_S = KEEP_POSTS_S
 """A repeat of a post is known for so long."""
 KEEP_LOGS_S = 30 * 86400.0
 KEEP_ORDERS_S = 90 * 86400.0
+KEEP_LETTERS_S = 90 * 86400.0
 BATCH = 2000
 LETTERS_ROOM = 100
 
@@ -78,6 +79,7 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
                 (journal.delete_old_digests, KEEP_DIGESTS_S),
                 (logs.delete_old_logs, KEEP_LOGS_S),
                 (call_orders.delete_old_orders, KEEP_ORDERS_S),
+                (letters.delete_old_dead_letters, KEEP_LETTERS_S),
             ):
                 gone = BATCH
                 while gone == BATCH:
@@ -109,13 +111,11 @@ class DeadLetters:
         slot.report(State.ONLINE)
         async for letter in self._receive:
             tenant = TenantId(letter.path.split("/")[1] if "/" in letter.path else letter.path)
+            post = letter.message.journal_id if isinstance(letter.message, PendingPost) else None
+            row = letters.LetterRow(tenant, letter.path, repr(letter.message), letter.traceback, post)
             while True:
                 try:
-                    await self._db.engine(
-                        tenants.insert_dead_letter, tenant, letter.path, repr(letter.message), letter.traceback, __version__
-                    )  # fmt: skip
-                    if isinstance(letter.message, PendingPost):
-                        await self._db.engine(journal.finish_post, tenant, letter.message.journal_id)
+                    await self._db.engine(letters.insert_dead_letters, [row], __version__)
                     break
                 except Unavailable:
                     await trio.sleep(1.0)

@@ -1,21 +1,23 @@
 """Group commit: whatever gathers while the last commit is in flight goes with the next one.
 
 `GroupCommit` is used twice: for posted events on their way into the journal, and for what tenants' actors recorded. An
-item is answered only when it is durable. A group that the database refuses is tried item by item, so that one bad item
-fails alone. Read `actors.tenant` next.
+item is answered only when it is durable. A group that is refused is halved until the guilty item fails alone; its owner is
+told why, and the others are kept. Read `actors.tenant` next.
 """
 
 import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import trio
 
-from gateway.domain.errors import Unavailable
-from gateway.store.errors import BadData
-from gateway.telemetry import HISTOGRAMS
+from actors.supervisor import outcome_of
+from gateway.domain.errors import NeedsAttention, Unavailable
+from gateway.store.errors import BadData, StoreError, blames_data
+from gateway.telemetry import COUNTERS, HISTOGRAMS
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,8 @@ class GroupCommit(Generic[I, R]):
         self._arrived = trio.Event()
 
     async def put(self, item: I) -> R:
-        """Waits until `item` is durable. Raises Unavailable when it could not be made so (or nobody can tell).
+        """Waits until `item` is durable. Raises Unavailable when it could not be made so (or nobody can tell), StoreError
+        when this very item is refused: trying it again is of no use.
 
         Cancelled before its turn, the item is not written; cancelled later, it may be.
         """
@@ -85,22 +88,35 @@ class GroupCommit(Generic[I, R]):
 
     async def _commit(self, group: list[_Waiting[I, R]]) -> None:
         started = time.perf_counter()
-        try:
-            answers = await self._write([waiting.item for waiting in group])
-        except Unavailable as error:
-            for waiting in group:
-                waiting.error = Unavailable(error.detail, certain=False)
+        outcome = await outcome_of(lambda: self._write([waiting.item for waiting in group]))
+        if not isinstance(outcome, Exception):
+            HISTOGRAMS[f"{self.name}_commit"].observe(time.perf_counter() - started)
+            for waiting, answer in zip(group, outcome, strict=True):
+                waiting.answer = answer
                 waiting.done.set()
-            return
-        except BadData as error:
-            if len(group) == 1:
-                group[0].error = error
-                group[0].done.set()
-                return
-            for waiting in group:
-                await self._commit([waiting])
-            return
-        HISTOGRAMS[f"{self.name}_commit"].observe(time.perf_counter() - started)
-        for waiting, answer in zip(group, answers, strict=True):
-            waiting.answer = answer
+        elif isinstance(outcome, Unavailable | NeedsAttention):
+            self._answer_all(group, Unavailable(outcome.detail, certain=False))
+        elif len(group) > 1:
+            middle = len(group) // 2
+            await self._commit(group[:middle])
+            await self._commit(group[middle:])
+        else:
+            self._answer_all(group, self._refusal(outcome))
+
+    def _answer_all(self, group: Sequence[_Waiting[I, R]], error: Exception) -> None:
+        for waiting in group:
+            waiting.error = error
             waiting.done.set()
+
+    def _refusal(self, error: Exception) -> Exception:
+        """What the owner of an item that failed alone is told."""
+        COUNTERS[f"{self.name}_refused"] += 1
+        reason = str(error)[:200] if isinstance(error, StoreError) else type(error).__name__
+        if blames_data(error):
+            log.error("an item cannot be kept", extra={"group": self.name, "reason": reason})
+            if isinstance(error, StoreError):
+                return error
+            return BadData("".join(traceback.format_exception(error)))
+        # A statement or a schema of ours that is wrong: nothing is dropped for that.
+        log.error("nothing can be kept", extra={"group": self.name, "reason": reason})
+        return Unavailable(f"{self.name}: {type(error).__name__}", certain=False)

@@ -23,7 +23,7 @@ from actors.supervisor import DeadLetter
 from gateway.domain.errors import GatewayError, NeedsAttention, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store.errors import BadData, StoreError
+from gateway.store.errors import StoreError, blames_data
 from gateway.store.journal import PostRow
 from gateway.store.spool import Spool
 from gateway.telemetry import COUNTERS
@@ -93,9 +93,9 @@ class Posts:
             if not self.spool.records:
                 try:
                     answers = await self._try_directly(rows)
-                except BadData:
-                    raise  # the rows' fault, found out one by one
                 except _AWAY as error:
+                    if blames_data(error):
+                        raise  # the rows' fault: found out by halves
                     log.warning("posted events go to the spool", extra={"reason": error.detail or error.person})
                 else:
                     self.refusing = ""
@@ -170,10 +170,13 @@ class Posts:
     async def _replay_group(self, group: Sequence[PostRow]) -> None:
         try:
             await self._insert(group)
-        except BadData as error:
+        except StoreError as error:
+            if not blames_data(error):
+                raise
             if len(group) > 1:
-                for row in group:
-                    await self._replay_group([row])
+                middle = len(group) // 2
+                await self._replay_group(group[:middle])
+                await self._replay_group(group[middle:])
                 return
             COUNTERS["posts_set_aside"] += 1
             self._set_aside(DeadLetter(f"tenant/{group[0].tenant}", group[0], error.detail))

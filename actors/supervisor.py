@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import trio
 
@@ -26,6 +27,8 @@ from gateway.domain.health import State
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,30 @@ class DeadLetter:
     path: str
     message: object
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """What a contained bug left: its type, and where it happened."""
+
+    name: str
+    trace: str
+
+
+def contained(work: Callable[[], T]) -> T | Crash:
+    """What `work` returns, or its crash: for work on one item of many, of which the others must not suffer."""
+    try:
+        return work()
+    except Exception as error:
+        return Crash(type(error).__name__, "".join(traceback.format_exception(error)))
+
+
+async def outcome_of(work: Callable[[], Awaitable[T]]) -> T | Exception:
+    """The same for what takes time: what it returns, or what it raised."""
+    try:
+        return await work()
+    except Exception as error:
+        return error
 
 
 Run = Callable[[Slot], Awaitable[None]]

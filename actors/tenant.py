@@ -6,8 +6,10 @@ durable together with the deliveries it causes.
     journal (posted events) --+
 
 A batch is whatever waits; it leaves the mailbox only when it is committed. Where AMI tells a call, posts about it are
-noted and tell nothing: a post waits `AMI_GRACE_S` for AMI's word while a PBX link is up. This actor speaks to no outside
-system. Read `actors.delivery` next.
+noted and tell nothing: a post waits `AMI_GRACE_S` for AMI's word while a PBX link is up. One event that cannot be dealt
+with is set aside as a dead letter: a planner that fails costs its own integration that event; an event that cannot be
+folded or kept makes its call end `uncertain`, and the rest of the batch goes on. This actor speaks to no outside system.
+Over 400 lines: hearing and keeping share one state. Read `actors.delivery` next.
 """
 
 import json
@@ -17,30 +19,38 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 import trio
 from cachetools import TTLCache
 
+from actors.batch import Batch, Heard
 from actors.directory import Slot, utc_now
 from actors.mailbox import Mailbox
 from actors.services import Services
+from actors.supervisor import Crash, contained
 from adapters.base import Draft
+from gateway import __version__
 from gateway.domain.calls import Call, apply, lost
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
-from gateway.domain.events import NAMES, CallEnded, CallEvent, Result, to_json
+from gateway.domain.events import NAMES, CallEnded, CallEvent, CallMerged, Result, to_json
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind
 from gateway.domain.links import expects_posted, keep_days
 from gateway.domain.posted import told
 from gateway.domain.posts import Invalid, parse_post
 from gateway.domain.routing import Planner, route
-from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.calls import select_calls, select_kept_events, select_open_calls
+from gateway.store.errors import StoreError
 from gateway.store.journal import PendingPost, select_pending_posts
-from gateway.store.outbox import DeliveryRow, EventRow, ExpectedRow, Recording
+from gateway.store.letters import LetterRow, insert_dead_letters
+from gateway.store.outbox import DeliveryRow, EventRow, ExpectedRow, Recording, storable
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 POSTED = "post"
 """The source of calls that posted events tell; a PBX's calls carry its name."""
@@ -56,6 +66,9 @@ MIX_S = 2.0
 """A PBX closes and mixes its file after the hangup; before that there is nothing to fetch."""
 COMMIT_PATIENCE_S = 5.0
 """How long a commit under way is waited for, also by an actor that is being stopped."""
+SAME_WITHIN_S = 1.0
+_STAMPS = frozenset({"at", "wait_s", "talk_s", "uncertain"})
+"""What may differ in one event that two have heard."""
 LOOK_BACK_S = 5.0
 """After news the journal is read once more from its beginning: a post may be committed behind one that was read."""
 
@@ -101,6 +114,10 @@ class TenantActor:
         self._ami: TTLCache[str, CallId] = TTLCache(maxsize=20_000, ttl=3600)
         """Uniqueid of a call's first channel -> the call, for every call that AMI told lately."""
         self._ended: TTLCache[CallId, bool] = TTLCache(maxsize=20_000, ttl=3600)
+        self._holed: TTLCache[CallId, bool] = TTLCache(maxsize=20_000, ttl=4 * 3600)
+        """Calls of which an event was set aside: how they end is uncertain."""
+        self._kept: dict[CallId, list[dict[str, Any]]] = {}
+        """Call -> its events that were kept before, while messages are heard that came before this actor."""
         self._held: list[_Held] = []
         self._read_up_to = 0
         self._look_back_at: float | None = None
@@ -110,6 +127,7 @@ class TenantActor:
         """Until cancelled. Starts from what the database knows."""
         with bound(tenant=self.tenant.number):
             self._reset()
+            began = utc_now()
             for source, call in await self._read(slot, select_open_calls):
                 self._remember(source, call)
             slot.report(State.ONLINE)
@@ -119,20 +137,18 @@ class TenantActor:
                 taken: Sequence[Told] = ()
                 with trio.move_on_after(self._pause_s()):
                     taken = await self.mailbox.take_all()
-                if fresh and taken:
-                    # An earlier incarnation may have kept some of this and not lived to say so.
-                    ids = {event.call_id for message in taken for event in message.events} - self._calls.keys()
-                    for source, call in await self._read(slot, select_calls, ids) if ids else ():
-                        self._remember(source, call)
+                if taken and (fresh or taken[0].received_at < began):
+                    await self._read_before(slot, taken)
+                elif self._kept:
+                    self._kept = {}
                 fresh = False
-                recording = Recording(self.tenant.number, self._epoch)
+                batch = Batch(self.tenant.number, self._epoch)
                 for message in self.mailbox.each(taken):
                     for event in message.events:
-                        self._hear(message.source, event, message.received_at, recording)
-                await self._hear_posts(slot, recording)
-                self._end_forgotten(recording)
-                if recording:
-                    await self._keep(slot, recording)
+                        self._hear(Heard(message.source, event, message.received_at), batch)
+                await self._hear_posts(slot, batch)
+                self._end_forgotten(batch)
+                await self._keep(slot, batch)
                 self.mailbox.done()
 
     def _pause_s(self) -> float:
@@ -141,10 +157,33 @@ class TenantActor:
         due = [held.until for held in self._held] + ([self._look_back_at] if self._look_back_at is not None else [])
         return max(0.0, min((at - now for at in due), default=60.0))
 
+    async def _read_before(self, slot: Slot, taken: Sequence[Told]) -> None:
+        """What is known of the calls of messages that came before this actor: an earlier incarnation may have kept some
+        of it and not lived to say so, or the instance that owned the tenant before has heard the same."""
+        ids = {event.call_id for message in taken for event in message.events}
+        ids = {one for one in ids if storable(one) == one}  # of no other can anything be known
+        if unknown := ids - self._calls.keys():
+            for source, call in await self._read(slot, select_calls, unknown):
+                self._remember(source, call)
+        self._kept = {}
+        for call_id, body in await self._read(slot, select_kept_events, ids) if ids else ():
+            self._kept.setdefault(call_id, []).append(json.loads(body))
+
+    def _was_kept(self, event: CallEvent) -> bool:
+        """Whether this very event is among those kept before; two who heard it may have stamped it a little apart."""
+        if not (kept := self._kept.get(event.call_id)):
+            return False
+        new = to_json(event)
+        return any(
+            all(one.get(name) == value for name, value in new.items() if name not in _STAMPS)
+            and abs((datetime.fromisoformat(one["at"]) - event.at).total_seconds()) <= SAME_WITHIN_S
+            for one in kept
+        )
+
     async def _read(
-        self, slot: Slot, select: Callable[..., Awaitable[list[tuple[str, Call]]]], *ids: Iterable[str]
-    ) -> list[tuple[str, Call]]:
-        """Calls from the database, however long it is away."""
+        self, slot: Slot, select: Callable[..., Awaitable[list[tuple[Any, T]]]], *ids: Iterable[str]
+    ) -> list[tuple[Any, T]]:
+        """Rows from the database, however long it is away."""
         number = self.tenant.number
         pause = 0.2
         while True:
@@ -176,46 +215,84 @@ class TenantActor:
         told_by, _ = self._calls.get(bare, ("", None))
         return bare if call_id not in self._calls and (told_by == POSTED or bare in self._ended) else call_id
 
-    def _hear(self, source: str, event: CallEvent, received_at: datetime, recording: Recording) -> None:
+    def _hear(self, heard: Heard, batch: Batch) -> None:
+        """Folds and routes one event. A bug in that costs this event alone, and its call the certainty of its end."""
+        crash = contained(lambda: self._fold(heard, batch))
+        if crash is None:
+            return
+        batch.letters.append(self._letter(heard, crash.trace))
+        if (end := self._hole(heard)) is not None:
+            self._hear(end, batch)
+
+    def _fold(self, heard: Heard, batch: Batch) -> None:
+        source, event = heard.source, heard.event
         if (own_id := self._own_id(source, event.call_id)) != event.call_id:
             source, event = POSTED, replace(event, call_id=own_id)
-        if event.call_id in self._ended:
+        if event.call_id in self._ended or (self._kept and self._was_kept(event)):
             return
-        source_before, before = self._calls.get(event.call_id, (source, None))
+        if event.call_id in self._holed and isinstance(event, CallEnded):
+            event = replace(event, uncertain=True)
+        known = self._calls.get(event.call_id)
+        source_before, before = known or (source, None)
         call = apply(before, event)
         if call is None or (before is not None and replace(call, events=before.events) == before):
             return
-        if source != POSTED:
-            self._ami[self._bare(source, event.call_id)] = event.call_id
-        elif source_before != POSTED:
+        by_ami = source != POSTED
+        if not by_ami:
             source = source_before
         name = NAMES[type(event)]
         body = json.dumps(to_json(event), ensure_ascii=False)
+        linked, said, expected = self._with_link(source, call, event, heard.received_at)
+        # Nothing below fails: an event is heard whole or not at all.
+        if by_ami:
+            self._ami[self._bare(source, event.call_id)] = event.call_id
+        batch.heard.append(heard)
+        batch.before.setdefault(call.call_id, known)
+        recording = batch.recording
         recording.calls[call.call_id] = (source, call)
         recording.events.append(EventRow(call.call_id, call.events, name, event.at, body))
-        linked, said = self._with_link(source, call, event, received_at, recording)
-        for kind, draft in route(self._planners, before, linked, said):
-            recording.deliveries.append(_delivery(kind, draft, call.call_id, received_at))
-        COUNTERS[f"events_{name}"] += 1
+        if expected is not None:
+            recording.expected.append(expected)
+        self._route(heard, before, linked, said, batch)
+        COUNTERS[f"events_{name}"] += not batch.again
         if call.open:
             self._calls[call.call_id] = (source, call)
             self._heard[call.call_id] = utc_now()
         else:
-            self._calls.pop(call.call_id, None)
-            self._heard.pop(call.call_id, None)
-            self._ended[call.call_id] = True
+            self._forget(call.call_id)
+
+    def _route(self, heard: Heard, before: Call | None, call: Call, event: CallEvent, batch: Batch) -> None:
+        """Asks every integration's planner. One that fails is not told of this event, and the others are."""
+        for kind, planner in self._planners.items():
+
+            def rows(kind: Kind = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
+                drafts = route({kind: planner}, before, call, event)
+                return [_delivery(kind, draft, call.call_id, heard.received_at) for _, draft in drafts]
+
+            planned = contained(rows)
+            if not isinstance(planned, Crash):
+                batch.recording.deliveries.extend(planned)
+            elif not batch.again:
+                log.error("a planner failed", extra={"integration": kind, "call": call.call_id, "trace": planned.trace})
+                letter = self._letter(replace(heard, post=None), planned.trace)
+                batch.letters.append(replace(letter, actor=f"{self._path}/integration/{kind}"))
+
+    def _forget(self, call_id: CallId) -> None:
+        self._calls.pop(call_id, None)
+        self._heard.pop(call_id, None)
+        self._ended[call_id] = True
 
     def _with_link(
-        self, source: str, call: Call, event: CallEvent, received_at: datetime, recording: Recording
-    ) -> tuple[Call, CallEvent]:
+        self, source: str, call: Call, event: CallEvent, received_at: datetime
+    ) -> tuple[Call, CallEvent, ExpectedRow | None]:
         """Call and event as outside systems are told of them: where a recording is expected, with our link in place of
         the PBX's own name for it. The link is the same whenever it is made again; its file comes later, or never."""
         shelf, posted = self._services.shelf, source == POSTED
         if shelf is None or not isinstance(event, CallEnded):
-            return call, event
+            return call, event, None
         due = posted and event.result is Result.ANSWERED and expects_posted(self.tenant)
         if event.recording is None and not due:
-            return call, event
+            return call, event, None
         number, told = self.tenant.number, event.recording or ""
         signer = shelf.signer(number)
         has_address = re.match("https?://", told) is not None
@@ -225,12 +302,11 @@ class TenantActor:
             url=shelf.seal_url(number, told) if has_address else None, begins_at=call.started_at, ended_at=event.at,
             run_at=received_at + timedelta(seconds=MIX_S) if has_address or not posted else None,
         )  # fmt: skip
-        recording.expected.append(row)
         until = event.at + timedelta(days=keep_days(self.tenant))
         link = signer.link(self._services.public_url, row.recording_id, until)
-        return replace(call, recording=link), replace(event, recording=link)
+        return replace(call, recording=link), replace(event, recording=link), row
 
-    def _end_forgotten(self, recording: Recording) -> None:
+    def _end_forgotten(self, batch: Batch) -> None:
         """Ends calls that nobody will tell the end of: posts that stopped coming, a PBX that was taken out. Looks through
         all of them, so it does once a minute."""
         if trio.current_time() < self._look_for_forgotten_at:
@@ -240,11 +316,11 @@ class TenantActor:
         for call_id, (source, call) in list(self._calls.items()):
             orphan = source not in self._pbx_names if source != POSTED else now - self._heard[call_id] > FORGOTTEN_AFTER
             if orphan:
-                self._hear(source, lost(call, now), now, recording)
+                self._hear(Heard(source, lost(call, now), now), batch)
 
     # Posted events.
 
-    async def _hear_posts(self, slot: Slot, recording: Recording) -> None:
+    async def _hear_posts(self, slot: Slot, batch: Batch) -> None:
         now = trio.current_time()
         ripe_ids = {h.post.unique_id for h in self._held if h.until <= now or self._ami_told(h.post.unique_id)}
         ripe = [held.post for held in self._held if held.post.unique_id in ripe_ids]
@@ -256,13 +332,13 @@ class TenantActor:
         waiting = {held.post.unique_id for held in self._held}
         patient = self._ami_may_tell()
         for post in self.mailbox.each(ripe):
-            self._hear_post(post, recording)
+            self._hear_post(post, batch)
         for post in self.mailbox.each(new):
             if post.unique_id in waiting or (patient and self._fresh(post)):
                 self._held.append(_Held(post, now + AMI_GRACE_S))
                 waiting.add(post.unique_id)
             else:
-                self._hear_post(post, recording)
+                self._hear_post(post, batch)
 
     async def _new_posts(self, slot: Slot, now: float) -> list[PendingPost]:
         back = self._look_back_at is not None and now >= self._look_back_at
@@ -313,7 +389,12 @@ class TenantActor:
 
     async def _recall(self, posts: Sequence[PendingPost]) -> None:
         """Looks up calls that posts speak of and memory does not hold: told before a restart, or by AMI long ago."""
-        wanted = {p.unique_id for p in posts} - self._ami.keys() - self._calls.keys() - self._ended.keys()
+        wanted = (
+            {p.unique_id for p in posts if storable(p.unique_id) == p.unique_id}
+            - self._ami.keys()
+            - self._calls.keys()
+            - self._ended.keys()
+        )
         if not wanted:
             return
         ids = [*wanted, *(f"{pbx}-{unique_id}" for pbx in self._pbx_names for unique_id in wanted)]
@@ -325,8 +406,13 @@ class TenantActor:
         for source, call in found:
             self._remember(source, call)
 
-    def _hear_post(self, row: PendingPost, recording: Recording) -> None:
-        recording.posts_done.append((row.journal_id, row.received_at))
+    def _hear_post(self, row: PendingPost, batch: Batch) -> None:
+        crash = contained(lambda: self._read_post(row, batch))
+        if crash is not None:
+            batch.letters.append(self._letter(row, crash.trace))
+
+    def _read_post(self, row: PendingPost, batch: Batch) -> None:
+        batch.recording.posts_done.append((row.journal_id, row.received_at))
         if self._ami_told(row.unique_id):
             COUNTERS["posts_told_by_ami"] += 1
             return
@@ -340,38 +426,125 @@ class TenantActor:
             return
         _, call = self._calls.get(call_id, (POSTED, None))
         for event in told(call, post, self.tenant):
-            self._hear(POSTED, event, row.received_at, recording)
+            self._hear(Heard(POSTED, event, row.received_at, row.journal_id), batch)
 
     # Keeping.
 
-    async def _keep(self, slot: Slot, recording: Recording) -> None:
-        """Commits, however long the database is away: nothing is told before it is durable, nothing is dropped.
+    async def _keep(self, slot: Slot, batch: Batch) -> None:
+        """Commits the batch. Where the database refuses it, its halves, until what is guilty stands alone."""
+        if batch.letters:
+            await self._until_answered(
+                slot, lambda: self._services.db.engine(insert_dead_letters, batch.letters, __version__)
+            )
+        recording = batch.recording
+        if not recording:
+            return
+        try:
+            kinds = await self._record(slot, recording)
+        except StoreError as refusal:
+            await self._keep_apart(slot, batch, refusal)
+            return
+        for kind in kinds:
+            self._services.bells.ring(self.tenant.number, kind)
+        for call_id in recording.calls:
+            self._services.feed.publish(self.tenant.number, CallId(call_id))
 
-        A commit under way is waited for even by an actor that is being replaced: its successor shall not begin from
-        the state before it. Trying the same recording again is safe.
-        """
-        pause = 0.1
-        kinds: frozenset[Kind] | None = None
-        kept = False
-        while not kept:
-            with trio.move_on_after(COMMIT_PATIENCE_S, shield=True), suppress(Unavailable):
-                kinds = await self._services.records.put(recording)
-                kept = True
-            if not kept:
-                slot.report(State.DEGRADED, "database_away")
-                await trio.sleep(pause)
-                pause = min(pause * 2, RETRY_CAP_S)
+    async def _keep_apart(self, slot: Slot, batch: Batch, refusal: StoreError) -> None:
+        self._take_back(batch)
+        heard = batch.heard
+        if not heard:
+            raise refusal
+        if len(heard) == 1:
+            await self._set_aside(slot, heard[0], refusal)
+        else:
+            middle = len(heard) // 2
+            for half in heard[:middle], heard[middle:]:
+                await self._keep(slot, self._heard_again(*half))
+        if batch.recording.posts_done:
+            rest = Batch(self.tenant.number, self._epoch)
+            rest.recording.posts_done = batch.recording.posts_done
+            await self._keep(slot, rest)
+
+    def _heard_again(self, *heard: Heard) -> Batch:
+        batch = Batch(self.tenant.number, self._epoch, again=True)
+        for one in heard:
+            self._hear(one, batch)
+        return batch
+
+    def _take_back(self, batch: Batch) -> None:
+        """Every call as it was before this batch."""
+        for call_id, known in batch.before.items():
+            self._ended.pop(call_id, None)
+            if known is not None:
+                self._calls[call_id] = known
+                self._heard[call_id] = utc_now()
+            else:
+                self._calls.pop(call_id, None)
+                self._heard.pop(call_id, None)
+
+    async def _set_aside(self, slot: Slot, heard: Heard, refusal: StoreError) -> None:
+        log.error("an event is set aside", extra={"call": heard.event.call_id, "reason": str(refusal)[:200]})
+        letter = self._letter(heard, f"{type(refusal).__name__}: {refusal}")
+        await self._until_answered(slot, lambda: self._services.db.engine(insert_dead_letters, [letter], __version__))
+        if (end := self._hole(heard)) is None:
+            return
+        batch = self._heard_again(end)
+        try:
+            await self._record(slot, batch.recording)
+        except StoreError as again:
+            log.error("a call cannot even be ended", extra={"call": heard.event.call_id, "reason": str(again)[:200]})
+
+    def _hole(self, heard: Heard) -> Heard | None:
+        """Notes that a call lacks an event. Where that was its last, the end to hear instead, once."""
+        call_id = self._own_id(heard.source, heard.event.call_id)
+        again = call_id in self._holed
+        self._holed[call_id] = True
+        if not isinstance(heard.event, CallEnded | CallMerged) or call_id not in self._calls:
+            return None
+        source, call = self._calls[call_id]
+        end = lost(call, heard.event.at)
+        if again and heard.event == end:
+            self._forget(call_id)
+            return None
+        return Heard(source, end, heard.received_at)
+
+    def _letter(self, message: Heard | PendingPost, trace: str) -> LetterRow:
+        COUNTERS["messages_set_aside"] += 1
+        if isinstance(message, PendingPost):
+            text = f"POST {message.address} {message.unique_id}\n{message.body}"
+            return LetterRow(self.tenant.number, self._path, text, trace, message.journal_id)
+        text = json.dumps(to_json(message.event), ensure_ascii=False, default=str)
+        return LetterRow(self.tenant.number, self._path, text, trace, message.post)
+
+    async def _record(self, slot: Slot, recording: Recording) -> frozenset[Kind]:
+        """Commits a recording; for which integrations it holds something. Raises StoreError where it is refused."""
+        kinds = await self._until_answered(slot, lambda: self._services.records.put(recording))
         if kinds is None:
             # Another instance serves the tenant. This actor is about to be stopped, and what it knows counts no more.
             COUNTERS["stale_writes_refused"] += 1
             log.warning("a stale write was refused: the tenant is another instance's")
             slot.report(State.STOPPED, "another_instance")
             await trio.sleep_forever()
+            raise AssertionError
+        return kinds
+
+    async def _until_answered(self, slot: Slot, write: Callable[[], Awaitable[T]]) -> T:
+        """Writes, however long the database is away: nothing is told before it is durable, nothing is dropped.
+
+        A write under way is waited for even by an actor that is being replaced: its successor shall not begin from
+        the state before it. Trying the same again is safe.
+        """
+        pause = 0.1
+        answers: list[T] = []
+        while not answers:
+            with trio.move_on_after(COMMIT_PATIENCE_S, shield=True), suppress(Unavailable):
+                answers.append(await write())
+            if not answers:
+                slot.report(State.DEGRADED, "database_away")
+                await trio.sleep(pause)
+                pause = min(pause * 2, RETRY_CAP_S)
         slot.report(State.ONLINE)
-        for kind in kinds:
-            self._services.bells.ring(self.tenant.number, kind)
-        for call_id in recording.calls:
-            self._services.feed.publish(self.tenant.number, CallId(call_id))
+        return answers[0]
 
 
 def _delivery(kind: Kind, draft: Draft, call_id: CallId, received_at: datetime) -> DeliveryRow:

@@ -30,7 +30,7 @@ class RetailcrmClient:
         """One attempt at one delivery. Only an answer counts; the deadline is the caller's."""
         path, form = codec.request(self._settings, attempt)
         answer = await self._http.send("POST", path, headers=self._key(), form=form, attempt=attempt)
-        return codec.read_delivered(answer.status, answer.text, attempt)
+        return codec.read_delivered(answer.status, answer.text, attempt, answer.headers.get("retry-after"))
 
     async def test(self) -> Tested:
         """Whether address and key are right, in words."""

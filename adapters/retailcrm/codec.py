@@ -25,6 +25,7 @@ from gateway.domain.errors import (
     NeedsAttention,
     RateLimited,
     Rejected,
+    Retryable,
     Unavailable,
 )
 from gateway.domain.events import CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
@@ -36,6 +37,7 @@ CREDENTIALS_PATH = "/api/credentials"
 REAL_TIME_S = 60.0
 KEEP_S = 48 * 3600.0
 BUCKET = "telephony"
+LONGEST_RETRY_AFTER_S = 3600.0
 
 _PHONE = re.compile(r"\+?[0-9 ()-]{3,25}")
 
@@ -271,9 +273,14 @@ def _unreadable(status: int, text: str) -> GatewayError:
     return _by_status(status)
 
 
-def read_delivered(status: int, text: str, attempt: Attempt) -> Delivered:
-    """The outcome of one delivery."""
-    answer = read_answer(status, text, attempt)
+def read_delivered(status: int, text: str, attempt: Attempt, retry_after: str | None = None) -> Delivered:
+    """The outcome of one delivery. `retry_after` is that header, which is obeyed where it is a number of seconds."""
+    try:
+        answer = read_answer(status, text, attempt)
+    except Retryable as error:
+        if re.fullmatch("[0-9]{1,6}", retry_after or ""):
+            error.after_s = min(float(retry_after or 0), LONGEST_RETRY_AFTER_S)
+        raise
     if missing := _words(answer.get("notExistCodes")):
         # It arrived and nobody sees it: these numbers are not set in RetailCRM.
         return Delivered(note="not_exist_codes", detail=", ".join(missing))

@@ -66,3 +66,15 @@ class BadMasterKey(NeedsAttention):
 
 class Unsealable(StoreError):
     """A stored secret cannot be opened with the keys at hand."""
+
+
+_BLAMES_DATA = frozenset({"21", "22", "23", "44", "54", "P0", "XX"})
+"""Classes of SQLSTATE by which a server refuses what it was given, and not how it was asked."""
+
+
+def blames_data(error: Exception) -> bool:
+    """Whether the rows handed over are at fault: others would be taken. Of a statement that is wrong, or a schema that does
+    not fit it, no row is guilty, however often it fails."""
+    if isinstance(error, QueryFailed):
+        return error.code[:2] in _BLAMES_DATA
+    return isinstance(error, BadData | Conflict) or not isinstance(error, GatewayError)

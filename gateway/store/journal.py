@@ -40,13 +40,6 @@ class PendingPost:
         return "post", self.journal_id
 
 
-async def finish_post(conn: Connection, tenant: TenantId, journal_id: int) -> None:
-    """Marks a post as dealt with that nothing can be made of."""
-    await conn.execute(
-        "UPDATE journal SET done_at = now() WHERE tenant_id = $1 AND journal_id = $2", tenant, journal_id
-    )
-
-
 async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
     """Stores posts in one statement; for each, in order, whether it was new. Durable when this returns."""
     kept = await conn.fetch(

@@ -3,6 +3,8 @@
 `record` is the only way a call event becomes durable, and it is idempotent: the event's sequence number, the delivery's
 key and the journal's row all refuse a second time. A claim raises `attempt` and `epoch`; an ack names the epoch it
 holds, so a worker whose lease ran out changes nothing. Order is kept per lane: only a lane's oldest pending row is ready.
+That is asked as "is it the first of its lane", which has one good plan whatever the planner believes of the table: as an
+anti-join, a backlog that came faster than statistics are gathered was read once for every row of it.
 Over 400 lines, most of them the SQL of one life cycle.
 """
 
@@ -139,15 +141,21 @@ WITH fence AS MATERIALIZED (
          AS r (tenant_id, call_id, seq, event, at, body)
     WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
     ON CONFLICT DO NOTHING
-), overtaken AS (
-    UPDATE deliveries d SET state = 'superseded', finished_at = now()
+), older AS MATERIALIZED (
+    -- Lane by lane: a plan made while little waits would else read whatever waits, of all tenants, for every commit.
+    SELECT r.tenant_id, o.delivery_id
     FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $38::bool[])
          AS r (tenant_id, integration_type, lane, key, latest_only)
-    WHERE r.tenant_id IN (SELECT tenant_id FROM fence) AND r.latest_only AND d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
-      AND d.state = 'pending' AND d.latest_only AND d.attempt = 0
+    CROSS JOIN LATERAL (SELECT d.delivery_id FROM deliveries d
+                        WHERE d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
+                          AND d.state = 'pending' AND d.latest_only AND d.attempt = 0 OFFSET 0 FOR UPDATE) AS o
+    WHERE r.tenant_id IN (SELECT tenant_id FROM fence) AND r.latest_only
       -- A card that was kept before overtakes nothing: not itself, and not what came after it.
       AND NOT EXISTS (SELECT FROM deliveries known WHERE known.tenant_id = r.tenant_id
                       AND known.integration_type = r.integration_type AND known.key = r.key)
+), overtaken AS (
+    UPDATE deliveries d SET state = 'superseded', finished_at = now()
+    FROM older WHERE d.tenant_id = older.tenant_id AND d.delivery_id = older.delivery_id
 ), new_deliveries AS (
     INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
                             expires_at, keep_until)
@@ -292,12 +300,13 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> list[frozenset
 
 async def claim_deliveries(
     conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float, in_hand: Sequence[int] = (),
-    epoch: int | None = None,
+    empty_buckets: Sequence[str] = (), epoch: int | None = None,
 ) -> list[Claim]:  # fmt: skip
     """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt.
 
-    Those `in_hand` are left out even when their lease has passed: the caller still has an outcome to tell. Where `epoch`
-    is given, nothing is leased once the tenant's shard has passed on to another.
+    Those `in_hand` are left out even when their lease has passed: the caller still has an outcome to tell. So are those of
+    `empty_buckets`, which the caller could not send now; what stands behind one of them in its lane waits with it. Where
+    `epoch` is given, nothing is leased once the tenant's shard has passed on to another.
     """
     rows = await conn.fetch(
         """
@@ -308,9 +317,10 @@ async def claim_deliveries(
             WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending' AND d.run_at <= now()
               AND ($7::bigint IS NULL OR EXISTS (SELECT FROM fence))
               AND (d.lease_until IS NULL OR d.lease_until < now()) AND d.delivery_id <> ALL($5::bigint[])
-              AND NOT EXISTS (SELECT FROM deliveries older
-                              WHERE older.tenant_id = $1 AND older.integration_type = $2 AND older.lane = d.lane
-                                AND older.state = 'pending' AND older.delivery_id < d.delivery_id)
+              AND d.bucket <> ALL($8::text[])
+              AND d.delivery_id = (SELECT o.delivery_id FROM deliveries o
+                                   WHERE o.tenant_id = $1 AND o.integration_type = $2 AND o.lane = d.lane
+                                     AND o.state = 'pending' ORDER BY o.delivery_id LIMIT 1)
             ORDER BY d.run_at, d.delivery_id LIMIT $3 FOR UPDATE SKIP LOCKED
         )
         UPDATE deliveries d
@@ -329,23 +339,33 @@ async def claim_deliveries(
         list(in_hand),
         shard_of(tenant),
         epoch,
+        list(empty_buckets),
     )
     return sorted((Claim(*row) for row in rows), key=lambda claim: claim.delivery_id)
 
 
-async def select_next_due(conn: Connection, tenant: TenantId, integration: Kind) -> float | None:
+async def select_next_due(
+    conn: Connection, tenant: TenantId, integration: Kind, empty_buckets: Sequence[str] = ()
+) -> float | None:
     """Seconds until the first lane has something to try, or None with nothing pending. A leased row counts by its
-    lease's end; what stands behind another in its lane does not count."""
+    lease's end; what stands behind another in its lane does not count, and what is of `empty_buckets` neither."""
     seconds = await conn.fetchval(
         """
-        SELECT extract(epoch FROM min(greatest(d.run_at, d.lease_until)) - now()) FROM deliveries d
-        WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending'
-          AND NOT EXISTS (SELECT FROM deliveries older
-                          WHERE older.tenant_id = $1 AND older.integration_type = $2 AND older.lane = d.lane
-                            AND older.state = 'pending' AND older.delivery_id < d.delivery_id)
+        SELECT extract(epoch FROM least(
+            (SELECT d.run_at FROM deliveries d
+             WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending' AND d.bucket <> ALL($3::text[])
+               AND (d.lease_until IS NULL OR d.lease_until < now())
+               AND d.delivery_id = (SELECT o.delivery_id FROM deliveries o
+                                    WHERE o.tenant_id = $1 AND o.integration_type = $2 AND o.lane = d.lane
+                                      AND o.state = 'pending' ORDER BY o.delivery_id LIMIT 1)
+             ORDER BY d.run_at, d.delivery_id LIMIT 1),
+            (SELECT min(d.lease_until) FROM deliveries d
+             WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending' AND d.bucket <> ALL($3::text[])
+               AND d.lease_until >= now())) - now())
         """,
         tenant,
         integration,
+        list(empty_buckets),
     )
     return None if seconds is None else float(seconds)
 

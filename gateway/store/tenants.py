@@ -210,17 +210,3 @@ async def set_pbx_enabled(conn: Connection, tenant: TenantId, name: str, enabled
         "UPDATE pbxes SET enabled = $3 WHERE tenant_id = $1 AND name = $2", tenant, name, enabled
     )
     return done.endswith(" 1")
-
-
-async def insert_dead_letter(
-    conn: Connection, tenant: TenantId, actor: str, message: str, trace: str, version: str
-) -> None:
-    """Keeps a message that took its actor down twice."""
-    await conn.execute(
-        "INSERT INTO dead_letters (tenant_id, actor, message, trace, version) VALUES ($1, $2, $3, $4, $5)",
-        tenant,
-        actor,
-        message,
-        trace,
-        version,
-    )

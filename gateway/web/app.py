@@ -19,8 +19,10 @@ from gateway.store.errors import BadData
 from gateway.web.auth import Gate, auth_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
+from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.integrations import integrations_pages
+from gateway.web.pages.letters import letters_pages
 from gateway.web.pages.module import extensions_pages, module_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
@@ -44,7 +46,7 @@ def create_app(deps: Deps) -> QuartTrio:
     gate = Gate(site, Throttle())
     ours = (
         auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
-        operators_pages,
+        operators_pages, deliveries_pages, letters_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -21,7 +21,7 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from actors.directory import Directory
+from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.modules import Modules, registering
 from adapters.base import Tested
@@ -73,11 +73,17 @@ class Deps:
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Modules
     """Our modules in outside systems."""
+    ring: Callable[[TenantId, Kind], None] = lambda number, kind: None
+    """Says that an integration has something to deliver."""
+    ring_posts: Callable[[TenantId], None] = lambda number: None
+    """Says that posts of a tenant wait in the journal."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""
     instance: Callable[[], str] = lambda: ""
     """The name of this instance among those on one database."""
+    ask_slots: Callable[[str], Awaitable[Sequence[Slot]]] | None = None
+    """`ask_slots(path)`: the actors at and below a path, whichever instance they live in; without it, those of this one."""
     title: str = "Gateway"
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
@@ -86,6 +92,10 @@ class Deps:
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Whoever adds addresses of their own to the app."""
+
+    async def slots(self, path: str = "") -> Sequence[Slot]:
+        """The actors at and below a path, in order."""
+        return self.directory.below(path) if self.ask_slots is None else await self.ask_slots(path)
 
 
 @dataclass(frozen=True, kw_only=True)

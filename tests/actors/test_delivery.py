@@ -86,6 +86,7 @@ class Outbox:
         self.rows: list[Row] = []
         self.away = False
         self.calls = 0
+        self.claims = 0
 
     def add(self, lane: str = "", *, expires_s: float | None = None, keep_s: float = FOREVER, bucket: str = "") -> Row:
         number = len(self.rows) + 1
@@ -115,10 +116,19 @@ class Outbox:
         return list(seen.values())
 
     def _claim(
-        self, tenant: TenantId, kind: Kind, most: int, lease_s: float, in_hand: Sequence[int], epoch: int | None
+        self,
+        tenant: TenantId,
+        kind: Kind,
+        most: int,
+        lease_s: float,
+        in_hand: Sequence[int],
+        empty: Sequence[str],
+        epoch: int | None,
     ) -> list[Claim]:
         at = trio.current_time()
         ready = [r for r in self._heads() if r.run_at <= at and (r.lease_until or 0) <= at]
+        ready = sorted((r for r in ready if r.claim.bucket not in empty), key=lambda r: r.run_at)
+        self.claims += 1
         taken = [r for r in ready if r.claim.delivery_id not in in_hand][:most]
         for row in taken:
             row.claim = replace(row.claim, attempt=row.claim.attempt + 1, epoch=row.claim.epoch + 1)
@@ -136,8 +146,9 @@ class Outbox:
             row.claim = replace(row.claim, attempt=row.claim.attempt - 1)
         return True
 
-    def _due(self, tenant: TenantId, kind: Kind) -> float | None:
-        due = [max(row.run_at, row.lease_until or 0) - trio.current_time() for row in self._heads()]
+    def _due(self, tenant: TenantId, kind: Kind, empty: Sequence[str]) -> float | None:
+        heads = [row for row in self._heads() if row.claim.bucket not in empty]
+        due = [max(row.run_at, row.lease_until or 0) - trio.current_time() for row in heads]
         return min(due, default=None)
 
     def _release(self, claims: Sequence[Claim]) -> None:
@@ -462,9 +473,35 @@ async def test_a_long_wait_for_a_token_is_no_attempt_and_no_line_in_the_log(auto
             here.add()
         await trio.sleep(60)
         assert [at for at, _ in here.attempts] == [pytest.approx(at, abs=2.2) for at in (0, 10, 20)]
-        waited = [o for row in here.outbox.rows for _, o in row.outcomes if o.status == "waiting"]
-        assert waited
-        assert not any(o.tried or o.uses_attempt for o in waited)
+        assert all([outcome.status for _, outcome in row.outcomes] == ["done"] for row in here.outbox.rows)
+        assert [attempt.number for _, attempt in here.attempts] == [1, 1, 1]
+
+
+async def test_a_backlog_without_tokens_is_not_claimed_in_vain_and_holds_up_nobody(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """A group of Telegram takes 20 messages a minute; another chat of the same bot is told at once."""
+    limits = Limits(rates={"": Rate(30, 30), "chat": Rate(1, 3), "group": Rate(20 / 60, 20)}, at_once=8)
+    async with world(limits) as here:
+        for _ in range(200):
+            here.add(bucket="group:-100")
+        await trio.sleep(5)
+        assert len(here.attempts) == pytest.approx(22, abs=1)
+        claims, calls = here.outbox.claims, here.outbox.calls
+        late: list[float] = []
+        for _ in range(60):
+            row = here.add(bucket="chat:5")
+            asked = trio.current_time()
+            await trio.sleep(5)
+            late.append(row.outcomes[0][0] - asked)
+        assert max(late) < 0.1
+        own = [
+            at for at, a in here.attempts if here.outbox.rows[int(a.key.split()[1]) - 1].claim.bucket == "group:-100"
+        ]
+        assert len(own) == pytest.approx(20 + 305 / 3, abs=2), "as fast as the group may be told"
+        tokens = 300 / 3 + 60
+        assert here.outbox.claims - claims < 4 * tokens
+        assert here.outbox.calls - calls < 9 * tokens
 
 
 async def test_no_more_at_once_than_the_adapter_allows(autojump_clock: trio.abc.Clock) -> None:

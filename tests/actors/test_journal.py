@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.journal import GroupCommit
 from gateway.domain.errors import Unavailable
-from gateway.store.errors import BadData, QueryFailed
+from gateway.store.errors import BadData, NotMigrated, QueryFailed, StoreError
 
 
 class Writer:
@@ -21,6 +21,7 @@ class Writer:
         self.kept: list[int] = []
         self.error: Exception | None = None
         self.bad: set[int] = set()
+        self.refusal: Exception = BadData("bad")
 
     async def write(self, items: Sequence[int]) -> list[str]:
         self.groups.append(list(items))
@@ -28,7 +29,7 @@ class Writer:
         if self.error is not None:
             raise self.error
         if self.bad & set(items):
-            raise BadData("bad")
+            raise self.refusal
         self.kept += items
         return [f"kept {item}" for item in items]
 
@@ -51,7 +52,7 @@ class Puts:
     async def put(self, group: GroupCommit[int, str], item: int) -> None:
         try:
             self.answers[item] = await group.put(item)
-        except (Unavailable, BadData) as error:
+        except (Unavailable, StoreError) as error:
             self.answers[item] = error
 
 
@@ -80,7 +81,7 @@ async def test_a_group_has_a_limit_and_the_order_stays(autojump_clock: trio.abc.
     assert writer.kept == list(range(35))
 
 
-async def test_one_bad_item_fails_alone(autojump_clock: trio.abc.Clock) -> None:
+async def test_one_bad_item_fails_alone(autojump_clock: trio.abc.Clock, expected_errors: None) -> None:
     writer = Writer()
     writer.bad = {7}
     async with commits(writer) as group:
@@ -99,16 +100,40 @@ async def test_a_database_that_is_away_is_told_to_all_as_uncertain(autojump_cloc
         assert await group.put(99) == "kept 99"
 
 
-async def test_a_bug_in_the_statement_answers_its_group_and_travels_on(autojump_clock: trio.abc.Clock) -> None:
+@pytest.mark.parametrize("error", [QueryFailed("a bug", code="42601"), NotMigrated("no schema")])
+async def test_a_statement_that_is_wrong_blames_no_item_and_stops_nobody(
+    autojump_clock: trio.abc.Clock, expected_errors: None, error: Exception
+) -> None:
     writer = Writer()
-    writer.error = QueryFailed("a bug")
-    puts = Puts()
-    with pytest.raises(BaseExceptionGroup) as caught:
-        async with commits(writer) as group, trio.open_nursery() as nursery:
-            nursery.start_soon(puts.put, group, 1)
-            await trio.sleep(5)
-    assert caught.group_contains(QueryFailed)
-    assert isinstance(puts.answers[1], Unavailable)
+    async with commits(writer) as group:
+        writer.error = error
+        answers = await put_all(group, range(5))
+        assert all(isinstance(answer, Unavailable) and not answer.certain for answer in answers.values())
+        writer.error = None
+        assert await group.put(99) == "kept 99"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadData("22021"),
+        QueryFailed("index row too large", code="54000"),
+        QueryFailed("RAISE", code="P0001"),
+        TypeError("a bug"),
+    ],
+)
+async def test_whatever_the_reason_one_bad_item_fails_alone(
+    autojump_clock: trio.abc.Clock, expected_errors: None, error: Exception
+) -> None:
+    writer = Writer()
+    writer.bad, writer.refusal = {70}, error
+    async with commits(writer) as group:
+        answers = await put_all(group, range(200))
+    refused = answers.pop(70)
+    assert isinstance(refused, StoreError)
+    assert answers == {item: f"kept {item}" for item in range(200) if item != 70}
+    assert writer.kept == [item for item in range(200) if item != 70], "in order"
+    assert len(writer.groups) <= 2 + 2 * 8, "found by halves"
 
 
 async def test_a_waiter_that_is_gone_before_its_turn_leaves_nothing(autojump_clock: trio.abc.Clock) -> None:

@@ -230,6 +230,7 @@ async def test_neither_postgresql_nor_a_disk(tmp_path: Path, expected_errors: No
         assert await house.put("1") is True, "PostgreSQL is asked each time while nothing waits in the spool"
 
 
+@pytest.mark.usefixtures("expected_errors")
 async def test_a_post_that_fits_no_column_is_set_aside_and_holds_nobody_up(tmp_path: Path) -> None:
     journal = Journal()
     async with open_house(tmp_path, journal) as house:

@@ -207,7 +207,8 @@ def tell(source: str, event: CallEnded, **options: Any) -> tuple[Call, CallEvent
     actor = TenantActor(tenant, Mailbox[Told](1), services, {})
     call, recording = apply(None, event), outbox.Recording(JUNE)
     assert call is not None
-    linked, said = actor._with_link(source, call, event, event.at, recording)
+    linked, said, expected = actor._with_link(source, call, event, event.at)
+    recording.expected += [expected] if expected is not None else []
     return linked, said, recording
 
 

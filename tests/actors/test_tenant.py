@@ -22,16 +22,27 @@ from adapters.base import Draft
 from gateway.domain.calls import Call, Phase, apply
 from gateway.domain.configuration import Pbx, Phone, Tenant
 from gateway.domain.errors import Unavailable
-from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
+from gateway.domain.events import (
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallRinging,
+    CallTransferred,
+    Direction,
+    HungUpBy,
+    Result,
+)
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
 from gateway.domain.posts import parse_post
-from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.calls import select_calls, select_kept_events, select_open_calls
+from gateway.store.errors import BadData
 from gateway.store.journal import PendingPost, select_pending_posts
-from gateway.store.outbox import Recording
+from gateway.store.letters import LetterRow, insert_dead_letters
+from gateway.store.outbox import EventRow, Recording
 
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
-CRM = Kind("crm")
+CRM, CHAT = Kind("crm"), Kind("chat")
 NUMBER = TenantId("0367")
 MAIN = Pbx("main", Kind("asterisk"), {})
 BRANCH = Pbx("branch", Kind("asterisk"), {})
@@ -64,12 +75,18 @@ def plan(before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
     return [Draft(kind=key.split(":")[1], key=key, lane=call.call_id, body={}) for key in keys]
 
 
+def fine(before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
+    """Another integration: told of each call once."""
+    return [Draft(kind="card", key=call.call_id, lane=call.call_id, body={})] if before is None else []
+
+
 @dataclass
 class Store:
     """The database as the actor sees it: `record` refuses what it has, as the real statement does."""
 
     calls: dict[str, tuple[str, Call]] = field(default_factory=dict)
     events: dict[tuple[str, int], str] = field(default_factory=dict)
+    bodies: dict[tuple[str, int], str] = field(default_factory=dict)
     deliveries: dict[str, Any] = field(default_factory=dict)
     posts: dict[int, PendingPost] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
@@ -77,6 +94,9 @@ class Store:
     fails_after_commit: int = 0
     commit_s: float = 0.0
     puts: int = 0
+    letters: list[LetterRow] = field(default_factory=list)
+    refuses: Callable[[EventRow], bool] = lambda row: False
+    """Which events the database would not take."""
 
     async def tenant(self, number: TenantId, work: Callable[..., Any], *args: Any) -> Any:
         await trio.lowlevel.checkpoint()
@@ -86,21 +106,32 @@ class Store:
             return [(source, call) for source, call in self.calls.values() if call.open]
         if work is select_calls:
             return [self.calls[call_id] for call_id in args[1] if call_id in self.calls]
+        if work is select_kept_events:
+            return [(call_id, body) for (call_id, _), body in self.bodies.items() if call_id in args[1]]
         assert work is select_pending_posts
         waiting = [post for key, post in sorted(self.posts.items()) if key not in self.done and key > args[1]]
         return waiting[: args[2]]
+
+    async def engine(self, work: Callable[..., Any], rows: Sequence[LetterRow], version: str) -> None:
+        await trio.lowlevel.checkpoint()
+        assert work is insert_dead_letters
+        self.letters += rows
+        self.done |= {row.journal_id for row in rows if row.journal_id is not None}
 
     async def put(self, recording: Recording) -> frozenset[Kind]:
         self.puts += 1
         await trio.lowlevel.checkpoint()
         if self.away:
             raise Unavailable("away", certain=False)
+        if any(self.refuses(row) for row in recording.events):
+            raise BadData("CharacterNotInRepertoireError")
         await trio.sleep(self.commit_s)
         for call_id, (source, call) in recording.calls.items():
             if call_id not in self.calls or self.calls[call_id][1].events < call.events:
                 self.calls[call_id] = (source, call)
         for event in recording.events:
             self.events.setdefault((event.call_id, event.seq), event.event)
+            self.bodies.setdefault((event.call_id, event.seq), event.body)
         new = [row for row in recording.deliveries if row.key not in self.deliveries]
         self.deliveries |= {row.key: row for row in new}
         self.done |= {journal_id for journal_id, _ in recording.posts_done}
@@ -125,7 +156,10 @@ class Store:
 class World:
     """The actor under a supervisor, and what stands around it."""
 
-    def __init__(self, supervisor: Supervisor, directory: Directory, store: Store, tenant: Tenant) -> None:
+    def __init__(
+        self, supervisor: Supervisor, directory: Directory, store: Store, tenant: Tenant, planners: Any
+    ) -> None:
+        self.planners = planners
         self.store = store
         self.tenant = tenant
         self.letters: list[DeadLetter] = []
@@ -147,7 +181,7 @@ class World:
         self.child = self._supervisor.start(self.slot, self._run)
 
     async def _run(self, slot: Slot) -> None:
-        await TenantActor(self.tenant, self.mailbox, self.services, {CRM: plan}).run(slot)
+        await TenantActor(self.tenant, self.mailbox, self.services, self.planners).run(slot)
 
     async def replace(self, tenant: Tenant | None = None) -> None:
         await self._supervisor.stop(self.child)
@@ -178,12 +212,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(tenant: Tenant = TENANT, store: Store | None = None) -> AsyncIterator[World]:
+async def world(tenant: Tenant = TENANT, store: Store | None = None, planners: Any = None) -> AsyncIterator[World]:
     _EPOCH[0] = trio.current_time()
     directory = Directory()
     letters: list[DeadLetter] = []
     async with open_supervisor(directory, set_aside=letters.append) as supervisor:
-        here = World(supervisor, directory, store or Store(), tenant)
+        here = World(supervisor, directory, store or Store(), tenant, planners or {CRM: plan})
         here.letters = letters
         here.start()
         await trio.sleep(0.01)
@@ -275,6 +309,38 @@ async def test_a_batch_is_heard_again_after_a_crash(
         assert len(here.mailbox) == 0
 
 
+async def test_what_the_owner_before_has_told_is_not_told_again(autojump_clock: trio.abc.Clock) -> None:
+    """Two hear a PBX while a tenant passes from one instance to another; each stamps events by its own clock."""
+
+    def later(event: CallEvent, seconds: float = 0.02) -> CallEvent:
+        return replace(event, at=event.at + timedelta(seconds=seconds))
+
+    def moved() -> CallTransferred:
+        return CallTransferred(call_id=CallId("170.1"), at=now(), from_extension="150", to_extension="151")
+
+    async with world() as here:
+        known: list[CallEvent] = []
+        for event in (ringing(), answered(), moved(), ringing("170.2"), ended("170.2", "150")):
+            known.append(event)
+            await here.hear(event)
+            await trio.sleep(3)
+        told, kept = here.store.told, len(here.store.events)
+        await here._supervisor.stop(here.child)
+        # The other instance has heard all of it, and more.
+        new = ringing("170.3")
+        await here.hear(*(later(event) for event in known), new)
+        here.start()
+        await here.settled()
+        assert here.store.told == [*told, "170.3:ring:150"]
+        assert len(here.store.events) == kept + 1
+        assert here.store.calls["170.1"][1].last_extension == "151"
+        # What comes after it is heard as ever: the same phone may ring again.
+        await here.hear(replace(moved(), from_extension="151", to_extension="150"))
+        await here.hear(replace(moved(), from_extension="150", to_extension="151"))
+        await here.settled()
+        assert len(here.store.events) == kept + 3
+
+
 @pytest.mark.parametrize("before", [(), ("ringing",)])
 async def test_a_crash_behind_the_commit_tells_nothing_twice(
     autojump_clock: trio.abc.Clock, before: tuple[str, ...], expected_errors: None, monkeypatch: pytest.MonkeyPatch
@@ -334,36 +400,86 @@ async def test_an_actor_replaced_in_the_middle_of_a_commit_leaves_no_ghost(autoj
         assert len(here.store.events) == 4
 
 
-async def test_a_poison_event_is_set_aside_and_its_neighbours_are_kept(
+async def test_a_planner_that_fails_costs_its_own_integration_one_event(
     autojump_clock: trio.abc.Clock, expected_errors: None
 ) -> None:
-    async with world() as here:
+    async with world(planners={CRM: plan, CHAT: fine}) as here:
         await here.hear(ringing("170.1"))
         await here.hear(ringing("170.2", caller="poison"))
         await here.hear(ringing("170.3"))
-        await trio.sleep(20)
-        assert here.slot.health.state is State.ONLINE
-        assert set(here.store.calls) == {"170.1", "170.3"}
-        (letter,) = here.letters
-        assert isinstance(letter.message, Told)
-        assert letter.message.events[0].call_id == "170.2"
+        await here.settled()
+        assert here.slot.restarts == 0
+        assert set(here.store.calls) == {"170.1", "170.2", "170.3"}, "the call itself is kept"
+        assert here.store.told == ["170.1:ring:150", "170.1", "170.2", "170.3:ring:150", "170.3"], "and CHAT is told"
+        (letter,) = here.store.letters
+        assert letter.actor == "tenant/0367/integration/crm"
+        assert '"170.2"' in letter.message
+        assert "ValueError: a planner that fails" in letter.trace
 
 
-async def test_a_poison_post_is_set_aside_and_its_neighbours_are_kept(
-    autojump_clock: trio.abc.Clock, expected_errors: None
+@pytest.mark.parametrize("place", [1, 2, 3], ids=["ring", "answer", "end"])
+async def test_an_event_that_the_database_refuses_is_set_aside_and_its_call_ends_uncertain(
+    autojump_clock: trio.abc.Clock, expected_errors: None, place: int
 ) -> None:
+    poison = "170.7", ("call_ringing", "call_answered", "call_ended")[place - 1]
+    store = Store(refuses=lambda row: (row.call_id, row.event) == poison and 'uncertain": true' not in row.body)
+    async with world(store=store) as here:
+        for number in range(20):
+            await here.hear(ringing(f"170.{number}"), answered(f"170.{number}"), ended(f"170.{number}"))
+        await here.settled()
+        assert (here.slot.restarts, here.slot.health.state) == (0, State.ONLINE)
+        (letter,) = store.letters
+        assert letter.trace == "BadData: CharacterNotInRepertoireError"
+        assert poison[1] in letter.message
+        assert store.open == []
+        assert len(store.calls) == 20
+        assert [call_id for call_id in store.calls if store.call(call_id).uncertain] == ["170.7"]
+        assert sorted(key for key in store.told if key.endswith(":end")) == sorted(f"170.{n}:end" for n in range(20))
+        assert store.puts < 25, "found by halves"
+
+
+async def test_an_event_that_cannot_be_folded_is_set_aside(
+    autojump_clock: trio.abc.Clock, expected_errors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(call: Call | None, event: CallEvent) -> Call | None:
+        if isinstance(event, CallEnded) and not event.uncertain and event.call_id == "170.1":
+            raise ZeroDivisionError
+        return apply(call, event)
+
+    monkeypatch.setattr(actors.tenant, "apply", broken)
     async with world() as here:
-        # As `actors.housekeeping.DeadLetters` does, which marks the post as dealt with.
-        here.letters = cast(list[DeadLetter], SimpleNamespace(append=lambda letter: None))
+        await here.hear(ringing("170.1"), ended("170.1"), ringing("170.2"), ended("170.2"))
+        await here.settled()
+        assert here.slot.restarts == 0
+        assert here.store.open == []
+        assert (here.store.call("170.1").uncertain, here.store.call("170.2").uncertain) == (True, False)
+        (letter,) = here.store.letters
+        assert "ZeroDivisionError" in letter.trace
+
+
+@pytest.mark.parametrize("how", ["planner", "database", "reading"])
+async def test_a_poison_post_gets_one_letter_and_its_neighbours_are_kept(
+    autojump_clock: trio.abc.Clock, expected_errors: None, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def failing(*args: Any) -> Any:
+        if args[1]["UniqueId"] == "170.2":
+            raise RuntimeError("a bug")
+        return parse_post(*args)
+
+    store = Store(refuses=lambda row: how == "database" and row.call_id == "170.2")
+    if how == "reading":
+        monkeypatch.setattr(actors.tenant, "parse_post", failing)
+    async with world(store=store) as here:
         here.post("/dial", "170.1")
-        poison = here.post("/dial", "170.2", Extensions=["150"], CallerIDNum="poison")
+        poison = here.post("/dial", "170.2", CallerIDNum="poison" if how == "planner" else "375296254070")
         here.post("/dial", "170.3")
-        while here.slot.restarts < 2:
-            await trio.sleep(0.1)
-        here.store.done.add(poison.journal_id)
         await trio.sleep(20)
-        assert set(here.store.calls) == {"170.1", "170.3"}
-        assert here.slot.health.state is State.ONLINE
+        assert here.slot.restarts == 0
+        assert set(store.calls) == {"170.1", "170.3"} | ({"170.2"} if how == "planner" else set())
+        (letter,) = store.letters
+        assert letter.journal_id == (None if how == "planner" else poison.journal_id)
+        assert store.done == {1, 2, 3}
+        assert here.letters == []
 
 
 async def test_it_starts_from_what_the_database_knows(autojump_clock: trio.abc.Clock) -> None:

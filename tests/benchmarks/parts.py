@@ -12,6 +12,7 @@ from actors.dialling import Dialling
 from actors.directory import Directory
 from actors.feed import Feed
 from actors.journal import GroupCommit
+from actors.ownership import Ownership
 from actors.responsible import Desk
 from actors.services import Services
 from adapters.http import SafeDialer
@@ -31,15 +32,15 @@ async def open_services(dsn: str) -> AsyncIterator[Services]:
     """What actors are given, as `gateway.app` makes it, with the group commit running."""
     async with open_database(dsn, size=8) as db, trio.open_nursery() as nursery:
 
-        async def record(batch: Sequence[outbox.Recording]) -> list[frozenset[Kind]]:
-            kinds = await db.engine(outbox.record, batch)
-            return [frozenset(kind for tenant, kind in kinds if tenant == part.tenant) for part in batch]
+        async def record(batch: Sequence[outbox.Recording]) -> list[frozenset[Kind] | None]:
+            return await db.engine(outbox.record, batch)
 
-        records: GroupCommit[outbox.Recording, frozenset[Kind]] = GroupCommit("outbox", record)
+        records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit("outbox", record)
         nursery.start_soon(records.run)
         directory, clients = Directory(), Clients()
         yield Services(
             db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
             dial=dialer(), clients=clients, desk=Desk(clients), dialling=Dialling(db, directory, clients),
+            ownership=Ownership(db),
         )  # fmt: skip
         nursery.cancel_scope.cancel()

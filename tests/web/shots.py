@@ -18,6 +18,7 @@ from gateway.domain.dialling import Rules
 from gateway.store.audit import insert_audit
 from gateway.store.call_orders import NewOrder, admit, finish_order
 from gateway.store.embedded import embedded
+from gateway.store.letters import LetterRow, insert_dead_letters
 from gateway.store.migrate import migrate
 from gateway.store.pool import Connection, open_database
 from tests.web.world import JUNE, MAPLE, World, make_world, play
@@ -83,6 +84,9 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
     calls = await play(world)
     await play(world, MAPLE)
     await world.db.tenant(JUNE, fill_orders)
+    trace = 'Traceback (most recent call last):\n  File "actors/tenant.py", line 244, in _route\nValueError: a bug'
+    letters = [LetterRow(JUNE, "tenant/0367/integration/retailcrm", '{"event": "call_ended", "call_id": "7.1"}', trace)]
+    await world.db.engine(insert_dead_letters, letters, "1.0")
     cookies = {"june": await world.session(JUNE), "operator": await world.session(None)}
     pages = {
         "login": ("", "/login"),
@@ -97,6 +101,9 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         "pbx-new": ("june", "/t/0367/pbxes/new"),
         "dialling": ("june", "/t/0367/dialling?phone=%2B375296254070"),
         "audit": ("june", "/t/0367/audit"),
+        "deliveries": ("june", "/t/0367/deliveries"),
+        "deliveries-replay": ("june", "/t/0367/deliveries/replay"),
+        "letters": ("operator", "/operators/letters"),
         "tenants": ("operator", "/operators/tenants"),
         "actors": ("operator", "/operators/actors"),
         "missing": ("june", "/t/0368/calls"),

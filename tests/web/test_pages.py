@@ -37,7 +37,8 @@ def pages_of(tenant: str, call_id: str) -> list[str]:
         f"{home}/calls", f"{home}/calls?q=375&direction=incoming&since=2020-01-01", f"{home}/calls/{call_id}",
         f"{home}/integrations", f"{home}/integrations/retailcrm", f"{home}/integrations/telegram", f"{home}/pbxes/main",
         f"{home}/pbxes/new", f"{home}/dialling", f"{home}/dialling?phone=%2B375296254070", f"{home}/audit", f"{home}/keys",
-        f"{home}/extensions",
+        f"{home}/extensions", f"{home}/deliveries", f"{home}/deliveries?state=failed&since=2020-01-01&call={call_id}",
+        f"{home}/deliveries/replay",
     ]  # fmt: skip
 
 
@@ -47,11 +48,9 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
     calls = await play(world)
     client = await sign_in(None, language)
     pages = [
-        *pages_of("0367", calls[5].call_id),
-        "/operators/tenants",
-        "/operators/actors",
-        "/operators/actors/picture",
-    ]
+        *pages_of("0367", calls[5].call_id), "/operators/tenants", "/operators/actors", "/operators/actors/picture",
+        "/operators/letters",
+    ]  # fmt: skip
     for path in pages:
         response = await client.get(path)
         page = await text_of(response)
@@ -75,6 +74,7 @@ ROUTES = (
     ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("POST", "/keys/revoke"),
     ("POST", "/integrations/retailcrm/module"), ("GET", "/extensions"), ("POST", "/extensions/retailcrm/save"),
     ("POST", "/extensions/retailcrm/sync"), ("POST", "/phones"), ("POST", "/phones/remove"),
+    ("GET", "/deliveries"), ("GET", "/deliveries/replay"), ("POST", "/deliveries/replay"),
     ("POST", f"/recordings/{UUID(int=7)}/link"), ("POST", f"/recordings/{UUID(int=7)}/retry"),
 )  # fmt: skip
 
@@ -98,8 +98,11 @@ async def test_the_wall_between_companies(world: World, sign_in: SignIn) -> None
             seen.append(re.sub(r'nonce="[^"]+"', "", page.replace(number, "")))
     assert foreign == missing
     assert (await client.get(f"/t/0367/calls/{secret}")).status_code == 404
-    for path in ("/operators/tenants", "/operators/actors", "/operators/actors/picture"):
+    for path in ("/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/letters"):
         assert (await client.get(path)).status_code == 404
+    for path in ("dismiss", "replay"):
+        form = {"csrf": CSRF, "tenant": "0367", "letter": "1"}
+        assert (await client.post(f"/operators/letters/{path}", form=form)).status_code == 404
     refused = await client.post("/operators/actors/restart", form={"csrf": CSRF, "path": "tenant/0368"})
     assert refused.status_code == 404
     assert world.restarted == []
@@ -112,7 +115,8 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
     walled = {"/t/<number>" + path.replace("retailcrm", "<kind>").replace("main", "<name>").replace("{call}", "<path:call_id>")
               .replace(str(UUID(int=7)), "<uuid:recording>")
               for _, path in ROUTES}  # fmt: skip
-    operators = {"/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/actors/restart"}
+    operators = {"/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/actors/restart",
+                 "/operators/letters", "/operators/letters/dismiss", "/operators/letters/replay"}  # fmt: skip
     # By a module's link, which opens that module alone: tests/web/test_module.py
     modules = {
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")

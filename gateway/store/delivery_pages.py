@@ -1,0 +1,176 @@
+"""The outbox as people look at it and set right what failed. Works inside one tenant.
+
+A replay is the same delivery once more: its key, body and place in its lane stay, its attempts and the time it is kept begin
+anew. What would be useless by now is never replayed: a message about a moment that has passed, and a card that a newer one
+of its call has overtaken. Read `gateway/web/pages/deliveries.py` next.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.ids import Kind, TenantId
+from gateway.store.pool import Connection
+
+STATES = ("pending", "failed", "doubtful", "expired", "done", "superseded")
+TROUBLED = ("failed", "doubtful", "expired")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a person looks for; what is None does not narrow. Without a state: all that is not delivered."""
+
+    delivery_id: int | None = None
+    integration: str | None = None
+    state: str | None = None
+    kind: str | None = None
+    call: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One delivery, and the last attempt at it."""
+
+    delivery_id: int
+    integration: str
+    kind: str
+    call_id: str | None
+    state: str
+    attempt: int
+    created_at: datetime
+    run_at: datetime
+    finished_at: datetime | None
+    body: str
+    note: str
+    replayable: bool
+    log_id: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a replay would do with the deliveries of one integration and kind."""
+
+    integration: Kind
+    kind: str
+    replayed: int
+    doubtful: int
+    """Of those: how many may have arrived already."""
+    late: int
+    """Left alone: of use only at their moment."""
+    overtaken: int
+    """Left alone: a newer card of the call stands."""
+
+
+_LATE = "(d.state = 'expired' OR d.expires_at <= now())"
+_OVERTAKEN = """(d.latest_only AND EXISTS (
+    SELECT FROM deliveries newer
+    WHERE newer.tenant_id = d.tenant_id AND newer.call_id = d.call_id AND newer.integration_type = d.integration_type
+      AND newer.lane = d.lane AND newer.delivery_id > d.delivery_id AND newer.latest_only
+      AND newer.state IN ('pending', 'done', 'superseded')))"""
+_REPLAYABLE = f"(d.state IN ('failed', 'doubtful') AND NOT coalesce({_LATE}, false) AND NOT {_OVERTAKEN})"
+_FITS = """d.tenant_id = $1 AND ($2::bigint IS NULL OR d.delivery_id = $2)
+    AND ($3::text IS NULL OR d.integration_type = $3) AND ($4::text IS NULL OR d.state = $4)
+    AND ($5::text IS NULL OR d.kind = $5) AND ($6::text IS NULL OR d.call_id = $6)
+    AND ($7::timestamptz IS NULL OR d.created_at >= $7) AND ($8::timestamptz IS NULL OR d.created_at < $8)"""
+_CANDIDATES = f"""{_FITS} AND d.state IN ('failed', 'doubtful', 'expired') AND d.finished_at <= $9"""
+
+
+def _values(tenant: TenantId, sought: Filters) -> tuple[object, ...]:
+    return (
+        tenant, sought.delivery_id, sought.integration, sought.state, sought.kind, sought.call, sought.since, sought.until,
+    )  # fmt: skip
+
+
+async def search_deliveries(
+    conn: Connection, tenant: TenantId, sought: Filters, before: int | None, most: int
+) -> list[Found]:
+    """The newest deliveries that fit; older than `before` where it is given."""
+    rows = await conn.fetch(
+        f"""
+        SELECT d.delivery_id, d.integration_type, d.kind, d.call_id, d.state, d.attempt, d.created_at, d.run_at,
+               d.finished_at, d.body, d.note, {_REPLAYABLE}, last.log_id, last.error_message
+        FROM (
+            SELECT * FROM deliveries d
+            WHERE {_FITS} AND ($9::bigint IS NULL OR d.delivery_id < $9)
+              AND ($4::text IS NOT NULL OR $2::bigint IS NOT NULL
+                   OR d.state IN ('pending', 'failed', 'doubtful', 'expired'))
+            ORDER BY d.delivery_id DESC LIMIT $10
+        ) d LEFT JOIN LATERAL (
+            SELECT l.log_id, l.error_message FROM integration_logs l
+            WHERE l.tenant_id = $1 AND l.call_id = d.call_id AND l.delivery_id = d.delivery_id
+            ORDER BY l.log_id DESC LIMIT 1
+        ) last ON true
+        ORDER BY d.delivery_id DESC
+        """,  # noqa: S608 - constant text
+        *_values(tenant, sought),
+        before,
+        most,
+    )
+    return [Found(*row) for row in rows]
+
+
+async def select_kinds(conn: Connection, tenant: TenantId) -> list[str]:
+    """The kinds of what waits or failed, for the filter."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT kind FROM deliveries
+        WHERE tenant_id = $1 AND state IN ('pending', 'failed', 'doubtful', 'expired') ORDER BY kind LIMIT 100
+        """,
+        tenant,
+    )
+    return [row[0] for row in rows]
+
+
+async def plan_replay(
+    conn: Connection, tenant: TenantId, sought: Filters, as_of: datetime, most: int
+) -> tuple[list[Planned], int]:
+    """What a replay of what fits and was given up by `as_of` would do, of the oldest `most`; and how many more there are."""
+    rows = await conn.fetch(
+        f"""
+        SELECT integration_type, kind, count(*) FILTER (WHERE replayable),
+               count(*) FILTER (WHERE replayable AND state = 'doubtful'), count(*) FILTER (WHERE late),
+               count(*) FILTER (WHERE NOT late AND NOT replayable)
+        FROM (SELECT d.integration_type, d.kind, d.state, {_REPLAYABLE} AS replayable, coalesce({_LATE}, false) AS late
+              FROM deliveries d WHERE {_CANDIDATES} ORDER BY d.delivery_id LIMIT $10) d
+        GROUP BY integration_type, kind ORDER BY integration_type, kind
+        """,  # noqa: S608 - constant text
+        *_values(tenant, sought),
+        as_of,
+        most,
+    )
+    planned = [Planned(*row) for row in rows]
+    more = await conn.fetchval(
+        f"SELECT count(*) FROM deliveries d WHERE {_CANDIDATES}",  # noqa: S608 - constant text
+        *_values(tenant, sought),
+        as_of,
+    )
+    return planned, int(more) - sum(one.replayed + one.late + one.overtaken for one in planned)
+
+
+async def replay_deliveries(
+    conn: Connection, tenant: TenantId, sought: Filters, as_of: datetime, after: int, most: int
+) -> tuple[int | None, list[Kind]]:
+    """Makes the next `most` candidates behind the id `after` wait again, where that is of use. Returns the last id looked
+    at, None where there was none, and the integration of each that was replayed. The caller rings."""
+    rows = await conn.fetch(
+        f"""
+        WITH looked AS (
+            SELECT d.delivery_id, {_REPLAYABLE} AS replayable FROM deliveries d
+            WHERE {_CANDIDATES} AND d.delivery_id > $10 ORDER BY d.delivery_id LIMIT $11 FOR UPDATE
+        ), again AS (
+            UPDATE deliveries d
+            SET state = 'pending', attempt = 0, epoch = d.epoch + 1, run_at = now(), lease_until = NULL, finished_at = NULL,
+                note = '', keep_until = now() + (d.keep_until - d.created_at)
+            FROM looked WHERE d.tenant_id = $1 AND d.delivery_id = looked.delivery_id AND looked.replayable
+            RETURNING d.delivery_id, d.integration_type
+        )
+        SELECT looked.delivery_id, again.integration_type FROM looked LEFT JOIN again USING (delivery_id)
+        """,  # noqa: S608 - constant text
+        *_values(tenant, sought),
+        as_of,
+        after,
+        most,
+    )
+    return max((row[0] for row in rows), default=None), [Kind(row[1]) for row in rows if row[1] is not None]

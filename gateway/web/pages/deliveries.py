@@ -1,0 +1,159 @@
+"""The outbox of a company: what waits, what failed and why, and doing it again, one or all that fit a filter.
+
+Doing it again is asked for twice: the first answer says what exactly would happen, and only what it spoke of happens then.
+It works in batches, each audited with what it did. Read `gateway/store/delivery_pages.py` for what may be replayed.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from quart import Blueprint, abort, redirect, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from adapters.registry import integrations
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import Kind, TenantId
+from gateway.store import delivery_pages as store
+from gateway.store.audit import insert_audit
+from gateway.store.delivery_pages import STATES, Filters, Found
+from gateway.store.pool import Connection
+from gateway.web.auth import Gate
+from gateway.web.site import Answer, tenant, viewer
+
+PAGE = 50
+MOST = 10_000
+"""Deliveries that one replay looks at."""
+BATCH = 500
+FIELDS = ("id", "integration", "state", "kind", "call", "since", "until")
+_SECRET = re.compile("token|secret|passw|api_?key|client_?id|authorization|signature", re.IGNORECASE)
+_HIGHEST = 2**63
+
+
+def read_filters(sent: Mapping[str, str], who: Tenant) -> Filters:
+    """What a person looks for. A value that makes no sense does not narrow, but for an id, which then fits nothing."""
+
+    def day(name: str, plus: int = 0) -> datetime | None:
+        try:
+            moment = date.fromisoformat(sent.get(name, "")) + timedelta(days=plus)
+            return datetime.combine(moment, time(), who.timezone).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+
+    def text(name: str) -> str | None:
+        return "".join(c for c in sent.get(name, "").strip()[:200] if c.isprintable()) or None
+
+    number = sent.get("id", "")
+    usable = number.isascii() and number.isdecimal() and int(number[:20]) < _HIGHEST
+    return Filters(
+        delivery_id=(int(number) if usable else -1) if number else None,
+        integration=text("integration"),
+        state=sent.get("state") if sent.get("state") in STATES else None,
+        kind=text("kind"),
+        call=text("call"),
+        since=day("since"),
+        until=day("until", 1),
+    )
+
+
+def shown_body(text: str) -> str:
+    """A delivery's body as it may be shown: indented, and whatever is named like a secret masked."""
+
+    def masked(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: "***" if _SECRET.search(name) else masked(inner) for name, inner in value.items()}
+        return [masked(inner) for inner in value] if isinstance(value, list) else value
+
+    try:
+        return json.dumps(masked(json.loads(text)), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _before(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+async def _seen(
+    conn: Connection, number: TenantId, sought: Filters, before: int | None
+) -> tuple[list[Found], list[str]]:
+    return await store.search_deliveries(conn, number, sought, before, PAGE + 1), await store.select_kinds(conn, number)
+
+
+async def _replay_some(
+    conn: Connection, number: TenantId, sought: Filters, as_of: datetime, after: int, most: int, person: str
+) -> tuple[int | None, list[Kind]]:
+    """One batch and its line in the audit, in one transaction."""
+    last, replayed = await store.replay_deliveries(conn, number, sought, as_of, after, most)
+    if replayed:
+        detail = ", ".join(f"{kind}: {count}" for kind, count in sorted(Counter(replayed).items()))
+        target = str(sought.delivery_id) if sought.delivery_id is not None else f"{after + 1}-{last}"
+        await insert_audit(conn, number, person, "delivery.replayed", target, detail)
+    return last, replayed
+
+
+def deliveries_pages(gate: Gate) -> Blueprint:
+    """The pages below `/t/<number>/deliveries`."""
+    pages = Blueprint("deliveries", __name__, url_prefix="/t/<number>/deliveries")
+    pages.before_request(gate.look)
+    pages.before_request(gate.needs_tenant)
+    site, db = gate.site, gate.site.deps.db
+
+    def given(sent: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name in FIELDS if (value := sent.get(name, "").strip()[:200])}
+
+    @pages.get("")
+    async def deliveries(number: str) -> Response:
+        who, sent, before = tenant(), given(request.args), _before(request.args.get("before", ""))
+        found, kinds = await db.tenant(who.number, _seen, who.number, read_filters(sent, who), before)
+        replayed = request.args.get("replayed", "")
+        older = found[PAGE - 1].delivery_id if len(found) > PAGE else None
+        return site.page(
+            "deliveries.html", found=[(one, shown_body(one.body)) for one in found[:PAGE]], kinds=kinds, sent=sent,
+            states=STATES, integrations=sorted({*integrations(), *who.integrations}), query=urlencode(sent),
+            older=urlencode({**sent, "before": older}) if older is not None else None, first=before is None,
+            replayed=int(replayed) if replayed.isascii() and replayed.isdecimal() and len(replayed) < 6 else None,
+        )  # fmt: skip
+
+    @pages.get("/replay")
+    async def ask(number: str) -> Response:
+        who, sent = tenant(), given(request.args)
+        as_of = datetime.now(UTC)
+        planned, more = await db.tenant(who.number, store.plan_replay, who.number, read_filters(sent, who), as_of, MOST)
+        off = {one.integration for one in planned if one.replayed} - {
+            kind for kind, link in who.integrations.items() if link.enabled
+        }
+        return site.page(
+            "replay.html", planned=planned, total=sum(one.replayed for one in planned), sent=sent,
+            doubtful=sum(one.doubtful for one in planned), late=sum(one.late for one in planned),
+            overtaken=sum(one.overtaken for one in planned), more=more, as_of=as_of.isoformat(), off=sorted(off),
+            query=urlencode(sent),
+        )  # fmt: skip
+
+    @pages.post("/replay")
+    async def replay(number: str) -> Answer:
+        who, session, form = tenant(), viewer().session, await request.form
+        sent = given(form)
+        try:
+            as_of = datetime.fromisoformat(form.get("as_of", ""))
+        except ValueError:
+            abort(400)
+        if session is None or as_of.tzinfo is None or as_of > datetime.now(UTC):
+            abort(400)
+        sought, after, looked, done = read_filters(sent, who), 0, 0, 0
+        while looked < MOST:
+            last, replayed = await db.tenant(
+                who.number, _replay_some, who.number, sought, as_of, after, BATCH, session.email
+            )
+            if last is None:
+                break
+            after, looked, done = last, looked + BATCH, done + len(replayed)
+            for kind in set(replayed):
+                site.deps.ring(who.number, kind)
+        return redirect(f"/t/{number}/deliveries?{urlencode({**sent, 'replayed': done})}", 303)
+
+    return pages
