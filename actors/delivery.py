@@ -4,11 +4,13 @@
                         |
                         +-> NeedsAttention: the integration waits for a person; nothing more is claimed
 
-Order is kept per lane by the claim; lanes run side by side up to the adapter's limit. The attempt is counted when it is
+What is written while there is room is leased by the commit that writes it and handed over (`actors.outgoing`); a claim looks for
+the rest. Order is kept per lane by both; lanes run side by side up to the adapter's limit. The attempt is counted when it is
 claimed, so a delivery that kills the process still runs out of attempts. What has no token of its bucket is given back
 untried, and the bucket is left out of claims until it has one: the others go on. Breaker: after `BREAKER_FAILURES` failures in
 a row nothing is claimed for a while, then one at a time. This is one of the two modules where `except Exception` is
-legal: a bug in an adapter costs its delivery, not the integration. Read `adapters.base` next.
+legal: a bug in an adapter costs its delivery, not the integration. Over 400 lines: claiming, trying and judging an outcome
+share what is in hand. Read `adapters.base` next.
 """
 
 import json
@@ -16,16 +18,19 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
 import trio
 
+from actors.buckets import Bucket
 from actors.directory import Slot, utc_now
+from actors.outgoing import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
 from actors.services import Services
-from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Link, Rate, TellsCalls
+from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Link, TellsCalls
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
     Doubtful,
@@ -39,46 +44,17 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.health import State
-from gateway.store.outbox import Claim, Outcome, claim_deliveries, finish_delivery, release_deliveries, select_next_due
+from gateway.store.outbox import Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
 from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
 
 log = logging.getLogger(__name__)
 
-ATTEMPT_DEADLINE_S = 12.0
-"""Around every attempt, beyond the adapter's own finer timeouts."""
-LONGEST_WAIT_FOR_RATE_S = 2.0
-ACK_S = 5.0
-LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
 LOOK_AGAIN_S = 300.0
 """Without a bell. `actors.housekeeping.wake_due` rings for what is due, with one statement for all integrations."""
 BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 10.0
 BREAKER_CAP_S = 60.0
 ATTENTION_PAUSE_S = 300.0
-
-
-class _Bucket:
-    """A token bucket that can go into debt: `take` says how long to wait for the token it gave."""
-
-    def __init__(self, rate: Rate) -> None:
-        self.rate = rate
-        self.tokens = rate.burst
-        self.at = trio.current_time()
-
-    def take(self) -> float:
-        now = trio.current_time()
-        self.tokens = min(self.rate.burst, self.tokens + (now - self.at) * self.rate.per_second)
-        self.at = now
-        self.tokens -= 1
-        return max(0.0, -self.tokens / self.rate.per_second)
-
-    def give_back(self) -> None:
-        self.tokens += 1
-
-    def dry_for(self, patience_s: float) -> float:
-        """Seconds until a token taken then would be given within `patience_s`; nothing is spent."""
-        tokens = min(self.rate.burst, self.tokens + (trio.current_time() - self.at) * self.rate.per_second)
-        return max(0.0, (1 - tokens) / self.rate.per_second - patience_s)
 
 
 class DeliveryActor:
@@ -91,8 +67,8 @@ class DeliveryActor:
         self.adapter = adapter
         self.settings = settings
         self.services = services
-        self._epoch = epoch
-        self._buckets: dict[str, _Bucket] = {}
+        self.epoch = epoch
+        self._buckets: dict[str, Bucket] = {}
         self._given_back = False
         """Whether the last claim held what had no token."""
         self._failures = 0
@@ -101,6 +77,13 @@ class DeliveryActor:
         """Set by news of something due and whenever an attempt is over: one thing to wait for, and no task for it."""
         self._idle = trio.Event()
         self._in_hand: dict[int, Claim] = {}
+        self._reserved = self._asking = 0
+        """Places kept for what is about to be written, and those that the claim under way may fill."""
+        self._caught_up = False
+        """Whether the last claim left nothing that was ready."""
+        self._behind = True
+        """Whether something may wait behind what is in hand."""
+        self._begin: Callable[[Claim, float], None] | None = None
         self._draining = trio.Event()
         self.last_success: float | None = None
 
@@ -121,17 +104,51 @@ class DeliveryActor:
                 slot.report(State.ONLINE, "ready")
                 try:
                     async with trio.open_nursery() as nursery:
-                        while True:
-                            self._bell = self.services.bells.listen(number, kind)
-                            claims = await self._claim(slot)
-                            ready = await self._with_tokens(claims)
-                            for claim, wait in ready:
-                                nursery.start_soon(self._deliver, slot, client, claim, wait)
-                            if not ready:
-                                await self._wait()
+                        # Whoever hands over a claim does so from a task of its own; log lines are this actor's.
+                        ours = copy_context()
+                        self._begin = lambda claim, wait: ours.run(
+                            nursery.start_soon, self._deliver, slot, client, claim, wait
+                        )
+                        try:
+                            with self.services.outgoing.takes(number, kind, self):
+                                while True:
+                                    self._bell = self.services.bells.listen(number, kind)
+                                    if not await self._start(await self._claim(slot)):
+                                        await self._wait()
+                        finally:
+                            self._begin = None
                 finally:
                     self.services.bells.forget(number, kind)
                     await self._release(self._in_hand.values())
+
+    def reserve(self, bucket: str) -> bool:
+        """A place for a delivery that is about to be written, where it would be the next to be claimed anyway. See
+        `actors.outgoing`."""
+        if self._begin is None or not self._caught_up or not self._may_claim() or self._room() - self._asking <= 0:
+            return False
+        if any(name in self._dry() for name in (bucket, "")):
+            return False
+        self._reserved += 1
+        return True
+
+    async def take(self, claims: Sequence[Claim], reserved: int) -> None:
+        """Begins with what was leased as it was written."""
+        self._reserved -= reserved
+        if self._begin is None or self._draining.is_set():
+            await self._release(claims)
+        elif claims:
+            await self._start(claims)
+        if self._behind:
+            self._bell.set()  # the places that were kept may be another's
+
+    async def _start(self, claims: Sequence[Claim]) -> int:
+        """Begins with those that may be sent now, and gives the others back together. Returns how many were begun."""
+        ready, dry = self._with_tokens(claims)
+        for claim, wait in ready:
+            if self._begin is not None:
+                self._begin(claim, wait)
+        await self._release(dry)
+        return len(ready)
 
     def figures(self) -> dict[str, Any]:
         """What pages and monitors show."""
@@ -147,22 +164,33 @@ class DeliveryActor:
                 await self._idle.wait()
         return list(self._in_hand)
 
+    def _room(self) -> int:
+        held = len(self._in_hand) + self._reserved
+        # Half open: one at a time until one succeeds.
+        return (1 if self._failures >= BREAKER_FAILURES else self.adapter.limits.at_once) - held
+
+    def _may_claim(self) -> bool:
+        return not self._draining.is_set() and trio.current_time() >= self._closed_until
+
     async def _claim(self, slot: Slot) -> list[Claim]:
-        room = self.adapter.limits.at_once - len(self._in_hand)
-        if self._failures >= BREAKER_FAILURES:
-            room = min(room, 1 - len(self._in_hand))  # half open: one at a time until one succeeds
-        if room <= 0 or self._draining.is_set() or trio.current_time() < self._closed_until:
+        room = self._room()
+        if room <= 0 or not self._may_claim():
+            self._caught_up, self._behind = False, True
             return []
         claims: list[Claim] | None = None
+        self._asking = room
         # Shielded: a claim cut short may be kept all the same, and nobody would hold its leases.
         with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
             claims = await self.services.db.engine(
                 claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S, list(self._in_hand),
-                list(self._dry()), self._epoch,
+                list(self._dry()), self.epoch,
             )  # fmt: skip
+        self._asking = 0
         if claims is None:
             self._close(1.0)
+            self._caught_up, self._behind = False, True
             return []
+        self._caught_up, self._behind = len(claims) < room, bool(claims or self._in_hand)
         if self._draining.is_set():  # it began while we asked; nothing more is taken in hand
             await self._release(claims)
             return []
@@ -212,7 +240,8 @@ class DeliveryActor:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
             await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
-            self._bell.set()
+            if self._behind or outcome.state == "pending":
+                self._bell.set()
             if not self._in_hand:
                 self._idle.set()
 
@@ -223,7 +252,7 @@ class DeliveryActor:
         try:
             while not recorded:
                 with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
-                    if not await self.services.db.engine(finish_delivery, claim, outcome):
+                    if not await self.services.outgoing.acks.put((claim, outcome)):
                         log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
                     recorded = True
                 if not recorded:
@@ -264,12 +293,12 @@ class DeliveryActor:
 
     def _permit(self) -> None:
         """Raises Replaced where the tenant may be another instance's by now: whoever owns it will send it."""
-        if self._epoch is not None and not self.services.ownership.serves(self.tenant.number, self._epoch):
+        if self.epoch is not None and not self.services.ownership.serves(self.tenant.number, self.epoch):
             raise Replaced
 
-    async def _with_tokens(self, claims: Collection[Claim]) -> list[tuple[Claim, float]]:
-        """Those that may be sent now, each with how long it waits for its token; they are in hand from here on. The
-        others are given back together."""
+    def _with_tokens(self, claims: Collection[Claim]) -> tuple[list[tuple[Claim, float]], list[Claim]]:
+        """Those that may be sent now, each with how long it waits for its token; they are in hand from here on. Then the
+        others."""
         ready, dry = list[tuple[Claim, float]](), list[Claim]()
         for claim in claims:
             wait = 0.0 if _expired(claim) else self._take_tokens(claim.bucket)
@@ -280,8 +309,7 @@ class DeliveryActor:
                 ready.append((claim, wait))
         self._given_back = bool(dry)
         COUNTERS["deliveries_waiting"] += len(dry)
-        await self._release(dry)
-        return ready
+        return ready, dry
 
     def _dry(self) -> dict[str, float]:
         """Buckets that have no token for a while, and for how long. A rate of the whole that is used up holds for every
@@ -301,7 +329,7 @@ class DeliveryActor:
                 held.give_back()
         return wait
 
-    def _buckets_of(self, bucket: str) -> Iterator[_Bucket]:
+    def _buckets_of(self, bucket: str) -> Iterator[Bucket]:
         """The bucket, then that of the whole; one named exactly has a budget apart from the rest."""
         rates = self.adapter.limits.rates
         if len(self._buckets) > 10_000:
@@ -309,7 +337,7 @@ class DeliveryActor:
         for name in (bucket, "") if bucket and bucket not in rates else (bucket,):
             rate = rates.get(name) or rates.get(name.partition(":")[0])
             if rate is not None:
-                yield self._buckets.get(name) or self._buckets.setdefault(name, _Bucket(rate))
+                yield self._buckets.get(name) or self._buckets.setdefault(name, Bucket(rate))
 
     def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
         self._failures = 0

@@ -101,13 +101,20 @@ class Peers:
             del self._questions[name]
         return question.answers
 
+    def hint(self, kind: str, *texts: str) -> list[str]:
+        """The notifications that `tell` would give, for whoever gives them with a commit of his own."""
+        return self._pieces({"hear": {kind: texts}})
+
     async def _say(self, message: dict[str, Any]) -> None:
+        await self.db.engine(notify, CHANNEL, self._pieces(message))
+
+    def _pieces(self, message: dict[str, Any]) -> list[str]:
         text = json.dumps(message, default=_plain)
         pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
         if len(pieces) > MOST_PIECES:
             raise Unavailable("too long for the other instances")
         head = f"{self.me} {secrets.token_hex(4)}"
-        await self.db.engine(notify, CHANNEL, [f"{head} {n} {len(pieces)} {piece}" for n, piece in enumerate(pieces)])
+        return [f"{head} {n} {len(pieces)} {piece}" for n, piece in enumerate(pieces)]
 
     # Hearing.
 

@@ -10,6 +10,7 @@ from actors.dialling import Dialling
 from actors.directory import Directory
 from actors.feed import Feed
 from actors.journal import GroupCommit
+from actors.outgoing import Outgoing
 from actors.ownership import Ownership
 from actors.responsible import Desk
 from adapters.base import Dialer
@@ -55,6 +56,8 @@ class Services:
     feed: Feed
     records: GroupCommit[Recording, frozenset[Kind] | None]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
+    outgoing: Outgoing
+    """Leases deliveries as they are written, and keeps what became of them."""
     dial: Dialer
     spills: Spills = field(default_factory=Spills)
     """Where PBX sessions put what they cannot hold in memory."""

@@ -101,7 +101,10 @@ class Tenants:
                 nursery.start_soon(self._stop_where, f"tenant/{number}/pbx/")
         with trio.move_on_after(REPLACE_GRACE_S):
             for number in numbers:
-                await self._mailboxes[number].wait_idle()
+                if (
+                    mailbox := self._mailboxes.get(number)
+                ) is not None:  # else a change of the configuration was faster
+                    await mailbox.wait_idle()
         await self.reconcile(self._services.cache.tenants())
 
     async def prepare(self, shards: frozenset[int]) -> None:
@@ -148,7 +151,9 @@ class Tenants:
 
     async def _end(self, path: str, grace_s: float) -> None:
         """Stops an actor for good or for a successor; requests under way may be answered, so that none is repeated."""
-        running, delivery = self._running[path], self._deliveries.get(path)
+        running, delivery = self._running.get(path), self._deliveries.get(path)
+        if running is None:
+            return  # somebody else has just stopped it
         if delivery is not None and grace_s:
             await delivery.drain(grace_s)
         await self._supervisor.stop(running.child)

@@ -304,6 +304,19 @@ def _spellings(secret: Secret | str) -> set[str]:
     return {plain, json.dumps(plain)[1:-1], html.escape(plain), *quoted, *lower}
 
 
+def _base_of(text: str) -> tuple[str, bool]:
+    """The address that requests begin with, and whether it is https. Raises BadSettings, also for what no URL library agrees
+    to read: names that begin with `xn--` and are none end in errors of the IDNA codec's own."""
+    try:
+        url = httpx2.URL(text)
+        if url.scheme in ("http", "https") and url.host.strip(".") and url.host[0] != "." and not url.userinfo:
+            # A trailing dot is the same name to DNS, and a different one to a certificate.
+            return str(url.copy_with(host=url.host.rstrip("."))).rstrip("/"), url.scheme == "https"
+    except (httpx2.InvalidURL, ValueError):
+        raise BadSettings("not a usable address") from None
+    raise BadSettings("the address is not one of a web server, or holds a password")
+
+
 class Http:
     """One remote, one client: `async with Http(url, ...) as http`, then `await http.send(...)`.
 
@@ -443,14 +456,10 @@ class Http:
     async def _open(self) -> httpx2.AsyncClient:
         if self._client is not None:
             return self._client
-        url = httpx2.URL(self._url)
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
-            raise BadSettings("the address is not one of a web server, or holds a password")
-        tls = url.scheme == "https"
+        base, tls = _base_of(self._url)
         context = await trio.to_thread.run_sync(tls_context) if tls else None
         if self._client is None:
-            # A trailing dot is the same name to DNS, and a different one to a certificate.
-            self._base = str(url.copy_with(host=url.host.rstrip("."))).rstrip("/")
+            self._base = base
             limits = self._timeouts
             self._client = httpx2.AsyncClient(
                 transport=_Transport(

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.journal import GroupCommit
 from actors.module_sync import ModuleSync
 from actors.modules import Modules
+from actors.outgoing import Outgoing
 from actors.ownership import Ownership
 from actors.peers import CHANNEL as PEERS_CHANNEL
 from actors.peers import Peers
@@ -115,7 +116,10 @@ class Gateway:
             arrived=self._ring,
             set_aside=self.letters.put,
         )
-        self.records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit("outbox", self._record)
+        self.outgoing = Outgoing(db)
+        self.records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit(
+            "outbox", self.outgoing.record
+        )
         clients = Clients()
         self.shelf = Shelf(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
@@ -124,14 +128,13 @@ class Gateway:
             directory=self.directory,
             feed=self.feed,
             records=self.records,
+            outgoing=self.outgoing,
             dial=dial,
             spills=Spills(settings.data_dir / "spool", settings.spool_mib << 20, threads=trio.CapacityLimiter(2)),
             provider_urls=settings.provider_urls,
             clients=clients,
             desk=Desk(clients),
-            dialling=Dialling(
-                db, self.directory, clients, self.ownership.epoch_of, lambda order: self.peers.tell("order", order)
-            ),
+            dialling=Dialling(db, self.directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")),
             ownership=self.ownership,
             shelf=self.shelf,
             public_url=settings.base_url,
@@ -146,9 +149,6 @@ class Gateway:
         self.vitals = Vitals(self.directory)
         self.pending: dict[str, int] = {"pending": 0, "oldest_pending_s": 0}
         self.stopping = False
-
-    async def _record(self, batch: Sequence[outbox.Recording]) -> list[frozenset[Kind] | None]:
-        return await self.db.engine(outbox.record, batch)
 
     # What the machine addresses ask.
 
@@ -470,6 +470,7 @@ async def _serve(
 
             system("journal", gateway.posts.run)
             system("outbox", _ignoring_slot(gateway.records.run))
+            system("acks", _ignoring_slot(gateway.outgoing.acks.run))
             system("letters", letters.run)
             system("database", partial(gateway.bring_up, dsn, tenants))
             # The block ends when both listeners have finished what was in hand; PBX sessions go on until then.
@@ -503,7 +504,7 @@ async def _serve(
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, dsn))
-                        system("modules", ModuleSync(gateway.modules).run)
+                        system("modules", ModuleSync(gateway.modules, gateway.ownership.epoch_of).run)
                         system("recordings", FetchActor(services, gateway.shelf).run)
                         system("retention", partial(retain, services, gateway.shelf))
                         await tenants.settled.wait()

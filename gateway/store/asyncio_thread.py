@@ -3,7 +3,8 @@
 Owns the thread, the loop and the forwarding of cancellation. Never touches a database: `pool.py`, to be read next,
 says which loop and what runs on it.
 
-A crossing: `call_soon_threadsafe` in, a task on the loop, `TrioToken.run_sync_soon` out. Cancelling the Trio side
+A crossing: `call_soon_threadsafe` in, a task on the loop, `TrioToken.run_sync_soon` out, each of them once for whatever
+gathers before the other thread has woken. Cancelling the Trio side
 cancels the asyncio task and then waits for that task's own cleanup, since a connection abandoned half way is lost.
 """
 
@@ -11,8 +12,10 @@ import asyncio
 import contextvars
 import logging
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import outcome
@@ -35,59 +38,64 @@ STOP_S = 10.0
 class _Crossing(Generic[T]):
     """One call on its way: made by a Trio task, run by the loop, answered to the same Trio task."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[T]]) -> None:
-        self._loop = loop
+    __slots__ = ("_again", "_call", "_context", "_raise_cancel", "_task", "_thread", "answered", "caller", "result")
+
+    def __init__(self, thread: "AsyncioThread", call: Callable[[], Awaitable[T]]) -> None:
+        self._thread = thread
         self._call = call
         # Log lines written on the other side keep tenant and correlation id.
         self._context = contextvars.copy_context()
-        self._token = trio.lowlevel.current_trio_token()
-        self._caller = trio.lowlevel.current_task()
+        self.caller = trio.lowlevel.current_task()
+        self.result: outcome.Value[T] | outcome.Error | None = None
+        self.answered = False
         self._raise_cancel: RaiseCancel | None = None
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
-
-    async def _run(self) -> T:
-        return await self._call()
 
     # On the loop's thread
 
     def start(self) -> None:
-        self._task = self._loop.create_task(self._run(), context=self._context)
-        self._task.add_done_callback(self._answer)
+        self._task = self._thread.loop.create_task(self._run(), context=self._context)
 
-    def _cancel(self) -> None:
+    async def _run(self) -> None:
+        result = await outcome.acapture(self._call)
+        cancelled = isinstance(result, outcome.Error) and isinstance(result.error, asyncio.CancelledError)
+        self._answer(outcome.Error(_closed()) if cancelled else result)
+
+    def cancel(self) -> None:
         if self._task is not None and not self._task.done():
             self._task.cancel()
-            self._again = self._loop.call_later(CANCEL_AGAIN_S, self._cancel)
+            self._again = self._thread.loop.call_later(CANCEL_AGAIN_S, self.cancel)
+            # One that had not begun ends without a step of its own.
+            self._task.add_done_callback(lambda _: self._answer(outcome.Error(_closed())))
 
-    def _answer(self, task: "asyncio.Task[T]") -> None:
+    def _answer(self, result: "outcome.Value[T] | outcome.Error") -> None:
         if self._again is not None:
             self._again.cancel()
-        result: outcome.Value[T] | outcome.Error
-        if task.cancelled():
-            result = outcome.Error(Unavailable("the database thread was closed", certain=False))
-        elif (error := task.exception()) is not None:
-            result = outcome.Error(error)
-        else:
-            result = outcome.Value(task.result())
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._resume, result)
+        if not self.answered:
+            self.answered = True
+            self.result = result
+            self._thread.answer(self)
 
     # On Trio's thread
 
     def abort(self, raise_cancel: RaiseCancel) -> trio.lowlevel.Abort:
         self._raise_cancel = raise_cancel
-        with suppress(RuntimeError):  # the loop is closed: `_answer` is on its way already
-            self._loop.call_soon_threadsafe(self._cancel)
+        self._thread.send(self.cancel)
         return trio.lowlevel.Abort.FAILED
 
-    def _resume(self, result: "outcome.Value[T] | outcome.Error") -> None:
+    def resume(self) -> None:
         # A result that made it all the same is kept: the work is done. An unreachable server after a
         # cancellation is the cancellation itself. Other errors are bugs and must not get lost.
+        result: Any = self.result
         failed = isinstance(result, outcome.Error) and isinstance(result.error, Unavailable)
         if failed and self._raise_cancel is not None:
             result = outcome.capture(self._raise_cancel)
-        trio.lowlevel.reschedule(self._caller, result)
+        trio.lowlevel.reschedule(self.caller, result)
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the database thread was closed", certain=False)
 
 
 class AsyncioThread:
@@ -95,17 +103,59 @@ class AsyncioThread:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self._token = trio.lowlevel.current_trio_token()
+        self._sent: deque[Callable[[], None]] = deque()
+        self._answers: deque[_Crossing[Any]] = deque()
+        self._lock = threading.Lock()
+        """Held for a moment, for what both threads change."""
+        self._loop_wakes = False
+        self._trio_wakes = False
 
     async def run(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """`await function(...)` on the loop. Raises what it raises, or Unavailable when the thread is closed."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        crossing: _Crossing[T] = _Crossing(self.loop, lambda: function(*args, **kwargs))
-        try:
-            self.loop.call_soon_threadsafe(crossing.start)
-        except RuntimeError:
-            raise Unavailable("the database thread is closed") from None
+        crossing: _Crossing[T] = _Crossing(self, partial(function, *args, **kwargs))
+        if not self.send(crossing.start):
+            raise Unavailable("the database thread is closed")
         result: T = await trio.lowlevel.wait_task_rescheduled(crossing.abort)
         return result
+
+    def send(self, step: Callable[[], None]) -> bool:
+        """From Trio: `step` runs on the loop, soon. False when the loop is closed."""
+        with self._lock:
+            self._sent.append(step)
+            if self._loop_wakes:
+                return True
+            self._loop_wakes = True
+        try:
+            self.loop.call_soon_threadsafe(self._on_loop)
+        except RuntimeError:
+            return False
+        return True
+
+    def _on_loop(self) -> None:
+        with self._lock:
+            self._loop_wakes = False
+            steps, self._sent = self._sent, deque()
+        for step in steps:
+            step()
+
+    def answer(self, crossing: "_Crossing[Any]") -> None:
+        """From the loop: its caller goes on, soon."""
+        with self._lock:
+            self._answers.append(crossing)
+            if self._trio_wakes:
+                return
+            self._trio_wakes = True
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._on_trio)
+
+    def _on_trio(self) -> None:
+        with self._lock:
+            self._trio_wakes = False
+            answers, self._answers = self._answers, deque()
+        for crossing in answers:
+            crossing.resume()
 
 
 @asynccontextmanager

@@ -2,13 +2,13 @@
 
 `record` is the only way a call event becomes durable, and it is idempotent: the event's sequence number, the delivery's
 key and the journal's row all refuse a second time. A claim raises `attempt` and `epoch`; an ack names the epoch it
-holds, so a worker whose lease ran out changes nothing. Order is kept per lane: only a lane's oldest pending row is ready.
-That is asked as "is it the first of its lane", which has one good plan whatever the planner believes of the table: as an
+holds, so a worker whose lease ran out changes nothing. What there is room for is leased by the statement that writes it.
+Order is kept per lane: only a lane's oldest pending row is ready. That is asked as "is it the first of its lane", which has one good plan whatever the planner believes of the table: as an
 anti-join, a backlog that came faster than statistics are gathered was read once for every row of it.
 Over 400 lines, most of them the SQL of one life cycle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -17,7 +17,7 @@ from uuid import UUID
 from gateway.domain.calls import Call
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.shards import shard_of
-from gateway.store.pool import Connection
+from gateway.store.pool import Connection, Record
 
 SEPARATOR = "\x1f"
 """Joins text arrays for unnest, which knows no ragged arrays. No extension holds a control character."""
@@ -158,17 +158,23 @@ WITH fence AS MATERIALIZED (
     FROM older WHERE d.tenant_id = older.tenant_id AND d.delivery_id = older.delivery_id
 ), new_deliveries AS (
     INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
-                            expires_at, keep_until)
+                            expires_at, keep_until, attempt, epoch, lease_until)
     SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.call_id, r.latest_only, r.body,
-           r.expires_at, r.keep_until
+           r.expires_at, r.keep_until, leased::int, leased::int,
+           CASE WHEN leased THEN now() + make_interval(secs => $58) END
     FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::bool[],
-                $39::text[], $40::timestamptz[], $41::timestamptz[])
+                $39::text[], $40::timestamptz[], $41::timestamptz[], $57::bool[])
          WITH ORDINALITY AS r (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
-                               expires_at, keep_until, place)
+                               expires_at, keep_until, wanted, place)
+    -- Asked as the claim asks, for the same reason.
+    CROSS JOIN LATERAL (SELECT r.wanted AND (SELECT o.delivery_id FROM deliveries o
+                                             WHERE o.tenant_id = r.tenant_id AND o.integration_type = r.integration_type
+                                               AND o.lane = r.lane AND o.state = 'pending'
+                                             ORDER BY o.delivery_id LIMIT 1) IS NULL AS leased OFFSET 0) AS first_of_lane
     WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
     ORDER BY r.place
     ON CONFLICT (tenant_id, integration_type, key) DO NOTHING
-    RETURNING tenant_id, integration_type
+    RETURNING tenant_id, integration_type, lane, delivery_id, key, created_at, lease_until IS NOT NULL AS leased
 ), new_recordings AS (
     -- One that was sent before the hangup is there already, and nothing is to be waited for.
     INSERT INTO recordings (tenant_id, recording_id, call_id, state, pbx, told, url, begins_at, kept_from, run_at)
@@ -181,11 +187,20 @@ WITH fence AS MATERIALIZED (
 ), done_posts AS (
     UPDATE journal j SET done_at = now()
     FROM unnest($42::text[], $43::bigint[], $44::timestamptz[]) AS r (tenant_id, journal_id, received_at)
-    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.received_at = r.received_at AND j.done_at IS NULL
-      AND r.tenant_id IN (SELECT tenant_id FROM fence)
+    -- Said so that the index of what is not done is not read from end to end for each post.
+    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.received_at = r.received_at
+      AND coalesce(j.done_at, 'infinity') = 'infinity' AND r.tenant_id IN (SELECT tenant_id FROM fence)
 )
-SELECT tenant_id, integration_type FROM new_deliveries
-UNION SELECT tenant_id, NULL FROM fence
+SELECT DISTINCT tenant_id, integration_type, NULL::bigint AS delivery_id, NULL AS key, NULL::timestamptz AS created_at,
+       NULL AS reference
+FROM new_deliveries WHERE NOT leased
+UNION ALL
+SELECT n.tenant_id, n.integration_type, n.delivery_id, n.key, n.created_at,
+       (SELECT l.reference FROM lane_references l WHERE l.tenant_id = n.tenant_id
+                                                    AND l.integration_type = n.integration_type AND l.lane = n.lane)
+FROM new_deliveries n WHERE n.leased
+UNION ALL
+SELECT tenant_id, NULL, NULL, NULL, NULL, NULL FROM fence
 """
 
 
@@ -199,7 +214,7 @@ def storable(text: T) -> T:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def _newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
+def newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
     """Within one batch an older card of a lane is overtaken before it is ever written."""
     last = {(d.integration, d.lane): place for place, d in enumerate(deliveries) if d.latest_only}
     return [d for place, d in enumerate(deliveries) if not d.latest_only or last[(d.integration, d.lane)] == place]
@@ -211,6 +226,15 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> list[frozenset
     Returns for each part which integrations have something new to deliver, or None where the part was refused because
     its tenant's shard has passed on to another epoch.
     """
+    kinds, _ = await record_and_claim(conn, batch, frozenset(), 0.0)
+    return kinds
+
+
+async def record_and_claim(
+    conn: Connection, batch: Sequence[Recording], wanted: Collection[tuple[TenantId, Kind, str]], lease_s: float
+) -> tuple[list[frozenset[Kind] | None], list[Claim]]:
+    """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
+    is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
     epochs: dict[TenantId, int] = {}
     for part in batch:
         epochs[part.tenant] = max(epochs.get(part.tenant, -1), -1 if part.epoch is None else part.epoch)
@@ -223,7 +247,7 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> list[frozenset
                 newest[part.tenant, call.call_id] = source, call
     calls = [(tenant, source, call) for (tenant, _), (source, call) in newest.items()]
     events = [(part.tenant, event) for part in batch for event in part.events]
-    deliveries = [(part.tenant, row) for part in batch for row in _newest_of_lane(part.deliveries)]
+    deliveries = [(part.tenant, row) for part in batch for row in newest_of_lane(part.deliveries)]
     expected = [(part.tenant, row) for part in batch for row in part.expected]
     posts = [(part.tenant, *done) for part in batch for done in part.posts_done]
     rows = await conn.fetch(
@@ -284,18 +308,37 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> list[frozenset
         list(epochs),
         [shard_of(tenant) for tenant in epochs],
         list(epochs.values()),
+        [(tenant, row.integration, row.key) in wanted for tenant, row in deliveries],
+        lease_s,
     )
     passed = {row[0] for row in rows if row[1] is None}
     kinds: dict[str, set[Kind]] = {}
     for row in rows:
-        if row[1] is not None:
+        if row["integration_type"] is not None and row["delivery_id"] is None:
             kinds.setdefault(row[0], set()).add(Kind(row[1]))
-    return [
+    answers = [
         frozenset(kinds.get(part.tenant, ()))
         if part.tenant in passed and part.epoch in (None, epochs[part.tenant])
         else None
         for part in whole
     ]
+    return answers, _leased(rows, deliveries) if wanted else []
+
+
+def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, DeliveryRow]]) -> list[Claim]:
+    """The claims on what was leased as it was written."""
+    written = {(tenant, row.integration, storable(row.key)): row for tenant, row in deliveries}
+    claims = []
+    for tenant, integration, delivery_id, key, created_at, reference in rows:
+        if delivery_id is not None:
+            row = written[tenant, integration, key]
+            claims.append(
+                Claim(
+                    TenantId(tenant), row.integration, delivery_id, row.lane, key, row.kind, row.bucket, row.call_id,
+                    storable(row.body), 1, 1, created_at, row.expires_at, row.keep_until, reference,
+                )
+            )  # fmt: skip
+    return sorted(claims, key=lambda claim: claim.delivery_id)
 
 
 async def claim_deliveries(
@@ -389,47 +432,66 @@ class Outcome:
 
 
 async def finish_delivery(conn: Connection, claim: Claim, outcome: Outcome) -> bool:
-    """Acks one attempt: state, log row and reference in one statement. False when the lease had passed to another."""
-    return bool(
-        await conn.fetchval(
-            """
-            WITH held AS (
-                UPDATE deliveries
-                SET state = $4, note = $5, lease_until = NULL,
-                    attempt = CASE WHEN $6 THEN attempt ELSE attempt - 1 END,
-                    run_at = CASE WHEN $4 = 'pending' THEN now() + make_interval(secs => $7) ELSE run_at END,
-                    finished_at = CASE WHEN $4 = 'pending' THEN NULL ELSE now() END
-                WHERE tenant_id = $1 AND delivery_id = $2 AND epoch = $3 AND state = 'pending'
-                RETURNING integration_type, kind, lane, call_id, attempt
-            ), logged AS (
-                INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                              status, error_message, delivery_id, call_id, attempt, duration_ms)
-                SELECT $1, integration_type, kind, $8, $9, $10, $11, $2, call_id, $14, $12 FROM held WHERE $15
-            ), remembered AS (
-                INSERT INTO lane_references (tenant_id, integration_type, lane, reference)
-                SELECT $1, integration_type, lane, $13 FROM held WHERE $13::text IS NOT NULL
-                ON CONFLICT (tenant_id, integration_type, lane)
-                DO UPDATE SET reference = excluded.reference, updated_at = now()
-            )
-            SELECT count(*) > 0 FROM held
-            """,
-            claim.tenant,
-            claim.delivery_id,
-            claim.epoch,
-            outcome.state,
-            storable(outcome.note),
-            outcome.uses_attempt,
-            outcome.again_s,
-            storable(outcome.request),
-            storable(outcome.response),
-            outcome.status,
-            storable(outcome.error),
-            outcome.duration_ms,
-            storable(outcome.reference),
-            claim.attempt,
-            outcome.tried,
+    """Acks one attempt. False when the lease had passed to another."""
+    (held,) = await finish_deliveries(conn, [(claim, outcome)])
+    return held
+
+
+async def finish_deliveries(conn: Connection, acks: Sequence[tuple[Claim, Outcome]]) -> list[bool]:
+    """Acks attempts: of each its state, log row and reference, all in one statement. False for those of which the lease had
+    passed to another."""
+    rows = await conn.fetch(
+        """
+        WITH told AS MATERIALIZED (
+            SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bool[], $7::float8[],
+                                 $8::text[], $9::text[], $10::text[], $11::text[], $12::int[], $13::text[], $14::int[],
+                                 $15::bool[])
+                 AS t (tenant_id, delivery_id, epoch, state, note, uses_attempt, again_s, request, response, status, error,
+                       duration_ms, reference, attempt, tried)
+            WHERE epoch + 0 = epoch  -- all of them; the planner takes that for one row and goes by the key
+        ), held AS (
+            UPDATE deliveries d
+            SET state = t.state, note = t.note, lease_until = NULL,
+                attempt = CASE WHEN t.uses_attempt THEN d.attempt ELSE d.attempt - 1 END,
+                run_at = CASE WHEN t.state = 'pending' THEN now() + make_interval(secs => t.again_s) ELSE d.run_at END,
+                finished_at = CASE WHEN t.state = 'pending' THEN NULL ELSE now() END
+            FROM told t
+            WHERE d.tenant_id = t.tenant_id AND d.delivery_id = t.delivery_id AND d.epoch = t.epoch
+              AND d.state || '' = 'pending'  -- said so that no index of all that is pending is read from end to end
+            RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.call_id
+        ), logged AS (
+            INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
+                                          status, error_message, delivery_id, call_id, attempt, duration_ms)
+            SELECT tenant_id, h.integration_type, h.kind, t.request, t.response, t.status, t.error, delivery_id, h.call_id,
+                   t.attempt, t.duration_ms
+            FROM held h JOIN told t USING (tenant_id, delivery_id) WHERE t.tried ORDER BY delivery_id
+        ), remembered AS (
+            INSERT INTO lane_references (tenant_id, integration_type, lane, reference)
+            SELECT tenant_id, h.integration_type, h.lane, t.reference
+            FROM held h JOIN told t USING (tenant_id, delivery_id) WHERE t.reference IS NOT NULL
+            ON CONFLICT (tenant_id, integration_type, lane)
+            DO UPDATE SET reference = excluded.reference, updated_at = now()
         )
+        SELECT tenant_id, delivery_id FROM held
+        """,
+        [claim.tenant for claim, _ in acks],
+        [claim.delivery_id for claim, _ in acks],
+        [claim.epoch for claim, _ in acks],
+        [outcome.state for _, outcome in acks],
+        [storable(outcome.note) for _, outcome in acks],
+        [outcome.uses_attempt for _, outcome in acks],
+        [outcome.again_s for _, outcome in acks],
+        [storable(outcome.request) for _, outcome in acks],
+        [storable(outcome.response) for _, outcome in acks],
+        [outcome.status for _, outcome in acks],
+        [storable(outcome.error) for _, outcome in acks],
+        [outcome.duration_ms for _, outcome in acks],
+        [storable(outcome.reference) for _, outcome in acks],
+        [claim.attempt for claim, _ in acks],
+        [outcome.tried for _, outcome in acks],
     )
+    held = {(row[0], row[1]) for row in rows}
+    return [(claim.tenant, claim.delivery_id) in held for claim, _ in acks]
 
 
 async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:

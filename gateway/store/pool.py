@@ -1,8 +1,9 @@
 """PostgreSQL for a Trio program: asyncpg on one uvloop thread.
 
-Owns the connections, the roles they work in and the translation of the driver's errors; the only module that imports
-the driver. Never holds SQL about our tables: that is in the aggregate modules beside it. A crossing is one unit of
-work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the role that sees all of them.
+Owns the connections, the roles they work in and the translation of the driver's errors; with `lender.py`, which lends the
+connections, the only module that imports the driver. Never holds SQL about our tables: that is in the aggregate modules
+beside it. A crossing is one unit of work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the
+role that sees all of them.
 
 Read `asyncio_thread.py` next for how a call crosses over, `errors.py` for what comes back instead of a result.
 """
@@ -10,7 +11,7 @@ Read `asyncio_thread.py` next for how a call crosses over, `errors.py` for what 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
@@ -22,6 +23,7 @@ from gateway.domain.errors import BadSettings, GatewayError, Unavailable
 from gateway.domain.ids import TenantId
 from gateway.store.asyncio_thread import AsyncioThread, open_asyncio_thread
 from gateway.store.errors import BadData, Busy, Conflict, NotMigrated, QueryFailed, UnsafeRole
+from gateway.store.lender import Lender
 
 if TYPE_CHECKING:
     Record: TypeAlias = asyncpg.Record
@@ -68,7 +70,7 @@ _LOST_CLASSES = frozenset({"08", "57"})
 class Database:
     """Two small pools on one thread. Made by `open_database`."""
 
-    def __init__(self, thread: AsyncioThread, dsn: str, app: "_Pool", engine: "_Pool", counter: "_Counter") -> None:
+    def __init__(self, thread: AsyncioThread, dsn: str, app: Lender, engine: Lender, counter: "_Counter") -> None:
         self.thread = thread
         self._dsn = dsn
         self._app = app
@@ -126,9 +128,9 @@ class Database:
     def connections(self) -> dict[str, int]:
         """Open connections by role; `idle` are those of both that nobody uses."""
         return {
-            "app": self._app.get_size(),
-            "engine": self._engine.get_size(),
-            "idle": self._app.get_idle_size() + self._engine.get_idle_size(),
+            "app": self._app.size,
+            "engine": self._engine.size,
+            "idle": self._app.idle + self._engine.idle,
         }
 
     # On the loop's thread
@@ -142,7 +144,7 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         connection = None
-        committing = False
+        committing = clean = False
         try:
             connection = await _usable(self._app.acquire())
             async with connection.transaction():
@@ -151,24 +153,30 @@ class Database:
                 await connection.execute(_ENTER_TENANT, tenant_id, APP)
                 result = await work(connection, *args, **kwargs)
                 committing = True
+            clean = True
             return result
         except _DRIVER_ERRORS as error:
             failure = _translate(error, certain=not committing)
         finally:
-            await _release(self._app, connection)
+            if connection is not None:
+                await self._app.release(connection, clean=clean)
         raise failure
 
     async def _in_engine(
         self, work: Callable[Concatenate[Connection, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         connection = None
+        clean = False
         try:
             connection = await _usable(self._engine.acquire())
-            return await work(connection, *args, **kwargs)
+            result = await work(connection, *args, **kwargs)
+            clean = True
+            return result
         except _DRIVER_ERRORS as error:
             failure = _translate(error, certain=connection is None)
         finally:
-            await _release(self._engine, connection)
+            if connection is not None:
+                await self._engine.release(connection, clean=clean)
         raise failure
 
     async def _ping_app(self) -> None:
@@ -216,13 +224,14 @@ async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> Asy
         )
 
     async with open_asyncio_thread(uvloop.new_event_loop, name="database") as thread:
-        pools: list[_Pool] = []
+        lenders: list[Lender] = []
         try:
             for role, limit in ((APP, size), (ENGINE, engine_size)):
-                pools.append(await thread.run(_translated, lambda role=role, limit=limit: new_pool(role, limit)))
-            yield Database(thread, dsn, pools[0], pools[1], counter)
+                pool = await thread.run(_translated, lambda role=role, limit=limit: new_pool(role, limit))
+                lenders.append(Lender(thread.loop, pool, limit))
+            yield Database(thread, dsn, lenders[0], lenders[1], counter)
         finally:
-            await _shielded(thread, _close_pools, pools)
+            await _shielded(thread, _close_lenders, lenders)
 
 
 @asynccontextmanager
@@ -243,12 +252,12 @@ async def _shielded(thread: AsyncioThread, close: Callable[[T], Awaitable[None]]
         await thread.run(close, what)
 
 
-async def _close_pools(pools: "list[_Pool]") -> None:
-    for pool in pools:
+async def _close_lenders(lenders: list[Lender]) -> None:
+    for lender in lenders:
         try:
-            await asyncio.wait_for(pool.close(), RELEASE_S)
+            await asyncio.wait_for(lender.close(), RELEASE_S)
         except _DRIVER_ERRORS:
-            pool.terminate()
+            lender.terminate()
 
 
 async def _close_connection(connection: OwnConnection) -> None:
@@ -327,14 +336,6 @@ _ROLE_CHECK = """
 async def _keep_session(connection: OwnConnection) -> None:
     """Instead of the driver's reset query, which costs a round trip a release. The driver has rolled back what was
     open; a committed session-wide SET would stay, and the store's functions use `set_config(..., true)` alone."""
-
-
-async def _release(pool: "_Pool", connection: Connection | None) -> None:
-    if connection is None:
-        return
-    # A connection that cannot be cleaned is closed by the pool itself and replaced; the result stands.
-    with suppress(*_DRIVER_ERRORS):
-        await pool.release(connection, timeout=RELEASE_S)
 
 
 async def _select_1(connection: Connection) -> None:

@@ -36,7 +36,17 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.streaming import streaming
-from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
+from gateway.web.table import (
+    Address,
+    Request,
+    Response,
+    answer,
+    first_values,
+    header_values,
+    is_forwarded,
+    problem,
+    too_large,
+)
 
 log = logging.getLogger(__name__)
 
@@ -357,7 +367,7 @@ async def _served(methods: dict[str, Address], params: dict[str, str]) -> Respon
     body = await _body(address.body_limit)
     if isinstance(body, Response):
         return body
-    headers = first_values([(name.lower(), value) for name, value in quart_request.headers.items()])
+    headers = header_values([(name.lower(), value) for name, value in quart_request.headers.items()])
     client = quart_request.scope.get("client")
     return await answer(
         address,

@@ -144,6 +144,11 @@ def tenant() -> Tenant:
     return found
 
 
+def older_than(text: str) -> int | None:
+    """The number of a row in an address, or None for what is none: `?before=` of a list."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 @dataclass(frozen=True)
 class Asset:
     """A static file in memory."""

@@ -15,17 +15,14 @@ import trio
 
 import actors.delivery
 from actors.delivery import (
-    ACK_S,
-    ATTEMPT_DEADLINE_S,
     ATTENTION_PAUSE_S,
     BREAKER_CAP_S,
     BREAKER_FAILURES,
     BREAKER_PAUSE_S,
-    LEASE_S,
-    LONGEST_WAIT_FOR_RATE_S,
     DeliveryActor,
 )
 from actors.directory import Directory, Slot
+from actors.outgoing import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S, Outgoing
 from actors.services import Clients, Doorbells, Services
 from actors.supervisor import Child, Supervisor, open_supervisor
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
@@ -162,6 +159,14 @@ class Outbox:
 Answer = Callable[[Attempt], Awaitable[Delivered]]
 
 
+class Unhurried(Outgoing):
+    """Acks one by one, so that a fake of the outbox need know of no groups."""
+
+    def __init__(self, db: Any) -> None:
+        super().__init__(db)
+        self.acks = cast(Any, SimpleNamespace(put=lambda ack: db.engine(finish_delivery, *ack)))
+
+
 class World:
     """The actor under a supervisor, an outside system of which every answer is scripted, and a fake outbox."""
 
@@ -175,7 +180,10 @@ class World:
             kind=KIND, title="CRM", settings=AdapterSettings, connect=self._connect, limits=limits, retry=retry
         )
         self.services = cast(
-            Services, SimpleNamespace(db=db, bells=self.bells, clients=Clients(), provider_urls={}, dial=None)
+            Services,
+            SimpleNamespace(
+                db=db, bells=self.bells, clients=Clients(), provider_urls={}, dial=None, outgoing=Unhurried(db)
+            ),
         )
         self.at_once = self.most_at_once = 0
         self._supervisor = supervisor

@@ -89,11 +89,10 @@ async def test_one_poisoned_event_never_stops_the_rest(db: Database, name: str, 
     poison, cause = POISONS[name]
     directory, set_aside = Directory(), list[DeadLetter]()
 
-    async def record(batch: Sequence[outbox.Recording]) -> list[frozenset[Kind]]:
-        kinds = await db.engine(outbox.record, batch)
-        return [frozenset(kind for tenant, kind in kinds if tenant == part.tenant) for part in batch]
+    async def record(batch: Sequence[outbox.Recording]) -> list[frozenset[Kind] | None]:
+        return await db.engine(outbox.record, batch)
 
-    records = GroupCommit[outbox.Recording, frozenset[Kind]]("outbox", record)
+    records = GroupCommit[outbox.Recording, frozenset[Kind] | None]("outbox", record)
     services = cast(
         Services,
         SimpleNamespace(

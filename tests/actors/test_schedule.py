@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import actors.delivery
-from actors.delivery import ATTEMPT_DEADLINE_S
+from actors.outgoing import ATTEMPT_DEADLINE_S
 from adapters.base import Attempt, Delivered, Limits, Rate, Retry
 from adapters.retailcrm.client import RetailcrmClient
 from adapters.retailcrm.settings import RetailcrmSettings

@@ -1,6 +1,6 @@
 """Real parts of the gateway, put together in one process without its listeners: what benchmarks of actors run on."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from typing import cast
@@ -12,6 +12,7 @@ from actors.dialling import Dialling
 from actors.directory import Directory
 from actors.feed import Feed
 from actors.journal import GroupCommit
+from actors.outgoing import Outgoing
 from actors.ownership import Ownership
 from actors.responsible import Desk
 from actors.services import Services
@@ -31,16 +32,14 @@ def dialer() -> SafeDialer:
 async def open_services(dsn: str) -> AsyncIterator[Services]:
     """What actors are given, as `gateway.app` makes it, with the group commit running."""
     async with open_database(dsn, size=8) as db, trio.open_nursery() as nursery:
-
-        async def record(batch: Sequence[outbox.Recording]) -> list[frozenset[Kind] | None]:
-            return await db.engine(outbox.record, batch)
-
-        records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit("outbox", record)
+        outgoing = Outgoing(db)
+        records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit("outbox", outgoing.record)
         nursery.start_soon(records.run)
-        directory, clients = Directory(), Clients()
+        nursery.start_soon(outgoing.acks.run)
+        directory, clients, ownership = Directory(), Clients(), Ownership(db)
         yield Services(
             db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
-            dial=dialer(), clients=clients, desk=Desk(clients), dialling=Dialling(db, directory, clients),
-            ownership=Ownership(db),
+            dial=dialer(), clients=clients, desk=Desk(clients), outgoing=outgoing, ownership=ownership,
+            dialling=Dialling(db, directory, clients, ownership.epoch_of),
         )  # fmt: skip
         nursery.cancel_scope.cancel()

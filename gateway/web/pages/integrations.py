@@ -21,11 +21,12 @@ from gateway.domain.configuration import Integration, Pbx
 from gateway.domain.health import Health, State
 from gateway.domain.ids import Kind, TenantId
 from gateway.store import logs
+from gateway.store.audit import insert_audit
 from gateway.store.pool import Connection
 from gateway.store.tenants import set_integration_enabled
 from gateway.web.auth import Gate
 from gateway.web.pages.setup import SetupForm, save_settings
-from gateway.web.site import Answer, Site, tenant, viewer
+from gateway.web.site import Answer, Site, older_than, tenant, viewer
 
 LOG_PAGE = 50
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,6 +69,13 @@ async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored
         await logs.count_recent_logs(conn, number, since),
         await logs.select_last_logs(conn, number),
     )
+
+
+async def _switch(conn: Connection, number: TenantId, kind: Kind, enabled: bool, person: str) -> bool:
+    found = await set_integration_enabled(conn, number, kind, enabled)
+    if found:
+        await insert_audit(conn, number, person, "config.changed", kind, "enabled: " + ("true" if enabled else "false"))
+    return found
 
 
 async def _stored_and_logs(
@@ -130,6 +138,11 @@ def integrations_pages(gate: Gate) -> Blueprint:
     pages.before_request(gate.needs_tenant)
     site, db = gate.site, gate.site.deps.db
 
+    def person() -> str:
+        session = viewer().session
+        assert session is not None
+        return session.email
+
     def hour_ago() -> datetime:
         return datetime.now(UTC) - timedelta(hours=1)
 
@@ -143,9 +156,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         adapter, who = _adapter(kind), tenant()
         module = await site.deps.modules.kept(who.number, adapter) if adapter.can(Registers) else None
         before = request.args.get("before", "")
-        stored, lines = await db.tenant(
-            who.number, _stored_and_logs, who.number, kind, hour_ago(), int(before) if before.isdecimal() else None
-        )
+        stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, kind, hour_ago(), older_than(before))
         card = _card(await slots_of(site, who.number), who.number, adapter, stored)
         if form is None:
             form = SetupForm.of(adapter.settings, who.integrations.get(adapter.kind, _NOT_SET_UP).settings)
@@ -178,7 +189,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
     async def switch(number: str, kind: str) -> Answer:
         enabled = (await request.form).get("enabled") == "1"
         who = tenant()
-        if not await db.tenant(who.number, set_integration_enabled, who.number, _adapter(kind).kind, enabled):
+        if not await db.tenant(who.number, _switch, who.number, _adapter(kind).kind, enabled, person()):
             abort(404)
         return redirect(f"/t/{number}/integrations/{kind}", 303)
 
@@ -207,7 +218,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         form = SetupForm.of(adapter.settings, stored, await request.form)
         if form.settings is None:
             return await show(kind, 422, form=form)
-        await save_settings(db, master, who.number, adapter.kind, form.settings)
+        await save_settings(db, master, who.number, adapter.kind, form.settings, person=person())
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, adapter)
         return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)
