@@ -40,7 +40,9 @@ HOLD_S = 30.0
 HEIR_WITHIN_S = 10.0
 """How long we wait for an heir to be ready; then it has what it was offered all the same."""
 AT_ONCE = SHARDS // 10
-"""How many shards change hands in one round."""
+"""How many shards are passed on in one round."""
+TAKEN_AT_ONCE = SHARDS // 4
+"""How many that nobody serves are taken in one round: whoever waits for them has waited for the lease already."""
 
 
 def instance_name() -> str:
@@ -192,7 +194,7 @@ class Ownership:
 
     async def _seek(self) -> None:
         while True:
-            room = min(fair_share(self.instances) - len(self._held), SHARDS if self.instances == 1 else AT_ONCE)
+            room = min(fair_share(self.instances) - len(self._held), SHARDS if self.instances == 1 else TAKEN_AT_ONCE)
             if self._trusted_until > float("-inf") and room > 0 and self._stays:
                 await self._take(room)
             if self._trusted_until > float("-inf"):

@@ -157,7 +157,10 @@ async def found_in(server: OwnServer) -> Found:
             "SELECT *, CASE WHEN direction = 'outgoing' THEN called ELSE caller END AS outside FROM calls"
             " WHERE source <> 'post'"
         ),
-        expired=await server.ask("SELECT call_id, kind, state FROM deliveries WHERE state NOT IN ('done', 'pending')"),
+        expired=await server.ask(
+            "SELECT call_id, kind, state, coalesce(finished_at < greatest(expires_at, created_at + interval '20 s'), false) AS early FROM deliveries"
+            " WHERE state NOT IN ('done', 'pending')"
+        ),
         posts=await server.ask("SELECT unique_id, address FROM journal"),
         open_calls=await server.ask("SELECT call_id FROM calls WHERE phase IN ('ringing', 'talking')"),
     )

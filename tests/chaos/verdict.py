@@ -51,6 +51,8 @@ class Sets:
     acknowledged: set[Told] = field(default_factory=set)
     delivered: set[Told] = field(default_factory=set)
     expired: set[Told] = field(default_factory=set)
+    early: set[Told] = field(default_factory=set)
+    """Of these, what was given up too soon: a process whose clock is wrong does that. Shown, and no gate yet."""
 
     @property
     def lost(self) -> set[Told]:
@@ -165,7 +167,8 @@ class Verdict:
             "posted, as things the CRM should know:",
             f"  attempted {len(sets.attempted)}, acknowledged {len(sets.acknowledged)}, delivered {len(sets.delivered)}",
             f"  lost {len(sets.lost)}, unexpected {len(sets.unexpected)}, recovered {len(sets.recovered)}, "
-            f"expired as promised {len(sets.expired & sets.acknowledged - sets.delivered)}",
+            f"expired {len(sets.expired & sets.acknowledged - sets.delivered)}, "
+            f"of these before their time by the database's clock {len(sets.early & sets.acknowledged - sets.delivered)}",
             f"  repeated {len(self.repeats)} of {len(self.sink.times)} (all calls), in other words {len(self.reworded)}; "
             f"per kill {self.repeats_per_kill():.2f}; by what was struck {dict(self.repeats_by.most_common())}",
             f"  out of order {len(self.inversions)}, answered 200 and not in the journal {len(self.not_kept)}",
@@ -231,6 +234,9 @@ def sets_of(hosts: Hosts, delivered: Iterable[Told], found: Found) -> Sets:
     for unique_id, address in hosts.acknowledged:
         sets.acknowledged |= {Told(unique_id, kind) for kind in MUST_BE_TOLD.get(address, ())}
     sets.expired = {Told(row["call_id"], row["kind"]) for row in found.expired if row["kind"] != "upload"}
+    sets.early = {
+        Told(row["call_id"], row["kind"]) for row in found.expired if row["early"] and row["state"] == "expired"
+    }
     return sets
 
 
