@@ -58,7 +58,7 @@ class Lender:
         """A connection that was open a moment ago. Raises what connecting raises."""
         while self._idle:
             connection, _ = self._idle.pop()
-            if not connection.is_closed():
+            if _is_open(connection):
                 return connection
             await self._return(connection)
         if self._held < self._limit:
@@ -87,7 +87,7 @@ class Lender:
     async def release(self, connection: Connection, *, clean: bool) -> None:
         """`clean`: the work ended well. Never raises for a connection that is broken: that is replaced."""
         self._uses += 1
-        if clean and self._uses % USES and not connection.is_closed() and not connection.is_in_transaction():
+        if clean and self._uses % USES and _is_open(connection) and not connection.is_in_transaction():
             self._hand_on(connection)
         else:
             await self._return(connection)
@@ -139,3 +139,10 @@ class Lender:
     def terminate(self) -> None:
         """Closes every connection at once."""
         self._pool.terminate()
+
+
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False  # the server ended it, and the driver has taken it back into the pool by itself

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import pytest
 import trio
@@ -203,6 +204,35 @@ async def test_idle_backends_killed_behind_our_back(tenants: Database, admin: Se
                 answers.append(error.certain)
         assert answers[0] in (1, True)
         assert answers[1:] == [1, 1]
+
+
+async def test_backends_killed_again_and_again_cost_no_place_in_the_pool(db: Database, admin: Session) -> None:
+    """More often than there are places: idle ones, and ones that are in use."""
+
+    async def short(connection: Connection) -> None:
+        await connection.execute("SELECT pg_sleep(0.02)")
+
+    async def use() -> None:
+        with suppress(Unavailable):
+            await db.engine(short)
+
+    kill = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+              WHERE application_name = 'gateway' AND datname = current_database()"""
+    with trio.fail_after(30):
+        for in_use in (False, True) * 8:
+            async with trio.open_nursery() as nursery:
+                for _ in range(6):
+                    nursery.start_soon(use)
+                if in_use:
+                    await trio.sleep(0.01)
+                    await admin.run(value_of, kill)
+            if not in_use:
+                await admin.run(value_of, kill)
+                await trio.sleep(0.05)  # until our end has seen it
+        await use()
+        async with trio.open_nursery() as nursery:
+            for _ in range(12):
+                nursery.start_soon(db.engine, short)
 
 
 async def test_a_backend_killed_in_its_commit_may_have_committed(tenants: Database, admin: Session) -> None:
