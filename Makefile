@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := gateway actors adapters tests
 
-.PHONY: install demo test check bench lab clean
+.PHONY: install demo test check bench lab chaos clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ bench: install
 
 lab: install
 	@$(BIN)/python -m tests.lab.play
+
+# SEED, EVENTS, KILLS, PG_STOPS, OTHERS, MINUTES, PBX_CALLS, TENANTS, INSTANCES: see tests/chaos/plan.py
+chaos: install
+	@$(BIN)/python -m tests.chaos.run
 
 clean:
 	rm -rf var $(VENV) .uv .mypy_cache .ruff_cache

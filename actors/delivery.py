@@ -39,6 +39,7 @@ from gateway.domain.errors import (
     Permanent,
     ProtocolError,
     RateLimited,
+    Replaced,
     Retryable,
     Unavailable,
 )
@@ -265,19 +266,19 @@ class DeliveryActor:
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
         if wait:
             await trio.sleep(wait)
-        if self.epoch is not None and not self.services.ownership.trusted:
-            # Nothing is sent by an instance that may have been replaced; whoever owns the tenant will.
-            return Outcome(state="pending", status="waiting", again_s=1.0, uses_attempt=False, tried=False)
         attempt = Attempt(
             kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
-            reference=claim.reference,
+            reference=claim.reference, permit=self._permit,
         )  # fmt: skip
         started = time.perf_counter()
         error: Exception | None = None
         delivered = Delivered()
         try:
             with trio.fail_after(ATTEMPT_DEADLINE_S):
+                self._permit()
                 delivered = await client.deliver(attempt)
+        except Replaced:
+            return Outcome(state="pending", status="waiting", again_s=1.0, uses_attempt=False, tried=False)
         except trio.TooSlowError:
             error = Unavailable("no answer before the deadline", certain=False)
         except Exception as caught:
@@ -289,6 +290,11 @@ class DeliveryActor:
             note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
             return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
         return self._failed(slot, claim, error, fields)
+
+    def _permit(self) -> None:
+        """Raises Replaced where the tenant may be another instance's by now: whoever owns it will send it."""
+        if self.epoch is not None and not self.services.ownership.serves(self.tenant.number, self.epoch):
+            raise Replaced
 
     def _with_tokens(self, claims: Collection[Claim]) -> tuple[list[tuple[Claim, float]], list[Claim]]:
         """Those that may be sent now, each with how long it waits for its token; they are in hand from here on. Then the

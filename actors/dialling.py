@@ -11,7 +11,7 @@ An order that was admitted is this actor's: the client that asked may go away. N
 import logging
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,10 +19,11 @@ import trio
 
 from actors.clients import Clients
 from actors.directory import Directory, Slot, utc_now
+from actors.peers import CHANNEL
 from adapters.abilities import CallOrder, PlacesCalls
 from gateway.domain.configuration import Tenant
 from gateway.domain.dialling import CallRefused, Rules, check, number_to_dial
-from gateway.domain.errors import Doubtful, GatewayError, Unavailable
+from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.store.audit import insert_audit
@@ -33,8 +34,6 @@ from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
 
-ORDERS_CHANNEL = "gateway_orders"
-"""Where orders are announced that were admitted by an instance that does not own the tenant."""
 ROOM = 1000
 PLACE_WITHIN_S = 20.0
 NOTE_WITHIN_S = 5.0
@@ -52,6 +51,8 @@ class _Placing:
     tenant: TenantId
     order: CallOrder
     pbx: PlacesCalls
+    since: float
+    """When it was admitted: what waited for so long that nobody expects the phone to ring any more is not placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class _Failed:
 
 
 class Dialling:
-    """One for the process; runs under supervision. `ask` is what addresses and pages call."""
+    """One for the process; runs under supervision. `ask` is what addresses and pages call; `hint` makes the notifications
+    that announce an order to the instance that owns the tenant."""
 
     def __init__(
         self,
@@ -80,12 +82,14 @@ class Dialling:
         directory: Directory,
         clients: Clients,
         epoch_of: Callable[[TenantId], int | None] = lambda tenant: 0,
+        hint: Callable[[str], Sequence[str]] = lambda order: (),
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._db = db
         self._directory = directory
         self._clients = clients
         self._epoch_of = epoch_of
+        self._hint = hint
         self._now = now
         self._inbox, self._work = trio.open_memory_channel[_Placing | _Handed | _Failed](ROOM)
 
@@ -118,7 +122,8 @@ class Dialling:
         )  # fmt: skip
         if self._inbox.statistics().current_buffer_used >= ROOM - 100:
             raise Unavailable("too many calls are being placed", after_s=2.0)
-        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules)
+        hints = () if ours else self._hint(f"{tenant.number} {order_id}")
+        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules, hints)
         if isinstance(found, Limited):
             limit = getattr(rules, found.limit)
             raise CallRefused(
@@ -130,11 +135,13 @@ class Dialling:
         else:
             COUNTERS["call_orders_admitted"] += 1
             if pbx is None:
-                await self._db.engine(notify, ORDERS_CHANNEL, f"{tenant.number} {order_id}")
-                return found
+                return found  # the instance that owns the tenant has been rung at
             self._inbox.send_nowait(
-                _Placing(tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx)
-            )
+                _Placing(
+                    tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx,
+                    trio.current_time(),
+                )
+            )  # fmt: skip
         return found
 
     def _pbx(self, tenant: Tenant) -> tuple[str, PlacesCalls]:
@@ -186,27 +193,34 @@ class Dialling:
 
     async def _take(self, handed: _Handed) -> None:
         """Takes an order over, once: from here on it is in doubt until the PBX has answered."""
-        number = handed.tenant.number
+        number, order_id = handed.tenant.number, handed.order_id
+        found: tuple[str, PlacesCalls] | None = None
+        why_not = ""
         try:
-            order = await self._db.tenant(number, take_order, number, handed.order_id)
-        except Unavailable:
+            found = self._pbx(handed.tenant)
+        except CallRefused as refused:
+            why_not = refused.detail
+        # Who admitted it could not know which PBX is there: the call's id, by which its events are found, follows.
+        place = (found[0], found[1].call_of(order_id)) if found is not None else (None, None)
+        try:
+            order = await self._db.tenant(number, take_order, number, order_id, *place)
+        except GatewayError:
             return  # nobody has it; it is called doubtful before long, and never placed
         if order is None:
             return
-        try:
-            _, pbx = self._pbx(handed.tenant)
-        except CallRefused as refused:
-            await self._note(number, handed.order_id, "refused", refused.detail)
+        if found is None:
+            await self._note(number, order_id, "refused", why_not)
             return
-        await self._place(
-            _Placing(number, CallOrder(order_id=handed.order_id, extension=order[0], number=order[1]), pbx)
-        )
+        ordered = CallOrder(order_id=order_id, extension=order[0], number=order[1])
+        await self._place(_Placing(number, ordered, found[1], trio.current_time()))
 
     async def _place(self, placing: _Placing) -> None:
         state, reason = "taken", ""
         order = placing.order
         with bound(tenant=placing.tenant, call=order.order_id):
             try:
+                if trio.current_time() - placing.since > PLACE_WITHIN_S:
+                    raise Rejected("it had waited for too long")
                 with trio.fail_after(PLACE_WITHIN_S):
                     await placing.pbx.place(order)
             except trio.TooSlowError:
@@ -229,6 +243,10 @@ class Dialling:
             except (Unavailable, trio.TooSlowError):
                 await trio.sleep(pause)
                 pause = min(pause * 2, 5.0)
+            except GatewayError as error:
+                # One tenant's order is no reason to end the placing of everybody's: it is called doubtful before long.
+                log.error("an order's outcome cannot be kept", extra={"tenant": tenant, "reason": str(error)})
+                return
 
     async def _look_for_left(self) -> None:
         while True:
@@ -247,9 +265,14 @@ def _first_pbx(tenant: Tenant) -> str:
     raise CallRefused("no_pbx", "no PBX of this company is set up to place calls (context for click-to-call)")
 
 
-async def _admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules) -> Admitted | Limited:
+async def _admit(
+    conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules, hints: Sequence[str]
+) -> Admitted | Limited:
+    """One transaction: the order, its line in the audit trail, and the ring at whoever is to place it."""
     found = await admit(conn, tenant, order, rules)
     if isinstance(found, Admitted) and not found.repeated:
         target = f"{order.extension} -> {order.number}"
         await insert_audit(conn, tenant, order.asked_by, "call.placed", target, order.order_id)
+        if hints:
+            await notify(conn, CHANNEL, hints)
     return found

@@ -5,12 +5,16 @@ Paths read like `tenant/0367/pbx/main`. Read `actors.supervisor` next.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import trio
+
 from actors.mailbox import Mailbox
 from gateway.domain.health import Health, State
+
+_ON_THE_WAY = (State.STARTING, State.CONNECTING)
 
 
 def utc_now() -> datetime:
@@ -31,10 +35,21 @@ class Slot:
     """What the actor counts, read when a page asks; a PBX gives its last event, lag and gaps."""
     restart: Callable[[], None] | None = None
     """Asks the supervisor for a fresh start, also out of park."""
+    instance: str = ""
+    """Where it lives, when that is not here."""
+    _arrival: trio.Event | None = None
 
     def report(self, state: State, code: str = "", detail: str = "", next_try: datetime | None = None) -> None:
         """Says how the actor is doing; `since` moves only when the state changes."""
         self.health = self.health.became(state, utc_now(), code=code, detail=detail, next_try=next_try)
+        if self._arrival is not None and state not in _ON_THE_WAY:
+            self._arrival.set()
+
+    async def arrived(self) -> None:
+        """Waits until it has come through, or has failed to, for the first time or again."""
+        if self.health.state in _ON_THE_WAY:
+            self._arrival = self._arrival or trio.Event()
+            await self._arrival.wait()
 
     @property
     def depth(self) -> int:
@@ -87,3 +102,24 @@ def worst(healths: Iterable[Health]) -> State:
     ]
     states = {health.state for health in healths}
     return next((state for state in order if state in states), State.STOPPED)
+
+
+def view_of(slot: Slot) -> dict[str, Any]:
+    """What another instance may show of a slot."""
+    figures = dict(slot.figures()) if slot.figures is not None else {}
+    if "ignored" in figures:
+        figures["ignored"] = [asdict(note) for note in figures["ignored"]]
+    return {
+        "path": slot.path, "title": slot.title, "restarts": slot.restarts, "figures": figures,
+        "health": {**asdict(slot.health), "state": slot.health.state.value},
+    }  # fmt: skip
+
+
+def slot_of(view: dict[str, Any], instance: str, restart: Callable[[str], None]) -> Slot:
+    """A slot that lives elsewhere: what it was when it was asked for. `restart` passes the wish on."""
+    path, figures = view["path"], view["figures"]
+    health = Health(**{**view["health"], "state": State(view["health"]["state"])})
+    return Slot(
+        path, view["title"], health, view["restarts"], figures=lambda: figures, restart=lambda: restart(path),
+        instance=instance,
+    )  # fmt: skip

@@ -1,11 +1,12 @@
-"""What has just changed, for pages that are open: a doorbell per tenant, never the data.
+"""What has just changed, for pages that are open: a doorbell per tenant, never the data. Pages that another instance
+serves hear of it through `actors.peers`.
 
 A subscriber that falls behind keeps one pending mark and re-reads; nothing queues without bound, nothing blocks the
 publisher.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import trio
@@ -42,9 +43,10 @@ class Subscription:
 
 
 class Feed:
-    """Doorbells of all tenants."""
+    """Doorbells of all tenants. `mark` says to the other instances what was published here."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: Callable[[str], None] = lambda text: None) -> None:
+        self._mark = mark
         self._subscriptions: defaultdict[TenantId, set[Subscription]] = defaultdict(set)
 
     @contextmanager
@@ -61,5 +63,15 @@ class Feed:
 
     def publish(self, tenant: TenantId, call_id: CallId) -> None:
         """Rings for every open page of the tenant."""
+        self._ring(tenant, call_id)
+        self._mark(f"{tenant} {call_id}")
+
+    def heard(self, texts: Sequence[str]) -> None:
+        """Another instance has published these."""
+        for text in texts:
+            tenant, _, call_id = text.partition(" ")
+            self._ring(TenantId(tenant), CallId(call_id))
+
+    def _ring(self, tenant: TenantId, call_id: CallId) -> None:
         for subscription in self._subscriptions.get(tenant, ()):
             subscription.mark(call_id)

@@ -138,7 +138,10 @@ class PbxActor:
 
     @property
     def redirects_by_itself(self) -> bool:
-        """Whether the tenant wants callers sent to whoever is responsible, without the dialplan asking."""
+        """Whether the tenant wants callers sent to whoever is responsible, without the dialplan asking; and is ours, not
+        only about to be."""
+        if self.services.ownership.epoch_of(self.tenant.number) is None:
+            return False
         return bool(self.tenant.options.get("smart_redirect", {}).get("by_gateway"))
 
     async def send_to_responsible(self, arrival: Arrival) -> None:

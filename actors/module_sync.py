@@ -1,12 +1,14 @@
 """Keeps modules in outside systems as they are wanted: repeats what they could not be told, and compares maps slowly.
 
 Two loops. What waits is told again after half a minute, then more and more slowly. What is registered is compared every
-quarter of an hour, one after another with jitter, so that many tenants are no burst. Runs under supervision and decides
+quarter of an hour, one after another with jitter, so that many tenants are no burst. Only the instance that owns a tenant
+does so: others would ask the same again, and could tell an older map behind a newer one. Runs under supervision and decides
 nothing: read `actors/modules.py` for every deed.
 """
 
 import logging
 import random
+from collections.abc import Callable
 
 import trio
 
@@ -32,8 +34,9 @@ AT_ONCE = 4
 class ModuleSync:
     """Runs until cancelled."""
 
-    def __init__(self, modules: Modules) -> None:
+    def __init__(self, modules: Modules, epoch_of: Callable[[TenantId], int | None] = lambda tenant: 0) -> None:
         self._modules = modules
+        self._epoch_of = epoch_of
         self._limiter = trio.CapacityLimiter(AT_ONCE)
         self._due: dict[tuple[TenantId, Kind], tuple[float, float]] = {}
         """When to tell again, and the pause after that."""
@@ -57,7 +60,7 @@ class ModuleSync:
                 self._modules.waiting = trio.Event()
 
     async def _repeat_once(self) -> None:
-        waiting = set(await self._modules.db.engine(store.select_pending_modules))
+        waiting = {key for key in await self._modules.db.engine(store.select_pending_modules) if self._is_ours(key[0])}
         now = trio.current_time()
         self._due = {key: due for key, due in self._due.items() if key in waiting}
         for key in waiting - self._due.keys():
@@ -74,14 +77,14 @@ class ModuleSync:
             for number, kind, user, status in await self._modules.db.engine(
                 store.select_untold_statuses, STATUS_LIVES_S
             ):
-                if (adapter := self._adapter(number, kind)) is not None:
+                if self._is_ours(number) and (adapter := self._adapter(number, kind)) is not None:
                     nursery.start_soon(self._status, number, adapter, user, status)
 
     async def _compare(self) -> None:
         while True:
             keys: list[tuple[TenantId, Kind]] = []
             try:
-                keys = await self._modules.db.engine(store.select_active_modules)
+                keys = [k for k in await self._modules.db.engine(store.select_active_modules) if self._is_ours(k[0])]
             except GatewayError as error:
                 log.warning("modules could not be listed", extra={"reason": str(error)})
             random.shuffle(keys)
@@ -113,6 +116,9 @@ class ModuleSync:
                     await self._modules.tell_status(number, adapter, user, status)
                 except GatewayError as error:
                     log.warning("a status could not be told", extra={"reason": str(error)})
+
+    def _is_ours(self, number: TenantId) -> bool:
+        return self._epoch_of(number) is not None
 
     def _adapter(self, number: TenantId, kind: Kind, *, only_enabled: bool = False) -> Adapter | None:
         tenant = self._modules.cache.tenant(number)

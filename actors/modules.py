@@ -4,8 +4,9 @@
                          +--------delete--------+--> deleted --told--> (no row)
 
 What a person wants is committed first (a row's `version`), then the other side is told; while it does not answer, the
-change waits and `actors/module_sync.py` repeats it. One lock a module keeps tellings in order, and each tells the whole
-of what is stored at that moment, so a repeat is harmless. It knows no system by name: clients come from the registry.
+change waits and `actors/module_sync.py` repeats it. One lock a module keeps an instance's tellings in order, and each tells
+the whole of what is stored at that moment, so a repeat is harmless; what two instances told at once the next comparison
+settles. It knows no system by name: clients come from the registry.
 A little long, because every deed on a module is here. Read `module_rows.py` next for what a deed stores, `links.py` for the
 link.
 """

@@ -12,7 +12,7 @@ Read `gateway/store/shelf.py` for where the files go.
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import trio
@@ -45,8 +45,10 @@ from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
+AT_ONCE = 16
 OF_ONE_TENANT = 2
+"""A server that lets its file drip holds a place for ten minutes: many places, and few for each tenant, so that it takes
+many such tenants to keep the others waiting."""
 LEASE_S = 900.0
 FETCH_S = 600.0
 """For one file as a whole."""
@@ -98,13 +100,17 @@ class FetchActor:
     async def run(self, slot: Slot) -> None:
         """Until cancelled: claims what is due and fetches it."""
         slot.figures = lambda: {"in_flight": self._busy}
-        self._busy, fresh = 0, True
+        self._busy = 0
+        began: datetime | None = None
+        left = True
         async with trio.open_nursery() as nursery:
             while True:
                 try:
-                    if fresh:
-                        await self._services.db.engine(store.release_fetches)
-                        fresh = False
+                    if began is None:
+                        began = await self._services.db.engine(store.database_clock)
+                    if left and self._is_alone():
+                        await self._services.db.engine(store.release_fetches, began, LEASE_S)
+                        left = False
                     if room := AT_ONCE - self._busy:
                         for fetch in await self._services.db.engine(store.claim_fetches, room, OF_ONE_TENANT, LEASE_S):
                             self._busy += 1
@@ -113,6 +119,11 @@ class FetchActor:
                 except Unavailable:
                     slot.report(State.DEGRADED, "database_away")
                 await trio.sleep(EVERY_S)
+
+    def _is_alone(self) -> bool:
+        """Whether leases that were given before we began are nobody's: with others alive they end by themselves."""
+        ownership = self._services.ownership
+        return ownership.first_round.is_set() and ownership.instances == 1
 
     async def _one(self, fetch: Fetch) -> None:
         try:
@@ -239,6 +250,8 @@ async def retain(services: Services, shelf: Shelf, slot: Slot) -> None:
 
 async def _join(services: Services, shelf: Shelf, young_s: float) -> None:
     for join in await services.db.engine(store.select_joins, young_s, BATCH):
+        if services.cache.sealer(join.tenant) is None:
+            continue  # one tenant whose configuration cannot be read keeps no other's recordings from their calls
         new_id = shelf.signer(join.tenant).recording_id(join.known_as)
         await services.db.engine(store.join_recording, join, new_id)
 

@@ -16,7 +16,7 @@ from adapters.abilities import NamesResponsible, RedirectsCalls
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import Kind, TenantId
-from gateway.domain.numbers import ANONYMOUS
+from gateway.domain.numbers import ANONYMOUS, outside
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,12 @@ DEADLINE_S = 0.7
 FAILURES = 3
 """So many questions in a row without an answer, and nobody is asked for `PAUSE_S`."""
 PAUSE_S = 30.0
+
+
+def default_extension(tenant: Tenant) -> str | None:
+    """Where callers go of whom nobody knows who is responsible; None leaves them where they are."""
+    default = tenant.options.get("smart_redirect", {}).get("default")
+    return default if any(known.number == default for known in tenant.phones) else None
 
 
 @dataclass(slots=True)
@@ -51,8 +57,7 @@ class Desk:
                 extension = await self._ask(tenant.number, kind, client, phone)
                 if extension in own:
                     return extension
-        default = tenant.options.get("smart_redirect", {}).get("default")
-        return default if default in own else None
+        return default_extension(tenant)
 
     async def _ask(self, tenant: TenantId, kind: Kind, client: NamesResponsible, phone: str) -> str | None:
         breaker = self._breakers.setdefault((tenant, kind), _Breaker())
@@ -89,3 +94,14 @@ async def send_caller(clients: Clients, tenant: Tenant, unique_id: str, extensio
             log.warning("a caller could not be redirected", extra={"reason": str(error)})
     COUNTERS["redirects_not_made"] += 1
     return False
+
+
+async def send_to_responsible(
+    desk: Desk, clients: Clients, tenant: Tenant, unique_id: str, phone: str, *, redirect: bool
+) -> tuple[str | None, bool]:
+    """Whoever is responsible for a caller, and whether the call was sent there: where this instance has the clients."""
+    extension = await desk.extension_for(tenant, outside(phone, tenant.country))
+    sent = False
+    if extension is not None and redirect:
+        sent = await send_caller(clients, tenant, unique_id, extension)
+    return extension, sent

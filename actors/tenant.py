@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 from cachetools import TTLCache
@@ -41,7 +41,7 @@ from gateway.domain.links import expects_posted, keep_days
 from gateway.domain.posted import told
 from gateway.domain.posts import Invalid, parse_post
 from gateway.domain.routing import Planner, route
-from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.calls import select_calls, select_kept_events, select_open_calls
 from gateway.store.errors import StoreError
 from gateway.store.journal import PendingPost, select_pending_posts
 from gateway.store.letters import LetterRow, insert_dead_letters
@@ -66,6 +66,9 @@ MIX_S = 2.0
 """A PBX closes and mixes its file after the hangup; before that there is nothing to fetch."""
 COMMIT_PATIENCE_S = 5.0
 """How long a commit under way is waited for, also by an actor that is being stopped."""
+SAME_WITHIN_S = 1.0
+_STAMPS = frozenset({"at", "wait_s", "talk_s", "uncertain"})
+"""What may differ in one event that two have heard."""
 LOOK_BACK_S = 5.0
 """After news the journal is read once more from its beginning: a post may be committed behind one that was read."""
 
@@ -113,6 +116,8 @@ class TenantActor:
         self._ended: TTLCache[CallId, bool] = TTLCache(maxsize=20_000, ttl=3600)
         self._holed: TTLCache[CallId, bool] = TTLCache(maxsize=20_000, ttl=4 * 3600)
         """Calls of which an event was set aside: how they end is uncertain."""
+        self._kept: dict[CallId, list[dict[str, Any]]] = {}
+        """Call -> its events that were kept before, while messages are heard that came before this actor."""
         self._held: list[_Held] = []
         self._read_up_to = 0
         self._look_back_at: float | None = None
@@ -122,6 +127,7 @@ class TenantActor:
         """Until cancelled. Starts from what the database knows."""
         with bound(tenant=self.tenant.number):
             self._reset()
+            began = utc_now()
             for source, call in await self._read(slot, select_open_calls):
                 self._remember(source, call)
             slot.report(State.ONLINE)
@@ -131,12 +137,10 @@ class TenantActor:
                 taken: Sequence[Told] = ()
                 with trio.move_on_after(self._pause_s()):
                     taken = await self.mailbox.take_all()
-                if fresh and taken:
-                    # An earlier incarnation may have kept some of this and not lived to say so.
-                    ids = {event.call_id for message in taken for event in message.events} - self._calls.keys()
-                    ids = {one for one in ids if storable(one) == one}  # of no other can anything be known
-                    for source, call in await self._read(slot, select_calls, ids) if ids else ():
-                        self._remember(source, call)
+                if taken and (fresh or taken[0].received_at < began):
+                    await self._read_before(slot, taken)
+                elif self._kept:
+                    self._kept = {}
                 fresh = False
                 batch = Batch(self.tenant.number, self._epoch)
                 for message in self.mailbox.each(taken):
@@ -153,10 +157,33 @@ class TenantActor:
         due = [held.until for held in self._held] + ([self._look_back_at] if self._look_back_at is not None else [])
         return max(0.0, min((at - now for at in due), default=60.0))
 
+    async def _read_before(self, slot: Slot, taken: Sequence[Told]) -> None:
+        """What is known of the calls of messages that came before this actor: an earlier incarnation may have kept some
+        of it and not lived to say so, or the instance that owned the tenant before has heard the same."""
+        ids = {event.call_id for message in taken for event in message.events}
+        ids = {one for one in ids if storable(one) == one}  # of no other can anything be known
+        if unknown := ids - self._calls.keys():
+            for source, call in await self._read(slot, select_calls, unknown):
+                self._remember(source, call)
+        self._kept = {}
+        for call_id, body in await self._read(slot, select_kept_events, ids) if ids else ():
+            self._kept.setdefault(call_id, []).append(json.loads(body))
+
+    def _was_kept(self, event: CallEvent) -> bool:
+        """Whether this very event is among those kept before; two who heard it may have stamped it a little apart."""
+        if not (kept := self._kept.get(event.call_id)):
+            return False
+        new = to_json(event)
+        return any(
+            all(one.get(name) == value for name, value in new.items() if name not in _STAMPS)
+            and abs((datetime.fromisoformat(one["at"]) - event.at).total_seconds()) <= SAME_WITHIN_S
+            for one in kept
+        )
+
     async def _read(
-        self, slot: Slot, select: Callable[..., Awaitable[list[tuple[str, Call]]]], *ids: Iterable[str]
-    ) -> list[tuple[str, Call]]:
-        """Calls from the database, however long it is away."""
+        self, slot: Slot, select: Callable[..., Awaitable[list[tuple[Any, T]]]], *ids: Iterable[str]
+    ) -> list[tuple[Any, T]]:
+        """Rows from the database, however long it is away."""
         number = self.tenant.number
         pause = 0.2
         while True:
@@ -201,7 +228,7 @@ class TenantActor:
         source, event = heard.source, heard.event
         if (own_id := self._own_id(source, event.call_id)) != event.call_id:
             source, event = POSTED, replace(event, call_id=own_id)
-        if event.call_id in self._ended:
+        if event.call_id in self._ended or (self._kept and self._was_kept(event)):
             return
         if event.call_id in self._holed and isinstance(event, CallEnded):
             event = replace(event, uncertain=True)

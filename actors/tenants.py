@@ -4,7 +4,8 @@
     tenant/0367/pbx/main             one PBX session (actors.integration)
     tenant/0367/integration/NAME     deliveries to one outside system (actors.delivery)
 
-An actor whose inputs did not change is left alone. Settings that do not validate become a slot that says so and waits.
+An actor whose inputs did not change is left alone. A tenant that another instance is about to hand over gets its PBX
+sessions first: they fill the mailbox, of which nothing is told before the tenant is ours. Settings that do not validate become a slot that says so and waits.
 Read `actors.supervisor` for what happens to a crash.
 """
 
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 REPLACE_GRACE_S = 3.0
 """How long an actor that is replaced may finish the requests in hand."""
 
+PREPARE_WITHIN_S = 5.0
+"""How long the sessions of a tenant that comes may take to connect; then it comes without them."""
+
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
@@ -67,6 +71,8 @@ class Tenants:
         self._mailboxes: dict[TenantId, Mailbox[Told]] = {}
         self._deliveries: dict[str, DeliveryActor] = {}
         self._planned: dict[TenantId, tuple[Tenant, int | None, list[Wanted]]] = {}
+        self._heard_before: dict[TenantId, int | None] = {}
+        """Tenants whose PBX sessions began before they were ours -> the epoch under which they then were, or None yet."""
         self._stopping = trio.Event()
         self._changing = trio.Lock()
         self.settled = trio.Event()
@@ -95,8 +101,21 @@ class Tenants:
                 nursery.start_soon(self._stop_where, f"tenant/{number}/pbx/")
         with trio.move_on_after(REPLACE_GRACE_S):
             for number in numbers:
-                await self._mailboxes[number].wait_idle()
+                if (
+                    mailbox := self._mailboxes.get(number)
+                ) is not None:  # else a change of the configuration was faster
+                    await mailbox.wait_idle()
         await self.reconcile(self._services.cache.tenants())
+
+    async def prepare(self, shards: frozenset[int]) -> None:
+        """Starts the PBX sessions of these shards, which come, and waits until each has been connected or refused."""
+        await self.reconcile(self._services.cache.tenants())
+        coming = [path for path in self._running if "/pbx/" in path and _shard(path) in shards]
+        with trio.move_on_after(PREPARE_WITHIN_S):
+            for path in coming:
+                slot = self._services.directory.get(path)
+                if slot is not None:
+                    await slot.arrived()
 
     async def reconcile(self, tenants: Mapping[TenantId, Tenant]) -> None:
         """Stops what should not run, then starts what should."""
@@ -104,10 +123,15 @@ class Tenants:
             await self._change(tenants)
 
     async def _change(self, everybody: Mapping[TenantId, Tenant]) -> None:
-        epoch_of = self._services.ownership.epoch_of
-        tenants = {number: tenant for number, tenant in everybody.items() if epoch_of(number) is not None}
+        ownership = self._services.ownership
+        tenants = {
+            number: tenant
+            for number, tenant in everybody.items()
+            if ownership.epoch_of(number) is not None or ownership.comes(number)
+        }
         for number in self._planned.keys() - tenants.keys():
             del self._planned[number]
+            self._heard_before.pop(number, None)
         wanted = {item.path: item for tenant in tenants.values() for item in self._plan(tenant)}
         gone = [
             path
@@ -127,7 +151,9 @@ class Tenants:
 
     async def _end(self, path: str, grace_s: float) -> None:
         """Stops an actor for good or for a successor; requests under way may be answered, so that none is repeated."""
-        running, delivery = self._running[path], self._deliveries.get(path)
+        running, delivery = self._running.get(path), self._deliveries.get(path)
+        if running is None:
+            return  # somebody else has just stopped it
         if delivery is not None and grace_s:
             await delivery.drain(grace_s)
         await self._supervisor.stop(running.child)
@@ -182,6 +208,15 @@ class Tenants:
             known = self._planned[tenant.number] = tenant, epoch, self._wanted(tenant, epoch)
         return known[2]
 
+    def _session_term(self, number: TenantId, epoch: int | None) -> int:
+        """What a PBX session belongs to: an epoch, or 0 when it began before the tenant was ours and goes on as it is."""
+        if epoch is None:
+            self._heard_before[number] = None
+            return 0
+        if number in self._heard_before and self._heard_before[number] is None:
+            self._heard_before[number] = epoch
+        return 0 if self._heard_before.get(number) == epoch else epoch
+
     def _wanted(self, tenant: Tenant, epoch: int | None) -> list[Wanted]:
         number = tenant.number
         mailbox = self._mailboxes.setdefault(number, Mailbox[Told](MAILBOX_ROOM))
@@ -191,7 +226,7 @@ class Tenants:
         planners: dict[Kind, Planner[Any]] = {}
         children: list[Wanted] = []
         told: list[tuple[Kind, AdapterSettings]] = []
-        for link in tenant.integrations.values():
+        for link in tenant.integrations.values() if epoch is not None else ():
             adapter = self._adapters.get(link.kind)
             if not link.enabled or adapter is None:
                 continue
@@ -204,6 +239,7 @@ class Tenants:
                 told.append((link.kind, settings))
                 run = partial(self._run_delivery, place, person, adapter, settings, epoch)
                 children.append(Wanted(place, title, (person, link.kind, settings, epoch), run))
+        term = self._session_term(number, epoch)
         for pbx in tenant.pbxes:
             adapter = self._adapters.get(pbx.kind)
             if not pbx.enabled or adapter is None:
@@ -215,7 +251,9 @@ class Tenants:
                 continue
             knows = replace(person, pbxes=names)
             session = PbxActor(knows, pbx.name, adapter, settings, mailbox, self._services)
-            children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings, epoch), session.run))
+            children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings, term), session.run))
+        if epoch is None:
+            return children
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, epoch)
         return [Wanted(path, tenant.name, (whole, told, epoch), run), *children]
@@ -246,6 +284,10 @@ class Tenants:
 async def _first(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
     await wait()
     scope.cancel()
+
+
+def _shard(path: str) -> int:
+    return shard_of(TenantId(path.split("/")[1]))
 
 
 def _validated(adapter: Adapter, values: Mapping[str, Any]) -> tuple[AdapterSettings | None, str]:

@@ -146,6 +146,8 @@ class Attempt:
     request: str = ""
     response: str = ""
     status: int | None = None
+    permit: Callable[[], None] = lambda: None
+    """Asked again whenever a part of a request is about to leave. Raises where it must not any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -321,6 +321,19 @@ def _spellings(secret: Secret | str) -> set[str]:
     return {plain, json.dumps(plain)[1:-1], html.escape(plain), *quoted, *lower}
 
 
+def _base_of(text: str) -> tuple[str, bool]:
+    """The address that requests begin with, and whether it is https. Raises BadSettings, also for what no URL library agrees
+    to read: names that begin with `xn--` and are none end in errors of the IDNA codec's own."""
+    try:
+        url = httpx2.URL(text)
+        if url.scheme in ("http", "https") and url.host.strip(".") and url.host[0] != "." and not url.userinfo:
+            # A trailing dot is the same name to DNS, and a different one to a certificate.
+            return str(url.copy_with(host=url.host.rstrip("."))).rstrip("/"), url.scheme == "https"
+    except (httpx2.InvalidURL, ValueError):
+        raise BadSettings("not a usable address") from None
+    raise BadSettings("the address is not one of a web server, or holds a password")
+
+
 class Http:
     """One remote, one client: `async with Http(url, ...) as http`, then `await http.send(...)`.
 
@@ -390,6 +403,8 @@ class Http:
 
         async def trace(name: str, info: Mapping[str, Any]) -> None:
             nonlocal sent
+            if name.endswith(("send_request_headers.started", "send_request_body.started")):
+                note.permit()  # a process may have stood still since it was decided to send; half a request is none
             sent = sent or name.endswith("send_request_headers.started")
 
         body = bytearray()
@@ -494,14 +509,10 @@ class Http:
     async def _open(self) -> httpcore2.AsyncConnectionPool:
         if self._pool is not None:
             return self._pool
-        url = httpx2.URL(self._url)
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
-            raise BadSettings("the address is not one of a web server, or holds a password")
-        tls = url.scheme == "https"
+        base, tls = _base_of(self._url)
         context = await trio.to_thread.run_sync(tls_context) if tls else None
         if self._pool is None:
-            # A trailing dot is the same name to DNS, and a different one to a certificate.
-            self._base = str(url.copy_with(host=url.host.rstrip("."))).rstrip("/")
+            self._base = base
             self._pool = httpcore2.AsyncConnectionPool(
                 ssl_context=context,
                 max_connections=self._at_once,

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import trio
 
 from actors.clients import Clients
-from actors.dialling import ORDERS_CHANNEL, Dialling
+from actors.dialling import Dialling
 from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
@@ -33,12 +33,15 @@ from actors.module_sync import ModuleSync
 from actors.modules import Modules
 from actors.outgoing import Outgoing
 from actors.ownership import Ownership
+from actors.peers import CHANNEL as PEERS_CHANNEL
+from actors.peers import Peers
 from actors.posts import Posts
 from actors.recordings import FetchActor, retain
-from actors.responsible import Desk, send_caller
+from actors.responsible import Desk
 from actors.services import Services
 from actors.supervisor import open_supervisor
 from actors.tenants import Tenants
+from actors.together import Together
 from adapters.base import Tested
 from adapters.http import SafeDialer
 from adapters.probe import probe
@@ -50,7 +53,6 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
-from gateway.domain.numbers import outside
 from gateway.domain.posts import Post
 from gateway.domain.shards import SHARDS
 from gateway.listening import Listening, listening_sockets
@@ -66,7 +68,6 @@ from gateway.store.migrate import migrate
 from gateway.store.pool import Database, open_database
 from gateway.store.s3 import S3Blobs
 from gateway.store.seal import load_master_keys
-from gateway.store.shards import notify
 from gateway.store.shelf import Shelf
 from gateway.store.spool import Spool
 from gateway.telemetry import COUNTERS, prometheus
@@ -83,15 +84,13 @@ from gateway.web.uploads import upload_addresses
 log = logging.getLogger(__name__)
 
 CHANNEL = "gateway_configuration"
-POSTS_CHANNEL = "gateway_posts"
-GATHER_S = 0.1
-NOTIFIED_AT_ONCE = 200
-"""A notification holds 8000 bytes."""
 GC_THRESHOLD = (50_000, 50, 1000)
 """Actors are many objects that live long: at the default pace the collector looks through them for half of the start,
 and holds the loop (measured: 2,500 tenants start in 3 to 4 s instead of 6 to 10). What stands at the start is frozen."""
 HOLD_S = 5.0
 """How long connections wait at the start for the configuration, unless the database is known to be away."""
+HEIRS_WITHIN_S = 3.0
+"""How long a stop waits for other instances to connect to what they take over."""
 _FINISHED = ("done", "retry", "expired", "failed", "doubtful")
 """Outcomes of attempts that `/stats` counts, since this process started."""
 
@@ -106,7 +105,9 @@ class Gateway:
         self.db = db
         self.cache = cache
         self.directory = Directory()
-        self.feed = Feed()
+        self.ownership = Ownership(db)
+        self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
+        self.feed = Feed(partial(self.peers.mark, "changed"))
         self.started = time.monotonic()
         self.letters = DeadLetters(db)
         self.posts = Posts(
@@ -120,9 +121,6 @@ class Gateway:
             "outbox", self.outgoing.record
         )
         clients = Clients()
-        self.ownership = Ownership(db)
-        self._foreign: set[TenantId] = set()
-        self._foreign_posts = trio.Event()
         self.shelf = Shelf(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             db=db,
@@ -136,13 +134,14 @@ class Gateway:
             provider_urls=settings.provider_urls,
             clients=clients,
             desk=Desk(clients),
-            dialling=Dialling(db, self.directory, clients, self.ownership.epoch_of),
+            dialling=Dialling(db, self.directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")),
             ownership=self.ownership,
             shelf=self.shelf,
             public_url=settings.base_url,
         )
+        self.together = Together(self.ownership, self.peers, self.services, ring=self._ring_here)
         self.modules = Modules(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
-        self.listener = Listener(db, [CHANNEL, POSTS_CHANNEL, ORDERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
+        self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Tenants | None = None
         self.database_problem = "the database has not answered yet"
         self.database_known = trio.Event()
@@ -170,19 +169,11 @@ class Gateway:
         if self.tenants is not None:
             self.tenants.ring(number)
             if self.ownership.epoch_of(number) is None:
-                self._foreign.add(number)
-                self._foreign_posts.set()
+                self.peers.mark("posts", number)
 
-    async def ring_others(self) -> None:
-        """Until cancelled: tells the instances that own them of tenants whose posts were taken here, gathered for a
-        moment. A doorbell: their actors look by themselves too."""
-        while True:
-            await self._foreign_posts.wait()
-            await trio.sleep(GATHER_S)
-            self._foreign_posts = trio.Event()
-            numbers, self._foreign = sorted(self._foreign)[:NOTIFIED_AT_ONCE], set()
-            with suppress(Unavailable):
-                await self.db.engine(notify, POSTS_CHANNEL, ",".join(numbers))
+    def _ring_here(self, number: TenantId) -> None:
+        if self.tenants is not None:
+            self.tenants.ring(number)
 
     def ready(self) -> list[str]:
         """Why posts are not taken; empty when they are. A database that goes away later is the spool's business."""
@@ -365,14 +356,8 @@ class Gateway:
 
     async def notified(self, channel: str, payload: str) -> None:
         """A hint from the database's triggers, or from another instance."""
-        if channel == POSTS_CHANNEL:
-            for number in payload.split(","):
-                if self.tenants is not None:
-                    self.tenants.ring(TenantId(number))
-            return
-        if channel == ORDERS_CHANNEL:
-            number, _, order_id = payload.partition(" ")
-            self.services.dialling.heard(TenantId(number), order_id, self.cache.tenant(TenantId(number)))
+        if channel == PEERS_CHANNEL:
+            self.peers.heard(payload)
             return
         _, _, number = payload.partition('"tenant_id" : "')
         self.cache.notified(TenantId(number.partition('"')[0]) if number else None)
@@ -478,7 +463,7 @@ async def _serve(
         nursery.start_soon(keep_server)
         async with open_supervisor(gateway.directory, set_aside=letters.put) as supervisor:
             tenants = Tenants(services, supervisor, adapters())
-            gateway.ownership.let_go = tenants.let_go
+            gateway.ownership.let_go, gateway.ownership.prepare = tenants.let_go, tenants.prepare
 
             def system(name: str, task: Callable[[Slot], Awaitable[None]]) -> None:
                 supervisor.start(Slot(f"system/{name}", name), task)
@@ -513,13 +498,13 @@ async def _serve(
                             ),
                         )
                         system("ownership", gateway.ownership.run)
-                        system("doorbell", _ignoring_slot(gateway.ring_others))
+                        system("peers", gateway.peers.run)
                         system("dialling", services.dialling.run)  # looks into a table that the migrations make
                         system("tenants", tenants.run)
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, dsn))
-                        system("modules", ModuleSync(gateway.modules).run)
+                        system("modules", ModuleSync(gateway.modules, gateway.ownership.epoch_of).run)
                         system("recordings", FetchActor(services, gateway.shelf).run)
                         system("retention", partial(retain, services, gateway.shelf))
                         await tenants.settled.wait()
@@ -531,6 +516,7 @@ async def _serve(
                 systemd.stopping()
                 log.info("stopping")
                 stop_listening.set()
+            await gateway.ownership.begin_to_leave(HEIRS_WITHIN_S)
             await tenants.stop(settings.grace_s)
             await gateway.ownership.resign()
         nursery.cancel_scope.cancel()
@@ -585,13 +571,6 @@ def _asked_deps(gateway: Gateway) -> AskedDeps:
     async def key(text: str) -> ApiKey | None:
         return await gateway.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
 
-    async def responsible(tenant: Tenant, unique_id: str, phone: str, redirect: bool) -> tuple[str | None, bool]:
-        extension = await services.desk.extension_for(tenant, outside(phone, tenant.country))
-        sent = False
-        if extension is not None and redirect:
-            sent = await send_caller(services.clients, tenant, unique_id, extension)
-        return extension, sent
-
     def known(tenant: Tenant | None) -> Tenant | None:
         if not gateway.cache.loaded.is_set():
             raise Unavailable("the configuration has not been read yet", after_s=2.0)
@@ -603,7 +582,7 @@ def _asked_deps(gateway: Gateway) -> AskedDeps:
         tenant=lambda number: known(gateway.cache.tenant(TenantId(number))),
         key=key,
         place=services.dialling.ask,
-        responsible=responsible,
+        responsible=gateway.together.responsible,
         set_status=partial(set_status, gateway.modules),
         set_activity=partial(set_activity, gateway.modules),
         trusted_proxies=gateway.settings.trusted_proxies,
@@ -625,6 +604,7 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         probe_pbx=gateway.probe_pbx,
         place=gateway.services.dialling.ask,
         instance=lambda: gateway.ownership.me,
+        ask_slots=gateway.together.slots,
         master=gateway.cache.master,
         modules=gateway.modules,
         shelf=gateway.shelf,

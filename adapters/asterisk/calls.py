@@ -469,6 +469,8 @@ class CallTracker(Telling):
             return
         channel, call = found
         state = number_of(message.get("ChannelState"))
+        queue = message.get("ApplicationData", "").partition(",")[0] if message.get("Application") == "Queue" else ""
+        call.queue = call.queue or queue or None
         if new:
             channel.dialled = _is_dialled(message) or channel.dialled
             if call.adopted is None:
@@ -476,6 +478,8 @@ class CallTracker(Telling):
                 if channel is call.origin and channel.dialled:
                     call.placed = True
             self._settle(channel, call, channel.caller_id, final=True)
+            if call.adopted is not None and call.answered_at is None and channel.is_leg and state == ChannelState.UP:
+                call.hidden |= not queue  # somebody may have talked already, and handed it on to the phone that rings
             if channel.is_leg and channel.dialled and channel.employee is None:
                 call.dialled_out = call.dialled_out or channel.caller_id
         if state == ChannelState.RINGING and channel.is_leg and not channel.rang:

@@ -27,9 +27,9 @@ FAILURES = {"0": "no_device", "1": "no_answer", "3": "no_answer", "5": "busy", "
 """`Reason` of an OriginateResponse (frame control codes of Asterisk): a key of the UI's texts."""
 
 
-def originate(order: CallOrder, settings: AsteriskSettings) -> tuple[tuple[str, str], ...]:
-    """The headers of the one action. Raises LocalProtocolError for what is not digits."""
-    number = written_for_pbx(order.number, settings.number_format, settings.dial_prefix)
+def originate(order: CallOrder, settings: AsteriskSettings, country: str) -> tuple[tuple[str, str], ...]:
+    """The headers of the one action, for a PBX in that country. Raises LocalProtocolError for what is not digits."""
+    number = written_for_pbx(order.number, settings.number_format, country, settings.dial_prefix)
     if (
         not _EXTENSION.fullmatch(order.extension)
         or not _NUMBER.fullmatch(number)
@@ -56,9 +56,9 @@ def _context(settings: AsteriskSettings) -> str:
     return settings.originate_context
 
 
-async def place(line: ActionLine, order: CallOrder, settings: AsteriskSettings) -> None:
+async def place(line: ActionLine, order: CallOrder, settings: AsteriskSettings, country: str) -> None:
     """Asks for the call. Raises Rejected, and what `ActionLine.ask` raises."""
-    headers = originate(order, settings)
+    headers = originate(order, settings, country)
     answer = await line.ask("Originate", *headers, action_id=ORDER + order.order_id)
     _accepted(answer, "originate")
 
@@ -92,7 +92,8 @@ def _accepted(answer: Message, right: str) -> None:
 def order_answer(message: Message) -> tuple[str, str] | None:
     """The order that an OriginateResponse speaks of, and why its employee was not reached; empty when they were."""
     action_id = message.get("ActionID", "")
-    if not action_id.startswith(ORDER):
+    order_id = action_id.removeprefix(ORDER)
+    if order_id == action_id or not _ORDER_ID.fullmatch(order_id):
         return None
     failed = message.get("Response") != "Success"
-    return action_id.removeprefix(ORDER), FAILURES.get(message.get("Reason", ""), "failed") if failed else ""
+    return order_id, FAILURES.get(message.get("Reason", ""), "failed") if failed else ""

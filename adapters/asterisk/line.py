@@ -67,6 +67,7 @@ class ActionLine:
         self._stream: Stream | None = None
         self._framer = Framer(frozenset())
         self._answered_at = 0.0
+        self._closed = False
 
     async def ask(self, action: str, *headers: tuple[str, str], action_id: str | None = None) -> Message:
         """The answer to one action. Raises Unavailable or NeedsAttention when nothing was sent, and Doubtful when it was
@@ -87,7 +88,8 @@ class ActionLine:
                 raise
 
     async def aclose(self) -> None:
-        """Hangs up."""
+        """Hangs up, for good: whoever still holds an order for this PBX is told that nothing was sent."""
+        self._closed = True
         await self._drop()
 
     async def _ready(self) -> None:
@@ -104,6 +106,8 @@ class ActionLine:
             except BaseException:
                 await self._drop()
                 raise
+        if self._closed:
+            raise Unavailable("the settings of the PBX have just been changed")
         if self._stream is None:
             await self._log_in()
 

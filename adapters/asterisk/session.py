@@ -89,7 +89,7 @@ class AsteriskClient:
 
     async def place(self, order: CallOrder) -> None:
         """Returns when the PBX has taken the order; see `PlacesCalls`."""
-        await commands.place(self._line, order, self._settings)
+        await commands.place(self._line, order, self._settings, self._link.tenant.country)
 
     async def redirect(self, unique_id: str, extension: str) -> bool:
         """Sends a caller whom nobody has answered to an internal number; see `RedirectsCalls`."""

@@ -54,6 +54,7 @@ class Telling(Exchange):
                 called=story.called,
                 trunk=call.trunk,
                 extensions=call.ringing,
+                uncertain=call.hidden,
             )
         )
 
@@ -100,7 +101,11 @@ class Telling(Exchange):
             sought = anchor if outgoing else others[0]
             since = call.ringing_since(story.direction, story.caller) or sought.began
             call.wait_s = round(max(0.0, (at - since).total_seconds()), 3)
-            self._events.append(CallAnswered(call_id=call.call_id, at=at, extension=call.extension, wait_s=call.wait_s))
+            self._events.append(
+                CallAnswered(
+                    call_id=call.call_id, at=at, extension=call.extension, wait_s=call.wait_s, uncertain=call.hidden,
+                )
+            )  # fmt: skip
         elif speakers and call.last_extension not in speakers:
             self._tell_transfer(call, speakers[0], at)
         else:
@@ -119,8 +124,11 @@ class Telling(Exchange):
             return
         call.moving_since = None
         self._events.append(
-            CallTransferred(call_id=call.call_id, at=since, from_extension=call.last_extension, to_extension=to)
-        )
+            CallTransferred(
+                call_id=call.call_id, at=since, from_extension=call.last_extension, to_extension=to,
+                uncertain=call.hidden,
+            )
+        )  # fmt: skip
         call.last_extension = to
 
     def _finish(self, call: Conversation, at: datetime) -> None:

@@ -89,14 +89,16 @@ def apply(call: Call | None, event: CallEvent) -> Call | None:
             return Call(
                 call_id=event.call_id, phase=Phase.RINGING, direction=event.direction, caller=event.caller,
                 called=event.called, trunk=event.trunk, started_at=event.at, ringing=event.extensions,
-                rang=event.extensions if event.direction is not Direction.OUTGOING else (), events=1,
+                rang=event.extensions if event.direction is not Direction.OUTGOING else (), uncertain=event.uncertain,
+                events=1,
             )  # fmt: skip
         case CallRinging():
             assert call is not None
             rang = call.rang if event.direction is Direction.OUTGOING else _joined(call.rang, event.extensions)
             return replace(
                 call, direction=event.direction, caller=event.caller, called=event.called,
-                trunk=event.trunk or call.trunk, ringing=event.extensions, rang=rang, events=call.events + 1,
+                trunk=event.trunk or call.trunk, ringing=event.extensions, rang=rang,
+                uncertain=call.uncertain or event.uncertain, events=call.events + 1,
             )  # fmt: skip
         case CallEnded():
             started = call.started_at if call is not None else event.at
@@ -114,10 +116,14 @@ def apply(call: Call | None, event: CallEvent) -> Call | None:
         case CallAnswered():
             return replace(
                 call, phase=Phase.TALKING, ringing=(), extension=event.extension, last_extension=event.extension,
-                answered_at=event.at, wait_s=event.wait_s, events=call.events + 1,
+                answered_at=event.at, wait_s=event.wait_s, uncertain=call.uncertain or event.uncertain,
+                events=call.events + 1,
             )  # fmt: skip
         case CallTransferred():
-            return replace(call, ringing=(), last_extension=event.to_extension, events=call.events + 1)
+            return replace(
+                call, ringing=(), last_extension=event.to_extension, uncertain=call.uncertain or event.uncertain,
+                events=call.events + 1,
+            )  # fmt: skip
         case CallMerged():
             return replace(
                 call, phase=Phase.MERGED, ringing=(), merged_into=event.into, ended_at=event.at,

@@ -25,7 +25,7 @@ _WRITTEN = re.compile(r"\+?[0-9][0-9 ()./\u00a0-]{1,30}")
 _MARKS = re.compile(r"[^0-9+]")
 _COSTLY = frozenset((
     PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.UAN, PhoneNumberType.PAGER,
-    PhoneNumberType.VOICEMAIL,
+    PhoneNumberType.VOICEMAIL, PhoneNumberType.PERSONAL_NUMBER,  # +44 70: forwarded anywhere, at the caller's cost
 ))  # fmt: skip
 
 
@@ -94,13 +94,20 @@ def check(rules: Rules, tenant: Tenant, number: str, now: datetime) -> None:
         raise CallRefused("not_allowed", f"phone: only numbers of {', '.join(allowed)} may be dialled")
 
 
-def written_for_pbx(number: str, style: str, prefix: str = "") -> str:
-    """An E.164 number as a dialplan wants it: `plus` +375296254070, `digits` 375296254070, `national` 80296254070 where
-    the country has a trunk prefix; with the PBX's own prefix for an outside line before it."""
+def written_for_pbx(number: str, style: str, country: str, prefix: str = "") -> str:
+    """An E.164 number as a dialplan in that country wants it: `plus` +375296254070, `digits` 375296254070, `national`
+    80296254070 where the country has a trunk prefix; with the PBX's own prefix for an outside line before it.
+
+    A number of another country has no national form there: what people at home write may be somebody else's number, or a
+    costly one (+7 902 123-45-67, dialled 8 902 in Belarus, is a special rate of Belarus's own). It is written as it is
+    dialled from this country, 8107902…"""
     parsed = phonenumbers.parse(number)
     if style == "national":
-        national = phonenumbers.format_number(parsed, PhoneNumberFormat.NATIONAL)
-        number = _MARKS.sub("", national)
+        if parsed.country_code == phonenumbers.country_code_for_region(country):
+            written = phonenumbers.format_number(parsed, PhoneNumberFormat.NATIONAL)
+        else:
+            written = phonenumbers.format_out_of_country_calling_number(parsed, country)
+        number = _MARKS.sub("", written)
     elif style == "digits":
         number = number.removeprefix("+")
     return prefix + number

@@ -36,6 +36,10 @@ class Unavailable(Retryable):
     """The other side is not reachable or failed to answer."""
 
 
+class Replaced(Retryable):
+    """Another instance may serve the tenant by now: nothing was sent."""
+
+
 class RateLimited(Retryable):
     """The other side asks us to slow down. Does not use up an attempt."""
 

@@ -50,6 +50,8 @@ class CallRinging:
     called: str
     trunk: str | None
     extensions: tuple[str, ...]
+    uncertain: bool = False
+    """For whoever goes on with the call after a restart: a gap has hidden something of it. Not told to the outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class CallAnswered:
     at: datetime
     extension: str | None
     wait_s: float | None
+    uncertain: bool = False
+    """For whoever goes on with the call after a restart: a gap has hidden something of it. Not told to the outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,8 @@ class CallTransferred:
     at: datetime
     from_extension: str | None
     to_extension: str | None
+    uncertain: bool = False
+    """For whoever goes on with the call after a restart: a gap has hidden something of it. Not told to the outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +126,8 @@ def to_json(event: CallEvent) -> dict[str, Any]:
     """The event as the contract writes it, keys in the contract's order."""
     out: dict[str, Any] = {"event": NAMES[type(event)]}
     for field in fields(event):
+        if field.name == "uncertain" and not isinstance(event, CallEnded):
+            continue
         value = getattr(event, field.name)
         if isinstance(value, datetime):
             value = utc_text(value)

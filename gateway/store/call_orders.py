@@ -10,6 +10,7 @@ from typing import Literal
 
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
+from gateway.store.outbox import storable
 from gateway.store.pool import Connection
 
 REPEAT_S = 5.0
@@ -48,22 +49,25 @@ class Limited:
 
 
 async def admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules) -> Admitted | Limited:
-    """Writes the order, unless it repeats one or a limit is reached. Wants a transaction (`Database.tenant`)."""
+    """Writes the order, unless it repeats one or a limit is reached. Wants a transaction (`Database.tenant`).
+
+    `statement_timestamp()`, not `clock_timestamp()`: it is as late as the lock wants, and a search by it uses the index.
+    """
     await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('call_orders:' || $1, 0))", tenant)
     row = await conn.fetchrow(
         """
         SELECT (SELECT order_id FROM call_orders
                 WHERE tenant_id = $1 AND person = $2 AND number = $3 AND state <> 'refused'
-                  AND asked_at > clock_timestamp() - make_interval(secs => $4)
+                  AND asked_at > statement_timestamp() - make_interval(secs => $4)
                 ORDER BY asked_at DESC LIMIT 1) AS repeated,
-               count(*) FILTER (WHERE person = $2 AND asked_at > clock_timestamp() - interval '1 minute') AS minute,
+               count(*) FILTER (WHERE person = $2 AND asked_at > statement_timestamp() - interval '1 minute') AS minute,
                count(*) FILTER (WHERE person = $2) AS day,
                extract(epoch FROM min(asked_at) FILTER (
-                   WHERE person = $2 AND asked_at > clock_timestamp() - interval '1 minute'
-               ) + interval '1 minute' - clock_timestamp())::float8 AS minute_left,
+                   WHERE person = $2 AND asked_at > statement_timestamp() - interval '1 minute'
+               ) + interval '1 minute' - statement_timestamp())::float8 AS minute_left,
                extract(epoch FROM min(asked_at) FILTER (WHERE person = $2)
-                   + interval '1 day' - clock_timestamp())::float8 AS day_left
-        FROM call_orders WHERE tenant_id = $1 AND asked_at > clock_timestamp() - interval '1 day'
+                   + interval '1 day' - statement_timestamp())::float8 AS day_left
+        FROM call_orders WHERE tenant_id = $1 AND asked_at > statement_timestamp() - interval '1 day'
         """,
         tenant,
         order.extension,
@@ -99,9 +103,9 @@ async def count_going_on(conn: Connection, tenant: TenantId) -> int:
         """
         SELECT count(*) FROM call_orders o LEFT JOIN calls c USING (tenant_id, call_id)
         WHERE o.tenant_id = $1 AND o.state IN ('asked', 'taken', 'doubtful')
-          AND o.asked_at > clock_timestamp() - interval '12 hours'
+          AND o.asked_at > statement_timestamp() - interval '12 hours'
           AND (c.phase IN ('ringing', 'talking')
-               OR c.call_id IS NULL AND o.asked_at > clock_timestamp() - make_interval(secs => $2))
+               OR c.call_id IS NULL AND o.asked_at > statement_timestamp() - make_interval(secs => $2))
         """,
         tenant,
         UNSEEN_S,
@@ -114,19 +118,25 @@ async def finish_order(conn: Connection, tenant: TenantId, order_id: str, state:
     await conn.execute(
         "UPDATE call_orders SET state = $3, reason = $4 WHERE tenant_id = $1 AND order_id = $2 AND state <> 'refused'",
         tenant,
-        order_id,
+        storable(order_id),  # an answer's ActionID is whatever the PBX sends
         state,
-        reason[:500],
+        storable(reason)[:500],
     )
 
 
-async def take_order(conn: Connection, tenant: TenantId, order_id: str) -> tuple[str, str] | None:
-    """Takes an order that nobody has placed: its internal number and the number to dial. None for a second taker."""
+async def take_order(
+    conn: Connection, tenant: TenantId, order_id: str, pbx: str | None, call_id: str | None
+) -> tuple[str, str] | None:
+    """Takes an order that another instance has admitted, to place it at this PBX, once: (internal number, number to
+    dial), or None where somebody has it already or it is too late. Until its outcome is noted it is in doubt."""
     row = await conn.fetchrow(
-        "UPDATE call_orders SET state = 'doubtful', reason = 'left' WHERE tenant_id = $1 AND order_id = $2 "
+        "UPDATE call_orders SET state = 'doubtful', reason = 'left', pbx = coalesce($3, pbx), "
+        "call_id = coalesce($4, call_id) WHERE tenant_id = $1 AND order_id = $2 "
         "AND state = 'asked' AND asked_at > clock_timestamp() - interval '10 seconds' RETURNING person, number",
         tenant,
         order_id,
+        pbx,
+        call_id,
     )
     return (row["person"], row["number"]) if row is not None else None
 

@@ -58,3 +58,13 @@ async def select_calls(conn: Connection, tenant: TenantId, call_ids: Sequence[st
         list(call_ids),
     )
     return [(row["source"], call_from_row(row)) for row in rows]
+
+
+async def select_kept_events(conn: Connection, tenant: TenantId, call_ids: Sequence[str]) -> list[tuple[CallId, str]]:
+    """Every event that was kept of these calls: its call, and its JSON as the contract writes it."""
+    rows = await conn.fetch(
+        "SELECT call_id, body FROM call_events WHERE tenant_id = $1 AND call_id = ANY($2::text[])",
+        tenant,
+        list(call_ids),
+    )
+    return [(CallId(row["call_id"]), row["body"]) for row in rows]

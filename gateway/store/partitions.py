@@ -41,6 +41,9 @@ async def _make_day(conn: OwnConnection, day: date) -> bool:
     if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", _name_of(day)):
         return False
     async with conn.transaction():
+        # Every instance does this. Attaching takes the same lock; an advisory one would not do, because what the session
+        # remembers of the catalogue is renewed by a lock on a table alone.
+        await conn.execute("LOCK TABLE ONLY journal IN SHARE UPDATE EXCLUSIVE MODE")
         return bool(await conn.fetchval("SELECT make_journal_day($1)", day))
 
 
@@ -55,8 +58,10 @@ async def _select_days(conn: OwnConnection) -> list[date]:
 async def _drop_day(conn: OwnConnection, day: date) -> bool:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     async with conn.transaction():
-        # Locked first, so that nothing comes in between the look and the end.
-        await conn.execute(f"LOCK TABLE journal, {_name_of(day)} IN ACCESS EXCLUSIVE MODE")
+        # Locked first, days and all, so that nothing comes in between the look and the end.
+        await conn.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+        if not await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", _name_of(day)):
+            return False  # another instance was faster
         await conn.execute(f"SET LOCAL ROLE {ENGINE}")  # the owner sees no tenant's rows
         waiting = await conn.fetchval(
             """

@@ -65,9 +65,20 @@ async def claim_fetches(conn: Connection, most: int, of_one_tenant: int, lease_s
     return [Fetch(*row) for row in rows]
 
 
-async def release_fetches(conn: Connection) -> None:
-    """Gives back what a process that died had leased. To be called before the first claim."""
-    await conn.execute("UPDATE recordings SET lease_until = NULL WHERE state = 'fetching' AND lease_until IS NOT NULL")
+async def database_clock(conn: Connection) -> datetime:
+    """What the database's clock says, by which leases end."""
+    now: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return now
+
+
+async def release_fetches(conn: Connection, leased_before: datetime, lease_s: float) -> None:
+    """Gives back what was leased for `lease_s` before that moment, by processes that have died since."""
+    await conn.execute(
+        "UPDATE recordings SET lease_until = NULL "
+        "WHERE state = 'fetching' AND lease_until < $1::timestamptz + make_interval(secs => $2)",
+        leased_before,
+        lease_s,
+    )
 
 
 async def fail_fetch(conn: Connection, fetch: Fetch, problem: str, detail: str, again_s: float | None) -> None:

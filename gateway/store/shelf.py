@@ -75,7 +75,13 @@ class Incoming:
         self._held += data
         if len(self._held) >= STRETCH * CHUNK:
             piece, self._held = bytes(self._held), bytearray()
-            await _on_disk(self._writer.write, piece, self._limiter)
+            await _on_disk(self._write, piece, self._limiter)
+
+    def _write(self, piece: bytes) -> None:
+        """Looks at the disk each time: many files that begin together have all seen the same free space."""
+        if shutil.disk_usage(self._writer.path.parent).free < SPARE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._writer.write(piece)
 
     async def finish(self, name: str) -> Sealed:
         """The whole file, durable in the spool."""

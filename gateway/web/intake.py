@@ -39,6 +39,7 @@ from gateway.web.table import (
     Table,
     answer,
     first_values,
+    header_values,
     is_forwarded,
     problem,
     too_large,
@@ -239,7 +240,7 @@ class _Reader:
             self._refuse(_bad("The query is not valid."))
         message.request = Request(
             method=message.method, path=path, params=params, query=first_values(pairs),
-            headers={name: values[0] for name, values in named.items()}, peer=self._peer,
+            headers=header_values(message.headers), peer=self._peer,
             forwarded=is_forwarded(list(named)),
         )  # fmt: skip
 

@@ -35,6 +35,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
+from gateway.web import table
 from gateway.web.streaming import streaming
 from gateway.web.table import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
 
@@ -357,7 +358,7 @@ async def _served(methods: dict[str, Address], params: dict[str, str]) -> Respon
     body = await _body(address.body_limit)
     if isinstance(body, Response):
         return body
-    headers = first_values([(name.lower(), value) for name, value in quart_request.headers.items()])
+    headers = table.header_values([(name.lower(), value) for name, value in quart_request.headers.items()])
     client = quart_request.scope.get("client")
     return await answer(
         address,

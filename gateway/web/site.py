@@ -21,7 +21,7 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from actors.directory import Directory
+from actors.directory import Directory, Slot
 from actors.feed import Feed
 from actors.modules import Modules, registering
 from adapters.base import Tested
@@ -82,6 +82,8 @@ class Deps:
     """Bytes that the app takes in one request, whichever address it is for."""
     instance: Callable[[], str] = lambda: ""
     """The name of this instance among those on one database."""
+    ask_slots: Callable[[str], Awaitable[Sequence[Slot]]] | None = None
+    """`ask_slots(path)`: the actors at and below a path, whichever instance they live in; without it, those of this one."""
     title: str = "Gateway"
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
@@ -90,6 +92,10 @@ class Deps:
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Whoever adds addresses of their own to the app."""
+
+    async def slots(self, path: str = "") -> Sequence[Slot]:
+        """The actors at and below a path, in order."""
+        return self.directory.below(path) if self.ask_slots is None else await self.ask_slots(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +142,11 @@ def tenant() -> Tenant:
     found = viewer().tenant
     assert found is not None
     return found
+
+
+def older_than(text: str) -> int | None:
+    """The number of a row in an address, or None for what is none: `?before=` of a list."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 @dataclass(frozen=True)

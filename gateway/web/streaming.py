@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from gateway.web.table import Address, Cut, Request, Response, answer, first_values, is_forwarded, problem, too_large
+from gateway.web.table import Address, Cut, Request, Response, answer, header_values, is_forwarded, problem, too_large
 
 PIECE_S = 30.0
 STREAM_S = 900.0
@@ -50,7 +50,7 @@ class _Body:
     def __init__(self, scope: Any, receive: Callable[[], Awaitable[Any]], limit: int) -> None:
         self._scope, self._receive, self._limit = scope, receive, limit
         self._size = 0
-        self.headers = first_values(
+        self.headers = header_values(
             [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
         )
         length = self.headers.get("content-length", "")

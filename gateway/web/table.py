@@ -42,7 +42,7 @@ class Request:
     params: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Names in lower case; of a header sent several times, the first."""
+    """Names in lower case; of a header sent several times, the first, but every `X-Forwarded-For` (`header_values`)."""
     body: bytes = b""
     peer: str = ""
     """The address at the other end of the socket."""
@@ -135,6 +135,15 @@ def is_forwarded(names: Sequence[str]) -> bool:
 def first_values(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Names to the first value each was given."""
     return dict(reversed(pairs))
+
+
+def header_values(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Headers as a Request has them; names are in lower case. Each hop may add an `X-Forwarded-For` line of its own, and
+    the first one is whatever the client made up: all of them are one list, in order."""
+    values = first_values(pairs)
+    if "x-forwarded-for" in values:
+        values["x-forwarded-for"] = ", ".join(value for name, value in pairs if name == "x-forwarded-for")
+    return values
 
 
 class Table:

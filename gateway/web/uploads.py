@@ -36,6 +36,7 @@ from gateway.web.table import (
 )
 
 AT_ONCE = 32
+"""Files at a time. A form that has not come to its file yet costs a connection and a few KiB."""
 STRANGERS = 4
 """Uploads at a time whose token has not come yet."""
 _LONGEST_FIELD = 4096
@@ -87,7 +88,6 @@ class Uploads:
             if kind.lower() != "multipart/form-data":
                 return await self._address(request, pull)
             async with AsyncExitStack() as stack:
-                self._take(stack, self._at_once, "Too many recordings come in at once.")
                 return await self._file(options.get("boundary", ""), pull, stack)
         except _Refused as refused:
             return refused.response
@@ -171,6 +171,8 @@ class Uploads:
             raise Invalid((("file", "may be given once"),))
         if form.tenant is None:
             self._take(stack, self._strangers, "Too many recordings come in at once; send Token before the file.")
+        # Not before there is a file: whoever opens a form and says nothing more would keep all others out.
+        self._take(stack, self._at_once, "Too many recordings come in at once.")
         form.incoming = await stack.enter_async_context(await self._shelf.new_file())
         bare = given.replace("\\", "/").rpartition("/")[2]
         form.file_name = "".join(c for c in bare if c.isprintable())[:200]

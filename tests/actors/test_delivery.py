@@ -34,6 +34,7 @@ from gateway.domain.errors import (
     RateLimited,
     Rejected,
     RemoteProtocolError,
+    Replaced,
     Unavailable,
 )
 from gateway.domain.health import State
@@ -190,8 +191,8 @@ class World:
         self.slot: Slot
         self.child: Child
 
-    def start(self) -> None:
-        self.actor = DeliveryActor(TENANT, self.adapter, AdapterSettings(), self.services)
+    def start(self, epoch: int | None = None) -> None:
+        self.actor = DeliveryActor(TENANT, self.adapter, AdapterSettings(), self.services, epoch)
         self.slot = Slot("tenant/0367/integration/crm")
         self.child = self._supervisor.start(self.slot, self.actor.run)
 
@@ -580,6 +581,25 @@ async def test_an_ack_after_the_lease_passed_to_another_is_refused(autojump_cloc
         await trio.sleep(30)
         assert row.state == "pending"
         assert row.outcomes == []
+
+
+async def test_an_instance_that_was_replaced_sends_nothing(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        ours = SimpleNamespace(serves=lambda tenant, epoch: (tenant, epoch) == (TENANT.number, 2))
+        here.services.ownership = cast(Any, ours)
+        await here.stop()
+        here.start(epoch=1)
+        row = here.add()
+        await trio.sleep(5)
+        assert (here.attempts, row.state, {outcome.tried for _, outcome in row.outcomes}) == ([], "pending", {False})
+        await here.stop()
+        here.start(epoch=2)
+        await trio.sleep(5)
+        ((_, attempt),) = here.attempts
+        assert row.state == "done"
+        here.services.ownership = cast(Any, SimpleNamespace(serves=lambda tenant, epoch: False))
+        with pytest.raises(Replaced):
+            attempt.permit()
 
 
 async def test_a_lane_that_waits_is_not_asked_for_all_the_time(autojump_clock: trio.abc.Clock) -> None:

@@ -20,6 +20,7 @@ from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.call_orders import Admitted, Limited, doubt_left_orders
+from gateway.store.errors import BadData
 
 JUNE = TenantId("0367")
 TENANT = Tenant(
@@ -36,6 +37,9 @@ class Here:
 
     answer: Admitted | Limited | None = None
     away: int = 0
+    refuses: str = ""
+    """An order whose outcome cannot be kept."""
+    takes: list[Any] = field(default_factory=list)
     admitted: list[Any] = field(default_factory=list)
     finished: list[tuple[str, str]] = field(default_factory=list)
     audited: list[tuple[str, ...]] = field(default_factory=list)
@@ -46,6 +50,11 @@ class Here:
             case "_admit":
                 self.admitted.append(args[1])
                 return self.answer or Admitted(args[1].order_id)
+            case "take_order":
+                self.takes.append(args[1:])
+                return ("150", "+375296254070")
+            case "finish_order" if args[1] == self.refuses:
+                raise BadData("CharacterNotInRepertoireError")
             case "finish_order":
                 if self.away:
                     self.away -= 1
@@ -149,6 +158,45 @@ async def test_the_phone_that_was_not_reached_is_noted(autojump_clock: trio.abc.
         desk.answered(JUNE, "gw-1", "")
         desk.answered(JUNE, "gw-2", "busy")
     assert here.finished == [("refused", "busy")]
+
+
+async def test_one_outcome_that_cannot_be_kept_ends_nobody_elses(
+    autojump_clock: trio.abc.Clock, expected_errors: None
+) -> None:
+    here, pbx = Here(refuses="gw-1"), FakePbx(takes_s=5)
+    async with dialling(here, main=pbx) as desk:
+        await desk.ask(TENANT, **CALL)
+        await trio.sleep(1)
+        desk.answered(JUNE, "gw-1", "busy")
+    assert here.finished == [("taken", "")]
+
+
+async def test_what_waited_for_too_long_is_not_placed(autojump_clock: trio.abc.Clock) -> None:
+    here, pbx = Here(), FakePbx()
+    directory, clients = Directory(), Clients()
+    slot = Slot("tenant/0367/pbx/main", "main")
+    directory.add(slot)
+    slot.report(State.ONLINE)
+    desk = Dialling(here, directory, clients)  # type: ignore[arg-type]
+    with clients.lend("tenant/0367/pbx/main", pbx):
+        await desk.ask(TENANT, **CALL)
+        await trio.sleep(60)  # the actor was parked meanwhile
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.run, Slot("system/dialling", "dialling"))
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+    assert pbx.placed == []
+    assert here.finished == [("refused", "it had waited for too long")]
+
+
+async def test_an_order_from_another_instance_is_known_by_the_pbx_that_places_it(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    here, pbx = Here(), FakePbx()
+    async with dialling(here, main=FakePbx(able=False), second=pbx) as desk:
+        desk.heard(JUNE, "gw-1", TENANT)
+    assert here.takes == [("gw-1", "second", "main-gw-1")]
+    assert [order.order_id for order in pbx.placed] == ["gw-1"]
 
 
 async def test_every_refusal_is_audited_and_says_why(autojump_clock: trio.abc.Clock) -> None:

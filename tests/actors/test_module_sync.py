@@ -108,3 +108,10 @@ async def test_a_database_that_is_away(autojump_clock: trio.testing.MockClock) -
     fake = Fake(away=True)
     slot = await run_for(fake, 100)
     assert (slot.health.state, slot.health.code) == (State.DEGRADED, "database_away")
+
+
+async def test_another_instances_modules_are_left_to_it(autojump_clock: trio.testing.MockClock) -> None:
+    fake = Fake(pending=True, active=True, untold=[(JUNE, KIND, "19", "busy")])
+    with trio.move_on_after(4 * COMPARE_S):
+        await ModuleSync(cast(Modules, fake), lambda number: None).run(Slot("system/modules"))
+    assert (fake.repeats, fake.syncs, fake.statuses) == ([], [], [])

@@ -4,6 +4,7 @@ of a recording that is expected."""
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -29,6 +30,9 @@ from gateway.store.seal import DataKey, new_master_key, parse_master_keys
 from gateway.store.shelf import Shelf, TooLarge
 
 JUNE = TenantId("0367")
+NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+_MASTER = parse_master_keys(new_master_key())
+KEYS = _MASTER.sealer(JUNE, _MASTER.wrap(JUNE, DataKey(1, b"k" * 32)))
 
 
 @dataclass
@@ -39,6 +43,9 @@ class Desk:
     failed: list[tuple[int, str, float | None]] = field(default_factory=list)
     waiting: list[Fetch] = field(default_factory=list)
     away: bool = False
+    instances: int = 1
+    released: list[Any] = field(default_factory=list)
+    first_round: trio.Event = field(default_factory=trio.Event)
 
     async def engine(self, work: Any, *args: Any) -> Any:
         await trio.lowlevel.checkpoint()
@@ -51,8 +58,11 @@ class Desk:
             self.failed.append((args[0].attempt, args[1], args[3]))
         elif work is store.wait_to_be_sent:
             self.waiting.append(args[0])
+        elif work is store.database_clock:
+            return NOW
         else:
             assert work is store.release_fetches
+            self.released.append(args)
         return None
 
 
@@ -65,7 +75,7 @@ class Actor(FetchActor):
     """Fetches nothing: `outcome` is what comes of it."""
 
     def __init__(self, desk: Desk, outcome: Exception | None = None) -> None:
-        super().__init__(cast(Services, type("S", (), {"db": desk})()), cast(Shelf, None))
+        super().__init__(cast(Services, SimpleNamespace(db=desk, ownership=desk)), cast(Shelf, None))
         self.outcome = outcome
         self.at_once = self.most = self.done = 0
 
@@ -92,10 +102,10 @@ async def run(actor: Actor, seconds: float) -> Slot:
 
 
 async def test_a_few_at_a_time_and_all_in_the_end(autojump_clock: trio.testing.MockClock) -> None:
-    desk = Desk([fetch(n) for n in range(1, 11)])
+    desk = Desk([fetch(n) for n in range(1, 41)])
     actor = Actor(desk)
     await run(actor, 60)
-    assert (actor.done, actor.most) == (10, recordings.AT_ONCE)
+    assert (actor.done, actor.most) == (40, recordings.AT_ONCE)
     assert desk.failed == []
 
 
@@ -140,6 +150,19 @@ async def test_without_an_address_it_waits_to_be_sent(autojump_clock: trio.testi
     assert desk.failed == []
 
 
+async def test_leases_of_another_instance_are_left_alone(autojump_clock: trio.testing.MockClock) -> None:
+    desk = Desk(instances=2)
+    with trio.move_on_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, Actor(desk), 30)
+            await trio.sleep(5)
+            desk.first_round.set()
+            await trio.sleep(5)
+            assert desk.released == []
+            desk.instances = 1
+    assert desk.released == [(NOW, recordings.LEASE_S)]
+
+
 async def test_a_database_that_is_away_is_a_state(autojump_clock: trio.testing.MockClock) -> None:
     desk = Desk([fetch()], away=True)
     actor = Actor(desk)
@@ -148,6 +171,23 @@ async def test_a_database_that_is_away_is_a_state(autojump_clock: trio.testing.M
     desk.away = False
     await run(actor, 20)
     assert actor.done == 1
+
+
+async def test_a_tenant_that_cannot_be_read_keeps_nobody_elses_from_their_calls() -> None:
+    joined: list[TenantId] = []
+    maple = TenantId("9999")
+
+    async def engine(work: Any, *args: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        if work is store.select_joins:
+            return [store.Join(number, UUID(int=1), "7.1", "7.1") for number in (maple, JUNE)]
+        joined.append(args[0].tenant)
+        return None
+
+    shelf = Shelf(cast(Any, None), cast(Any, None), Path("unused"), {JUNE: KEYS}.get)
+    services = SimpleNamespace(db=SimpleNamespace(engine=engine), cache=SimpleNamespace(sealer={JUNE: KEYS}.get))
+    await recordings._join(cast(Services, services), shelf, 900.0)
+    assert joined == [JUNE]
 
 
 def test_pauses_grow() -> None:
@@ -162,9 +202,7 @@ def test_pauses_grow() -> None:
 def tell(source: str, event: CallEnded, **options: Any) -> tuple[Call, CallEvent, outbox.Recording]:
     """What a tenant's actor makes of the end of a call."""
     tenant = Tenant(JUNE, "June", ZoneInfo("UTC"), "BY", "en", options={"recordings": options})
-    sealer = parse_master_keys(new_master_key())
-    keys = sealer.sealer(JUNE, sealer.wrap(JUNE, DataKey(1, b"k" * 32)))
-    shelf = Shelf(cast(Any, None), cast(Any, None), Path("unused"), lambda tenant: keys)
+    shelf = Shelf(cast(Any, None), cast(Any, None), Path("unused"), lambda tenant: KEYS)
     services = cast(Services, type("S", (), {"shelf": shelf, "public_url": "https://gw.example"})())
     actor = TenantActor(tenant, Mailbox[Told](1), services, {})
     call, recording = apply(None, event), outbox.Recording(JUNE)

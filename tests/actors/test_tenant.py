@@ -22,11 +22,20 @@ from adapters.base import Draft
 from gateway.domain.calls import Call, Phase, apply
 from gateway.domain.configuration import Pbx, Phone, Tenant
 from gateway.domain.errors import Unavailable
-from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
+from gateway.domain.events import (
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallRinging,
+    CallTransferred,
+    Direction,
+    HungUpBy,
+    Result,
+)
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
 from gateway.domain.posts import parse_post
-from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.calls import select_calls, select_kept_events, select_open_calls
 from gateway.store.errors import BadData
 from gateway.store.journal import PendingPost, select_pending_posts
 from gateway.store.letters import LetterRow, insert_dead_letters
@@ -77,6 +86,7 @@ class Store:
 
     calls: dict[str, tuple[str, Call]] = field(default_factory=dict)
     events: dict[tuple[str, int], str] = field(default_factory=dict)
+    bodies: dict[tuple[str, int], str] = field(default_factory=dict)
     deliveries: dict[str, Any] = field(default_factory=dict)
     posts: dict[int, PendingPost] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
@@ -96,6 +106,8 @@ class Store:
             return [(source, call) for source, call in self.calls.values() if call.open]
         if work is select_calls:
             return [self.calls[call_id] for call_id in args[1] if call_id in self.calls]
+        if work is select_kept_events:
+            return [(call_id, body) for (call_id, _), body in self.bodies.items() if call_id in args[1]]
         assert work is select_pending_posts
         waiting = [post for key, post in sorted(self.posts.items()) if key not in self.done and key > args[1]]
         return waiting[: args[2]]
@@ -119,6 +131,7 @@ class Store:
                 self.calls[call_id] = (source, call)
         for event in recording.events:
             self.events.setdefault((event.call_id, event.seq), event.event)
+            self.bodies.setdefault((event.call_id, event.seq), event.body)
         new = [row for row in recording.deliveries if row.key not in self.deliveries]
         self.deliveries |= {row.key: row for row in new}
         self.done |= {journal_id for journal_id, _ in recording.posts_done}
@@ -294,6 +307,38 @@ async def test_a_batch_is_heard_again_after_a_crash(
         assert here.slot.restarts == 1
         assert here.store.told == ["170.1:ring:150", "170.1:end"]
         assert len(here.mailbox) == 0
+
+
+async def test_what_the_owner_before_has_told_is_not_told_again(autojump_clock: trio.abc.Clock) -> None:
+    """Two hear a PBX while a tenant passes from one instance to another; each stamps events by its own clock."""
+
+    def later(event: CallEvent, seconds: float = 0.02) -> CallEvent:
+        return replace(event, at=event.at + timedelta(seconds=seconds))
+
+    def moved() -> CallTransferred:
+        return CallTransferred(call_id=CallId("170.1"), at=now(), from_extension="150", to_extension="151")
+
+    async with world() as here:
+        known: list[CallEvent] = []
+        for event in (ringing(), answered(), moved(), ringing("170.2"), ended("170.2", "150")):
+            known.append(event)
+            await here.hear(event)
+            await trio.sleep(3)
+        told, kept = here.store.told, len(here.store.events)
+        await here._supervisor.stop(here.child)
+        # The other instance has heard all of it, and more.
+        new = ringing("170.3")
+        await here.hear(*(later(event) for event in known), new)
+        here.start()
+        await here.settled()
+        assert here.store.told == [*told, "170.3:ring:150"]
+        assert len(here.store.events) == kept + 1
+        assert here.store.calls["170.1"][1].last_extension == "151"
+        # What comes after it is heard as ever: the same phone may ring again.
+        await here.hear(replace(moved(), from_extension="151", to_extension="150"))
+        await here.hear(replace(moved(), from_extension="150", to_extension="151"))
+        await here.settled()
+        assert len(here.store.events) == kept + 3
 
 
 @pytest.mark.parametrize("before", [(), ("ringing",)])

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
 from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import Secret
+from gateway.domain.shards import shard_of
 from gateway.store.outbox import claim_deliveries, select_next_due
 from tests.actors.test_delivery import Outbox, Unhurried
 from tests.sandbox.pbx import SimulatedPbx
@@ -47,7 +49,10 @@ def plan(*_: Any) -> Sequence[Draft]:
 def everything_is_ours() -> SimpleNamespace:
     first = trio.Event()
     first.set()
-    return SimpleNamespace(first_round=first, trusted=True, epoch_of=lambda tenant: 1, changed=trio.sleep_forever)
+    return SimpleNamespace(
+        first_round=first, trusted=True, epoch_of=lambda tenant: 1, serves=lambda tenant, epoch: epoch == 1,
+        changed=trio.sleep_forever,
+    )  # fmt: skip
 
 
 class World:
@@ -394,3 +399,18 @@ async def test_a_change_that_is_cut_short_is_made_by_the_next(autojump_clock: tr
         assert reconciler.restarts == 0
         assert here.since() == (["0367/crm"], ["0367/crm"])
         assert here.paths == ALL
+
+
+async def test_a_change_while_shards_are_given_away_ends_nothing_else(autojump_clock: trio.abc.Clock) -> None:
+    async with world(tenant(), tenant("0368")) as here:
+        ownership = cast(Any, here.services).ownership
+        ownership.epoch_of = lambda number: None if number == "0367" else 1
+        mailbox = here.tenants._mailboxes[TenantId("0367")]
+        mailbox.wait_idle = partial(trio.sleep, 1)  # type: ignore[method-assign]
+        mailboxes = list(here.tenants._mailboxes)
+        shards = frozenset(shard_of(number) for number in mailboxes)
+        here.changed_to(tenant("0368", version=2, name="Maple"))
+        await here.tenants.let_go(shards)
+        await settled()
+        assert [path for path in here.paths if path.startswith("tenant/0367")] == []
+        assert "tenant/0368/integration/crm" in here.paths

@@ -54,6 +54,7 @@ def test_anything_more_than_a_number_is_refused(written: str) -> None:
         (Rules(), "+3759021234567", NOON, "premium"),
         (Rules(prefixes=("+375902",)), "+3759021234567", NOON, None),
         (Rules(countries=("GB",)), "+449012345678", NOON, "premium"),
+        (Rules(countries=("GB",)), "+447012345678", NOON, "premium"),  # a "personal number"
         (Rules(hours="09:00-18:00"), "+375296254070", NOON, None),
         (Rules(hours="09:00-12:00"), "+375296254070", NOON, "hours"),  # 12:00 in Minsk
         (Rules(hours="22:00-06:00"), "+375296254070", NOON, "hours"),
@@ -70,16 +71,20 @@ def test_rules(rules: Rules, number: str, moment: datetime, code: str | None) ->
 
 
 @pytest.mark.parametrize(
-    ("style", "prefix", "dialled"),
+    ("number", "style", "prefix", "dialled"),
     [
-        ("plus", "", "+375296254070"),
-        ("digits", "", "375296254070"),
-        ("national", "", "80296254070"),
-        ("national", "9", "980296254070"),
+        ("+375296254070", "plus", "", "+375296254070"),
+        ("+375296254070", "digits", "", "375296254070"),
+        ("+375296254070", "national", "", "80296254070"),
+        ("+375296254070", "national", "9", "980296254070"),
+        ("+79021234567", "plus", "", "+79021234567"),
+        # In Belarus 8 902 123-45-67 is a number at a special rate, and not the Russian one that was allowed.
+        ("+79021234567", "national", "", "81079021234567"),
+        ("+442071838750", "national", "9", "9810442071838750"),
     ],
 )
-def test_a_dialplan_gets_the_number_its_own_way(style: str, prefix: str, dialled: str) -> None:
-    assert written_for_pbx("+375296254070", style, prefix) == dialled
+def test_a_dialplan_gets_the_number_its_own_way(number: str, style: str, prefix: str, dialled: str) -> None:
+    assert written_for_pbx(number, style, "BY", prefix) == dialled
 
 
 def test_rules_are_read_from_the_options() -> None:

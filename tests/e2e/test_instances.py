@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ import trio
 
 from gateway.domain.shards import SHARDS
 from gateway.store.embedded import embedded
+from gateway.store.pool import OwnConnection, open_session
+from tests.e2e.test_restart import FIELDS, KINDS, Watched
 from tests.e2e.world import BOT, CHAT
+from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.telegram import Telegram
@@ -23,6 +28,7 @@ from tests.sandbox.telegram import Telegram
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 TENANTS = 8
 CALLS = 10
+TALKS, PASSES = 6, int(os.environ.get("PASSES", "3"))
 WHOLE = bool(os.environ.get("INSTANCES"))
 """Also the parts that wait for shards to be shared out, which takes most of a minute."""
 
@@ -32,6 +38,7 @@ class Pair:
 
     def __init__(self, folder: Path, dsn: str, crm: RetailCrm, telegram_url: str) -> None:
         self.crm = crm
+        self.dsn = dsn
         self.urls: list[str] = []
         self.intakes: list[str] = []
         self.gateways: list[Gateway] = []
@@ -54,8 +61,9 @@ class Pair:
                 )
             )  # fmt: skip
 
-    async def apply(self) -> None:
-        blocks = [
+    async def apply(self, **more: Any) -> None:
+        """`more` is for the first tenant."""
+        blocks: list[dict[str, Any]] = [
             {
                 "number": f"0{place}", "name": f"Tenant {place}", "token": f"{place}" * 32, "country": "BY",
                 "phones": [{"number": "150"}],
@@ -66,6 +74,7 @@ class Pair:
             }
             for place in range(1, TENANTS + 1)
         ]  # fmt: skip
+        blocks[0] |= more
         write_private(self.folder / "tenants.json", json.dumps({"tenants": blocks}))
         await self.gateways[0].ask("apply", str(self.folder / "tenants.json"))
 
@@ -179,6 +188,86 @@ async def test_the_other_instance_takes_over(tmp_path: Path) -> None:
                     print(f"taken over {handed_s:.1f} s after SIGTERM")
 
 
+async def _calls_of_the_pbx(connection: OwnConnection) -> list[dict[str, Any]]:
+    return [dict(row) for row in await connection.fetch("SELECT * FROM calls WHERE source = 'main'")]
+
+
+async def test_a_tenant_passes_on_without_a_gap(tmp_path: Path) -> None:
+    """Calls ring, are answered and end while their tenant goes from one instance to the other and back. The next owner
+    listens to the PBX before the last one lets go; both hear the same, one tells it."""
+    async with open_pair(tmp_path) as pair, trio.open_nursery() as nursery:
+        pbx = SimulatedPbx(tempo=1.0, seed=7)
+        port = await nursery.start(pbx.serve)
+        phones = [str(number) for number in range(200, 200 + 2 * TALKS)]
+        pbx.extensions = {phone: f"Owner {phone}" for phone in phones}
+        watched = Watched(pbx)
+        turns, turn = 0, random.Random(7)
+        stop = trio.Event()
+
+        async def talk(place: int) -> None:
+            while not stop.is_set():
+                await pbx.play(
+                    turn.choice(KINDS), employee=phones[2 * place], colleague=phones[2 * place + 1],
+                    group=(phones[2 * place], phones[2 * place + 1]), ring_s=turn.uniform(0.3, 1.5),
+                    talk_s=turn.uniform(0.5, 4), patience_s=turn.uniform(1, 2),
+                )  # fmt: skip
+
+        async with AsyncExitStack() as stack:
+            running = [await stack.enter_async_context(pair.gateways[0].running()), None]
+            await pair.gateways[0].wait_ready(running[0], pair.urls[0])
+            await pair.apply(
+                phones=[{"number": phone} for phone in phones],
+                pbxes=[{
+                    "name": "main", "host": "127.0.0.1", "port": port, "username": pbx.username, "secret": pbx.secret,
+                    "trunks": [pbx.trunk],
+                }],
+            )  # fmt: skip
+            with trio.fail_after(20):
+                while not watched.linked():
+                    await trio.sleep(0.05)
+            watched.listen()
+            nursery.start_soon(watched.run)
+            async with trio.open_nursery() as talks:
+                for place in range(TALKS):
+                    talks.start_soon(talk, place)
+                for turns in range(PASSES):
+                    old, new = turns % 2, 1 - turns % 2
+                    running[new] = await stack.enter_async_context(pair.gateways[new].running())
+                    await pair.gateways[new].wait_ready(running[new], pair.urls[new])
+                    await trio.sleep(3)
+                    assert running[old] is not None
+                    running[old].terminate()
+                    await running[old].wait()
+                stop.set()
+            await trio.sleep(3)
+            told = {row["call_id"]: row for row in await open_session_and(pair.dsn, _calls_of_the_pbx)}
+        truths = {truth["linkedid"]: truth for truth in pbx.truths}
+        certain = {call_id for call_id in told if not told[call_id]["uncertain"]}
+        wrong = [
+            (truths[call_id]["kind"], name, truths[call_id][name], told[call_id][name])
+            for call_id in certain
+            for name in FIELDS
+            if told[call_id][name] != truths[call_id][name]
+        ]
+        ends = Counter(item.data["externalId"] for item in pair.crm.uploads)
+        print(
+            f"{PASSES} hand-overs, {len(truths)} calls, {len(truths.keys() - told.keys())} not told, {len(wrong)} wrong, "
+            f"{len(told) - len(certain)} uncertain, {len(watched.gaps)} gaps of AMI, {sum(ends.values()) - len(ends)} repeats"
+        )
+        assert watched.gaps == [], "there is always somebody who listens"
+        assert told.keys() == truths.keys()
+        assert wrong == []
+        assert all(call["phase"] in ("ended", "merged") for call in told.values())
+        assert len(told) - len(certain) <= len(told) * 0.1
+        assert set(ends.values()) == {1}, "one upload a call"
+        nursery.cancel_scope.cancel()
+
+
+async def open_session_and(dsn: str, work: Any) -> Any:
+    async with open_session(dsn) as session:
+        return await session.run(work)
+
+
 async def _stopped_owner(tmp_path: Path) -> None:
     async with open_pair(tmp_path) as pair:
         one, two = pair.gateways
@@ -216,3 +305,72 @@ if WHOLE:
 
     async def test_a_stopped_owner_tells_and_writes_nothing_when_it_wakes(tmp_path: Path) -> None:
         await _stopped_owner(tmp_path)
+
+
+async def test_any_instance_answers_for_the_owner(tmp_path: Path) -> None:
+    """Beside the owner: who is responsible and the redirect, a click, pages that move, and the health of what runs."""
+    async with open_pair(tmp_path) as pair, trio.open_nursery() as nursery:
+        pbx = SimulatedPbx(tempo=1.0, seed=7)
+        port = await nursery.start(pbx.serve)
+        async with AsyncExitStack() as stack:
+            for place, gateway in enumerate(pair.gateways):
+                child = await stack.enter_async_context(gateway.running())
+                await gateway.wait_ready(child, pair.urls[place])
+            crm = {"domain": pair.crm.base, "api_key": pair.crm.api_key, "client_id": "a-client-id-of-the-crm-module"}
+            await pair.apply(
+                language="en",
+                phones=[{"number": number} for number in ("150", "151", "152")],
+                integrations={"retailcrm": crm | {"user_extensions": {"19": "150"}}},
+                pbxes=[{
+                    "name": "main", "host": "127.0.0.1", "port": port, "username": pbx.username, "secret": pbx.secret,
+                    "trunks": [pbx.trunk], "originate_context": "inoffice",
+                }],
+            )  # fmt: skip
+            with trio.fail_after(20):
+                while not any(link.events for link in pbx.links):
+                    await trio.sleep(0.05)
+            assert (await pair.shards(0), len(pbx.links)) == (SHARDS, 1)
+            client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, follow_redirects=True))
+            await pair.gateways[1].ask("user", "add", "a@example.com", "--tenant", "01", stdin="a long password\n")
+            link = await pair.gateways[1].ask("user", "link", "a@example.com", "--tenant", "01")
+            assert (await client.get(pair.urls[1] + link[link.index("/login") :])).status_code == 200
+
+            page = (await client.get(f"{pair.urls[1]}/t/01/pbxes/main")).text
+            assert "Last event" in page
+            assert "online" in page.lower()
+            click = {"clientId": crm["client_id"], "userId": "19", "phone": "+375296254071"}
+            answer = await client.get(f"{pair.intakes[1]}/retailcrm/make-call", params=click)
+            assert answer.json()["status"] == "accepted"
+
+            heard: list[str] = []
+
+            async def watch() -> None:
+                async with client.stream("GET", f"{pair.urls[1]}/t/01/calls/live", timeout=60) as stream:
+                    async for line in stream.aiter_lines():
+                        heard.append(line)
+
+            nursery.start_soon(watch)
+            pair.crm.managers["375296254070"] = {"manager": {"id": 19, "code": "152"}, "customer": None}
+            nursery.start_soon(
+                partial(
+                    pbx.play,
+                    "incoming_missed_timeout",
+                    employee="150",
+                    colleague="151",
+                    client="+375296254070",
+                    ring_s=6,
+                )
+            )
+            with trio.fail_after(10):
+                while not any("call" in line for line in heard if line.startswith("event:")):
+                    await trio.sleep(0.02)
+            (unique_id,) = {channel.linkedid for channel in pbx.channels.values() if channel.num.endswith("296254070")}
+            began = trio.current_time()
+            question = {"Token": "1" * 32, "UniqueId": unique_id, "phone": "+375296254070"}
+            answer = await client.post(f"{pair.intakes[1]}/retailcrm/api/smart-redirect", json=question)
+            print(f"smart redirect by way of the owner: {(trio.current_time() - began) * 1000:.0f} ms")
+            assert answer.json() == {"extension": "152", "redirected": True}
+            with trio.fail_after(20):
+                while not any(item.data["externalId"] == unique_id for item in pair.crm.uploads):
+                    await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()

@@ -106,6 +106,11 @@ class Link:
         self._wake = trio.Event()
         self._ending = False
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes the client has not read yet, beside what the sockets hold."""
+        return len(self._outbox)
+
     def write(self, data: bytes) -> None:
         """Queues bytes; a session that does not read loses its link, as Asterisk would have it."""
         self._outbox += data

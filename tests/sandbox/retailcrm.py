@@ -269,6 +269,10 @@ class RetailCrm:
         """How often an accepted event or uploaded call came again exactly as before, by its JSON."""
         self.duplicates: list[str] = []
         """External ids that were uploaded again."""
+        self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+        """Told "event" or "call" and its data whenever one is accepted, again too."""
+        self.asked_at = ""
+        """The Host header of the request that is being obeyed."""
         self.modules: dict[str, dict[str, Any]] = {}
         self.managers: dict[str, dict[str, Any]] = {}
         """Answers of `telephony/manager` by the digits of a phone."""
@@ -315,6 +319,7 @@ class RetailCrm:
             if (spoiled := self._spoil(fault, request)) is not None:
                 raw.status = spoiled.status
                 return spoiled
+            self.asked_at = request.headers.get("host", "")
             try:
                 self._admit(request)
                 response = as_json({"success": True, **handler(request)})
@@ -475,6 +480,8 @@ class RetailCrm:
         if as_text in self._seen:
             self.repeats[as_text] += 1
         self._seen.add(as_text)
+        for listener in self.listeners:
+            listener(kind, data)
         for full in (self.events, self.uploads):
             if len(full) >= KEEP:
                 del full[: KEEP // 2]

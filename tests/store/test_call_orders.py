@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import trio
 
+from actors.dialling import _admit
+from actors.peers import CHANNEL
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
 from gateway.store.api_keys import insert_api_key, revoke_api_keys, select_api_keys, use_api_key
@@ -22,7 +24,7 @@ from gateway.store.call_orders import (
     select_orders,
 )
 from gateway.store.errors import StoreError
-from gateway.store.pool import Connection, Database
+from gateway.store.pool import Connection, Database, OwnConnection, open_session
 
 A, B = TenantId("0367"), TenantId("0368")
 
@@ -155,3 +157,32 @@ async def test_keys(store: Database) -> None:
     assert await store.engine(revoke_api_keys, A, "dialler") == ["gw_live_abcdefgh"]
     assert await store.engine(use_api_key, b"hash") is None
     assert await store.engine(revoke_api_keys, A, "dialler") == []
+
+
+async def test_what_a_pbx_says_of_an_order_can_be_any_bytes(store: Database) -> None:
+    assert isinstance(await store.tenant(A, admit, A, order(1), Rules()), Admitted)
+    await store.tenant(A, finish_order, A, "gw-\0", "refused", "no\0body")  # an OriginateResponse of no order of ours
+    await store.tenant(A, finish_order, A, "gw-1", "refused", "no\0body")
+    assert [line.reason for line in await store.tenant(A, select_orders, A, 1)] == ["no\ufffdbody"]
+
+
+async def test_an_order_for_another_instance_is_announced_with_its_commit_or_not_at_all(
+    store: Database, dsn: str
+) -> None:
+    heard: list[object] = []
+    async with open_session(dsn) as session:
+
+        async def listen(conn: OwnConnection) -> None:
+            await conn.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
+
+        async def settle(conn: OwnConnection) -> None:
+            await conn.execute("SELECT pg_sleep(0.05)")
+
+        await session.run(listen)
+        rules = Rules(per_user_minute=1)
+        for announced, place in ((False, 1), (True, 2), (True, 2), (True, 3)):
+            hints = [f"0367 gw-{place}"] if announced else []
+            await store.tenant(A, _admit, A, order(place, str(100 + place)), rules, hints)
+        await store.tenant(A, _admit, A, order(4, "102"), rules, ["0367 gw-4"])  # over the limit
+        await session.run(settle)
+    assert heard == ["0367 gw-2", "0367 gw-3"]

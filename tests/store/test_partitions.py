@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trio
 
 import migrations
 from gateway.domain.ids import TenantId
@@ -131,3 +132,19 @@ async def test_the_rows_of_an_older_version_come_along(empty_dsn: str, tmp_path:
         assert await db.engine(insert_posts, [post("more", now)]) == [True]
         waiting = await db.tenant(A, select_pending_posts, A, 0, 9)
         assert [(p.unique_id, p.journal_id) for p in waiting] == [("old", 1), ("new", 3), ("more", 4)]
+
+
+async def test_two_instances_may_do_it_at_the_same_time(dsn: str, db: Database) -> None:
+    now = datetime.now(UTC)
+    for turn in range(3):
+        at = now + 20 * DAY * turn
+        found: list[tuple[list[date], list[date]]] = []
+
+        async def turn_of_one(at: datetime = at, found: list[tuple[list[date], list[date]]] = found) -> None:
+            found.append(await keep_days(dsn, KEEP_S, now=at))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(turn_of_one)
+        for days in ([day for made, _ in found for day in made], [day for _, gone in found for day in gone]):
+            assert len(days) == len(set(days)), "each day was made and dropped by one of them"

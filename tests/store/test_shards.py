@@ -60,6 +60,38 @@ async def test_a_late_resignation_lets_go_of_nothing_newer(db: Database) -> None
     assert len(await db.engine(shards.seek, "one", SHARDS)) == 10
 
 
+async def test_an_heir_is_named_gets_ready_and_owns(db: Database) -> None:
+    epoch = await own(db, "one")
+    assert await db.engine(shards.offer, "one", [1, 2, 3]) == 0, "nobody else is there"
+    await db.engine(shards.renew, "two")
+    await db.engine(shards.renew, "three")
+    assert await db.engine(shards.offer, "one", list(range(100))) == 100
+    coming = {name: (await db.engine(shards.renew, name)).coming for name in ("two", "three")}
+    assert [len(found) for found in coming.values()] == [50, 50]
+    assert (await db.engine(shards.renew, "one")).ready == frozenset()
+    await db.engine(shards.accept, "two", sorted(coming["two"]))
+    await db.engine(shards.accept, "two", sorted(coming["three"]))
+    assert (await db.engine(shards.renew, "one")).ready == coming["two"]
+    # Whoever stops inherits nothing; what was to be its own is free for those who seek.
+    await db.engine(shards.begin_to_leave, "three")
+    assert await db.engine(shards.resign, "one", dict.fromkeys(range(100), epoch)) == 100
+    found = await db.engine(shards.renew, "two")
+    assert (found.held.keys(), set(found.held.values())) == (coming["two"], {epoch + 1})
+    assert (found.coming, found.instances) == (frozenset(), 2)
+    assert (await db.engine(shards.seek, "two", SHARDS)).keys() == coming["three"]
+    assert await db.engine(shards.resign, "one", dict.fromkeys(range(100), epoch)) == 0, "of an old term nothing goes"
+
+
+async def test_who_has_least_is_given_most(db: Database) -> None:
+    await own(db, "one")
+    for name in ("two", "three"):
+        await db.engine(shards.renew, name)
+    await db.engine(run_sql, "UPDATE shards SET owner = 'two' WHERE shard < 60")
+    await db.engine(shards.offer, "one", list(range(100, 180)))
+    coming = [len((await db.engine(shards.renew, name)).coming) for name in ("two", "three")]
+    assert coming == [10, 70]
+
+
 async def test_many_seek_at_once_and_none_gets_what_another_has(db: Database) -> None:
     taken: list[int] = []
 

@@ -4,18 +4,21 @@ import os
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 import trio
 
 from gateway.domain.calls import Call, Phase
+from gateway.domain.errors import Unavailable
 from gateway.domain.events import Direction
 from gateway.domain.ids import CallId, TenantId
 from gateway.domain.links import PURPOSE, Signer
 from gateway.store import outbox
 from gateway.store import recording_work as work
 from gateway.store import recordings as rows
+from gateway.store import shelf as shelf_module
 from gateway.store.blobs import FolderBlobs, Missing
 from gateway.store.errors import Unsealable
 from gateway.store.outbox import ExpectedRow, Recording
@@ -347,3 +350,27 @@ async def test_what_never_came_is_given_up_and_still_taken_later(vault: Vault) -
     assert await vault.send(sound()) == "accepted"
     (line,) = await vault.lines("7.1")
     assert (line.state, line.problem) == ("stored", "")
+
+
+async def test_leases_of_processes_that_died_are_given_back_and_younger_ones_kept(vault: Vault) -> None:
+    await vault.shelf.ask_for(JUNE, "https://pbx.example/1.wav", "7.1", [])
+    (lost,) = await vault.db.engine(work.claim_fetches, 4, 2, 60.0)
+    began = await vault.db.engine(work.database_clock)
+    await vault.shelf.ask_for(MAPLE, "https://pbx.example/m.wav", "8.1", [])
+    (young,) = await vault.db.engine(work.claim_fetches, 4, 2, 60.0)
+    await vault.db.engine(work.release_fetches, began, 60.0)
+    (again,) = await vault.db.engine(work.claim_fetches, 4, 2, 60.0)
+    assert (again.recording_id, again.epoch) == (lost.recording_id, lost.epoch + 1)
+    assert young.tenant == MAPLE
+
+
+async def test_a_disk_that_fills_up_on_the_way_keeps_its_reserve(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many uploads may begin on a disk that has room for one of them."""
+    free = shelf_module.LARGEST + shelf_module.SPARE
+    monkeypatch.setattr("gateway.store.shelf.shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    async with await vault.shelf.new_file() as incoming:
+        await incoming.write(sound(CHUNK * 8))
+        free = shelf_module.SPARE - 1
+        with pytest.raises(Unavailable, match="No space left"):
+            await incoming.write(sound(CHUNK * 8))
+    assert vault.files() == []

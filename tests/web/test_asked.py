@@ -1,7 +1,9 @@
 """What outside systems ask: whose it is, what it comes to, and that nothing secret is answered."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +19,7 @@ from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKey
 from gateway.store.call_orders import Admitted
 from gateway.web.asked import AskedDeps, asked_addresses
-from gateway.web.table import Address, Request, Response, Table, answer, answer_json
+from gateway.web.table import Address, Request, Response, Table, answer, answer_json, header_values
 
 CRM = next(kind for kind, adapter in integrations().items() if adapter.client_id_field)
 CLIENT_ID = "an-unguessable-client-id"
@@ -62,17 +64,22 @@ class Here:
         await trio.lowlevel.checkpoint()
         return ApiKey(TenantId("0367"), "gw_live_hint", self.scopes) if text == KEY else None
 
-    async def get(self, path: str, method: str = "GET", peer: str = "203.0.113.7", **query: str) -> tuple[int, Any]:
+    async def get(
+        self, path: str, method: str = "GET", peer: str = "203.0.113.7", headers: Sequence[tuple[str, str]] = (),
+        **query: str,
+    ) -> tuple[int, Any]:  # fmt: skip
         deps = AskedDeps(
             tenant_by_token=lambda text: self.tenant if text == "t" * 32 else None,
             tenant_by_client=lambda kind, text: self.tenant if (kind, text) == (CRM, CLIENT_ID) else None,
             tenant=lambda number: self.tenant if number == "0367" else None,
             key=self.key, place=self.place, responsible=self.responsible, set_status=self.note, set_activity=self.note,
+            trusted_proxies=(ip_network("10.0.0.0/8"),),
         )  # fmt: skip
         found = Table(asked_addresses(deps, integrations())).find(method, path)
         assert not isinstance(found, Response)
         address: Address = found[0]
-        response = await answer(address, Request(method=method, path=path, query=query, peer=peer))
+        request = Request(method=method, path=path, query=query, peer=peer, headers=header_values(headers))
+        response = await answer(address, request)
         return response.status, json.loads(response.body)
 
 
@@ -102,6 +109,21 @@ async def test_the_companys_number_stands_for_the_id_where_settings_and_address_
     asked = {"clientId": "0367", "userId": "19", "phone": "+375296254070"}
     assert (await here.get("/retailcrm/make-call", **asked))[0] == 401
     assert (await here.get("/retailcrm/make-call", peer="198.51.100.9", **asked))[0] == 200
+
+
+async def test_an_address_that_the_client_made_up_stands_for_nothing() -> None:
+    """Some proxies add a line of their own behind the client's, instead of going on with it."""
+    here = Here(tenant(legacy_client_id=True, legacy_client_nets=("198.51.100.0/24",)))
+    asked = {"clientId": "0367", "userId": "19", "phone": "+375296254070", "peer": "10.0.0.1"}
+    for forwarded, status in (
+        (["198.51.100.9"], 200),
+        (["203.0.113.7, 198.51.100.9"], 200),
+        (["198.51.100.9", "203.0.113.7"], 401),
+        (["198.51.100.9, 203.0.113.7"], 401),
+        (["198.51.100.9", "203.0.113.7", "10.0.0.2"], 401),
+    ):
+        headers = [("x-forwarded-for", one) for one in forwarded]
+        assert (await here.get("/retailcrm/make-call", headers=headers, **asked))[0] == status, forwarded  # type: ignore[arg-type]
 
 
 async def test_an_integration_that_is_off_dials_nothing() -> None:

@@ -14,6 +14,7 @@ from gateway.domain.events import Direction, Result
 from gateway.domain.ids import CallId, Kind
 from gateway.domain.secret import Secret
 from gateway.store import call_pages, logs, outbox
+from gateway.store.audit import select_audit
 from gateway.store.call_pages import Filters
 from gateway.store.pool import Connection
 from gateway.web.pages.calls import read_filters, read_place
@@ -261,6 +262,8 @@ async def test_the_switch_and_the_test(world: World, sign_in: SignIn) -> None:
     assert (response.status_code, response.location) == (303, home)
     assert await world.db.tenant(JUNE, logs.select_switches, JUNE) == {"retailcrm": False}
     assert await world.db.tenant(MAPLE, logs.select_switches, MAPLE) == {"retailcrm": True}
+    (line,) = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
+    assert (line.action, line.target, line.detail) == ("config.changed", "retailcrm", "enabled: false")
     assert "Switch on" in await text_of(await client.get(home))
     assert (await client.post("/t/0367/integrations/telegram/switch", form={"csrf": CSRF})).status_code == 404
     page = await text_of(await client.post(f"{home}/test", form={"csrf": CSRF}))
@@ -284,6 +287,10 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
     assert "the id of a user is a number" in page
     assert SECRET_KEY not in page
     assert (await client.post(home, form=form)).status_code == 303
+    (line,) = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
+    assert (line.action, line.target) == ("config.changed", "retailcrm")
+    assert {"domain", "send_events"} <= set(line.detail.split(", "))
+    assert SECRET_KEY not in line.detail
     await world.cache.load()
     tenant = world.cache.tenant(JUNE)
     assert tenant is not None
@@ -297,6 +304,13 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
     other = world.cache.tenant(MAPLE)
     assert other is not None
     assert other.integrations[Kind("retailcrm")].settings["domain"] == "https://0368.crm.example"
+
+
+@pytest.mark.parametrize("before", ["9" * 19, "9" * 5000, "\u0664\u0662", "-1", "x"])
+async def test_a_mark_that_is_none_begins_the_list_anew(world: World, sign_in: SignIn, before: str) -> None:
+    client = await sign_in()
+    for page in ("audit", "integrations/retailcrm"):
+        assert (await client.get(f"/t/0367/{page}", query_string={"before": before})).status_code == 200
 
 
 async def test_a_first_set_up_switches_on(world: World, sign_in: SignIn) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.domain.configuration import Tenant
 from gateway.store import recordings as rows
 from gateway.store.blobs import FolderBlobs
 from gateway.store.shelf import Shelf
 from gateway.web.table import Address, Request, Response, answer
-from gateway.web.uploads import STRANGERS, upload_addresses
+from gateway.web.uploads import AT_ONCE, STRANGERS, upload_addresses
 from tests.sound import wav
 from tests.web.world import JUNE, World
 
@@ -175,3 +176,21 @@ async def test_too_large(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.status, b"PAYLOAD_TOO_LARGE" in found.body) == (413, True)
     assert (await desk.send(b" " * 300_000, "application/json")).status == 413
     assert desk.files() == []
+
+
+async def test_forms_that_come_to_no_file_keep_nobody_out(desk: Desk) -> None:
+    begun = 0
+
+    async def silent() -> bytes:
+        nonlocal begun
+        begun += 1
+        if begun <= 2 * AT_ONCE:
+            return form(("UniqueId", b"7.1", None), end=False)
+        return await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2 * AT_ONCE):
+            nursery.start_soon(desk.ask, silent)
+        await trio.testing.wait_all_tasks_blocked()
+        assert b"accepted" in (await desk.send(form(*FIELDS, FILE))).body
+        nursery.cancel_scope.cancel()

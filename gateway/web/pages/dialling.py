@@ -13,7 +13,7 @@ from gateway.domain.dialling import CallRefused
 from gateway.store.audit import select_audit
 from gateway.store.call_orders import select_orders
 from gateway.web.auth import Gate
-from gateway.web.site import Answer, tenant, viewer
+from gateway.web.site import Answer, older_than, tenant, viewer
 
 SHOWN = 50
 REMEMBERED_S = 365 * 86400.0
@@ -60,9 +60,7 @@ def dialling_pages(gate: Gate) -> Blueprint:
     async def audit(number: str) -> Response:
         who = tenant()
         before = request.args.get("before", "")
-        lines = await db.tenant(
-            who.number, select_audit, who.number, int(before) if before.isdecimal() else None, SHOWN + 1
-        )
+        lines = await db.tenant(who.number, select_audit, who.number, older_than(before), SHOWN + 1)
         return site.page(
             "audit.html", lines=lines[:SHOWN], older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
             first=not before,

@@ -12,6 +12,7 @@ from typing import Any
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.directory import Slot
 from actors.modules import Told
 from adapters import registry
 from adapters.abilities import Registers
@@ -20,11 +21,12 @@ from gateway.domain.configuration import Integration, Pbx
 from gateway.domain.health import Health, State
 from gateway.domain.ids import Kind, TenantId
 from gateway.store import logs
+from gateway.store.audit import insert_audit
 from gateway.store.pool import Connection
 from gateway.store.tenants import set_integration_enabled
 from gateway.web.auth import Gate
 from gateway.web.pages.setup import SetupForm, save_settings
-from gateway.web.site import Answer, Site, tenant, viewer
+from gateway.web.site import Answer, Site, older_than, tenant, viewer
 
 LOG_PAGE = 50
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,6 +71,13 @@ async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored
     )
 
 
+async def _switch(conn: Connection, number: TenantId, kind: Kind, enabled: bool, person: str) -> bool:
+    found = await set_integration_enabled(conn, number, kind, enabled)
+    if found:
+        await insert_audit(conn, number, person, "config.changed", kind, "enabled: " + ("true" if enabled else "false"))
+    return found
+
+
 async def _stored_and_logs(
     conn: Connection, number: TenantId, kind: str, since: datetime, before: int | None
 ) -> tuple[Stored, list[logs.LogLine]]:
@@ -76,19 +85,23 @@ async def _stored_and_logs(
     return stored, await logs.select_recent_logs(conn, number, kind, before, LOG_PAGE + 1)
 
 
-def _alive(site: Site, path: str, *, set_up: bool, enabled: bool) -> tuple[Health, int, Mapping[str, Any]]:
-    """The health of what runs at `path`, or why nothing runs there; its restarts and figures."""
-    slot = site.deps.directory.get(path)
+async def slots_of(site: Site, number: TenantId) -> Mapping[str, Slot]:
+    """A tenant's actors by their paths."""
+    return {slot.path: slot for slot in await site.deps.slots(f"tenant/{number}")}
+
+
+def _alive(slot: Slot | None, *, set_up: bool, enabled: bool) -> tuple[Health, int, Mapping[str, Any]]:
+    """The health of an actor, or why there is none; its restarts and figures."""
     if slot is not None and enabled:
         return slot.health, slot.restarts, slot.figures() if slot.figures is not None else {}
     code = "not_running" if enabled else "switched_off"
     return Health(state=State.STOPPED, since=LONG_AGO, code=code if set_up else "not_set_up"), 0, {}
 
 
-def pbx_card(site: Site, number: TenantId, pbx: Pbx) -> Card:
+def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Pbx) -> Card:
     """The card of one PBX."""
     adapter = registry.adapters().get(pbx.kind)
-    health, restarts, found = _alive(site, f"tenant/{number}/pbx/{pbx.name}", set_up=True, enabled=pbx.enabled)
+    health, restarts, found = _alive(slots.get(f"tenant/{number}/pbx/{pbx.name}"), set_up=True, enabled=pbx.enabled)
     figures = dict(found)
     notes = figures.pop("ignored", ())
     return Card(
@@ -98,10 +111,12 @@ def pbx_card(site: Site, number: TenantId, pbx: Pbx) -> Card:
     )  # fmt: skip
 
 
-def _card(site: Site, number: TenantId, adapter: Adapter, stored: Stored) -> Card:
+def _card(slots: Mapping[str, Slot], number: TenantId, adapter: Adapter, stored: Stored) -> Card:
     kind = adapter.kind
     set_up, enabled = kind in stored.switches, stored.switches.get(kind, False)
-    health, restarts, figures = _alive(site, f"tenant/{number}/integration/{kind}", set_up=set_up, enabled=enabled)
+    health, restarts, figures = _alive(
+        slots.get(f"tenant/{number}/integration/{kind}"), set_up=set_up, enabled=enabled
+    )  # fmt: skip
     return Card(
         kind=kind, name=kind, title=adapter.title, href=f"/t/{number}/integrations/{kind}", set_up=set_up,
         enabled=enabled, health=health, restarts=restarts, figures=figures,
@@ -123,6 +138,11 @@ def integrations_pages(gate: Gate) -> Blueprint:
     pages.before_request(gate.needs_tenant)
     site, db = gate.site, gate.site.deps.db
 
+    def person() -> str:
+        session = viewer().session
+        assert session is not None
+        return session.email
+
     def hour_ago() -> datetime:
         return datetime.now(UTC) - timedelta(hours=1)
 
@@ -136,10 +156,8 @@ def integrations_pages(gate: Gate) -> Blueprint:
         adapter, who = _adapter(kind), tenant()
         module = await site.deps.modules.kept(who.number, adapter) if adapter.can(Registers) else None
         before = request.args.get("before", "")
-        stored, lines = await db.tenant(
-            who.number, _stored_and_logs, who.number, kind, hour_ago(), int(before) if before.isdecimal() else None
-        )
-        card = _card(site, who.number, adapter, stored)
+        stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, kind, hour_ago(), older_than(before))
+        card = _card(await slots_of(site, who.number), who.number, adapter, stored)
         if form is None:
             form = SetupForm.of(adapter.settings, who.integrations.get(adapter.kind, _NOT_SET_UP).settings)
         return site.page(
@@ -152,10 +170,11 @@ def integrations_pages(gate: Gate) -> Blueprint:
     async def integrations(number: str) -> Response:
         who = tenant()
         stored = await db.tenant(who.number, _stored, who.number, hour_ago())
+        slots = await slots_of(site, who.number)
         return site.page(
             "integrations.html",
-            pbxes=[pbx_card(site, who.number, pbx) for pbx in who.pbxes],
-            cards=[_card(site, who.number, adapter, stored) for adapter in registry.integrations().values()],
+            pbxes=[pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
+            cards=[_card(slots, who.number, adapter, stored) for adapter in registry.integrations().values()],
         )
 
     @pages.get("/integrations/<kind>")
@@ -170,7 +189,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
     async def switch(number: str, kind: str) -> Answer:
         enabled = (await request.form).get("enabled") == "1"
         who = tenant()
-        if not await db.tenant(who.number, set_integration_enabled, who.number, _adapter(kind).kind, enabled):
+        if not await db.tenant(who.number, _switch, who.number, _adapter(kind).kind, enabled, person()):
             abort(404)
         return redirect(f"/t/{number}/integrations/{kind}", 303)
 
@@ -199,7 +218,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         form = SetupForm.of(adapter.settings, stored, await request.form)
         if form.settings is None:
             return await show(kind, 422, form=form)
-        await save_settings(db, master, who.number, adapter.kind, form.settings)
+        await save_settings(db, master, who.number, adapter.kind, form.settings, person=person())
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, adapter)
         return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)

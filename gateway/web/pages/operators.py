@@ -147,13 +147,13 @@ def operators_pages(gate: Gate) -> Blueprint:
         looked = request.args.get("q", "").strip()[:80]
         lower = looked.lower()
         found = [t for t in deps.cache.tenants().values() if lower in t.number.lower() or lower in t.name.lower()]
-        lines = tenant_lines(found, deps.directory.below())
+        lines = tenant_lines(found, await deps.slots())
         return site.page("tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked)
 
-    def picture() -> dict[str, Any]:
+    async def picture() -> dict[str, Any]:
         only = request.args.get("tenant") or None
         t = viewer().t
-        slots = deps.directory.below(f"tenant/{only}" if only else "")
+        slots = await deps.slots(f"tenant/{only}" if only else "")
         drawn = draw(slots, only, site.deps.title, t("actors.system"))
         shown = [node.slot for node in drawn.nodes if node.slot is not None]
         shown.sort(key=lambda slot: slot.path)
@@ -162,16 +162,19 @@ def operators_pages(gate: Gate) -> Blueprint:
     @pages.get("/actors")
     async def actors() -> Response:
         owners = await deps.db.engine(select_owners)
-        return site.page("actors.html", total=len(deps.directory), owners=owners, here=deps.instance(), **picture())
+        return site.page(
+            "actors.html", total=len(deps.directory), owners=owners, here=deps.instance(), **await picture()
+        )
 
     @pages.get("/actors/picture")
     async def actors_picture() -> Response:
-        return site.page("actors_picture.html", **picture())
+        return site.page("actors_picture.html", **await picture())
 
     @pages.post("/actors/restart")
     async def restart() -> Answer:
         form = await request.form
-        slot = deps.directory.get(form.get("path", ""))
+        path = form.get("path", "")
+        slot = next((slot for slot in await deps.slots(path) if slot.path == path), None) if path else None
         if slot is None or slot.restart is None:
             abort(404)
         slot.restart()

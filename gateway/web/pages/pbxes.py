@@ -17,7 +17,7 @@ from gateway.store.audit import insert_audit
 from gateway.store.pool import Connection
 from gateway.store.tenants import delete_pbx, set_pbx_enabled
 from gateway.web.auth import Gate
-from gateway.web.pages.integrations import pbx_card
+from gateway.web.pages.integrations import pbx_card, slots_of
 from gateway.web.pages.setup import SetupForm, save_pbx
 from gateway.web.site import Answer, tenant, viewer
 
@@ -59,13 +59,15 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         assert session is not None
         return session.email
 
-    def show(name: str, status: int = 200, tested: Tested | None = None, form: SetupForm | None = None) -> Response:
+    async def show(
+        name: str, status: int = 200, tested: Tested | None = None, form: SetupForm | None = None
+    ) -> Response:
         found, adapter = one(name)
         entered = form.settings if form is not None else None
         if form is None:
             form = SetupForm.of(adapter.settings, found.settings)
         return site.page(
-            "pbx.html", status, card=pbx_card(site, tenant().number, found), form=form, tested=tested,
+            "pbx.html", status, card=pbx_card(await slots_of(site, tenant().number), tenant().number, found), form=form, tested=tested,
             may_save=site.deps.master is not None,
             advice=adapter.advice(entered or SetupForm.settings_of(adapter.settings, found.settings))
             if adapter.advice is not None else (),
@@ -105,7 +107,7 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         if request.args.get("saved") and all(known.name != name for known in tenant().pbxes):
             # The row is there; the copy in memory follows within a moment.
             return site.page("pbx_soon.html", 200, name=name[:32])
-        return show(name)
+        return await show(name)
 
     @pages.post("/<name>/settings")
     async def settings(number: str, name: str) -> Answer:
@@ -114,14 +116,14 @@ def pbxes_pages(gate: Gate) -> Blueprint:
             abort(404)
         form = SetupForm.of(adapter.settings, found.settings, await request.form, at="s.")
         if form.settings is None:
-            return show(name, 422, form=form)
+            return await show(name, 422, form=form)
         await save_pbx(db, site.deps.master, tenant().number, name, Kind(found.kind), form.settings, person())
         return redirect(f"/t/{number}/pbxes/{name}?saved=1", 303)
 
     @pages.post("/<name>/test")
     async def test(number: str, name: str) -> Response:
         one(name)
-        return show(name, tested=await site.deps.probe_pbx(tenant().number, name))
+        return await show(name, tested=await site.deps.probe_pbx(tenant().number, name))
 
     @pages.post("/<name>/switch")
     async def switch(number: str, name: str) -> Answer:

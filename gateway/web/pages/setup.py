@@ -191,16 +191,17 @@ def _values(
 
 async def save_settings(
     db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings,
-    keep: frozenset[str] = frozenset(),
+    keep: frozenset[str] = frozenset(), person: str | None = None,
 ) -> None:  # fmt: skip
     """Stores an integration's valid settings, secrets sealed; the fields in `keep` stay as they are stored. One that was
-    not set up yet is switched on by this."""
+    not set up yet is switched on by this. With a line in the audit trail where there is a person; else the caller's."""
     row = (await db.engine(select_tenants, [number]))[0]
     known = next((link for link in row.integrations if link.kind == kind), None)
     enabled, stored = (known.enabled, known.settings) if known is not None else (True, {})
     plain, sealed = _kept(master.sealer(number, row.data_key), "integrations", kind, settings)
     plain |= {name: stored[name] for name in keep if name in stored}
-    await db.tenant(number, upsert_integration, number, LinkRow(kind, kind, enabled, plain, sealed))
+    changed = sorted(field for field in plain if field not in stored or stored[field] != plain[field])
+    await db.tenant(number, _upsert_integration, number, LinkRow(kind, kind, enabled, plain, sealed), person, changed)
 
 
 async def save_pbx(
@@ -213,6 +214,14 @@ async def save_pbx(
     link = LinkRow(name, kind, known.enabled if known is not None else True, plain, sealed)
     changed = sorted(field for field in plain if known is not None and known.settings.get(field) != plain[field])
     await db.tenant(number, _upsert_pbx, number, link, person, "pbx.changed" if known else "pbx.added", changed)
+
+
+async def _upsert_integration(
+    conn: Connection, number: TenantId, link: LinkRow, person: str | None, changed: Sequence[str]
+) -> None:
+    await upsert_integration(conn, number, link)
+    if person is not None:
+        await insert_audit(conn, number, person, "config.changed", link.kind, ", ".join(changed))
 
 
 async def _upsert_pbx(

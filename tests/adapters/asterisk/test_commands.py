@@ -91,7 +91,7 @@ Lines = Callable[..., tuple[Pbx, ActionLine]]
 
 async def test_an_order_is_one_originate_in_the_tenants_context(lines: Lines, autojump_clock: trio.abc.Clock) -> None:
     pbx, actions = lines(obey)
-    await commands.place(actions, ORDER, SETTINGS)
+    await commands.place(actions, ORDER, SETTINGS, "BY")
     login, originate = pbx.peers[0].actions
     assert login["Events"] == "off"
     del originate["ActionID"]
@@ -101,6 +101,9 @@ async def test_an_order_is_one_originate_in_the_tenants_context(lines: Lines, au
         "ChannelId": ORDER.order_id, "OtherChannelId": ORDER.order_id + "-2", "Async": "true",
     }  # fmt: skip
     await actions.aclose()
+    with pytest.raises(Unavailable, match="changed"):
+        await commands.place(actions, ORDER, SETTINGS, "BY")
+    assert len(pbx.peers) == 1, "no connection that nobody would close"
 
 
 @pytest.mark.parametrize(
@@ -116,35 +119,35 @@ async def test_what_is_not_digits_never_reaches_the_wire(
 ) -> None:
     pbx, actions = lines(obey)
     with pytest.raises(LocalProtocolError):
-        await commands.place(actions, order, SETTINGS)
+        await commands.place(actions, order, SETTINGS, "BY")
     assert pbx.actions() == []
 
 
 async def test_without_a_context_nothing_is_asked(lines: Lines, autojump_clock: trio.abc.Clock) -> None:
     pbx, actions = lines(obey)
     with pytest.raises(BadSettings):
-        await commands.place(actions, ORDER, SETTINGS.model_copy(update={"originate_context": ""}))
+        await commands.place(actions, ORDER, SETTINGS.model_copy(update={"originate_context": ""}), "BY")
     assert pbx.actions() == []
 
 
 async def test_the_connection_is_kept_and_asked_whether_it_lives(lines: Lines, autojump_clock: trio.abc.Clock) -> None:
     pbx, actions = lines(obey, obey)
-    await commands.place(actions, ORDER, SETTINGS)
-    await commands.place(actions, ORDER, SETTINGS)
+    await commands.place(actions, ORDER, SETTINGS, "BY")
+    await commands.place(actions, ORDER, SETTINGS, "BY")
     await trio.sleep(60)
-    await commands.place(actions, ORDER, SETTINGS)
+    await commands.place(actions, ORDER, SETTINGS, "BY")
     assert pbx.actions() == ["Login", "Originate", "Originate", "Ping", "Originate"]
     await trio.sleep(line.KEPT_S + 1)
-    await commands.place(actions, ORDER, SETTINGS)
+    await commands.place(actions, ORDER, SETTINGS, "BY")
     assert pbx.actions()[-2:] == ["Login", "Originate"]
     await actions.aclose()
 
 
 async def test_a_connection_that_died_unseen_is_made_anew(lines: Lines, autojump_clock: trio.abc.Clock) -> None:
     pbx, actions = lines(partial(vanish_after, action="Ping"), obey)
-    await commands.place(actions, ORDER, SETTINGS)
+    await commands.place(actions, ORDER, SETTINGS, "BY")
     await trio.sleep(60)
-    await commands.place(actions, ORDER, SETTINGS)
+    await commands.place(actions, ORDER, SETTINGS, "BY")
     assert pbx.actions() == ["Login", "Originate", "Ping", "Login", "Originate"]
     await actions.aclose()
 
@@ -154,7 +157,7 @@ async def test_an_originate_whose_answer_is_lost_is_never_sent_again(
 ) -> None:
     pbx, actions = lines(partial(vanish_after, action="Originate"))
     with pytest.raises(Doubtful):
-        await commands.place(actions, ORDER, SETTINGS)
+        await commands.place(actions, ORDER, SETTINGS, "BY")
     assert pbx.actions() == ["Login", "Originate"]
 
 
@@ -165,13 +168,13 @@ async def test_a_pbx_that_says_nothing_is_given_up(lines: Lines, autojump_clock:
 
     _, actions = lines(deaf)
     with pytest.raises(Doubtful):
-        await commands.place(actions, ORDER, SETTINGS)
+        await commands.place(actions, ORDER, SETTINGS, "BY")
 
 
 async def test_a_refused_login_sends_nothing_more(lines: Lines, autojump_clock: trio.abc.Clock) -> None:
     pbx, actions = lines(partial(log_in, response="Error"))
     with pytest.raises(BadCredentials):
-        await commands.place(actions, ORDER, SETTINGS)
+        await commands.place(actions, ORDER, SETTINGS, "BY")
     assert pbx.actions() == ["Login"]
 
 
@@ -181,13 +184,13 @@ async def test_a_pbx_that_is_away_was_asked_nothing(lines: Lines, autojump_clock
 
     _, actions = lines(away)
     with pytest.raises(Unavailable):
-        await commands.place(actions, ORDER, SETTINGS)
+        await commands.place(actions, ORDER, SETTINGS, "BY")
 
 
 async def test_what_the_pbx_refuses_is_refused(lines: Lines, autojump_clock: trio.abc.Clock) -> None:
     _, actions = lines(partial(obey, response="Error"))
     with pytest.raises(Rejected):
-        await commands.place(actions, ORDER, SETTINGS)
+        await commands.place(actions, ORDER, SETTINGS, "BY")
     await actions.aclose()
 
 
@@ -196,3 +199,5 @@ def test_an_outcome_is_known_by_its_action_id() -> None:
     assert commands.order_answer(answer) == (ORDER.order_id, "busy")
     assert commands.order_answer(answer | {"Response": "Success", "Reason": "4"}) == (ORDER.order_id, "")
     assert commands.order_answer(answer | {"ActionID": "somebody-else"}) is None
+    for strange in ("order-", "order-gw-\0aaaaaaa", "order-gw-aaaaaaaa\norder-gw-bbbbbbbb", "order-" + "a" * 5000):
+        assert commands.order_answer(answer | {"ActionID": strange}) is None, strange

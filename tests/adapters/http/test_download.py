@@ -94,3 +94,17 @@ async def test_addresses_out_of_bounds(nursery: trio.Nursery, url: str) -> None:
 
 def test_names() -> None:
     assert file_name(Secret("https://x/a/b%20c.wav?d=e/f.mp3")) == "b c.wav"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://=.xn--a", "http://%xn--a/", "https://xn--a\\.%%", "http://\\xn--%00", "https://.%zz", "https://...", "http://[.|]",
+        "https://a.xn--\u0130", "http://xn--a&`",
+    ],
+)  # fmt: skip
+async def test_what_no_library_reads_as_an_address_is_a_bad_setting_and_no_crash(url: str) -> None:
+    """One actor fetches for all tenants: an error that is none of ours would end everybody's fetches."""
+    with pytest.raises((BadSettings, Unavailable)) as refused:
+        await fetch(url, Taker())
+    assert refused.value.__cause__ is None

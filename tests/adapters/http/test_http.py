@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 import adapters.http
 from adapters.base import Attempt
 from adapters.http import BODY_LIMIT, SHOWN_LIMIT, Http, SafeDialer, Timeouts
-from gateway.domain.errors import BadSettings, GatewayError, LocalProtocolError, Unavailable
+from gateway.domain.errors import BadSettings, GatewayError, LocalProtocolError, Replaced, Unavailable
 from gateway.domain.secret import Secret
 from tests.adapters.conftest import Remote, Reply, as_json
 from tests.adapters.http.test_addresses import Names
@@ -306,3 +306,24 @@ def test_the_token_of_these_tests_would_be_seen() -> None:
     """The canary proves something only if it can be found where it is not masked."""
     assert any("Canary" in text for text in everything_of(Unavailable(TOKEN)))
     assert "Canary" not in base64.b64encode(TOKEN.encode()).decode()
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+async def test_what_may_not_be_sent_any_more_does_not_arrive(remote: Remote, allowed: int) -> None:
+    """Before the head of the request leaves, and before its body does."""
+    asked = 0
+
+    def permit() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > allowed:
+            raise Replaced
+
+    async with client(remote) as http:
+        attempt = Attempt(kind="k", key="1", lane="c", body={}, permit=permit)
+        with pytest.raises(Replaced):
+            await http.send("POST", "/x", form={"event": "{}"}, attempt=attempt)
+        assert asked == allowed + 1
+        assert remote.seen == []
+        await http.send("POST", "/y", form={"event": "{}"}, attempt=new_attempt())
+    assert [seen.target for seen in remote.seen] == ["/y"]
