@@ -19,13 +19,14 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.cookiejar import DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Self
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlencode
 
 import httpcore2
 import httpx2
@@ -263,19 +264,6 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         raise last
 
 
-class _Transport(httpx2.AsyncHTTPTransport):
-    """httpx2's transport over a pool with our backend; the pool takes it as an argument, the transport does not."""
-
-    def __init__(self, backend: _Backend, context: ssl.SSLContext | None, *, at_once: int, keepalive_s: float) -> None:
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=at_once,
-            max_keepalive_connections=at_once,
-            keepalive_expiry=keepalive_s,
-            network_backend=backend,
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
     """Seconds, from the adapter's settings: to connect, between two pieces, and for one request as a whole."""
@@ -294,6 +282,35 @@ class Answer:
     text: str
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+
+
+_SAID = {
+    "accept": "*/*", "accept-encoding": "identity", "connection": "keep-alive", "user-agent": "telephony-gateway",
+}  # fmt: skip
+
+_WIRE_ERRORS = (
+    httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol,
+    httpx2.InvalidURL,
+)  # fmt: skip
+
+
+def _encoded(form: Mapping[str, str] | None, payload: Mapping[str, Any] | None) -> tuple[bytes, str]:
+    """The body and its type; both empty without one."""
+    if form is not None:
+        return urlencode(form).encode("ascii"), "application/x-www-form-urlencoded"
+    if payload is not None:
+        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode(), "application/json"
+    return b"", ""
+
+
+def _headers_of(response: httpcore2.Response) -> dict[str, str]:
+    """By name in small letters; what comes more than once is joined."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        key, said = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
+        headers[key] = f"{headers[key]}, {said}" if key in headers else said
+    return headers
 
 
 def _spellings(secret: Secret | str) -> set[str]:
@@ -341,7 +358,7 @@ class Http:
         self._limiter = trio.CapacityLimiter(at_once)
         self._at_once = at_once
         self._keepalive_s = keepalive_s
-        self._client: httpx2.AsyncClient | None = None
+        self._pool: httpcore2.AsyncConnectionPool | None = None
         self._base = ""
 
     def __repr__(self) -> str:
@@ -351,9 +368,9 @@ class Http:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._client is not None:
+        if self._pool is not None:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._timeouts.connect_s):
-                await self._client.aclose()
+                await self._pool.aclose()
 
     def shown(self, text: str, needles: Sequence[str] = ()) -> str:
         """`text` as it may be kept and shown: masked first, then cut, and without what a database cannot hold."""
@@ -395,26 +412,24 @@ class Http:
         failure: GatewayError = Unavailable(f"no answer within {self._timeouts.whole_s:g} s")
         with trio.move_on_after(self._timeouts.whole_s):
             try:
-                client = await self._open()
+                content, content_type = _encoded(form, payload)
                 async with (
                     self._limiter,
-                    client.stream(
-                        method, self._base + path, headers=headers, data=form, json=payload, extensions={"trace": trace}
-                    ) as response,
+                    self._exchange(method, path, headers or {}, content, content_type, trace) as response,
                 ):
-                    note.status = response.status_code
+                    note.status = response.status
                     with trio.CancelScope() as reading:
-                        async for chunk in response.aiter_raw():
+                        async for chunk in response.aiter_stream():
                             body += chunk
                             if len(body) > BODY_LIMIT:
                                 reading.cancel()  # a `break` would leave the client's nested generators half open
                     answer = Answer(
-                        status=response.status_code,
+                        status=response.status,
                         text=masked(body[:BODY_LIMIT].decode("utf-8", "replace"), *needles),
-                        headers=dict(response.headers),
+                        headers=_headers_of(response),
                         cut=len(body) > BODY_LIMIT,
                     )
-            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            except _WIRE_ERRORS as error:
                 failure = self._failure(error)
         # Raised out here, where no third-party exception is its context: theirs hold requests, and requests hold secrets.
         note.response = self.shown(body.decode("utf-8", "replace"), needles)
@@ -436,60 +451,93 @@ class Http:
         """One GET whose body goes to `write` piece by piece, for files. `judge` sees status and headers first; what either
         of them raises ends the reading and is raised. Otherwise raises like `send`; the deadline is the caller's."""
         failure: Exception | None = None
-        auth = (user, password.reveal() if password is not None else "") if user else None
+        headers: dict[str, str] = {}
+        if user:
+            login = f"{user}:{password.reveal() if password is not None else ''}"
+            headers["authorization"] = f"Basic {b64encode(login.encode()).decode()}"
         try:
-            client = await self._open()
-            async with client.stream("GET", self._base + path, auth=auth) as response:
-                judge(response.status_code, dict(response.headers))
+            async with self._exchange("GET", path, headers) as response:
+                judge(response.status, _headers_of(response))
                 with trio.CancelScope() as reading:
-                    async for piece in response.aiter_raw(64 * 1024):
+                    async for piece in response.aiter_stream():
                         try:
                             await write(piece)
                         except (GatewayError, ValueError) as error:
                             failure = error
                             reading.cancel()  # as in `send`
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except _WIRE_ERRORS as error:
             failure = failure or self._failure(error)
         if failure is not None:
             raise failure
 
-    async def _open(self) -> httpx2.AsyncClient:
-        if self._client is not None:
-            return self._client
+    @asynccontextmanager
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        content: bytes = b"",
+        content_type: str = "",
+        trace: Callable[[str, Mapping[str, Any]], Awaitable[None]] | None = None,
+    ) -> AsyncIterator[httpcore2.Response]:
+        """One request on the pool itself: the client above it costs half as much again, for what is not used here."""
+        pool = await self._open()
+        url = httpx2.URL(self._base + path)
+        sent = {"host": url.netloc.decode("ascii"), **_SAID, **headers}
+        if content_type:
+            sent["content-type"] = content_type
+        if content or method != "GET":
+            sent["content-length"] = str(len(content))
+        limits = self._timeouts
+        extensions: dict[str, Any] = {
+            "timeout": {
+                "connect": limits.connect_s, "read": limits.read_s, "write": limits.read_s, "pool": limits.read_s,
+            }
+        }  # fmt: skip
+        if trace is not None:
+            extensions["trace"] = trace
+        target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        try:
+            fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in sent.items()]
+        except UnicodeEncodeError:
+            fields = []
+        if not fields:  # out here: the codec's error holds the value
+            raise LocalProtocolError("the request cannot be written as HTTP")
+        async with pool.stream(method, target, headers=fields, content=content, extensions=extensions) as response:
+            yield response
+
+    async def _open(self) -> httpcore2.AsyncConnectionPool:
+        if self._pool is not None:
+            return self._pool
         base, tls = _base_of(self._url)
         context = await trio.to_thread.run_sync(tls_context) if tls else None
-        if self._client is None:
+        if self._pool is None:
             self._base = base
-            limits = self._timeouts
-            self._client = httpx2.AsyncClient(
-                transport=_Transport(
-                    _Backend(self._dial, tls=tls), context, at_once=self._at_once, keepalive_s=self._keepalive_s
-                ),
-                timeout=httpx2.Timeout(limits.read_s, connect=limits.connect_s),
-                headers={"accept-encoding": "identity", "user-agent": "telephony-gateway"},
-                follow_redirects=False,
-                trust_env=False,
+            self._pool = httpcore2.AsyncConnectionPool(
+                ssl_context=context,
+                max_connections=self._at_once,
+                max_keepalive_connections=self._at_once,
+                keepalive_expiry=self._keepalive_s,
+                network_backend=_Backend(self._dial, tls=tls),
             )
-            # A remote that hands out cookies would have them kept, without bound, for as long as we run.
-            self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        return self._client
+        return self._pool
 
     def _failure(self, error: Exception) -> GatewayError:
         """Ours for theirs. Only the text of a failed connect is worth quoting; the others say what the class says."""
         match error:
-            case httpx2.ConnectTimeout():
+            case httpcore2.ConnectTimeout():
                 return Unavailable("no connection in time")
-            case httpx2.ConnectError():
+            case httpcore2.ConnectError():
                 return Unavailable(f"no connection: {self.shown(str(error))[:200]}")
-            case httpx2.PoolTimeout():
+            case httpcore2.PoolTimeout():
                 return Unavailable("every connection is busy")
-            case httpx2.TimeoutException():
+            case httpcore2.TimeoutException():
                 return Unavailable("no answer in time")
-            case httpx2.LocalProtocolError():
+            case httpcore2.LocalProtocolError():
                 return LocalProtocolError("the request cannot be written as HTTP")
-            case httpx2.InvalidURL() | httpx2.UnsupportedProtocol():
+            case httpx2.InvalidURL() | httpcore2.UnsupportedProtocol():
                 return BadSettings("not a usable address")
-            case httpx2.RemoteProtocolError():
+            case httpcore2.RemoteProtocolError():
                 return Unavailable("the connection was closed, or what came was not HTTP")
             case _:
                 return Unavailable("the connection broke")

@@ -72,13 +72,22 @@ async def test_an_answer_and_what_is_written_down(remote: Remote) -> None:
 
 async def test_nothing_is_opened_before_first_use_and_all_is_closed_after(remote: Remote) -> None:
     async with client(remote) as http:
-        assert http._client is None
+        assert http._pool is None
     async with client(remote) as http:
         remote.replies = [Reply()]
         await http.send("GET", "/")
-        held = http._client
+        held = http._pool
     assert held is not None
-    assert held.is_closed
+    assert held.connections == []
+
+
+async def test_a_header_that_is_no_ascii_is_ours_to_refuse(remote: Remote) -> None:
+    async with client(remote) as http:
+        with pytest.raises(LocalProtocolError) as caught:
+            await http.send("GET", "/", headers={"x-api-key": "ключ"})
+    assert "ключ" not in repr(caught.value)
+    assert caught.value.__context__ is None
+    assert remote.connections == 0
 
 
 async def slow(stream: trio.SocketStream) -> None:
