@@ -52,8 +52,9 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_S = 300.0
 """Without a bell. `actors.housekeeping.wake_due` rings for what is due, with one statement for all integrations."""
 BREAKER_FAILURES = 5
-BREAKER_PAUSE_S = 10.0
-BREAKER_CAP_S = 60.0
+BREAKER_PAUSE_S = 5.0
+BREAKER_CAP_S = 20.0
+"""A ring is of use for a minute: a breaker that stayed shut as long would let rings expire that a CRM which is back would take."""
 ATTENTION_PAUSE_S = 300.0
 
 
@@ -77,6 +78,8 @@ class DeliveryActor:
         """Set by news of something due and whenever an attempt is over: one thing to wait for, and no task for it."""
         self._idle = trio.Event()
         self._in_hand: dict[int, Claim] = {}
+        self._since: dict[int, float] = {}
+        """When each came in hand, by Trio's clock."""
         self._reserved = self._asking = 0
         """Places kept for what is about to be written, and those that the claim under way may fill."""
         self._caught_up = False
@@ -240,6 +243,7 @@ class DeliveryActor:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
             await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
+            self._since.pop(claim.delivery_id, None)
             if self._behind or outcome.state == "pending":
                 self._bell.set()
             if not self._in_hand:
@@ -262,7 +266,7 @@ class DeliveryActor:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
 
     async def _outcome(self, slot: Slot, client: TellsCalls, claim: Claim, wait: float) -> Outcome:
-        if _expired(claim):
+        if self._expired(claim):
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
         if wait:
             await trio.sleep(wait)
@@ -301,15 +305,22 @@ class DeliveryActor:
         others."""
         ready, dry = list[tuple[Claim, float]](), list[Claim]()
         for claim in claims:
-            wait = 0.0 if _expired(claim) else self._take_tokens(claim.bucket)
+            self._since[claim.delivery_id] = trio.current_time()
+            wait = 0.0 if self._expired(claim) else self._take_tokens(claim.bucket)
             if wait > LONGEST_WAIT_FOR_RATE_S:
                 dry.append(claim)
+                del self._since[claim.delivery_id]
             else:
                 self._in_hand[claim.delivery_id] = claim
                 ready.append((claim, wait))
         self._given_back = bool(dry)
         COUNTERS["deliveries_waiting"] += len(dry)
         return ready, dry
+
+    def _expired(self, claim: Claim) -> bool:
+        """Whether it is of no use any more. No clock is asked that somebody may set."""
+        held_s = trio.current_time() - self._since[claim.delivery_id]
+        return claim.expires_s is not None and held_s > claim.expires_s
 
     def _dry(self) -> dict[str, float]:
         """Buckets that have no token for a while, and for how long. A rate of the whole that is used up holds for every
@@ -394,18 +405,14 @@ class DeliveryActor:
         tried = claim.attempt - 1 if uses_attempt else 0
         if tried < len(retry.quick_s):
             pause = retry.quick_s[tried]
-        elif claim.expires_at is not None:
+        elif claim.expires_s is not None:
             pause = retry.live_s
         else:
             pause = min(retry.cap_s, retry.slow_s * 2 ** min(tried - len(retry.quick_s), 32))
         pause = after_s if after_s is not None else pause * random.uniform(0.8, 1.2)
-        at = utc_now() + timedelta(seconds=pause)
-        if claim.expires_at is not None and at > claim.expires_at:
+        age_s = trio.current_time() - self._since[claim.delivery_id] + pause
+        if claim.expires_s is not None and age_s > claim.expires_s:
             return Outcome(state="expired", status="expired", error=text, uses_attempt=uses_attempt, **fields)
-        if at > claim.keep_until:
+        if age_s > claim.keep_s:
             return Outcome(state="failed", status="failed", error=f"kept long enough: {text}", **fields)
         return Outcome(state="pending", status=status, error=text, again_s=pause, uses_attempt=uses_attempt, **fields)
-
-
-def _expired(claim: Claim) -> bool:
-    return claim.expires_at is not None and utc_now() > claim.expires_at

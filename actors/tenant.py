@@ -15,6 +15,7 @@ Over 400 lines: hearing and keeping share one state. Read `actors.delivery` next
 import json
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -548,7 +549,6 @@ class TenantActor:
 
 
 def _delivery(kind: Kind, draft: Draft, call_id: CallId, received_at: datetime) -> DeliveryRow:
-    expires = received_at + timedelta(seconds=draft.expires_s) if draft.expires_s is not None else None
     return DeliveryRow(
         integration=kind,
         lane=draft.lane,
@@ -558,6 +558,7 @@ def _delivery(kind: Kind, draft: Draft, call_id: CallId, received_at: datetime) 
         call_id=call_id,
         body=json.dumps(draft.body, ensure_ascii=False),
         latest_only=draft.latest_only,
-        expires_at=expires,
-        keep_until=received_at + timedelta(seconds=draft.keep_s),
+        expires_s=draft.expires_s,
+        keep_s=draft.keep_s,
+        heard_at=time.monotonic() - max(0.0, (utc_now() - received_at).total_seconds()),
     )

@@ -8,6 +8,7 @@ anti-join, a backlog that came faster than statistics are gathered was read once
 Over 400 lines, most of them the SQL of one life cycle.
 """
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,8 +47,12 @@ class DeliveryRow:
     call_id: str
     body: str
     latest_only: bool
-    expires_at: datetime | None
-    keep_until: datetime
+    expires_s: float | None
+    """For how long it is of use, from `heard_at` on."""
+    keep_s: float
+    """For how long it is tried at most, from `heard_at` on."""
+    heard_at: float = field(default_factory=time.monotonic)
+    """`time.monotonic()`: a clock that somebody sets makes nothing old or new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +106,9 @@ class Claim:
     attempt: int
     epoch: int
     created_at: datetime
-    expires_at: datetime | None
-    keep_until: datetime
+    expires_s: float | None
+    """For how long it is of use, from now on: by the database's clock, as everything that is compared."""
+    keep_s: float
     reference: str | None
 
 
@@ -160,12 +166,12 @@ WITH fence AS MATERIALIZED (
     INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
                             expires_at, keep_until, attempt, epoch, lease_until)
     SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.call_id, r.latest_only, r.body,
-           r.expires_at, r.keep_until, leased::int, leased::int,
+           now() + make_interval(secs => r.expires_s), now() + make_interval(secs => r.keep_s), leased::int, leased::int,
            CASE WHEN leased THEN now() + make_interval(secs => $58) END
     FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::bool[],
-                $39::text[], $40::timestamptz[], $41::timestamptz[], $57::bool[])
+                $39::text[], $40::float8[], $41::float8[], $57::bool[])
          WITH ORDINALITY AS r (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
-                               expires_at, keep_until, wanted, place)
+                               expires_s, keep_s, wanted, place)
     -- Asked as the claim asks, for the same reason.
     CROSS JOIN LATERAL (SELECT r.wanted AND (SELECT o.delivery_id FROM deliveries o
                                              WHERE o.tenant_id = r.tenant_id AND o.integration_type = r.integration_type
@@ -250,6 +256,7 @@ async def record_and_claim(
     deliveries = [(part.tenant, row) for part in batch for row in newest_of_lane(part.deliveries)]
     expected = [(part.tenant, row) for part in batch for row in part.expected]
     posts = [(part.tenant, *done) for part in batch for done in part.posts_done]
+    now = time.monotonic()
     rows = await conn.fetch(
         _RECORD,
         [tenant for tenant, _, _ in calls],
@@ -291,8 +298,8 @@ async def record_and_claim(
         [row.call_id for _, row in deliveries],
         [row.latest_only for _, row in deliveries],
         [storable(row.body) for _, row in deliveries],
-        [row.expires_at for _, row in deliveries],
-        [row.keep_until for _, row in deliveries],
+        [None if row.expires_s is None else row.expires_s - (now - row.heard_at) for _, row in deliveries],
+        [row.keep_s - (now - row.heard_at) for _, row in deliveries],
         [tenant for tenant, _, _ in posts],
         [journal_id for _, journal_id, _ in posts],
         [received_at for _, _, received_at in posts],
@@ -322,10 +329,10 @@ async def record_and_claim(
         else None
         for part in whole
     ]
-    return answers, _leased(rows, deliveries) if wanted else []
+    return answers, _leased(rows, deliveries, now) if wanted else []
 
 
-def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, DeliveryRow]]) -> list[Claim]:
+def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, DeliveryRow]], now: float) -> list[Claim]:
     """The claims on what was leased as it was written."""
     written = {(tenant, row.integration, storable(row.key)): row for tenant, row in deliveries}
     claims = []
@@ -335,7 +342,9 @@ def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, Deliver
             claims.append(
                 Claim(
                     TenantId(tenant), row.integration, delivery_id, row.lane, key, row.kind, row.bucket, row.call_id,
-                    storable(row.body), 1, 1, created_at, row.expires_at, row.keep_until, reference,
+                    storable(row.body), 1, 1, created_at,
+                    None if row.expires_s is None else row.expires_s - (now - row.heard_at),
+                    row.keep_s - (now - row.heard_at), reference,
                 )
             )  # fmt: skip
     return sorted(claims, key=lambda claim: claim.delivery_id)
@@ -371,7 +380,8 @@ async def claim_deliveries(
         FROM ready
         WHERE d.tenant_id = $1 AND d.delivery_id = ready.delivery_id
         RETURNING d.tenant_id, d.integration_type, d.delivery_id, d.lane, d.key, d.kind, d.bucket, d.call_id, d.body,
-                  d.attempt, d.epoch, d.created_at, d.expires_at, d.keep_until,
+                  d.attempt, d.epoch, d.created_at, extract(epoch FROM d.expires_at - now())::float8,
+                  extract(epoch FROM d.keep_until - now())::float8,
                   (SELECT reference FROM lane_references l WHERE l.tenant_id = $1 AND l.integration_type = $2
                                                              AND l.lane = d.lane) AS reference
         """,

@@ -72,9 +72,16 @@ class Row:
 
     claim: Claim
     run_at: float
+    made: Claim
     state: str = "pending"
     lease_until: float | None = None
     outcomes: list[tuple[float, Outcome]] = field(default_factory=list)
+    made_at: float = field(default_factory=trio.current_time)
+
+    def left(self) -> dict[str, Any]:
+        """What a claim says now of how long it is of use."""
+        age, expires_s = trio.current_time() - self.made_at, self.made.expires_s
+        return {"expires_s": None if expires_s is None else expires_s - age, "keep_s": self.made.keep_s - age}
 
 
 class Outbox:
@@ -88,12 +95,11 @@ class Outbox:
 
     def add(self, lane: str = "", *, expires_s: float | None = None, keep_s: float = FOREVER, bucket: str = "") -> Row:
         number = len(self.rows) + 1
-        expires = now() + timedelta(seconds=expires_s) if expires_s is not None else None
         claim = Claim(
             TENANT.number, KIND, number, lane or f"lane {number}", f"key {number}", "upload", bucket, f"call {number}", "{}",
-            0, 0, now(), expires, now() + timedelta(seconds=keep_s), None,
+            0, 0, now(), expires_s, keep_s, None,
         )  # fmt: skip
-        self.rows.append(Row(claim, trio.current_time()))
+        self.rows.append(Row(claim, trio.current_time(), claim))
         return self.rows[-1]
 
     async def engine(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -129,7 +135,7 @@ class Outbox:
         self.claims += 1
         taken = [r for r in ready if r.claim.delivery_id not in in_hand][:most]
         for row in taken:
-            row.claim = replace(row.claim, attempt=row.claim.attempt + 1, epoch=row.claim.epoch + 1)
+            row.claim = replace(row.claim, attempt=row.claim.attempt + 1, epoch=row.claim.epoch + 1, **row.left())
             row.lease_until = at + lease_s
         return [row.claim for row in taken]
 
@@ -620,7 +626,7 @@ def rows_of_lanes(lanes: int, each: int) -> list[DeliveryRow]:
     return [
         DeliveryRow(
             integration=KIND, lane=f"lane {lane}", key=f"{lane}:{number}", kind="upload", bucket="", call_id=f"call {lane}",
-            body="{}", latest_only=False, expires_at=None, keep_until=datetime.now(UTC) + timedelta(hours=1),
+            body="{}", latest_only=False, expires_s=None, keep_s=3600.0,
         )
         for number in range(each)
         for lane in range(lanes)

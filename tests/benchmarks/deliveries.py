@@ -18,7 +18,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 import trio
@@ -58,13 +58,12 @@ class _Sink:
 def _waiting(many: int, mark: int) -> Recording:
     """A recording with so many deliveries."""
     now = datetime.now(UTC)
-    keep = now + timedelta(hours=48)
     recording = Recording(TenantId(TENANT.number))
     recording.events.append(EventRow("bench", mark, "call_ringing", now, "{}"))
     recording.deliveries += [
         DeliveryRow(
             integration=KIND, lane=f"{mark}.{n}", key=f"{mark}.{n}", kind="in", bucket="", call_id=f"{mark}.{n}",
-            body=BODY, latest_only=False, expires_at=None, keep_until=keep,
+            body=BODY, latest_only=False, expires_s=None, keep_s=48 * 3600.0,
         )
         for n in range(many)
     ]  # fmt: skip

@@ -3,7 +3,6 @@
 import itertools
 import statistics
 import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
@@ -43,7 +42,7 @@ async def fill_history(conn: OwnConnection) -> None:
 
 async def one_delivery(db: Database, number: int) -> float:
     """From the record to the ack, as a tenant's and a delivery actor do it. Seconds."""
-    row = delivery(f"b{number}", lane=f"b{number}", keep_until=datetime.now(UTC) + timedelta(hours=1))
+    row = delivery(f"b{number}", lane=f"b{number}", keep_s=3600.0)
     started = time.perf_counter()
     await db.engine(outbox.record, [recording(B, deliveries=[row])])
     (claim,) = await db.engine(outbox.claim_deliveries, B, CRM, 8, 20.0)

@@ -1,8 +1,9 @@
 """The outbox on a real server: kept once, claimed in the order of its lanes, acknowledged by whoever holds the lease."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def event(seq: int = 1, call_id: str = "1.1", name: str = "call_ringing") -> Eve
 def delivery(key: str, lane: str = "1.1", integration: Kind = CRM, **changes: Any) -> DeliveryRow:
     row = DeliveryRow(
         integration=integration, lane=lane, key=key, kind="upload", bucket="", call_id="1.1", body="{}", latest_only=False,
-        expires_at=None, keep_until=datetime.now(UTC) + timedelta(hours=48),
+        expires_s=None, keep_s=48 * 3600.0,
     )  # fmt: skip
     return replace(row, **changes)
 
@@ -315,12 +316,11 @@ async def test_whoever_is_due_is_named_once_and_only_while_switched_on(db: Datab
 
 
 async def test_what_is_too_late_is_dropped_with_a_line_in_the_log(db: Database) -> None:
-    past = datetime.now(UTC) - timedelta(seconds=1)
     await db.engine(
         outbox.record,
         [recording(deliveries=[
-            delivery("late", "1", expires_at=past), delivery("old", "2", keep_until=past), delivery("fresh", "3"),
-            delivery("held", "4", expires_at=past),
+            delivery("late", "1", expires_s=-1.0), delivery("old", "2", keep_s=-1.0), delivery("fresh", "3"),
+            delivery("held", "4", expires_s=-1.0),
         ])],
     )  # fmt: skip
     await db.engine(run_sql, "UPDATE deliveries SET lease_until = now() + interval '1 minute' WHERE key = 'held'")
@@ -330,8 +330,19 @@ async def test_what_is_too_late_is_dropped_with_a_line_in_the_log(db: Database) 
     assert await db.engine(rows, "SELECT status FROM integration_logs ORDER BY log_id") == [("expired",), ("failed",)]
 
 
+async def test_how_long_something_is_of_use_is_the_databases_to_say(db: Database) -> None:
+    """It was heard some time before it is written, and is claimed some time after that."""
+    heard = delivery("a", expires_s=60.0, keep_s=600.0, heard_at=time.monotonic() - 20)
+    _, (leased,) = await db.engine(outbox.record_and_claim, [recording(deliveries=[heard])], {(A, CRM, "a")}, 0.0)
+    assert leased.expires_s == pytest.approx(40, abs=5)
+    await db.engine(run_sql, "UPDATE deliveries SET expires_at = expires_at - interval '10 seconds'")
+    (claimed,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
+    assert claimed.expires_s == pytest.approx(30, abs=5)
+    assert claimed.keep_s == pytest.approx(580, abs=5)
+
+
 async def test_an_ack_after_the_expiry_is_refused(db: Database) -> None:
-    await db.engine(outbox.record, [told("a", expires_at=datetime.now(UTC) - timedelta(seconds=1))])
+    await db.engine(outbox.record, [told("a", expires_s=-1.0)])
     (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)
     assert await db.engine(outbox.expire_deliveries, 10) == 1
     assert not await db.engine(outbox.finish_delivery, taken, DONE)

@@ -44,7 +44,7 @@ def row(key: str, **changes: Any) -> DeliveryRow:
     values: dict[str, Any] = {
         "integration": CRM, "lane": key.split(":")[0], "key": key, "kind": "upload", "bucket": "", "call_id": "7.1",
         "body": '{"calls": [{"externalId": "7.1"}], "clientId": "canary-secret"}', "latest_only": False,
-        "expires_at": None, "keep_until": datetime.now(UTC) + timedelta(hours=48),
+        "expires_s": None, "keep_s": 48 * 3600.0,
     }  # fmt: skip
     return DeliveryRow(**values | changes)
 
@@ -142,9 +142,8 @@ async def test_one_is_done_again_with_the_same_key_and_fresh_attempts(world: Wor
 
 
 async def test_the_question_says_what_will_happen_and_that_alone_happens(world: World, sign_in: SignIn) -> None:
-    past = datetime.now(UTC) - timedelta(hours=1)
     for outcome, made in (
-        (FAILED, [row(f"u{n}:upload") for n in range(12)] + [row("m1:in", kind="in", expires_at=None)]),
+        (FAILED, [row(f"u{n}:upload") for n in range(12)] + [row("m1:in", kind="in", expires_s=None)]),
         (DOUBTFUL, [row(f"d{n}:upload") for n in range(2)]),
     ):
         await keep(world, *made)
@@ -155,7 +154,7 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
     await finish(world, FAILED, CHAT)
     await keep(world, row("o:2", lane="o", integration=CHAT, kind="card", latest_only=True, call_id="o"))
     await finish(world, DONE, CHAT)
-    await keep(world, *[row(f"r{n}:in", kind="in", expires_at=past) for n in range(5)])
+    await keep(world, *[row(f"r{n}:in", kind="in", expires_s=-3600.0) for n in range(5)])
     await world.db.engine(outbox.expire_deliveries, 100)
     client = await sign_in()
     page, form = await ask(client)

@@ -100,8 +100,8 @@ class World:
             recording.deliveries.append(
                 outbox.DeliveryRow(
                     integration=draft["integration"], lane=call.call_id, key=f"{call.call_id}:{draft['kind']}",
-                    kind=draft["kind"], bucket="", call_id=call.call_id, body="{}", latest_only=False, expires_at=None,
-                    keep_until=datetime.now(UTC) + timedelta(hours=1),
+                    kind=draft["kind"], bucket="", call_id=call.call_id, body="{}", latest_only=False, expires_s=None,
+                    keep_s=3600.0,
                 )
             )  # fmt: skip
         await self.db.engine(outbox.record, [recording])
