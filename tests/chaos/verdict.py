@@ -149,6 +149,7 @@ class Verdict:
             "calls missing though heard": calls.missing_though_heard,
             "calls told to the CRM and not to the database, or the reverse": calls.uploads_differ,
             "still open": self.left_open,
+            "given up more than 10 s before their time": sets.early,
             "exit codes": self.found.exit_codes,
             **self.found.two_owners,
             "never got over": [blow.strike.name for blow in self.blows if blow.first_200_s is None],
