@@ -125,6 +125,9 @@ function polled(part) {
   }, 2000);
 }
 
+// On a narrow screen the tabs scroll sideways.
+document.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const live = document.getElementById("live");
 if (live) liveCalls(live);
 document.querySelectorAll("[data-poll]").forEach(polled);
