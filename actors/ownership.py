@@ -69,6 +69,8 @@ class Ownership:
     _accepted: set[int] = field(default_factory=set)
     _leaving: frozenset[int] = frozenset()
     _stays: bool = True
+    _offered: bool = False
+    """Whether an heir may stand in the table for something that was not handed over."""
     _trusted_until: float = float("-inf")
     _surplus_since: float | None = None
     _turn: trio.Lock = field(default_factory=trio.Lock)
@@ -231,6 +233,8 @@ class Ownership:
     async def _give(self) -> None:
         while True:
             await trio.sleep(RENEW_S)
+            if self._offered and self._stays:
+                await self._withdraw()
             surplus = len(self._held) - fair_share(self.instances)
             now = trio.current_time()
             if surplus <= 0 or not self._stays:
@@ -241,8 +245,19 @@ class Ownership:
             if now - self._surplus_since >= HOLD_S:
                 await self._pass_on(frozenset(random.sample(sorted(self._held), min(surplus, AT_ONCE))))
 
+    async def _withdraw(self) -> None:
+        """An heir would else stay connected to what it will not have."""
+        try:
+            with trio.fail_after(ASK_WITHIN_S):
+                await self.db.engine(store.withdraw, self.me)
+                await self._tell()
+            self._offered = False
+        except (Unavailable, trio.TooSlowError):
+            pass  # next time
+
     async def _offer(self, shards: frozenset[int]) -> None:
         """Until the heirs are ready; the caller's patience is bounded."""
+        self._offered = True
         await self.db.engine(store.offer, self.me, sorted(shards))
         await self._tell()
         while not (shards & self._held.keys()) <= self._ready:
@@ -260,6 +275,7 @@ class Ownership:
                 terms = {shard: self._held[shard] for shard in shards if shard in self._held}
                 with trio.move_on_after(ASK_WITHIN_S):
                     await self.db.engine(store.resign, self.me, terms)
+                    self._offered = False
                 self._held = {shard: epoch for shard, epoch in self._held.items() if shard not in shards}
             COUNTERS["shards_given_away"] += len(terms)
             log.info("shards given away", extra={"shards": len(terms), "instances": self.instances})

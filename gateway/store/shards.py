@@ -113,6 +113,11 @@ async def offer(conn: Connection, me: str, shards: Sequence[int], ttl_s: float =
     return int(done.rpartition(" ")[2])
 
 
+async def withdraw(conn: Connection, me: str) -> None:
+    """Takes back what was offered and not handed over."""
+    await conn.execute("UPDATE shards SET heir = NULL, heir_ready = false WHERE owner = $1 AND heir IS NOT NULL", me)
+
+
 async def accept(conn: Connection, me: str, shards: Sequence[int]) -> None:
     """Says that we are ready for these, which were offered to us."""
     await conn.execute(

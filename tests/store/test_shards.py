@@ -82,6 +82,16 @@ async def test_an_heir_is_named_gets_ready_and_owns(db: Database) -> None:
     assert await db.engine(shards.resign, "one", dict.fromkeys(range(100), epoch)) == 0, "of an old term nothing goes"
 
 
+async def test_an_offer_can_be_taken_back(db: Database) -> None:
+    await own(db, "one")
+    await db.engine(shards.renew, "two")
+    await db.engine(shards.offer, "one", [1, 2, 3])
+    await db.engine(shards.withdraw, "two")
+    assert (await db.engine(shards.renew, "two")).coming == {1, 2, 3}, "nobody takes back another's"
+    await db.engine(shards.withdraw, "one")
+    assert (await db.engine(shards.renew, "two")).coming == frozenset()
+
+
 async def test_who_has_least_is_given_most(db: Database) -> None:
     await own(db, "one")
     for name in ("two", "three"):
