@@ -14,9 +14,10 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -29,6 +30,9 @@ from tests.lab.recording import leaves, record
 from tests.lab.sip import SipError
 
 TOLD_WITHIN_S = 5.0
+CARDS_WITHIN_S = 120.0
+"""A group takes 20 messages a minute, and kinds are played without a pause."""
+T = TypeVar("T")
 ALL_ONLINE = 14
 """How many actors the product has with one tenant, one PBX and two integrations."""
 COMBINATIONS = (("22", "lab"), ("22", "lab-ro"), ("16", "lab"), ("16", "lab-ro"))
@@ -95,6 +99,9 @@ class Stage:
                 )
             strangers = {event["callExternalId"] for event in told} - {end["call_id"] for end in new}
             problems += [f"the CRM was told of {stranger}" for stranger in strangers]
+        with trio.move_on_after(CARDS_WITHIN_S):
+            while await self.asked(_count_pending):
+                await trio.sleep(0.5)
         problems += wrong_with_cards(truths, telegram.messages(CHAT)[cards:])
         first = next((item.at for item in crm.events[events:] if item.data["type"] == "in"), None)
         if first is not None and heard:
@@ -103,14 +110,22 @@ class Stage:
 
     async def ended(self) -> list[dict[str, Any]]:
         """The ends of calls as they are kept, in their order."""
+        return await self.asked(_select_ended)
+
+    async def asked(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What the product's database says."""
         state = json.loads((self.world.folder / "var" / "postgres.lock").read_text())
         async with open_database(state["dsn"], size=1, engine_size=1) as db:
-            return await db.engine(_select_ended)
+            return await db.engine(work)
 
 
 async def _select_ended(conn: Connection) -> list[dict[str, Any]]:
     rows = await conn.fetch("SELECT body FROM call_events WHERE event = 'call_ended' ORDER BY at")
     return [json.loads(row[0]) for row in rows]
+
+
+async def _count_pending(conn: Connection) -> int:
+    return int(await conn.fetchval("SELECT count(*) FROM deliveries WHERE state = 'pending'"))
 
 
 async def _note_rings(scene: Scene, heard: list[tuple[float, str]]) -> None:
