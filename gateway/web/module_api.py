@@ -32,7 +32,7 @@ from gateway.store.audit import insert_audit
 from gateway.store.tenants import set_integration_enabled
 from gateway.web.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
 from gateway.web.module_session import module_cookie, select_and_touch
-from gateway.web.pages.setup import save_settings
+from gateway.web.pages.setup import ENTER_AGAIN, SecretsStay, save_settings, settings_of_change
 from gateway.web.table import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
 from gateway.web.tokens import read_token
 from gateway.web.wording import words
@@ -259,8 +259,11 @@ class _Deeds:
             if name in secrets and value == MASK:
                 continue
             values[name] = Secret(value) if name in secrets and isinstance(value, str) else value
+        left = {name for name in secrets if sent.get(name, MASK) == MASK}
         try:
-            settings = model.model_validate(values)
+            settings = settings_of_change(model, link.settings, values, left)
+        except SecretsStay as stay:
+            raise Invalid(tuple((name, ENTER_AGAIN) for name in sorted(stay.fields))) from None
         except ValidationError as error:
             raise Invalid(_problems(error)) from None
         number, db = tenant.number, self._modules.db

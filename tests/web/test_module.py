@@ -513,7 +513,12 @@ async def test_settings_of_a_person_and_of_a_module(stage: Stage) -> None:
     assert {error["field"] for error in (await answer.get_json())["errors"]} == {"domain", "read_timeout_s", "nonsense"}
     for bad in ({"enabled": "yes"}, {"user_extensions": {"19": "151"}}, {"api_key": 7}):
         assert (await person.put(f"{ADMIN}/api/config/0367", json=bad, headers=mine)).status_code == 422
-    right = {"api_key": "***", "read_timeout_s": 2.5, "enabled": False}
+    for moved in ({"domain": "https://x.example"}, {"domain": "https://x.example", "api_key": "***"}):
+        answer = await person.put(f"{ADMIN}/api/config/0367", json=moved, headers=mine)
+        assert answer.status_code == 422
+        (error,) = (await answer.get_json())["errors"]
+        assert (error["field"], "again" in error["message"]) == ("api_key", True)
+    right = {"domain": stage.crm.base, "api_key": "***", "read_timeout_s": 2.5, "enabled": False}
     answer = await person.put(f"{ADMIN}/api/config/0367", json=right, headers=mine)
     assert answer.status_code == 200
     body = await answer.get_json()

@@ -2,12 +2,13 @@
 
 A field's input follows its type: a switch for bool, a number, a line, a line for each item, a line `key = value` for each
 pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
-goes through the settings class, and its complaints come back field by field. Saving seals secrets with the tenant's key.
+goes through the settings class, and its complaints come back field by field. A secret does not follow its address to another
+place: it is entered again. Saving seals secrets with the tenant's key.
 Read `adapters/base.py` for how fields are declared.
 """
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Union, get_args, get_origin
 
@@ -23,6 +24,7 @@ from gateway.store.seal import MasterKeys, Sealer
 from gateway.store.tenants import LinkRow, select_tenants, upsert_integration, upsert_pbx
 
 LONGEST_VALUE = 20_000
+ENTER_AGAIN = "enter it again: the address has changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Field:
     required: bool = False
     value: Any = ""
     error: str = ""
+    again: bool = False
+    """A stored secret that is to be entered again, for it would go elsewhere."""
     children: Sequence["Field"] = ()
 
 
@@ -63,8 +67,12 @@ class SetupForm:
         if sent is None:
             return cls(_fields(model, stored, {}))
         values = _values(model, stored, sent, at)
+        kept = {name for name in secret_fields(model) if sent.get(at + name, "").strip() == MASK}
         try:
-            return cls(_fields(model, values, {}), settings=model.model_validate(values))
+            settings = settings_of_change(model, stored, values, kept)
+            return cls(_fields(model, values, {}), settings=settings)
+        except SecretsStay as stay:
+            return cls(_fields(model, values, dict.fromkeys(stay.fields, ENTER_AGAIN), stay.fields))
         except ValidationError as error:
             problems: dict[str, str] = {}
             whole = []
@@ -85,6 +93,45 @@ class SetupForm:
             return model.model_validate(dict(stored))
         except ValidationError:
             return None
+
+
+class SecretsStay(Exception):
+    """Stored secrets would go to another address: `fields` have to be entered again."""
+
+    def __init__(self, fields: frozenset[str]) -> None:
+        super().__init__(", ".join(sorted(fields)))
+        self.fields = fields
+
+
+def settings_of_change(
+    model: type[AdapterSettings], stored: Mapping[str, Any], values: Mapping[str, Any], kept: Set[str]
+) -> AdapterSettings:
+    """Valid settings of `values`, where the secrets in `kept` are the stored ones. Raises ValidationError; SecretsStay where
+    one of those would go to another address than before. One that makes itself is made anew instead: nobody knows it."""
+    settings = model.model_validate(dict(values))
+    stay = {name for name in _left_behind(stored, settings) & kept if stored.get(name)}
+    if renewed := {name for name in stay if _makes_itself(model.model_fields[name])}:
+        settings = model.model_validate({name: value for name, value in values.items() if name not in renewed})
+    if stay - renewed:
+        raise SecretsStay(frozenset(stay - renewed))
+    return settings
+
+
+def _left_behind(before: Mapping[str, Any], after: AdapterSettings) -> frozenset[str]:
+    """The secrets whose address differs between stored settings (by alias) and valid new ones. Whoever may set an address
+    need not know the secret, so one that is stored must not be sent to the new place."""
+    found: set[str] = set()
+    for name, info in type(after).model_fields.items():
+        leads = info.json_schema_extra.get("leads") if isinstance(info.json_schema_extra, dict) else None
+        if not isinstance(leads, list) or not (new := getattr(after, name)):
+            continue
+        if before.get(info.alias or name, info.get_default(call_default_factory=True, validated_data={})) != new:
+            found |= {str(secret) for secret in leads}
+    return frozenset(found)
+
+
+def _makes_itself(info: FieldInfo) -> bool:
+    return bool(info.get_default(call_default_factory=True, validated_data={})) and not info.is_required()
 
 
 def _alias(name: str, info: FieldInfo) -> str:
@@ -115,7 +162,9 @@ def _widget(info: FieldInfo, *, secret: bool) -> str:
     return "pairs" if isinstance(origin, type) and issubclass(origin, Mapping) else "line"
 
 
-def _fields(model: type[AdapterSettings], values: Mapping[str, Any], problems: Mapping[str, str]) -> list[Field]:
+def _fields(
+    model: type[AdapterSettings], values: Mapping[str, Any], problems: Mapping[str, str], again: Set[str] = frozenset()
+) -> list[Field]:
     secrets = secret_fields(model)
     made = []
     for name, info in model.model_fields.items():
@@ -130,7 +179,8 @@ def _fields(model: type[AdapterSettings], values: Mapping[str, Any], problems: M
         made.append(
             Field(
                 name=key, widget=widget, label=extra.get("label", {"en": key, "ru": key}), help=extra.get("help", {}),
-                advanced=bool(extra.get("advanced")), required=info.is_required(), value=_shown(widget, value),
+                advanced=bool(extra.get("advanced")), required=info.is_required(), again=name in again,
+                value="" if name in again else _shown(widget, value),
                 error=problems.get(key, problems.get(name, "")), children=children,
             )
         )  # fmt: skip
