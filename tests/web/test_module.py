@@ -529,6 +529,37 @@ async def test_settings_of_a_person_and_of_a_module(stage: Stage) -> None:
     assert tenant.integrations[KIND].settings["user_extensions"] == {"19": "150"}
 
 
+async def test_changes_at_once_do_not_undo_each_other(stage: Stage) -> None:
+    """Each names its own field; the copy of the settings in memory may be older than either."""
+    await stage.register()
+    person, mine = await stage.person(), {"X-CSRF-Token": CSRF}
+
+    async def put(change: dict[str, Any]) -> None:
+        assert (await person.put(f"{ADMIN}/api/config/0367", json=change, headers=mine)).status_code == 200
+
+    async def behind_the_cache(conn: Connection) -> None:
+        await conn.execute(
+            "UPDATE integrations SET enabled = false, settings = settings || '{\"connect_timeout_s\": 4.5}'"
+        )
+
+    await stage.world.db.engine(behind_the_cache)
+    async with trio.open_nursery() as nursery:
+        for change in (
+            {"read_timeout_s": 2.5},
+            {"module_code": "gw-x"},
+            {"request_timeout_s": 9.0},
+            {"api_key": "a-new-key"},
+        ):
+            nursery.start_soon(put, change)
+    await stage.world.cache.load()
+    tenant = stage.world.cache.tenant(JUNE)
+    assert tenant is not None
+    link = tenant.integrations[KIND]
+    names = ("connect_timeout_s", "read_timeout_s", "module_code", "request_timeout_s")
+    assert [link.settings[name] for name in names] == [4.5, 2.5, "gw-x", 9.0]
+    assert (link.enabled, link.settings["api_key"].reveal()) == (False, "a-new-key")
+
+
 # The map
 
 

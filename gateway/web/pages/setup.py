@@ -2,9 +2,8 @@
 
 A field's input follows its type: a switch for bool, a number, a line, a line for each item, a line `key = value` for each
 pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
-goes through the settings class, and its complaints come back field by field. A secret does not follow its address to another
-place: it is entered again. Saving seals secrets with the tenant's key.
-Read `adapters/base.py` for how fields are declared.
+goes through the settings class, and its complaints come back field by field. Read `adapters/base.py` for how fields are
+declared, `gateway/web/saving.py` for how they are kept.
 """
 
 import types
@@ -16,15 +15,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, secret_fields
-from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import MASK, Secret
-from gateway.store.audit import insert_audit
-from gateway.store.pool import Connection, Database
-from gateway.store.seal import MasterKeys, Sealer
-from gateway.store.tenants import LinkRow, select_tenants, upsert_integration, upsert_pbx
+from gateway.web.saving import ENTER_AGAIN, SecretsStay, settings_of_change
 
 LONGEST_VALUE = 20_000
-ENTER_AGAIN = "enter it again: the address has changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,45 +87,6 @@ class SetupForm:
             return model.model_validate(dict(stored))
         except ValidationError:
             return None
-
-
-class SecretsStay(Exception):
-    """Stored secrets would go to another address: `fields` have to be entered again."""
-
-    def __init__(self, fields: frozenset[str]) -> None:
-        super().__init__(", ".join(sorted(fields)))
-        self.fields = fields
-
-
-def settings_of_change(
-    model: type[AdapterSettings], stored: Mapping[str, Any], values: Mapping[str, Any], kept: Set[str]
-) -> AdapterSettings:
-    """Valid settings of `values`, where the secrets in `kept` are the stored ones. Raises ValidationError; SecretsStay where
-    one of those would go to another address than before. One that makes itself is made anew instead: nobody knows it."""
-    settings = model.model_validate(dict(values))
-    stay = {name for name in _left_behind(stored, settings) & kept if stored.get(name)}
-    if renewed := {name for name in stay if _makes_itself(model.model_fields[name])}:
-        settings = model.model_validate({name: value for name, value in values.items() if name not in renewed})
-    if stay - renewed:
-        raise SecretsStay(frozenset(stay - renewed))
-    return settings
-
-
-def _left_behind(before: Mapping[str, Any], after: AdapterSettings) -> frozenset[str]:
-    """The secrets whose address differs between stored settings (by alias) and valid new ones. Whoever may set an address
-    need not know the secret, so one that is stored must not be sent to the new place."""
-    found: set[str] = set()
-    for name, info in type(after).model_fields.items():
-        leads = info.json_schema_extra.get("leads") if isinstance(info.json_schema_extra, dict) else None
-        if not isinstance(leads, list) or not (new := getattr(after, name)):
-            continue
-        if before.get(info.alias or name, info.get_default(call_default_factory=True, validated_data={})) != new:
-            found |= {str(secret) for secret in leads}
-    return frozenset(found)
-
-
-def _makes_itself(info: FieldInfo) -> bool:
-    return bool(info.get_default(call_default_factory=True, validated_data={})) and not info.is_required()
 
 
 def _alias(name: str, info: FieldInfo) -> str:
@@ -237,58 +192,3 @@ def _values(
                 if text.strip():
                     values[key] = text.strip()
     return values
-
-
-async def save_settings(
-    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings,
-    keep: frozenset[str] = frozenset(), person: str | None = None,
-) -> None:  # fmt: skip
-    """Stores an integration's valid settings, secrets sealed; the fields in `keep` stay as they are stored. One that was
-    not set up yet is switched on by this. With a line in the audit trail where there is a person; else the caller's."""
-    row = (await db.engine(select_tenants, [number]))[0]
-    known = next((link for link in row.integrations if link.kind == kind), None)
-    enabled, stored = (known.enabled, known.settings) if known is not None else (True, {})
-    plain, sealed = _kept(master.sealer(number, row.data_key), "integrations", kind, settings)
-    plain |= {name: stored[name] for name in keep if name in stored}
-    changed = sorted(field for field in plain if field not in stored or stored[field] != plain[field])
-    await db.tenant(number, _upsert_integration, number, LinkRow(kind, kind, enabled, plain, sealed), person, changed)
-
-
-async def save_pbx(
-    db: Database, master: MasterKeys, number: TenantId, name: str, kind: Kind, settings: AdapterSettings, person: str
-) -> None:
-    """The same for a PBX, with a line in the audit trail."""
-    row = (await db.engine(select_tenants, [number]))[0]
-    known = next((link for link in row.pbxes if link.name == name), None)
-    plain, sealed = _kept(master.sealer(number, row.data_key), "pbxes", name, settings)
-    link = LinkRow(name, kind, known.enabled if known is not None else True, plain, sealed)
-    changed = sorted(field for field in plain if known is not None and known.settings.get(field) != plain[field])
-    await db.tenant(number, _upsert_pbx, number, link, person, "pbx.changed" if known else "pbx.added", changed)
-
-
-async def _upsert_integration(
-    conn: Connection, number: TenantId, link: LinkRow, person: str | None, changed: Sequence[str]
-) -> None:
-    await upsert_integration(conn, number, link)
-    if person is not None:
-        await insert_audit(conn, number, person, "config.changed", link.kind, ", ".join(changed))
-
-
-async def _upsert_pbx(
-    conn: Connection, number: TenantId, link: LinkRow, person: str, action: str, changed: Sequence[str]
-) -> None:
-    await upsert_pbx(conn, number, link)
-    await insert_audit(conn, number, person, action, link.name, ", ".join(changed))
-
-
-def _kept(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings as they are kept: what is not secret, and the secrets sealed for their place."""
-    secret_names = secret_fields(type(settings))
-    dumped = settings.model_dump(mode="json", by_alias=True)
-    plain = {name: value for name, value in dumped.items() if name not in secret_names}
-    sealed = {
-        name: sealer.seal(value, table=table, column=name, row=row)
-        for name in secret_names
-        if isinstance(value := getattr(settings, name), Secret)
-    }
-    return plain, sealed
