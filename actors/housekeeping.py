@@ -5,7 +5,7 @@ Every statement works in batches and survives a database that is away. Read `gat
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import trio
@@ -17,7 +17,7 @@ from gateway import __version__
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store import audit, call_orders, journal, letters, logs, outbox, users
+from gateway.store import audit, call_orders, journal, letters, logs, modules, outbox, users
 from gateway.store.journal import PendingPost
 from gateway.store.partitions import keep_days
 from gateway.store.pool import Connection, Database
@@ -73,11 +73,13 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
     """
     while True:
         health = State.ONLINE, ""
-        for task in (
+        tasks: Sequence[Callable[[], Awaitable[object]]] = (
             partial(_keep_days, dsn),
             *(partial(_delete, services.db, delete, keep_s) for delete, keep_s in _KEPT),
             partial(services.db.engine, users.delete_stale_sessions),
-        ):
+            partial(services.db.engine, modules.delete_left_modules),
+        )
+        for task in tasks:
             try:
                 await task()
             except Unavailable:

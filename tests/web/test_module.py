@@ -689,6 +689,33 @@ async def test_differences_are_settled_in_our_favour(stage: Stage, caplog: pytes
     assert stage.codes == {19: "150"}
 
 
+async def test_what_was_refused_is_not_said_again_by_every_comparison(stage: Stage) -> None:
+    await stage.register()
+
+    def tellings() -> int:
+        return len([raw for raw in stage.crm.requests if raw.method == "POST"])
+
+    async def refused(conn: Connection) -> None:
+        await store.note_problem(conn, JUNE, KIND, "rejected", "code is not valid")
+
+    stage.module["integrations"]["telephony"]["additionalCodes"] = [{"userId": 19, "code": "155"}]
+    await stage.world.db.engine(refused)
+    before = tellings()
+    done = await stage.modules.sync(JUNE, stage.adapter, "")
+    assert (done.told.saved, done.told.code, tellings()) == (False, "rejected", before)
+    person = await stage.modules.sync(JUNE, stage.adapter, "admin@june.example")
+    assert (person.told.saved, stage.codes) == (True, {19: "150"}), "whoever asks for it is obeyed"
+
+    async def long_ago(conn: Connection) -> None:
+        await refused(conn)
+        await conn.execute("UPDATE modules SET tried_at = now() - interval '25 hours'")
+
+    stage.module["integrations"]["telephony"]["additionalCodes"] = [{"userId": 19, "code": "155"}]
+    await stage.world.db.engine(long_ago)
+    assert (await stage.modules.sync(JUNE, stage.adapter, "")).told.saved
+    assert stage.codes == {19: "150"}
+
+
 async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) -> None:
     await stage.register()
     client = await stage.person()
@@ -696,7 +723,7 @@ async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) ->
     assert (await client.post(f"{PANEL}/settings", form=form)).status_code == 303
     await stage.world.cache.load()
     assert (await stage.row()).pending
-    assert await stage.world.db.engine(store.select_pending_modules) == [(JUNE, KIND)]
+    assert [row[:2] for row in await stage.world.db.engine(store.select_pending_modules)] == [(JUNE, KIND)]
     assert await stage.modules.repeat(JUNE, stage.adapter)
     assert stage.codes == {22: "152"}
     assert not (await stage.row(MAPLE)).pending
