@@ -166,7 +166,7 @@ def test_figures_are_those_of_the_code() -> None:
     ):
         assert said in " ".join(pages()[page].split()), said
     assert (integration.ATTENTION_PAUSE_S, delivery.ATTENTION_PAUSE_S) == (600, 300)  # "ten minutes", "five minutes"
-    assert (integration.BACKOFF_CAP_S, delivery.BREAKER_PAUSE_S, delivery.BREAKER_CAP_S) == (60, 10, 60)
+    assert (integration.BACKOFF_CAP_S, delivery.BREAKER_PAUSE_S, delivery.BREAKER_CAP_S) == (60, 5, 20)
 
 
 def test_nothing_points_outside_the_repository() -> None:
