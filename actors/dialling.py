@@ -20,6 +20,7 @@ import trio
 from actors.clients import Clients
 from actors.directory import Directory, Slot, utc_now
 from actors.peers import CHANNEL
+from actors.refusals import Refusals
 from adapters.abilities import CallOrder, PlacesCalls
 from gateway.domain.configuration import Tenant
 from gateway.domain.dialling import CallRefused, Rules, check, number_to_dial
@@ -38,6 +39,7 @@ ROOM = 1000
 PLACE_WITHIN_S = 20.0
 NOTE_WITHIN_S = 5.0
 LOOK_FOR_LEFT_S = 60.0
+LOOK_FOR_COUNTED_S = 15.0
 
 _LIMITS = {
     "per_user_minute": "calls of this employee in one minute",
@@ -91,19 +93,21 @@ class Dialling:
         self._epoch_of = epoch_of
         self._hint = hint
         self._now = now
+        self._refusals = Refusals()
         self._inbox, self._work = trio.open_memory_channel[_Placing | _Handed | _Failed](ROOM)
 
     async def ask(self, tenant: Tenant, *, extension: str, phone: str, asked_by: str) -> Admitted:
-        """Admits one call. Raises CallRefused, which is audited, and Unavailable when nothing could be kept."""
+        """Admits one call. Raises CallRefused, which is audited or, of many in a minute, counted, and Unavailable when nothing could be kept."""
         try:
             return await self._ask(tenant, extension, phone, asked_by)
         except CallRefused as refused:
             COUNTERS[f"call_orders_refused_{refused.code}"] += 1
             log.warning("a call is refused", extra={"tenant": tenant.number, "reason": refused.code})
-            target = f"{extension} -> {phone}"
-            await self._db.tenant(
-                tenant.number, insert_audit, tenant.number, asked_by, "call.refused", target, refused.code
-            )
+            if self._refusals.admit(tenant.number, trio.current_time()):
+                target = f"{extension} -> {phone}"
+                await self._db.tenant(
+                    tenant.number, insert_audit, tenant.number, asked_by, "call.refused", target, refused.code
+                )
             raise
 
     async def _ask(self, tenant: Tenant, extension: str, phone: str, asked_by: str) -> Admitted:
@@ -183,6 +187,7 @@ class Dialling:
         slot.report(State.ONLINE)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_for_left)
+            nursery.start_soon(self._note_counted)
             async for work in self._work:
                 if isinstance(work, _Placing):
                     nursery.start_soon(self._place, work)
@@ -256,6 +261,18 @@ class Dialling:
             except Unavailable:
                 pass
             await trio.sleep(LOOK_FOR_LEFT_S)
+
+    async def _note_counted(self) -> None:
+        """Until cancelled: a line for the refusals that got none of their own."""
+        while True:
+            await trio.sleep(LOOK_FOR_COUNTED_S)
+            for number, count in self._refusals.take_counted(trio.current_time()):
+                try:
+                    await self._db.tenant(number, insert_audit, number, "", "call.refused_more", "", str(count))
+                except Unavailable:
+                    self._refusals.put_back(number, count, trio.current_time())
+                except GatewayError as error:
+                    log.error("refusals cannot be written down", extra={"tenant": number, "reason": str(error)})
 
 
 def _first_pbx(tenant: Tenant) -> str:

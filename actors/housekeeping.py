@@ -5,6 +5,8 @@ Every statement works in batches and survives a database that is away. Read `gat
 
 import logging
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -12,13 +14,13 @@ from actors.directory import Slot
 from actors.services import Services
 from actors.supervisor import DeadLetter
 from gateway import __version__
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store import call_orders, journal, letters, logs, outbox, users
+from gateway.store import audit, call_orders, journal, letters, logs, modules, outbox, users
 from gateway.store.journal import PendingPost
 from gateway.store.partitions import keep_days
-from gateway.store.pool import Database
+from gateway.store.pool import Connection, Database
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ KEEP_DIGESTS_S = KEEP_POSTS_S
 KEEP_LOGS_S = 30 * 86400.0
 KEEP_ORDERS_S = 90 * 86400.0
 KEEP_LETTERS_S = 90 * 86400.0
+KEEP_AUDIT_S = 365 * 86400.0
 BATCH = 2000
 LETTERS_ROOM = 100
 
@@ -69,26 +72,48 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
     Days need the tables' owner, who is the user of `dsn`.
     """
     while True:
-        try:
-            made, dropped = await keep_days(dsn, KEEP_POSTS_S)
-            if made or dropped:
-                log.info("days of the journal", extra={"made": len(made), "dropped": [str(day) for day in dropped]})
-            for delete, keep_s in (
-                (outbox.delete_old_deliveries, KEEP_DELIVERIES_S),
-                (journal.delete_old_rest, KEEP_POSTS_S),
-                (journal.delete_old_digests, KEEP_DIGESTS_S),
-                (logs.delete_old_logs, KEEP_LOGS_S),
-                (call_orders.delete_old_orders, KEEP_ORDERS_S),
-                (letters.delete_old_dead_letters, KEEP_LETTERS_S),
-            ):
-                gone = BATCH
-                while gone == BATCH:
-                    gone = await services.db.engine(delete, keep_s, BATCH)
-            await services.db.engine(users.delete_stale_sessions)
-            slot.report(State.ONLINE)
-        except Unavailable:
-            slot.report(State.DEGRADED, "database_away")
+        health = State.ONLINE, ""
+        tasks: Sequence[Callable[[], Awaitable[object]]] = (
+            partial(_keep_days, dsn),
+            *(partial(_delete, services.db, delete, keep_s) for delete, keep_s in _KEPT),
+            partial(services.db.engine, users.delete_stale_sessions),
+            partial(services.db.engine, modules.delete_left_modules),
+        )
+        for task in tasks:
+            try:
+                await task()
+            except Unavailable:
+                health = State.DEGRADED, "database_away"
+                break
+            except GatewayError as error:
+                # One table that cannot be pruned is no reason to leave the others, nor to begin anew at once.
+                log.error("old rows could not be removed", extra={"reason": str(error)})
+                health = State.DEGRADED, "not_pruned"
+        slot.report(*health)
         await trio.sleep(PRUNE_EVERY_S)
+
+
+_KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], ...] = (
+    (outbox.delete_old_deliveries, KEEP_DELIVERIES_S),
+    (journal.delete_old_rest, KEEP_POSTS_S),
+    (journal.delete_old_digests, KEEP_DIGESTS_S),
+    (logs.delete_old_logs, KEEP_LOGS_S),
+    (call_orders.delete_old_orders, KEEP_ORDERS_S),
+    (letters.delete_old_dead_letters, KEEP_LETTERS_S),
+    (audit.delete_old_audit, KEEP_AUDIT_S),
+)
+
+
+async def _keep_days(dsn: str) -> None:
+    made, dropped = await keep_days(dsn, KEEP_POSTS_S)
+    if made or dropped:
+        log.info("days of the journal", extra={"made": len(made), "dropped": [str(day) for day in dropped]})
+
+
+async def _delete(db: Database, delete: Callable[[Connection, float, int], Awaitable[int]], keep_s: float) -> None:
+    gone = BATCH
+    while gone == BATCH:
+        gone = await db.engine(delete, keep_s, BATCH)
 
 
 class DeadLetters:

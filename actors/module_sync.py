@@ -1,6 +1,7 @@
 """Keeps modules in outside systems as they are wanted: repeats what they could not be told, and compares maps slowly.
 
-Two loops. What waits is told again after half a minute, then more and more slowly. What is registered is compared every
+Two loops. What waits is told again after half a minute, then more and more slowly: at last every quarter of an hour, and once
+a day where the other side has refused it and nothing was changed since. What is registered is compared every
 quarter of an hour, one after another with jitter, so that many tenants are no burst. Only the instance that owns a tenant
 does so: others would ask the same again, and could tell an older map behind a newer one. Runs under supervision and decides
 nothing: read `actors/modules.py` for every deed.
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import trio
 
 from actors.directory import Slot
-from actors.modules import Modules, registering
+from actors.modules import REFUSED, REFUSED_REST_S, Modules, registering
 from adapters.base import Adapter
 from gateway.domain.errors import GatewayError
 from gateway.domain.health import State
@@ -38,8 +39,8 @@ class ModuleSync:
         self._modules = modules
         self._epoch_of = epoch_of
         self._limiter = trio.CapacityLimiter(AT_ONCE)
-        self._due: dict[tuple[TenantId, Kind], tuple[float, float]] = {}
-        """When to tell again, and the pause after that."""
+        self._due: dict[tuple[TenantId, Kind], tuple[float, float, int]] = {}
+        """When to tell again, the pause after that, and the version that is to be told: a change begins anew."""
         self._statuses_due = 0.0
 
     async def run(self, slot: Slot) -> None:
@@ -60,16 +61,20 @@ class ModuleSync:
                 self._modules.waiting = trio.Event()
 
     async def _repeat_once(self) -> None:
-        waiting = {key for key in await self._modules.db.engine(store.select_pending_modules) if self._is_ours(key[0])}
+        waiting: dict[tuple[TenantId, Kind], tuple[int, str]] = {}
+        for number, kind, version, problem in await self._modules.db.engine(store.select_pending_modules):
+            if self._is_ours(number):
+                waiting[number, kind] = version, problem
         now = trio.current_time()
-        self._due = {key: due for key, due in self._due.items() if key in waiting}
-        for key in waiting - self._due.keys():
-            self._due[key] = now + REPEAT_S * random.uniform(0.8, 1.2), REPEAT_S
+        self._due = {key: due for key, due in self._due.items() if key in waiting and due[2] == waiting[key][0]}
+        for key in waiting.keys() - self._due.keys():
+            self._due[key] = now + REPEAT_S * random.uniform(0.8, 1.2), REPEAT_S, waiting[key][0]
         async with trio.open_nursery() as nursery:
-            for key, (due, pause) in list(self._due.items()):
+            for key, (due, pause, version) in list(self._due.items()):
                 if due <= now:
-                    pause = min(REPEAT_CAP_S, pause * 2)
-                    self._due[key] = now + pause * random.uniform(0.8, 1.2), pause
+                    cap_s = REFUSED_REST_S if waiting[key][1] in REFUSED else REPEAT_CAP_S
+                    pause = min(cap_s, pause * 2)
+                    self._due[key] = now + pause * random.uniform(0.8, 1.2), pause, version
                     nursery.start_soon(self._one, key, False)
             if now < self._statuses_due:
                 return

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from actors import module_rows as rows
 from actors.clients import Clients
+from actors.directory import utc_now
 from actors.links import claimed_tenant, link_is_good, sign_link
 from actors.module_rows import Kept
 from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlace, Registers, SetsStatus
@@ -60,6 +61,10 @@ READ_DEADLINE_S = 8.0
 FRESH_S = 15.0
 """A page that is looked at again so soon is made of the same answer."""
 SLOW_DOWN_S = 1.1
+REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
+"""Problems that do not go away by saying the same again."""
+REFUSED_REST_S = 86_400.0
+"""How rarely that is done at last; what is changed meanwhile is told soon."""
 _USER = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 
 
@@ -302,7 +307,9 @@ class Modules:
                 one for one in differences(ours, theirs.extensions if theirs is not None else {})
                 if one.theirs is not None or one.user_id not in row.unknown_users
             )  # fmt: skip
-            if row.state == "new" or not (found or row.pending or theirs is None):
+            if not who and (row.pending or _refused_lately(row)) and row.state != "new":
+                told = Told(False, row.problem, row.problem_detail)  # `repeat` is slower with what was refused
+            elif row.state == "new" or not (found or row.pending or theirs is None):
                 told = Told(row.state == "active", "" if row.state == "active" else "not_registered")
             else:
                 for one in found:
@@ -437,17 +444,18 @@ class Modules:
         return told
 
     async def heard_status(self, number: TenantId, adapter: Adapter, user_id: str, extension: str, status: str) -> bool:
-        """The other side says what a user is doing: kept, and never said back. False where nobody has that number."""
+        """The other side says what a user is doing: kept, and never said back. False where nobody has that number,
+        or too many users who have none are known already."""
         if not user_id:
             kept = await self.kept(number, adapter)
             user_id = next((user for user, held in kept.extensions.items() if held == extension), "")
         if not _USER.fullmatch(user_id):
             return False
-        await self.db.tenant(
-            number, store.upsert_status, number, adapter.kind, user_id, status, adapter.kind, told=True
+        kept_here = await self.db.tenant(
+            number, store.upsert_heard_status, number, adapter.kind, adapter.extensions_field, user_id, status
         )
         self._readings.pop((number, adapter.kind), None)
-        return True
+        return kept_here
 
     # Clients.
 
@@ -472,6 +480,12 @@ class Modules:
         known = replace(tenant, integrations={}, pbxes=())
         async with adapter.connect(Link(known, adapter.kind, base_url, self._dial), settings) as client:
             yield client
+
+
+def _refused_lately(row: store.ModuleRow) -> bool:
+    """Whether the other side has refused, within a day, what would only be said again."""
+    tried = row.tried_at
+    return row.problem in REFUSED and tried is not None and (utc_now() - tried).total_seconds() < REFUSED_REST_S
 
 
 async def _unhurried(ask: Any) -> Any:

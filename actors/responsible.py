@@ -22,6 +22,8 @@ from gateway.telemetry import COUNTERS
 log = logging.getLogger(__name__)
 
 DEADLINE_S = 0.7
+REDIRECT_S = 2.0
+"""A dialplan waits for the answer, and its caller with it."""
 FAILURES = 3
 """So many questions in a row without an answer, and nobody is asked for `PAUSE_S`."""
 PAUSE_S = 30.0
@@ -81,18 +83,26 @@ class Desk:
 
 async def send_caller(clients: Clients, tenant: Tenant, unique_id: str, extension: str) -> bool:
     """Sends a waiting caller to an internal number, at whichever PBX the call is. False when nobody waits there (any
-    more) or the PBX could not be asked."""
+    more) or the PBX could not be asked, or has not answered within `REDIRECT_S`."""
+    sent = False
+    with trio.move_on_after(REDIRECT_S) as deadline:
+        sent = await _send_caller(clients, tenant, unique_id, extension)
+    if deadline.cancelled_caught:
+        log.warning("a caller could not be redirected", extra={"reason": "the PBX did not answer in time"})
+    COUNTERS["redirects_made" if sent else "redirects_not_made"] += 1
+    return sent
+
+
+async def _send_caller(clients: Clients, tenant: Tenant, unique_id: str, extension: str) -> bool:
     for pbx in tenant.pbxes:
         client = clients.pbx(tenant.number, pbx.name)
         if not isinstance(client, RedirectsCalls):
             continue
         try:
             if await client.redirect(unique_id.removeprefix(f"{pbx.name}-"), extension):
-                COUNTERS["redirects_made"] += 1
                 return True
         except GatewayError as error:
             log.warning("a caller could not be redirected", extra={"reason": str(error)})
-    COUNTERS["redirects_not_made"] += 1
     return False
 
 

@@ -48,13 +48,15 @@ def setting(
     advanced: bool = False,
     kept: bool = False,
     shared: bool = False,
+    leads: Sequence[str] = (),
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
     """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it.
 
     `kept`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
-    came from the outside system itself may see and change it too.
+    came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
+    stored ones do not follow it to another place.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -63,6 +65,7 @@ def setting(
         "advanced": advanced,
         "kept": kept,
         "shared": shared,
+        "leads": list(leads),
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)

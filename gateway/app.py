@@ -1,6 +1,6 @@
 """The composition root: opens everything, in order, in one nursery, and closes it in the reverse order.
 
-    sockets -> PostgreSQL -> schema -> configuration -> actors -> ready
+    sockets -> folder -> PostgreSQL -> schema -> configuration -> actors -> ready
     on SIGTERM: listeners -> PBX sessions -> mailboxes -> deliveries until the grace period ends -> the rest
 
 The sockets listen from the first moment. They are served as soon as the configuration is read, so that a restart answers no
@@ -63,6 +63,7 @@ from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.blobs import BlobStore, FolderBlobs
 from gateway.store.embedded import embedded
 from gateway.store.errors import StoreError
+from gateway.store.folder import own_folder
 from gateway.store.listen import Listener
 from gateway.store.migrate import migrate
 from gateway.store.pool import Database, open_database
@@ -419,6 +420,7 @@ async def run(settings: Settings) -> int:
         # Where systemd's sockets are elsewhere: links, and what tenants may not connect to, follow them.
         settings = replace(settings, bind=listening.bind, intake_bind=listening.intake_bind)
         nursery.start_soon(systemd.run)
+        await stack.enter_async_context(own_folder(settings.data_dir))
         dsn, keep_server = await stack.enter_async_context(_postgres(settings))
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,

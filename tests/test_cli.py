@@ -1,5 +1,6 @@
 """The commands that need no database: help, usage, keys, replay, and mistakes in the environment or a file."""
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from gateway import __version__
 from gateway.cli import main
 from gateway.cli.tenant_file import read_tenant_files
+from gateway.store import folder
 from gateway.store.seal import parse_master_keys
 from tests.cli.conftest import Command, command, own_environment
 from tests.readme_tables import commands
@@ -72,6 +74,27 @@ def test_a_real_server_without_a_master_key_says_how_to_make_one(
     assert ran.code == 1
     assert "gateway keys new >" in ran.errors[-1]
     assert "Traceback" not in ran.err
+
+
+def test_a_second_gateway_on_one_folder_is_refused_in_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With a DATABASE_URL too, where no lock of an embedded server stands between them."""
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", "postgresql://gateway@127.0.0.1:1/gateway")
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("GATEWAY_BIND", "127.0.0.1:0")
+    monkeypatch.setenv("GATEWAY_INTAKE_BIND", "127.0.0.1:0")
+    monkeypatch.setattr(folder, "WAIT_S", 0.0)
+    with (tmp_path / folder.NAME).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("4711\n")
+        held.flush()
+        ran = command("run")
+        assert (ran.code, len(ran.errors)) == (1, 1)
+        assert "GATEWAY_DATA_DIR" in ran.err
+        assert "process 4711" in ran.err
+        # Other commands work beside it: this one gets as far as the database.
+        assert "GATEWAY_DATA_DIR" not in command("migrate").err
 
 
 def test_a_database_that_is_away_is_one_line(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

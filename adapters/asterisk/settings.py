@@ -17,9 +17,10 @@ class AsteriskSettings(AdapterSettings):
     """How to reach the manager interface (AMI), and which endpoints are outside lines."""
 
     host: str = setting(
-        en="Host", ru="Адрес", help_en="Name or address of the PBX.", help_ru="Имя или адрес АТС.", max_length=253
-    )
-    port: int = setting(5038, en="Port", ru="Порт", ge=1, le=65535)
+        en="Host", ru="Адрес", help_en="Name or address of the PBX.", help_ru="Имя или адрес АТС.", max_length=253,
+        leads=("secret",),
+    )  # fmt: skip
+    port: int = setting(5038, en="Port", ru="Порт", ge=1, le=65535, leads=("secret",))
     tls: bool = setting(
         False,
         en="Encrypted connection (TLS)",
@@ -78,6 +79,7 @@ class AsteriskSettings(AdapterSettings):
         help_ru="Откуда забирать запись, например https://pbx.example/monitor/{year}/{month}/{day}/{file}; ещё {path}, "
         "{uniqueid}, {linkedid}. Пусто: записи присылают нам.",
         max_length=1000,
+        leads=("recording_password",),
     )
     recording_user: str = setting(
         "", en="User for recordings", ru="Пользователь для записей", advanced=True, max_length=80

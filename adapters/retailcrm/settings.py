@@ -44,6 +44,7 @@ class RetailcrmSettings(AdapterSettings):
         help_en="For example https://example.retailcrm.ru",
         help_ru="Например, https://example.retailcrm.ru",
         max_length=255,
+        leads=("api_key", "client_id"),
     )
     api_key: Secret = setting(
         en="API key",

@@ -1,4 +1,5 @@
-"""The trail of who did what and who was refused what. Rows are added and never changed; secrets never stand in them."""
+"""The trail of who did what and who was refused what. Rows are added, never changed, and
+removed when their time is over; secrets never stand in them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,3 +47,14 @@ async def select_audit(conn: Connection, tenant: TenantId, before: int | None, l
         limit,
     )
     return [AuditLine(*row) for row in rows]
+
+
+async def delete_old_audit(conn: Connection, keep_s: float, batch: int) -> int:
+    """Removes up to `batch` deeds past their time, of any tenant. Returns how many."""
+    done: str = await conn.execute(
+        "DELETE FROM audit WHERE (tenant_id, audit_id) IN (SELECT tenant_id, audit_id FROM audit "
+        "WHERE at < now() - make_interval(secs => $1) LIMIT $2)",
+        keep_s,
+        batch,
+    )
+    return int(done.rpartition(" ")[2])

@@ -60,6 +60,10 @@ class NoServer(NeedsAttention):
     """The embedded PostgreSQL cannot be started."""
 
 
+class FolderInUse(NeedsAttention):
+    """GATEWAY_DATA_DIR cannot be used by this gateway. Give each running gateway a folder of its own."""
+
+
 class BadMasterKey(NeedsAttention):
     """The master key cannot be read. See MASTER_KEY_FILE; `gateway keys new` makes a key."""
 

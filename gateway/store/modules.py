@@ -20,6 +20,9 @@ _COLUMNS = (
     "unknown_users, saved_at, unread"
 )
 
+MOST_STATUSES = 1000
+"""Users of a module whose status is kept without a number of ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleRow:
@@ -73,12 +76,22 @@ async def select_active_modules(conn: Connection) -> list[tuple[TenantId, Kind]]
     return [(TenantId(row[0]), Kind(row[1])) for row in rows]
 
 
-async def select_pending_modules(conn: Connection) -> list[tuple[TenantId, Kind]]:
-    """Of all tenants, those the other side has to be told of."""
+async def select_pending_modules(conn: Connection) -> list[tuple[TenantId, Kind, int, str]]:
+    """Of all tenants, those the other side has to be told of, with what (the version) and why it could not be yet."""
     rows = await conn.fetch(
-        "SELECT tenant_id, integration_type FROM modules WHERE state <> 'new' AND told_version < version"
+        "SELECT tenant_id, integration_type, version, problem FROM modules WHERE state <> 'new' AND told_version < version"
     )
-    return [(TenantId(row[0]), Kind(row[1])) for row in rows]
+    return [(TenantId(row[0]), Kind(row[1]), row[2], row[3]) for row in rows]
+
+
+async def delete_left_modules(conn: Connection) -> int:
+    """Forgets the deleted modules of integrations that were removed before the other side could be told: nobody can tell
+    it any more. Returns how many."""
+    done: str = await conn.execute(
+        "DELETE FROM modules m WHERE state = 'deleted' AND NOT EXISTS (SELECT FROM integrations i "
+        "WHERE i.tenant_id = m.tenant_id AND i.integration_type = m.integration_type)"
+    )
+    return int(done.rpartition(" ")[2])
 
 
 async def select_link_key(conn: Connection, tenant: TenantId, kind: Kind) -> tuple[str, int] | None:
@@ -255,6 +268,28 @@ async def upsert_status(
         changed_by,
         told,
     )
+
+
+async def upsert_heard_status(
+    conn: Connection, tenant: TenantId, kind: Kind, field: str, user_id: str, status: str
+) -> bool:
+    """Keeps what the other side says a user is doing. False, and nothing kept, for a user who has no number in the map when
+    so many others are known already: whoever calls us could name any."""
+    room = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM integrations WHERE tenant_id = $1 AND integration_type = $2 AND (settings -> $4) ? $3)
+            OR EXISTS (SELECT FROM user_statuses WHERE tenant_id = $1 AND integration_type = $2 AND user_id = $3)
+            OR (SELECT count(*) FROM user_statuses WHERE tenant_id = $1 AND integration_type = $2) < $5
+        """,
+        tenant,
+        kind,
+        user_id,
+        field,
+        MOST_STATUSES,
+    )
+    if room:
+        await upsert_status(conn, tenant, kind, user_id, status, kind, told=True)
+    return bool(room)
 
 
 async def mark_status_told(conn: Connection, tenant: TenantId, kind: Kind, user_id: str, status: str) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.domain.ids import TenantId
-from gateway.store.pool import Connection
+from gateway.store.pool import Connection, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,31 @@ async def upsert_pbx(conn: Connection, tenant: TenantId, row: LinkRow) -> None:
         json.dumps(row.settings),
         json.dumps(row.secrets),
     )
+
+
+async def lock_integration(conn: Connection, tenant: TenantId, kind: str) -> LinkRow | None:
+    """One integration as it is now; nobody changes it until the transaction ends."""
+    row = await conn.fetchrow(
+        "SELECT enabled, settings::text, secrets::text FROM integrations "
+        "WHERE tenant_id = $1 AND integration_type = $2 FOR UPDATE",
+        tenant,
+        kind,
+    )
+    return LinkRow(kind, kind, row["enabled"], *_opened(row)) if row is not None else None
+
+
+async def lock_pbx(conn: Connection, tenant: TenantId, name: str) -> LinkRow | None:
+    """The same of one PBX."""
+    row = await conn.fetchrow(
+        "SELECT pbx_type, enabled, settings::text, secrets::text FROM pbxes WHERE tenant_id = $1 AND name = $2 FOR UPDATE",
+        tenant,
+        name,
+    )
+    return LinkRow(name, row["pbx_type"], row["enabled"], *_opened(row)) if row is not None else None
+
+
+def _opened(row: Record) -> tuple[dict[str, Any], dict[str, str]]:
+    return json.loads(row["settings"]), json.loads(row["secrets"])
 
 
 async def upsert_integration(conn: Connection, tenant: TenantId, row: LinkRow) -> None:

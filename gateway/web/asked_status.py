@@ -18,8 +18,9 @@ async def set_status(deps: Modules, tenant: Tenant, kind: Kind, asked: StatusAsk
         return problem(404, "NOT_FOUND", "This integration keeps no users here.")
     if not await deps.heard_status(tenant.number, adapter, asked.user_id, asked.extension, asked.status):
         return problem(
-            400, "VALIDATION_ERROR", "No user has this internal number.", errors=[("code", "belongs to no user")]
-        )
+            400, "VALIDATION_ERROR", "No such user has an internal number here.",
+            errors=[("userId", "is not known") if asked.user_id else ("code", "belongs to no user")],
+        )  # fmt: skip
     return answer_json({"status": "accepted"})
 
 

@@ -28,11 +28,9 @@ from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK, Secret
 from gateway.store import users
-from gateway.store.audit import insert_audit
-from gateway.store.tenants import set_integration_enabled
 from gateway.web.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
 from gateway.web.module_session import module_cookie, select_and_touch
-from gateway.web.pages.setup import save_settings
+from gateway.web.saving import ENTER_AGAIN, SecretsStay, change_settings, settings_of_change
 from gateway.web.table import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
 from gateway.web.tokens import read_token
 from gateway.web.wording import words
@@ -243,37 +241,33 @@ class _Deeds:
 
     async def put_config(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
         sent, model = body_object(request), adapter.settings
-        link = tenant.integrations[adapter.kind]
         allowed = marked_fields(model, "shared") if caller.module else frozenset(model.model_fields) | {"enabled"}
         if caller.module and (locked := sorted(sent.keys() - allowed)):
             return problem(403, "FORBIDDEN", "The module's pages may not change this.",
                            errors=[(name[:60], "may not be changed here") for name in locked])  # fmt: skip
-        enabled = sent.pop("enabled", link.enabled)
-        if not isinstance(enabled, bool):
+        enabled = sent.pop("enabled", None)
+        if enabled is not None and not isinstance(enabled, bool):
             raise Invalid((("enabled", "must be true or false"),))
         if adapter.extensions_field in sent:
             raise Invalid(((adapter.extensions_field, "is saved by save-extensions"),))
         secrets = secret_fields(model)
-        values: dict[str, Any] = dict(link.settings)
-        for name, value in sent.items():
-            if name in secrets and value == MASK:
-                continue
-            values[name] = Secret(value) if name in secrets and isinstance(value, str) else value
-        try:
-            settings = model.model_validate(values)
-        except ValidationError as error:
-            raise Invalid(_problems(error)) from None
-        number, db = tenant.number, self._modules.db
-        if sent:
-            kept = frozenset({adapter.extensions_field})
-            await save_settings(db, self._modules.cache.master, number, adapter.kind, settings, keep=kept)
-        if enabled != link.enabled:
-            await db.tenant(number, set_integration_enabled, number, adapter.kind, enabled)
-        changed = [*sorted(sent), *(["enabled"] if enabled != link.enabled else [])]
-        if changed:
-            await db.tenant(
-                number, insert_audit, number, caller.who, "config.changed", adapter.kind, ", ".join(changed)
-            )
+
+        def change(stored: Mapping[str, Any]) -> AdapterSettings:
+            kept = {name for name in secrets if sent.get(name, MASK) == MASK}
+            named = {name: value for name, value in sent.items() if name not in kept}
+            values = {name: Secret(v) if name in secrets and isinstance(v, str) else v for name, v in named.items()}
+            try:
+                return settings_of_change(model, stored, {**stored, **values}, kept)
+            except SecretsStay as stay:
+                raise Invalid(tuple((name, ENTER_AGAIN) for name in sorted(stay.fields))) from None
+            except ValidationError as error:
+                raise Invalid(_problems(error)) from None
+
+        number, master = tenant.number, self._modules.cache.master
+        keep = frozenset({adapter.extensions_field})
+        if await change_settings(
+            self._modules.db, master, number, adapter.kind, change, sent.keys(), keep, enabled, caller.who
+        ):
             self._modules.changed(number, adapter)
             await self._modules.refresh(number)
         return await self.config(adapter, self._modules.cache.tenant(number) or tenant, caller, request)

@@ -9,6 +9,7 @@ Read `gateway/store/shelf.py` next.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import trio
 from werkzeug.http import parse_options_header
 
 from gateway.domain.configuration import Tenant
+from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid, parse_download, token_of
 from gateway.store.shelf import LARGEST, Incoming, Shelf, TooLarge
 from gateway.telemetry import COUNTERS, bound
@@ -37,6 +39,8 @@ from gateway.web.table import (
 
 AT_ONCE = 32
 """Files at a time. A form that has not come to its file yet costs a connection and a few KiB."""
+PER_TENANT = 8
+"""Of these, one tenant's: the others' recordings come through whatever one does."""
 STRANGERS = 4
 """Uploads at a time whose token has not come yet."""
 _LONGEST_FIELD = 4096
@@ -80,6 +84,7 @@ class Uploads:
         self._tenant_of = tenant_of
         self._at_once = trio.CapacityLimiter(AT_ONCE)
         self._strangers = trio.CapacityLimiter(STRANGERS)
+        self._of_tenants: Counter[TenantId] = Counter()
 
     async def receive(self, request: Request, pull: Pull) -> Response:
         """The whole of one request."""
@@ -104,6 +109,17 @@ class Uploads:
         except trio.WouldBlock:
             raise _Refused(_busy(why_not)) from None
         stack.callback(limiter.release_on_behalf_of, place)
+
+    def _take_tenants(self, stack: AsyncExitStack, number: TenantId) -> None:
+        if self._of_tenants[number] >= PER_TENANT:
+            raise _Refused(_busy(f"{PER_TENANT} recordings of this company come in at once already."))
+        self._of_tenants[number] += 1
+        stack.callback(self._give_back, number)
+
+    def _give_back(self, number: TenantId) -> None:
+        self._of_tenants[number] -= 1
+        if not self._of_tenants[number]:
+            del self._of_tenants[number]
 
     # An address to fetch from
 
@@ -160,7 +176,7 @@ class Uploads:
                     case Data():
                         value += event.data[: _LONGEST_FIELD + 1 - len(value)]
                     case End() if not to_file:
-                        self._field(form, name, bytes(value))
+                        self._field(form, name, bytes(value), stack)
                     case End():
                         pass
         if not parts.complete:
@@ -171,13 +187,15 @@ class Uploads:
             raise Invalid((("file", "may be given once"),))
         if form.tenant is None:
             self._take(stack, self._strangers, "Too many recordings come in at once; send Token before the file.")
+        else:
+            self._take_tenants(stack, form.tenant.number)
         # Not before there is a file: whoever opens a form and says nothing more would keep all others out.
         self._take(stack, self._at_once, "Too many recordings come in at once.")
         form.incoming = await stack.enter_async_context(await self._shelf.new_file())
         bare = given.replace("\\", "/").rpartition("/")[2]
         form.file_name = "".join(c for c in bare if c.isprintable())[:200]
 
-    def _field(self, form: _Form, name: str, value: bytes) -> None:
+    def _field(self, form: _Form, name: str, value: bytes, stack: AsyncExitStack) -> None:
         if len(value) > _LONGEST_FIELD:
             raise Invalid(((name[:40] or "body", f"must be at most {_LONGEST_FIELD} bytes"),))
         if name not in ("token", "uniqueid"):
@@ -189,6 +207,8 @@ class Uploads:
             form.tenant = self._tenant_of(form.fields[name])
             if form.tenant is None:
                 raise _Refused(_unauthorized())
+            if form.incoming is not None:
+                self._take_tenants(stack, form.tenant.number)
 
 
 def _pbxes(tenant: Tenant) -> list[str]:

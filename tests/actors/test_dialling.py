@@ -13,6 +13,7 @@ import trio.lowlevel
 from actors.clients import Clients
 from actors.dialling import Dialling
 from actors.directory import Directory, Slot
+from actors.refusals import MINUTE_S, PER_MINUTE
 from adapters.abilities import CallOrder
 from gateway.domain.configuration import Pbx, Phone, Tenant
 from gateway.domain.dialling import CallRefused
@@ -218,6 +219,18 @@ async def test_every_refusal_is_audited_and_says_why(autojump_clock: trio.abc.Cl
         ("call.refused", f"{change.get('extension', '150')} -> {change.get('phone', CALL['phone'])}", code)
         for change, code in cases
     ]
+
+
+async def test_a_flood_of_refusals_is_counted_in_one_line_a_minute(autojump_clock: trio.abc.Clock) -> None:
+    here = Here()
+    async with dialling(here, main=FakePbx()) as desk:
+        for _ in range(2):
+            for _ in range(500):
+                with pytest.raises(CallRefused):
+                    await desk.ask(TENANT, **{**CALL, "extension": "999"})
+            await trio.sleep(2 * MINUTE_S)
+    assert [line[1] for line in here.audited] == ([*["call.refused"] * PER_MINUTE, "call.refused_more"] * 2)
+    assert here.audited[PER_MINUTE] == ("", "call.refused_more", "", str(500 - PER_MINUTE))
 
 
 async def test_the_first_pbx_that_can_is_taken(autojump_clock: trio.abc.Clock) -> None:

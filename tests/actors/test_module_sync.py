@@ -25,6 +25,8 @@ class Fake:
     """Notes what it is asked for, and when."""
 
     pending: bool = False
+    version: int = 1
+    problem: str = "unavailable"
     active: bool = False
     untold: list[tuple[TenantId, Kind, str, str]] = field(default_factory=list)
     away: bool = False
@@ -49,11 +51,10 @@ class Fake:
             raise Unavailable("database")
         if work is store.select_untold_statuses:
             return self.untold
-        return (
-            [(JUNE, KIND)]
-            if {store.select_pending_modules: self.pending, store.select_active_modules: self.active}[work]
-            else []
-        )
+        if work is store.select_pending_modules:
+            return [(JUNE, KIND, self.version, self.problem)] if self.pending else []
+        assert work is store.select_active_modules
+        return [(JUNE, KIND)] if self.active else []
 
     async def repeat(self, number: TenantId, adapter: Any) -> bool:
         self.repeats.append(trio.current_time())
@@ -83,6 +84,25 @@ async def test_what_waits_is_told_more_and_more_slowly(autojump_clock: trio.test
     assert pauses[:4] == sorted(pauses[:4])
     assert 5 <= len(fake.repeats) <= 10
     assert fake.syncs == []
+
+
+async def test_what_was_refused_is_told_once_a_day_until_it_is_changed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fake = Fake(pending=True, problem="rejected")
+    day = 86_400.0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ModuleSync(cast(Modules, fake)).run, Slot("system/modules"))
+        await trio.sleep(3 * day)
+        early, fake.repeats = fake.repeats, []
+        assert len(early) < 20
+        await trio.sleep(5 * day)
+        assert 4 <= len(fake.repeats) <= 7
+        fake.repeats.clear()
+        fake.version += 1  # somebody has entered another key
+        await trio.sleep(120)
+        assert len(fake.repeats) >= 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_is_registered_is_compared_and_a_failure_ends_nothing(

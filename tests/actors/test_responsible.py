@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import trio
 
 from actors.clients import Clients
-from actors.responsible import DEADLINE_S, FAILURES, PAUSE_S, Desk, send_caller
+from actors.responsible import DEADLINE_S, FAILURES, PAUSE_S, REDIRECT_S, Desk, send_caller
 from adapters.abilities import Responsible
 from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
 from gateway.domain.errors import Unavailable
@@ -43,11 +43,13 @@ class Crm:
 class FakePbx:
     fails: bool = False
     waiting: str = "1795219998.3600"
+    takes_s: float = 0.0
 
     async def redirect(self, unique_id: str, extension: str) -> bool:
         await trio.lowlevel.checkpoint()
         if self.fails:
             raise Unavailable("away")
+        await trio.sleep(self.takes_s)
         return unique_id == self.waiting
 
 
@@ -106,3 +108,10 @@ async def test_a_caller_is_sent_where_they_wait(autojump_clock: trio.abc.Clock) 
         pbx.fails = True
         assert not await send_caller(clients, TENANT, "1795219998.3600", "150")
     assert not await send_caller(clients, TENANT, "1795219998.3600", "150")
+
+
+async def test_a_pbx_that_hangs_costs_the_dialplan_no_more_than_its_deadline(autojump_clock: trio.abc.Clock) -> None:
+    clients, began = Clients(), trio.current_time()
+    with clients.lend("tenant/0367/pbx/main", FakePbx(takes_s=60)):
+        assert not await send_caller(clients, TENANT, "1795219998.3600", "150")
+    assert trio.current_time() - began == REDIRECT_S

@@ -12,7 +12,7 @@ from actors.peers import CHANNEL
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
 from gateway.store.api_keys import insert_api_key, revoke_api_keys, select_api_keys, use_api_key
-from gateway.store.audit import insert_audit, select_audit
+from gateway.store.audit import delete_old_audit, insert_audit, select_audit
 from gateway.store.call_orders import (
     Admitted,
     Limited,
@@ -144,6 +144,31 @@ async def test_the_trail_is_written_once(store: Database) -> None:
             await store.tenant(A, run_sql, statement)
         with pytest.raises(StoreError):
             await store.engine(run_sql, statement)
+
+
+async def test_the_trail_is_pruned_after_a_year_and_not_before(store: Database) -> None:
+    for name, days in (("old", 366), ("older", 400), ("young", 363)):
+        await store.engine(
+            run_sql, "INSERT INTO audit (tenant_id, at, actor, action, target) "
+            f"VALUES ('{A}', now() - interval '{days} days', 'cli', 'config.changed', '{name}')",
+        )  # fmt: skip
+    assert [await store.engine(delete_old_audit, 365 * 86400.0, 1) for _ in range(3)] == [1, 1, 0]
+    assert [line.target for line in await store.tenant(A, select_audit, A, None, 10)] == ["young"]
+    with pytest.raises(StoreError):
+        await store.engine(delete_old_audit, 0.0, 10)
+
+
+async def _plan(conn: Connection) -> str:
+    async with conn.transaction():
+        await conn.execute("SET LOCAL enable_seqscan = off")
+        rows = await conn.fetch(
+            "EXPLAIN UPDATE call_orders SET state = 'doubtful' WHERE state = 'asked' AND asked_at < clock_timestamp()"
+        )
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_orders_that_wait_are_found_by_an_index_of_theirs(store: Database) -> None:
+    assert "call_orders_asked" in await store.engine(_plan)
 
 
 async def test_keys(store: Database) -> None:

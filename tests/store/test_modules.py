@@ -60,7 +60,7 @@ async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
     await two.tenant(A, modules.update_map, A, KIND, "map", {"19": "151"})
     row = await two.tenant(A, modules.select_module, A, KIND)
     assert (row.pending, row.problem, row.problem_detail) == (True, "unavailable", "no\ufffdanswer")
-    assert await two.engine(modules.select_pending_modules) == [(A, KIND)]
+    assert await two.engine(modules.select_pending_modules) == [(A, KIND, row.version, "unavailable")]
     await two.engine(modules.note_told, A, KIND, row.version - 1, [])
     assert (await two.tenant(A, modules.select_module, A, KIND)).pending, "an older telling proves nothing of a newer"
     assert (await register(two)).registration == 2
@@ -108,3 +108,31 @@ async def test_statuses(two: Database) -> None:
     line = (await two.tenant(A, modules.select_statuses, A, KIND))["19"]
     assert (line.status, line.changed_by, line.told) == ("busy", "anna@june.example", True)
     assert await two.tenant(B, modules.select_statuses, A, KIND) == {}
+
+
+async def test_statuses_of_strangers_are_bounded(two: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "MOST_STATUSES", 3)
+
+    async def heard(user: str, status: str = "free", tenant: TenantId = A) -> bool:
+        return await two.tenant(tenant, modules.upsert_heard_status, tenant, KIND, "map", user, status)
+
+    assert [await heard(user) for user in ("1", "2", "3", "4", "5")] == [True, True, True, False, False]
+    assert await heard("2", "busy"), "who is known already may change"
+    assert await heard("19"), "and whoever has a number of ours is always kept"
+    assert await heard("4", tenant=B), "each tenant has room of its own"
+    found = await two.tenant(A, modules.select_statuses, A, KIND)
+    assert {user: line.status for user, line in found.items()} == {"1": "free", "2": "busy", "3": "free", "19": "free"}
+
+
+async def test_a_deleted_module_goes_with_its_integration(two: Database) -> None:
+    for tenant in (A, B):
+        await register(two, tenant)
+        assert await two.engine(modules.end_registration, tenant, KIND, "deleted")
+    assert await two.engine(modules.delete_left_modules) == 0, "the other side has yet to hear of it"
+
+    async def remove(conn: Connection) -> None:
+        await conn.execute("DELETE FROM integrations WHERE tenant_id = $1", A)
+
+    await two.engine(remove)
+    assert await two.engine(modules.delete_left_modules) == 1
+    assert [row[:2] for row in await two.engine(modules.select_pending_modules)] == [(B, KIND)]

@@ -513,7 +513,12 @@ async def test_settings_of_a_person_and_of_a_module(stage: Stage) -> None:
     assert {error["field"] for error in (await answer.get_json())["errors"]} == {"domain", "read_timeout_s", "nonsense"}
     for bad in ({"enabled": "yes"}, {"user_extensions": {"19": "151"}}, {"api_key": 7}):
         assert (await person.put(f"{ADMIN}/api/config/0367", json=bad, headers=mine)).status_code == 422
-    right = {"api_key": "***", "read_timeout_s": 2.5, "enabled": False}
+    for moved in ({"domain": "https://x.example"}, {"domain": "https://x.example", "api_key": "***"}):
+        answer = await person.put(f"{ADMIN}/api/config/0367", json=moved, headers=mine)
+        assert answer.status_code == 422
+        (error,) = (await answer.get_json())["errors"]
+        assert (error["field"], "again" in error["message"]) == ("api_key", True)
+    right = {"domain": stage.crm.base, "api_key": "***", "read_timeout_s": 2.5, "enabled": False}
     answer = await person.put(f"{ADMIN}/api/config/0367", json=right, headers=mine)
     assert answer.status_code == 200
     body = await answer.get_json()
@@ -522,6 +527,37 @@ async def test_settings_of_a_person_and_of_a_module(stage: Stage) -> None:
     assert tenant is not None
     assert tenant.integrations[KIND].settings["api_key"].reveal() == SECRET_KEY
     assert tenant.integrations[KIND].settings["user_extensions"] == {"19": "150"}
+
+
+async def test_changes_at_once_do_not_undo_each_other(stage: Stage) -> None:
+    """Each names its own field; the copy of the settings in memory may be older than either."""
+    await stage.register()
+    person, mine = await stage.person(), {"X-CSRF-Token": CSRF}
+
+    async def put(change: dict[str, Any]) -> None:
+        assert (await person.put(f"{ADMIN}/api/config/0367", json=change, headers=mine)).status_code == 200
+
+    async def behind_the_cache(conn: Connection) -> None:
+        await conn.execute(
+            "UPDATE integrations SET enabled = false, settings = settings || '{\"connect_timeout_s\": 4.5}'"
+        )
+
+    await stage.world.db.engine(behind_the_cache)
+    async with trio.open_nursery() as nursery:
+        for change in (
+            {"read_timeout_s": 2.5},
+            {"module_code": "gw-x"},
+            {"request_timeout_s": 9.0},
+            {"api_key": "a-new-key"},
+        ):
+            nursery.start_soon(put, change)
+    await stage.world.cache.load()
+    tenant = stage.world.cache.tenant(JUNE)
+    assert tenant is not None
+    link = tenant.integrations[KIND]
+    names = ("connect_timeout_s", "read_timeout_s", "module_code", "request_timeout_s")
+    assert [link.settings[name] for name in names] == [4.5, 2.5, "gw-x", 9.0]
+    assert (link.enabled, link.settings["api_key"].reveal()) == (False, "a-new-key")
 
 
 # The map
@@ -653,6 +689,33 @@ async def test_differences_are_settled_in_our_favour(stage: Stage, caplog: pytes
     assert stage.codes == {19: "150"}
 
 
+async def test_what_was_refused_is_not_said_again_by_every_comparison(stage: Stage) -> None:
+    await stage.register()
+
+    def tellings() -> int:
+        return len([raw for raw in stage.crm.requests if raw.method == "POST"])
+
+    async def refused(conn: Connection) -> None:
+        await store.note_problem(conn, JUNE, KIND, "rejected", "code is not valid")
+
+    stage.module["integrations"]["telephony"]["additionalCodes"] = [{"userId": 19, "code": "155"}]
+    await stage.world.db.engine(refused)
+    before = tellings()
+    done = await stage.modules.sync(JUNE, stage.adapter, "")
+    assert (done.told.saved, done.told.code, tellings()) == (False, "rejected", before)
+    person = await stage.modules.sync(JUNE, stage.adapter, "admin@june.example")
+    assert (person.told.saved, stage.codes) == (True, {19: "150"}), "whoever asks for it is obeyed"
+
+    async def long_ago(conn: Connection) -> None:
+        await refused(conn)
+        await conn.execute("UPDATE modules SET tried_at = now() - interval '25 hours'")
+
+    stage.module["integrations"]["telephony"]["additionalCodes"] = [{"userId": 19, "code": "155"}]
+    await stage.world.db.engine(long_ago)
+    assert (await stage.modules.sync(JUNE, stage.adapter, "")).told.saved
+    assert stage.codes == {19: "150"}
+
+
 async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) -> None:
     await stage.register()
     client = await stage.person()
@@ -660,7 +723,7 @@ async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) ->
     assert (await client.post(f"{PANEL}/settings", form=form)).status_code == 303
     await stage.world.cache.load()
     assert (await stage.row()).pending
-    assert await stage.world.db.engine(store.select_pending_modules) == [(JUNE, KIND)]
+    assert [row[:2] for row in await stage.world.db.engine(store.select_pending_modules)] == [(JUNE, KIND)]
     assert await stage.modules.repeat(JUNE, stage.adapter)
     assert stage.codes == {22: "152"}
     assert not (await stage.row(MAPLE)).pending

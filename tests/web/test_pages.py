@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from markupsafe import escape
 
+from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction, Result
 from gateway.domain.ids import CallId, Kind
 from gateway.domain.secret import Secret
@@ -273,6 +274,14 @@ async def test_the_switch_and_the_test(world: World, sign_in: SignIn) -> None:
     assert (await client.post("/t/0367/integrations/nothing/test", form={"csrf": CSRF})).status_code == 404
 
 
+async def again(world: World) -> Tenant:
+    """June's configuration as it is now."""
+    await world.cache.load()
+    tenant = world.cache.tenant(JUNE)
+    assert tenant is not None
+    return tenant
+
+
 async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, sign_in: SignIn) -> None:
     client = await sign_in()
     home = "/t/0367/integrations/retailcrm/settings"
@@ -286,10 +295,26 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
     assert "an address like" in page
     assert "the id of a user is a number" in page
     assert SECRET_KEY not in page
-    assert (await client.post(home, form=form)).status_code == 303
-    (line,) = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
+    # A stored key does not follow its address to another one: neither saved there, nor tested there.
+    for language, words in (("en", "Enter it again"), ("ru", "Введите заново")):
+        refused = await (await sign_in(JUNE, language)).post(home, form=form)
+        assert refused.status_code == 422
+        page = await text_of(refused)
+        assert words in page
+        assert SECRET_KEY not in page
+        assert "https://new.crm.example" in page
+    await client.post(home.replace("settings", "test"), form=form)
+    tenant = await again(world)
+    assert tenant.integrations[Kind("retailcrm")].settings["domain"] == "https://0367.crm.example"
+    client_id = tenant.integrations[Kind("retailcrm")].settings["client_id"]
+    same = {**form, "domain": "https://0367.crm.example/"}
+    assert (await client.post(home, form=same)).status_code == 303
+    kept = (await again(world)).integrations[Kind("retailcrm")].settings
+    assert (kept["api_key"], kept["client_id"]) == (Secret(SECRET_KEY), client_id)
+    assert (await client.post(home, form={**form, "api_key": "a-key-of-the-new-account"})).status_code == 303
+    line, _ = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
     assert (line.action, line.target) == ("config.changed", "retailcrm")
-    assert {"domain", "send_events"} <= set(line.detail.split(", "))
+    assert {"domain"} <= set(line.detail.split(", "))
     assert SECRET_KEY not in line.detail
     await world.cache.load()
     tenant = world.cache.tenant(JUNE)
@@ -297,7 +322,8 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
     stored = tenant.integrations[Kind("retailcrm")]
     assert stored.enabled
     assert stored.settings["domain"] == "https://new.crm.example"
-    assert stored.settings["api_key"] == Secret(SECRET_KEY)
+    assert stored.settings["api_key"] == Secret("a-key-of-the-new-account")
+    assert stored.settings["client_id"] != client_id  # it makes itself: the new account gets one of its own
     assert stored.settings["user_extensions"] == {"19": "150", "18": "151", "22": None}
     assert stored.settings["send_events"] == {"in": True, "out": False, "hangup": False, "upload": False}
     assert stored.settings["connect_timeout_s"] == 2.5

@@ -42,6 +42,18 @@ async def test_a_pbx_is_added_changed_and_removed(world: World, sign_in: SignIn)
     assert pbx.settings["secret"] == Secret("a-new-word")
 
     changed = {**FIELDS, "s.host": "198.51.100.8", "s.secret": "***"}
+    for other in (changed, {**FIELDS, "s.port": "5099", "s.secret": "***"}):
+        refused = await client.post(f"{HOME}/second/settings", form={"csrf": CSRF, **other})
+        assert refused.status_code == 422
+        assert "Enter it again" in await text_of(refused)
+    recordings = {"s.recording_url": "https://pbx.example/{file}", "s.recording_password": "of-the-files"}
+    unmoved = {**FIELDS, "s.secret": "***", **recordings}
+    assert (await client.post(f"{HOME}/second/settings", form={"csrf": CSRF, **unmoved})).status_code == 303
+    await world.cache.load()
+    elsewhere = {**unmoved, "s.recording_url": "https://else.example/{file}", "s.recording_password": "***"}
+    refused = await client.post(f"{HOME}/second/settings", form={"csrf": CSRF, **elsewhere})
+    assert (refused.status_code, "Enter it again" in await text_of(refused)) == (422, True)
+    changed["s.secret"] = "a-new-word"
     assert (await client.post(f"{HOME}/second/settings", form={"csrf": CSRF, **changed})).status_code == 303
     assert (await client.post(f"{HOME}/second/switch", form={"csrf": CSRF, "enabled": "0"})).status_code == 303
     await world.cache.load()
@@ -57,8 +69,11 @@ async def test_a_pbx_is_added_changed_and_removed(world: World, sign_in: SignIn)
     await world.cache.load()
     assert (await client.get(f"{HOME}/second")).status_code == 404
     lines = await world.db.tenant(JUNE, select_audit, JUNE, None, 10)
-    assert [line.action for line in reversed(lines)] == ["pbx.added", "pbx.changed", "pbx.switched_off", "pbx.removed"]
-    assert lines[2].detail == "host"
+    assert [line.action for line in reversed(lines)] == [
+        "pbx.added", "pbx.changed", "pbx.changed", "pbx.switched_off", "pbx.removed"
+    ]  # fmt: skip
+    assert lines[3].detail == "recording_url"
+    assert lines[2].detail == "host, recording_url"
     assert "PBX added" in await text_of(await client.get("/t/0367/audit"))
 
 

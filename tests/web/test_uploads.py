@@ -14,9 +14,9 @@ from gateway.store import recordings as rows
 from gateway.store.blobs import FolderBlobs
 from gateway.store.shelf import Shelf
 from gateway.web.table import Address, Request, Response, answer
-from gateway.web.uploads import AT_ONCE, STRANGERS, upload_addresses
+from gateway.web.uploads import AT_ONCE, PER_TENANT, STRANGERS, upload_addresses
 from tests.sound import wav
-from tests.web.world import JUNE, World
+from tests.web.world import JUNE, MAPLE, World
 
 TOKEN = "t" * 40
 SOUND = wav(0.3)
@@ -39,13 +39,14 @@ class Desk:
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world, self.folder = world, folder
+        self.number = JUNE
         blobs = FolderBlobs(folder / "recordings", trio.CapacityLimiter(4))
         self.shelf = Shelf(world.db, blobs, folder / "incoming", world.cache.sealer)
         self.shelf.clean_spool()
         (self.address,) = upload_addresses(self.shelf, self.tenant_of)
 
     def tenant_of(self, token: str | None) -> Tenant | None:
-        return self.world.cache.tenant(JUNE) if token == TOKEN else None
+        return self.world.cache.tenant(self.number) if token == TOKEN else None
 
     async def send(
         self, body: bytes, kind: str = f"multipart/form-data; boundary={BOUNDARY}", piece: int = 4096
@@ -152,6 +153,41 @@ async def test_strangers_wait_outside(desk: Desk) -> None:
     assert statuses[1:] == [422] * STRANGERS
     assert len(desk.files()) == 1
     assert (await desk.send(form(FILE, *FIELDS))).status == 200, "the places are free again"
+
+
+async def test_one_company_takes_not_all_places(desk: Desk) -> None:
+    enough = trio.Event()
+    statuses: list[int] = []
+
+    def slow(*parts: Part) -> Any:
+        pieces = iter([form(*parts, end=False)])
+
+        async def pull() -> bytes:
+            if (piece := next(pieces, None)) is not None:
+                return piece
+            await enough.wait()
+            return b""
+
+        return pull
+
+    async def come(*parts: Part) -> None:
+        statuses.append((await desk.ask(slow(*parts))).status)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come, FILE, *FIELDS)  # whose token comes last is counted too
+        for _ in range(PER_TENANT - 1):
+            nursery.start_soon(come, *FIELDS, FILE)
+        with trio.fail_after(5):
+            while len(desk.files()) < PER_TENANT:
+                await trio.sleep(0.01)
+        assert (await desk.send(form(*FIELDS, FILE))).status == 503
+        assert (await desk.send(form(FILE, *FIELDS))).status == 503
+        desk.number = MAPLE
+        assert (await desk.send(form(*FIELDS, FILE))).status == 200, "another company has places"
+        desk.number = JUNE
+        enough.set()
+    assert statuses == [422] * PER_TENANT
+    assert (await desk.send(form(*FIELDS, FILE))).status == 200, "the places are free again"
 
 
 @pytest.mark.parametrize(

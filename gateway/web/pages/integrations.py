@@ -25,7 +25,8 @@ from gateway.store.audit import insert_audit
 from gateway.store.pool import Connection
 from gateway.store.tenants import set_integration_enabled
 from gateway.web.auth import Gate
-from gateway.web.pages.setup import SetupForm, save_settings
+from gateway.web.pages.setup import SetupForm
+from gateway.web.saving import save_settings
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
 
 LOG_PAGE = 50
@@ -218,7 +219,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         form = SetupForm.of(adapter.settings, stored, await request.form)
         if form.settings is None:
             return await show(kind, 422, form=form)
-        await save_settings(db, master, who.number, adapter.kind, form.settings, person=person())
+        await save_settings(db, master, who.number, adapter.kind, form.settings, person())
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, adapter)
         return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)

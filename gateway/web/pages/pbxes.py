@@ -18,7 +18,8 @@ from gateway.store.pool import Connection
 from gateway.store.tenants import delete_pbx, set_pbx_enabled
 from gateway.web.auth import Gate
 from gateway.web.pages.integrations import pbx_card, slots_of
-from gateway.web.pages.setup import SetupForm, save_pbx
+from gateway.web.pages.setup import SetupForm
+from gateway.web.saving import save_pbx
 from gateway.web.site import Answer, tenant, viewer
 
 _NAME = re.compile("[0-9A-Za-z_-]{1,32}")

@@ -2,12 +2,12 @@
 
 A field's input follows its type: a switch for bool, a number, a line, a line for each item, a line `key = value` for each
 pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
-goes through the settings class, and its complaints come back field by field. Saving seals secrets with the tenant's key.
-Read `adapters/base.py` for how fields are declared.
+goes through the settings class, and its complaints come back field by field. Read `adapters/base.py` for how fields are
+declared, `gateway/web/saving.py` for how they are kept.
 """
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Union, get_args, get_origin
 
@@ -15,12 +15,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, secret_fields
-from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import MASK, Secret
-from gateway.store.audit import insert_audit
-from gateway.store.pool import Connection, Database
-from gateway.store.seal import MasterKeys, Sealer
-from gateway.store.tenants import LinkRow, select_tenants, upsert_integration, upsert_pbx
+from gateway.web.saving import ENTER_AGAIN, SecretsStay, settings_of_change
 
 LONGEST_VALUE = 20_000
 
@@ -38,6 +34,8 @@ class Field:
     required: bool = False
     value: Any = ""
     error: str = ""
+    again: bool = False
+    """A stored secret that is to be entered again, for it would go elsewhere."""
     children: Sequence["Field"] = ()
 
 
@@ -63,8 +61,12 @@ class SetupForm:
         if sent is None:
             return cls(_fields(model, stored, {}))
         values = _values(model, stored, sent, at)
+        kept = {name for name in secret_fields(model) if sent.get(at + name, "").strip() == MASK}
         try:
-            return cls(_fields(model, values, {}), settings=model.model_validate(values))
+            settings = settings_of_change(model, stored, values, kept)
+            return cls(_fields(model, values, {}), settings=settings)
+        except SecretsStay as stay:
+            return cls(_fields(model, values, dict.fromkeys(stay.fields, ENTER_AGAIN), stay.fields))
         except ValidationError as error:
             problems: dict[str, str] = {}
             whole = []
@@ -115,7 +117,9 @@ def _widget(info: FieldInfo, *, secret: bool) -> str:
     return "pairs" if isinstance(origin, type) and issubclass(origin, Mapping) else "line"
 
 
-def _fields(model: type[AdapterSettings], values: Mapping[str, Any], problems: Mapping[str, str]) -> list[Field]:
+def _fields(
+    model: type[AdapterSettings], values: Mapping[str, Any], problems: Mapping[str, str], again: Set[str] = frozenset()
+) -> list[Field]:
     secrets = secret_fields(model)
     made = []
     for name, info in model.model_fields.items():
@@ -130,7 +134,8 @@ def _fields(model: type[AdapterSettings], values: Mapping[str, Any], problems: M
         made.append(
             Field(
                 name=key, widget=widget, label=extra.get("label", {"en": key, "ru": key}), help=extra.get("help", {}),
-                advanced=bool(extra.get("advanced")), required=info.is_required(), value=_shown(widget, value),
+                advanced=bool(extra.get("advanced")), required=info.is_required(), again=name in again,
+                value="" if name in again else _shown(widget, value),
                 error=problems.get(key, problems.get(name, "")), children=children,
             )
         )  # fmt: skip
@@ -187,58 +192,3 @@ def _values(
                 if text.strip():
                     values[key] = text.strip()
     return values
-
-
-async def save_settings(
-    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings,
-    keep: frozenset[str] = frozenset(), person: str | None = None,
-) -> None:  # fmt: skip
-    """Stores an integration's valid settings, secrets sealed; the fields in `keep` stay as they are stored. One that was
-    not set up yet is switched on by this. With a line in the audit trail where there is a person; else the caller's."""
-    row = (await db.engine(select_tenants, [number]))[0]
-    known = next((link for link in row.integrations if link.kind == kind), None)
-    enabled, stored = (known.enabled, known.settings) if known is not None else (True, {})
-    plain, sealed = _kept(master.sealer(number, row.data_key), "integrations", kind, settings)
-    plain |= {name: stored[name] for name in keep if name in stored}
-    changed = sorted(field for field in plain if field not in stored or stored[field] != plain[field])
-    await db.tenant(number, _upsert_integration, number, LinkRow(kind, kind, enabled, plain, sealed), person, changed)
-
-
-async def save_pbx(
-    db: Database, master: MasterKeys, number: TenantId, name: str, kind: Kind, settings: AdapterSettings, person: str
-) -> None:
-    """The same for a PBX, with a line in the audit trail."""
-    row = (await db.engine(select_tenants, [number]))[0]
-    known = next((link for link in row.pbxes if link.name == name), None)
-    plain, sealed = _kept(master.sealer(number, row.data_key), "pbxes", name, settings)
-    link = LinkRow(name, kind, known.enabled if known is not None else True, plain, sealed)
-    changed = sorted(field for field in plain if known is not None and known.settings.get(field) != plain[field])
-    await db.tenant(number, _upsert_pbx, number, link, person, "pbx.changed" if known else "pbx.added", changed)
-
-
-async def _upsert_integration(
-    conn: Connection, number: TenantId, link: LinkRow, person: str | None, changed: Sequence[str]
-) -> None:
-    await upsert_integration(conn, number, link)
-    if person is not None:
-        await insert_audit(conn, number, person, "config.changed", link.kind, ", ".join(changed))
-
-
-async def _upsert_pbx(
-    conn: Connection, number: TenantId, link: LinkRow, person: str, action: str, changed: Sequence[str]
-) -> None:
-    await upsert_pbx(conn, number, link)
-    await insert_audit(conn, number, person, action, link.name, ", ".join(changed))
-
-
-def _kept(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings as they are kept: what is not secret, and the secrets sealed for their place."""
-    secret_names = secret_fields(type(settings))
-    dumped = settings.model_dump(mode="json", by_alias=True)
-    plain = {name: value for name, value in dumped.items() if name not in secret_names}
-    sealed = {
-        name: sealer.seal(value, table=table, column=name, row=row)
-        for name in secret_names
-        if isinstance(value := getattr(settings, name), Secret)
-    }
-    return plain, sealed
