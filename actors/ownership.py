@@ -15,7 +15,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -53,13 +53,15 @@ def instance_name() -> str:
 @dataclass
 class Ownership:
     """One for the process. `let_go` stops the actors of shards before they are given away; `prepare` connects, for shards
-    that come, what may be connected twice; `tell` makes the other instances look at once."""
+    that come, what may be connected twice; `tell` makes the other instances look at once; `master_keys` says which ones we
+    hold, for a rotation uses no key that an instance lacks."""
 
     db: Database
     me: str = field(default_factory=instance_name)
     let_go: Callable[[frozenset[int]], Awaitable[None]] | None = None
     prepare: Callable[[frozenset[int]], Awaitable[None]] | None = None
     tell: Callable[[], Awaitable[None]] | None = None
+    master_keys: Callable[[], Sequence[str]] = tuple
     instances: int = 1
     first_round: trio.Event = field(default_factory=trio.Event)
     """Set once it is known what is ours at the start."""
@@ -159,7 +161,7 @@ class Ownership:
             try:
                 with trio.fail_after(ASK_WITHIN_S):
                     async with self._turn:
-                        found = await self.db.engine(store.renew, self.me)
+                        found = await self.db.engine(store.renew, self.me, master_keys=self.master_keys())
                         self._trusted_until = started + TTL_S - MARGIN_S
                         self._found(found)
             except (Unavailable, trio.TooSlowError):

@@ -106,7 +106,7 @@ class Gateway:
         self.db = db
         self.cache = cache
         self.directory = Directory()
-        self.ownership = Ownership(db)
+        self.ownership = Ownership(db, master_keys=cache.master.look)
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
         self.feed = Feed(partial(self.peers.mark, "changed"))
         self.started = time.monotonic()

@@ -41,7 +41,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             from gateway.cli.replay import replay
 
             return replay(options.file, options.trunk, options.country, sys.stdout)
-        if options.command == "keys":
+        if options.command == "keys" and options.action == "new":
             from gateway.store.seal import new_master_key
 
             print(new_master_key())
@@ -121,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("key", help="its name, or its first 16 characters")
     keys = add("keys", "the master key").add_subparsers(dest="action", required=True, metavar="ACTION")
     keys.add_parser("new", help="print a fresh master key", description="Print a fresh master key for MASTER_KEY_FILE.")
+    keys.add_parser(
+        "rotate",
+        help="new master key, re-encrypt every secret",
+        description="Make a new master key and seal everything anew under it, while gateways run. Goes on where an "
+        "earlier run was ended.",
+    )
     add("doctor", "check settings, database, keys, clock, each PBX and each integration")
     replay = add("replay", "print the call events of a captured AMI stream as JSON lines")
     replay.add_argument("file", help="capture, .ami or .ami.gz")
@@ -132,6 +138,12 @@ def _parser() -> argparse.ArgumentParser:
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "MasterKeys"]]:
     """The migrated database and the master key, for one command."""
+    async with _open_migrated(settings) as (_, db, master):
+        yield db, master
+
+
+@asynccontextmanager
+async def _open_migrated(settings: Settings) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
     from gateway.store.embedded import embedded
     from gateway.store.migrate import migrate
     from gateway.store.pool import open_database
@@ -152,7 +164,7 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "Mas
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
         async with open_database(dsn) as db:
-            yield db, master
+            yield dsn, db, master
 
 
 async def _run(settings: Settings, options: argparse.Namespace) -> int:
@@ -227,6 +239,15 @@ async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
         return await api_keys.revoke(db, TenantId(options.number), options.key, _say)
 
 
+async def _keys(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.keys import rotate
+    from gateway.store.seal import master_key_path
+
+    file = master_key_path(settings.master_key_file, settings.data_dir, os.environ.get("CREDENTIALS_DIRECTORY"))
+    async with _open_migrated(settings) as (dsn, db, _):
+        return await rotate(dsn, db, file, _say)
+
+
 async def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.doctor import doctor
 
@@ -240,5 +261,6 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "export": _export,
     "user": _user,
     "api-key": _api_key,
+    "keys": _keys,
     "doctor": _doctor,
 }

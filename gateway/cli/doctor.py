@@ -82,7 +82,8 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
             tenants.append(assemble(row, master))
         except Unsealable as error:
             found.tell(False, f"keys of tenant {row.tenant}", error.person)
-    found.tell(True, "master key", f"opens the keys of {len(tenants)} tenants")
+    unfinished = "; a rotation is not finished: `gateway keys rotate` goes on" if len(master.ids) > 1 else ""
+    found.tell(True, "master key", f"{master.current.id}, opens the keys of {len(tenants)} tenants{unfinished}")
     if settings.s3_url:
         async with open_blobs(settings) as blobs:
             try:

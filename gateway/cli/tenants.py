@@ -26,6 +26,7 @@ from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants as store
 from gateway.store import users
+from gateway.store.errors import BadData, BadMasterKey
 from gateway.store.pool import Connection, Database
 from gateway.store.seal import MasterKeys, Sealer, new_data_key
 from gateway.web.passwords import hash_password, password_fits
@@ -72,7 +73,14 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     if found.found:
         raise Refused(found.found)
     if not dry_run and everything.steps:
-        await db.engine(_carry_out, everything.steps)
+        try:
+            await db.engine(_carry_out, everything.steps)
+        except BadData as error:
+            if error.constraint != "master_key_in_force":
+                raise
+            raise BadMasterKey(
+                person="The master key was replaced while this ran; nothing was changed. Run it again."
+            ) from None
     return everything.lines
 
 

@@ -5,9 +5,11 @@
     value        enc:v1:<master key id>:<data key version>:<nonce>:<ciphertext>
 
 A value is bound to tenant, table, column and row: copied anywhere else, or changed, it does not open. The key file may
-hold several keys, one a line: the first seals, the others only open, until `gateway keys rotate` is through.
+hold several keys, one a line: the first seals, the others only open, until `gateway keys rotate` is through. A value bears the id
+of the master key under which its data key was wrapped at the time: that says what a rotation has still to do.
 
-Never talks to the database. The caller keeps wrapped keys and sealed values; read `tenants.py` next.
+Never talks to the database. The caller keeps wrapped keys and sealed values; read `tenants.py` next, `rotation.py` for how
+a master key is replaced.
 """
 
 import base64
@@ -16,6 +18,7 @@ import hashlib
 import logging
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +41,8 @@ _WRAPPED = "dek:v1"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _ID = re.compile(r"[0-9a-z]{8}")
+LOOK_S = 0.5
+"""The key file is looked at no more often, however many keys are asked for that it does not hold."""
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +74,33 @@ class MasterKey:
 
 
 class MasterKeys:
-    """The keys of the file. The first is current."""
+    """The keys of the file. The first is current. A key that is added to the file while the process runs is found; one that
+    is taken out stays until the process ends."""
 
-    def __init__(self, keys: Sequence[MasterKey]) -> None:
+    def __init__(self, keys: Sequence[MasterKey], file: "_WatchedFile | None" = None) -> None:
         self.current = keys[0]
         self._by_id = {key.id: key for key in keys}
+        self._file = file
+
+    @property
+    def keys(self) -> tuple[MasterKey, ...]:
+        """All of them, the current one first."""
+        return tuple(self._by_id.values())
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of all keys, the current one first."""
         return tuple(self._by_id)
+
+    def look(self) -> tuple[str, ...]:
+        """Takes in what was added to the file, and tells the ids. Blocks for the moment that a small file takes, only where
+        the file has changed, at most twice a second."""
+        found = self._file.changed() if self._file is not None else None
+        if found is not None:
+            self._by_id = {key.id: key for key in (*found, *self._by_id.values())}
+            self.current = found[0]
+            log.info("the key file has changed", extra={"master_keys": self.ids})
+        return self.ids
 
     def wrap(self, tenant: TenantId, data_key: DataKey) -> str:
         """Wrapped by the current key."""
@@ -87,6 +109,8 @@ class MasterKeys:
     def unwrap(self, tenant: TenantId, wrapped: str) -> DataKey:
         """Raises Unsealable for a key of another tenant, a changed text and a master key that is not in the file."""
         master, version, sealed = _parts(wrapped, _WRAPPED)
+        if master not in self._by_id:
+            self.look()
         key = self._by_id.get(master)
         if key is None:
             raise Unsealable(
@@ -99,7 +123,7 @@ class MasterKeys:
     def sealer(self, tenant: TenantId, wrapped: str, *older: str) -> "Sealer":
         """Unwraps the tenant's current data key, and those still in use beside it."""
         keys = [self.unwrap(tenant, text) for text in (wrapped, *older)]
-        return Sealer(tenant, keys[0], *keys[1:], master_id=self.current.id)
+        return Sealer(tenant, keys[0], *keys[1:], master_id=wrapping_key(wrapped))
 
 
 class Sealer:
@@ -135,6 +159,46 @@ class Sealer:
     def is_current(self, sealed: str) -> bool:
         """False for what a rotation has still to seal again."""
         return sealed.startswith(f"{_VALUE}:{self._master_id}:{self._current.version}:")
+
+
+class _WatchedFile:
+    """The key file of a process that runs on."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seen = self._mark()
+        self._next_look = float("-inf")
+
+    def _mark(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def changed(self) -> tuple[MasterKey, ...] | None:
+        """The file's keys where it is another file than before, and one that makes sense."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return None
+        self._next_look = now + LOOK_S
+        mark = self._mark()
+        if mark is None or mark == self._seen:
+            return None
+        self._seen = mark
+        try:
+            return parse_master_keys(self._file.read_text("utf-8"), source=str(self._file)).keys
+        except (OSError, UnicodeError, BadMasterKey) as error:
+            log.error(
+                "the key file has changed and cannot be used; the keys read before stay in force",
+                extra={"reason": error.person if isinstance(error, BadMasterKey) else type(error).__name__},
+            )
+            return None
+
+
+def wrapping_key(wrapped: str) -> str:
+    """The id of the master key by which a data key is wrapped. Raises Unsealable for what is none."""
+    return _parts(wrapped, _WRAPPED)[0]
 
 
 def new_data_key(version: int = 1) -> DataKey:
@@ -183,9 +247,11 @@ def load_master_keys(
     """Blocks for a moment. `may_create` makes DATA_DIR/master.key where nothing else is configured: on the first start
     in embedded mode alone, for without its old key a database's secrets are lost."""
     file = master_key_path(path, data_dir, credentials_directory)
+    watched = _WatchedFile(file)
     try:
         if may_create and path is None and file == data_dir / KEY_FILE and not file.exists():
             _create(file)
+            watched = _WatchedFile(file)
         text = file.read_text("utf-8")
     except FileNotFoundError:
         raise BadMasterKey(
@@ -198,13 +264,25 @@ def load_master_keys(
         raise BadMasterKey(person=f"{file} is not a master key; `gateway keys new` makes one.") from None
     if file.stat().st_mode & 0o007:
         log.warning("the master key %s is open to every account of this machine; chmod 600 it", file)
-    return parse_master_keys(text, source=str(file))
+    return MasterKeys(parse_master_keys(text, source=str(file)).keys, watched)
 
 
 def write_master_keys(file: Path, keys: Sequence[MasterKey]) -> None:
-    """Replaces the file as a whole, mode 0600, durably: a power cut leaves the old keys or the new ones."""
-    fresh = _write_beside(file, "".join(f"{key.line()}\n" for key in keys))
-    fresh.replace(file)
+    """Replaces the file as a whole, durably: a power cut leaves the old keys or the new ones. Mode, owner and comments stay;
+    a new file has mode 0600. Raises OSError, and then the old file is there."""
+    file = file.resolve()  # the link stays, what it leads to is replaced
+    like, comments = None, []
+    if file.exists():
+        like = file.stat()
+        comments = [line for line in file.read_text("utf-8", "replace").splitlines() if line.startswith("#")]
+    for left in file.parent.glob(f"{file.name}.*.new"):  # of a process that was killed here
+        left.unlink()
+    fresh = _write_beside(file, "".join(f"{line}\n" for line in (*comments, *(key.line() for key in keys))), like)
+    try:
+        fresh.replace(file)
+    except OSError:
+        fresh.unlink()
+        raise
     _sync_folder(file.parent)
 
 
@@ -220,13 +298,22 @@ def _create(file: Path) -> None:
     _sync_folder(file.parent)
 
 
-def _write_beside(file: Path, text: str) -> Path:
+def _write_beside(file: Path, text: str, like: os.stat_result | None = None) -> Path:
     fresh = file.with_name(f"{file.name}.{os.getpid()}.new")
     fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as output:
-        output.write(text)
-        output.flush()
-        os.fsync(output.fileno())
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as output:
+            output.write(text)
+            if like is not None:
+                if (like.st_uid, like.st_gid) != (os.geteuid(), os.fstat(fd).st_gid):
+                    os.fchown(fd, like.st_uid, like.st_gid)
+                os.fchmod(fd, like.st_mode & 0o7777)
+            output.flush()
+            os.fsync(fd)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
     return fresh
 
 

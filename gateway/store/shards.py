@@ -31,11 +31,13 @@ class Round:
     """Of ours, what its heir is ready for."""
 
 
-async def renew(conn: Connection, me: str, ttl_s: float = TTL_S) -> Round:
-    """Says that we live and prolongs what we own. Wants no transaction: one statement each."""
+async def renew(conn: Connection, me: str, ttl_s: float = TTL_S, *, master_keys: Sequence[str] = ()) -> Round:
+    """Says that we live and which master keys we hold, and prolongs what we own. Wants no transaction: one statement each."""
     await conn.execute(
-        "INSERT INTO instances (instance) VALUES ($1) ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp()",
+        "INSERT INTO instances (instance, master_keys) VALUES ($1, $2) "
+        "ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp(), master_keys = excluded.master_keys",
         me,
+        list(master_keys),
     )
     rows = await conn.fetch(
         "UPDATE shards SET expires_at = clock_timestamp() + make_interval(secs => $2) WHERE owner = $1 "

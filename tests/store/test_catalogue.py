@@ -12,10 +12,12 @@ EXCEPTED_INDEXES = {
     "api_keys_hash",  # likewise
     "shards_pkey",
     "instances_pkey",
+    "retired_master_keys_pkey",
 }
 EXCEPTED_TABLES = {
     "schema_migrations",  # the runner's own; neither role may touch it
     "shards", "instances",  # what instances share among themselves; of no tenant, and the engine's alone
+    "retired_master_keys",  # ids of the installation's keys; of no tenant, and the engine's alone
 }  # fmt: skip
 
 

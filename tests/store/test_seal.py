@@ -170,9 +170,61 @@ def test_files_that_cannot_be_keys(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_a_key_file_is_replaced_as_a_whole(tmp_path: Path, keys: MasterKeys) -> None:
     file = tmp_path / "master.key"
-    file.write_text("old")
+    file.write_text("# mine: ключ\nold")
+    file.chmod(0o640)
+    (tmp_path / "master.key.77.new").write_text("left by a process that was killed")
+    link = tmp_path / "link"
+    link.symlink_to(file)
     other = parse_master_keys(new_master_key())
-    write_master_keys(file, [keys.current, other.current])
+    write_master_keys(link, [keys.current, other.current])
     assert load_master_keys(file, tmp_path, may_create=False).ids == (keys.current.id, other.current.id)
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert list(tmp_path.iterdir()) == [file]
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert file.read_text("utf-8").startswith("# mine: ключ\n")
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, file]
+
+
+def test_a_key_added_to_the_file_is_found_and_the_file_is_looked_at_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, expected_errors: None
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("gateway.store.seal.time.monotonic", lambda: now)
+    file = tmp_path / "master.key"
+    file.touch(0o600)
+    file.write_text(new_master_key())
+    running = load_master_keys(file, tmp_path, may_create=False)
+    first = running.current
+    fresh, third = (parse_master_keys(new_master_key()).current for _ in range(2))
+    wrapped, unknown = fresh.wrap(TENANT, new_data_key()), third.wrap(TENANT, new_data_key())
+    with pytest.raises(Unsealable, match=fresh.id):
+        running.unwrap(TENANT, wrapped)
+    write_master_keys(file, [fresh, first])
+    looks = 0
+    stat = Path.stat
+
+    def counted(self: Path, **more: bool) -> os.stat_result:
+        nonlocal looks
+        looks += self == file
+        return stat(self, **more)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    with pytest.raises(Unsealable):
+        running.unwrap(TENANT, wrapped)  # looked at a moment ago
+    now += 1
+    assert running.unwrap(TENANT, wrapped).version == 1
+    assert (running.current, running.ids, looks) == (fresh, (fresh.id, first.id), 1)
+    for _ in range(1000):
+        now += 0.001
+        with pytest.raises(Unsealable, match=third.id):
+            running.unwrap(TENANT, unknown)
+    assert looks <= 4
+    # What is taken out stays for this process; what makes no sense changes nothing, and is not quoted.
+    now += 1
+    write_master_keys(file, [fresh])
+    assert running.look() == (fresh.id, first.id)
+    now += 1
+    file.write_text(f"{third.line()[:-3]}xyz")
+    with caplog.at_level(logging.ERROR):
+        assert running.look() == (fresh.id, first.id)
+    assert "cannot be used" in caplog.text
+    assert third.line().split()[2][:8] not in caplog.text
