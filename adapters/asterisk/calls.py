@@ -268,6 +268,8 @@ class CallTracker(Telling):
         number = message.get("DestCallerIDNum", "")
         self._settle(channel, call, number if is_number(number) else channel.dialled_number, final=True)
         if channel.employee is not None:
+            if source is None:
+                call = self._join(self._left_alone(channel.employee, message, call) or call, call)
             call.inside.dialled += 1
             self._seek(channel, channel.employee, call)
             return
@@ -278,6 +280,26 @@ class CallTracker(Telling):
             call.dialled_out = number
         if call.ring_untold:
             self._look(call, at)
+
+    def _left_alone(self, employee: str, message: Message, call: Conversation) -> Conversation | None:
+        """The call whose outside party this employee has left, and to which a new channel calls the employee back: the PBX
+        does so when a transfer came to nothing, and tells of it as of a call of its own until they talk."""
+        number = message.get("DestConnectedLineNum", "")
+        if call.told or not is_number(number):
+            return None
+        party = self._numbers.outside(number)
+        for other in {id(one): one for one in self._calls.values()}.values():
+            if (
+                other is call
+                or other.answered_at is None
+                or other.last_extension != employee
+                or self._is_talking(other)
+            ):
+                continue
+            story = other.story(self._directory, self._numbers)
+            if story is not None and party == (story.called if story.direction is Direction.OUTGOING else story.caller):
+                return other
+        return None
 
     def _seek(self, channel: Channel, number: str, call: Conversation) -> None:
         """An internal number is called: beside those that are being called, or after them."""
