@@ -140,7 +140,10 @@ async def _seal_all(work: store.Rotation, lock: store.OnlyRotation, old: list[st
         ):
             return True
         await trio.sleep(PAUSE_S)
-    say(f"{left} rows are still held by others; run `gateway keys rotate` again, it goes on")
+    say(
+        f"{left} rows are held by others, or are still written by a gateway that does not read its configuration; "
+        f"{', '.join(old)} stays in the key file. Run `gateway keys rotate` again, it goes on"
+    )
     return False
 
 

@@ -150,6 +150,28 @@ def test_a_gateway_that_lacks_the_key_stops_it_before_anything_is_sealed(
     assert keys_of(june_applied).ids == fresh.ids[:1]
 
 
+def test_a_tenant_is_not_made_under_a_key_that_was_replaced_meanwhile(command: Command, june_applied: Path) -> None:
+    """The file that `apply` has read is an older one than the database is under."""
+    ask("INSERT INTO retired_master_keys (key_id) VALUES ($1)", keys_of(june_applied).current.id)
+    renamed = command("apply", write(june_applied, june(name="July")))
+    assert (renamed.code, renamed.lines[0]) == (0, "tenant 0367: name changed")
+    third = june(number="0369", token="t" * 40, users=[])
+    refused = command("apply", write(june_applied, june(name="August"), third))
+    assert (refused.code, refused.out, len(refused.errors)) == (1, "", 1)
+    assert "replaced while this ran; nothing was changed. Run it again" in refused.err
+    assert "July" in command("export", "0367").out
+
+
+def test_a_second_machine_s_file_is_cleared_by_a_run_there(command: Command, june_applied: Path) -> None:
+    file = june_applied / "master.key"
+    before = keys_of(june_applied)
+    assert command("keys", "rotate").code == 0
+    after = keys_of(june_applied)
+    write_master_keys(file, [*after.keys, *before.keys])  # as it was brought there in the middle
+    ran = command("keys", "rotate")
+    assert (ran.code, ran.err, keys_of(june_applied).ids) == (0, "", after.ids)
+
+
 def test_one_at_a_time(command: Command, june_applied: Path) -> None:
     held, done = threading.Event(), threading.Event()
 
