@@ -27,7 +27,7 @@ class Table:
         self.answers_after_s = 0.0
         self.away: Callable[[Any], bool] = lambda work: False
 
-    async def engine(self, work: Any, me: str, *args: Any) -> Any:
+    async def engine(self, work: Any, me: str, *args: Any, **more: Any) -> Any:
         began = dict(self.held)
         await trio.sleep(self.answers_after_s)
         if self.away(work):
