@@ -449,6 +449,18 @@ async def test_figures_of_the_day(world: World) -> None:
     assert (figures.wait_s, figures.talk_s) == (4.0, 60.0)
 
 
+async def test_an_internal_call_shows_both_people_while_they_talk(world: World, sign_in: SignIn) -> None:
+    call = ringing(world.call_id(), datetime.now(UTC), "150", "151", ["151"], direction=Direction.INTERNAL, trunk=None)
+    await world.keep(JUNE, [call, answered(call, "151")])
+    row = (
+        (await text_of(await (await sign_in()).get("/t/0367/calls")))
+        .partition('<tr id="live-')[2]
+        .partition("</tr>")[0]
+    )
+    told, by = row.partition('class="c-employee"')[::2]
+    assert (">151<" in told, ">150<" in told, ">150<" in by, ">151<" in by) == (True, False, True, False)
+
+
 async def test_old_logs_go(world: World) -> None:
     await play(world)
     assert await world.db.engine(logs.delete_old_logs, 3600.0, 10) == 0
