@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors import delivery, housekeeping, integration, tenant
+from actors import delivery, housekeeping, integration, outgoing, tenant
 from actors.supervisor import RestartPolicy
 from adapters.registry import OURS, adapters
 from gateway.cli import main
@@ -157,7 +157,7 @@ def test_figures_are_those_of_the_code() -> None:
         ("README.md", f"waits {tenant.AMI_GRACE_S:g} s for AMI's word"),
         ("README.md", f"nothing is heard for {hours} h ends"),
         ("README.md", f"posts and deliveries {days} days, logs of attempts {housekeeping.KEEP_LOGS_S / 86400:g} days"),
-        ("docs/operations.md", f"after its lease of {delivery.LEASE_S:g} s"),
+        ("docs/operations.md", f"after its lease of {outgoing.LEASE_S:g} s"),
         ("docs/operations.md", f"lets deliveries finish for {Settings().grace_s:g} s"),
         (
             "docs/operations.md",

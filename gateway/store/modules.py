@@ -187,7 +187,7 @@ async def select_map(
     """The map as it is stored, users whose number was taken away among them; None where nothing is set up. `lock` keeps
     it from changing until the transaction ends."""
     row = await conn.fetchrow(
-        f"SELECT coalesce(settings -> $3, '{{}}')::text AS map FROM integrations "  # noqa: S608 - constants
+        f"SELECT coalesce(settings -> $3, '{{}}')::text AS map FROM integrations "  # noqa: S608 - FOR UPDATE or nothing
         f"WHERE tenant_id = $1 AND integration_type = $2 {'FOR UPDATE' if lock else ''}",
         tenant,
         kind,

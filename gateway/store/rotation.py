@@ -143,7 +143,7 @@ class Rotation:
                 FROM {place.table} x JOIN tenants t USING (tenant_id)
                 WHERE (x.tenant_id, x.{place.key}) > ($2, $3::text::{place.key_type}) AND {place.stale}
                 ORDER BY x.tenant_id, x.{place.key} LIMIT $4 FOR NO KEY UPDATE OF x SKIP LOCKED
-                """,  # noqa: S608 - of constants
+                """,  # noqa: S608 - one of PLACES, constants
                 self.master.current.id,
                 *after,
                 self.batch,
@@ -158,7 +158,7 @@ class Rotation:
                 UPDATE {place.table} x SET {place.column} = n.sealed::{kind}
                 FROM unnest($1::text[], $2::text[], $3::text[]) AS n (tenant_id, key, sealed)
                 WHERE x.tenant_id = n.tenant_id AND x.{place.key} = n.key::{place.key_type}
-                """,  # noqa: S608 - of constants
+                """,  # noqa: S608 - one of PLACES, constants
                 [row["tenant_id"] for row, _ in fresh],
                 [row["key"] for row, _ in fresh],
                 [text for _, text in fresh],
@@ -207,7 +207,7 @@ async def count_sealed(conn: Connection, place: Place, new: str) -> int:
     """How many rows of a tenant that exists hold a value that bears another key's id."""
     async with conn.transaction(readonly=True):
         await _begin(conn)
-        query = f"SELECT count(*) FROM {place.table} x JOIN tenants t USING (tenant_id) WHERE {place.stale}"  # noqa: S608
+        query = f"SELECT count(*) FROM {place.table} x JOIN tenants t USING (tenant_id) WHERE {place.stale}"  # noqa: S608 - one of PLACES, constants
         return int(await conn.fetchval(query, new, timeout=LONG_S))
 
 

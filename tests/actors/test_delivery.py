@@ -14,6 +14,7 @@ import pytest
 import trio
 
 import actors.delivery
+from actors.clients import Clients
 from actors.delivery import (
     ATTENTION_PAUSE_S,
     BREAKER_CAP_S,
@@ -23,7 +24,7 @@ from actors.delivery import (
 )
 from actors.directory import Directory, Slot
 from actors.outgoing import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S, Outgoing
-from actors.services import Clients, Doorbells, Services
+from actors.services import Doorbells, Services
 from actors.supervisor import Child, Supervisor, open_supervisor
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
 from gateway.domain.configuration import Tenant
@@ -107,10 +108,11 @@ class Outbox:
         self.calls += 1
         if self.away:
             raise Unavailable("away", certain=False)
-        return {
+        statements: dict[Callable[..., Any], Callable[..., Any]] = {
             claim_deliveries: self._claim, finish_delivery: self._finish, select_next_due: self._due,
             release_deliveries: self._release,
-        }[work](*args)  # fmt: skip
+        }  # fmt: skip
+        return statements[work](*args)
 
     def _heads(self) -> list[Row]:
         seen: dict[str, Row] = {}
@@ -179,7 +181,7 @@ class World:
     def __init__(self, supervisor: Supervisor, limits: Limits, retry: Retry, db: Any) -> None:
         self.outbox = db
         self.attempts: list[tuple[float, Attempt]] = []
-        self.answers: list[GatewayError | Exception | float | None] = []
+        self.answers: list[Any] = []
         """What each attempt comes to, in turn; then the last one for ever. Seconds: success after so long."""
         self.bells = Doorbells()
         self.adapter = Adapter(
@@ -589,10 +591,12 @@ async def test_an_ack_after_the_lease_passed_to_another_is_refused(autojump_cloc
         assert row.outcomes == []
 
 
-async def test_an_instance_that_was_replaced_sends_nothing(autojump_clock: trio.abc.Clock) -> None:
+async def test_an_instance_that_was_replaced_sends_nothing(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world() as here:
         ours = SimpleNamespace(serves=lambda tenant, epoch: (tenant, epoch) == (TENANT.number, 2))
-        here.services.ownership = cast(Any, ours)
+        monkeypatch.setattr(here.services, "ownership", ours, raising=False)
         await here.stop()
         here.start(epoch=1)
         row = here.add()
@@ -603,7 +607,7 @@ async def test_an_instance_that_was_replaced_sends_nothing(autojump_clock: trio.
         await trio.sleep(5)
         ((_, attempt),) = here.attempts
         assert row.state == "done"
-        here.services.ownership = cast(Any, SimpleNamespace(serves=lambda tenant, epoch: False))
+        monkeypatch.setattr(here.services, "ownership", SimpleNamespace(serves=lambda tenant, epoch: False))
         with pytest.raises(Replaced):
             attempt.permit()
 

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 import trio
 
+from actors.clients import Clients
 from actors.directory import Directory, Slot
 from actors.integration import BACKOFF_CAP_S, KEPT_WITHIN_S, PbxActor
 from actors.mailbox import Mailbox
-from actors.services import Clients, Services
+from actors.services import Services
 from actors.supervisor import open_supervisor
 from actors.tenant import Told
 from adapters.base import Adapter, AdapterSettings, CallSink

@@ -132,7 +132,7 @@ async def test_an_idle_actor_is_handed_what_is_new_and_claims_nothing(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = 0
-    ask = actors.delivery.claim_deliveries
+    ask = outbox.claim_deliveries
 
     async def counted(*args: Any) -> list[Claim]:
         nonlocal claims

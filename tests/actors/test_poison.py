@@ -76,7 +76,7 @@ async def figures(conn: Connection) -> dict[str, Any]:
 
 
 Poison = Callable[[int], list[CallEvent]]
-POISONS: dict[str, tuple[Poison, str]] = {
+POISONS: dict[str, tuple[Callable[[int], list[CallEvent]], str]] = {
     "refused": (lambda n: [ringing(f"1.{n}\0"), ended(f"1.{n}")], "BadData: CharacterNotInRepertoireError"),
     "too long": (lambda n: [ringing(f"1.{n}{LONG}"), ended(f"1.{n}")], "QueryFailed: ProgramLimitExceededError 54000"),
     "planner": (lambda n: [ringing(f"1.{n}", "poison"), ended(f"1.{n}")], "ValueError: a planner that fails"),
@@ -105,7 +105,8 @@ async def test_one_poisoned_event_never_stops_the_rest(db: Database, name: str, 
         calls = EVENTS // len(NUMBERS) // 2
         for n in range(calls):
             bad = number == NUMBERS[1] and n == calls // 2
-            for event in poison(n) if bad else [ringing(f"1.{n}"), ended(f"1.{n}")]:
+            events: list[CallEvent] = poison(n) if bad else [ringing(f"1.{n}"), ended(f"1.{n}")]
+            for event in events:
                 await mailboxes[number].post(Told("main", (event,), AT))
         await mailboxes[number].wait_idle()
 

@@ -589,7 +589,7 @@ async def test_posts_wait_a_moment_for_ami_while_a_link_is_up_and_then_tell(auto
         assert here.store.told[-1] == "170.1:end"
 
 
-AMI = {"ring": ringing, "answer": answered, "end": ended}
+AMI: dict[str, Callable[[str], CallEvent]] = {"ring": ringing, "answer": answered, "end": ended}
 ORDERS = [
     ["post /dial", "ring", "post /hangup", "end"],
     ["ring", "post /dial", "end", "post /hangup"],
@@ -656,7 +656,12 @@ async def test_posts_about_a_long_call_of_ami_tell_nothing(
         await here.hear(ringing(f"{prefix}170.1"), answered(f"{prefix}170.1"))
         await here.settled()
         fresh = TenantActor._reset
-        monkeypatch.setattr(TenantActor, "_reset", lambda actor: (fresh(actor), _forget(actor)))
+
+        def reset(actor: TenantActor) -> None:
+            fresh(actor)
+            _forget(actor)
+
+        monkeypatch.setattr(TenantActor, "_reset", reset)
         await here.replace()
         here.post("/hangup", CallStatus="2")
         await here.settled()

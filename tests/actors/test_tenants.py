@@ -17,9 +17,10 @@ import trio
 import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
+from actors.clients import Clients
 from actors.directory import Directory, Slot
 from actors.feed import Feed
-from actors.services import Clients, Doorbells, Services
+from actors.services import Doorbells, Services
 from actors.supervisor import open_supervisor
 from actors.tenants import REPLACE_GRACE_S, Tenants
 from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft
@@ -188,7 +189,7 @@ async def test_everything_configured_runs(autojump_clock: trio.abc.Clock) -> Non
         assert here.since() == (["0367/chat", "0367/crm", "0367/main"], [])
 
 
-CHANGES = {
+CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "nothing but the version": ({"version": 2}, []),
     "equal settings, read again": ({"integrations": {CHAT: link(CHAT), CRM: link(CRM)}}, []),
     "its token": ({"token_hash": b"2"}, []),

@@ -143,12 +143,12 @@ async def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "TRY_AGAIN_S", 0.01)
     data = text(3 * MIB)
     async with spilling(2 * MIB, Spills(tmp_path, 100 * MIB)) as backlog:
-        monkeypatch.setattr(module.os, "pwrite", full)
+        monkeypatch.setattr(os, "pwrite", full)
         await fill(backlog, data[: 3 * MIB // 2])
         while not backlog.problem:
             await trio.sleep(0.01)
         assert backlog.problem == "No space left on device"
-        monkeypatch.setattr(module.os, "pwrite", real)
+        monkeypatch.setattr(os, "pwrite", real)
         while backlog.problem:
             await trio.sleep(0.01)
         await fill(backlog, data[3 * MIB // 2 :])

@@ -50,12 +50,14 @@ def ours(port: int, dsn: str) -> dict[str, float]:
     assert crm.plan is not None
     told = crm.settings.model_validate({"domain": "https://bench.retailcrm.ru", "api_key": "bench"})
 
+    plan = partial(crm.plan, told, TENANT)
+
     async def run() -> dict[str, float]:
         async with open_services(dsn) as services, trio.open_nursery() as nursery:
             await services.db.ping()
             mailbox: Mailbox[Told] = Mailbox(MAILBOX_ROOM)
             slots = [Slot("tenant/0367"), Slot("tenant/0367/pbx/main")]
-            tenant = TenantActor(COMPANY, mailbox, services, {crm.kind: partial(crm.plan, told, TENANT)})
+            tenant = TenantActor(COMPANY, mailbox, services, {crm.kind: plan})
             nursery.start_soon(tenant.run, slots[0])
             while slots[0].health.state is not State.ONLINE:
                 await trio.sleep(0.001)

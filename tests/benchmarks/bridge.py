@@ -13,6 +13,7 @@ six runs when it was (0.25 of plain asyncio then), so it is not installed.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import asyncpg
@@ -50,7 +51,7 @@ def ours(dsn: str, calls: int) -> dict[str, float]:
     return {"seconds": seconds, "cpu": cpu}
 
 
-async def _all(task: object) -> None:
+async def _all(task: Callable[[], Awaitable[object]]) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(TASKS):
             nursery.start_soon(task)

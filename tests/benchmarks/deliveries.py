@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -120,7 +121,8 @@ def procrastinate(dsn: str, other: str, many: int, analyze: bool) -> dict[str, f
         async with app.open_async():
             if not await app.check_connection_async():
                 await app.schema_manager.apply_schema_async()
-            await deliver.batch_defer_async(*({"key": str(n), "body": BODY} for n in range(many)))
+            jobs: list[dict[str, Any]] = [{"key": str(n), "body": BODY} for n in range(many)]
+            await deliver.batch_defer_async(*jobs)
             if analyze:
                 await app.connector.execute_query_async("ANALYZE procrastinate_jobs")
             started = time.perf_counter()

@@ -201,7 +201,7 @@ async def test_a_tenant_passes_on_without_a_gap(tmp_path: Path) -> None:
         phones = [str(number) for number in range(200, 200 + 2 * TALKS)]
         pbx.extensions = {phone: f"Owner {phone}" for phone in phones}
         watched = Watched(pbx)
-        turns, turn = 0, random.Random(7)
+        turn = random.Random(7)
         stop = trio.Event()
 
         async def talk(place: int) -> None:
@@ -213,8 +213,8 @@ async def test_a_tenant_passes_on_without_a_gap(tmp_path: Path) -> None:
                 )  # fmt: skip
 
         async with AsyncExitStack() as stack:
-            running = [await stack.enter_async_context(pair.gateways[0].running()), None]
-            await pair.gateways[0].wait_ready(running[0], pair.urls[0])
+            owner = await stack.enter_async_context(pair.gateways[0].running())
+            await pair.gateways[0].wait_ready(owner, pair.urls[0])
             await pair.apply(
                 phones=[{"number": phone} for phone in phones],
                 pbxes=[{
@@ -230,14 +230,13 @@ async def test_a_tenant_passes_on_without_a_gap(tmp_path: Path) -> None:
             async with trio.open_nursery() as talks:
                 for place in range(TALKS):
                     talks.start_soon(talk, place)
-                for turns in range(PASSES):
-                    old, new = turns % 2, 1 - turns % 2
-                    running[new] = await stack.enter_async_context(pair.gateways[new].running())
-                    await pair.gateways[new].wait_ready(running[new], pair.urls[new])
+                for number in range(1, PASSES + 1):
+                    heir = await stack.enter_async_context(pair.gateways[number % 2].running())
+                    await pair.gateways[number % 2].wait_ready(heir, pair.urls[number % 2])
                     await trio.sleep(3)
-                    assert running[old] is not None
-                    running[old].terminate()
-                    await running[old].wait()
+                    owner.terminate()
+                    await owner.wait()
+                    owner = heir
                 stop.set()
             await trio.sleep(3)
             told = {row["call_id"]: row for row in await open_session_and(pair.dsn, _calls_of_the_pbx)}

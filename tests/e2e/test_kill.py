@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,7 @@ async def test_the_calls_of_a_pbx_are_told_right_or_as_uncertain(tmp_path: Path)
             async with trio.open_nursery() as calls:
                 for number in range(PBX_CALLS):
                     people = {"employee": phones[number % 6], "colleague": phones[(number + 3) % 6]}
-                    kind = next(kinds)
-                    calls.start_soon(lambda kind=kind, people=people: world.pbx.play(kind, **people))
+                    calls.start_soon(partial(world.pbx.play, next(kinds), **people))
                     await trio.sleep(KILLS * 2.2 / PBX_CALLS)
 
         async with trio.open_nursery() as nursery:

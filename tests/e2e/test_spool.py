@@ -95,7 +95,7 @@ async def open_town(folder: Path, *, start: bool = True) -> AsyncIterator[tuple[
     async with embedded(folder / "server") as server:
         key = folder / "master.key"
         key.touch(mode=0o600)
-        settings = {
+        settings: dict[str, Any] = {
             "GATEWAY_DATABASE_URL": server.dsn, "GATEWAY_MASTER_KEY_FILE": str(key), "GATEWAY_OPERATOR_TOKEN": OPERATOR,
         }  # fmt: skip
         async with open_world(folder, start=False, **settings) as world:
@@ -349,7 +349,7 @@ async def until(what: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def has_tenant(world: World) -> bool:
-    return (await asked(world, "/integrations/0367"))["code"] == 200
+    return bool((await asked(world, "/integrations/0367"))["code"] == 200)
 
 
 async def nothing_waits(world: World, postgres: Postgres) -> bool:

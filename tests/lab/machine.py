@@ -250,7 +250,7 @@ class Scene:
 
     async def event(self, **want: str) -> Message:
         """The first AMI message of this scenario whose headers match."""
-        return await self.manager.wait(self.since, **want)
+        return await self.manager.wait(self.since, 15.0, **want)
 
     async def finish(self) -> None:
         """Waits for every party. Raises AssertionError with what sipp says where one failed."""

@@ -202,7 +202,7 @@ class Heard:
     at: float
     wall: float
     client_id: str | None
-    data: Mapping[str, Any]
+    data: dict[str, Any]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -58,7 +58,8 @@ class S3:
                 assert head is not None
                 method, target = head.method.decode(), head.target.decode()
                 headers = {name.decode().lower(): value.decode() for name, value in head.headers}
-                status, more, answer = self.refuse, {}, b""
+                more: dict[str, str] = {}
+                status, answer = self.refuse, b""
                 if not status:
                     status, more, answer = self._answer(method, target, headers, bytes(body))
                 self.requests.append((method, target, status))

@@ -63,7 +63,7 @@ async def run_sql(connection: Connection, *statements: str) -> None:
 
 
 async def states(db: Database) -> dict[str, str]:
-    return dict(await db.engine(rows, "SELECT key, state FROM deliveries ORDER BY delivery_id"))  # type: ignore[arg-type]
+    return dict(await db.engine(rows, "SELECT key, state FROM deliveries ORDER BY delivery_id"))
 
 
 async def claim(db: Database, most: int = 10, integration: Kind = CRM, lease_s: float = 20.0, **more: Any) -> list[str]:

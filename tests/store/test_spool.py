@@ -11,7 +11,6 @@ import trio
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import TenantId
-from gateway.store import spool as module
 from gateway.store.journal import PostRow
 from gateway.store.spool import Spool
 
@@ -166,7 +165,7 @@ async def test_a_full_disk_refuses_and_harms_nothing(
     spool = await opened(tmp_path)
     await spool.append(posts("1", "2"))
     with monkeypatch.context() as full:
-        full.setattr(module.os, "write", after(room, errno.ENOSPC))
+        full.setattr(os, "write", after(room, errno.ENOSPC))
         for _ in range(2):
             with pytest.raises(Unavailable, match="No space"):
                 await spool.append(posts("3", "4"))
@@ -182,7 +181,7 @@ async def test_a_failed_fsync_refuses_and_ends_the_file(tmp_path: Path, monkeypa
     spool = await opened(tmp_path)
     await spool.append(posts("1"))
     with monkeypatch.context() as broken:
-        broken.setattr(module.os, "fdatasync", failing)
+        broken.setattr(os, "fdatasync", failing)
         with pytest.raises(Unavailable, match="Input/output"):
             await spool.append(posts("2"))
     await spool.append(posts("3"))

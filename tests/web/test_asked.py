@@ -85,7 +85,7 @@ class Here:
 
 async def test_an_explicit_code_wins_over_the_users_number() -> None:
     here = Here()
-    asked = {"clientId": CLIENT_ID, "userId": "19", "phone": "+375296254070"}
+    asked: dict[str, Any] = {"clientId": CLIENT_ID, "userId": "19", "phone": "+375296254070"}
     assert await here.get("/retailcrm/make-call", **asked) == (200, {"status": "accepted", "id": "gw-1"})
     assert await here.get("/retailcrm/make-call", **asked, code="151") == (200, {"status": "accepted", "id": "gw-1"})
     assert [what["extension"] for what in here.asked] == ["150", "151"]
@@ -106,7 +106,7 @@ async def test_who_is_not_known_is_told_nothing_more() -> None:
 
 async def test_the_companys_number_stands_for_the_id_where_settings_and_address_say_so() -> None:
     here = Here(tenant(legacy_client_id=True, legacy_client_nets=("198.51.100.0/24",)))
-    asked = {"clientId": "0367", "userId": "19", "phone": "+375296254070"}
+    asked: dict[str, Any] = {"clientId": "0367", "userId": "19", "phone": "+375296254070"}
     assert (await here.get("/retailcrm/make-call", **asked))[0] == 401
     assert (await here.get("/retailcrm/make-call", peer="198.51.100.9", **asked))[0] == 200
 
@@ -114,7 +114,7 @@ async def test_the_companys_number_stands_for_the_id_where_settings_and_address_
 async def test_an_address_that_the_client_made_up_stands_for_nothing() -> None:
     """Some proxies add a line of their own behind the client's, instead of going on with it."""
     here = Here(tenant(legacy_client_id=True, legacy_client_nets=("198.51.100.0/24",)))
-    asked = {"clientId": "0367", "userId": "19", "phone": "+375296254070", "peer": "10.0.0.1"}
+    asked: dict[str, Any] = {"clientId": "0367", "userId": "19", "phone": "+375296254070", "peer": "10.0.0.1"}
     for forwarded, status in (
         (["198.51.100.9"], 200),
         (["203.0.113.7, 198.51.100.9"], 200),
@@ -123,7 +123,7 @@ async def test_an_address_that_the_client_made_up_stands_for_nothing() -> None:
         (["198.51.100.9", "203.0.113.7", "10.0.0.2"], 401),
     ):
         headers = [("x-forwarded-for", one) for one in forwarded]
-        assert (await here.get("/retailcrm/make-call", headers=headers, **asked))[0] == status, forwarded  # type: ignore[arg-type]
+        assert (await here.get("/retailcrm/make-call", headers=headers, **asked))[0] == status, forwarded
 
 
 async def test_an_integration_that_is_off_dials_nothing() -> None:
@@ -149,7 +149,7 @@ async def test_refusals_have_the_contracts_codes() -> None:
 
 
 async def test_a_call_service_needs_a_key_with_the_scope() -> None:
-    asked = {"code": "150", "phone": "+375296254070"}
+    asked: dict[str, Any] = {"code": "150", "phone": "+375296254070"}
     here = Here()
     assert (await here.get("/api/makecallexternal", clientId=KEY, **asked))[0] == 200
     assert here.asked[0]["asked_by"] == "gw_live_hint"
@@ -162,7 +162,7 @@ async def test_a_call_service_needs_a_key_with_the_scope() -> None:
 
 async def test_the_dialplan_asks_with_its_token() -> None:
     here = Here()
-    asked = {"UniqueId": "1795219998.3600", "phone": "+375296254070"}
+    asked: dict[str, Any] = {"UniqueId": "1795219998.3600", "phone": "+375296254070"}
     path = "/retailcrm/api/smart-redirect"
     assert await here.get(path, "POST", Token="t" * 32, **asked) == (200, {"extension": "150", "redirected": True})
     answered = await here.get(path, "POST", Token="t" * 32, redirect="false", **asked)

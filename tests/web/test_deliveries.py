@@ -59,7 +59,7 @@ async def finish(world: World, outcome: Outcome, integration: Kind = CRM, tenant
 
 
 async def states(world: World) -> dict[str, str]:
-    return dict(await world.db.engine(rows, "SELECT key, state FROM deliveries"))  # type: ignore[arg-type]
+    return dict(await world.db.engine(rows, "SELECT key, state FROM deliveries"))
 
 
 async def test_what_failed_is_shown_with_its_cause_and_body(world: World, sign_in: SignIn) -> None:

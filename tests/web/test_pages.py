@@ -317,9 +317,9 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
     assert {"domain"} <= set(line.detail.split(", "))
     assert SECRET_KEY not in line.detail
     await world.cache.load()
-    tenant = world.cache.tenant(JUNE)
-    assert tenant is not None
-    stored = tenant.integrations[Kind("retailcrm")]
+    loaded = world.cache.tenant(JUNE)
+    assert loaded is not None
+    stored = loaded.integrations[Kind("retailcrm")]
     assert stored.enabled
     assert stored.settings["domain"] == "https://new.crm.example"
     assert stored.settings["api_key"] == Secret("a-key-of-the-new-account")
@@ -347,9 +347,9 @@ async def test_a_first_set_up_switches_on(world: World, sign_in: SignIn) -> None
     form = {"csrf": CSRF, "bot_token": token, "notify_chats": "-1001\n-1002"}
     assert (await client.post(home, form=form)).status_code == 303
     await world.cache.load()
-    tenant = world.cache.tenant(JUNE)
-    assert tenant is not None
-    stored = tenant.integrations[Kind("telegram")]
+    loaded = world.cache.tenant(JUNE)
+    assert loaded is not None
+    stored = loaded.integrations[Kind("telegram")]
     assert (stored.enabled, list(stored.settings["notify_chats"])) == (True, [-1001, -1002])
     assert stored.settings["bot_token"] == Secret(token)
 

@@ -27,7 +27,7 @@ def wrong_with(truth: dict[str, Any], told: CallEnded) -> list[str]:
     for name in ("wait_s", "talk_s"):
         was, is_ = truth[name], said[name]
         assert was is None or isinstance(was, float)
-        if (was is None) != (is_ is None) or (was is not None and abs(was - is_) > ACCURACY_S):  # type: ignore[operator]
+        if (was is None) != (is_ is None) or (was is not None and abs(was - is_) > ACCURACY_S):
             problems.append(f"{name} {is_}, not {was}")
     return problems + (["uncertain"] if told.uncertain else [])
 

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.domain.calls import Call
 from gateway.domain.events import CallEnded, CallEvent
-from tests.adapters.asterisk.test_kinds import RECORDINGS, Pbx, Recording, Timed, calls_of, ends, real_ends
+from tests.adapters.asterisk.kinds import RECORDINGS, Pbx, Recording, Timed, calls_of, ends
+from tests.adapters.asterisk.test_kinds import real_ends
 
 GAP = timedelta(seconds=1)
 NEAR_S = 1.0

@@ -1,5 +1,7 @@
 """Several devices, several lines, several calls at once, and holding. Read `queues.py` next."""
 
+from typing import Any
+
 from trio import sleep
 
 from tests.lab.kinds.truth import DIRECT, MOBILE, Truth, did, incoming, kind, times
@@ -151,7 +153,7 @@ async def call_waiting(s: Scene) -> list[Truth]:
     await sleep(1)
     first.hang_up()
     await client.ends()
-    same = {"rang": ("150",), "extension": "150", "last_extension": "150"}
+    same: dict[str, Any] = {"rang": ("150",), "extension": "150", "last_extension": "150"}
     return [
         incoming(DIRECT, by="callee", **same, **times(first, first, first)),
         incoming(DIRECT, caller=MOBILE, **same, **times(second, second, other)),

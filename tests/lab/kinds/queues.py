@@ -1,5 +1,7 @@
 """Clients in a queue: ring-all and linear, agents behind Local channels, retries, rejection, wrap-up. Read `outgoing.py` next."""
 
+from typing import Any
+
 from trio import sleep
 
 from tests.lab.kinds.truth import Truth, did, incoming, kind, times
@@ -144,7 +146,7 @@ async def queue_wrap_up(s: Scene) -> list[Truth]:
     await sleep(1.5)
     other.hang_up()
     await second.ends()
-    same = {"queue": "wrapup", "rang": ("150",), "extension": "150", "last_extension": "150"}
+    same: dict[str, Any] = {"queue": "wrapup", "rang": ("150",), "extension": "150", "last_extension": "150"}
     return [
         incoming(did(15), **same, **times(first, first, client)),
         incoming(did(15), caller="+375297777777", **same, **times(second, second, other)),

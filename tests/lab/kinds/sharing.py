@@ -3,14 +3,16 @@
 A pickup without sound joins the two up to half a second after both were answered, so these have sound.
 """
 
+from typing import Any
+
 from trio import sleep
 
 from tests.lab.kinds.transfers import talking
 from tests.lab.kinds.truth import DIRECT, Truth, did, incoming, internal, kind, times
 from tests.lab.machine import Scene
 
-PICKED = {"rang": ("150",), "extension": "152", "last_extension": "152"}
-PARKED = {"rang": ("150",), "extension": "150"}
+PICKED: dict[str, Any] = {"rang": ("150",), "extension": "152", "last_extension": "152"}
+PARKED: dict[str, Any] = {"rang": ("150",), "extension": "150"}
 
 
 @kind("pickup-group", audio=True)

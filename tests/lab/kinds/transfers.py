@@ -3,15 +3,22 @@
 150 has the client; 152 is who gets him. A transfer is made by the phone (REFER), by feature code, or by AMI.
 """
 
+from typing import Any
+
 from trio import sleep
 
 from tests.lab.kinds.truth import DIRECT, MOBILE, Truth, incoming, internal, kind, times
 from tests.lab.machine import CLIENT, TRUNK, Scene
 from tests.lab.sip import Leg
 
-TOOK = {"rang": ("150", "152"), "extension": "150", "last_extension": "152", "transfers": (("150", "152"),)}
-LOST = {"rang": ("150", "152"), "extension": "150", "last_extension": "150"}
-STAYED = {"rang": ("150",), "extension": "150", "last_extension": "150"}
+TOOK: dict[str, Any] = {
+    "rang": ("150", "152"),
+    "extension": "150",
+    "last_extension": "152",
+    "transfers": (("150", "152"),),
+}
+LOST: dict[str, Any] = {"rang": ("150", "152"), "extension": "150", "last_extension": "150"}
+STAYED: dict[str, Any] = {"rang": ("150",), "extension": "150", "last_extension": "150"}
 
 
 async def talking(s: Scene) -> tuple[Leg, Leg]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.lab.machine import CLIENT, TRUNK, Scene
 from tests.lab.sip import Leg
@@ -78,7 +79,7 @@ def kind(
     return register
 
 
-def times(ring: Leg | None, answer: Leg, end: Leg) -> dict[str, float | None]:
+def times(ring: Leg | None, answer: Leg, end: Leg) -> dict[str, Any]:
     """The moments of a call: the leg that first rang, the one that was answered, the one that hung up."""
     begun = ring.rang_at if ring is not None else answer.asked_at
     return {"ring_at": begun, "answered_at": answer.answered_at, "ended_at": end.ended_at}
