@@ -1,4 +1,7 @@
-"""The configuration in memory on a real database: fresh by four nets, and never waited for."""
+"""The configuration in memory on a real database: fresh by four nets, and never waited for.
+
+Over 400 lines: one database and one cache serve every case.
+"""
 
 import time
 from collections.abc import AsyncIterator, Sequence

@@ -194,6 +194,9 @@ def test_import_contracts() -> None:
     assert done.returncode == 0, done.stdout
 
 
+LONG = re.compile(r"\b(?:long|longer|over \d00 lines)\b", re.IGNORECASE)
+
+
 @pytest.mark.parametrize("path", modules())
 def test_a_module_says_what_it_is_and_why_it_is_long(path: str) -> None:
     text = (ROOT / path).read_text("utf-8")
@@ -203,7 +206,15 @@ def test_a_module_says_what_it_is_and_why_it_is_long(path: str) -> None:
     assert said, "a module begins with what it owns"
     lines = text.count("\n")
     if lines > 400:
-        assert re.search(r"\b(?:long|longer|over \d00 lines)\b", said, re.IGNORECASE), f"{lines} lines, and no word why"
+        assert LONG.search(said), f"{lines} lines, and no word why"
+
+
+def test_a_long_test_module_says_why_too() -> None:
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        text = file.read_text("utf-8")
+        if text.count("\n") > 400:
+            said = ast.get_docstring(ast.parse(text)) or ""
+            assert LONG.search(said), f"{file.relative_to(ROOT)}: no word why it is long"
 
 
 NAMES = re.compile("|".join(OURS), re.IGNORECASE)

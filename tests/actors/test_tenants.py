@@ -1,4 +1,7 @@
-"""What runs is made equal to what is configured: exactly what changed is replaced, and nothing is left behind."""
+"""What runs is made equal to what is configured: exactly what changed is replaced, and nothing is left behind.
+
+Over 400 lines: one world of adapters serves every case.
+"""
 
 import os
 import threading

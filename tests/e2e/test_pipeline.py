@@ -1,6 +1,7 @@
 """The whole product between its sandboxes: what hosts post and PBXes tell arrives in the CRM and in the chats, once.
 
 One installation serves the whole module, on a Trio loop of its own thread; every test has calls of its own.
+Over 400 lines: it is one installation's life.
 """
 
 import json

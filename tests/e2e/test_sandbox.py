@@ -1,4 +1,7 @@
-"""The sandbox world refuses what the real one refuses, and its PBX never contradicts itself."""
+"""The sandbox world refuses what the real one refuses, and its PBX never contradicts itself.
+
+Over 400 lines: one for each refusal of three sandboxes.
+"""
 
 import json
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,7 @@
-"""Our module in a strict sandbox CRM: registration, the link and what it opens, the map of internal numbers, statuses."""
+"""Our module in a strict sandbox CRM: registration, the link and what it opens, the map of internal numbers, statuses.
+
+Over 400 lines: registration, link, map and statuses are one story in one sandbox, and share its desk.
+"""
 
 import base64
 import json

@@ -1,4 +1,7 @@
-"""Every page in both languages, the wall between companies, escaping, filters, and what the buttons do."""
+"""Every page in both languages, the wall between companies, escaping, filters, and what the buttons do.
+
+Over 400 lines: the same world and the same rules for every page.
+"""
 
 import html
 import re

@@ -1,4 +1,7 @@
-"""The session against a PBX of a few lines on memory streams: time is virtual, and nothing touches the network."""
+"""The session against a PBX of a few lines on memory streams: time is virtual, and nothing touches the network.
+
+Over 400 lines: one PBX serves every case.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress

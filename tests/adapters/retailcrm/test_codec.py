@@ -1,4 +1,7 @@
-"""What RetailCRM is told of a call, told event by event, and what its answers come to."""
+"""What RetailCRM is told of a call, told event by event, and what its answers come to.
+
+Over 400 lines: most of them are what is to be said, word for word.
+"""
 
 import json
 from dataclasses import replace

@@ -1,6 +1,7 @@
 """Calls that go on with somebody else: blind, attended and blonde transfers, redirects. Read `sharing.py` next.
 
 150 has the client; 152 is who gets him. A transfer is made by the phone (REFER), by feature code, or by AMI.
+Over 400 lines: one function a kind.
 """
 
 from typing import Any

@@ -1,4 +1,7 @@
-"""The fast listener: whole requests only, limits everywhere, and nothing a client does ends it."""
+"""The fast listener: whole requests only, limits everywhere, and nothing a client does ends it.
+
+Over 400 lines: most of them are what clients may send.
+"""
 
 import json
 import logging

@@ -1,4 +1,7 @@
-"""The hardened listener for people: nothing a client sends ends it, and nothing a client leaves undone holds it."""
+"""The hardened listener for people: nothing a client sends ends it, and nothing a client leaves undone holds it.
+
+Over 400 lines: most of them are what clients may send.
+"""
 
 import json
 import logging
