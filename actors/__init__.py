@@ -1,1 +1,1 @@
-"""What is alive: the supervisor, mailboxes, the directory, and the actors themselves. Read `actors.supervisor` next."""
+"""What is alive: the supervisor, mailboxes, the directory, and the actors themselves. Read `actors.runtime.supervisor` next."""

@@ -1,5 +1,5 @@
 """What has just changed, for pages that are open: a doorbell per tenant, never the data. Pages that another instance
-serves hear of it through `actors.peers`.
+serves hear of it through `actors.runtime.peers`.
 
 A subscriber that falls behind keeps one pending mark and re-reads; nothing queues without bound, nothing blocks the
 publisher.
@@ -66,7 +66,7 @@ class Feed:
         self._ring(tenant, call_id)
         self._mark(f"{tenant} {call_id}")
 
-    def heard(self, texts: Sequence[str]) -> None:
+    def received(self, texts: Sequence[str]) -> None:
         """Another instance has published these."""
         for text in texts:
             tenant, _, call_id = text.partition(" ")

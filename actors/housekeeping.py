@@ -10,17 +10,17 @@ from functools import partial
 
 import trio
 
-from actors.directory import Slot
+from actors.runtime.directory import Slot
+from actors.runtime.supervisor import DeadLetter
 from actors.services import Services
-from actors.supervisor import DeadLetter
 from gateway import __version__
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store import audit, call_orders, journal, letters, logs, modules, outbox, users
+from gateway.store import audit, call_orders, crm_registrations, dead_letters, integration_logs, journal, outbox, users
 from gateway.store.journal import PendingPost
-from gateway.store.partitions import keep_days
-from gateway.store.pool import Connection, Database
+from gateway.store.postgres.partitions import keep_days
+from gateway.store.postgres.pool import Connection, Database
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
             partial(_keep_days, dsn),
             *(partial(_delete, services.db, delete, keep_s) for delete, keep_s in _KEPT),
             partial(services.db.engine, users.delete_stale_sessions),
-            partial(services.db.engine, modules.delete_left_modules),
+            partial(services.db.engine, crm_registrations.delete_left_modules),
         )
         for task in tasks:
             try:
@@ -97,9 +97,9 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (outbox.delete_old_deliveries, KEEP_DELIVERIES_S),
     (journal.delete_old_rest, KEEP_POSTS_S),
     (journal.delete_old_digests, KEEP_DIGESTS_S),
-    (logs.delete_old_logs, KEEP_LOGS_S),
+    (integration_logs.delete_old_logs, KEEP_LOGS_S),
     (call_orders.delete_old_orders, KEEP_ORDERS_S),
-    (letters.delete_old_dead_letters, KEEP_LETTERS_S),
+    (dead_letters.delete_old_dead_letters, KEEP_LETTERS_S),
     (audit.delete_old_audit, KEEP_AUDIT_S),
 )
 
@@ -123,24 +123,26 @@ class DeadLetters:
         self._db = db
         self._send, self._receive = trio.open_memory_channel[DeadLetter](LETTERS_ROOM)
 
-    def put(self, letter: DeadLetter) -> None:
+    def put(self, dead_letter: DeadLetter) -> None:
         """Never waits: called while an actor is being restarted."""
-        log.error("message set aside", extra={"actor": letter.path, "trace": letter.traceback})
+        log.error("message set aside", extra={"actor": dead_letter.path, "trace": dead_letter.traceback})
         try:
-            self._send.send_nowait(letter)
+            self._send.send_nowait(dead_letter)
         except trio.WouldBlock:
-            log.error("too many messages set aside; this one is in the log alone", extra={"actor": letter.path})
+            log.error("too many messages set aside; this one is in the log alone", extra={"actor": dead_letter.path})
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled: writes letters down, and marks a post that cannot be dealt with as done."""
         slot.report(State.ONLINE)
-        async for letter in self._receive:
-            tenant = TenantId(letter.path.split("/")[1] if "/" in letter.path else letter.path)
-            post = letter.message.journal_id if isinstance(letter.message, PendingPost) else None
-            row = letters.LetterRow(tenant, letter.path, repr(letter.message), letter.traceback, post)
+        async for dead_letter in self._receive:
+            tenant = TenantId(dead_letter.path.split("/")[1] if "/" in dead_letter.path else dead_letter.path)
+            post = dead_letter.message.journal_id if isinstance(dead_letter.message, PendingPost) else None
+            row = dead_letters.DeadLetterRow(
+                tenant, dead_letter.path, repr(dead_letter.message), dead_letter.traceback, post
+            )
             while True:
                 try:
-                    await self._db.engine(letters.insert_dead_letters, [row], __version__)
+                    await self._db.engine(dead_letters.insert_dead_letters, [row], __version__)
                     break
                 except Unavailable:
                     await trio.sleep(1.0)

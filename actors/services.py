@@ -5,21 +5,21 @@ from dataclasses import dataclass, field
 
 import trio
 
-from actors.clients import Clients
-from actors.dialling import Dialling
-from actors.directory import Directory
+from actors.calls.click_to_call import ClickToCall
+from actors.calls.smart_redirect import SmartRedirect
+from actors.delivery.clients import Clients
+from actors.delivery.handover import Handover
 from actors.feed import Feed
-from actors.journal import GroupCommit
-from actors.outgoing import Outgoing
-from actors.ownership import Ownership
-from actors.responsible import Desk
+from actors.runtime.directory import Directory
+from actors.runtime.group_commit import GroupCommit
+from actors.runtime.ownership import Ownership
 from adapters.base import Dialer
 from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
-from gateway.store.outbox import Recording
-from gateway.store.pool import Database
-from gateway.store.shelf import Shelf
+from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.outbox import CallBatch
+from gateway.store.postgres.pool import Database
 
 
 class Doorbells:
@@ -54,23 +54,23 @@ class Services:
     cache: ConfigurationCache
     directory: Directory
     feed: Feed
-    records: GroupCommit[Recording, frozenset[Kind] | None]
+    records: GroupCommit[CallBatch, frozenset[Kind] | None]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
-    outgoing: Outgoing
+    outgoing: Handover
     """Leases deliveries as they are written, and keeps what became of them."""
     dial: Dialer
     spills: Spills = field(default_factory=Spills)
     """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
-    shelf: Shelf | None = None
+    recording_files: RecordingFiles | None = None
     """Recordings; without it no call has one."""
     public_url: str = ""
     """What links of ours begin with."""
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
-    desk: Desk
+    smart_redirect: SmartRedirect
     """Asks who is responsible for a caller."""
-    dialling: Dialling
+    dialling: ClickToCall
     ownership: Ownership
     """Which tenants are this instance's."""
     """Places calls for people; is told how its orders fared."""

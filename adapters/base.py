@@ -46,7 +46,7 @@ def setting(
     help_ru: str = "",
     secret: bool = False,
     advanced: bool = False,
-    kept: bool = False,
+    stored: bool = False,
     shared: bool = False,
     leads: Sequence[str] = (),
     default_factory: Callable[[], Any] | None = None,
@@ -63,7 +63,7 @@ def setting(
         "help": {"en": help_en, "ru": help_ru},
         "secret": secret,
         "advanced": advanced,
-        "kept": kept,
+        "kept": stored,
         "shared": shared,
         "leads": list(leads),
     }
@@ -191,7 +191,7 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallAsked:
+class CallRequest:
     """Click-to-call: whoever holds `client_id` asks to connect a user with a number. All as it was sent."""
 
     client_id: str
@@ -203,7 +203,7 @@ class CallAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusAsked:
+class StatusRequest:
     """A user of the outside system has become free, busy or away. All as it was sent."""
 
     client_id: str
@@ -213,7 +213,7 @@ class StatusAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResponsibleAsked:
+class ResponsibleRequest:
     """The dialplan asks who is responsible for a caller, and perhaps to send the call there. All as it was sent."""
 
     token: str
@@ -223,14 +223,14 @@ class ResponsibleAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ActivityAsked:
+class ActivityRequest:
     """The outside system has switched our module on or off. All as it was sent."""
 
     client_id: str
     active: bool
 
 
-Asked = CallAsked | StatusAsked | ResponsibleAsked | ActivityAsked
+InboundRequest = CallRequest | StatusRequest | ResponsibleRequest | ActivityRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +244,8 @@ class Hook:
     path: str
     methods: tuple[str, ...]
     summary: str
-    asks: type[Asked]
-    read: Callable[[Mapping[str, Any]], Asked]
+    request_type: type[InboundRequest]
+    read: Callable[[Mapping[str, Any]], InboundRequest]
     schema: Mapping[str, Any]
     """JSON Schema of the fields, for the API document."""
 
@@ -336,7 +336,7 @@ Replay = Callable[[bytes, str | None, Sequence[str], str | None], Iterable[CallE
 
 
 @runtime_checkable
-class TellsCalls(Protocol):
+class Delivers(Protocol):
     """Is told of calls: makes one attempt at one delivery."""
 
     async def deliver(self, attempt: Attempt) -> Delivered:
@@ -374,7 +374,7 @@ class CallSink(Protocol):
         """The employee's phone answered an order of ours, or did not: `failure` is empty or a reason code. Never waits."""
         ...
 
-    async def tell(self, events: Sequence[CallEvent]) -> None:
+    async def emit(self, events: Sequence[CallEvent]) -> None:
         """Hands over events in the order in which they happened."""
         ...
 

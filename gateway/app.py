@@ -6,7 +6,7 @@
 The sockets listen from the first moment. They are served as soon as the configuration is read, so that a restart answers no
 post with 503, or as soon as the database turns out to be away: then `/health` says 200, `/ready` and posts 503, for that
 is a state and not a crash. Over 400 lines because it is the one place where everything meets. Read
-`actors.tenants` for what then runs.
+`actors.reconciler` for what then runs.
 """
 
 import gc
@@ -23,25 +23,25 @@ from urllib.parse import urlsplit
 
 import trio
 
-from actors.clients import Clients
-from actors.dialling import Dialling
-from actors.directory import Directory, Slot
+from actors.calls.click_to_call import ClickToCall
+from actors.calls.posts import Posts
+from actors.calls.recordings import FetchActor, retain
+from actors.calls.smart_redirect import SmartRedirect
+from actors.crm.registration import Registrations
+from actors.crm.registration_jobs import RegistrationJobs
+from actors.cross_instance import CrossInstance
+from actors.delivery.clients import Clients
+from actors.delivery.handover import Handover
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
-from actors.journal import GroupCommit
-from actors.module_sync import ModuleSync
-from actors.modules import Modules
-from actors.outgoing import Outgoing
-from actors.ownership import Ownership
-from actors.peers import CHANNEL as PEERS_CHANNEL
-from actors.peers import Peers
-from actors.posts import Posts
-from actors.recordings import FetchActor, retain
-from actors.responsible import Desk
+from actors.reconciler import Reconciler
+from actors.runtime.directory import Directory, Slot
+from actors.runtime.group_commit import GroupCommit
+from actors.runtime.ownership import Ownership
+from actors.runtime.peers import CHANNEL as PEERS_CHANNEL
+from actors.runtime.peers import Peers
+from actors.runtime.supervisor import open_supervisor
 from actors.services import Services
-from actors.supervisor import open_supervisor
-from actors.tenants import Tenants
-from actors.together import Together
 from adapters.base import Tested
 from adapters.http import SafeDialer
 from adapters.probe import probe
@@ -60,27 +60,27 @@ from gateway.readiness import Notifier
 from gateway.settings import Settings
 from gateway.store import journal, outbox
 from gateway.store.api_keys import ApiKey, use_api_key
-from gateway.store.blobs import BlobStore, FolderBlobs
-from gateway.store.embedded import embedded
-from gateway.store.errors import StoreError
-from gateway.store.folder import own_folder
-from gateway.store.listen import Listener
-from gateway.store.migrate import migrate
-from gateway.store.pool import Database, open_database
-from gateway.store.s3 import S3Blobs
-from gateway.store.seal import load_master_keys
-from gateway.store.shelf import Shelf
-from gateway.store.spool import Spool
+from gateway.store.embedded.data_dir_lock import own_folder
+from gateway.store.embedded.embedded import embedded
+from gateway.store.files.blobs import BlobStore, FolderBlobs
+from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.files.s3 import S3Blobs
+from gateway.store.files.spool import Spool
+from gateway.store.postgres.errors import StoreError
+from gateway.store.postgres.listen import Listener
+from gateway.store.postgres.migrate import migrate
+from gateway.store.postgres.pool import Database, open_database
+from gateway.store.secrets.seal import load_master_keys
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.vitals import Vitals
+from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
+from gateway.web.api.extensions import ModuleCallers, module_addresses
+from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
+from gateway.web.api.uploads import upload_addresses
+from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
-from gateway.web.asked import AskedDeps, asked_addresses, token_hash
-from gateway.web.asked_status import set_activity, set_status
-from gateway.web.intake import Limits, serve_intake
-from gateway.web.machine import MachineDeps, machine_addresses, tenant_of
-from gateway.web.module_api import ModuleCallers, module_addresses
-from gateway.web.serve import mount, serve_people
-from gateway.web.uploads import upload_addresses
+from gateway.web.http.hypercorn_server import mount, serve_people
+from gateway.web.http.intake import Limits, serve_intake
 
 log = logging.getLogger(__name__)
 
@@ -110,19 +110,19 @@ class Gateway:
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
         self.feed = Feed(partial(self.peers.mark, "changed"))
         self.started = time.monotonic()
-        self.letters = DeadLetters(db)
+        self.dead_letters = DeadLetters(db)
         self.posts = Posts(
             lambda rows: db.engine(journal.insert_posts, rows),
             Spool(settings.data_dir / "spool", settings.spool_mib << 20),
             arrived=self._ring,
-            set_aside=self.letters.put,
+            set_aside=self.dead_letters.put,
         )
-        self.outgoing = Outgoing(db)
-        self.records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit(
+        self.outgoing = Handover(db)
+        self.records: GroupCommit[outbox.CallBatch, frozenset[Kind] | None] = GroupCommit(
             "outbox", self.outgoing.record
         )
         clients = Clients()
-        self.shelf = Shelf(db, blobs, settings.data_dir / "incoming", cache.sealer)
+        self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             db=db,
             cache=cache,
@@ -134,16 +134,18 @@ class Gateway:
             spills=Spills(settings.data_dir / "spool", settings.spool_mib << 20, threads=trio.CapacityLimiter(2)),
             provider_urls=settings.provider_urls,
             clients=clients,
-            desk=Desk(clients),
-            dialling=Dialling(db, self.directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")),
+            smart_redirect=SmartRedirect(clients),
+            dialling=ClickToCall(
+                db, self.directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")
+            ),
             ownership=self.ownership,
-            shelf=self.shelf,
+            recording_files=self.recording_files,
             public_url=settings.base_url,
         )
-        self.together = Together(self.ownership, self.peers, self.services, ring=self._ring_here)
-        self.modules = Modules(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
+        self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
+        self.modules = Registrations(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
-        self.tenants: Tenants | None = None
+        self.tenants: Reconciler | None = None
         self.database_problem = "the database has not answered yet"
         self.database_known = trio.Event()
         """Set once it has answered, or was found to be away."""
@@ -306,7 +308,7 @@ class Gateway:
 
     # Starting and stopping.
 
-    async def bring_up(self, dsn: str, tenants: Tenants, slot: Slot) -> None:
+    async def bring_up(self, dsn: str, tenants: Reconciler, slot: Slot) -> None:
         """Until cancelled: schema, configuration, actors, as soon as the database lets us; then keeps watching it."""
         pause = 0.2
         while True:
@@ -358,7 +360,7 @@ class Gateway:
     async def notified(self, channel: str, payload: str) -> None:
         """A hint from the database's triggers, or from another instance."""
         if channel == PEERS_CHANNEL:
-            self.peers.heard(payload)
+            self.peers.received(payload)
             return
         _, _, number = payload.partition('"tenant_id" : "')
         self.cache.notified(TenantId(number.partition('"')[0]) if number else None)
@@ -433,7 +435,7 @@ async def run(settings: Settings) -> int:
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
         blobs = await stack.enter_async_context(open_blobs(settings))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
-        gateway.shelf.clean_spool()
+        gateway.recording_files.clean_spool()
         stack.push_async_callback(gateway.posts.spool.aclose)
         await _open_spool(gateway.posts.spool)
         systemd.status, systemd.ailment = gateway.status, gateway.vitals.ailment
@@ -449,22 +451,22 @@ async def _serve(
     systemd: Notifier,
 ) -> None:
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
-    letters = gateway.letters
+    dead_letters = gateway.dead_letters
     stop_listening = trio.Event()
     module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
     deps = _machine_deps(gateway)
     others = [
-        *asked_addresses(_asked_deps(gateway), adapters()),
+        *callback_addresses(_callback_deps(gateway), adapters()),
         *module_addresses(module_callers),
-        *upload_addresses(gateway.shelf, partial(tenant_of, deps)),
+        *upload_addresses(gateway.recording_files, partial(tenant_of, deps)),
     ]
     addresses = machine_addresses(deps, others)
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
     intake = [trio.SocketListener(trio.socket.from_stdlib_socket(listening.machines))]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_server)
-        async with open_supervisor(gateway.directory, set_aside=letters.put) as supervisor:
-            tenants = Tenants(services, supervisor, adapters())
+        async with open_supervisor(gateway.directory, set_aside=dead_letters.put) as supervisor:
+            tenants = Reconciler(services, supervisor, adapters())
             gateway.ownership.let_go, gateway.ownership.prepare = tenants.let_go, tenants.prepare
 
             def system(name: str, task: Callable[[Slot], Awaitable[None]]) -> None:
@@ -473,7 +475,7 @@ async def _serve(
             system("journal", gateway.posts.run)
             system("outbox", _ignoring_slot(gateway.records.run))
             system("acks", _ignoring_slot(gateway.outgoing.acks.run))
-            system("letters", letters.run)
+            system("letters", dead_letters.run)
             system("database", partial(gateway.bring_up, dsn, tenants))
             # The block ends when both listeners have finished what was in hand; PBX sessions go on until then.
             async with trio.open_nursery() as listeners:
@@ -506,9 +508,9 @@ async def _serve(
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, dsn))
-                        system("modules", ModuleSync(gateway.modules, gateway.ownership.epoch_of).run)
-                        system("recordings", FetchActor(services, gateway.shelf).run)
-                        system("retention", partial(retain, services, gateway.shelf))
+                        system("modules", RegistrationJobs(gateway.modules, gateway.ownership.epoch_of).run)
+                        system("recordings", FetchActor(services, gateway.recording_files).run)
+                        system("retention", partial(retain, services, gateway.recording_files))
                         await tenants.settled.wait()
                         gc.freeze()
                         systemd.ready()
@@ -567,7 +569,7 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
     )
 
 
-def _asked_deps(gateway: Gateway) -> AskedDeps:
+def _callback_deps(gateway: Gateway) -> CallbackDeps:
     services = gateway.services
 
     async def key(text: str) -> ApiKey | None:
@@ -578,7 +580,7 @@ def _asked_deps(gateway: Gateway) -> AskedDeps:
             raise Unavailable("the configuration has not been read yet", after_s=2.0)
         return tenant
 
-    return AskedDeps(
+    return CallbackDeps(
         tenant_by_token=lambda text: gateway.tenant_by_token(token_hash(text)),
         tenant_by_client=lambda kind, text: known(gateway.cache.by_caller(kind, token_hash(text))),
         tenant=lambda number: known(gateway.cache.tenant(TenantId(number))),
@@ -609,7 +611,7 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         ask_slots=gateway.together.slots,
         master=gateway.cache.master,
         modules=gateway.modules,
-        shelf=gateway.shelf,
+        recording_files=gateway.recording_files,
         ring=gateway.services.bells.ring,
         ring_posts=lambda number: gateway.tenants.ring(number) if gateway.tenants is not None else None,
         mounts=(mount_machines,),

@@ -7,7 +7,7 @@
 
 Many misses for one tenant make one load. While the database is away the copy stays. The enablement matrix is derived
 from the same snapshot, so the two can never differ. Secrets are opened here, once, into `Secret`.
-Read `actors.tenants` next: it compares a snapshot with what runs.
+Read `actors.reconciler` next: it compares a snapshot with what runs.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.ids import Kind, TenantId, utc_text
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
-from gateway.store.errors import Unsealable
-from gateway.store.pool import Database
-from gateway.store.seal import MasterKeys, Sealer
+from gateway.store.postgres.errors import Unsealable
+from gateway.store.postgres.pool import Database
+from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.telemetry import HISTOGRAMS
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@
 
 A socket that was handed over wins over `GATEWAY_BIND` and `GATEWAY_INTAKE_BIND`. It is never shut down here, only our copy
 of it is closed: systemd keeps its own, and what clients begin meanwhile waits in the kernel's queue for the next of us.
-No child of ours gets either socket. Nothing here speaks to a client: `gateway.web.serve` and `gateway.web.intake` do.
+No child of ours gets either socket. Nothing here speaks to a client: `gateway.web.http.hypercorn_server` and `gateway.web.http.intake` do.
 """
 
 import logging

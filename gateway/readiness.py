@@ -23,7 +23,7 @@ EXTEND_S = 30.0
 SPEAK_EVERY_S = 5.0
 
 
-def tell_systemd(*lines: str) -> None:
+def notify_systemd(*lines: str) -> None:
     """Sends one datagram, such as `tell_systemd("READY=1", "STATUS=serving")`. Never raises and never waits."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
@@ -62,18 +62,18 @@ class Notifier:
             if self._serving and not self._stopping:
                 self._feed(watchdog)
             elif not self._stopping:
-                self._tell(f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1e6:.0f}")
+                self._notify(f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1e6:.0f}")
             await trio.sleep(min(watchdog or SPEAK_EVERY_S, SPEAK_EVERY_S))
 
     def ready(self) -> None:
         """It serves. From now on systemd wants its watchdog fed."""
         self._serving = True
-        self._tell("READY=1")
+        self._notify("READY=1")
 
     def stopping(self) -> None:
         """It finishes what is in hand."""
         self._stopping = True
-        tell_systemd("STOPPING=1", "STATUS=finishing what is in hand")
+        notify_systemd("STOPPING=1", "STATUS=finishing what is in hand")
 
     def _feed(self, watchdog: float | None) -> None:
         ill = self.ailment()
@@ -81,14 +81,14 @@ class Notifier:
             log.error("watchdog not fed", extra={"reason": ill})
         self._ill = ill
         if ill:
-            tell_systemd(f"STATUS=stuck, to be started again: {ill}")
+            notify_systemd(f"STATUS=stuck, to be started again: {ill}")
             self._said = ""
         else:
-            self._tell(*(["WATCHDOG=1"] if watchdog is not None else []))
+            self._notify(*(["WATCHDOG=1"] if watchdog is not None else []))
 
-    def _tell(self, *lines: str) -> None:
+    def _notify(self, *lines: str) -> None:
         status = self.status()
         news = [f"STATUS={status}"] if status != self._said else []
         self._said = status
         if lines or news:
-            tell_systemd(*lines, *news)
+            notify_systemd(*lines, *news)

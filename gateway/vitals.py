@@ -12,7 +12,7 @@ A reader may lag behind a database that is away, so readers are judged only whil
 
 import trio
 
-from actors.directory import Directory
+from actors.runtime.directory import Directory
 from gateway.domain.health import State
 
 DATABASE_S = 60.0

@@ -1,6 +1,6 @@
 -- The journal in partitions by the day of receipt (UTC): retention drops a day instead of deleting its rows one by one.
 -- A repeat is known by a table of digests of its own, since no unique key reaches across partitions without the day in it.
--- `gateway.store.partitions` makes the days ahead and drops the old ones, as the owner of the tables.
+-- `gateway.store.postgres.partitions` makes the days ahead and drops the old ones, as the owner of the tables.
 
 -- What makes a repeat, kept for as long as a repeat is known.
 CREATE TABLE journal_digests (

@@ -94,7 +94,7 @@ class Unit:
         self.folder, self.environment, self.sandboxed = folder, dict(environment), sandboxed
         self.log = folder / "gateway.log"
         self.child: trio.Process | None = None
-        self.told: list[str] = []
+        self.reported: list[str] = []
         """What the service said, a line each, since it was started."""
         self.strangers = 0
         """Datagrams of other processes than the one that was started: NotifyAccess=main would drop them."""
@@ -122,7 +122,7 @@ class Unit:
     async def start(self) -> None:
         """Starts the service and waits for READY=1. Raises AssertionError with the log's end where that does not come."""
         began = time.monotonic()
-        self.told = []
+        self.reported = []
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")},
             **self.environment,
@@ -137,10 +137,10 @@ class Unit:
                 start_new_session=True,
             )  # fmt: skip
         with trio.move_on_after(READY_S):
-            while "READY=1" not in self.told and self.child.poll() is None:
-                self.hear()
+            while "READY=1" not in self.reported and self.child.poll() is None:
+                self.receive()
                 await trio.sleep(0.005)
-        if "READY=1" not in self.told:
+        if "READY=1" not in self.reported:
             raise AssertionError(f"not ready; exit {self.child.poll()}\n{self.log.read_text()[-3000:]}")
         self.starts_s.append(time.monotonic() - began)
 
@@ -159,7 +159,7 @@ class Unit:
         data.mkdir(mode=0o700, exist_ok=True)
         return _namespaces(data, *program)
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         """Takes what the service has said."""
         while True:
             try:
@@ -170,7 +170,7 @@ class Unit:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                     pid = int.from_bytes(value[:4], sys.byteorder)
                     self.strangers += self.child is not None and pid != self.child.pid
-            self.told += data.decode().splitlines()
+            self.reported += data.decode().splitlines()
 
     async def stop(self, number: int = signal.SIGTERM) -> int | None:
         """Stops the service as `systemctl stop` does. Returns its exit code."""
@@ -184,7 +184,7 @@ class Unit:
         if patience.cancelled_caught:
             child.kill()
             await child.wait()
-        self.hear()
+        self.receive()
         return child.returncode
 
 
@@ -202,8 +202,8 @@ def sandbox_properties() -> list[str]:
         (ROOT / "systemd" / "gateway.service").read_text("utf-8").partition("[Service]")[2].partition("[Install]")[0]
     )
     lines = [line for line in section.splitlines() if "=" in line and not line.startswith("#")]
-    kept = [line for line in lines if line.partition("=")[0] not in NOT_OF_THE_SANDBOX]
-    return [word for line in kept for word in ("-p", line)]
+    stored = [line for line in lines if line.partition("=")[0] not in NOT_OF_THE_SANDBOX]
+    return [word for line in stored for word in ("-p", line)]
 
 
 def main(arguments: list[str]) -> int:

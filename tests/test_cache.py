@@ -20,11 +20,11 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
-from gateway.store.listen import Listener
-from gateway.store.pool import Connection, Database, OwnConnection, open_session
-from gateway.store.seal import MasterKeys, new_data_key, new_master_key, parse_master_keys
+from gateway.store.postgres.listen import Listener
+from gateway.store.postgres.pool import Connection, Database, OwnConnection, open_session
+from gateway.store.secrets.seal import MasterKeys, new_data_key, new_master_key, parse_master_keys
 from gateway.store.tenants import LinkRow, TenantRow, upsert_integration, upsert_pbx, upsert_phone, upsert_tenant
-from tests.store.postgres import db, dsn, postgres
+from tests.store.database import db, dsn, postgres
 
 __all__ = ["db", "dsn", "postgres"]
 

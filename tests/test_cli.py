@@ -11,8 +11,8 @@ import pytest
 from gateway import __version__
 from gateway.cli import main
 from gateway.cli.tenant_file import read_tenant_files
-from gateway.store import folder
-from gateway.store.seal import parse_master_keys
+from gateway.store.embedded import data_dir_lock
+from gateway.store.secrets.seal import parse_master_keys
 from tests.cli.conftest import Command, command, own_environment
 from tests.readme_tables import commands
 
@@ -84,8 +84,8 @@ def test_a_second_gateway_on_one_folder_is_refused_in_one_line(
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("GATEWAY_BIND", "127.0.0.1:0")
     monkeypatch.setenv("GATEWAY_INTAKE_BIND", "127.0.0.1:0")
-    monkeypatch.setattr(folder, "WAIT_S", 0.0)
-    with (tmp_path / folder.NAME).open("w") as held:
+    monkeypatch.setattr(data_dir_lock, "WAIT_S", 0.0)
+    with (tmp_path / data_dir_lock.NAME).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         held.write("4711\n")
         held.flush()

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from actors import delivery, housekeeping, integration, outgoing, tenant
-from actors.supervisor import RestartPolicy
+from actors import housekeeping
+from actors.calls import pbx_session, tenant_calls
+from actors.delivery import handover, worker
+from actors.runtime.supervisor import RestartPolicy
 from adapters.registry import OURS, adapters
 from gateway.cli import main
 from gateway.cli.tenant_file import read_tenant_files
 from gateway.settings import Settings, read_settings, variables
-from gateway.store.migrate import read_migrations
+from gateway.store.postgres.migrate import read_migrations
 from tests import readme_tables
 from tests.readme_tables import PAGES, ROOT, commands, tables, written
 
@@ -150,14 +152,17 @@ def test_log_events_and_counters_named_in_operations_exist() -> None:
 
 
 def test_figures_are_those_of_the_code() -> None:
-    hours = int(tenant.FORGOTTEN_AFTER.total_seconds() / 3600)
+    hours = int(tenant_calls.FORGOTTEN_AFTER.total_seconds() / 3600)
     days = int(housekeeping.KEEP_DELIVERIES_S / 86400)
     assert housekeeping.KEEP_POSTS_S == housekeeping.KEEP_DELIVERIES_S
     for page, said in (
-        ("README.md", f"waits {tenant.AMI_GRACE_S:g} s for AMI's word"),
-        ("README.md", f"nothing is heard for {hours} h ends"),
-        ("README.md", f"posts and deliveries {days} days, logs of attempts {housekeeping.KEEP_LOGS_S / 86400:g} days"),
-        ("docs/operations.md", f"after its lease of {outgoing.LEASE_S:g} s"),
+        ("docs/choices.md", f"waits {tenant_calls.AMI_GRACE_S:g} s for AMI's word"),
+        ("docs/choices.md", f"nothing is heard for {hours} h ends"),
+        (
+            "docs/choices.md",
+            f"posts and deliveries {days} days, logs of attempts {housekeeping.KEEP_LOGS_S / 86400:g} days",
+        ),
+        ("docs/operations.md", f"after its lease of {handover.LEASE_S:g} s"),
         ("docs/operations.md", f"lets deliveries finish for {Settings().grace_s:g} s"),
         (
             "docs/operations.md",
@@ -165,8 +170,8 @@ def test_figures_are_those_of_the_code() -> None:
         ),
     ):
         assert said in " ".join(pages()[page].split()), said
-    assert (integration.ATTENTION_PAUSE_S, delivery.ATTENTION_PAUSE_S) == (600, 300)  # "ten minutes", "five minutes"
-    assert (integration.BACKOFF_CAP_S, delivery.BREAKER_PAUSE_S, delivery.BREAKER_CAP_S) == (60, 5, 20)
+    assert (pbx_session.ATTENTION_PAUSE_S, worker.ATTENTION_PAUSE_S) == (600, 300)  # "ten minutes", "five minutes"
+    assert (pbx_session.BACKOFF_CAP_S, worker.BREAKER_PAUSE_S, worker.BREAKER_CAP_S) == (60, 5, 20)
 
 
 def test_nothing_points_outside_the_repository() -> None:
@@ -282,7 +287,7 @@ def test_sql_stays_in_the_store() -> None:
 def test_the_broad_catch_is_in_few_places() -> None:
     """Where a crash must stop: the supervisor, a delivery, and the listeners at the edge of a request."""
     for path, tree in modules().items():
-        if path in ("actors/supervisor.py", "actors/delivery.py") or path.startswith("gateway/web/"):
+        if path in ("actors/runtime/supervisor.py", "actors/delivery/worker.py") or path.startswith("gateway/web/"):
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from actors.directory import Directory, Slot
+from actors.runtime.directory import Directory, Slot
 from gateway.domain.health import State
 from gateway.listening import Listening, address_of, listening_sockets, shown
 from gateway.readiness import SPEAK_EVERY_S, Notifier, watchdog_s
@@ -226,7 +226,7 @@ def test_what_does_not_listen_stops_the_start() -> None:
 
 
 @pytest.fixture
-def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+def received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
     """What came on NOTIFY_SOCKET since the last look, a datagram each."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
@@ -247,7 +247,7 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 
 async def test_the_life_of_a_service(
-    heard: Callable[[], list[str]], nursery: trio.Nursery, autojump_clock: trio.abc.Clock, expected_errors: None
+    received: Callable[[], list[str]], nursery: trio.Nursery, autojump_clock: trio.abc.Clock, expected_errors: None
 ) -> None:
     assert watchdog_s() == 15
     status, ailment = "waiting: the\ndatabase", ""
@@ -256,22 +256,22 @@ async def test_the_life_of_a_service(
     nursery.start_soon(systemd.run)
     await trio.sleep(2 * SPEAK_EVERY_S + 1)
     extend = "EXTEND_TIMEOUT_USEC=30000000"
-    assert heard() == [f"{extend}\nSTATUS=waiting: the database", extend, extend]
+    assert received() == [f"{extend}\nSTATUS=waiting: the database", extend, extend]
     status = "serving"
     systemd.ready()
-    assert heard() == ["READY=1\nSTATUS=serving"]
+    assert received() == ["READY=1\nSTATUS=serving"]
     await trio.sleep(2 * SPEAK_EVERY_S)
-    assert heard() == ["WATCHDOG=1", "WATCHDOG=1"]
+    assert received() == ["WATCHDOG=1", "WATCHDOG=1"]
     ailment = "stuck"
     await trio.sleep(SPEAK_EVERY_S)
-    assert heard() == ["STATUS=stuck, to be started again: stuck"]
+    assert received() == ["STATUS=stuck, to be started again: stuck"]
     ailment = ""
     await trio.sleep(SPEAK_EVERY_S)
-    assert heard() == ["WATCHDOG=1\nSTATUS=serving"]
+    assert received() == ["WATCHDOG=1\nSTATUS=serving"]
     systemd.stopping()
-    assert heard() == ["STOPPING=1\nSTATUS=finishing what is in hand"]
+    assert received() == ["STOPPING=1\nSTATUS=finishing what is in hand"]
     await trio.sleep(10 * SPEAK_EVERY_S)
-    assert heard() == []
+    assert received() == []
 
 
 async def test_a_database_that_is_away_is_no_reason_to_die(autojump_clock: trio.abc.Clock) -> None:

@@ -17,11 +17,11 @@ where the messages come from. Longer than most modules: one handler an event.
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
+from adapters.asterisk.call_events import Telling
+from adapters.asterisk.call_state import Conversation, Mark
 from adapters.asterisk.channels import Channel, ChannelState, Directory, Numbers, dialled_number, is_number
-from adapters.asterisk.conversation import Conversation, Mark
-from adapters.asterisk.exchange import number_of, remember
+from adapters.asterisk.pbx_state import number_of, remember
 from adapters.asterisk.protocol import Message
-from adapters.asterisk.telling import Telling
 from adapters.base import Arrival
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Phone
@@ -176,7 +176,7 @@ class CallTracker(Telling):
         if found is not None:
             found[1].strangers.discard(found[0].uniqueid)
 
-    def _heard(self, message: Message, at: datetime, prefix: str = "") -> tuple[Channel, Conversation] | None:
+    def _received(self, message: Message, at: datetime, prefix: str = "") -> tuple[Channel, Conversation] | None:
         """The channel of an event that is not its beginning."""
         known = message.get(prefix + "Uniqueid", "") in self._channels
         found = self._channel(message, at, prefix)
@@ -196,7 +196,7 @@ class CallTracker(Telling):
             call.hidden = True
 
     def _on_newstate(self, message: Message, at: datetime) -> None:
-        if (found := self._heard(message, at)) is None:
+        if (found := self._received(message, at)) is None:
             return
         channel, call = found
         self._now_in(channel, call, number_of(message.get("ChannelState")), at)
@@ -220,7 +220,7 @@ class CallTracker(Telling):
                 call.note_ring(channel, at)
 
     def _on_callerid(self, message: Message, at: datetime) -> None:
-        if (found := self._heard(message, at)) is None:
+        if (found := self._received(message, at)) is None:
             return
         channel, call = found
         number = message.get("CallerIDNum", "")
@@ -250,11 +250,11 @@ class CallTracker(Telling):
             self._look(call, at)
 
     def _on_dial_begin(self, message: Message, at: datetime) -> None:
-        if (found := self._heard(message, at, "Dest")) is None:
+        if (found := self._received(message, at, "Dest")) is None:
             return
         channel, call = found
         channel.dialled = True
-        source = self._heard(message, at) if message.get("Uniqueid") else None
+        source = self._received(message, at) if message.get("Uniqueid") else None
         if source is not None:
             channel.dialled_by = source[0]
             call = self._join(source[1], call)
@@ -285,7 +285,7 @@ class CallTracker(Telling):
         """The call whose outside party this employee has left, and to which a new channel calls the employee back: the PBX
         does so when a transfer came to nothing, and tells of it as of a call of its own until they talk."""
         number = message.get("DestConnectedLineNum", "")
-        if call.told or not is_number(number):
+        if call.reported or not is_number(number):
             return None
         party = self._numbers.outside(number)
         for other in {id(one): one for one in self._calls.values()}.values():
@@ -327,7 +327,7 @@ class CallTracker(Telling):
         return call.sought[0] if came_in and len(set(call.sought)) == 1 else None
 
     def _on_dial_state(self, message: Message, at: datetime) -> None:
-        if (found := self._heard(message, at, "Dest")) is None:
+        if (found := self._received(message, at, "Dest")) is None:
             return
         channel, call = found
         status = message.get("DialStatus")
@@ -349,7 +349,7 @@ class CallTracker(Telling):
             call.forwards[dialled_number(forward)] = channel.employee
 
     def _on_bridge_enter(self, message: Message, at: datetime) -> None:
-        if (found := self._heard(message, at)) is None:
+        if (found := self._received(message, at)) is None:
             return
         channel, call = found
         self._check(message, channel, call)
@@ -380,8 +380,8 @@ class CallTracker(Telling):
         self._look(call, at)
 
     def _check_size(self, message: Message, bridge: str, call: Conversation) -> None:
-        told = message.get("BridgeNumChannels", "")
-        if call.shaken and told.isdecimal() and int(told) != self._bridges.size(bridge):
+        reported = message.get("BridgeNumChannels", "")
+        if call.shaken and reported.isdecimal() and int(reported) != self._bridges.size(bridge):
             call.hidden = True
 
     def _on_pickup(self, message: Message, at: datetime) -> None:
@@ -434,7 +434,7 @@ class CallTracker(Telling):
             self._look(call, at)
 
     def _on_queue(self, message: Message, at: datetime) -> None:
-        if (found := self._heard(message, at)) is not None and message.get("Queue"):
+        if (found := self._received(message, at)) is not None and message.get("Queue"):
             found[1].queue = message["Queue"]
 
     def _on_mixmonitor(self, message: Message, at: datetime) -> None:

@@ -8,7 +8,7 @@ Sources: Asterisk, AMI actions Originate and Redirect; README-SERIOUSLY.bestprac
 import re
 
 from adapters.abilities import CallOrder
-from adapters.asterisk.line import ActionLine
+from adapters.asterisk.action_connection import ActionLine
 from adapters.asterisk.protocol import Message
 from adapters.asterisk.settings import AsteriskSettings
 from gateway.domain.dialling import written_for_pbx

@@ -19,8 +19,8 @@ import trio
 
 from adapters.abilities import CallOrder
 from adapters.asterisk import commands
+from adapters.asterisk.action_connection import ActionLine, open_stream
 from adapters.asterisk.calls import CallTracker
-from adapters.asterisk.line import ActionLine, open_stream
 from adapters.asterisk.protocol import Message
 from adapters.asterisk.settings import AsteriskSettings
 from adapters.asterisk.wire import Wire
@@ -211,17 +211,17 @@ class AsteriskClient:
         while True:
             if self._untold:
                 batch = tuple(self._untold)
-                await sink.tell(batch)
+                await sink.emit(batch)
                 del self._untold[: len(batch)]
             messages: list[Message] = []
             if wire.behind:
-                messages = await wire.hear()  # what is due may be told by what waits
+                messages = await wire.receive()  # what is due may be told by what waits
             else:
                 due = self._tracker.next_deadline
                 wait_s = max(0.0, (due - _now()).total_seconds()) if due is not None else float("inf")
                 with trio.move_on_after(wait_s):
-                    messages = await wire.hear()
-            now = wire.heard_at if messages or wire.behind else _now()
+                    messages = await wire.receive()
+            now = wire.received_at_s if messages or wire.behind else _now()
             for message in messages:
                 self._untold += self._tracker.feed(message, now)
                 event = message.get("Event")

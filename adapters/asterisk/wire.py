@@ -34,7 +34,7 @@ class Wire:
         self._framer = Framer(WANTED | LISTENED, MARKED)
         self._ids = action_ids()
         self.backlog = Backlog(settings.buffer_mib * 1024 * 1024, spills)
-        self.heard_at = _now()
+        self.received_at_s = _now()
         """When what was parsed last had come."""
         self.read_gap_s = 0.0
         self._read_at = trio.current_time()
@@ -131,18 +131,18 @@ class Wire:
         items: list[Message] = []
         if answer.get("Response") != "Success":
             return answer, items
-        kept: list[Message] = []
+        stored: list[Message] = []
         batch, self._aside = self._aside, []
         while True:
             for number, message in enumerate(batch):
                 event = message.get("Event")
                 if event == end:
-                    self._aside = kept + batch[number + 1 :]
+                    self._aside = stored + batch[number + 1 :]
                     return answer, items
-                (items if event == item else kept).append(message)
+                (items if event == item else stored).append(message)
             batch = await self._next()
 
-    async def hear(self) -> list[Message]:
+    async def receive(self) -> list[Message]:
         """The next messages, in order."""
         if self._aside:
             batch, self._aside = self._aside, []
@@ -159,7 +159,7 @@ class Wire:
             chunk = await self.backlog.take()
         except trio.EndOfChannel:
             raise Unavailable(self._end) from None
-        self.heard_at = chunk.at
+        self.received_at_s = chunk.at
         return self._framer.feed(chunk.data)
 
 

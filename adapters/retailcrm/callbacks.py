@@ -1,7 +1,7 @@
 """What RetailCRM, and the dialplan in its name, ask of us: the fields of a request as what is asked. Pure.
 
 RetailCRM sends GET with the fields in the query; which method it uses elsewhere is not confirmed, so query, form and JSON
-are all taken. Unknown fields are left alone. Read `gateway/web/asked.py` next for what becomes of it.
+are all taken. Unknown fields are left alone. Read `gateway/web/api/crm_callbacks.py` next for what becomes of it.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.abilities import STATUSES
-from adapters.base import ActivityAsked, CallAsked, Hook, ResponsibleAsked, StatusAsked
+from adapters.base import ActivityRequest, CallRequest, Hook, ResponsibleRequest, StatusRequest
 from adapters.retailcrm.modules import ACTIVITY, MAKE_CALL, REDIRECT, STATUS
 from gateway.domain.posts import Invalid
 
@@ -44,10 +44,10 @@ class _Fields:
             raise Invalid(tuple(self.problems))
 
 
-def read_call(fields: Mapping[str, Any]) -> CallAsked:
+def read_call(fields: Mapping[str, Any]) -> CallRequest:
     """`makeCallUrl`: clientId, userId, phone, code, externalPhone. Raises Invalid."""
     taken = _Fields(fields)
-    asked = CallAsked(
+    requested = CallRequest(
         client_id=taken.text("clientId", needed=True),
         phone=taken.text("phone", needed=True),
         user_id=taken.text("userId"),
@@ -55,27 +55,27 @@ def read_call(fields: Mapping[str, Any]) -> CallAsked:
         company_number=taken.text("externalPhone"),
     )
     taken.done()
-    return asked
+    return requested
 
 
-def read_status(fields: Mapping[str, Any]) -> StatusAsked:
+def read_status(fields: Mapping[str, Any]) -> StatusRequest:
     """`changeUserStatusUrl`: clientId, userId, code, status. Raises Invalid."""
     taken = _Fields(fields)
-    asked = StatusAsked(
+    requested = StatusRequest(
         client_id=taken.text("clientId", needed=True),
         status=taken.text("status", needed=True),
         user_id=taken.text("userId"),
         extension=taken.text("code"),
     )
-    if asked.status and asked.status not in STATUSES:
+    if requested.status and requested.status not in STATUSES:
         taken.problems.append(("status", f"must be one of {', '.join(STATUSES)}"))
-    if not asked.user_id and not asked.extension:
+    if not requested.user_id and not requested.extension:
         taken.problems.append(("userId", "is missing"))
     taken.done()
-    return asked
+    return requested
 
 
-def read_activity(fields: Mapping[str, Any]) -> ActivityAsked:
+def read_activity(fields: Mapping[str, Any]) -> ActivityRequest:
     """`baseUrl` + `actions.activity`: clientId, and activity as JSON text `{"active": bool, "freeze": bool}`. Raises
     Invalid."""
     taken = _Fields({name: value for name, value in fields.items() if name != "activity"})
@@ -91,23 +91,23 @@ def read_activity(fields: Mapping[str, Any]) -> ActivityAsked:
     if not isinstance(active, bool) or not isinstance(freeze, bool):
         taken.problems.append(("activity", 'must be {"active": true or false, "freeze": true or false}'))
     taken.done()
-    return ActivityAsked(client_id=client_id, active=bool(active) and not freeze)
+    return ActivityRequest(client_id=client_id, active=bool(active) and not freeze)
 
 
-def read_responsible(fields: Mapping[str, Any]) -> ResponsibleAsked:
+def read_responsible(fields: Mapping[str, Any]) -> ResponsibleRequest:
     """The dialplan's question: Token, UniqueId, phone, redirect. Raises Invalid."""
     taken = _Fields({name: value for name, value in fields.items() if name != "redirect"})
     redirect = fields.get("redirect", True)
     if str(redirect).lower() not in ("true", "false", "1", "0"):
         taken.problems.append(("redirect", "must be true or false"))
-    asked = ResponsibleAsked(
+    requested = ResponsibleRequest(
         token=taken.text("Token", "token", needed=True),
         unique_id=taken.text("UniqueId", "uniqueId", "uniqueid", needed=True),
         phone=taken.text("phone", "Phone", needed=True),
         redirect=str(redirect).lower() in ("true", "1"),
     )
     taken.done()
-    return asked
+    return requested
 
 
 def _schema(*needed: str, **fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,15 +117,15 @@ def _schema(*needed: str, **fields: Mapping[str, Any]) -> Mapping[str, Any]:
 _TEXT = {"type": "string", "maxLength": _LONGEST}
 HOOKS = (
     Hook(
-        MAKE_CALL, ("GET", "POST"), "Click-to-call: connect a user with a number", CallAsked, read_call,
+        MAKE_CALL, ("GET", "POST"), "Click-to-call: connect a user with a number", CallRequest, read_call,
         _schema("clientId", "phone", clientId=_TEXT, userId=_TEXT, phone=_TEXT, code=_TEXT, externalPhone=_TEXT),
     ),
     Hook(
-        STATUS, ("GET", "POST"), "A user is free, busy, at dinner or on a break", StatusAsked, read_status,
+        STATUS, ("GET", "POST"), "A user is free, busy, at dinner or on a break", StatusRequest, read_status,
         _schema("clientId", "status", clientId=_TEXT, userId=_TEXT, code=_TEXT, status={"enum": list(STATUSES)}),
     ),
     Hook(
-        REDIRECT, ("POST",), "Who is responsible for a caller", ResponsibleAsked,
+        REDIRECT, ("POST",), "Who is responsible for a caller", ResponsibleRequest,
         read_responsible,
         _schema(
             "Token", "UniqueId", "phone", Token=_TEXT, UniqueId=_TEXT, phone=_TEXT,
@@ -133,7 +133,7 @@ HOOKS = (
         ),
     ),
     Hook(
-        ACTIVITY, ("POST",), "The module was switched on or off", ActivityAsked, read_activity,
+        ACTIVITY, ("POST",), "The module was switched on or off", ActivityRequest, read_activity,
         _schema("clientId", "activity", clientId=_TEXT, activity={"type": "string", "description": "JSON: active, freeze"}),
     ),
 )  # fmt: skip

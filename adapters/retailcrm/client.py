@@ -1,7 +1,7 @@
 """The conversation with RetailCRM: one request for a delivery, for the connection test, and for each question.
 
 Owns the key's way into the header. Never words a request or judges an answer (`codec.py`, `modules.py`), never repeats
-one (`actors/delivery.py`, `actors/modules.py`), never connects itself (`adapters/http.py`).
+one (`actors/delivery/worker.py`, `actors/crm/registration.py`), never connects itself (`adapters/http.py`).
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

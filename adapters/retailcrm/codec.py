@@ -75,7 +75,7 @@ def plan(
 def _drafts(tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -> Iterator[Draft]:
     match event:
         case CallRinging(direction=Direction.OUTGOING):
-            if not _told(before, call):
+            if not _reported(before, call):
                 yield _ringing(tenant, call, _codes(call))
         case CallRinging():
             known = before.rang if before is not None and before.direction is Direction.INCOMING else ()
@@ -83,7 +83,7 @@ def _drafts(tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -
                 yield _ringing(tenant, call, codes)
         case CallEnded():
             # Where no phone ever rang there is nobody to show a call to, and RetailCRM takes no ringing without codes.
-            if not _told(before, call) and _codes(call):
+            if not _reported(before, call) and _codes(call):
                 yield _ringing(tenant, call, _codes(call))
             yield _live(tenant, call, "hangup", _codes(call), hangupStatus=_hangup_status(event))
             yield _upload(tenant, before, call, event)
@@ -91,7 +91,7 @@ def _drafts(tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -
             return
 
 
-def _told(before: Call | None, call: Call) -> bool:
+def _reported(before: Call | None, call: Call) -> bool:
     """True when an earlier event has made a ringing message of this very direction."""
     if before is None or before.direction is not call.direction:
         return False
@@ -109,7 +109,7 @@ def _ringing(tenant: Tenant, call: Call, codes: tuple[str, ...]) -> Draft:
 
 def _live(tenant: Tenant, call: Call, kind: str, codes: tuple[str, ...], key: str | None = None, **more: str) -> Draft:
     """A message about a call that is going on, worthless a minute later."""
-    told = {
+    reported = {
         "phone": call.outside,
         "type": kind,
         "codes": list(codes),
@@ -121,7 +121,7 @@ def _live(tenant: Tenant, call: Call, kind: str, codes: tuple[str, ...], key: st
         kind=kind,
         key=f"{call.call_id}:{kind}" if key is None else f"{call.call_id}:{kind}:{key}",
         lane=call.call_id,
-        body={"event": told},
+        body={"event": reported},
         expires_s=REAL_TIME_S,
         bucket=BUCKET,
     )
@@ -131,7 +131,7 @@ def _upload(tenant: Tenant, before: Call | None, call: Call, event: CallEnded) -
     """The call's line in the log of calls."""
     started = before.started_at if before is not None else event.at - timedelta(seconds=_spent(event))
     code = call.caller if call.direction is Direction.OUTGOING else event.extension or next(iter(event.rang), None)
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "date": started.astimezone(tenant.timezone).strftime("%Y-%m-%d %H:%M:%S"),
         "type": "in" if call.direction is Direction.INCOMING else "out",
         "phone": call.outside.removeprefix("+"),
@@ -147,7 +147,7 @@ def _upload(tenant: Tenant, before: Call | None, call: Call, event: CallEnded) -
         kind="upload",
         key=f"{call.call_id}:upload",
         lane=call.call_id,
-        body={"calls": [told]},
+        body={"calls": [reported]},
         keep_s=KEEP_S,
         bucket=BUCKET,
     )
@@ -306,14 +306,14 @@ _SAID = {
 }
 
 
-def _say(tenant: Tenant, code: str, *values: str) -> str:
+def _text(tenant: Tenant, code: str, *values: str) -> str:
     return _SAID[code][tenant.language == "ru"].format(*values)
 
 
 def read_tested(tenant: Tenant, status: int, text: str) -> Tested:
     """What the answer to the credentials request says. Raises like `read_answer`."""
     sites = _words(read_answer(status, text).get("sitesAvailable"))
-    return Tested(True, "ok", _say(tenant, "sites", ", ".join(sites)[:500]) if sites else _say(tenant, "ok"))
+    return Tested(True, "ok", _text(tenant, "sites", ", ".join(sites)[:500]) if sites else _text(tenant, "ok"))
 
 
 def failed_test(tenant: Tenant, error: GatewayError) -> Tested:
@@ -329,4 +329,4 @@ def failed_test(tenant: Tenant, error: GatewayError) -> Tested:
             code = "unavailable"
         case _:
             code = "rejected"
-    return Tested(False, code, _say(tenant, code, error.detail[:300]))
+    return Tested(False, code, _text(tenant, code, error.detail[:300]))

@@ -178,8 +178,8 @@ def status_path(user_id: str) -> str:
 
 def manager_path(phone: str, *, any_status: bool) -> str:
     """The question who answers for a number."""
-    asked = {"phone": phone.removeprefix("+"), "details": 1, "ignoreStatus": int(any_status)}
-    return f"/api/v5/telephony/manager?{urlencode(asked)}"
+    requested = {"phone": phone.removeprefix("+"), "details": 1, "ignoreStatus": int(any_status)}
+    return f"/api/v5/telephony/manager?{urlencode(requested)}"
 
 
 def read_responsible(status: int, text: str, extensions: Mapping[str, str | None]) -> Responsible | None:

@@ -67,7 +67,7 @@ class RetailcrmSettings(AdapterSettings):
         ru="Внутренние номера пользователей",
         help_en="The id of a RetailCRM user and their internal number; empty takes the number away",
         help_ru="Идентификатор пользователя RetailCRM и его внутренний номер; пустое значение отнимает номер",
-        kept=True,
+        stored=True,
         default_factory=dict,
     )
     send_events: SendEvents = setting(
@@ -181,6 +181,6 @@ class RetailcrmSettings(AdapterSettings):
             if number is not None:
                 owners.setdefault(number, []).append(user)
         if twice := {number: users for number, users in owners.items() if len(users) > 1}:
-            told = "; ".join(f"{number}: {', '.join(users)}" for number, users in twice.items())
-            raise ValueError(f"user_extensions: a number with two owners ({told})")
+            reported = "; ".join(f"{number}: {', '.join(users)}" for number, users in twice.items())
+            raise ValueError(f"user_extensions: a number with two owners ({reported})")
         return self

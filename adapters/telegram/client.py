@@ -115,7 +115,7 @@ class TelegramClient:
         return self._found("ok", name, ", ".join(known)) if known else self._found("no_chats", name)
 
     def _found(self, code: str, *values: str) -> Tested:
-        return Tested(code in ("ok", "no_chats"), code, codec.say(self._tenant, code, *values))
+        return Tested(code in ("ok", "no_chats"), code, codec.text_of(self._tenant, code, *values))
 
 
 def _delivered(configured: int, chat: int, message: int | None) -> Delivered:

@@ -68,12 +68,12 @@ def plan(
 ) -> Sequence[Draft]:
     """A draft for every chat when the card has changed."""
 
-    def told(state: Call | None) -> str | None:
+    def reported(state: Call | None) -> str | None:
         hidden = state is None or (state.direction is Direction.INTERNAL and not settings.notify_internal)
         return None if state is None or hidden else card(tenant, state)
 
-    text = told(call)
-    if text is None or text == told(before):
+    text = reported(call)
+    if text is None or text == reported(before):
         return ()
     return [
         Draft(
@@ -160,7 +160,7 @@ def _waited(call: Call) -> float | None:
 
 def _clean(value: str) -> str:
     """A name or number as a part of one line: what others chose must not add lines, tags or a mile of text."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in value)
+    printable = "".join(dead_letter if dead_letter.isprintable() else " " for dead_letter in value)
     short = " ".join(printable.split())
     return html.escape(short if len(short) <= 64 else short[:63] + "…", quote=False)
 
@@ -317,7 +317,7 @@ _SAID: Mapping[str, tuple[str, str]] = {
 }
 
 
-def say(tenant: Tenant, code: str, *values: str) -> str:
+def text_of(tenant: Tenant, code: str, *values: str) -> str:
     """The sentence for one finding of the test."""
     return _SAID[code][tenant.language == "ru"].format(*values)
 

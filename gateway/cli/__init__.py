@@ -23,8 +23,8 @@ from gateway.settings import Settings, SettingsError, read_settings
 from gateway.telemetry import configure_logging
 
 if TYPE_CHECKING:
-    from gateway.store.pool import Database
-    from gateway.store.seal import MasterKeys
+    from gateway.store.postgres.pool import Database
+    from gateway.store.secrets.seal import MasterKeys
 
 USAGE, FAILURE = 2, 1
 
@@ -42,7 +42,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
             return replay(options.file, options.trunk, options.country, sys.stdout)
         if options.command == "keys" and options.action == "new":
-            from gateway.store.seal import new_master_key
+            from gateway.store.secrets.seal import new_master_key
 
             print(new_master_key())
             return 0
@@ -50,10 +50,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         configure_logging(settings.log_format, settings.log_level)
         return _first_of_group(partial(trio.run, partial(_COMMANDS[options.command], settings, options)))
     except SettingsError as error:
-        _say(*error.problems)
+        _text(*error.problems)
         return USAGE
     except GatewayError as error:
-        _say(error.person if not error.detail else f"{error.person} ({error.detail})")
+        _text(error.person if not error.detail else f"{error.person} ({error.detail})")
         return FAILURE
     except KeyboardInterrupt:
         return 130
@@ -61,7 +61,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except OSError as error:
-        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        _text(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return FAILURE
 
 
@@ -76,7 +76,7 @@ def _first_of_group(command: Callable[[], int]) -> int:
     raise first
 
 
-def _say(*lines: str) -> None:
+def _text(*lines: str) -> None:
     for line in lines:
         print(f"gateway: {' '.join(line.split())}", file=sys.stderr)
 
@@ -144,10 +144,10 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "Mas
 
 @asynccontextmanager
 async def _open_migrated(settings: Settings) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
-    from gateway.store.embedded import embedded
-    from gateway.store.migrate import migrate
-    from gateway.store.pool import open_database
-    from gateway.store.seal import load_master_keys
+    from gateway.store.embedded.embedded import embedded
+    from gateway.store.postgres.migrate import migrate
+    from gateway.store.postgres.pool import open_database
+    from gateway.store.secrets.seal import load_master_keys
 
     @asynccontextmanager
     async def server() -> AsyncIterator[str]:
@@ -174,8 +174,8 @@ async def _run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _migrate(settings: Settings, options: argparse.Namespace) -> int:
-    from gateway.store.embedded import embedded
-    from gateway.store.migrate import migrate
+    from gateway.store.embedded.embedded import embedded
+    from gateway.store.postgres.migrate import migrate
 
     if settings.database_url is not None:
         applied = await migrate(settings.database_url.reveal())
@@ -195,7 +195,7 @@ async def _apply(settings: Settings, options: argparse.Namespace) -> int:
         try:
             lines = await apply(db, master, options.file, dry_run=options.dry_run, prune=options.prune)
         except Refused as refused:
-            _say(*refused.problems, f"{len(refused.problems)} problems; nothing was changed")
+            _text(*refused.problems, f"{len(refused.problems)} problems; nothing was changed")
             return FAILURE
     for line in lines:
         print(line)
@@ -210,7 +210,7 @@ async def _export(settings: Settings, options: argparse.Namespace) -> int:
         try:
             print(await export(db, master, TenantId(options.number), reveal=options.reveal), end="")
         except Refused as refused:
-            _say(*refused.problems)
+            _text(*refused.problems)
             return FAILURE
     return 0
 
@@ -222,12 +222,12 @@ async def _user(settings: Settings, options: argparse.Namespace) -> int:
     if options.action == "add":
         text = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
         if not 8 <= len(text) <= 256:
-            _say("the password must be 8 to 256 characters long")
+            _text("the password must be 8 to 256 characters long")
             return USAGE
     async with open_store(settings) as (db, _):
         if options.action == "add":
-            return await people.add(db, tenant, options.email.lower(), Secret(text), _say)
-        return await people.link(db, tenant, options.email.lower(), settings.base_url, _say)
+            return await people.add(db, tenant, options.email.lower(), Secret(text), _text)
+        return await people.link(db, tenant, options.email.lower(), settings.base_url, _text)
 
 
 async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
@@ -235,17 +235,17 @@ async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
 
     async with open_store(settings) as (db, _):
         if options.action == "create":
-            return await api_keys.create(db, TenantId(options.number), options.name, options.scope, _say)
-        return await api_keys.revoke(db, TenantId(options.number), options.key, _say)
+            return await api_keys.create(db, TenantId(options.number), options.name, options.scope, _text)
+        return await api_keys.revoke(db, TenantId(options.number), options.key, _text)
 
 
 async def _keys(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.keys import rotate
-    from gateway.store.seal import master_key_path
+    from gateway.store.secrets.seal import master_key_path
 
     file = master_key_path(settings.master_key_file, settings.data_dir, os.environ.get("CREDENTIALS_DIRECTORY"))
     async with _open_migrated(settings) as (dsn, db, _):
-        return await rotate(dsn, db, file, _say)
+        return await rotate(dsn, db, file, _text)
 
 
 async def _doctor(settings: Settings, options: argparse.Namespace) -> int:

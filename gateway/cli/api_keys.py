@@ -7,17 +7,17 @@ from gateway.domain.api_keys import SCOPES, hash_of, hint_of, new_key
 from gateway.domain.ids import TenantId
 from gateway.store.api_keys import insert_api_key, revoke_api_keys
 from gateway.store.audit import insert_audit
-from gateway.store.pool import Connection, Database
+from gateway.store.postgres.pool import Connection, Database
 from gateway.store.tenants import select_tenants
 
 Say = Callable[..., None]
 ACTOR = "cli"
 
 
-async def create(db: Database, tenant: TenantId, name: str, scopes: Sequence[str], say: Say) -> int:
+async def create(db: Database, tenant: TenantId, name: str, scopes: Sequence[str], text_of: Say) -> int:
     """Makes a key and prints it. Returns the exit code."""
     if not await db.engine(select_tenants, [tenant]):
-        say(f"no tenant {tenant}; gateway apply makes one")
+        text_of(f"no tenant {tenant}; gateway apply makes one")
         return 1
     key = new_key()
     hint = hint_of(key.reveal())
@@ -27,11 +27,11 @@ async def create(db: Database, tenant: TenantId, name: str, scopes: Sequence[str
     return 0
 
 
-async def revoke(db: Database, tenant: TenantId, which: str, say: Say) -> int:
+async def revoke(db: Database, tenant: TenantId, which: str, text_of: Say) -> int:
     """Ends keys by their name, or by their first characters. Returns the exit code."""
     hints = await db.engine(_revoke, tenant, which)
     if not hints:
-        say(f"tenant {tenant} has no such key in force: {which}")
+        text_of(f"tenant {tenant} has no such key in force: {which}")
         return 1
     for hint in hints:
         print(f"{hint}: revoked")

@@ -17,11 +17,11 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
 from gateway.settings import Settings
 from gateway.store import tenants as store
-from gateway.store.embedded import embedded
-from gateway.store.errors import Unsealable
-from gateway.store.migrate import check_schema
-from gateway.store.pool import Database, open_database
-from gateway.store.seal import load_master_keys
+from gateway.store.embedded.embedded import embedded
+from gateway.store.postgres.errors import Unsealable
+from gateway.store.postgres.migrate import check_schema
+from gateway.store.postgres.pool import Database, open_database
+from gateway.store.secrets.seal import load_master_keys
 
 CLOCK_LIMIT_S = 2.0
 
@@ -32,7 +32,7 @@ class Findings:
     def __init__(self) -> None:
         self.failed = False
 
-    def tell(self, ok: bool, what: str, detail: str = "") -> None:
+    def emit(self, ok: bool, what: str, detail: str = "") -> None:
         """One line."""
         self.failed |= not ok
         text = " ".join(f"{what}{f': {detail}' if detail else ''}".split())
@@ -42,12 +42,12 @@ class Findings:
 async def doctor(settings: Settings) -> int:
     """Runs every check. Returns the exit code."""
     found = Findings()
-    found.tell(True, "settings")
+    found.emit(True, "settings")
     try:
         async with _database(settings) as (dsn, db):
             await _checks(settings, dsn, db, found)
     except GatewayError as error:
-        found.tell(False, "database", error.person)
+        found.emit(False, "database", error.person)
     return 1 if found.failed else 0
 
 
@@ -65,32 +65,32 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[str, Database]]:
 async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -> None:
     await check_schema(dsn)
     await db.ping()
-    found.tell(True, "database", "schema up to date, roles are safe")
+    found.emit(True, "database", "schema up to date, roles are safe")
     drift = abs((await db.engine(store.select_time) - datetime.now(UTC)).total_seconds())
-    found.tell(drift <= CLOCK_LIMIT_S, "clock", f"{drift:.2f} s between this machine and the database")
+    found.emit(drift <= CLOCK_LIMIT_S, "clock", f"{drift:.2f} s between this machine and the database")
     try:
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=False,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
     except GatewayError as error:
-        found.tell(False, "master key", error.person)
+        found.emit(False, "master key", error.person)
         return
     tenants: list[Tenant] = []
     for row in await db.engine(store.select_tenants, None):
         try:
             tenants.append(assemble(row, master))
         except Unsealable as error:
-            found.tell(False, f"keys of tenant {row.tenant}", error.person)
+            found.emit(False, f"keys of tenant {row.tenant}", error.person)
     unfinished = "; a rotation is not finished: `gateway keys rotate` goes on" if len(master.ids) > 1 else ""
-    found.tell(True, "master key", f"{master.current.id}, opens the keys of {len(tenants)} tenants{unfinished}")
+    found.emit(True, "master key", f"{master.current.id}, opens the keys of {len(tenants)} tenants{unfinished}")
     if settings.s3_url:
         async with open_blobs(settings) as blobs:
             try:
                 await blobs.size(f"doctor/{'0' * 64}-{'0' * 16}")
-                found.tell(True, "recordings", settings.s3_url)
+                found.emit(True, "recordings", settings.s3_url)
             except GatewayError as error:
-                found.tell(False, "recordings", f"{settings.s3_url}: {error.detail}")
+                found.emit(False, "recordings", f"{settings.s3_url}: {error.detail}")
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:
@@ -100,4 +100,4 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
             if (adapter := known.get(kind)) is not None:
                 tested = await probe(tenant, adapter, name, values, settings.provider_urls.get(kind), dial)
                 words = f"{tested.code.replace('_', ' ')}{f' ({tested.detail})' if tested.detail else ''}"
-                found.tell(tested.ok, f"{adapter.title} {name} of tenant {tenant.number}", words)
+                found.emit(tested.ok, f"{adapter.title} {name} of tenant {tenant.number}", words)

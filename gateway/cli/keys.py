@@ -2,7 +2,7 @@
 
     one key in the file     a new one is put above it, durably         several     an earlier run is gone on with
       -> every gateway that runs says that it holds the new key
-      -> everything is sealed anew, batch by batch (`gateway/store/rotation.py`)
+      -> everything is sealed anew, batch by batch (`gateway/store/secrets/rotation.py`)
       -> the old key is forbidden in the database, in one step with a last look that nothing is under it
       -> the new key alone opens every tenant's data key
       -> the old key is taken out of the file
@@ -19,10 +19,10 @@ import trio
 
 from gateway.cli.progress import Progress
 from gateway.domain.errors import Unavailable
-from gateway.store import rotation as store
-from gateway.store.errors import BadMasterKey
-from gateway.store.pool import Database, open_session
-from gateway.store.seal import (
+from gateway.store.postgres.errors import BadMasterKey
+from gateway.store.postgres.pool import Database, open_session
+from gateway.store.secrets import rotation as store
+from gateway.store.secrets.seal import (
     MasterKey,
     MasterKeys,
     load_master_keys,
@@ -43,36 +43,36 @@ TRIES = 30
 SHOWN = 20
 
 
-async def rotate(dsn: str, db: Database, file: Path, say: Say) -> int:
+async def rotate(dsn: str, db: Database, file: Path, text_of: Say) -> int:
     """Does it. Returns the exit code."""
     async with open_session(dsn, application_name="gateway keys rotate") as session:
         lock, progress = store.OnlyRotation(session), Progress()
         if not await lock.hold():
-            say("another rotation is under way")
+            text_of("another rotation is under way")
             return 1
         master = await trio.to_thread.run_sync(_read, file)
         await _refuse_unknown(db, master, file)
         if len(master.keys) == 1:
             fresh = parse_master_keys(new_master_key()).current
-            if not await _write(file, [fresh, *master.keys], say, _by_hand(file)):
+            if not await _write(file, [fresh, *master.keys], text_of, _by_hand(file)):
                 return 1
             progress.line(f"new master key {fresh.id} written to {file}, above {master.current.id}")
             master = await trio.to_thread.run_sync(_read, file)
         else:
             progress.line(f"{file} holds several keys: going on with {master.current.id}, no other is made")
         old = [key.id for key in master.keys[1:]]
-        if not await _wait_instances(db, master.current, file, say):
+        if not await _wait_instances(db, master.current, file, text_of):
             return 1
         work = store.Rotation(db, master, progress.show)
-        if not await _seal_all(work, lock, old, say):
+        if not await _seal_all(work, lock, old, text_of):
             return 1
         await _verify(db, MasterKeys([master.current]))
         await lock.hold()  # or Unavailable: another rotation may have begun, and have written the file
         rest = f"everything is sealed under {master.current.id}, and {', '.join(old)} was not taken out of {file}: do it by hand"
-        if not await _write(file, [master.current], say, rest):
+        if not await _write(file, [master.current], text_of, rest):
             return 1
         progress.line(f"{', '.join(old)} taken out of {file}; backups of the database made before now need it still")
-        _tell_damaged(work, say)
+        _print_damaged(work, text_of)
     progress.line(f"everything is sealed under {master.current.id}")
     return 0
 
@@ -81,11 +81,11 @@ def _read(file: Path) -> MasterKeys:
     return load_master_keys(file, file.parent, may_create=False)
 
 
-async def _write(file: Path, keys: list[MasterKey], say: Say, otherwise: str) -> bool:
+async def _write(file: Path, keys: list[MasterKey], text_of: Say, otherwise: str) -> bool:
     try:
         await trio.to_thread.run_sync(write_master_keys, file, keys)
     except OSError as error:
-        say(f"the key file {file} cannot be replaced: {error.strerror}; {otherwise}")
+        text_of(f"the key file {file} cannot be replaced: {error.strerror}; {otherwise}")
         return False
     return True
 
@@ -102,11 +102,13 @@ def _by_hand(file: Path) -> str:
 async def _refuse_unknown(db: Database, master: MasterKeys, file: Path) -> None:
     found = await db.engine(store.select_wrapping_keys)
     if unknown := {key: count for key, count in found.items() if key not in master.ids}:
-        told = ", ".join(f"{key or 'none'} ({count} tenants)" for key, count in sorted(unknown.items()))
-        raise BadMasterKey(person=f"Data keys are under master keys that {file} does not hold: {told}. Add them first.")
+        reported = ", ".join(f"{key or 'none'} ({count} tenants)" for key, count in sorted(unknown.items()))
+        raise BadMasterKey(
+            person=f"Data keys are under master keys that {file} does not hold: {reported}. Add them first."
+        )
 
 
-async def _wait_instances(db: Database, key: MasterKey, file: Path, say: Say) -> bool:
+async def _wait_instances(db: Database, key: MasterKey, file: Path, text_of: Say) -> bool:
     """Nothing is sealed under a key that a gateway which runs could not open."""
     deadline = trio.current_time() + INSTANCES_WITHIN_S
     while True:
@@ -116,7 +118,7 @@ async def _wait_instances(db: Database, key: MasterKey, file: Path, say: Say) ->
         if trio.current_time() > deadline:
             break
         await trio.sleep(0.2)
-    say(
+    text_of(
         f"these gateways run and do not hold the key {key.id}: {', '.join(missing)}",
         f"nothing was sealed under it. Put {file} in the place of their key file, restart those that read a copy made at their "
         "start (systemd's LoadCredential=), and run `gateway keys rotate` again: it goes on",
@@ -124,14 +126,14 @@ async def _wait_instances(db: Database, key: MasterKey, file: Path, say: Say) ->
     return False
 
 
-async def _seal_all(work: store.Rotation, lock: store.OnlyRotation, old: list[str], say: Say) -> bool:
+async def _seal_all(work: store.Rotation, lock: store.OnlyRotation, old: list[str], text_of: Say) -> bool:
     left = 0
     for _ in range(PASSES):
         await lock.hold()
         left = await _patiently(work.run_pass)
         if work.lost:
             shown = [f"data key of tenant {tenant}: {why}" for tenant, why in sorted(work.lost.items())[:SHOWN]]
-            say(*shown, f"{len(work.lost)} data keys do not open; {', '.join(old)} stays in the key file")
+            text_of(*shown, f"{len(work.lost)} data keys do not open; {', '.join(old)} stays in the key file")
             return False
         if not left and await _patiently(
             lambda: work.db.engine(
@@ -140,7 +142,7 @@ async def _seal_all(work: store.Rotation, lock: store.OnlyRotation, old: list[st
         ):
             return True
         await trio.sleep(PAUSE_S)
-    say(
+    text_of(
         f"{left} rows are held by others, or are still written by a gateway that does not read its configuration; "
         f"{', '.join(old)} stays in the key file. Run `gateway keys rotate` again, it goes on"
     )
@@ -153,11 +155,11 @@ async def _verify(db: Database, alone: MasterKeys) -> None:
         alone.unwrap(tenant, wrapped)
 
 
-def _tell_damaged(work: store.Rotation, say: Say) -> None:
+def _print_damaged(work: store.Rotation, text_of: Say) -> None:
     places = sorted(place.replace("#", " ").strip() for place in work.damaged)
     if places:
-        say(*[f"does not open, left as it is: {place}" for place in places[:SHOWN]])
-        say(f"{len(places)} values did not open before either: changed, or copied from elsewhere; enter them anew")
+        text_of(*[f"does not open, left as it is: {place}" for place in places[:SHOWN]])
+        text_of(f"{len(places)} values did not open before either: changed, or copied from elsewhere; enter them anew")
 
 
 async def _patiently(work: Callable[[], Awaitable[T]]) -> T:

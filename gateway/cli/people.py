@@ -5,21 +5,21 @@ from collections.abc import Callable
 from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.store import tenants, users
-from gateway.store.pool import Database
-from gateway.web.passwords import hash_password
-from gateway.web.tokens import login_link, new_token
+from gateway.store.postgres.pool import Database
+from gateway.web.session.passwords import hash_password
+from gateway.web.session.tokens import login_link, new_token
 
 Say = Callable[..., None]
 
 
-async def add(db: Database, tenant: TenantId | None, email: str, password: Secret, say: Say) -> int:
+async def add(db: Database, tenant: TenantId | None, email: str, password: Secret, text_of: Say) -> int:
     """Adds a person, or sets a new password. Returns the exit code."""
     name, at, host = email.partition("@")
     if not (name and at and "." in host and email.isprintable() and " " not in email):
-        say(f"{email!r} is not an e-mail address")
+        text_of(f"{email!r} is not an e-mail address")
         return 2
     if tenant is not None and not await db.engine(tenants.select_tenants, [tenant]):
-        say(f"no tenant {tenant}; gateway apply makes one")
+        text_of(f"no tenant {tenant}; gateway apply makes one")
         return 1
     known = await db.engine(users.user_exists, tenant, email)
     await db.engine(users.upsert_user, tenant, email, hash_password(password))
@@ -27,10 +27,10 @@ async def add(db: Database, tenant: TenantId | None, email: str, password: Secre
     return 0
 
 
-async def link(db: Database, tenant: TenantId | None, email: str, public_url: str, say: Say) -> int:
+async def link(db: Database, tenant: TenantId | None, email: str, public_url: str, text_of: Say) -> int:
     """Prints a link that signs a person in once, within 15 minutes. Returns the exit code."""
     if not await db.engine(users.user_exists, tenant, email):
-        say(f"no such person: {email} ({tenant or 'operator'}); gateway user add makes one")
+        text_of(f"no such person: {email} ({tenant or 'operator'}); gateway user add makes one")
         return 1
     text, token = new_token(tenant)
     await db.engine(users.insert_login_link, tenant, token.token_hash, email)

@@ -13,7 +13,7 @@ class Progress:
         self._out = out or sys.stdout
         self._bar = self._out.isatty()
         self._open = False
-        self._told = ("", -1)
+        self._reported = ("", -1)
 
     def show(self, what: str, done: int, total: int) -> None:
         """What is written meanwhile may make more of it than there was at the start."""
@@ -26,8 +26,8 @@ class Progress:
             self._open = done < total
             if not self._open:
                 self._out.write("\n")
-        elif self._told != (what, step := int(share * 10)):
-            self._told = what, step
+        elif self._reported != (what, step := int(share * 10)):
+            self._reported = what, step
             self._out.write(f"{text}\n")
         self._out.flush()
 

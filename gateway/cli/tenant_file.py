@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from gateway.domain.ids import Kind, TenantId
-from gateway.domain.links import KEEP_DAYS
+from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 
 Text = Annotated[

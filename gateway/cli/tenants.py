@@ -26,10 +26,10 @@ from gateway.domain.ids import Kind, TenantId
 from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants as store
 from gateway.store import users
-from gateway.store.errors import BadData, BadMasterKey
-from gateway.store.pool import Connection, Database
-from gateway.store.seal import MasterKeys, Sealer, new_data_key
-from gateway.web.passwords import hash_password, password_fits
+from gateway.store.postgres.errors import BadData, BadMasterKey
+from gateway.store.postgres.pool import Connection, Database
+from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
+from gateway.web.session.passwords import hash_password, password_fits
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 Toll fraud is the danger: whoever can make us dial can make the company pay. So only numbers that can be read as E.164,
 only allowed countries and prefixes, nothing premium, only in the hours that the tenant set. Counting is the store's
-(`gateway/store/call_orders.py`); read `actors/dialling.py` next.
+(`gateway/store/call_orders.py`); read `actors/calls/click_to_call.py` next.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The map of an outside system's users to internal numbers: one number, one user. Pure.
 
 Owns the rules of changing a map and of comparing two of them. It knows no system, no table and no page; read
-`actors/modules.py` next for who uses it.
+`actors/crm/registration.py` next for who uses it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -54,14 +54,14 @@ def clashes(changes: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
 def change(current: Extensions, changes: Mapping[str, str | None]) -> Changed:
     """The map after `changes` without clashes: users that are not named keep their numbers, unless one of those is
     given to somebody else. None takes a user's number away."""
-    kept = {user: number for user, number in current.items() if user not in changes}
+    stored = {user: number for user, number in current.items() if user not in changes}
     moved = []
     for user, number in changes.items():
-        holder = next((other for other, held in kept.items() if held == number), None) if number else None
+        holder = next((other for other, held in stored.items() if held == number), None) if number else None
         if holder is not None and number:
             moved.append(Moved(number, holder, user))
-            del kept[holder]
-    return Changed(kept | given(changes), tuple(moved))
+            del stored[holder]
+    return Changed(stored | given(changes), tuple(moved))
 
 
 def adopt(ours: Extensions, theirs: Extensions) -> dict[str, str]:

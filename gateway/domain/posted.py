@@ -115,11 +115,11 @@ def _who(call: Call, post: Post, tenant: Tenant) -> str | None:
     """The employee of the call: who placed it, or who answered as far as the event or the ringing phones tell."""
     if call.direction is Direction.OUTGOING:
         return call.caller or None
-    told = [_extension(number) for number in (post.connected_line, post.caller_id) if not hidden(number)]
+    reported = [_extension(number) for number in (post.connected_line, post.caller_id) if not hidden(number)]
     named = [_extension(number) for number in post.extensions]
     if len(named) == 1:
-        told += named
-    likely = [number for number in told if number != call.caller and number != post.caller_id] + told
+        reported += named
+    likely = [number for number in reported if number != call.caller and number != post.caller_id] + reported
     for number in likely:
         if number != call.caller and (number in call.rang or is_internal(number, tenant.phones)):
             return number
@@ -224,7 +224,7 @@ def _rang(call: Call, answered_by: str | None) -> tuple[str, ...]:
     return (*call.rang, answered_by)
 
 
-def told(call: Call | None, post: Post, tenant: Tenant) -> list[CallEvent]:
+def reported(call: Call | None, post: Post, tenant: Tenant) -> list[CallEvent]:
     """The events that `post` makes of the call in this state (None: not known yet). A call that is over tells nothing."""
     if call is not None and not call.open:
         return []

@@ -1,7 +1,7 @@
 """Addresses of recordings, made from a PBX's template and a call: `https://pbx.example/monitor/{year}/{month}/{day}/{file}`.
 
 Pure. Every value is percent-encoded, and one that could climb out of its folder makes no address at all. The host can hold
-no field: whoever names a file does not choose the server. Read `actors/recordings.py` for who fetches.
+no field: whoever names a file does not choose the server. Read `actors/calls/recordings.py` for who fetches.
 """
 
 import re
@@ -43,9 +43,9 @@ def _safe(value: str) -> bool:
     return bool(value) and value.isprintable() and "\\" not in value and value not in (".", "..")
 
 
-def fill(template: str, *, told: str, call_id: str, pbx: str, begins_at: datetime, zone: tzinfo) -> str | None:
+def fill(template: str, *, reported: str, call_id: str, pbx: str, begins_at: datetime, zone: tzinfo) -> str | None:
     """The address of a call's recording, or None where what the PBX told cannot be part of one."""
-    segments = told.strip("/").split("/")
+    segments = reported.strip("/").split("/")
     bare = call_id.removeprefix(f"{pbx}-")
     local = begins_at.astimezone(zone)
     values: Mapping[str, str] = {

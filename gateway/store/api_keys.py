@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.ids import TenantId
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

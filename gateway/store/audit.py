@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gateway.domain.ids import TenantId
 from gateway.store.outbox import storable
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
 from gateway.store.outbox import storable
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 
 REPEAT_S = 5.0
 """A repeat of the same call within this time is the same call."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from gateway.domain.calls import Call
 from gateway.domain.ids import CallId, TenantId
 from gateway.store.calls import COLUMNS, call_from_row
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

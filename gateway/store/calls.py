@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from gateway.domain.calls import Call, Phase
 from gateway.domain.events import Direction, HungUpBy, Result
 from gateway.domain.ids import CallId, TenantId
-from gateway.store.pool import Connection, Record
+from gateway.store.postgres.pool import Connection, Record
 
 COLUMNS = (
     "call_id, phase, source, direction, caller, called, trunk, ringing, rang, extension, last_extension, started_at, "
@@ -60,7 +60,7 @@ async def select_calls(conn: Connection, tenant: TenantId, call_ids: Sequence[st
     return [(row["source"], call_from_row(row)) for row in rows]
 
 
-async def select_kept_events(conn: Connection, tenant: TenantId, call_ids: Sequence[str]) -> list[tuple[CallId, str]]:
+async def select_stored_events(conn: Connection, tenant: TenantId, call_ids: Sequence[str]) -> list[tuple[CallId, str]]:
     """Every event that was kept of these calls: its call, and its JSON as the contract writes it."""
     rows = await conn.fetch(
         "SELECT call_id, body FROM call_events WHERE tenant_id = $1 AND call_id = ANY($2::text[])",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.ids import Kind, TenantId
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 
 STATES = ("pending", "failed", "doubtful", "expired", "done", "superseded")
 TROUBLED = ("failed", "doubtful", "expired")

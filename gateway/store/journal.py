@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.ids import TenantId
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class PendingPost:
 
 async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
     """Stores posts in one statement; for each, in order, whether it was new. Durable when this returns."""
-    kept = await conn.fetch(
+    stored = await conn.fetch(
         """
         WITH given AS (
             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
@@ -69,7 +69,7 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
         [row.body for row in rows],
         [row.received_at for row in rows],
     )
-    new = {(record["tenant_id"], record["digest"]) for record in kept}
+    new = {(record["tenant_id"], record["digest"]) for record in stored}
     answers: list[bool] = []
     for row in rows:
         answers.append((row.tenant, row.digest) in new)

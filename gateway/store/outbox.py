@@ -18,7 +18,7 @@ from uuid import UUID
 from gateway.domain.calls import Call
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.shards import shard_of
-from gateway.store.pool import Connection, Record
+from gateway.store.postgres.pool import Connection, Record
 
 SEPARATOR = "\x1f"
 """Joins text arrays for unnest, which knows no ragged arrays. No extension holds a control character."""
@@ -48,10 +48,10 @@ class DeliveryRow:
     body: str
     latest_only: bool
     expires_s: float | None
-    """For how long it is of use, from `heard_at` on."""
+    """For how long it is of use, from `received_at_s` on."""
     keep_s: float
-    """For how long it is tried at most, from `heard_at` on."""
-    heard_at: float = field(default_factory=time.monotonic)
+    """For how long it is tried at most, from `received_at_s` on."""
+    received_at_s: float = field(default_factory=time.monotonic)
     """`time.monotonic()`: a clock that somebody sets makes nothing old or new."""
 
 
@@ -63,7 +63,7 @@ class ExpectedRow:
     call_id: str
     pbx: str
     """Whose template leads to the file; empty where it is to be sent to us or has an address of its own."""
-    told: str
+    reported: str
     url: str | None
     """Sealed."""
     begins_at: datetime
@@ -72,7 +72,7 @@ class ExpectedRow:
 
 
 @dataclass(slots=True)
-class Recording:
+class CallBatch:
     """What one tenant's actor has made of a batch, to be kept at once."""
 
     tenant: TenantId
@@ -226,7 +226,7 @@ def newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
     return [d for place, d in enumerate(deliveries) if not d.latest_only or last[(d.integration, d.lane)] == place]
 
 
-async def record(conn: Connection, batch: Sequence[Recording]) -> list[frozenset[Kind] | None]:
+async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset[Kind] | None]:
     """Keeps what several tenants' actors made, in one statement and so one commit.
 
     Returns for each part which integrations have something new to deliver, or None where the part was refused because
@@ -237,7 +237,7 @@ async def record(conn: Connection, batch: Sequence[Recording]) -> list[frozenset
 
 
 async def record_and_claim(
-    conn: Connection, batch: Sequence[Recording], wanted: Collection[tuple[TenantId, Kind, str]], lease_s: float
+    conn: Connection, batch: Sequence[CallBatch], wanted: Collection[tuple[TenantId, Kind, str]], lease_s: float
 ) -> tuple[list[frozenset[Kind] | None], list[Claim]]:
     """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
     is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
@@ -298,8 +298,8 @@ async def record_and_claim(
         [row.call_id for _, row in deliveries],
         [row.latest_only for _, row in deliveries],
         [storable(row.body) for _, row in deliveries],
-        [None if row.expires_s is None else row.expires_s - (now - row.heard_at) for _, row in deliveries],
-        [row.keep_s - (now - row.heard_at) for _, row in deliveries],
+        [None if row.expires_s is None else row.expires_s - (now - row.received_at_s) for _, row in deliveries],
+        [row.keep_s - (now - row.received_at_s) for _, row in deliveries],
         [tenant for tenant, _, _ in posts],
         [journal_id for _, journal_id, _ in posts],
         [received_at for _, _, received_at in posts],
@@ -307,7 +307,7 @@ async def record_and_claim(
         [row.recording_id for _, row in expected],
         [row.call_id for _, row in expected],
         [row.pbx for _, row in expected],
-        [storable(row.told) for _, row in expected],
+        [storable(row.reported) for _, row in expected],
         [row.url for _, row in expected],
         [row.begins_at for _, row in expected],
         [row.ended_at for _, row in expected],
@@ -343,8 +343,8 @@ def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, Deliver
                 Claim(
                     TenantId(tenant), row.integration, delivery_id, row.lane, key, row.kind, row.bucket, row.call_id,
                     storable(row.body), 1, 1, created_at,
-                    None if row.expires_s is None else row.expires_s - (now - row.heard_at),
-                    row.keep_s - (now - row.heard_at), reference,
+                    None if row.expires_s is None else row.expires_s - (now - row.received_at_s),
+                    row.keep_s - (now - row.received_at_s), reference,
                 )
             )  # fmt: skip
     return sorted(claims, key=lambda claim: claim.delivery_id)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from gateway.domain.ids import TenantId
 from gateway.store.outbox import storable
-from gateway.store.pool import Connection, Record
+from gateway.store.postgres.pool import Connection, Record
 
 COLUMNS = (
     "recording_id, call_id, state, problem, detail, attempt, run_at, address, content_type, file_name, duration_s, peaks, "

@@ -4,7 +4,7 @@ A term is (owner, epoch). Every change of owner raises the epoch; every write of
 started under and is refused in the same statement when that is not the shard's any more (`fence` in `outbox.py`: FOR SHARE
 makes a takeover wait for the write, and the write for a takeover, after which it sees the new epoch). An owner that the
 database did not hear from for a while still owns its shards until another one takes them: nobody else wrote meanwhile.
-Who gives a shard away names an heir first, who connects to what it needs before the owner lets go. The engine's alone. Read `actors/ownership.py` next.
+Who gives a shard away names an heir first, who connects to what it needs before the owner lets go. The engine's alone. Read `actors/runtime/ownership.py` next.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import heapify, heapreplace
 
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 
 TTL_S = 4.0
 

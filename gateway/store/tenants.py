@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.domain.ids import TenantId
-from gateway.store.pool import Connection, Record
+from gateway.store.postgres.pool import Connection, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 The engine's business: `gateway_app` sees neither sessions nor links, so every function wants a connection of
 `Database.engine`. A user without a tenant is an operator of the installation. A session with a scope belongs to no person:
-a module's link opened it, and it ends with that registration. It decides nothing about passwords or cookies: read `gateway/web/auth.py` next.
+a module's link opened it, and it ends with that registration. It decides nothing about passwords or cookies: read `gateway/web/session/auth.py` next.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.ids import Kind, TenantId
-from gateway.store.pool import Connection, Record
+from gateway.store.postgres.pool import Connection, Record
 
 _SAME_TENANT = "({0}.tenant_id = $1 OR ($1::text IS NULL AND {0}.tenant_id IS NULL))"
 """`IS NOT DISTINCT FROM` would not use the index."""

@@ -13,22 +13,22 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.exceptions import HTTPException
 
-from actors.modules import registering
+from actors.crm.registration import registering
 from gateway.domain.errors import GatewayError, Retryable
-from gateway.store.errors import BadData
-from gateway.web.auth import Gate, auth_pages
+from gateway.store.postgres.errors import BadData
+from gateway.web.api.recordings import recordings_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
+from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
+from gateway.web.pages.extensions import extensions_pages, module_pages
 from gateway.web.pages.integrations import integrations_pages
-from gateway.web.pages.letters import letters_pages
-from gateway.web.pages.module import extensions_pages, module_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
-from gateway.web.recordings import recordings_pages
+from gateway.web.session.auth import Gate, auth_pages
+from gateway.web.session.throttle import Throttle
 from gateway.web.site import Answer, Cache, Deps, Site
-from gateway.web.throttle import Throttle
 
 __all__ = ["Cache", "Deps", "create_app"]
 
@@ -46,12 +46,12 @@ def create_app(deps: Deps) -> QuartTrio:
     gate = Gate(site, Throttle())
     ours = (
         auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
-        operators_pages, deliveries_pages, letters_pages,
+        operators_pages, deliveries_pages, dead_letters_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)
-    if deps.shelf is not None:
-        app.register_blueprint(recordings_pages(gate, deps.shelf))
+    if deps.recording_files is not None:
+        app.register_blueprint(recordings_pages(gate, deps.recording_files))
     _add_static_files(app, site)
     _add_errors(app, gate)
     _add_headers(app, gate)

@@ -15,7 +15,7 @@ import phonenumbers
 from markupsafe import Markup
 
 from gateway.domain.numbers import ANONYMOUS
-from gateway.web.wording import Words
+from gateway.web.translations import Words
 
 TONES = {
     "result": {"answered": "ok", "missed": "bad", "busy": "warn", "failed": "bad", "no_answer": "warn", "cancelled": "calm"},

@@ -1,6 +1,6 @@
 """What every page shares: the dependencies, who is looking (`Viewer`), templates, static files, and the HTML answer.
 
-`Viewer` is made once a request by `gateway/web/auth.py` and is all that a template knows of the request. This module asks
+`Viewer` is made once a request by `gateway/web/session/auth.py` and is all that a template knows of the request. This module asks
 no database and holds no route. Read `auth.py` next.
 """
 
@@ -21,21 +21,21 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from actors.directory import Directory, Slot
+from actors.crm.registration import Registrations, registering
 from actors.feed import Feed
-from actors.modules import Modules, registering
+from actors.runtime.directory import Directory, Slot
 from adapters.base import Tested
 from adapters.registry import adapters
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.call_orders import Admitted
-from gateway.store.pool import Database
-from gateway.store.seal import MasterKeys
-from gateway.store.shelf import Shelf
+from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.postgres.pool import Database
+from gateway.store.secrets.seal import MasterKeys
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
-from gateway.web.wording import Words, words
+from gateway.web.translations import Words, words
 
 Answer = Response | WerkzeugResponse
 """What a handler returns: a page of ours, or a redirect."""
@@ -71,7 +71,7 @@ class Deps:
     """The same for a PBX, by its name."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
-    modules: Modules
+    modules: Registrations
     """Our modules in outside systems."""
     ring: Callable[[TenantId, Kind], None] = lambda number, kind: None
     """Says that an integration has something to deliver."""
@@ -88,7 +88,7 @@ class Deps:
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
     """Seals what people enter into set-up forms; without it the forms are read-only."""
-    shelf: Shelf | None = None
+    recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Whoever adds addresses of their own to the app."""

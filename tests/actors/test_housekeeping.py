@@ -9,12 +9,12 @@ import trio.lowlevel
 import trio.testing
 
 from actors import housekeeping
-from actors.directory import Slot
 from actors.housekeeping import PRUNE_EVERY_S, prune
+from actors.runtime.directory import Slot
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
 from gateway.store import audit, journal, users
-from gateway.store.errors import QueryFailed
+from gateway.store.postgres.errors import QueryFailed
 
 
 class Fake:
@@ -22,11 +22,11 @@ class Fake:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.asked: list[Any] = []
+        self.requested: list[Any] = []
 
     async def engine(self, work: Any, *args: Any) -> int:
         await trio.lowlevel.checkpoint()
-        self.asked.append(work)
+        self.requested.append(work)
         if work is journal.delete_old_rest and self.error is not None:
             raise self.error
         return 0
@@ -50,7 +50,7 @@ async def test_a_statement_that_fails_is_logged_and_tried_again_later(
     slot = await pruned(fake, monkeypatch)
     assert (slot.health.state, slot.health.code) == (State.DEGRADED, "not_pruned")
     for work in (journal.delete_old_rest, audit.delete_old_audit, users.delete_stale_sessions):
-        assert fake.asked.count(work) == 2
+        assert fake.requested.count(work) == 2
 
 
 async def test_a_database_that_is_away_is_left_alone_for_a_while(
@@ -59,7 +59,7 @@ async def test_a_database_that_is_away_is_left_alone_for_a_while(
     fake = Fake(Unavailable("away"))
     slot = await pruned(fake, monkeypatch)
     assert (slot.health.state, slot.health.code) == (State.DEGRADED, "database_away")
-    assert (fake.asked.count(journal.delete_old_rest), fake.asked.count(users.delete_stale_sessions)) == (2, 0)
+    assert (fake.requested.count(journal.delete_old_rest), fake.requested.count(users.delete_stale_sessions)) == (2, 0)
 
 
 async def test_all_is_well(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,9 +114,9 @@ async def test_full_is_said_when_the_disk_holds_no_more(tmp_path: Path) -> None:
             with pytest.raises(Unavailable, match="buffer of 1 MiB") as caught:
                 await fill(backlog, noise)
             assert why in caught.value.detail
-            kept = await drained(backlog)
-            assert kept == noise[: len(kept)], "what had been taken in is whole"
-            assert len(kept) > (5 * MIB // 2 if spills and spills.folder else MIB - CHUNK - 1)
+            stored = await drained(backlog)
+            assert stored == noise[: len(stored)], "what had been taken in is whole"
+            assert len(stored) > (5 * MIB // 2 if spills and spills.folder else MIB - CHUNK - 1)
     assert spills is not None
 
 

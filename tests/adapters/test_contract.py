@@ -58,14 +58,14 @@ class Watched:
     """A dialer that nothing may use before a client is used."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     async def resolve(self, host: str, port: int) -> str:
-        self.asked.append(host)
+        self.requested.append(host)
         return host
 
     async def resolve_web(self, host: str, port: int, *, tls: bool) -> Sequence[str]:
-        self.asked.append(host)
+        self.requested.append(host)
         return [host]
 
 
@@ -218,7 +218,7 @@ async def test_connecting_opens_nothing_and_shows_nothing(
     async with adapter.connect(link, settings) as client:
         await trio.testing.wait_all_tasks_blocked()
         assert CANARY not in repr(client) + str(client)
-    assert dialer.asked == []
+    assert dialer.requested == []
 
 
 def test_the_modules_of_an_adapter_are_where_they_belong(adapter: Adapter) -> None:

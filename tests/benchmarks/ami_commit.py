@@ -22,10 +22,10 @@ import asyncpg
 import trio
 import uvloop
 
-from actors.directory import Slot
-from actors.integration import PbxActor
-from actors.mailbox import Mailbox
-from actors.tenant import MAILBOX_ROOM, TenantActor, Told
+from actors.calls.pbx_session import PbxActor
+from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
+from actors.runtime.directory import Slot
+from actors.runtime.mailbox import Mailbox
 from adapters.asterisk.calls import MARKED, WANTED, CallTracker
 from adapters.asterisk.protocol import Framer
 from adapters.registry import adapters
@@ -33,7 +33,7 @@ from gateway.domain.configuration import Pbx
 from gateway.domain.events import NAMES, CallEvent, to_json
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 from tests.benchmarks.ami import AT_ONCE, load_run, send_whole, serve_ami
 from tests.benchmarks.ami_parse import TENANT, settings
 from tests.benchmarks.harness import Bench, alternate
@@ -48,16 +48,16 @@ def ours(port: int, dsn: str) -> dict[str, float]:
     """One round of the real actors."""
     crm = adapters()[Kind("retailcrm")]
     assert crm.plan is not None
-    told = crm.settings.model_validate({"domain": "https://bench.retailcrm.ru", "api_key": "bench"})
+    reported = crm.settings.model_validate({"domain": "https://bench.retailcrm.ru", "api_key": "bench"})
 
-    plan = partial(crm.plan, told, TENANT)
+    plan = partial(crm.plan, reported, TENANT)
 
     async def run() -> dict[str, float]:
         async with open_services(dsn) as services, trio.open_nursery() as nursery:
             await services.db.ping()
-            mailbox: Mailbox[Told] = Mailbox(MAILBOX_ROOM)
+            mailbox: Mailbox[PbxEvents] = Mailbox(MAILBOX_ROOM)
             slots = [Slot("tenant/0367"), Slot("tenant/0367/pbx/main")]
-            tenant = TenantActor(COMPANY, mailbox, services, {crm.kind: plan})
+            tenant = TenantCalls(COMPANY, mailbox, services, {crm.kind: plan})
             nursery.start_soon(tenant.run, slots[0])
             while slots[0].health.state is not State.ONLINE:
                 await trio.sleep(0.001)

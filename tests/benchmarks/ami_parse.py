@@ -58,7 +58,7 @@ class _Sink:
     def order_answered(self, order_id: str, failure: str) -> None:
         """Nor orders calls."""
 
-    async def tell(self, events: Any) -> None:
+    async def emit(self, events: Any) -> None:
         self.events += len(events)
 
     async def open_calls(self) -> tuple[()]:

@@ -20,7 +20,7 @@ import asyncpg
 import trio
 import uvloop
 
-from gateway.store.pool import Connection, open_database
+from gateway.store.postgres.pool import Connection, open_database
 from tests.benchmarks.harness import Bench, alternate
 
 HERE = "tests.benchmarks.bridge"

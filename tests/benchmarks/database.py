@@ -12,9 +12,9 @@ from typing import Any
 
 import trio
 
-from gateway.store.embedded import embedded
-from gateway.store.migrate import migrate
-from gateway.store.pool import OwnConnection, Session, open_session
+from gateway.store.embedded.embedded import embedded
+from gateway.store.postgres.migrate import migrate
+from gateway.store.postgres.pool import OwnConnection, Session, open_session
 
 TEMPLATE = "template_bench"
 

@@ -24,12 +24,12 @@ from typing import Any
 
 import trio
 
-from actors.delivery import DeliveryActor
-from actors.directory import Slot
+from actors.delivery.worker import DeliveryActor
+from actors.runtime.directory import Slot
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits
 from gateway.domain.ids import Kind, TenantId
-from gateway.store.outbox import DeliveryRow, EventRow, Recording, record
-from gateway.store.pool import OwnConnection, open_session
+from gateway.store.outbox import CallBatch, DeliveryRow, EventRow, record
+from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.benchmarks.ami_parse import TENANT
 from tests.benchmarks.harness import Bench, alternate
 from tests.benchmarks.parts import open_services
@@ -56,10 +56,10 @@ class _Sink:
         return Delivered()
 
 
-def _waiting(many: int, mark: int) -> Recording:
+def _waiting(many: int, mark: int) -> CallBatch:
     """A recording with so many deliveries."""
     now = datetime.now(UTC)
-    recording = Recording(TenantId(TENANT.number))
+    recording = CallBatch(TenantId(TENANT.number))
     recording.events.append(EventRow("bench", mark, "call_ringing", now, "{}"))
     recording.deliveries += [
         DeliveryRow(

@@ -65,13 +65,13 @@ def create(dsn: str, token: str) -> FastAPI:
         tenant = tenants.get(hashlib.sha256(post.Token.encode()).digest())
         if tenant is None:
             raise HTTPException(401)
-        kept = json.dumps(post.model_dump(mode="json", exclude={"Token"}), sort_keys=True)
+        stored = json.dumps(post.model_dump(mode="json", exclude={"Token"}), sort_keys=True)
         address = request.url.path
-        digest = hashlib.sha256("\0".join((address, post.UniqueId, kept)).encode()).digest()
+        digest = hashlib.sha256("\0".join((address, post.UniqueId, stored)).encode()).digest()
         new = await request.app.state.pool.fetchval(
             "INSERT INTO peer_journal (tenant_id, address, unique_id, digest, body, received_at) "
             "VALUES ($1, $6, $2, $3, $4, $5) ON CONFLICT (tenant_id, digest) DO NOTHING RETURNING 1",
-            tenant, post.UniqueId, digest, kept, datetime.now(UTC), address,
+            tenant, post.UniqueId, digest, stored, datetime.now(UTC), address,
         )  # fmt: skip
         return {"status": "accepted" if new else "duplicate"}
 

@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from actors.journal import GroupCommit
+from actors.runtime.group_commit import GroupCommit
 from gateway.domain.configuration import Phone, Tenant
 from gateway.domain.ids import TenantId
 from gateway.domain.posts import Post
 from gateway.store.journal import PostRow, insert_posts
-from gateway.store.pool import open_database
-from gateway.web.intake import serve_intake
-from gateway.web.machine import MachineDeps, machine_addresses
+from gateway.store.postgres.pool import open_database
+from gateway.web.api.machine import MachineDeps, machine_addresses
+from gateway.web.http.intake import serve_intake
 
 
 async def serve(dsn: str, token: str, port: int) -> None:

@@ -59,12 +59,12 @@ def _requests(token: str, address: str) -> Iterator[bytes]:
     """Calls as an Asterisk host posts them: each rings, and is then hung up."""
     mark, host = secrets.token_hex(6), address.encode()
     for number in itertools.count():
-        told = {
+        reported = {
             "Token": token, "UniqueId": f"{mark}.{number}", "CallerIDNum": "+375296254070",
             "Extensions": ["150", "151"], "CallType": 0, "Trunk": "trunk-0001",
         }  # fmt: skip
         ended = {"CallStatus": "NOANSWER", "StartTime": "2026-11-21 03:13:18", "EndTime": "2026-11-21 03:13:40"}
-        for path, fields in ((b"dial", told), (b"hangup", told | ended)):
+        for path, fields in ((b"dial", reported), (b"hangup", reported | ended)):
             body = json.dumps(fields).encode()
             yield (
                 b"POST /%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"

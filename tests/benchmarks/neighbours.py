@@ -25,7 +25,7 @@ async def run(bench: Bench) -> None:
         for _ in range(rounds):
             calm.append((await measure(quiet, 1, seconds, settle))[0])
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(loud.pbx.tell, bench.size(TIMES, 10), seconds)
+                nursery.start_soon(loud.pbx.emit, bench.size(TIMES, 10), seconds)
                 noisy.append((await measure(quiet, 1, seconds, settle))[0])
             loud.take()
             await trio.sleep(bench.size(3.0, 0.2))

@@ -85,7 +85,7 @@ class Pbx:
         self.online.set()
         await trio.sleep_forever()
 
-    async def tell(self, rate: float, seconds: float) -> None:
+    async def emit(self, rate: float, seconds: float) -> None:
         """Calls evenly spread with some jitter; returns when the last has ended."""
         epoch, many = int(time.time()), max(1, round(rate * seconds))
         calls = [self._script.call(epoch, next(self._numbers)) for _ in range(many)]
@@ -134,11 +134,11 @@ class Company:
 
     def take(self) -> tuple[list[float], int]:
         """The latencies since the last time in milliseconds, and how many calls the CRM was not told of."""
-        heard = [(self.crm.first[call] - at) * 1000 for call, at in self.pbx.sent.items() if call in self.crm.first]
-        missing = len(self.pbx.sent) - len(heard)
+        received = [(self.crm.first[call] - at) * 1000 for call, at in self.pbx.sent.items() if call in self.crm.first]
+        missing = len(self.pbx.sent) - len(received)
         self.pbx.sent.clear()
         self.crm.first.clear()
-        return heard, missing
+        return received, missing
 
 
 @asynccontextmanager
@@ -166,7 +166,7 @@ async def measure(
     gc.collect()
     async with trio.open_nursery() as nursery:
         for company in companies:
-            nursery.start_soon(company.pbx.tell, rate, seconds)
+            nursery.start_soon(company.pbx.emit, rate, seconds)
     await trio.sleep(settle_s)
     taken = [company.take() for company in companies]
     return [latency for latencies, _ in taken for latency in latencies], sum(missing for _, missing in taken)

@@ -7,20 +7,20 @@ from typing import cast
 
 import trio
 
-from actors.clients import Clients
-from actors.dialling import Dialling
-from actors.directory import Directory
+from actors.calls.click_to_call import ClickToCall
+from actors.calls.smart_redirect import SmartRedirect
+from actors.delivery.clients import Clients
+from actors.delivery.handover import Handover
 from actors.feed import Feed
-from actors.journal import GroupCommit
-from actors.outgoing import Outgoing
-from actors.ownership import Ownership
-from actors.responsible import Desk
+from actors.runtime.directory import Directory
+from actors.runtime.group_commit import GroupCommit
+from actors.runtime.ownership import Ownership
 from actors.services import Services
 from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind
 from gateway.store import outbox
-from gateway.store.pool import open_database
+from gateway.store.postgres.pool import open_database
 
 
 def dialer() -> SafeDialer:
@@ -32,14 +32,14 @@ def dialer() -> SafeDialer:
 async def open_services(dsn: str) -> AsyncIterator[Services]:
     """What actors are given, as `gateway.app` makes it, with the group commit running."""
     async with open_database(dsn, size=8) as db, trio.open_nursery() as nursery:
-        outgoing = Outgoing(db)
-        records: GroupCommit[outbox.Recording, frozenset[Kind] | None] = GroupCommit("outbox", outgoing.record)
+        outgoing = Handover(db)
+        records: GroupCommit[outbox.CallBatch, frozenset[Kind] | None] = GroupCommit("outbox", outgoing.record)
         nursery.start_soon(records.run)
         nursery.start_soon(outgoing.acks.run)
         directory, clients, ownership = Directory(), Clients(), Ownership(db)
         yield Services(
             db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
-            dial=dialer(), clients=clients, desk=Desk(clients), outgoing=outgoing, ownership=ownership,
-            dialling=Dialling(db, directory, clients, ownership.epoch_of),
+            dial=dialer(), clients=clients, smart_redirect=SmartRedirect(clients), outgoing=outgoing, ownership=ownership,
+            dialling=ClickToCall(db, directory, clients, ownership.epoch_of),
         )  # fmt: skip
         nursery.cancel_scope.cancel()

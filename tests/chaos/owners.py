@@ -95,11 +95,11 @@ def _pid(owner: str | None) -> int | None:
 def told_by_two(sink: Sink) -> list[str]:
     """Things that two instances told side by side."""
     found = []
-    for told, times in sink.times.items():
-        heard = sorted(zip(times, sink.by[told], strict=True))
-        for (at, one), (later, other) in pairwise(heard):
+    for reported, times in sink.times.items():
+        received = sorted(zip(times, sink.by[reported], strict=True))
+        for (at, one), (later, other) in pairwise(received):
             if one != other and later - at < TOGETHER_S:
-                found.append(f"{told} by {one} and {later - at:.2f} s later by {other}")
+                found.append(f"{reported} by {one} and {later - at:.2f} s later by {other}")
     return found
 
 
@@ -109,12 +109,12 @@ def told_by_a_stale_owner(
     """Things that an instance told of a tenant that was another's by then. `tenants` are the calls', `first` that of all
     others; `pids` are the processes of each instance."""
     found = []
-    for told, times in sink.times.items():
-        tenant = tenants.get(told.call_id, first)
-        for at, instance in zip(times, sink.by[told], strict=True):
+    for reported, times in sink.times.items():
+        tenant = tenants.get(reported.call_id, first)
+        for at, instance in zip(times, sink.by[reported], strict=True):
             may = owners.around(tenant, at)
             if instance >= 0 and may and None not in may and pids[instance].keys().isdisjoint(may):
-                found.append(f"{told} by {instance} at {at:.2f}, when {tenant} was of {may}")
+                found.append(f"{reported} by {instance} at {at:.2f}, when {tenant} was of {may}")
     return found
 
 

@@ -6,10 +6,10 @@ A test is named by its node id; `test_rows.py` keeps the names true. `make chaos
 from collections.abc import Mapping
 from typing import NamedTuple
 
-DELIVERY = "tests/actors/test_delivery.py::"
+DELIVERY = "tests/actors/delivery/test_worker.py::"
 CACHE = "tests/test_cache.py::"
 SPOOL = "tests/e2e/test_spool.py::"
-LISTEN = "tests/store/test_listen.py::"
+LISTEN = "tests/store/postgres/test_listen.py::"
 CHAOS = "tests/chaos/test_chaos.py::"
 INSTANCES = "tests/chaos/test_instances.py::"
 
@@ -31,7 +31,7 @@ ROWS: Mapping[int, Row] = {
     2: Row(
         "... nor when PostgreSQL dies",
         "lost 0 through immediate stops, killed backends, an exhausted pool and a full disk; 95 % of the rate within 10 s",
-        (f"{CHAOS}test_row_2_nothing_is_lost_when_postgresql_dies", f"{SPOOL}test_posts_are_answered_while_postgresql_is_away", "tests/store/test_embedded.py::test_a_server_that_dies_is_started_again_and_the_pool_goes_on"),
+        (f"{CHAOS}test_row_2_nothing_is_lost_when_postgresql_dies", f"{SPOOL}test_posts_are_answered_while_postgresql_is_away", "tests/store/embedded/test_embedded.py::test_a_server_that_dies_is_started_again_and_the_pool_goes_on"),
     ),
     3: Row(
         "at least once means about once",
@@ -47,8 +47,8 @@ ROWS: Mapping[int, Row] = {
         "retries follow the published schedule",
         "exact times within the jitter; Retry-After obeyed; what cannot succeed is not repeated",
         (
-            "tests/actors/test_schedule.py::test_the_published_schedule", "tests/actors/test_schedule.py::test_410_parks",
-            "tests/actors/test_schedule.py::test_retry_after_is_obeyed_to_the_second",
+            "tests/actors/delivery/test_schedule.py::test_the_published_schedule", "tests/actors/delivery/test_schedule.py::test_410_parks",
+            "tests/actors/delivery/test_schedule.py::test_retry_after_is_obeyed_to_the_second",
             f"{DELIVERY}test_what_failed_is_tried_by_the_schedule", f"{DELIVERY}test_a_moment_the_other_side_named_is_kept",
             f"{DELIVERY}test_a_rate_limit_pauses_all_and_uses_no_attempt",
             f"{DELIVERY}test_what_cannot_succeed_is_not_repeated",
@@ -62,28 +62,28 @@ ROWS: Mapping[int, Row] = {
     7: Row(
         "order per call is kept",
         "0 inversions",
-        (f"{CHAOS}test_row_7_no_call_is_told_out_of_order", f"{DELIVERY}test_the_order_of_a_lane_survives_failures", "tests/actors/test_schedule.py::test_no_lane_ever_turns_round"),
+        (f"{CHAOS}test_row_7_no_call_is_told_out_of_order", f"{DELIVERY}test_the_order_of_a_lane_survives_failures", "tests/actors/delivery/test_schedule.py::test_no_lane_ever_turns_round"),
     ),
     8: Row(
         "a crash stays in its actor",
         "an exception at every await of one actor: no neighbour misses a tick; too many park it",
         (
-            "tests/actors/test_supervisor.py::test_a_throw_at_any_await_of_one_actor_costs_its_neighbours_nothing",
-            "tests/actors/test_supervisor.py::test_too_many_crashes_park_the_actor_and_restart_brings_it_back",
+            "tests/actors/runtime/test_supervisor.py::test_a_throw_at_any_await_of_one_actor_costs_its_neighbours_nothing",
+            "tests/actors/runtime/test_supervisor.py::test_too_many_crashes_park_the_actor_and_restart_brings_it_back",
         ),
     ),
     9: Row(
         "no orphan tasks, threads or sockets",
         "as many of each as before, after 50 tenants came and went",
         (
-            "tests/actors/test_tenants.py::test_fifty_tenants_leave_nothing_behind",
-            "tests/actors/test_supervisor.py::test_nothing_is_left_after_fifty_children",
+            "tests/actors/test_reconciler.py::test_fifty_tenants_leave_nothing_behind",
+            "tests/actors/runtime/test_supervisor.py::test_nothing_is_left_after_fifty_children",
         ),
     ),
     10: Row(
         "poison is isolated",
         "the one that always raises is set aside with its traceback, its neighbours are told",
-        ("tests/actors/test_poison.py::test_one_poisoned_event_never_stops_the_rest",),
+        ("tests/actors/calls/test_poison.py::test_one_poisoned_event_never_stops_the_rest",),
     ),
     11: Row(
         "the AMI reader is never the slow one",
@@ -118,7 +118,7 @@ ROWS: Mapping[int, Row] = {
                 )
             ),
             "tests/e2e/test_instances.py::test_the_other_instance_takes_over",
-            "tests/actors/test_delivery.py::test_an_instance_that_was_replaced_sends_nothing",
+            "tests/actors/delivery/test_worker.py::test_an_instance_that_was_replaced_sends_nothing",
         ),
     ),
 }  # fmt: skip

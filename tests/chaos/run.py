@@ -35,7 +35,7 @@ END_S = 180.0
 """Within which everything must be told after the last post."""
 
 
-async def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> Verdict:
+async def run(plan: Plan, folder: Path, text_of: Callable[[str], None] = print) -> Verdict:
     """One run. Raises nothing for a gate that does not hold: that is for whoever reads the verdict."""
     blows: list[Blow] = []
     async with (
@@ -51,11 +51,11 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> V
         for instance in stage.instances:
             nursery.start_soon(instance.life.keep)
         nursery.start_soon(phones.watch)
-        nursery.start_soon(_tell_progress, plan, hosts, stage.sink, blows, say)
+        nursery.start_soon(_tell_progress, plan, hosts, stage.sink, blows, text_of)
         async with trio.open_nursery() as traffic:
             traffic.start_soon(hosts.run)
             traffic.start_soon(phones.run, plan.pbx_calls, plan.minutes * 57)
-            await _strike_all(plan, Nemeses(stage, hosts), blows, say)
+            await _strike_all(plan, Nemeses(stage, hosts), blows, text_of)
             hosts.enough, hosts.hurry = True, 3.0  # what the blows delayed
         await _until_all_told(stage.server, hosts)
         found = await found_in(stage.server)
@@ -84,7 +84,7 @@ def _find_owners(found: Found, stage: Stage, hosts: Hosts, owners: Owners, blows
     }
 
 
-async def _strike_all(plan: Plan, nemeses: Nemeses, blows: list[Blow], say: Callable[[str], None]) -> None:
+async def _strike_all(plan: Plan, nemeses: Nemeses, blows: list[Blow], text_of: Callable[[str], None]) -> None:
     began = trio.current_time()
     hosts, sink = nemeses.hosts, nemeses.stage.sink
     for strike in plan.strikes():
@@ -100,7 +100,7 @@ async def _strike_all(plan: Plan, nemeses: Nemeses, blows: list[Blow], say: Call
             blow.first_200_s = await _first(hosts.last_200, blow)
             blow.first_delivery_s = await _first(sink.last_told, blow)
         if blow.first_200_s is None or blow.first_delivery_s is None:
-            say(f"not over it after {PATIENCE_S:g} s: {strike}")
+            text_of(f"not over it after {PATIENCE_S:g} s: {strike}")
         if strike.name in STOPS:
             blow.rate_back_s = await _rate_back(hosts, blow)
 
@@ -166,12 +166,14 @@ async def found_in(server: OwnServer) -> Found:
     )
 
 
-async def _tell_progress(plan: Plan, hosts: Hosts, sink: Sink, blows: list[Blow], say: Callable[[str], None]) -> None:
+async def _tell_progress(
+    plan: Plan, hosts: Hosts, sink: Sink, blows: list[Blow], text_of: Callable[[str], None]
+) -> None:
     """Until cancelled: a line now and then."""
     began = trio.current_time()
     while True:
         await trio.sleep(30)
-        say(
+        text_of(
             f"{trio.current_time() - began:5.0f} s: {len(hosts.acknowledged)} of {plan.events} posts taken, "
             f"{sum(map(len, sink.times.values()))} things told, {len(blows)} of {len(plan.strikes())} blows"
         )

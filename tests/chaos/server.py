@@ -11,9 +11,9 @@ from typing import Any
 import trio
 
 from gateway.domain.errors import GatewayError
-from gateway.store.cluster import prepare_cluster
-from gateway.store.pool import OwnConnection, open_session
-from gateway.store.server import Server
+from gateway.store.embedded.data_directory import prepare_cluster
+from gateway.store.embedded.server import Server
+from gateway.store.postgres.pool import OwnConnection, open_session
 
 
 class OwnServer:

@@ -85,7 +85,7 @@ async def open_stage(
     """The database, the sandboxes and the links; the schema and the tenants are in, the gateway runs and is ready. The
     last tenant's CRM is at `second_crm` where that is given."""
     crm, sink = RetailCrm(rate_limits=False), Sink()
-    crm.listeners.append(lambda kind, data: sink.hear(kind, data, crm.asked_at))
+    crm.listeners.append(lambda kind, data: sink.receive(kind, data, crm.asked_at))
     pbx = SimulatedPbx(
         tempo=TEMPO, seed=seed, timestamps=True, extensions={phone: f"Owner {phone}" for phone in PHONES}
     )

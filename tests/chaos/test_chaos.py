@@ -12,7 +12,7 @@ import trio
 from tests.chaos.plan import Plan
 from tests.chaos.run import found_in, run
 from tests.chaos.stage import open_stage
-from tests.chaos.traffic import Line, Phones, Sink, Told
+from tests.chaos.traffic import Line, Notified, Phones, Sink
 from tests.chaos.verdict import STOPS, Verdict, inversions, judged
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.web import Fault
@@ -80,15 +80,15 @@ async def test_row_4_killed_with_its_database_at_every_200(tmp_path: Path) -> No
             await stage.life.start()
             await stage.wait_ready()
         with trio.fail_after(60):
-            while not all(Told(unique_id, "upload") in stage.sink.times for unique_id in posted):
+            while not all(Notified(unique_id, "upload") in stage.sink.times for unique_id in posted):
                 await trio.sleep(0.05)
-        kept = await stage.server.ask("SELECT unique_id FROM journal WHERE tenant_id = $1", number)
-        assert sorted(row["unique_id"] for row in kept) == posted
+        stored = await stage.server.ask("SELECT unique_id FROM journal WHERE tenant_id = $1", number)
+        assert sorted(row["unique_id"] for row in stored) == posted
 
 
 async def test_row_6_a_crm_that_hangs_harms_its_own_tenant_alone(tmp_path: Path) -> None:
-    dead, heard = RetailCrm(rate_limits=False), Sink()
-    dead.listeners.append(heard.hear)
+    dead, received = RetailCrm(rate_limits=False), Sink()
+    dead.listeners.append(received.receive)
     async with trio.open_nursery() as nursery:
         await nursery.start(dead.serve)
         async with open_stage(tmp_path, tenants=3, seed=6, second_crm=dead.base) as stage:
@@ -103,12 +103,12 @@ async def test_row_6_a_crm_that_hangs_harms_its_own_tenant_alone(tmp_path: Path)
                     await trio.sleep(0.1)
                 await line.aclose()
                 with trio.fail_after(30):
-                    while not all(Told(unique_id, "upload") in sink.times for unique_id in sent):
+                    while not all(Notified(unique_id, "upload") in sink.times for unique_id in sent):
                         await trio.sleep(0.05)
-                return sorted(sink.times[Told(unique_id, "upload")][0] - at for unique_id, at in sent.items())
+                return sorted(sink.times[Notified(unique_id, "upload")][0] - at for unique_id, at in sent.items())
 
             await waits("warm", stage.sink, well, 10)
-            await waits("also", heard, ill, 5)
+            await waits("also", received, ill, 5)
             before = await waits("before", stage.sink, well, 50)
             dead.fault = Fault.HANG
             line = Line(stage.hosts_link.port)
@@ -116,17 +116,17 @@ async def test_row_6_a_crm_that_hangs_harms_its_own_tenant_alone(tmp_path: Path)
                 assert (await line.post("/hangup", post(ill, f"ill.{number}")))[0] == 200
             await line.aclose()
             during = await waits("during", stage.sink, well, 50)
-            assert not any(Told(f"ill.{number}", "upload") in heard.times for number in range(60)), "it hangs"
+            assert not any(Notified(f"ill.{number}", "upload") in received.times for number in range(60)), "it hangs"
             dead.fault = Fault.NONE
             since = trio.current_time()
             with trio.fail_after(75):
-                while not all(Told(f"ill.{number}", "upload") in heard.times for number in range(60)):
+                while not all(Notified(f"ill.{number}", "upload") in received.times for number in range(60)):
                     await trio.sleep(0.05)
             print(
                 f"at most {before[-1]:.3f} s before, {during[-1]:.3f} s during; told {trio.current_time() - since:.1f} s after"
             )
             assert during[-1] <= max(before[-1] * 3, 1.0), "a neighbour's hang is one of twelve seconds"
-            assert inversions(heard) == []
+            assert inversions(received) == []
         nursery.cancel_scope.cancel()
 
 

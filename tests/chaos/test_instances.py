@@ -43,4 +43,4 @@ def test_row_23_what_an_owner_leaves_is_taken_over(verdict: Verdict) -> None:
 def test_row_23_nothing_is_lost_between_two_owners(verdict: Verdict) -> None:
     assert verdict.broken() == [], verdict.report()
     assert len(verdict.hosts.acknowledged) > PLAN.events * 0.8
-    assert {instance for told in verdict.sink.by.values() for instance in told} == {0, 1}
+    assert {instance for reported in verdict.sink.by.values() for instance in reported} == {0, 1}

@@ -5,15 +5,15 @@ from typing import cast
 from tests.chaos.owners import Change, Owners, told_by_a_stale_owner, told_by_two
 from tests.chaos.plan import LONG_PAUSE, Plan, Strike
 from tests.chaos.server import OwnServer
-from tests.chaos.traffic import Sink, Told
+from tests.chaos.traffic import Notified, Sink
 from tests.chaos.verdict import Blow, attentive
 
-RING = Told("1.1", "in")
+RING = Notified("1.1", "in")
 
 
-def sink(*heard: tuple[float, int]) -> Sink:
+def sink(*received: tuple[float, int]) -> Sink:
     made = Sink()
-    made.times[RING], made.by[RING] = [at for at, _ in heard], [by for _, by in heard]
+    made.times[RING], made.by[RING] = [at for at, _ in received], [by for _, by in received]
     return made
 
 
@@ -33,8 +33,8 @@ def test_told_by_two_is_by_different_ones_and_close() -> None:
 def test_a_stale_owner_tells_after_another_has_taken() -> None:
     pids = [{10: 0.0}, {20: 0.0}]
 
-    def stale(*heard: tuple[float, int]) -> int:
-        return len(told_by_a_stale_owner(sink(*heard), owners(), {"1.1": "0301"}, "0300", pids))
+    def stale(*received: tuple[float, int]) -> int:
+        return len(told_by_a_stale_owner(sink(*received), owners(), {"1.1": "0301"}, "0300", pids))
 
     assert (stale((50.0, 0)), stale((50.0, 1))) == (0, 1)
     assert (stale((100.5, 0)), stale((99.5, 1))) == (0, 0)  # the change was seen late

@@ -25,7 +25,7 @@ KINDS = {kind: share for kind, share in plays.WEIGHTS.items() if not kind.starts
 """What the PBX plays; nobody asks it for a click-to-call here."""
 
 
-class Told(NamedTuple):
+class Notified(NamedTuple):
     """One thing the CRM should know: `what` is in, out, hangup or upload; `codes` those of a ring."""
 
     call_id: str
@@ -37,9 +37,9 @@ class Told(NamedTuple):
 class Sink:
     """All that the CRM accepted, when, and in which words."""
 
-    times: dict[Told, list[float]] = field(default_factory=lambda: defaultdict(list))
-    words: dict[Told, set[str]] = field(default_factory=lambda: defaultdict(set))
-    by: dict[Told, list[int]] = field(default_factory=lambda: defaultdict(list))
+    times: dict[Notified, list[float]] = field(default_factory=lambda: defaultdict(list))
+    words: dict[Notified, set[str]] = field(default_factory=lambda: defaultdict(set))
+    by: dict[Notified, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Which instance told it, each time; -1 where that is not known."""
     instances: dict[str, int] = field(default_factory=dict)
     """The address at which each instance finds the CRM."""
@@ -50,17 +50,17 @@ class Sink:
         """When anything was last accepted."""
         return self.last
 
-    def hear(self, kind: str, data: Mapping[str, Any], asked_at: str = "") -> None:
+    def receive(self, kind: str, data: Mapping[str, Any], asked_at: str = "") -> None:
         """A listener of the sandbox CRM, which knows by which address it was asked."""
         self.last = trio.current_time()
         call_id = data.get("externalId" if kind == "call" else "callExternalId")
         if not call_id:
             self.without_id += 1
             return
-        told = Told(call_id, "upload" if kind == "call" else data["type"], tuple(data.get("codes", ())))
-        self.times[told].append(self.last)
-        self.by[told].append(self.instances.get(asked_at, -1))
-        self.words[told].add(json.dumps(data, sort_keys=True))
+        reported = Notified(call_id, "upload" if kind == "call" else data["type"], tuple(data.get("codes", ())))
+        self.times[reported].append(self.last)
+        self.by[reported].append(self.instances.get(asked_at, -1))
+        self.words[reported].add(json.dumps(data, sort_keys=True))
 
 
 class NotAnswered(Exception):
@@ -140,7 +140,7 @@ class Hosts:
         self.ok_times: list[float] = []
         self.refused: list[str] = []
         """Answers that a well-formed post must not get."""
-        self._heard = trio.Event()
+        self._received = trio.Event()
         self._slot = 0.0
 
     async def run(self) -> None:
@@ -157,7 +157,7 @@ class Hosts:
 
     async def wait_200(self) -> None:
         """The next time that any post is answered 200."""
-        await self._heard.wait()
+        await self._received.wait()
 
     async def _host(self, numbers: Iterator[int], ports: Sequence[int]) -> None:
         line = Line(*ports)
@@ -203,8 +203,8 @@ class Hosts:
             now = trio.current_time()
             self.acknowledged.setdefault((unique_id, address), now)
             self.ok_times.append(now)
-            heard, self._heard = self._heard, trio.Event()
-            heard.set()
+            received, self._received = self._received, trio.Event()
+            received.set()
             return True
         if status != 503:
             self.refused.append(f"{status} {answer[:200].decode('utf-8', 'replace')}")

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from tests.chaos.plan import Plan, Strike
-from tests.chaos.traffic import Hosts, Phones, Played, Sink, Told
+from tests.chaos.traffic import Hosts, Notified, Phones, Played, Sink
 
 MUST_BE_TOLD: Mapping[str, tuple[str, ...]] = {"/dial": ("in",), "/hangup": ("in", "hangup", "upload")}
 """What a post causes, once it was answered 200."""
@@ -47,23 +47,23 @@ class Blow:
 class Sets:
     """Jepsen's."""
 
-    attempted: set[Told] = field(default_factory=set)
-    acknowledged: set[Told] = field(default_factory=set)
-    delivered: set[Told] = field(default_factory=set)
-    expired: set[Told] = field(default_factory=set)
-    early: set[Told] = field(default_factory=set)
+    attempted: set[Notified] = field(default_factory=set)
+    acknowledged: set[Notified] = field(default_factory=set)
+    delivered: set[Notified] = field(default_factory=set)
+    expired: set[Notified] = field(default_factory=set)
+    early: set[Notified] = field(default_factory=set)
     """Of these, what was given up too soon: a process whose clock is wrong does that. Shown, and no gate yet."""
 
     @property
-    def lost(self) -> set[Told]:
+    def lost(self) -> set[Notified]:
         return self.acknowledged - self.delivered - self.expired
 
     @property
-    def unexpected(self) -> set[Told]:
+    def unexpected(self) -> set[Notified]:
         return self.delivered - self.attempted
 
     @property
-    def recovered(self) -> set[Told]:
+    def recovered(self) -> set[Notified]:
         return self.delivered & self.attempted - self.acknowledged
 
 
@@ -95,12 +95,14 @@ class Verdict:
         self.plan, self.blows, self.hosts, self.sink = plan, blows, hosts, sink
         posted = {unique_id for unique_id, _ in hosts.attempted}
         self.sets = sets_of(
-            hosts, {told for told in sink.times if told.call_id in posted or _of_hosts(told, plan)}, found
+            hosts,
+            {reported for reported in sink.times if reported.call_id in posted or _of_hosts(reported, plan)},
+            found,
         )
         self.not_kept = hosts.acknowledged.keys() - {(row["unique_id"], row["address"]) for row in found.posts}
-        self.repeats = {told: times for told, times in sink.times.items() if len(times) > 1}
+        self.repeats = {reported: times for reported, times in sink.times.items() if len(times) > 1}
         self.found = found
-        self.reworded = [told for told, words in sink.words.items() if len(words) > 1]
+        self.reworded = [reported for reported, words in sink.words.items() if len(words) > 1]
         self.repeats_by = self._repeats_by()
         self.inversions = inversions(sink)
         listening = attentive(phones.listening, blows) if plan.instances > 1 else phones.listening
@@ -183,10 +185,10 @@ class Verdict:
             *((name, (name,)) for name in sorted(struck.keys() - {*KILLS})),
         ):
             if times := {figure: values for figure, values in self.recovery(*names).items() if values}:
-                told = ", ".join(
+                reported = ", ".join(
                     f"{figure} {median(values):.2f} / {values[-1]:.2f}" for figure, values in times.items()
                 )
-                lines.append(f"  {title}: {told}")
+                lines.append(f"  {title}: {reported}")
         if (taken := self.found.takeovers) or self.plan.instances > 1:
             lines += [
                 f"{self.plan.instances} instances: {self.found.refused} stale writes refused, "
@@ -209,34 +211,34 @@ def at(ordered: Sequence[float], share: float) -> float:
 
 def attentive(listening: Sequence[tuple[float, float]], blows: Sequence[Blow]) -> list[tuple[float, float]]:
     """When somebody listened who could hear: an owner that is stopped holds its link, until another has made one."""
-    kept = list(listening)
+    stored = list(listening)
     for pause in (blow for blow in blows if blow.strike.name == "pause"):
         anew = min((since for since, _ in listening if since > pause.began), default=pause.over)
         began, over = pause.began - SETTLE_S, min(anew, pause.over)
-        kept = [
+        stored = [
             part
-            for since, until in kept
+            for since, until in stored
             for part in ((since, min(until, began)), (max(since, over), until))
             if part[0] < part[1]
         ]
-    return kept
+    return stored
 
 
-def _of_hosts(told: Told, plan: Plan) -> bool:
-    return told.call_id.startswith(f"{plan.seed}.")
+def _of_hosts(reported: Notified, plan: Plan) -> bool:
+    return reported.call_id.startswith(f"{plan.seed}.")
 
 
-def sets_of(hosts: Hosts, delivered: Iterable[Told], found: Found) -> Sets:
+def sets_of(hosts: Hosts, delivered: Iterable[Notified], found: Found) -> Sets:
     """The sets of what was posted, rings without their codes."""
-    sets = Sets(delivered={told._replace(codes=()) for told in delivered})
+    sets = Sets(delivered={reported._replace(codes=()) for reported in delivered})
     for unique_id, address in hosts.attempted:
         kinds = ("in", "hangup", "upload") if address == "/hangup" else ("in",) if address == "/dial" else ()
-        sets.attempted |= {Told(unique_id, kind) for kind in kinds}
+        sets.attempted |= {Notified(unique_id, kind) for kind in kinds}
     for unique_id, address in hosts.acknowledged:
-        sets.acknowledged |= {Told(unique_id, kind) for kind in MUST_BE_TOLD.get(address, ())}
-    sets.expired = {Told(row["call_id"], row["kind"]) for row in found.expired if row["kind"] != "upload"}
+        sets.acknowledged |= {Notified(unique_id, kind) for kind in MUST_BE_TOLD.get(address, ())}
+    sets.expired = {Notified(row["call_id"], row["kind"]) for row in found.expired if row["kind"] != "upload"}
     sets.early = {
-        Told(row["call_id"], row["kind"]) for row in found.expired if row["early"] and row["state"] == "expired"
+        Notified(row["call_id"], row["kind"]) for row in found.expired if row["early"] and row["state"] == "expired"
     }
     return sets
 
@@ -244,9 +246,9 @@ def sets_of(hosts: Hosts, delivered: Iterable[Told], found: Found) -> Sets:
 def inversions(sink: Sink) -> list[str]:
     """Calls of which something was first told before what precedes it: ring, hangup, upload."""
     first: dict[str, dict[str, float]] = defaultdict(dict)
-    for told, times in sink.times.items():
-        what = "ring" if told.what in ("in", "out") else told.what
-        known = first[told.call_id]
+    for reported, times in sink.times.items():
+        what = "ring" if reported.what in ("in", "out") else reported.what
+        known = first[reported.call_id]
         known[what] = min(known.get(what, times[0]), times[0])
     steps = ("ring", "hangup", "upload")
     return [
@@ -275,16 +277,16 @@ def judged(
 ) -> Calls:
     """Every call of the PBX against what the product made of it."""
     calls = Calls(played)
-    told = {row["call_id"]: row for row in found.calls if row["source"] != "post"}
+    reported = {row["call_id"]: row for row in found.calls if row["source"] != "post"}
     known = {call_id for one in played for call_id in (one.truth["linkedid"], *one.truth["merged"])}
-    calls.invented = [call_id for call_id in told if call_id not in known]
+    calls.invented = [call_id for call_id in reported if call_id not in known]
     for one in played:
         truth = one.truth
-        row = told.get(truth["linkedid"])
+        row = reported.get(truth["linkedid"])
         if row is None:
             calls.missing += 1
-            kept_at = _kept_at(one.ended, blows)
-            if any(since < one.ended - SETTLE_S and kept_at < until for since, until in listening):
+            stored_at = _kept_at(one.ended, blows)
+            if any(since < one.ended - SETTLE_S and stored_at < until for since, until in listening):
                 calls.missing_though_heard.append(f"{truth['linkedid']} {truth['kind']}")
         elif row["phase"] == "merged":
             calls.uncertain += 1  # its truth is that of the call it went into
@@ -296,20 +298,20 @@ def judged(
             calls.right += 1
     expired_not = {told_.call_id for told_ in sink.times if told_.what == "upload"}
     to_crm = {
-        call_id for call_id, row in told.items()
+        call_id for call_id, row in reported.items()
         if row["direction"] != "internal" and row["phase"] == "ended" and row["outside"] not in ("", "anonymous")
     }  # fmt: skip
-    calls.uploads_differ = sorted((expired_not & told.keys()) ^ to_crm)
+    calls.uploads_differ = sorted((expired_not & reported.keys()) ^ to_crm)
     return calls
 
 
 def _kept_at(ended: float, blows: Sequence[Blow]) -> float:
     """By when the end of a call that was heard must be durable: later where the process or its database was away."""
-    kept = ended + SETTLE_S
+    stored = ended + SETTLE_S
     for blow in blows:
-        if blow.strike.name in DELAYING and blow.began < kept:
-            kept = max(kept, blow.over + (blow.first_delivery_s or 0.0) + SETTLE_S)
-    return kept
+        if blow.strike.name in DELAYING and blow.began < stored:
+            stored = max(stored, blow.over + (blow.first_delivery_s or 0.0) + SETTLE_S)
+    return stored
 
 
 def _differs(truth: Mapping[str, Any], row: Mapping[str, Any]) -> str:

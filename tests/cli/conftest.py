@@ -12,8 +12,8 @@ import pytest
 
 from gateway.cli import main
 from gateway.settings import PREFIX
-from gateway.store.seal import new_master_key
-from tests.store.postgres import dsn, postgres
+from gateway.store.secrets.seal import new_master_key
+from tests.store.database import dsn, postgres
 
 __all__ = ["command", "dsn", "installation", "own_environment", "postgres"]
 

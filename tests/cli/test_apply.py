@@ -69,8 +69,8 @@ def test_a_change_is_told_by_field_and_never_by_value(command: Command, installa
     changed["pbxes"][0] |= {"secret": "another-secret", "enabled": False}
     changed["integrations"]["retailcrm"]["api_key"] = "another-key"
     changed["users"][0]["password"] = "battery staple"
-    told = command("apply", write(installation, changed))
-    assert told.lines == [
+    reported = command("apply", write(installation, changed))
+    assert reported.lines == [
         "tenant 0367: name changed",
         "tenant 0367: phone 150 changed",
         "tenant 0367: pbxes.main enabled, secret changed",
@@ -78,7 +78,7 @@ def test_a_change_is_told_by_field_and_never_by_value(command: Command, installa
         "tenant 0367: user admin@june.example password changed",
         "5 changed",
     ]
-    assert "phone 151" not in told.out  # without --prune what is not named stays
+    assert "phone 151" not in reported.out  # without --prune what is not named stays
     assert "151" in command("export", "0367").out
 
 
@@ -88,8 +88,8 @@ def test_a_map_that_the_file_does_not_name_stays(command: Command, installation:
     silent = june()
     del silent["integrations"]["retailcrm"]["user_extensions"]
     assert command("apply", write(installation, silent)).out == "nothing to change\n"
-    kept = yaml.safe_load(command("export", "0367").out)["tenants"][0]["integrations"]["retailcrm"]
-    assert kept["user_extensions"] == {"19": "150", "22": None}
+    stored = yaml.safe_load(command("export", "0367").out)["tenants"][0]["integrations"]["retailcrm"]
+    assert stored["user_extensions"] == {"19": "150", "22": None}
     emptied = june()
     emptied["integrations"]["retailcrm"]["user_extensions"] = {}
     assert "user_extensions changed" in command("apply", write(installation, emptied)).out

@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from gateway.domain.ids import TenantId
-from gateway.store.errors import Unsealable
-from gateway.store.pool import Connection, OwnConnection, open_database, open_session
-from gateway.store.rotation import LOCK_KEY, select_wrapped
-from gateway.store.seal import MasterKeys, new_data_key, new_master_key, parse_master_keys, write_master_keys
+from gateway.store.postgres.errors import Unsealable
+from gateway.store.postgres.pool import Connection, OwnConnection, open_database, open_session
+from gateway.store.secrets.rotation import LOCK_KEY, select_wrapped
+from gateway.store.secrets.seal import MasterKeys, new_data_key, new_master_key, parse_master_keys, write_master_keys
 from tests.cli.conftest import Command
 from tests.cli.test_apply import SECRETS, june, write
 
@@ -105,7 +105,7 @@ def test_a_file_that_may_not_be_replaced(
 
     with monkeypatch.context() as patched:
         if failing == "open":
-            patched.setattr("gateway.store.seal.os.open", refuse)
+            patched.setattr("gateway.store.secrets.seal.os.open", refuse)
         else:
             patched.setattr(Path, "replace", refuse)
         ran = command("keys", "rotate")

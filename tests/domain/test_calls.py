@@ -36,8 +36,8 @@ def ringing(second: float, *extensions: str, direction: Direction = Direction.IN
         if direction is Direction.INCOMING
         else {"caller": "150", "called": CLIENT}
     )
-    told: dict[str, Any] = {"trunk": "trunk-0001", **ours, **more}
-    return CallRinging(call_id=ID, at=at(second), direction=direction, extensions=extensions, **told)
+    reported: dict[str, Any] = {"trunk": "trunk-0001", **ours, **more}
+    return CallRinging(call_id=ID, at=at(second), direction=direction, extensions=extensions, **reported)
 
 
 def answered(second: float, extension: str = "150", wait_s: float | None = 4.0) -> CallAnswered:
@@ -53,11 +53,11 @@ def merged(second: float) -> CallMerged:
 
 
 def ended(second: float, result: Result = Result.ANSWERED, **more: Any) -> CallEnded:
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "direction": Direction.INCOMING, "caller": CLIENT, "called": COMPANY, "trunk": "trunk-0001", "extension": "150",
         "last_extension": "150", "rang": ("150",), "wait_s": 4.0, "talk_s": 20.0, "hung_up_by": HungUpBy.CALLER, **more,
     }  # fmt: skip
-    return CallEnded(call_id=ID, at=at(second), result=result, **told)
+    return CallEnded(call_id=ID, at=at(second), result=result, **reported)
 
 
 def fold(*events: CallEvent) -> Call | None:

@@ -11,7 +11,7 @@ from gateway.domain.calls import Call, apply
 from gateway.domain.configuration import Phone, Tenant
 from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
 from gateway.domain.ids import TenantId
-from gateway.domain.posted import told
+from gateway.domain.posted import reported
 from gateway.domain.posts import parse_post
 
 NOW = datetime(2026, 11, 21, 7, 0, tzinfo=UTC)
@@ -23,22 +23,22 @@ CLIENT = "+375291234567"
 IN = {"CallerIDNum": "80291234567", "Extensions": ["150"], "CallType": 0, "Trunk": "trunk-0001"}
 OUT = {"CallerIDNum": "150", "ConnectedLineNum": "80291234567", "CallType": 1}
 
-Told = tuple[float, str, dict[str, Any]]
+PbxEvents = tuple[float, str, dict[str, Any]]
 
 
-def fold(*posts: Told, tenant: Tenant = TENANT) -> tuple[Call | None, list[CallEvent]]:
+def fold(*posts: PbxEvents, tenant: Tenant = TENANT) -> tuple[Call | None, list[CallEvent]]:
     """Posts as (seconds since NOW, step, fields)."""
     call: Call | None = None
     events: list[CallEvent] = []
     for seconds, step, fields in posts:
         at = NOW + timedelta(seconds=seconds)
-        for event in told(call, parse_post(f"/{step}", {"UniqueId": "7.1", **fields}, tenant, at), tenant):
+        for event in reported(call, parse_post(f"/{step}", {"UniqueId": "7.1", **fields}, tenant, at), tenant):
             events.append(event)
             call = apply(call, event)
     return call, events
 
 
-def ended(*posts: Told, tenant: Tenant = TENANT) -> CallEnded:
+def ended(*posts: PbxEvents, tenant: Tenant = TENANT) -> CallEnded:
     _, events = fold(*posts, tenant=tenant)
     assert isinstance(events[-1], CallEnded)
     assert sum(isinstance(event, CallEnded) for event in events) == 1
@@ -72,7 +72,7 @@ def test_start_and_bridge_alone_tell_nothing() -> None:
 
 
 def test_repeats_and_late_events_tell_nothing() -> None:
-    whole: list[Told] = [(0, "dial", IN), (2, "bridge", {"ConnectedLineNum": "150"}), (9, "hangup", IN)]
+    whole: list[PbxEvents] = [(0, "dial", IN), (2, "bridge", {"ConnectedLineNum": "150"}), (9, "hangup", IN)]
     _, events = fold(*whole, *((20, step, fields) for _, step, fields in whole))
     assert len(events) == 3
     _, events = fold((0, "dial", IN), (0, "dial", IN), (2, "bridge", IN), (3, "bridge", IN))
@@ -81,7 +81,7 @@ def test_repeats_and_late_events_tell_nothing() -> None:
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 def test_any_order_ends_once(order: tuple[int, ...]) -> None:
-    whole: list[Told] = [(0, "start", IN), (1, "dial", IN), (2, "bridge", IN), (3, "hangup", IN)]
+    whole: list[PbxEvents] = [(0, "start", IN), (1, "dial", IN), (2, "bridge", IN), (3, "hangup", IN)]
     _, events = fold(*(whole[place] for place in order))
     assert [type(event) for event in events].count(CallEnded) == 1
     assert isinstance(events[0], CallRinging)

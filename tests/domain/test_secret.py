@@ -56,8 +56,8 @@ def test_it_is_not_in_a_traceback_that_shows_values(secret: Secret) -> None:
     try:
         raise RuntimeError(f"refused: {secret}")
     except RuntimeError as error:
-        told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    assert PLAIN not in told
+        reported = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert PLAIN not in reported
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

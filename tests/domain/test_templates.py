@@ -14,8 +14,8 @@ AT = datetime(2026, 11, 20, 22, 30, tzinfo=UTC)
 MINSK = ZoneInfo("Europe/Minsk")
 
 
-def made(template: str, told: str = "rec-7.1.wav", call: str = "main-7.1") -> str | None:
-    return fill(template, told=told, call_id=call, pbx="main", begins_at=AT, zone=MINSK)
+def made(template: str, reported: str = "rec-7.1.wav", call: str = "main-7.1") -> str | None:
+    return fill(template, reported=reported, call_id=call, pbx="main", begins_at=AT, zone=MINSK)
 
 
 @pytest.mark.parametrize(
@@ -32,20 +32,20 @@ def test_fields_are_filled_in(template: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "url"),
+    ("reported", "url"),
     [
         ("2026/11/a b.wav", "https://pbx/2026/11/a%20b.wav"), ("a?b#c&d.wav", "https://pbx/a%3Fb%23c%26d.wav"),
         ("../../etc/passwd", None), ("a/../b", None), ("a//b", None), (".", None), ("", None), ("a\\b", None),
         ("a\r\nHost: x", None), ("%2e%2e%2f", "https://pbx/%252e%252e%252f"), ("Ж.wav", "https://pbx/%D0%96.wav"),
     ],
 )  # fmt: skip
-def test_what_a_pbx_tells_climbs_nowhere(told: str, url: str | None) -> None:
-    assert made("https://pbx/{path}", told) == url
+def test_what_a_pbx_tells_climbs_nowhere(reported: str, url: str | None) -> None:
+    assert made("https://pbx/{path}", reported) == url
 
 
-@given(told=st.text(max_size=30), call=st.text(max_size=20))
-def test_host_and_folder_stay_those_of_the_template(told: str, call: str) -> None:
-    url = made("https://pbx.example/monitor/{file}?id={uniqueid}", told, call)
+@given(reported=st.text(max_size=30), call=st.text(max_size=20))
+def test_host_and_folder_stay_those_of_the_template(reported: str, call: str) -> None:
+    url = made("https://pbx.example/monitor/{file}?id={uniqueid}", reported, call)
     if url is not None:
         parts = urlsplit(url)
         assert (parts.scheme, parts.netloc, parts.fragment) == ("https", "pbx.example", "")

@@ -68,12 +68,12 @@ class Load:
     raced: int = 0
     accepted: int = 0
     slowest_s: float = 0.0
-    _kept: dict[int, deque[Client]] = field(default_factory=dict)
+    _stored: dict[int, deque[Client]] = field(default_factory=dict)
     _random: random.Random = field(default_factory=lambda: random.Random(3))
 
     async def run(self, stop: trio.Event) -> None:
         """Until `stop`; returns when every request has its answer."""
-        self._kept = {port: deque() for port in self.ports}
+        self._stored = {port: deque() for port in self.ports}
         began, due = trio.current_time(), 0
         async with trio.open_nursery() as nursery:
             while not stop.is_set():
@@ -82,20 +82,20 @@ class Load:
                     nursery.start_soon(self._one)
                 due = owed
                 await trio.sleep(TICK_S)
-        for clients in self._kept.values():
+        for clients in self._stored.values():
             for client in clients:
                 await client.stream.aclose()
 
     async def _one(self) -> None:
         number, self.sent = self.sent, self.sent + 1
         port = self.ports[number % 2]
-        kept = self._random.random() < KEPT_SHARE
-        request = self._post(number, kept) if number // 2 % 2 else _get(kept)
+        stored = self._random.random() < KEPT_SHARE
+        request = self._post(number, stored) if number // 2 % 2 else _get(stored)
         began = trio.current_time()
         self.waiting += 1
         try:
             with trio.fail_after(ANSWER_S):
-                status, body = await self._ask(port, request, kept)
+                status, body = await self._ask(port, request, stored)
         except Ended:
             self.failures["ended before an answer"] += 1
             return
@@ -114,11 +114,11 @@ class Load:
         if status != 200:
             self.failures[f"status {status}: {body.decode()}"] += 1
 
-    async def _ask(self, port: int, request: bytes, kept: bool) -> tuple[int, bytes]:
+    async def _ask(self, port: int, request: bytes, stored: bool) -> tuple[int, bytes]:
         while True:
-            clients = self._kept[port]
+            clients = self._stored[port]
             client = None
-            while kept and clients and client is None:
+            while stored and clients and client is None:
                 client = clients.pop()
                 if has_arrived(client.stream.socket):  # that is its end: every client looks before it sends
                     await trio.aclose_forcefully(client.stream)
@@ -134,26 +134,26 @@ class Load:
                 self.raced += 1
                 continue
             finally:
-                if keep and kept:
+                if keep and stored:
                     clients.append(client)
                 else:
                     await trio.aclose_forcefully(client.stream)
             return status, body
 
-    def _post(self, number: int, kept: bool) -> bytes:
+    def _post(self, number: int, stored: bool) -> bytes:
         body = json.dumps({
             "Token": self.token, "UniqueId": f"900.{number % CALLS}", "CallerIDNum": "150", "Extensions": ["151"],
             "CallType": 2, "Sequence": number,
         }).encode()  # fmt: skip
         return (
-            f"POST /dial HTTP/1.1\r\nHost: gateway\r\n{_connection(kept)}Content-Type: application/json\r\n"
+            f"POST /dial HTTP/1.1\r\nHost: gateway\r\n{_connection(stored)}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
 
 
-def _get(kept: bool) -> bytes:
-    return f"GET /health HTTP/1.1\r\nHost: gateway\r\n{_connection(kept)}\r\n".encode()
+def _get(stored: bool) -> bytes:
+    return f"GET /health HTTP/1.1\r\nHost: gateway\r\n{_connection(stored)}\r\n".encode()
 
 
-def _connection(kept: bool) -> str:
-    return "" if kept else "Connection: close\r\n"
+def _connection(stored: bool) -> str:
+    return "" if stored else "Connection: close\r\n"

@@ -16,8 +16,8 @@ import pytest
 import trio
 
 from gateway.domain.shards import SHARDS
-from gateway.store.embedded import embedded
-from gateway.store.pool import OwnConnection, open_session
+from gateway.store.embedded.embedded import embedded
+from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.test_restart import FIELDS, KINDS, Watched
 from tests.e2e.world import BOT, CHAT
 from tests.sandbox.pbx import SimulatedPbx
@@ -239,25 +239,25 @@ async def test_a_tenant_passes_on_without_a_gap(tmp_path: Path) -> None:
                     owner = heir
                 stop.set()
             await trio.sleep(3)
-            told = {row["call_id"]: row for row in await open_session_and(pair.dsn, _calls_of_the_pbx)}
+            reported = {row["call_id"]: row for row in await open_session_and(pair.dsn, _calls_of_the_pbx)}
         truths = {truth["linkedid"]: truth for truth in pbx.truths}
-        certain = {call_id for call_id in told if not told[call_id]["uncertain"]}
+        certain = {call_id for call_id in reported if not reported[call_id]["uncertain"]}
         wrong = [
-            (truths[call_id]["kind"], name, truths[call_id][name], told[call_id][name])
+            (truths[call_id]["kind"], name, truths[call_id][name], reported[call_id][name])
             for call_id in certain
             for name in FIELDS
-            if told[call_id][name] != truths[call_id][name]
+            if reported[call_id][name] != truths[call_id][name]
         ]
         ends = Counter(item.data["externalId"] for item in pair.crm.uploads)
         print(
-            f"{PASSES} hand-overs, {len(truths)} calls, {len(truths.keys() - told.keys())} not told, {len(wrong)} wrong, "
-            f"{len(told) - len(certain)} uncertain, {len(watched.gaps)} gaps of AMI, {sum(ends.values()) - len(ends)} repeats"
+            f"{PASSES} hand-overs, {len(truths)} calls, {len(truths.keys() - reported.keys())} not told, {len(wrong)} wrong, "
+            f"{len(reported) - len(certain)} uncertain, {len(watched.gaps)} gaps of AMI, {sum(ends.values()) - len(ends)} repeats"
         )
         assert watched.gaps == [], "there is always somebody who listens"
-        assert told.keys() == truths.keys()
+        assert reported.keys() == truths.keys()
         assert wrong == []
-        assert all(call["phase"] in ("ended", "merged") for call in told.values())
-        assert len(told) - len(certain) <= len(told) * 0.1
+        assert all(call["phase"] in ("ended", "merged") for call in reported.values())
+        assert len(reported) - len(certain) <= len(reported) * 0.1
         assert set(ends.values()) == {1}, "one upload a call"
         nursery.cancel_scope.cancel()
 
@@ -341,12 +341,12 @@ async def test_any_instance_answers_for_the_owner(tmp_path: Path) -> None:
             answer = await client.get(f"{pair.intakes[1]}/retailcrm/make-call", params=click)
             assert answer.json()["status"] == "accepted"
 
-            heard: list[str] = []
+            received: list[str] = []
 
             async def watch() -> None:
                 async with client.stream("GET", f"{pair.urls[1]}/t/01/calls/live", timeout=60) as stream:
                     async for line in stream.aiter_lines():
-                        heard.append(line)
+                        received.append(line)
 
             nursery.start_soon(watch)
             pair.crm.managers["375296254070"] = {"manager": {"id": 19, "code": "152"}, "customer": None}
@@ -361,7 +361,7 @@ async def test_any_instance_answers_for_the_owner(tmp_path: Path) -> None:
                 )
             )
             with trio.fail_after(10):
-                while not any("call" in line for line in heard if line.startswith("event:")):
+                while not any("call" in line for line in received if line.startswith("event:")):
                     await trio.sleep(0.02)
             (unique_id,) = {channel.linkedid for channel in pbx.channels.values() if channel.num.endswith("296254070")}
             began = trio.current_time()

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 import trio
 
-from gateway.store.pool import OwnConnection, open_session
+from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.world import World, open_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -106,7 +106,7 @@ async def rows(connection: OwnConnection, query: str) -> list[dict[str, Any]]:
     return [dict(row) for row in await connection.fetch(query)]
 
 
-async def asked(world: World, query: str) -> list[dict[str, Any]]:
+async def requested(world: World, query: str) -> list[dict[str, Any]]:
     dsn = json.loads((world.folder / "var" / "postgres.lock").read_text())["dsn"]
     async with open_session(dsn) as session:
         return await session.run(rows, query)
@@ -119,7 +119,7 @@ async def until_nothing_waits(world: World) -> None:
         "(SELECT count(*) FROM deliveries WHERE state = 'pending' AND integration_type = 'retailcrm') AS deliveries"
     )
     with trio.fail_after(120):
-        while any((await asked(world, query))[0].values()):
+        while any((await requested(world, query))[0].values()):
             await trio.sleep(0.2)
 
 
@@ -138,7 +138,7 @@ async def test_what_was_answered_is_told_however_often_the_gateway_is_killed(tmp
                 while nursery.child_tasks:
                     await trio.sleep(0.05)
                 await until_nothing_waits(world)
-                open_calls = await asked(world, "SELECT call_id FROM calls WHERE phase IN ('ringing', 'talking')")
+                open_calls = await requested(world, "SELECT call_id FROM calls WHERE phase IN ('ringing', 'talking')")
         uploads = Counter(str(one.data["externalId"]) for one in world.crm.uploads)
         lost = hosts.answered - uploads.keys()
         report = {
@@ -177,21 +177,23 @@ async def test_the_calls_of_a_pbx_are_told_right_or_as_uncertain(tmp_path: Path)
                 await world.wait_link()
                 await until_nothing_waits(world)
                 with trio.fail_after(20):
-                    while await asked(world, "SELECT 1 FROM calls WHERE phase IN ('ringing', 'talking')"):
+                    while await requested(world, "SELECT 1 FROM calls WHERE phase IN ('ringing', 'talking')"):
                         await trio.sleep(0.1)
-                told = {row["call_id"]: row for row in await asked(world, "SELECT * FROM calls")}
+                reported = {row["call_id"]: row for row in await requested(world, "SELECT * FROM calls")}
                 await until_nothing_waits(world)
         truths = {truth["linkedid"]: truth for truth in world.pbx.truths}
         wrong = [
-            (truth["kind"], truth["result"], dict(told[call_id])["result"])
+            (truth["kind"], truth["result"], dict(reported[call_id])["result"])
             for call_id, truth in truths.items()
-            if call_id in told and not told[call_id]["uncertain"] and told[call_id]["result"] != truth["result"]
+            if call_id in reported
+            and not reported[call_id]["uncertain"]
+            and reported[call_id]["result"] != truth["result"]
         ]
-        uncertain = sum(row["uncertain"] for row in told.values())
-        print(json.dumps({"kills": KILLS, "calls": len(truths), "told": len(told), "uncertain": uncertain}))
+        uncertain = sum(row["uncertain"] for row in reported.values())
+        print(json.dumps({"kills": KILLS, "calls": len(truths), "told": len(reported), "uncertain": uncertain}))
         assert wrong == []
-        assert set(told) <= set(truths), "no call was invented"
-        assert len(told) > len(truths) / 3
+        assert set(reported) <= set(truths), "no call was invented"
+        assert len(reported) > len(truths) / 3
         uploads = Counter(str(one.data["externalId"]) for one in world.crm.uploads)
-        assert uploads.keys() == {i for i, row in told.items() if row["direction"] != "internal"}
+        assert uploads.keys() == {i for i, row in reported.items() if row["direction"] != "internal"}
         assert max(uploads.values()) == 1

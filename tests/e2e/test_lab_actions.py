@@ -69,16 +69,16 @@ async def test_a_click_rings_the_desk_phone_and_the_card_is_right(tmp_path: Path
         employee = await scene.phone("150", ring_s=1)
         client = await scene.provider(ring_s=1.5, talk_s=2)
         await trio.sleep(0.5)
-        asked = time.time()
+        requested = time.time()
         answer = await ask(stage)
-        answered_ms = (time.time() - asked) * 1000
+        answered_ms = (time.time() - requested) * 1000
         assert answer.status_code == 200, answer.text
         assert answered_ms < HTTP_LIMIT_MS
         again = await ask(stage)
         assert again.json() == answer.json()
         await scene.finish()
         await stage.world.wait_for(lambda: crm.uploads)
-        rang_ms = (when(employee, RINGING) - asked) * 1000
+        rang_ms = (when(employee, RINGING) - requested) * 1000
         (out,) = (event.data for event in crm.events if event.data["type"] == "out")
         (hangup,) = (event.data for event in crm.events if event.data["type"] == "hangup")
         (upload,) = (item.data for item in crm.uploads)
@@ -106,14 +106,14 @@ async def test_nothing_typed_becomes_more_than_one_action(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("asks", "offset"), [(False, 2040), (True, 2060)])
-async def test_a_caller_is_sent_to_whoever_is_responsible(tmp_path: Path, asks: bool, offset: int) -> None:
+async def test_a_caller_is_sent_to_whoever_is_responsible(tmp_path: Path, request_type: bool, offset: int) -> None:
     """By ourselves as the call comes in, or when the dialplan asks."""
-    settings = {"by_gateway": not asks, "default": "152"}
+    settings = {"by_gateway": not request_type, "default": "152"}
     async with open_stage(tmp_path, offset, smart_redirect=settings) as stage, stage.lab.scene() as scene:
         await scene.phone("150", ring_s=30)
         responsible = await scene.phone("152", ring_s=1)
         client = await scene.client(CLIENT, DIRECT, talk_s=1)
-        if asks:
+        if request_type:
             begun = await scene.event(Event="^Newchannel$", Channel=f"^PJSIP/{TRUNK}")
             async with httpx2.AsyncClient(trust_env=False) as http:
                 question = {"Token": stage.world.token, "UniqueId": begun["Uniqueid"], "phone": CLIENT}
@@ -130,7 +130,9 @@ async def test_a_caller_is_sent_to_whoever_is_responsible(tmp_path: Path, asks: 
         (upload,) = (item.data for item in stage.world.crm.uploads)
         assert upload == upload | {"type": "in", "code": "152", "result": "answered"}
         took_ms = (when(responsible, RINGING) - when(client, "INVITE")) * 1000
-        print(f"smart redirect ({'asked' if asks else 'by itself'}): {took_ms:.0f} ms from INVITE to 152 ringing")
+        print(
+            f"smart redirect ({'asked' if request_type else 'by itself'}): {took_ms:.0f} ms from INVITE to 152 ringing"
+        )
         scene.parties.clear()
 
 
@@ -161,8 +163,8 @@ async def test_the_section_that_we_advise_is_all_that_is_needed(tmp_path: Path, 
             assert (await ask(stage)).status_code == 200
             await scene.finish()
             await world.wait_for(lambda: len(world.crm.uploads) > seen)
-        heard = await heard_events(lab.ami_port)
-        assert heard <= {event.decode() for event in WANTED | OURS} | {"FullyBooted"}
+        received = await heard_events(lab.ami_port)
+        assert received <= {event.decode() for event in WANTED | OURS} | {"FullyBooted"}
 
 
 async def heard_events(port: int) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.e2e.test_spool import asked, open_town
+from tests.e2e.test_spool import open_town, requested
 from tests.lab.machine import SECRET, TRUNK, missing, running_lab
 
 pytestmark = [
@@ -32,9 +32,9 @@ async def test_asterisk_never_cuts_us_while_postgresql_stands_still(tmp_path: Pa
         }]  # fmt: skip
         await world.apply(block)
         with trio.fail_after(20):
-            while (actors := (await asked(world, "/stats"))["actors"])["online"] != actors["total"]:
+            while (actors := (await requested(world, "/stats"))["actors"])["online"] != actors["total"]:
                 await trio.sleep(0.1)
-        lost_before = (await asked(world, "/stats"))["counters"].get("pbx_sessions_lost", 0)
+        lost_before = (await requested(world, "/stats"))["counters"].get("pbx_sessions_lost", 0)
         calls = int(RATE * (FREEZE_S + 4))
         async with lab.scene() as scene, trio.open_nursery() as nursery:
 
@@ -63,7 +63,7 @@ async def test_asterisk_never_cuts_us_while_postgresql_stands_still(tmp_path: Pa
                 await trio.sleep(0.1)
         after_s = trio.current_time() - thawed
         uncertain = (await postgres.rows("SELECT count(*) AS n FROM calls WHERE uncertain"))[0]["n"]
-        lost = (await asked(world, "/stats"))["counters"].get("pbx_sessions_lost", 0) - lost_before
+        lost = (await requested(world, "/stats"))["counters"].get("pbx_sessions_lost", 0) - lost_before
         print("\n" + json.dumps({
             "calls": calls, "calls/s": RATE, "frozen_s": FREEZE_S, "sessions lost": lost, "uncertain": uncertain,
             "all ended in the database, s after the thaw": round(after_s, 1),

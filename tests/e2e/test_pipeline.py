@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pytest
 import trio
 
-from gateway.store.pool import OwnConnection, open_session
+from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.world import BOT, CHAT, World, open_world
 from tests.sandbox.web import Fault
 
@@ -90,7 +90,7 @@ def block(world: World, timeout_s: float = 0.5) -> dict[str, Any]:
     return tenant
 
 
-class Told:
+class Notified:
     """What the sandboxes were told of one call."""
 
     def __init__(self, world: World, call_id: str) -> None:
@@ -112,13 +112,13 @@ class Told:
         await self.world.wait_for(lambda: self.uploads, within_s)
 
 
-async def answered_call(world: World, unique_id: str, **more: Any) -> Told:
+async def answered_call(world: World, unique_id: str, **more: Any) -> Notified:
     fields = {"UniqueId": unique_id, "CallerIDNum": CLIENT, "Extensions": ["150"], "CallType": 0, **more}
     for address in ("/start", "/dial", "/bridge", "/hangup"):
         status = {"CallStatus": "2"} if address == "/hangup" else {}
         answer = await world.post(address, **fields, **status)
         assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
-    return Told(world, unique_id)
+    return Notified(world, unique_id)
 
 
 async def database(world: World, work: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -140,12 +140,12 @@ async def rows(connection: OwnConnection, query: str, *args: Any) -> list[tuple[
 def test_a_posted_call_reaches_the_crm_and_the_chat(stage: Stage) -> None:
     async def scenario() -> None:
         world = stage.world
-        told = await answered_call(world, "100.1")
-        await told.uploaded()
-        assert told.types == ["in", "hangup"]
-        assert told.events[0]["codes"] == ["150"]
-        assert told.events[1]["hangupStatus"] == "answered"
-        (upload,) = told.uploads
+        reported = await answered_call(world, "100.1")
+        await reported.uploaded()
+        assert reported.types == ["in", "hangup"]
+        assert reported.events[0]["codes"] == ["150"]
+        assert reported.events[1]["hangupStatus"] == "answered"
+        (upload,) = reported.uploads
         assert (upload["type"], upload["phone"], upload["code"], upload["result"]) == ("in", CLIENT, "150", "answered")
         assert world.crm.uploads[-1].client_id == CLIENT_ID
         await world.wait_for(lambda: any("Состоялся" in m.shown for m in world.telegram.messages(CHAT)))
@@ -156,8 +156,8 @@ def test_a_posted_call_reaches_the_crm_and_the_chat(stage: Stage) -> None:
 def test_a_repeat_is_answered_and_told_to_nobody(stage: Stage) -> None:
     async def scenario() -> None:
         world = stage.world
-        told = await answered_call(world, "101.1")
-        await told.uploaded()
+        reported = await answered_call(world, "101.1")
+        await reported.uploaded()
         before = len(world.crm.requests)
         for address in ("/start", "/dial", "/bridge", "/hangup"):
             status = {"CallStatus": "2"} if address == "/hangup" else {}
@@ -167,8 +167,8 @@ def test_a_repeat_is_answered_and_told_to_nobody(stage: Stage) -> None:
             assert answer.json() == {"status": "duplicate"}
         sentinel = await answered_call(world, "101.2")
         await sentinel.uploaded()
-        assert told.types == ["in", "hangup"]
-        assert len(told.uploads) == 1
+        assert reported.types == ["in", "hangup"]
+        assert len(reported.uploads) == 1
         assert len(world.crm.requests) == before + 3
 
     stage.do(scenario)
@@ -180,9 +180,9 @@ def test_a_hangup_without_its_dial_sends_the_ring_first(stage: Stage) -> None:
         await world.post(
             "/hangup", UniqueId="102.1", CallerIDNum=CLIENT, Extensions=["150"], CallType=0, CallStatus="0"
         )
-        told = Told(world, "102.1")
-        await told.uploaded()
-        assert told.types == ["in", "hangup"]
+        reported = Notified(world, "102.1")
+        await reported.uploaded()
+        assert reported.types == ["in", "hangup"]
 
     stage.do(scenario)
 
@@ -193,7 +193,7 @@ def test_a_call_that_ami_and_posts_tell_is_told_once(stage: Stage, post_first: b
         world = stage.world
         new: list[str] = []
 
-        def hear(at: float, message: bytes) -> None:
+        def receive(at: float, message: bytes) -> None:
             text = message.decode()
             if text.startswith("Event: Newchannel") and "/trunk-0001" in text:
                 new.append(text.split("Uniqueid: ")[1].split("\r\n")[0])
@@ -208,7 +208,7 @@ def test_a_call_that_ami_and_posts_tell_is_told_once(stage: Stage, post_first: b
         if post_first:
             # The PBX's first id after `new` is not known beforehand; the post wins the race by stalling the link.
             world.pbx.stall()
-        world.pbx.listen(hear)
+        world.pbx.listen(receive)
         truths: list[Any] = []
 
         async def play() -> None:
@@ -222,16 +222,16 @@ def test_a_call_that_ami_and_posts_tell_is_told_once(stage: Stage, post_first: b
             if post_first:
                 world.pbx.stall(False)
         await post("/hangup", new[0], CallStatus="2")
-        world.pbx.listeners.remove(hear)
-        told = Told(world, truths[0]["linkedid"])
-        await told.uploaded()
+        world.pbx.listeners.remove(receive)
+        reported = Notified(world, truths[0]["linkedid"])
+        await reported.uploaded()
         sentinel = await answered_call(world, f"103.{post_first:d}")
         await sentinel.uploaded()
-        assert told.call_id == new[0]
-        assert [kind for kind in told.types if kind == "hangup"] == ["hangup"]
-        codes = [code for event in told.events if event["type"] == "in" for code in event["codes"]]
+        assert reported.call_id == new[0]
+        assert [kind for kind in reported.types if kind == "hangup"] == ["hangup"]
+        codes = [code for event in reported.events if event["type"] == "in" for code in event["codes"]]
         assert len(codes) == len(set(codes))
-        assert len(told.uploads) == 1
+        assert len(reported.uploads) == 1
         assert len(world.crm.uploads) == uploads + 2, "and nothing else was uploaded"
 
     stage.do(scenario)
@@ -247,18 +247,18 @@ def test_whatever_the_crm_does_a_call_is_uploaded_once(stage: Stage, fault: str)
         crm.hang_s = 0.8
         before = len(crm.requests)
         crm.fault, crm.fault_count = Fault(fault), None if fault in ("html", "success_false") else 2
-        told = await answered_call(world, f"104.{fault}")
+        reported = await answered_call(world, f"104.{fault}")
         if fault in ("html", "success_false"):
             await world.wait_for(lambda: len(crm.requests) > before)
             await wait_state(world, "attention")
             crm.fault = Fault.NONE
             await world.apply(block(world, timeout_s=0.6))  # a person has looked at it
-        await told.uploaded(25)
+        await reported.uploaded(25)
         crm.fault, crm.fault_count = Fault.NONE, None
         await world.apply(block(world))  # and a fresh breaker for the next
-        await wait_settled(world, told.call_id)
-        assert len(told.uploads) == 1
-        assert crm.duplicates.count(told.call_id) <= 3
+        await wait_settled(world, reported.call_id)
+        assert len(reported.uploads) == 1
+        assert crm.duplicates.count(reported.call_id) <= 3
 
     stage.do(scenario)
 
@@ -324,14 +324,14 @@ def test_what_waits_while_an_integration_is_off_is_told_when_it_is_on(stage: Sta
         switch = "UPDATE integrations SET enabled = {} WHERE tenant_id = '0367' AND integration_type = 'retailcrm'"
         world.crm.fault = Fault.HTTP_500
         before = len(world.crm.requests)
-        told = await answered_call(world, "105.1")
+        reported = await answered_call(world, "105.1")
         await world.wait_for(lambda: len(world.crm.requests) > before)
         await database(world, run_sql, switch.format("false"))
         await wait_switch(world, False)
         world.crm.fault = Fault.NONE
         await database(world, run_sql, switch.format("true"))
-        await told.uploaded(20)
-        assert len(told.uploads) == 1
+        await reported.uploaded(20)
+        assert len(reported.uploads) == 1
 
     stage.do(scenario)
 
@@ -349,9 +349,9 @@ def test_no_secret_leaves_its_place(stage: Stage) -> None:
         # Errors of every kind, with each secret in play.
         world.telegram.fault, world.telegram.fault_count = Fault.HTTP_500, 2
         world.crm.fault, world.crm.fault_count = Fault.DROP, 2
-        told = await answered_call(world, "106.1")
+        reported = await answered_call(world, "106.1")
         await world.post("/dial", Token=world.token + "x", UniqueId="106.2")
-        await told.uploaded(20)
+        await reported.uploaded(20)
         master = (world.folder / "var" / "master.key").read_text().split()[-2]
         secrets["master key"] = master
         places = {
@@ -391,8 +391,8 @@ async def test_sigterm_finishes_what_is_in_hand_and_systemd_is_told_in_order(tmp
         async with open_world(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify")) as world:
             world.crm.fault, world.crm.hang_s = Fault.HANG, 1.0
             await world.wait_link()
-            told = await answered_call(world, "107.1")
-            await world.wait_for(lambda: told.events)
+            reported = await answered_call(world, "107.1")
+            await world.wait_for(lambda: reported.events)
             os.kill(world.child.pid, signal.SIGTERM)
             with trio.fail_after(15):
                 assert await world.child.wait() == 0
@@ -401,7 +401,7 @@ async def test_sigterm_finishes_what_is_in_hand_and_systemd_is_told_in_order(tmp
             assert said.index("ready") < said.index("stopping") < said.index("stopped")
             assert not [line for line in log if line["level"] == "ERROR"]
             assert next(line["outcome"] for line in log if line["event"] == "delivery") == "done", "it was waited for"
-            assert told.types.count("in") == 1
+            assert reported.types.count("in") == 1
             assert not world.pbx.links
         states = []
         while True:

@@ -16,10 +16,10 @@ import trio
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from gateway.domain.ids import TenantId
-from gateway.domain.links import PURPOSE, Signer
-from gateway.store.seal import parse_master_keys
+from gateway.domain.recording_links import PURPOSE, Signer
+from gateway.store.secrets.seal import parse_master_keys
 from tests.e2e.test_browser import CHROMIUM, FLAGS, browse, open_page
-from tests.e2e.test_kill import asked, started
+from tests.e2e.test_kill import requested, started
 from tests.e2e.world import World, open_world
 from tests.sandbox.web import Request, Response, Site
 from tests.sound import wav
@@ -54,7 +54,7 @@ async def posted_call(world: World, **more: Any) -> str:
 async def signer(world: World, number: str = "0367") -> Signer:
     """What the gateway signs with, opened as only the holder of the master key can."""
     master = parse_master_keys((world.folder / "var" / "master.key").read_text())
-    (row,) = await asked(world, f"SELECT data_key FROM tenants WHERE tenant_id = '{number}'")
+    (row,) = await requested(world, f"SELECT data_key FROM tenants WHERE tenant_id = '{number}'")
     return Signer(TenantId(number), master.sealer(TenantId(number), row["data_key"]).derive(PURPOSE))
 
 
@@ -62,7 +62,7 @@ def keeps_recordings(world: World, **more: Any) -> dict[str, Any]:
     return world.tenant(recordings={"keep_days": 30, "posted": True}, **more)
 
 
-def heard(browser: Browser, url: str) -> dict[str, Any]:
+def received(browser: Browser, url: str) -> dict[str, Any]:
     """What a browser without any session makes of an address: it opens it and plays."""
     page = browser.new_context().new_page()
     answer = page.goto(url)
@@ -124,11 +124,11 @@ async def test_a_recording_is_heard_by_its_link_and_by_nobody_else(tmp_path: Pat
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
                 for one in (link, good):
-                    found = heard(browser, one)
+                    found = received(browser, one)
                     assert found["duration"] == pytest.approx(3.0, abs=0.1), found
                     assert found["at"] > 0.1, found
                     assert found["error"] is None
-                texts = {name: heard(browser, one) for name, one in refused.items()}
+                texts = {name: received(browser, one) for name, one in refused.items()}
                 assert {found["status"] for found in texts.values()} <= {403, 404}, texts
                 assert all(CANARY.decode() not in found["text"] for found in texts.values())
                 browser.close()
@@ -237,10 +237,10 @@ async def test_a_kill_during_an_upload_leaves_no_half_file(tmp_path: Path) -> No
             assert not any(CANARY in path.read_bytes() for path in below(var / "incoming"))
         async with started(world):
             assert below(var / "incoming") == []
-            assert await asked(world, "SELECT 1 FROM recordings") == []
+            assert await requested(world, "SELECT 1 FROM recordings") == []
             assert await trickle(world, data, trio.Event(), 0.0) == 200
-            (kept,) = below(var / "recordings")
-            assert CANARY not in kept.read_bytes()
+            (stored,) = below(var / "recordings")
+            assert CANARY not in stored.read_bytes()
             assert below(var / "incoming") == []
             link = (await signer(world)).link(
                 world.url, (await signer(world)).recording_id(CALL), datetime.now(UTC) + timedelta(minutes=1)
@@ -310,9 +310,9 @@ async def test_the_address_that_a_call_service_gives_becomes_our_link(tmp_path: 
         link = str(world.crm.uploads[0].data["recordUrl"])
         assert link.startswith(f"{world.url}/recordings/file/")
         with trio.fail_after(20):
-            while (heard := await get(link)).status_code != 200:
+            while (received := await get(link)).status_code != 200:
                 await trio.sleep(0.2)
-        assert heard.content == data
+        assert received.content == data
         assert "do-not-tell" not in (tmp_path / "gateway.log").read_text()
         nursery.cancel_scope.cancel()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import trio
 
-from gateway.store.pool import OwnConnection, open_session
+from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.load import Load
 from tests.e2e.world import World, open_world
 from tests.sandbox.pbx import SimulatedPbx
@@ -68,9 +68,9 @@ class Watched:
     bridged: dict[str, list[float]] = field(default_factory=dict)
 
     def listen(self) -> None:
-        self.pbx.listen(self._hear)
+        self.pbx.listen(self._receive)
 
-    def _hear(self, at: float, message: bytes) -> None:
+    def _receive(self, at: float, message: bytes) -> None:
         if message.startswith((b"Event: Newexten", b"Event: VarSet", b"Event: CEL", b"Event: Cdr")):
             return
         for line in message.split(b"\r\n"):
@@ -123,7 +123,7 @@ async def rows(connection: OwnConnection, query: str) -> list[dict[str, Any]]:
     return [dict(row) for row in await connection.fetch(query)]
 
 
-async def asked(world: World, query: str) -> list[dict[str, Any]]:
+async def requested(world: World, query: str) -> list[dict[str, Any]]:
     dsn = json.loads((world.folder / "var" / "postgres.lock").read_text())["dsn"]
     async with open_session(dsn) as session:
         return await session.run(rows, query)
@@ -185,22 +185,24 @@ async def test_restarts_fail_no_request_and_tell_no_call_wrong(folder: Path) -> 
                     while work.child_tasks:
                         await trio.sleep(0.1)
             with trio.fail_after(60):
-                while await asked(
+                while await requested(
                     world, "SELECT 1 FROM calls WHERE source = 'main' AND phase IN ('ringing', 'talking')"
                 ):
                     await trio.sleep(0.2)
-            told = {row["call_id"]: row for row in await asked(world, "SELECT * FROM calls WHERE source = 'main'")}
-            (kept,) = await asked(world, "SELECT count(*) AS posts FROM journal WHERE tenant_id = '0500'")
+            reported = {
+                row["call_id"]: row for row in await requested(world, "SELECT * FROM calls WHERE source = 'main'")
+            }
+            (stored,) = await requested(world, "SELECT count(*) AS posts FROM journal WHERE tenant_id = '0500'")
             nursery.cancel_scope.cancel()
         errors = [line for line in unit.log.read_text().splitlines() if '"ERROR"' in line]
         gaps = [ended - began for began, ended in watched.gaps]
         truths = {truth["linkedid"]: truth for truth in world.pbx.truths}
-        certain = {call_id for call_id in told.keys() & truths.keys() if not told[call_id]["uncertain"]}
+        certain = {call_id for call_id in reported.keys() & truths.keys() if not reported[call_id]["uncertain"]}
         wrong = [
-            (truths[call_id]["kind"], name, truths[call_id][name], told[call_id][name])
+            (truths[call_id]["kind"], name, truths[call_id][name], reported[call_id][name])
             for call_id in certain
             for name in FIELDS
-            if told[call_id][name] != truths[call_id][name]
+            if reported[call_id][name] != truths[call_id][name]
         ]
         over = [call_id for call_id in truths if watched.lasted_over(call_id)]
         untouched = [call_id for call_id in over if not watched.touched(call_id)]
@@ -208,22 +210,22 @@ async def test_restarts_fail_no_request_and_tell_no_call_wrong(folder: Path) -> 
         print(json.dumps({
             "restarts": RESTARTS, "requests": load.sent, "rate": RATE, "answers": dict(load.answers),
             "failed": dict(load.failures), "kept connections ended before an answer, sent again": load.raced,
-            "slowest answer s": round(load.slowest_s, 2), "posts kept": kept["posts"], "posts accepted": load.accepted,
+            "slowest answer s": round(load.slowest_s, 2), "posts kept": stored["posts"], "posts accepted": load.accepted,
             "start to ready s": {"p50": share(unit.starts_s, 0.5), "p99": share(unit.starts_s, 0.99)},
             "AMI gap s": {"p50": share(gaps, 0.5), "p99": share(gaps, 0.99), "gaps": len(gaps)},
-            "calls": len(truths), "told": len(told), "wrong": wrong,
-            "uncertain": len(told) - len(certain), "unknown": len(truths.keys() - told.keys()),
+            "calls": len(truths), "told": len(reported), "wrong": wrong,
+            "uncertain": len(reported) - len(certain), "unknown": len(truths.keys() - reported.keys()),
             "lasted over a restart": len(over), "of them told as certain": len(certain.intersection(over)),
             "nothing happened in the gaps": len(untouched), "of these told as certain": len(certain.intersection(untouched)),
             "and in talk all the time": len(proven), "of these certain": len(certain.intersection(proven)),
         }, indent=1))  # fmt: skip
         assert codes == [0] * RESTARTS
         assert dict(load.failures) == {}
-        assert kept["posts"] == load.accepted, "what was accepted is kept, once"
+        assert stored["posts"] == load.accepted, "what was accepted is kept, once"
         assert unit.strangers == 0
         assert errors == []
         assert wrong == []
-        assert told.keys() <= truths.keys(), "no call was invented"
+        assert reported.keys() <= truths.keys(), "no call was invented"
         assert set(proven) <= certain, "the channels after the restart prove them"
 
 
@@ -253,11 +255,13 @@ async def test_the_service_under_its_unit(folder: Path, *, sandboxed: bool) -> N
         assert below
         assert all(not held(pid) & ours for pid in below), "no child may keep a socket of ours"
         with trio.fail_after(30):
-            while "WATCHDOG=1" not in unit.told or not any("PBXes online: 1 of 1" in line for line in unit.told):
-                unit.hear()
+            while "WATCHDOG=1" not in unit.reported or not any(
+                "PBXes online: 1 of 1" in line for line in unit.reported
+            ):
+                unit.receive()
                 await trio.sleep(0.05)
         assert await unit.stop() == 0
-        assert "STOPPING=1" in unit.told
+        assert "STOPPING=1" in unit.reported
         assert unit.strangers == 0
         assert not [line for line in unit.log.read_text().splitlines() if '"ERROR"' in line]
 

@@ -15,14 +15,14 @@ import httpx2
 import pytest
 import trio
 
-from actors.links import sign_link
+from actors.crm.account_link import sign_link
 from gateway.domain.ids import Kind, TenantId
-from gateway.domain.links import PURPOSE, Signer
+from gateway.domain.recording_links import PURPOSE, Signer
 from gateway.domain.secret import Secret
-from gateway.store.errors import Unsealable
-from gateway.store.pool import Connection, open_database
-from gateway.store.rotation import PLACES, select_wrapped
-from gateway.store.seal import MasterKeys, Sealer, new_data_key, parse_master_keys
+from gateway.store.postgres.errors import Unsealable
+from gateway.store.postgres.pool import Connection, open_database
+from gateway.store.secrets.rotation import PLACES, select_wrapped
+from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key, parse_master_keys
 from tests.e2e.test_instances import Pair, open_pair
 from tests.sound import wav
 
@@ -34,7 +34,7 @@ TENANTS, ROWS = int(os.environ.get("ROTATED_TENANTS", "2000")), int(os.environ.g
 FIELDS = {"CallerIDNum": "+375296254070", "Extensions": ["150"], "CallType": 0}
 
 
-async def asked(pair: Pair, query: str, *values: Any) -> list[Any]:
+async def requested(pair: Pair, query: str, *values: Any) -> list[Any]:
     async def work(conn: Connection) -> list[Any]:
         return list(await conn.fetch(query, *values, timeout=60))
 
@@ -59,27 +59,27 @@ async def fill(pair: Pair) -> Secret:
     """So much that a rotation takes a while; and a registered module. Returns the key of its link."""
     master, seals, link_key = keys(pair), await sealer(pair), Secret("key of the module's link " + "x" * 20)
     tenants = [TenantId(f"idle-{number}") for number in range(TENANTS)]
-    await asked(
+    await requested(
         pair,
         "INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key) "
         "SELECT t.id, 'idle', 'UTC', 'BY', 'en', t.key FROM unnest($1::text[], $2::text[]) AS t (id, key)",
         tenants, [master.wrap(tenant, new_data_key()) for tenant in tenants],
     )  # fmt: skip
     addresses = [f"{number:064x}" for number in range(ROWS)]
-    await asked(
+    await requested(
         pair,
         "INSERT INTO recording_blobs (tenant_id, address, object, file_key, size) "
         "SELECT $1, t.address, t.address, t.key, 1 FROM unnest($2::text[], $3::text[]) AS t (address, key)",
         FIRST, addresses,
         [seals.seal(Secret(f"file key {a}"), table="recording_blobs", column="file_key", row=a) for a in addresses],
     )  # fmt: skip
-    await asked(
+    await requested(
         pair,
         "INSERT INTO recordings (tenant_id, recording_id, call_id, state, url) "
         "SELECT $1, gen_random_uuid(), 'bulk', 'expected', url FROM unnest($2::text[]) AS url",
         FIRST, [seals.seal(Secret(f"http://x/{n}"), table="recordings", column="url", row="") for n in range(ROWS)],
     )  # fmt: skip
-    await asked(
+    await requested(
         pair,
         "INSERT INTO modules (tenant_id, integration_type, state, registration, link_key, registered_at) "
         "VALUES ($1, $2, 'active', 1, $3, now())",
@@ -91,10 +91,10 @@ async def fill(pair: Pair) -> Secret:
 class Load:
     """What the outside does all the while. `refused` is to stay empty."""
 
-    def __init__(self, pair: Pair, link_key: Secret, heard: str, sound: bytes) -> None:
+    def __init__(self, pair: Pair, link_key: Secret, received: str, sound: bytes) -> None:
         self.pair = pair
         self.token = sign_link(link_key, FIRST, KIND, 1).reveal()
-        self.heard = heard
+        self.received = received
         self.sound = sound
         self.done: Counter[str] = Counter()
         self.refused: list[str] = []
@@ -103,7 +103,7 @@ class Load:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             for place in (0, 1):
-                for what in (self.post, self.upload, self.ask_for, self.open_page, self.hear):
+                for what in (self.post, self.upload, self.ask_for, self.open_page, self.receive):
                     nursery.start_soon(self._repeat, place, what)
 
     async def _repeat(self, place: int, what: Any) -> None:
@@ -146,8 +146,8 @@ class Load:
         good = answer.status_code == 200 and "token=" not in str(answer.url)
         return "" if good else f"{answer.status_code} {answer.text[:200]}"
 
-    async def hear(self, client: httpx2.AsyncClient, place: int, number: int) -> str:
-        answer = await client.get(f"{self.pair.urls[0]}{self.heard}")  # where its file lies
+    async def receive(self, client: httpx2.AsyncClient, place: int, number: int) -> str:
+        answer = await client.get(f"{self.pair.urls[0]}{self.received}")  # where its file lies
         return (
             ""
             if (answer.status_code, answer.content) == (200, self.sound)
@@ -175,7 +175,7 @@ async def left_under(pair: Pair, key: str) -> dict[str, int]:
     found = {}
     for table, column in [("tenants", "data_key"), *((place.table, place.column) for place in PLACES)]:
         query = f"SELECT count(*) FROM {table} WHERE strpos({column}::text, $1) > 0"
-        found[f"{table}.{column}"] = (await asked(pair, query, f"v1:{key}:"))[0][0]
+        found[f"{table}.{column}"] = (await requested(pair, query, f"v1:{key}:"))[0][0]
     return found
 
 
@@ -194,9 +194,9 @@ async def test_a_new_master_key_under_load_killed_twice(tmp_path: Path) -> None:
                     f"{pair.urls[0]}/download", data={"Token": "1" * 32, "UniqueId": "heard.1"}, files=files
                 )
             assert answer.status_code == 200
-            (kept,) = await asked(pair, "SELECT recording_id FROM recordings WHERE call_id = 'heard.1'")
+            (stored,) = await requested(pair, "SELECT recording_id FROM recordings WHERE call_id = 'heard.1'")
             derive = (await sealer(pair)).derive
-            link = Signer(FIRST, derive(PURPOSE)).link("http://x", kept[0], datetime.now(UTC) + timedelta(hours=1))
+            link = Signer(FIRST, derive(PURPOSE)).link("http://x", stored[0], datetime.now(UTC) + timedelta(hours=1))
             parts = urlsplit(link)
             load = Load(pair, link_key, f"{parts.path}?{parts.query}", sound)
             async with trio.open_nursery() as nursery:
@@ -239,7 +239,7 @@ async def test_a_new_master_key_under_load_killed_twice(tmp_path: Path) -> None:
                 with pytest.raises(Unsealable):
                     backup.unwrap(tenant, text)
             seals = await sealer(pair)
-            for row in await asked(pair, "SELECT address, file_key FROM recording_blobs WHERE object = address"):
+            for row in await requested(pair, "SELECT address, file_key FROM recording_blobs WHERE object = address"):
                 assert seals.open(
                     row["file_key"], table="recording_blobs", column="file_key", row=row["address"]
                 ) == Secret(f"file key {row['address']}")
@@ -248,10 +248,10 @@ async def test_a_new_master_key_under_load_killed_twice(tmp_path: Path) -> None:
         async with one.running() as first:
             await one.wait_ready(first, pair.urls[0])
             async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
-                assert await load.hear(client, 0, 0) == ""
+                assert await load.receive(client, 0, 0) == ""
                 assert await load.open_page(client, 0, 0) == ""
-        told = killed + again + last + "".join((tmp_path / f"{name}.log").read_text() for name in ("one", "two"))
+        reported = killed + again + last + "".join((tmp_path / f"{name}.log").read_text() for name in ("one", "two"))
         for key in (*backup.keys, *both.keys):
-            assert key.line().split()[2] not in told
-        complaints = [line for line in told.splitlines() if '"ERROR"' in line]
+            assert key.line().split()[2] not in reported
+        complaints = [line for line in reported.splitlines() if '"ERROR"' in line]
         assert complaints == []

@@ -57,14 +57,14 @@ async def telegram(nursery: trio.Nursery) -> Telegram:
     return telegram
 
 
-async def told(crm: RetailCrm, field: str, value: Any, path: str | None = None, **more: Any) -> httpx2.Response:
+async def reported(crm: RetailCrm, field: str, value: Any, path: str | None = None, **more: Any) -> httpx2.Response:
     paths = {"event": "/api/v5/telephony/call/event", "calls": "/api/v5/telephony/calls/upload"}
     text = value if isinstance(value, str) else json.dumps(value)
     async with httpx2.AsyncClient(base_url=crm.base, headers=KEY) as client:
         return await client.post(path or paths[field], data={field: text, **more})
 
 
-async def asked(telegram: Telegram, method: str, token: str = TOKEN, **params: Any) -> tuple[int, dict[str, Any]]:
+async def requested(telegram: Telegram, method: str, token: str = TOKEN, **params: Any) -> tuple[int, dict[str, Any]]:
     async with httpx2.AsyncClient(base_url=telegram.base) as client:
         answer = await client.post(f"/bot{token}/{method}", json=params)
         return answer.status_code, answer.json()
@@ -148,7 +148,7 @@ async def test_connections_are_kept(crm: RetailCrm) -> None:
     ],
 )
 async def test_retailcrm_refuses(crm: RetailCrm, field: str, value: Any, message: str, error: str | None) -> None:
-    answer = await told(crm, field, value)
+    answer = await reported(crm, field, value)
     assert answer.status_code == 400
     body = answer.json()
     assert (body["success"], body["errorMsg"]) == (False, message)
@@ -173,11 +173,11 @@ async def test_retailcrm_wants_its_key_a_form_and_a_method_it_knows(crm: RetailC
 
 async def test_retailcrm_remembers_what_it_was_told(crm: RetailCrm) -> None:
     crm.codes = {"150"}
-    ring = await told(crm, "event", {**EVENT, "codes": ["150", "104"]}, clientId="c")
-    await told(crm, "event", HANGUP)
-    await told(crm, "event", HANGUP)
-    first = await told(crm, "calls", [CALL])
-    again = await told(crm, "calls", [CALL, {**CALL, "externalId": "1.2"}])
+    ring = await reported(crm, "event", {**EVENT, "codes": ["150", "104"]}, clientId="c")
+    await reported(crm, "event", HANGUP)
+    await reported(crm, "event", HANGUP)
+    first = await reported(crm, "calls", [CALL])
+    again = await reported(crm, "calls", [CALL, {**CALL, "externalId": "1.2"}])
     assert ring.json() == {"success": True, "notExistCodes": ["104"]}
     assert first.json() == {"success": True, "processedCallsCount": 1, "duplicateCalls": []}
     assert again.json() == {"success": True, "processedCallsCount": 1, "duplicateCalls": ["1.1"]}
@@ -204,13 +204,13 @@ async def test_retailcrm_remembers_what_it_was_told(crm: RetailCrm) -> None:
 )
 async def test_retailcrm_refuses_a_bad_module(crm: RetailCrm, change: dict[str, Any], error: str) -> None:
     path = "/api/v5/integration-modules/gw-1/edit"
-    answer = await told(crm, "integrationModule", {**MODULE, **change}, path)
+    answer = await reported(crm, "integrationModule", {**MODULE, **change}, path)
     assert (answer.status_code, list(answer.json()["errors"])) == (400, [error])
 
 
 async def test_a_module_brings_the_extension_codes(crm: RetailCrm) -> None:
     path = "/api/v5/integration-modules/gw-1/edit"
-    assert (await told(crm, "integrationModule", MODULE, path)).json() == {"success": True, "info": []}
+    assert (await reported(crm, "integrationModule", MODULE, path)).json() == {"success": True, "info": []}
     assert crm.codes == {"151"}
     async with httpx2.AsyncClient(base_url=crm.base, headers=KEY) as client:
         there = await client.get("/api/v5/integration-modules/gw-1")
@@ -218,7 +218,7 @@ async def test_a_module_brings_the_extension_codes(crm: RetailCrm) -> None:
     assert there.json()["integrationModule"] == MODULE
     assert (missing.status_code, missing.json()["errorMsg"]) == (404, "Not found")
     stranger = {**MODULE, "integrations": {"telephony": {"additionalCodes": [{"userId": 7, "code": "150"}]}}}
-    answer = await told(crm, "integrationModule", stranger, path)
+    answer = await reported(crm, "integrationModule", stranger, path)
     assert answer.json()["info"] == {"notExistUsersIds": [7]}
 
 
@@ -252,11 +252,11 @@ async def test_retailcrm_misbehaves_once_when_told_to(
     crm.fault, crm.fault_count, crm.hang_s = fault, 1, 0.02
     if status is None:
         with pytest.raises(httpx2.RemoteProtocolError):
-            await told(crm, "event", EVENT)
+            await reported(crm, "event", EVENT)
     else:
-        assert (await told(crm, "event", EVENT)).status_code == status
+        assert (await reported(crm, "event", EVENT)).status_code == status
     assert len(crm.events) == obeyed
-    assert (await told(crm, "event", EVENT)).json() == {"success": True}
+    assert (await reported(crm, "event", EVENT)).json() == {"success": True}
 
 
 # --- Telegram
@@ -300,7 +300,7 @@ async def test_retailcrm_misbehaves_once_when_told_to(
     ],
 )
 async def test_telegram_refuses(telegram: Telegram, params: dict[str, Any], code: int, description: str) -> None:
-    assert await asked(telegram, "sendMessage", **params) == (
+    assert await requested(telegram, "sendMessage", **params) == (
         code,
         {"ok": False, "error_code": code, "description": description},
     )
@@ -308,28 +308,28 @@ async def test_telegram_refuses(telegram: Telegram, params: dict[str, Any], code
 
 
 async def test_telegram_knows_its_tokens_and_methods(telegram: Telegram) -> None:
-    assert await asked(telegram, "getMe", token="1:other") == (
+    assert await requested(telegram, "getMe", token="1:other") == (
         401,
         {"ok": False, "error_code": 401, "description": "Unauthorized"},
     )
-    assert (await asked(telegram, "sendTelepathy"))[0] == 404
-    assert (await asked(telegram, "GETME"))[1]["result"]["username"] == "shop_bot"
-    assert (await asked(telegram, "getChat", chat_id=-1001))[1]["result"]["title"] == "Calls"
-    member = await asked(telegram, "getChatMember", chat_id=-1001, user_id=700100200)
+    assert (await requested(telegram, "sendTelepathy"))[0] == 404
+    assert (await requested(telegram, "GETME"))[1]["result"]["username"] == "shop_bot"
+    assert (await requested(telegram, "getChat", chat_id=-1001))[1]["result"]["title"] == "Calls"
+    member = await requested(telegram, "getChatMember", chat_id=-1001, user_id=700100200)
     assert member[1]["result"]["status"] == "member"
 
 
 async def test_telegram_edits_and_shows_the_last_state_without_a_token(telegram: Telegram) -> None:
     html = {"chat_id": "-1001", "parse_mode": "HTML"}
-    _, sent = await asked(telegram, "sendMessage", text="<b>Звонок</b> &lt;150&gt;", **html)
+    _, sent = await requested(telegram, "sendMessage", text="<b>Звонок</b> &lt;150&gt;", **html)
     number = sent["result"]["message_id"]
     assert sent["result"]["text"] == "Звонок <150>"
-    same = await asked(telegram, "editMessageText", message_id=number, text="<b>Звонок</b> &lt;150&gt;", **html)
+    same = await requested(telegram, "editMessageText", message_id=number, text="<b>Звонок</b> &lt;150&gt;", **html)
     assert same[0] == 400
     assert same[1]["description"].startswith("Bad Request: message is not modified: ")
-    _, edited = await asked(telegram, "editMessageText", message_id=number, text="Отвечен", **html)
+    _, edited = await requested(telegram, "editMessageText", message_id=number, text="Отвечен", **html)
     assert edited["result"]["edit_date"] >= edited["result"]["date"]
-    lost = await asked(telegram, "editMessageText", message_id=99, text="x", **html)
+    lost = await requested(telegram, "editMessageText", message_id=99, text="x", **html)
     assert lost[1]["description"] == "Bad Request: message to edit not found"
     (message,) = telegram.messages(-1001)
     assert (message.text, message.edits) == ("Отвечен", 1)
@@ -342,7 +342,7 @@ async def test_telegram_edits_and_shows_the_last_state_without_a_token(telegram:
 
 async def test_telegram_limits_a_chat(telegram: Telegram) -> None:
     telegram.clock = lambda: 100.0
-    answers = [await asked(telegram, "sendMessage", chat_id=-1001, text=f"{n}") for n in range(6)]
+    answers = [await requested(telegram, "sendMessage", chat_id=-1001, text=f"{n}") for n in range(6)]
     assert [code for code, _ in answers] == [200] * 5 + [429]
     assert answers[-1][1] == {
         "ok": False,
@@ -351,15 +351,15 @@ async def test_telegram_limits_a_chat(telegram: Telegram) -> None:
         "parameters": {"retry_after": 1},
     }
     telegram.clock = lambda: 101.0
-    assert (await asked(telegram, "sendMessage", chat_id=-1001, text="x"))[0] == 200
+    assert (await requested(telegram, "sendMessage", chat_id=-1001, text="x"))[0] == 200
 
 
 async def test_telegram_sends_writers_of_a_moved_or_forbidding_chat_away(telegram: Telegram) -> None:
     telegram.chats[-1001].migrated_to = -1002
-    moved = await asked(telegram, "sendMessage", chat_id=-1001, text="x")
+    moved = await requested(telegram, "sendMessage", chat_id=-1001, text="x")
     assert moved[1]["parameters"] == {"migrate_to_chat_id": -1002}
     telegram.add_chat(-1002).forbidden = "Forbidden: bot was blocked by the user"
-    blocked = await asked(telegram, "sendMessage", chat_id=-1002, text="x")
+    blocked = await requested(telegram, "sendMessage", chat_id=-1002, text="x")
     assert (blocked[0], blocked[1]["description"]) == (403, "Forbidden: bot was blocked by the user")
 
 
@@ -367,7 +367,7 @@ async def test_a_second_poller_ends_the_first(telegram: Telegram) -> None:
     answers: list[tuple[int, dict[str, Any]]] = []
 
     async def poll() -> None:
-        answers.append(await asked(telegram, "getUpdates", timeout=30))
+        answers.append(await requested(telegram, "getUpdates", timeout=30))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poll)
@@ -378,13 +378,13 @@ async def test_a_second_poller_ends_the_first(telegram: Telegram) -> None:
         assert "terminated by other getUpdates request" in answers[0][1]["description"]
         first = telegram.push({"message": {"message_id": 1}})
     assert [update["update_id"] for update in answers[1][1]["result"]] == [first]
-    again = await asked(telegram, "getUpdates")
+    again = await requested(telegram, "getUpdates")
     assert len(again[1]["result"]) == 1
-    assert (await asked(telegram, "getUpdates", offset=first + 1))[1]["result"] == []
-    assert (await asked(telegram, "setWebhook", url="http://x.example"))[0] == 400
-    assert (await asked(telegram, "setWebhook", url="https://x.example/h"))[1]["description"] == "Webhook was set"
-    assert (await asked(telegram, "getUpdates"))[0] == 409
-    assert (await asked(telegram, "deleteWebhook"))[1]["description"] == "Webhook was deleted"
+    assert (await requested(telegram, "getUpdates", offset=first + 1))[1]["result"] == []
+    assert (await requested(telegram, "setWebhook", url="http://x.example"))[0] == 400
+    assert (await requested(telegram, "setWebhook", url="https://x.example/h"))[1]["description"] == "Webhook was set"
+    assert (await requested(telegram, "getUpdates"))[0] == 409
+    assert (await requested(telegram, "deleteWebhook"))[1]["description"] == "Webhook was deleted"
 
 
 # --- the PBX: what every stream has in common, and what the tracker makes of it
@@ -401,7 +401,7 @@ async def test_a_stream_is_balanced(kind: str, autojump_clock: MockClock) -> Non
     open_channels: set[str] = set()
     bridged: dict[str, int] = {}
 
-    def hear(_: float, message: bytes) -> None:
+    def receive(_: float, message: bytes) -> None:
         event = fields(message)
         stream.append(event)
         match event["Event"]:
@@ -421,7 +421,7 @@ async def test_a_stream_is_balanced(kind: str, autojump_clock: MockClock) -> Non
             if event.get(name) and event["Event"] not in ("Hangup", "CEL", "Cdr", "OriginateResponse"):
                 assert event[name] in open_channels
 
-    pbx.listen(hear)
+    pbx.listen(receive)
     truth = await pbx.play(kind)
     assert truth["kind"] == kind
     assert truth["result"]
@@ -445,9 +445,9 @@ class Ear:
         self.dialplan = dialplan
         self.tracker = CallTracker(trunks=(pbx.trunk,), country="BY")
         self.events: list[CallEvent] = []
-        pbx.listen(self.hear)
+        pbx.listen(self.receive)
 
-    def hear(self, now: float, message: bytes) -> None:
+    def receive(self, now: float, message: bytes) -> None:
         if self.dialplan or b"Privilege: dialplan,all" not in message:
             self.events += self.tracker.feed(parse(message.removesuffix(b"\r\n\r\n")), datetime.fromtimestamp(now, UTC))
 
@@ -460,12 +460,12 @@ class Ear:
 
 
 def assert_true(truth: plays.Truth, call: CallEnded) -> None:
-    told = {
+    reported = {
         name: list(value) if isinstance(value := getattr(call, name), tuple) else value
         for name in truth
         if name not in ("kind", "linkedid", "merged", "wait_s", "talk_s")
     }
-    assert told == {name: truth[name] for name in told}
+    assert reported == {name: truth[name] for name in reported}
     for name in ("wait_s", "talk_s"):
         assert getattr(call, name) == (truth[name] and pytest.approx(truth[name], abs=0.05))
 

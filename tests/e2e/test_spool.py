@@ -23,8 +23,8 @@ import httpx2
 import pytest
 import trio
 
-from gateway.store.embedded import Embedded, embedded
-from gateway.store.pool import OwnConnection, open_session
+from gateway.store.embedded.embedded import Embedded, embedded
+from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.world import World, open_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -161,7 +161,7 @@ class Load:
             self.ended.add(unique_id)
 
 
-async def asked(world: World, path: str) -> dict[str, Any]:
+async def requested(world: World, path: str) -> dict[str, Any]:
     """A page of figures, with its status."""
     async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
         answer = await client.get(f"{world.url}{path}", headers={"Authorization": f"Bearer {OPERATOR}"})
@@ -180,9 +180,9 @@ class Watch:
 
     async def run(self) -> None:
         while True:
-            spool = (await asked(self.world, "/stats"))["spool"]
+            spool = (await requested(self.world, "/stats"))["spool"]
             self.most = {name: max(value, self.most.get(name, 0)) for name, value in spool.items()}
-            ready = await asked(self.world, "/ready")
+            ready = await requested(self.world, "/ready")
             self.ready[ready["code"]] += 1
             self.said |= {reason.partition(":")[0] for reason in ready.get("degraded", ())}
             await trio.sleep(0.2)
@@ -191,7 +191,7 @@ class Watch:
         """How many seconds it takes from now until nothing waits in the spool."""
         began = trio.current_time()
         with trio.fail_after(120):
-            while (await asked(self.world, "/stats"))["spool"]["records"]:
+            while (await requested(self.world, "/stats"))["spool"]["records"]:
                 await trio.sleep(0.02)
         return trio.current_time() - began
 
@@ -349,9 +349,9 @@ async def until(what: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def has_tenant(world: World) -> bool:
-    return bool((await asked(world, "/integrations/0367"))["code"] == 200)
+    return bool((await requested(world, "/integrations/0367"))["code"] == 200)
 
 
 async def nothing_waits(world: World, postgres: Postgres) -> bool:
     waiting = (await postgres.rows("SELECT count(*) AS n FROM journal WHERE done_at IS NULL"))[0]["n"]
-    return not waiting and not (await asked(world, "/stats"))["spool"]["records"]
+    return not waiting and not (await requested(world, "/stats"))["spool"]["records"]

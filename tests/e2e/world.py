@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import trio
 
-from gateway.store.pool import Connection, open_database
+from gateway.store.postgres.pool import Connection, open_database
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm

@@ -25,20 +25,20 @@ LIVE_ACCURACY_S = 0.5
 """A machine that runs telephones, PBXes and the product side by side is late now and then."""
 
 
-def pairs(truths: Sequence[Truth], told: Sequence[dict[str, Any]]) -> list[tuple[Truth, dict[str, Any]]]:
+def pairs(truths: Sequence[Truth], reported: Sequence[dict[str, Any]]) -> list[tuple[Truth, dict[str, Any]]]:
     """Each truth with the end that fits it best; as many of both."""
-    orders = (list(zip(truths, order, strict=True)) for order in permutations(told))
+    orders = (list(zip(truths, order, strict=True)) for order in permutations(reported))
     return min(orders, key=lambda order: sum(len(wrong_with_end(truth, end)) for truth, end in order))
 
 
 def wrong_with_ends(
-    truths: Sequence[Truth], told: Sequence[dict[str, Any]], accuracy_s: float = ACCURACY_S
+    truths: Sequence[Truth], reported: Sequence[dict[str, Any]], accuracy_s: float = ACCURACY_S
 ) -> list[str]:
     """What is wrong with the calls as they are kept."""
-    if len(told) != len(truths):
-        kept = "; ".join(f"{t['direction']} {t['caller']} -> {t['called']} {t['result']}" for t in told)
-        return [f"{len(told)} calls, not {len(truths)}: {kept}"]
-    return [problem for truth, end in pairs(truths, told) for problem in wrong_with_end(truth, end, accuracy_s)]
+    if len(reported) != len(truths):
+        stored = "; ".join(f"{t['direction']} {t['caller']} -> {t['called']} {t['result']}" for t in reported)
+        return [f"{len(reported)} calls, not {len(truths)}: {stored}"]
+    return [problem for truth, end in pairs(truths, reported) for problem in wrong_with_end(truth, end, accuracy_s)]
 
 
 def concerns_crm(truth: Truth) -> bool:
@@ -50,7 +50,7 @@ def concerns_crm(truth: Truth) -> bool:
 def wrong_with_crm(truth: Truth, events: list[dict[str, Any]], uploads: list[dict[str, Any]]) -> list[str]:
     """Everything the sandbox CRM was told of one call that is not what happened."""
     if not concerns_crm(truth):
-        return [f"it was told: {told}" for told in [*events, *uploads]]
+        return [f"it was told: {reported}" for reported in [*events, *uploads]]
     problems: list[str] = []
     client = truth.caller if truth.direction == "incoming" else truth.called
     kind = "in" if truth.direction == "incoming" else "out"
@@ -73,13 +73,15 @@ def wrong_with_crm(truth: Truth, events: list[dict[str, Any]], uploads: list[dic
         "upload result": (upload["result"], _UPLOAD.get(truth.result, "no answer")),
         "code": (upload.get("code"), truth.extension or (truth.rang[0] if truth.rang else None)),
     }
-    problems += [f"{name} {told!r}, not {right!r}" for name, (told, right) in wanted.items() if told != right]
-    for name, told, right in (
+    problems += [
+        f"{name} {reported!r}, not {right!r}" for name, (reported, right) in wanted.items() if reported != right
+    ]
+    for name, reported, right in (
         ("talk", upload["duration"], truth.talk_s),
         ("wait", upload["durationWaiting"], truth.wait_s),
     ):
-        if right is not None and abs(told - right) > TOLERANCE_S:
-            problems.append(f"{name} {told} s, not {right:.2f} s")
+        if right is not None and abs(reported - right) > TOLERANCE_S:
+            problems.append(f"{name} {reported} s, not {right:.2f} s")
     return problems
 
 
@@ -93,20 +95,22 @@ def wrong_with_cards(truths: Sequence[Truth], messages: Sequence[Message]) -> li
     return [f"no card names {number}" for number in answered if not any(number in text for text in texts)]
 
 
-def wrong_with_end(truth: Truth, told: dict[str, Any], accuracy_s: float = ACCURACY_S) -> list[str]:
+def wrong_with_end(truth: Truth, reported: dict[str, Any], accuracy_s: float = ACCURACY_S) -> list[str]:
     """What is wrong with the call as it is kept."""
     fields = (
         "direction", "caller", "called", "trunk", "result", "hung_up_by", "extension", "last_extension", "queue"
     )  # fmt: skip
     problems = [
-        f"{name} {told[name]!r}, not {getattr(truth, name)!r}" for name in fields if told[name] != getattr(truth, name)
+        f"{name} {reported[name]!r}, not {getattr(truth, name)!r}"
+        for name in fields
+        if reported[name] != getattr(truth, name)
     ]
-    if tuple(told["rang"]) != truth.rang:
-        problems.append(f"rang {told['rang']}, not {list(truth.rang)}")
-    if told["uncertain"]:
+    if tuple(reported["rang"]) != truth.rang:
+        problems.append(f"rang {reported['rang']}, not {list(truth.rang)}")
+    if reported["uncertain"]:
         problems.append("uncertain")
     for name in ("wait_s", "talk_s"):
-        right, said = getattr(truth, name), told[name]
+        right, said = getattr(truth, name), reported[name]
         if (right is None) != (said is None) or (right is not None and abs(right - said) > accuracy_s):
             problems.append(f"{name} {said}, not {right}")
     return problems

@@ -220,7 +220,7 @@ class Scene:
             return await self._party(name, "uac-cancel", address, port, True, **who, RING_MS=int(gives_up_s * 1000))
         return await self._party(name, "uac", address, port, True, **who, TALK_MS=int(talk_s * 1000))
 
-    def desk(self, number: str, port: str = "") -> Telephone:
+    def smart_redirect(self, number: str, port: str = "") -> Telephone:
         """An employee's telephone that does what the script says."""
         return self._telephone(number, "127.0.0.1", self.lab.phone_port(port or number))
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from gateway.store.pool import Connection, open_database
+from gateway.store.postgres.pool import Connection, open_database
 from tests.e2e.world import CHAT, World, open_world
 from tests.lab.judge import LIVE_ACCURACY_S, concerns_crm, pairs, wrong_with_cards, wrong_with_crm, wrong_with_ends
 from tests.lab.kinds import KINDS
@@ -68,11 +68,11 @@ class Stage:
         crm, telegram = self.world.crm, self.world.telegram
         events, uploads, cards = len(crm.events), len(crm.uploads), len(telegram.messages(CHAT))
         known = {call["call_id"] for call in await self.ended()}
-        heard: list[tuple[float, str]] = []
+        received: list[tuple[float, str]] = []
         failures: list[str] = []
         try:
             async with self.lab.scene() as scene, trio.open_nursery() as nursery:
-                nursery.start_soon(_note_rings, scene, heard)
+                nursery.start_soon(_note_rings, scene, received)
                 truths = await KINDS[name](scene)
                 await scene.finish()
                 await scene.quiet()
@@ -89,30 +89,30 @@ class Stage:
         new = [call for call in await self.ended() if call["call_id"] not in known]
         problems = wrong_with_ends(truths, new, LIVE_ACCURACY_S)
         if len(new) == len(truths):
-            told = [item.data for item in crm.events[events:]]
-            kept = [item.data for item in crm.uploads[uploads:]]
+            reported = [item.data for item in crm.events[events:]]
+            stored = [item.data for item in crm.uploads[uploads:]]
             for truth, end in pairs(truths, new):
                 problems += wrong_with_crm(
                     truth,
-                    [event for event in told if event["callExternalId"] == end["call_id"]],
-                    [upload for upload in kept if upload["externalId"] == end["call_id"]],
+                    [event for event in reported if event["callExternalId"] == end["call_id"]],
+                    [upload for upload in stored if upload["externalId"] == end["call_id"]],
                 )
-            strangers = {event["callExternalId"] for event in told} - {end["call_id"] for end in new}
+            strangers = {event["callExternalId"] for event in reported} - {end["call_id"] for end in new}
             problems += [f"the CRM was told of {stranger}" for stranger in strangers]
         with trio.move_on_after(CARDS_WITHIN_S):
-            while await self.asked(_count_pending):
+            while await self.requested(_count_pending):
                 await trio.sleep(0.5)
         problems += wrong_with_cards(truths, telegram.messages(CHAT)[cards:])
         first = next((item.at for item in crm.events[events:] if item.data["type"] == "in"), None)
-        if first is not None and heard:
-            self.latencies_ms.append((first - heard[0][0]) * 1000)
+        if first is not None and received:
+            self.latencies_ms.append((first - received[0][0]) * 1000)
         return problems
 
     async def ended(self) -> list[dict[str, Any]]:
         """The ends of calls as they are kept, in their order."""
-        return await self.asked(_select_ended)
+        return await self.requested(_select_ended)
 
-    async def asked(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def requested(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """What the product's database says."""
         state = json.loads((self.world.folder / "var" / "postgres.lock").read_text())
         async with open_database(state["dsn"], size=1, engine_size=1) as db:
@@ -128,12 +128,12 @@ async def _count_pending(conn: Connection) -> int:
     return int(await conn.fetchval("SELECT count(*) FROM deliveries WHERE state = 'pending'"))
 
 
-async def _note_rings(scene: Scene, heard: list[tuple[float, str]]) -> None:
+async def _note_rings(scene: Scene, received: list[tuple[float, str]]) -> None:
     """Notes when a second AMI connection heard a phone ring: the gateway's own gets the same bytes at that moment."""
     place = scene.since
     while True:
         message = await scene.manager.wait(place, 120, Event="^DialState$", DialStatus="RINGING")
-        heard.append((time.monotonic(), message.get("DestChannel", "")))
+        received.append((time.monotonic(), message.get("DestChannel", "")))
         place = scene.manager.seen.index(message, place) + 1
 
 

@@ -52,10 +52,10 @@ class Stream:
             await stream.send_all(
                 encode_action("Login", (("Username", self.user), ("Secret", SECRET), ("Events", "on")))
             )
-            asked = self.begun
+            requested = self.begun
             while chunk := await stream.receive_some(65536):
-                if self.asks_every_s and time.monotonic() - asked > self.asks_every_s:
-                    asked = time.monotonic()
+                if self.asks_every_s and time.monotonic() - requested > self.asks_every_s:
+                    requested = time.monotonic()
                     await stream.send_all(encode_action("CoreShowChannels"))
                 at = round(time.monotonic() - self.begun, 4)
                 self.index.append({"t": at, "off": len(self.data), "n": len(chunk)})
@@ -122,14 +122,14 @@ async def record(lab: Lab, name: str, folder: Path | None, asks_every_s: float =
             for problem in wrong_with_ends(truths, told_of(bytes(stream.data), index, DEVICES.get(name)))
         ]
         if folder is not None:
-            kept = folder / (lab.version + USERS[stream.user])
-            kept.mkdir(parents=True, exist_ok=True)
-            (kept / f"{name}.ami.gz").write_bytes(gzip.compress(bytes(stream.data), mtime=0))
-            (kept / f"{name}.ami.idx.gz").write_bytes(gzip.compress(index.encode(), mtime=0))
+            stored = folder / (lab.version + USERS[stream.user])
+            stored.mkdir(parents=True, exist_ok=True)
+            (stored / f"{name}.ami.gz").write_bytes(gzip.compress(bytes(stream.data), mtime=0))
+            (stored / f"{name}.ami.idx.gz").write_bytes(gzip.compress(index.encode(), mtime=0))
     if folder is not None:
         calls = [asdict(truth) | {"wait_s": truth.wait_s, "talk_s": truth.talk_s} for truth in truths]
-        told = {"phones": DEVICES.get(name, {}), "calls": calls}
+        reported = {"phones": DEVICES.get(name, {}), "calls": calls}
         (folder / lab.version / f"{name}.truth.json").write_text(
-            json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8"
+            json.dumps(reported, indent=1, ensure_ascii=False) + "\n", "utf-8"
         )
     return problems

@@ -243,7 +243,7 @@ class Leg:
             *([f"Content-Type: {kind}"] if body else []),
         ], body)  # fmt: skip
 
-    def heard(self, packet: Packet) -> None:
+    def received(self, packet: Packet) -> None:
         """A message of this call."""
         if packet.body and (port := re.search(r"m=audio (\d+)", packet.body)):
             self.media_to = ("127.0.0.1", int(port.group(1)))
@@ -351,7 +351,7 @@ class Telephone:
             packet = Packet.parse(data)
             leg = self.legs.get(packet.get("call-id"))
             if leg is not None:
-                leg.heard(packet)
+                leg.received(packet)
             elif packet.start.startswith("INVITE"):
                 self._called(packet)
             elif not packet.status and packet.method != "ACK":

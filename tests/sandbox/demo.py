@@ -69,7 +69,7 @@ COMPANIES = (
 OPERATOR = "operator@gateway.example"
 
 
-def say(text: str = "") -> None:
+def text_of(text: str = "") -> None:
     """A line for the person at the terminal, at once."""
     print(text, flush=True)
 
@@ -96,11 +96,11 @@ def tenant_of(company: Company, pbx: SimulatedPbx, port: int, crm: RetailCrm, cr
 async def play(company: Company, pbx: SimulatedPbx, rate: float) -> None:
     """Calls until cancelled, each told in a line when it has ended."""
 
-    def tell(call: Truth) -> None:
+    def emit(call: Truth) -> None:
         talk = f", {call['talk_s']:.0f} s" if call["talk_s"] else ""
-        say(f"  {company.number}  {call['caller']} -> {call['called']}  {call['direction']} {call['result']}{talk}")
+        text_of(f"  {company.number}  {call['caller']} -> {call['called']}  {call['direction']} {call['result']}{talk}")
 
-    pbx.finished.append(tell)
+    pbx.finished.append(emit)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(pbx.play, "incoming_answered", ring_s=4, talk_s=20))
         nursery.start_soon(pbx.run, rate / 60)
@@ -155,7 +155,7 @@ async def run_gateway(
 ) -> None:  # fmt: skip
     """The gateway from its start to its end, with calls in between."""
     password = secrets.token_urlsafe(9)
-    say("Starting the gateway...")
+    text_of("Starting the gateway...")
     async with gateway.running() as child:
         await gateway.wait_ready(child, url)
         await gateway.ask("apply", str(file))
@@ -168,14 +168,14 @@ async def run_gateway(
             except SystemExit:
                 later = "the users of an earlier demo, with its password"
             links.append((name, await gateway.ask("user", "link", *who)))
-        say(f"\nThe gateway is at {url}; each of these links signs in once:\n")
+        text_of(f"\nThe gateway is at {url}; each of these links signs in once:\n")
         for name, link in links:
-            say(f"  {name:14} {link}")
-        say(f"\nLater: {later}")
-        say("\nThe outside world, as it sees the calls:\n")
+            text_of(f"  {name:14} {link}")
+        text_of(f"\nLater: {later}")
+        text_of("\nThe outside world, as it sees the calls:\n")
         for name, page in pages:
-            say(f"  {name:20} {page}/")
-        say(f"\nCalls are played at {rate:g} a minute on each PBX; log: {gateway.log}. Ctrl-C ends it all.\n")
+            text_of(f"  {name:20} {page}/")
+        text_of(f"\nCalls are played at {rate:g} a minute on each PBX; log: {gateway.log}. Ctrl-C ends it all.\n")
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as calls:
                 calls.start_soon(must_live, child, gateway.log)
@@ -189,7 +189,7 @@ async def until_stopped(rate: float, seconds: float) -> None:
 
     async def heed(signals: AsyncIterator[int]) -> None:
         async for _ in signals:
-            say("\nStopping...")
+            text_of("\nStopping...")
             stop.cancel()
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -217,7 +217,7 @@ def main() -> None:
         failure: BaseException = group
         while isinstance(failure, BaseExceptionGroup):
             failure = failure.exceptions[0]
-        say(str(failure))
+        text_of(str(failure))
         sys.exit(1)
 
 

@@ -256,8 +256,8 @@ class SimulatedPbx:
         truth = play.truth(kind, lost=scope.cancelled_caught)
         self.processed += 1
         self.truths.append(truth)
-        for told in self.finished:
-            told(truth)
+        for reported in self.finished:
+            reported(truth)
         return truth
 
     def pick_client(self) -> str:
@@ -679,8 +679,10 @@ class SimulatedPbx:
         elif name in ("redirect", "blindtransfer"):
             self._redirect(link, action, name)
         else:
-            told = f"Invalid/unknown command: {action['action']}. Use Action: ListCommands to show available commands."
-            reply("Error", [("Message", told)])
+            reported = (
+                f"Invalid/unknown command: {action['action']}. Use Action: ListCommands to show available commands."
+            )
+            reply("Error", [("Message", reported)])
 
     def _login(self, link: Link, action: Mapping[str, str]) -> None:
         given, wanted = action.get("secret"), self.secret
@@ -763,8 +765,8 @@ class SimulatedPbx:
             ]
             headers += [("OutboundAuths", ""), ("Contacts", f"{name}/sip:{name}@127.0.0.1,"), ("DeviceState", state)]
             rows.append(("EndpointList", [*headers, ("ActiveChannels", ",".join(one.name for one in active))]))
-        told = "A listing of Endpoints follows, presented as EndpointList events"
-        self._list(link, action, told, rows, "EndpointListComplete")
+        reported = "A listing of Endpoints follows, presented as EndpointList events"
+        self._list(link, action, reported, rows, "EndpointListComplete")
 
     def _queues(self, link: Link, action: Mapping[str, str]) -> None:
         rows: list[tuple[str, Headers]] = [
@@ -790,8 +792,8 @@ class SimulatedPbx:
     def _redirect(self, link: Link, action: Mapping[str, str], name: str) -> None:
         channel = self.channels.get(action.get("channel", ""))
         if channel is None:
-            told = f"Channel does not exist: {action.get('channel', '')}"
-            self._reply(link, action, "Error", [("Message", told)])
+            reported = f"Channel does not exist: {action.get('channel', '')}"
+            self._reply(link, action, "Error", [("Message", reported)])
             return
         play = next((play for play in self._plays if channel in play.channels), None)
         if play is None or not play.can_move(channel, blind=name == "blindtransfer"):

@@ -505,8 +505,8 @@ async def incoming_queue_answered(play: Play) -> None:
     play.ended(by)
     pbx.hangup_request(first, None if first is trunk else 16)
     reason = "caller" if by == "caller" else "agent"
-    told = [("HoldTime", "3"), ("TalkTime", "5"), ("Reason", reason)]
-    pbx.emit("AgentComplete", [*trunk.snapshot(), *winner.snapshot("Dest"), *member, *told], "agent,all")
+    reported = [("HoldTime", "3"), ("TalkTime", "5"), ("Reason", reason)]
+    pbx.emit("AgentComplete", [*trunk.snapshot(), *winner.snapshot("Dest"), *member, *reported], "agent,all")
     pbx.leave(first)
     pbx.leave(winner if first is trunk else trunk)
     pbx.soft_hangup(trunk)

@@ -590,11 +590,9 @@ class RetailCrm:
             hangup = escape(str(story.hangup["hangupStatus"])) if story.hangup else ""
             upload = ""
             if story.upload:
-                told = story.upload
-                upload = (
-                    f"{escape(told['result'])}, {told.get('duration', 0)} s, waited {told.get('durationWaiting', 0)} s"
-                )
-                if told.get("recordUrl"):
+                reported = story.upload
+                upload = f"{escape(reported['result'])}, {reported.get('duration', 0)} s, waited {reported.get('durationWaiting', 0)} s"
+                if reported.get("recordUrl"):
                     upload += ", recording"
             cells = (
                 time.strftime("%H:%M:%S", time.localtime(story.wall)),

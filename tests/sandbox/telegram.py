@@ -372,14 +372,14 @@ class Telegram:
             raise Refusal(400, "Bad Request: message is too long")
         return plain, shown
 
-    def _told(self, bot: Bot, chat: Chat, message: Message) -> dict[str, Any]:
-        told = {
+    def _reported(self, bot: Bot, chat: Chat, message: Message) -> dict[str, Any]:
+        reported = {
             "message_id": message.message_id, "date": message.date, "chat": chat.as_json(), "from": bot.as_json(),
             "text": message.text,
         }  # fmt: skip
         if message.edited_at is not None:
-            told["edit_date"] = int(message.edited_at)
-        return told
+            reported["edit_date"] = int(message.edited_at)
+        return reported
 
     async def _get_me(self, bot: Bot, params: Mapping[str, Any]) -> Any:
         return {**bot.as_json(), "can_join_groups": True, "can_read_all_group_messages": False}
@@ -396,7 +396,7 @@ class Telegram:
         chat.messages[message.message_id] = message
         while len(chat.messages) > 10_000:
             del chat.messages[next(iter(chat.messages))]
-        return self._told(bot, chat, message)
+        return self._reported(bot, chat, message)
 
     async def _edit_message_text(self, bot: Bot, params: Mapping[str, Any]) -> Any:
         chat = self._writable(params)
@@ -416,7 +416,7 @@ class Telegram:
         message.markup = params.get("reply_markup")
         message.edits += 1
         message.edited_at = time.time()
-        return self._told(bot, chat, message)
+        return self._reported(bot, chat, message)
 
     async def _get_chat(self, bot: Bot, params: Mapping[str, Any]) -> Any:
         return {**self._chat(params).as_json(), "accent_color_id": 0, "max_reaction_count": 11}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from actors.dialling import _admit
-from actors.peers import CHANNEL
+from actors.calls.click_to_call import _admit
+from actors.runtime.peers import CHANNEL
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
 from gateway.store.api_keys import insert_api_key, revoke_api_keys, select_api_keys, use_api_key
@@ -23,8 +23,8 @@ from gateway.store.call_orders import (
     finish_order,
     select_orders,
 )
-from gateway.store.errors import StoreError
-from gateway.store.pool import Connection, Database, OwnConnection, open_session
+from gateway.store.postgres.errors import StoreError
+from gateway.store.postgres.pool import Connection, Database, OwnConnection, open_session
 
 A, B = TenantId("0367"), TenantId("0368")
 
@@ -194,11 +194,11 @@ async def test_what_a_pbx_says_of_an_order_can_be_any_bytes(store: Database) -> 
 async def test_an_order_for_another_instance_is_announced_with_its_commit_or_not_at_all(
     store: Database, dsn: str
 ) -> None:
-    heard: list[object] = []
+    received: list[object] = []
     async with open_session(dsn) as session:
 
         async def listen(conn: OwnConnection) -> None:
-            await conn.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
+            await conn.add_listener(CHANNEL, lambda *reported: received.append(reported[-1]))
 
         async def settle(conn: OwnConnection) -> None:
             await conn.execute("SELECT pg_sleep(0.05)")
@@ -210,4 +210,4 @@ async def test_an_order_for_another_instance_is_announced_with_its_commit_or_not
             await store.tenant(A, _admit, A, order(place, str(100 + place)), rules, hints)
         await store.tenant(A, _admit, A, order(4, "102"), rules, ["0367 gw-4"])  # over the limit
         await session.run(settle)
-    assert heard == ["0367 gw-2", "0367 gw-3"]
+    assert received == ["0367 gw-2", "0367 gw-3"]

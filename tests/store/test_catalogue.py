@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.store.pool import Database, OwnConnection, Session, open_session
+from gateway.store.postgres.pool import Database, OwnConnection, Session, open_session
 
 # Without a tenant in front, each for a reason.
 EXCEPTED_INDEXES = {

@@ -10,7 +10,7 @@ import trio
 from gateway.domain.ids import Kind, TenantId
 from gateway.store import outbox
 from gateway.store.outbox import Outcome
-from gateway.store.pool import Connection, Database, OwnConnection, open_session
+from gateway.store.postgres.pool import Connection, Database, OwnConnection, open_session
 from tests.store.test_outbox import CRM, A, B, delivery, recording
 
 CHAT = Kind("telegram")

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.domain.ids import TenantId
-from gateway.store import journal, letters
+from gateway.store import dead_letters, journal
+from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.journal import PostRow, insert_posts, select_pending_posts
-from gateway.store.letters import LetterRow, insert_dead_letters
-from gateway.store.pool import Connection, Database
+from gateway.store.postgres.pool import Connection, Database
 
 A, B = TenantId("0367"), TenantId("0368")
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -52,8 +52,8 @@ async def test_posts_come_back_in_order_as_they_were(db: Database) -> None:
 async def test_a_finished_post_is_not_read_again_and_still_known(db: Database) -> None:
     await db.engine(insert_posts, [post("1"), post("2")])
     first, _ = await db.tenant(A, select_pending_posts, A, 0, 10)
-    row = letters.LetterRow(A, "tenant/0367", "a post", "why", first.journal_id)
-    await db.engine(letters.insert_dead_letters, [row], "1.0")
+    row = dead_letters.DeadLetterRow(A, "tenant/0367", "a post", "why", first.journal_id)
+    await db.engine(dead_letters.insert_dead_letters, [row], "1.0")
     assert await pending(db) == ["2"]
     assert await db.engine(insert_posts, [post("1")]) == [False]
 
@@ -76,7 +76,7 @@ async def test_a_post_out_of_all_days_is_kept_and_removed_when_it_is_old_and_don
     assert await pending(db) == ["1", "2"]
     assert await db.engine(journal.delete_old_rest, 14 * 86400.0, 10) == 0
     first = (await db.tenant(A, select_pending_posts, A, 0, 10))[0]
-    await db.engine(insert_dead_letters, [LetterRow(A, "tenant/1001", "a post", "why", first.journal_id)], "1")
+    await db.engine(insert_dead_letters, [DeadLetterRow(A, "tenant/1001", "a post", "why", first.journal_id)], "1")
     assert await db.engine(journal.delete_old_rest, 14 * 86400.0, 10) == 1
     assert await pending(db) == ["2"]
 

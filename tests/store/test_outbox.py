@@ -15,8 +15,8 @@ from gateway.domain.ids import CallId, Kind, TenantId
 from gateway.store import outbox
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.store.journal import PostRow, insert_posts, select_pending_posts
-from gateway.store.outbox import DeliveryRow, EventRow, Outcome, Recording, storable
-from gateway.store.pool import Connection, Database
+from gateway.store.outbox import CallBatch, DeliveryRow, EventRow, Outcome, storable
+from gateway.store.postgres.pool import Connection, Database
 
 A, B = TenantId("0367"), TenantId("0368")
 CRM, CHAT = Kind("retailcrm"), Kind("telegram")
@@ -45,11 +45,11 @@ def delivery(key: str, lane: str = "1.1", integration: Kind = CRM, **changes: An
     return replace(row, **changes)
 
 
-def recording(tenant: TenantId = A, *, calls: Sequence[Call] = (), **parts: Any) -> Recording:
-    return Recording(tenant, calls={one.call_id: ("main", one) for one in calls}, **parts)
+def recording(tenant: TenantId = A, *, calls: Sequence[Call] = (), **parts: Any) -> CallBatch:
+    return CallBatch(tenant, calls={one.call_id: ("main", one) for one in calls}, **parts)
 
 
-def told(*keys: str, **changes: Any) -> Recording:
+def reported(*keys: str, **changes: Any) -> CallBatch:
     return recording(deliveries=[delivery(key, **changes) for key in keys])
 
 
@@ -195,14 +195,15 @@ async def test_a_card_kept_twice_does_not_overtake_itself_or_its_successor(db: D
 
 
 async def test_only_the_oldest_of_a_lane_is_claimed(db: Database) -> None:
-    await db.engine(outbox.record, [told("a1", lane="a"), told("a2", lane="a"), told("b1", lane="b")])
+    await db.engine(outbox.record, [reported("a1", lane="a"), reported("a2", lane="a"), reported("b1", lane="b")])
     assert await claim(db) == ["a1", "b1"]
     assert await claim(db) == []
 
 
 async def test_a_lane_waits_for_its_oldest_and_its_neighbours_do_not(db: Database) -> None:
     await db.engine(
-        outbox.record, [told("a1", lane="a"), told("a2", lane="a"), told("b1", lane="b"), told("b2", lane="b")]
+        outbox.record,
+        [reported("a1", lane="a"), reported("a2", lane="a"), reported("b1", lane="b"), reported("b2", lane="b")],
     )
     first, second = await db.engine(outbox.claim_deliveries, A, CRM, 10, 20.0)
     await db.engine(outbox.finish_delivery, first, replace(AGAIN, again_s=60.0))
@@ -214,7 +215,7 @@ async def test_a_lane_waits_for_its_oldest_and_its_neighbours_do_not(db: Databas
 
 
 async def test_two_claimers_never_get_the_same(db: Database) -> None:
-    await db.engine(outbox.record, [told(*(str(n) for n in range(200)))])
+    await db.engine(outbox.record, [reported(*(str(n) for n in range(200)))])
     await db.engine(run_sql, "UPDATE deliveries SET lane = key")
     got: list[str] = []
 
@@ -229,7 +230,7 @@ async def test_two_claimers_never_get_the_same(db: Database) -> None:
 
 
 async def test_a_row_that_another_transaction_holds_is_skipped(db: Database) -> None:
-    await db.engine(outbox.record, [told("a", lane="a"), told("b", lane="b")])
+    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b")])
     held, go = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -251,20 +252,20 @@ async def test_a_row_that_another_transaction_holds_is_skipped(db: Database) -> 
 
 
 async def test_what_is_in_hand_is_not_claimed_again_by_its_holder(db: Database) -> None:
-    await db.engine(outbox.record, [told("a", lane="a"), told("b", lane="b")])
+    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b")])
     taken = await db.engine(outbox.claim_deliveries, A, CRM, 10, -1.0)
     assert await claim(db, in_hand=[taken[0].delivery_id]) == ["b"]
 
 
 async def test_an_attempt_is_counted_when_it_is_claimed(db: Database) -> None:
-    await db.engine(outbox.record, [told("a")])
+    await db.engine(outbox.record, [reported("a")])
     for attempt in (1, 2, 3):
         (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)  # its process died at once
         assert (taken.attempt, taken.epoch) == (attempt, attempt)
 
 
 async def test_an_ack_names_the_lease_it_holds(db: Database) -> None:
-    await db.engine(outbox.record, [told("a")])
+    await db.engine(outbox.record, [reported("a")])
     (old,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)
     (new,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
     assert not await db.engine(outbox.finish_delivery, old, DONE)
@@ -275,7 +276,7 @@ async def test_an_ack_names_the_lease_it_holds(db: Database) -> None:
 
 
 async def test_a_lease_that_is_given_back_uses_no_attempt_and_an_old_one_changes_nothing(db: Database) -> None:
-    await db.engine(outbox.record, [told("a")])
+    await db.engine(outbox.record, [reported("a")])
     (old,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
     await db.engine(outbox.release_deliveries, [old])
     (new,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
@@ -285,7 +286,7 @@ async def test_a_lease_that_is_given_back_uses_no_attempt_and_an_old_one_changes
 
 
 async def test_an_outcome_writes_its_log_unless_nobody_was_asked(db: Database) -> None:
-    await db.engine(outbox.record, [told("a")])
+    await db.engine(outbox.record, [reported("a")])
     (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
     waits = Outcome(state="pending", status="waiting", uses_attempt=False, tried=False)
     await db.engine(outbox.finish_delivery, taken, waits)
@@ -306,7 +307,7 @@ async def test_whoever_is_due_is_named_once_and_only_while_switched_on(db: Datab
     link = "INSERT INTO integrations (tenant_id, integration_type, enabled) VALUES ('0367', '{}', {})"
     await db.engine(run_sql, tenant, link.format("retailcrm", "true"), link.format("telegram", "false"))
     assert await db.engine(outbox.select_due) == []
-    await db.engine(outbox.record, [told("a", lane="a"), told("b", lane="b"), told("c", integration=CHAT)])
+    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b"), reported("c", integration=CHAT)])
     assert await db.engine(outbox.select_due) == [(A, CRM)]
     await claim(db)
     assert await db.engine(outbox.select_due) == []
@@ -332,8 +333,8 @@ async def test_what_is_too_late_is_dropped_with_a_line_in_the_log(db: Database) 
 
 async def test_how_long_something_is_of_use_is_the_databases_to_say(db: Database) -> None:
     """It was heard some time before it is written, and is claimed some time after that."""
-    heard = delivery("a", expires_s=60.0, keep_s=600.0, heard_at=time.monotonic() - 20)
-    _, (leased,) = await db.engine(outbox.record_and_claim, [recording(deliveries=[heard])], {(A, CRM, "a")}, 0.0)
+    received = delivery("a", expires_s=60.0, keep_s=600.0, received_at_s=time.monotonic() - 20)
+    _, (leased,) = await db.engine(outbox.record_and_claim, [recording(deliveries=[received])], {(A, CRM, "a")}, 0.0)
     assert leased.expires_s == pytest.approx(40, abs=5)
     await db.engine(run_sql, "UPDATE deliveries SET expires_at = expires_at - interval '10 seconds'")
     (claimed,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
@@ -342,7 +343,7 @@ async def test_how_long_something_is_of_use_is_the_databases_to_say(db: Database
 
 
 async def test_an_ack_after_the_expiry_is_refused(db: Database) -> None:
-    await db.engine(outbox.record, [told("a", expires_s=-1.0)])
+    await db.engine(outbox.record, [reported("a", expires_s=-1.0)])
     (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)
     assert await db.engine(outbox.expire_deliveries, 10) == 1
     assert not await db.engine(outbox.finish_delivery, taken, DONE)
@@ -365,7 +366,7 @@ async def test_old_rows_go_in_batches_and_a_reference_in_use_stays(db: Database)
 
 async def test_pending_deliveries_are_counted(db: Database) -> None:
     assert await db.engine(outbox.count_pending) == {"pending": 0, "oldest_pending_s": 0}
-    await db.engine(outbox.record, [told("a", lane="a"), told("b", lane="b")])
+    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b")])
     (taken, _) = await db.engine(outbox.claim_deliveries, A, CRM, 10, 20.0)
     await db.engine(outbox.finish_delivery, taken, DONE)
     assert await db.engine(outbox.count_pending) == {"pending": 1, "oldest_pending_s": 0}

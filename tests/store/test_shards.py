@@ -7,7 +7,7 @@ import trio
 from gateway.domain.ids import TenantId
 from gateway.domain.shards import SHARDS, fair_share, shard_of
 from gateway.store import outbox, shards
-from gateway.store.pool import Connection, Database
+from gateway.store.postgres.pool import Connection, Database
 from tests.store.test_outbox import CRM, call, delivery, event, recording
 
 A, B = TenantId("0367"), TenantId("0368")
@@ -128,8 +128,8 @@ async def test_a_stale_write_is_refused_in_its_own_statement(db: Database) -> No
     other = recording(B, calls=[call(1)], deliveries=[delivery("d")], epoch=later)
     assert await db.engine(outbox.record, [stale]) == [None]
     assert await db.engine(outbox.record, [stale, fresh, other]) == [None, {CRM}, {CRM}]
-    kept = await db.engine(_keys)
-    assert kept == ["a", "c", "d"]
+    stored = await db.engine(_keys)
+    assert stored == ["a", "c", "d"]
     assert await db.engine(outbox.claim_deliveries, A, CRM, 5, 20.0, (), (), epoch) == []
     assert len(await db.engine(outbox.claim_deliveries, A, CRM, 5, 20.0, (), (), later)) == 1
 

@@ -7,8 +7,9 @@ import pytest
 from quart.typing import TestClientProtocol
 
 from gateway.domain.ids import TenantId
-from gateway.store.pool import Database
-from tests.store.postgres import db, dsn, postgres
+from gateway.store.postgres.pool import Database
+from tests.store.database import db, dsn, postgres
+from tests.web.api.held_gateway import Gateway
 from tests.web.world import JUNE, World, make_world
 
 __all__ = ["db", "dsn", "postgres"]
@@ -33,3 +34,9 @@ def sign_in(world: World) -> SignIn:
         return client
 
     return signed_in
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    """What the machine addresses speak to, held in memory."""
+    return Gateway()

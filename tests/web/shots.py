@@ -17,10 +17,10 @@ from playwright.sync_api import sync_playwright
 from gateway.domain.dialling import Rules
 from gateway.store.audit import insert_audit
 from gateway.store.call_orders import NewOrder, admit, finish_order
-from gateway.store.embedded import embedded
-from gateway.store.letters import LetterRow, insert_dead_letters
-from gateway.store.migrate import migrate
-from gateway.store.pool import Connection, open_database
+from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
+from gateway.store.embedded.embedded import embedded
+from gateway.store.postgres.migrate import migrate
+from gateway.store.postgres.pool import Connection, open_database
 from tests.web.world import JUNE, MAPLE, World, make_world, play
 
 CHROMIUM = "/usr/bin/chromium"
@@ -84,9 +84,11 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
     calls = await play(world)
     await play(world, MAPLE)
     await world.db.tenant(JUNE, fill_orders)
-    trace = 'Traceback (most recent call last):\n  File "actors/tenant.py", line 244, in _route\nValueError: a bug'
-    letters = [LetterRow(JUNE, "tenant/0367/integration/retailcrm", '{"event": "call_ended", "call_id": "7.1"}', trace)]
-    await world.db.engine(insert_dead_letters, letters, "1.0")
+    trace = 'Traceback (most recent call last):\n  File "actors/calls/tenant_calls.py", line 244, in _route\nValueError: a bug'
+    dead_letters = [
+        DeadLetterRow(JUNE, "tenant/0367/integration/retailcrm", '{"event": "call_ended", "call_id": "7.1"}', trace)
+    ]
+    await world.db.engine(insert_dead_letters, dead_letters, "1.0")
     cookies = {"june": await world.session(JUNE), "operator": await world.session(None)}
     pages = {
         "login": ("", "/login"),

@@ -9,11 +9,11 @@ from typing import Any
 import trio
 from quart_trio import QuartTrio
 
-from actors.clients import Clients
-from actors.directory import Directory, Slot
+from actors.crm.registration import Registrations
+from actors.delivery.clients import Clients
 from actors.feed import Feed
-from actors.mailbox import Mailbox
-from actors.modules import Modules
+from actors.runtime.directory import Directory, Slot
+from actors.runtime.mailbox import Mailbox
 from adapters.base import Finding, Tested
 from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
@@ -36,12 +36,12 @@ from gateway.domain.ids import CallId, Kind, TenantId
 from gateway.domain.secret import Secret
 from gateway.store import outbox, users
 from gateway.store.call_orders import Admitted
-from gateway.store.pool import Connection, Database
-from gateway.store.seal import new_data_key, new_master_key, parse_master_keys
+from gateway.store.postgres.pool import Connection, Database
+from gateway.store.secrets.seal import new_data_key, new_master_key, parse_master_keys
 from gateway.store.tenants import LinkRow, TenantRow, upsert_integration, upsert_pbx, upsert_phone, upsert_tenant
 from gateway.web.app import Deps, create_app
-from gateway.web.passwords import hash_password
-from gateway.web.tokens import new_token
+from gateway.web.session.passwords import hash_password
+from gateway.web.session.tokens import new_token
 
 JUNE, MAPLE = TenantId("0367"), TenantId("0368")
 PASSWORD = "a long password"
@@ -87,7 +87,7 @@ class World:
 
     async def keep(self, tenant: TenantId, events: Sequence[CallEvent], drafts: Sequence[dict[str, Any]] = ()) -> Call:
         """Records a call as the tenant's actor does."""
-        recording = outbox.Recording(tenant)
+        recording = outbox.CallBatch(tenant)
         call: Call | None = None
         for event in events:
             call = apply(call, event)
@@ -217,7 +217,7 @@ async def make_world(db: Database) -> World:
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, probe_pbx=probe_pbx,
         place=place, master=master,
-        modules=Modules(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
+        modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)
     _populate(world)
@@ -262,8 +262,8 @@ async def play(world: World, tenant: TenantId = JUNE, now: datetime | None = Non
     def starts(minutes: float) -> datetime:
         return now - timedelta(minutes=minutes)
 
-    async def keep(*events: CallEvent, tell: bool = True) -> None:
-        drafts = [{"integration": Kind("retailcrm"), "kind": kind} for kind in ("call_event", "upload")] if tell else []
+    async def keep(*events: CallEvent, emit: bool = True) -> None:
+        drafts = [{"integration": Kind("retailcrm"), "kind": kind} for kind in ("call_event", "upload")] if emit else []
         calls.append(await world.keep(tenant, events, drafts))
 
     a = ringing(world.call_id(), starts(1500), client.format(1), company, [first, second])
@@ -275,7 +275,7 @@ async def play(world: World, tenant: TenantId = JUNE, now: datetime | None = Non
     a = ringing(world.call_id(), starts(31), "anonymous", company, [first, second], trunk="trunk-0002")
     await keep(a, ended(a, 9, Result.BUSY))
     a = ringing(world.call_id(), starts(24), first, second, [second], direction=Direction.INTERNAL, trunk=None)
-    await keep(a, answered(a, second, 2.0), ended(a, 3700, Result.ANSWERED, first, wait_s=2.0), tell=False)
+    await keep(a, answered(a, second, 2.0), ended(a, 3700, Result.ANSWERED, first, wait_s=2.0), emit=False)
     a = ringing(world.call_id(), starts(15), client.format(4), company, [first, second, third])
     moved = CallTransferred(
         call_id=a.call_id, at=a.at + timedelta(seconds=40), from_extension=first, to_extension=second

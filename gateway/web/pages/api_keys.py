@@ -10,8 +10,8 @@ from gateway.domain.api_keys import SCOPES, hash_of, hint_of, new_key
 from gateway.domain.ids import TenantId
 from gateway.store.api_keys import insert_api_key, revoke_api_keys, select_api_keys
 from gateway.store.audit import insert_audit
-from gateway.store.pool import Connection
-from gateway.web.auth import Gate
+from gateway.store.postgres.pool import Connection
+from gateway.web.session.auth import Gate
 from gateway.web.site import Answer, tenant, viewer
 
 LONGEST_NAME = 100

@@ -21,17 +21,17 @@ from gateway.domain.events import Direction, Result
 from gateway.domain.ids import CallId, TenantId, utc_text
 from gateway.domain.numbers import outside
 from gateway.store import call_pages as store
-from gateway.store import logs
+from gateway.store import integration_logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
 from gateway.store.calls import select_open_calls
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
-from gateway.web.auth import Gate
 from gateway.web.formats import duration
 from gateway.web.pages.live import live_calls
-from gateway.web.pages.player import note_link, players, retry, short_link, told_name, without_address
+from gateway.web.pages.player import note_link, players, recording_name, retry, short_link, without_address
+from gateway.web.session.auth import Gate
 from gateway.web.site import Answer, tenant, viewer
-from gateway.web.wording import Words
+from gateway.web.translations import Words
 
 PAGE = 50
 TRUNKS_OF = timedelta(days=30)
@@ -51,11 +51,11 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeliveryView:
     """One delivery with its attempts."""
 
     line: DeliveryLine
-    attempts: list[logs.LogLine]
+    attempts: list[integration_logs.LogLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Whole:
     source: str
     call: Call
     events: list[EventLine]
-    told: list[Told]
+    told: list[DeliveryView]
     merged: list[CallId]
     recordings: list[RecordingLine]
 
@@ -85,14 +85,14 @@ async def _whole(conn: Connection, number: TenantId, call_id: str) -> Whole | No
     found = await store.select_call(conn, number, call_id)
     if found is None:
         return None
-    attempts: dict[int | None, list[logs.LogLine]] = {}
-    for line in await logs.select_call_logs(conn, number, call_id):
+    attempts: dict[int | None, list[integration_logs.LogLine]] = {}
+    for line in await integration_logs.select_call_logs(conn, number, call_id):
         attempts.setdefault(line.delivery_id, []).append(line)
     deliveries = await store.select_call_deliveries(conn, number, call_id)
     return Whole(
         *found,
         events=await store.select_call_events(conn, number, call_id),
-        told=[Told(line, attempts.get(line.delivery_id, [])) for line in deliveries],
+        told=[DeliveryView(line, attempts.get(line.delivery_id, [])) for line in deliveries],
         merged=await store.select_merged_calls(conn, number, call_id),
         recordings=await select_call_recordings(conn, number, call_id),
     )
@@ -146,7 +146,7 @@ def write_place(call: Call) -> str:
     return f"{round(call.started_at.timestamp() * 1e6)}~{call.call_id}"
 
 
-def say_event(body: Mapping[str, Any], who: Tenant, t: Words) -> str:
+def event_text(body: Mapping[str, Any], who: Tenant, t: Words) -> str:
     """One event in a sentence."""
 
     def person(number: Any) -> str:
@@ -215,10 +215,10 @@ def calls_pages(gate: Gate) -> Blueprint:
         today = _midnight(datetime.now(who.timezone).date(), who.timezone)
         seen = await db.tenant(who.number, _overview, who.number, filters, after, today)
         sent = {name: request.args.get(name, "") for name in _FIELDS}
-        asked = {name: value for name, value in sent.items() if value}
-        older = {**asked, "after": write_place(seen.found[PAGE - 1])} if len(seen.found) > PAGE else None
+        requested = {name: value for name, value in sent.items() if value}
+        older = {**requested, "after": write_place(seen.found[PAGE - 1])} if len(seen.found) > PAGE else None
         return site.page(
-            "calls.html", seen=seen, found=seen.found[:PAGE], recorded=seen.recorded, sent=sent, older=older and urlencode(older), newest=urlencode(asked), after=after,
+            "calls.html", seen=seen, found=seen.found[:PAGE], recorded=seen.recorded, sent=sent, older=older and urlencode(older), newest=urlencode(requested), after=after,
             filtered=bool(filters), directions=tuple(Direction), results=tuple(Result),
         )  # fmt: skip
 
@@ -235,13 +235,13 @@ def calls_pages(gate: Gate) -> Blueprint:
             abort(404)
         lines = [(line, json.loads(line.body)) for line in whole.events]
         events = [
-            (line, say_event(body, who, viewer().t), json.dumps(without_address(body), ensure_ascii=False, indent=2))
+            (line, event_text(body, who, viewer().t), json.dumps(without_address(body), ensure_ascii=False, indent=2))
             for line, body in lines
         ]
         return site.page(
             "call.html", whole=whole, call=whole.call, stretches=stretches(whole.call), utc_text=utc_text, events=events,
             players=players(who, whole.recordings, whole.call, events), link=link,
-            told_name=told_name(whole.call.recording),
+            recording_name=recording_name(whole.call.recording),
         )  # fmt: skip
 
     @pages.get("/calls/<path:call_id>")
@@ -250,13 +250,13 @@ def calls_pages(gate: Gate) -> Blueprint:
 
     @pages.post("/recordings/<uuid:recording>/link")
     async def link(number: str, recording: UUID) -> Response:
-        who, shelf, session = tenant(), site.deps.shelf, viewer().session
-        if shelf is None or session is None:
+        who, recording_files, session = tenant(), site.deps.recording_files, viewer().session
+        if recording_files is None or session is None:
             abort(404)
         line = await db.tenant(who.number, note_link, who.number, recording, session.email)
         if line is None:
             abort(404)
-        text = short_link(shelf, who.number, site.deps.public_url, recording)
+        text = short_link(recording_files, who.number, site.deps.public_url, recording)
         if request.headers.get("X-Fragment"):
             return Response(text, content_type="text/plain; charset=utf-8")
         return await show(line.call_id, (recording, text))

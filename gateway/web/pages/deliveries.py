@@ -21,8 +21,8 @@ from gateway.domain.ids import Kind, TenantId
 from gateway.store import delivery_pages as store
 from gateway.store.audit import insert_audit
 from gateway.store.delivery_pages import STATES, Filters, Found
-from gateway.store.pool import Connection
-from gateway.web.auth import Gate
+from gateway.store.postgres.pool import Connection
+from gateway.web.session.auth import Gate
 from gateway.web.site import Answer, tenant, viewer
 
 PAGE = 50

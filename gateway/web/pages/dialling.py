@@ -1,7 +1,7 @@
 """Click-to-call from our own pages: choose your phone, enter a number, and see what became of it. And the audit trail.
 
 Whoever is signed in may dial within the same rules and limits as the CRM's users; every refusal says why and is audited.
-Read `actors/dialling.py` for what happens then.
+Read `actors/calls/click_to_call.py` for what happens then.
 """
 
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from quart_trio.wrappers import TrioResponse as Response
 from gateway.domain.dialling import CallRefused
 from gateway.store.audit import select_audit
 from gateway.store.call_orders import select_orders
-from gateway.web.auth import Gate
+from gateway.web.session.auth import Gate
 from gateway.web.site import Answer, older_than, tenant, viewer
 
 SHOWN = 50

@@ -12,21 +12,21 @@ from typing import Any
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.directory import Slot
-from actors.modules import Told
+from actors.crm.registration import SyncResult
+from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
 from adapters.base import Adapter, Tested
 from gateway.domain.configuration import Integration, Pbx
 from gateway.domain.health import Health, State
 from gateway.domain.ids import Kind, TenantId
-from gateway.store import logs
+from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import set_integration_enabled
-from gateway.web.auth import Gate
+from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.setup import SetupForm
-from gateway.web.saving import save_settings
+from gateway.web.session.auth import Gate
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
 
 LOG_PAGE = 50
@@ -48,9 +48,9 @@ class Card:
     figures: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[Any] = ()
     """What a PBX told and nothing was made of, newest first, with why."""
-    outbox: logs.OutboxFigures = field(default_factory=logs.OutboxFigures)
+    outbox: integration_logs.OutboxFigures = field(default_factory=integration_logs.OutboxFigures)
     hour: Mapping[str, int] = field(default_factory=dict)
-    last: logs.LogLine | None = None
+    last: integration_logs.LogLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,17 @@ class Stored:
     """What the store knows of a tenant's integrations."""
 
     switches: Mapping[str, bool]
-    outbox: Mapping[str, logs.OutboxFigures]
+    outbox: Mapping[str, integration_logs.OutboxFigures]
     hour: Mapping[str, Mapping[str, int]]
-    last: Mapping[str, logs.LogLine]
+    last: Mapping[str, integration_logs.LogLine]
 
 
 async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored:
     return Stored(
-        await logs.select_switches(conn, number),
-        await logs.select_outbox_figures(conn, number),
-        await logs.count_recent_logs(conn, number, since),
-        await logs.select_last_logs(conn, number),
+        await integration_logs.select_switches(conn, number),
+        await integration_logs.select_outbox_figures(conn, number),
+        await integration_logs.count_recent_logs(conn, number, since),
+        await integration_logs.select_last_logs(conn, number),
     )
 
 
@@ -81,9 +81,9 @@ async def _switch(conn: Connection, number: TenantId, kind: Kind, enabled: bool,
 
 async def _stored_and_logs(
     conn: Connection, number: TenantId, kind: str, since: datetime, before: int | None
-) -> tuple[Stored, list[logs.LogLine]]:
+) -> tuple[Stored, list[integration_logs.LogLine]]:
     stored = await _stored(conn, number, since)
-    return stored, await logs.select_recent_logs(conn, number, kind, before, LOG_PAGE + 1)
+    return stored, await integration_logs.select_recent_logs(conn, number, kind, before, LOG_PAGE + 1)
 
 
 async def slots_of(site: Site, number: TenantId) -> Mapping[str, Slot]:
@@ -121,7 +121,7 @@ def _card(slots: Mapping[str, Slot], number: TenantId, adapter: Adapter, stored:
     return Card(
         kind=kind, name=kind, title=adapter.title, href=f"/t/{number}/integrations/{kind}", set_up=set_up,
         enabled=enabled, health=health, restarts=restarts, figures=figures,
-        outbox=stored.outbox.get(kind, logs.OutboxFigures()), hour=stored.hour.get(kind, {}), last=stored.last.get(kind),
+        outbox=stored.outbox.get(kind, integration_logs.OutboxFigures()), hour=stored.hour.get(kind, {}), last=stored.last.get(kind),
     )  # fmt: skip
 
 
@@ -152,10 +152,10 @@ def integrations_pages(gate: Gate) -> Blueprint:
         status: int = 200,
         tested: Tested | None = None,
         form: SetupForm | None = None,
-        told: Told | None = None,
+        told: SyncResult | None = None,
     ) -> Response:
         adapter, who = _adapter(kind), tenant()
-        module = await site.deps.modules.kept(who.number, adapter) if adapter.can(Registers) else None
+        module = await site.deps.modules.stored(who.number, adapter) if adapter.can(Registers) else None
         before = request.args.get("before", "")
         stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, kind, hour_ago(), older_than(before))
         card = _card(await slots_of(site, who.number), who.number, adapter, stored)

@@ -18,9 +18,9 @@ from quart_trio.wrappers import TrioResponse as Response
 from gateway.domain.calls import Call, Phase
 from gateway.domain.errors import Retryable
 from gateway.store.calls import select_calls, select_open_calls
-from gateway.web.auth import Gate
+from gateway.web.session.auth import Gate
+from gateway.web.session.tokens import Token
 from gateway.web.site import Viewer
-from gateway.web.tokens import Token
 
 HEARTBEAT_S = 15.0
 SESSION_CHECK_S = 60.0

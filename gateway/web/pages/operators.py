@@ -1,7 +1,7 @@
 """For operators of the installation: all tenants with their health, and what is alive as a tree.
 
 The picture is drawn here as numbers and in `actors.html` as SVG. The one thing a page may ask of an actor is a restart,
-through the directory. It reads no tenant's calls. Read `actors/directory.py` for what a slot is.
+through the directory. It reads no tenant's calls. Read `actors/runtime/directory.py` for what a slot is.
 """
 
 from collections import defaultdict
@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.directory import Slot, worst
+from actors.runtime.directory import Slot, worst
 from gateway.domain.configuration import Tenant
 from gateway.domain.health import State
 from gateway.store.shards import select_owners
-from gateway.web.auth import Gate
+from gateway.web.session.auth import Gate
 from gateway.web.site import Answer, viewer
 
 MOST_TENANTS = 200

@@ -14,12 +14,12 @@ from adapters.base import Adapter, Tested
 from gateway.domain.configuration import Pbx
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.audit import insert_audit
-from gateway.store.pool import Connection
+from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import delete_pbx, set_pbx_enabled
-from gateway.web.auth import Gate
+from gateway.web.pages.change_settings import save_pbx
 from gateway.web.pages.integrations import pbx_card, slots_of
 from gateway.web.pages.setup import SetupForm
-from gateway.web.saving import save_pbx
+from gateway.web.session.auth import Gate
 from gateway.web.site import Answer, tenant, viewer
 
 _NAME = re.compile("[0-9A-Za-z_-]{1,32}")

@@ -2,7 +2,7 @@
 
 The recording is taken to end with the call, which is all that is known of its beginning; marks that would lie outside are
 left out. The picture is SVG made here from the peaks that were measured when the file came. Pure but for the clock.
-Read `gateway/web/recordings.py` for the file itself, `gateway/web/static/player.js` for the buttons.
+Read `gateway/web/api/recordings.py` for the file itself, `gateway/web/static/player.js` for the buttons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from gateway.domain import audio
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import TenantId
-from gateway.domain.links import PATH, SHORT_LIFE
+from gateway.domain.recording_links import PATH, SHORT_LIFE
 from gateway.store import recordings as store
 from gateway.store.audit import insert_audit
 from gateway.store.call_pages import EventLine
-from gateway.store.pool import Connection
+from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine
-from gateway.store.shelf import Shelf
 
 WIDTH, HEIGHT = 600, 64
 
@@ -89,7 +89,7 @@ def players(
     return made
 
 
-def told_name(recording: str | None) -> str:
+def recording_name(recording: str | None) -> str:
     """The PBX's name for its file. Of an address the host alone: the rest of it may be a password."""
     if recording is None:
         return ""
@@ -103,12 +103,12 @@ def told_name(recording: str | None) -> str:
 def without_address(body: Mapping[str, Any]) -> dict[str, Any]:
     """An event's fields as a page shows them."""
     name = body.get("recording")
-    return {**body, "recording": told_name(name)} if isinstance(name, str) else dict(body)
+    return {**body, "recording": recording_name(name)} if isinstance(name, str) else dict(body)
 
 
-def short_link(shelf: Shelf, tenant: TenantId, public_url: str, recording: UUID) -> str:
+def short_link(recording_files: RecordingFiles, tenant: TenantId, public_url: str, recording: UUID) -> str:
     """A link for ten minutes."""
-    return shelf.signer(tenant).link(public_url, recording, datetime.now(UTC) + SHORT_LIFE)
+    return recording_files.signer(tenant).link(public_url, recording, datetime.now(UTC) + SHORT_LIFE)
 
 
 async def note_link(conn: Connection, tenant: TenantId, recording: UUID, who: str) -> RecordingLine | None:

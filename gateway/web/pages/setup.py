@@ -3,7 +3,7 @@
 A field's input follows its type: a switch for bool, a number, a line, a line for each item, a line `key = value` for each
 pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
 goes through the settings class, and its complaints come back field by field. Read `adapters/base.py` for how fields are
-declared, `gateway/web/saving.py` for how they are kept.
+declared, `gateway/web/pages/change_settings.py` for how they are kept.
 """
 
 import types
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, secret_fields
 from gateway.domain.secret import MASK, Secret
-from gateway.web.saving import ENTER_AGAIN, SecretsStay, settings_of_change
+from gateway.web.pages.change_settings import ENTER_AGAIN, SecretsStay, settings_of_change
 
 LONGEST_VALUE = 20_000
 

@@ -88,7 +88,7 @@ def expected(call: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def told(event: CallEnded, country: str = COUNTRY) -> dict[str, Any]:
+def reported(event: CallEnded, country: str = COUNTRY) -> dict[str, Any]:
     """What the tracker told, for comparing with `expected`; numbers as that country reads them."""
     return {
         "call_id": event.call_id,

@@ -109,7 +109,7 @@ class Pbx:
     def __init__(self) -> None:
         self.channels: dict[str, Message] = {}
 
-    def hear(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """One event."""
         name = message["Event"]
         for prefix in ("", "Dest"):

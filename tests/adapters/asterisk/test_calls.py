@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.asterisk.call_events import RECORDING_WAIT
+from adapters.asterisk.call_state import TOGETHER
 from adapters.asterisk.calls import MARKED, MAX_CHANNELS, WANTED, CallTracker
-from adapters.asterisk.conversation import TOGETHER
 from adapters.asterisk.protocol import Framer, Message
 from adapters.asterisk.replay import replay
-from adapters.asterisk.telling import RECORDING_WAIT
 from gateway.domain.calls import Call, Phase, apply
 from gateway.domain.configuration import Phone
 from gateway.domain.events import (
@@ -40,7 +40,7 @@ from tests.adapters.asterisk.captures import (
     capture,
     expected,
     moment,
-    told,
+    reported,
 )
 
 ACCURACY_S = 0.05
@@ -77,7 +77,7 @@ def test_every_recording_is_told_as_it_was(recording: Capture, with_trunk: bool)
     truth = recording.truth["calls"]
     events = recording.events() if with_trunk else recording.events((), None)
     calls = ends(events)
-    assert [told(call) for call in calls] == [expected(call) for call in truth]
+    assert [reported(call) for call in calls] == [expected(call) for call in truth]
     for call, real in zip(calls, truth, strict=True):
         for name in ("wait_s", "talk_s"):
             assert getattr(call, name) == pytest.approx(real.get(name), abs=ACCURACY_S), name
@@ -190,7 +190,7 @@ class Pbx:
     def __init__(self) -> None:
         self.channels: dict[str, Message] = {}
 
-    def hear(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         uniqueid = message.get("Uniqueid", "")
         match message["Event"]:
             case "Newchannel":
@@ -252,7 +252,7 @@ def test_a_gap_in_which_nothing_happened_hides_nothing(recording: Capture) -> No
     for cut in cuts:
         tracking, pbx = tracker(), Pbx()
         for message in stream[:cut]:
-            pbx.hear(message)
+            pbx.receive(message)
         events = feed(tracking, stream[:cut])
         now = NOON + timedelta(seconds=cut / 100)
         tracking.lost(now)
@@ -287,7 +287,7 @@ def test_a_gap_never_makes_a_call_confidently_wrong(recording: Capture) -> None:
         for found_at in cuts[lost_at::4]:
             tracking, pbx = tracker(), Pbx()
             for message in stream[:found_at]:
-                pbx.hear(message)
+                pbx.receive(message)
             events = feed(tracking, stream[:lost_at])
             tracking.lost(NOON + timedelta(seconds=lost_at / 100))
             back = NOON + timedelta(seconds=found_at / 100)
@@ -313,7 +313,7 @@ def test_a_restart_goes_on_with_what_was_told(recording: Capture) -> None:
     for cut in cuts:
         pbx = Pbx()
         for message in stream[:cut]:
-            pbx.hear(message)
+            pbx.receive(message)
         events = feed(tracker(), stream[:cut])
         open_calls = [c for c in fold(events).values() if c.open]
         after = tracker()
@@ -381,12 +381,12 @@ def test_calls_that_a_bridge_joins_become_one() -> None:
         ]
 
     client = shown("1.1", "PJSIP/trunk-0001-1", CallerIDNum="+375296254070", Exten="375172000004")
-    desk = shown("1.2", "PJSIP/150-2", CallerIDNum="150")
+    smart_redirect = shown("1.2", "PJSIP/150-2", CallerIDNum="150")
     asking = shown("2.1", "PJSIP/150-3", CallerIDNum="150", Exten="152")
-    asked = shown("2.2", "PJSIP/152-4", CallerIDNum="152")
+    requested = shown("2.2", "PJSIP/152-4", CallerIDNum="152")
     stream = [
-        *call(client, desk),
-        *call(asking, asked),
+        *call(client, smart_redirect),
+        *call(asking, requested),
         client | {"Event": "BridgeLeave", "BridgeUniqueid": "b1.1"},
         client | {"Event": "BridgeEnter", "BridgeUniqueid": "b2.1"},
         *({"Event": "Hangup", "Uniqueid": uniqueid, "Cause": "16"} for uniqueid in ("1.2", "2.1")),

@@ -14,7 +14,7 @@ STAMPED = recordings_in(HERE.with_name("stamped"))
 HOUR_S = 3600.0
 
 
-def told(recording: Recording, stream: list[Timed]) -> list[CallEnded]:
+def reported(recording: Recording, stream: list[Timed]) -> list[CallEnded]:
     tracking = recording.tracker()
     events = [event for at, message in stream for event in tracking.feed(message, at)]
     return ends(events + tracking.close(stream[-1][0] + timedelta(minutes=1)))
@@ -36,23 +36,23 @@ def test_with_the_clock_of_the_pbx_it_is_told_as_it_was(recording: Recording) ->
 @pytest.mark.parametrize("recording", STAMPED, ids=str)
 def test_a_clock_that_is_set_in_the_middle_changes_no_duration(recording: Recording, seconds: float) -> None:
     stream = recording.stream()
-    (real,) = told(recording, stream)
+    (real,) = reported(recording, stream)
     for place in range(len(stream)):
         set_here = [
             (at, shifted(message, seconds) if number >= place else message)
             for number, (at, message) in enumerate(stream)
         ]
-        (end,) = told(recording, set_here)
+        (end,) = reported(recording, set_here)
         assert same(end, real), place
 
 
 @pytest.mark.parametrize("recording", STAMPED, ids=str)
 def test_an_event_that_comes_late_changes_no_duration(recording: Recording) -> None:
     stream = recording.stream()
-    (real,) = told(recording, stream)
+    (real,) = reported(recording, stream)
     for place in range(len(stream)):
         late = [(at + timedelta(seconds=17 if number >= place else 0), m) for number, (at, m) in enumerate(stream)]
-        (end,) = told(recording, late)
+        (end,) = reported(recording, late)
         assert same(end, real), place
 
 

@@ -9,8 +9,8 @@ import trio.lowlevel
 from trio.testing import memory_stream_pair
 
 from adapters.abilities import CallOrder
-from adapters.asterisk import commands, line
-from adapters.asterisk.line import ActionLine
+from adapters.asterisk import action_connection, commands
+from adapters.asterisk.action_connection import ActionLine
 from adapters.asterisk.settings import AsteriskSettings
 from adapters.base import Link
 from gateway.domain.errors import (
@@ -51,7 +51,7 @@ class Pbx:
 
 
 async def log_in(peer: Peer, response: str = "Success") -> None:
-    await peer.say(BANNER)
+    await peer.text_of(BANNER)
     await peer.answer(await peer.action(), response)
 
 
@@ -69,18 +69,18 @@ async def vanish_after(peer: Peer, action: str) -> None:
     """Obeys until one action comes, and is gone without an answer."""
     await log_in(peer)
     while True:
-        asked = await peer.action()
-        if asked["Action"] == action:
+        requested = await peer.action()
+        if requested["Action"] == action:
             await peer.hang_up()
             return
-        await peer.answer(asked)
+        await peer.answer(requested)
 
 
 @pytest.fixture
 async def lines(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Pbx, ActionLine]]:
     def make(*served: Serve) -> tuple[Pbx, ActionLine]:
         pbx = Pbx(nursery, *served)
-        monkeypatch.setattr(line, "open_stream", pbx.connect)
+        monkeypatch.setattr(action_connection, "open_stream", pbx.connect)
         return pbx, ActionLine(Link(TENANT, "main", None, None), SETTINGS)  # type: ignore[arg-type]
 
     return make
@@ -137,7 +137,7 @@ async def test_the_connection_is_kept_and_asked_whether_it_lives(lines: Lines, a
     await trio.sleep(60)
     await commands.place(actions, ORDER, SETTINGS, "BY")
     assert pbx.actions() == ["Login", "Originate", "Originate", "Ping", "Originate"]
-    await trio.sleep(line.KEPT_S + 1)
+    await trio.sleep(action_connection.KEPT_S + 1)
     await commands.place(actions, ORDER, SETTINGS, "BY")
     assert pbx.actions()[-2:] == ["Login", "Originate"]
     await actions.aclose()

@@ -92,7 +92,7 @@ class Stopped:
         self.events: list[CallEvent] = []
         self.ended = 0
 
-    async def tell(self, events: Sequence[CallEvent]) -> None:
+    async def emit(self, events: Sequence[CallEvent]) -> None:
         await self.go.wait()
         self.events += events
         self.ended += sum(isinstance(event, CallEnded) for event in events)

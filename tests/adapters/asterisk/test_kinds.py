@@ -20,21 +20,21 @@ FIELDS = (
 pytestmark = pytest.mark.slow
 
 
-def wrong_with(truth: dict[str, Any], told: CallEnded) -> list[str]:
+def wrong_with(truth: dict[str, Any], reported: CallEnded) -> list[str]:
     """Every field that is not as it was."""
-    said = to_json(told)
+    said = to_json(reported)
     problems = [f"{name} {said[name]!r}, not {truth[name]!r}" for name in FIELDS if said[name] != truth[name]]
     for name in ("wait_s", "talk_s"):
         was, is_ = truth[name], said[name]
         assert was is None or isinstance(was, float)
         if (was is None) != (is_ is None) or (was is not None and abs(was - is_) > ACCURACY_S):
             problems.append(f"{name} {is_}, not {was}")
-    return problems + (["uncertain"] if told.uncertain else [])
+    return problems + (["uncertain"] if reported.uncertain else [])
 
 
-def pair(truths: list[dict[str, Any]], told: list[CallEnded]) -> list[tuple[dict[str, Any], CallEnded]]:
+def pair(truths: list[dict[str, Any]], reported: list[CallEnded]) -> list[tuple[dict[str, Any], CallEnded]]:
     """Each truth with the end that fits it best."""
-    pairs, left = [], list(told)
+    pairs, left = [], list(reported)
     for truth in truths:
         best = min(left, key=lambda end: len(wrong_with(truth, end)))
         left.remove(best)
@@ -54,25 +54,28 @@ def test_a_kind_is_told_as_it_was(recording: Recording) -> None:
     events = recording.events()
     truths = recording.truth["calls"]
     assert len(ends(events)) == len(truths)
-    for truth, told in pair(truths, ends(events)):
-        assert wrong_with(truth, told) == []
-        story = [e for e in events if e.call_id == told.call_id]
-        joined = {told.call_id, *(e.call_id for e in events if isinstance(e, CallMerged) and e.into == told.call_id)}
+    for truth, reported in pair(truths, ends(events)):
+        assert wrong_with(truth, reported) == []
+        story = [e for e in events if e.call_id == reported.call_id]
+        joined = {
+            reported.call_id,
+            *(e.call_id for e in events if isinstance(e, CallMerged) and e.into == reported.call_id),
+        }
         rung = {n for e in events if isinstance(e, CallRinging) and e.call_id in joined for n in e.extensions}
-        assert rung <= set(told.rang)
-        if told.direction != "outgoing" and told.caller not in told.rang:
-            assert rung == set(told.rang)  # an originate may hide whom it calls until the employee has picked up
+        assert rung <= set(reported.rang)
+        if reported.direction != "outgoing" and reported.caller not in reported.rang:
+            assert rung == set(reported.rang)  # an originate may hide whom it calls until the employee has picked up
         rings = [e for e in story if isinstance(e, CallRinging)]
         assert {(ring.direction, ring.caller, ring.called) for ring in rings} <= {
-            (told.direction, told.caller, told.called)
+            (reported.direction, reported.caller, reported.called)
         }
         answers = [e for e in story if isinstance(e, CallAnswered)]
         assert [(a.extension, a.wait_s) for a in answers] == (
-            [(told.extension, told.wait_s)] if told.result == "answered" else []
+            [(reported.extension, reported.wait_s)] if reported.result == "answered" else []
         )
         moves = [[e.from_extension, e.to_extension] for e in story if isinstance(e, CallTransferred)]
         assert moves == truth["transfers"]
-        assert story[-1] is told
+        assert story[-1] is reported
 
 
 @pytest.mark.parametrize("recording", [r for r in RECORDINGS if not r.folder.name.endswith("-ro")], ids=str)
@@ -161,7 +164,7 @@ def _with_gap(recording: Recording, stream: list[Timed], lost: int, gap_s: float
             tracking.lost(at)
         if number == back:
             events += _resync(tracking, pbx, events, back_at)
-        pbx.hear(message)
+        pbx.receive(message)
         if not lost <= number < back:
             events += tracking.feed(message, at)
     if back == len(stream):

@@ -39,9 +39,9 @@ def test_a_gap_that_ends_with_a_real_list(recording: Recording) -> None:
         at = stream[place][0]
         for gap_s in (0.0, 0.01, 0.3, 1.0, 5.0, 30.0):
             tracking = recording.tracker()
-            heard = [(t, m) for t, m in stream[:place] if gap_s == 0.0 or t < at - timedelta(seconds=gap_s)]
-            events: list[CallEvent] = [event for t, m in heard for event in tracking.feed(m, t)]
-            tracking.lost(heard[-1][0] if heard else at)
+            received = [(t, m) for t, m in stream[:place] if gap_s == 0.0 or t < at - timedelta(seconds=gap_s)]
+            events: list[CallEvent] = [event for t, m in received for event in tracking.feed(m, t)]
+            tracking.lost(received[-1][0] if received else at)
             events += tracking.resync(channels, [call for call in calls_of(events) if call.open], at)
             events += [event for t, m in stream[place + 1 :] for event in tracking.feed(m, t)]
             events += tracking.tick(stream[-1][0] + timedelta(minutes=1))
@@ -58,7 +58,7 @@ def test_the_simulated_lists_look_as_the_real_ones() -> None:
         for place, (_, message) in enumerate(stream):
             if place not in answers:
                 if not message["Event"].startswith("CoreShow"):
-                    pbx.hear(message)
+                    pbx.receive(message)
                 continue
             simulated = {channel["Uniqueid"]: channel for channel in pbx.snapshot()}
             for channel in answers[place]:

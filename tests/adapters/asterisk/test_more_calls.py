@@ -98,7 +98,7 @@ def test_an_unknown_talk_of_two_outside_legs_is_told_uncertain() -> None:
 def test_channels_that_the_pbx_makes_for_itself_are_no_call() -> None:
     tracking = CallTracker()
     own = {"Channel": "Message/ast_msg_queue", "Uniqueid": "1.1", "Linkedid": "1.1", "ChannelState": "0"}
-    told = tracking.feed(own | {"Event": "Newchannel"}, NOON)
-    told += tracking.feed(own | {"Event": "Hangup", "Cause": "16"}, NOON)
-    assert told == []
+    reported = tracking.feed(own | {"Event": "Newchannel"}, NOON)
+    reported += tracking.feed(own | {"Event": "Hangup", "Cause": "16"}, NOON)
+    assert reported == []
     assert len(tracking) == 0

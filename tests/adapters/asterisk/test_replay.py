@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.asterisk.replay import read_index
-from adapters.asterisk.replay import replay as tell
+from adapters.asterisk.replay import replay as emit
 from gateway.cli.replay import ReplayError, replay
 from gateway.domain.events import CallEnded, Result, from_json, to_json
 from tests.adapters.asterisk.captures import HERE, TRUNKS, capture
@@ -88,5 +88,5 @@ def test_a_list_of_channels_in_the_middle_of_a_call_is_no_gap() -> None:
     )
     for mark in (b"Event: DialBegin", b"Event: DialEnd", b"Event: HangupRequest"):
         cut = data.index(mark)
-        (ended,) = (e for e in tell(data[:cut] + listed + data[cut:], None, TRUNKS, "BY") if isinstance(e, CallEnded))
+        (ended,) = (e for e in emit(data[:cut] + listed + data[cut:], None, TRUNKS, "BY") if isinstance(e, CallEnded))
         assert (ended.result, ended.uncertain) == (Result.ANSWERED, False), mark

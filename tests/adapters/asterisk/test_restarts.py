@@ -34,7 +34,7 @@ def killed(recording: Recording, stream: list[Timed], deaths: tuple[int, ...]) -
         if back_at is not None and at > back_at:
             events += tracking.resync(pbx.snapshot(), open_calls(events), back_at)
             back_at = None
-        pbx.hear(message)
+        pbx.receive(message)
         if back_at is None:
             events += tracking.feed(message, at)
     end = stream[-1][0] + timedelta(seconds=60)
@@ -51,10 +51,10 @@ def near(one: float | None, two: float | None) -> bool:
     return one == two if one is None or two is None else abs(one - two) <= NEAR_S
 
 
-def agree(told: CallEnded, real: CallEnded) -> bool:
+def agree(reported: CallEnded, real: CallEnded) -> bool:
     """Who, which way, how it ended, how long."""
-    facts = (told.direction, told.result, told.extension) == (real.direction, real.result, real.extension)
-    return facts and near(told.wait_s, real.wait_s) and near(told.talk_s, real.talk_s)
+    facts = (reported.direction, reported.result, reported.extension) == (real.direction, real.result, real.extension)
+    return facts and near(reported.wait_s, real.wait_s) and near(reported.talk_s, real.talk_s)
 
 
 @pytest.mark.parametrize("recording", [r for r in RECORDINGS if r.name not in KNOWN and "-ro" not in str(r)], ids=str)

@@ -46,7 +46,7 @@ class Peer:
         self.actions: list[dict[str, str]] = []
         self._rest = b""
 
-    async def say(self, data: bytes) -> None:
+    async def text_of(self, data: bytes) -> None:
         await self.stream.send_all(data)
 
     async def action(self) -> dict[str, str]:
@@ -62,20 +62,22 @@ class Peer:
         return action
 
     async def answer(self, action: dict[str, str], response: str = "Success") -> None:
-        await self.say(f"Response: {response}\r\nActionID: {action['ActionID']}\r\nMessage: x\r\n\r\n".encode())
+        await self.text_of(f"Response: {response}\r\nActionID: {action['ActionID']}\r\nMessage: x\r\n\r\n".encode())
 
     async def log_in(self, snapshot: Sequence[str] = (), meanwhile: bytes = b"") -> None:
         """Banner, login and the list of channels."""
-        await self.say(BANNER)
+        await self.text_of(BANNER)
         await self.answer(await self.action())
         listing = await self.action()
         assert listing["Action"] == "CoreShowChannels"
-        await self.say(meanwhile)
+        await self.text_of(meanwhile)
         await self.answer(listing)
         for channel in snapshot:
-            await self.say(f"Event: CoreShowChannel\r\nActionID: {listing['ActionID']}\r\n{channel}\r\n\r\n".encode())
+            await self.text_of(
+                f"Event: CoreShowChannel\r\nActionID: {listing['ActionID']}\r\n{channel}\r\n\r\n".encode()
+            )
         done = f"Event: CoreShowChannelsComplete\r\nActionID: {listing['ActionID']}\r\n\r\n"
-        await self.say(done.encode())
+        await self.text_of(done.encode())
 
     async def stay(self) -> None:
         """Answers pings until the client goes."""
@@ -101,7 +103,7 @@ class Sink:
     def events(self) -> list[CallEvent]:
         return [event for batch in self.batches for event in batch]
 
-    async def tell(self, events: Sequence[CallEvent]) -> None:
+    async def emit(self, events: Sequence[CallEvent]) -> None:
         await trio.lowlevel.checkpoint()
         self.batches.append(tuple(events))
         if any(isinstance(event, CallEnded) for event in events):
@@ -199,7 +201,7 @@ async def test_connect_opens_nothing() -> None:
 async def test_a_call_is_told_as_it_happens(autojump_clock: MockClock, office: Office) -> None:
     async def serve(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(stream_of("22/01"))
+        await peer.text_of(stream_of("22/01"))
         await peer.stay()
 
     office.servers = [serve]
@@ -220,7 +222,7 @@ async def test_a_call_is_told_as_it_happens(autojump_clock: MockClock, office: O
 
 async def test_a_refused_login(autojump_clock: MockClock, office: Office) -> None:
     async def serve(peer: Peer) -> None:
-        await peer.say(BANNER)
+        await peer.text_of(BANNER)
         await peer.answer(await peer.action(), "Error")
         await peer.hang_up()
 
@@ -232,7 +234,7 @@ async def test_a_refused_login(autojump_clock: MockClock, office: Office) -> Non
 @pytest.mark.parametrize("hello", [b"", BANNER])
 async def test_a_silent_peer_before_login(autojump_clock: MockClock, office: Office, hello: bytes) -> None:
     async def serve(peer: Peer) -> None:
-        await peer.say(hello)
+        await peer.text_of(hello)
         await trio.sleep_forever()
 
     office.servers = [serve]
@@ -274,7 +276,7 @@ async def test_pings_keep_a_quiet_session(autojump_clock: MockClock, office: Off
 )
 async def test_a_server_that_is_not_asterisk(autojump_clock: MockClock, office: Office, garbage: bytes) -> None:
     async def serve(peer: Peer) -> None:
-        await peer.say(garbage)
+        await peer.text_of(garbage)
         await trio.sleep_forever()
 
     office.servers = [serve, serve]
@@ -287,7 +289,7 @@ async def test_an_endless_line_in_a_session(autojump_clock: MockClock, office: O
     async def serve(peer: Peer) -> None:
         await peer.log_in()
         while True:
-            await peer.say(b"x" * 10_000)
+            await peer.text_of(b"x" * 10_000)
 
     office.servers = [serve]
     assert isinstance(await failure(office), RemoteProtocolError)
@@ -296,7 +298,7 @@ async def test_an_endless_line_in_a_session(autojump_clock: MockClock, office: O
 async def test_the_last_words_are_heard_before_the_end(autojump_clock: MockClock, office: Office) -> None:
     async def serve(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(stream_of("22/01"))
+        await peer.text_of(stream_of("22/01"))
         await peer.hang_up()
 
     office.servers = [serve]
@@ -307,14 +309,14 @@ async def test_the_last_words_are_heard_before_the_end(autojump_clock: MockClock
 
 async def test_a_full_buffer_gives_the_session_up(autojump_clock: MockClock, office: Office) -> None:
     class Stuck(Sink):
-        async def tell(self, events: Sequence[CallEvent]) -> None:
+        async def emit(self, events: Sequence[CallEvent]) -> None:
             await trio.sleep_forever()
 
     async def serve(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(stream_of("22/01"))
+        await peer.text_of(stream_of("22/01"))
         while True:
-            await peer.say(b"Event: X\r\nValue: " + b"x" * 50_000 + b"\r\n\r\n")
+            await peer.text_of(b"Event: X\r\nValue: " + b"x" * 50_000 + b"\r\n\r\n")
 
     office.client._settings = SETTINGS.model_copy(update={"buffer_mib": 1})
     office.servers = [serve]
@@ -330,9 +332,9 @@ class Late(Sink):
         super().__init__()
         self.free = trio.Event()
 
-    async def tell(self, events: Sequence[CallEvent]) -> None:
+    async def emit(self, events: Sequence[CallEvent]) -> None:
         await self.free.wait()
-        await super().tell(events)
+        await super().emit(events)
 
 
 async def test_what_a_late_tenant_does_not_take_goes_to_the_disk_and_is_told_whole(
@@ -346,11 +348,11 @@ async def test_what_a_late_tenant_does_not_take_goes_to_the_disk_and_is_told_who
     async def serve(peer: Peer) -> None:
         await peer.log_in()
         cut = data.index(b"Event: HangupRequest")
-        await peer.say(data[:cut])
+        await peer.text_of(data[:cut])
         for _ in range(200):
-            await peer.say(noise)
+            await peer.text_of(noise)
             await trio.sleep(0.001)
-        await peer.say(data[cut:])
+        await peer.text_of(data[cut:])
         sent.set()
         await peer.stay()
 
@@ -381,7 +383,7 @@ async def test_a_link_that_ends_while_we_are_behind_is_heard_to_its_end(
     async def serve(peer: Peer) -> None:
         await peer.log_in()
         for frame in stream_of("22/01").split(b"\r\n\r\n"):
-            await peer.say(frame + b"\r\n\r\n")
+            await peer.text_of(frame + b"\r\n\r\n")
         if end == "closed":
             await peer.hang_up()
         await trio.sleep_forever()
@@ -408,7 +410,7 @@ async def test_a_reconnect_resyncs(autojump_clock: MockClock, office: Office) ->
 
     async def first(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(data[:cut])
+        await peer.text_of(data[:cut])
         await peer.hang_up()
 
     async def second(peer: Peer) -> None:
@@ -438,7 +440,7 @@ async def test_a_call_that_lasts_over_a_reconnect_is_not_uncertain(autojump_cloc
 
     async def first(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(data[:cut])
+        await peer.text_of(data[:cut])
         await peer.hang_up()
 
     async def second(peer: Peer) -> None:
@@ -481,15 +483,15 @@ async def test_events_a_broken_session_could_not_tell_are_told_by_the_next(
     autojump_clock: MockClock, office: Office
 ) -> None:
     class Failing(Sink):
-        async def tell(self, events: Sequence[CallEvent]) -> None:
+        async def emit(self, events: Sequence[CallEvent]) -> None:
             if not self.batches:
                 self.batches.append(())
                 raise Unavailable("the tenant is restarting")
-            await super().tell(events)
+            await super().emit(events)
 
     async def serve(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(stream_of("22/01"))
+        await peer.text_of(stream_of("22/01"))
         await peer.stay()
 
     async def quiet(peer: Peer) -> None:
@@ -510,7 +512,7 @@ async def test_a_recorded_call_ends_without_its_cdr(autojump_clock: MockClock, o
 
     async def serve(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(b"\r\n\r\n".join(frames))
+        await peer.text_of(b"\r\n\r\n".join(frames))
         await peer.stay()
 
     office.servers = [serve]
@@ -528,7 +530,7 @@ async def test_several_pbxes_have_their_name_in_the_call_id(
 
     async def serve(peer: Peer) -> None:
         await peer.log_in()
-        await peer.say(stream_of("22/01"))
+        await peer.text_of(stream_of("22/01"))
         await peer.stay()
 
     office.servers = [serve]
@@ -544,11 +546,11 @@ async def test_the_connection_test(autojump_clock: MockClock, office: Office) ->
         await peer.stay()
 
     async def refusing(peer: Peer) -> None:
-        await peer.say(BANNER)
+        await peer.text_of(BANNER)
         await peer.answer(await peer.action(), "Error")
 
     async def no_list(peer: Peer) -> None:
-        await peer.say(BANNER)
+        await peer.text_of(BANNER)
         await peer.answer(await peer.action())
         await peer.answer(await peer.action(), "Error")
 

@@ -82,12 +82,12 @@ class Names(trio.abc.HostnameResolver):
 
     def __init__(self, table: dict[str, list[list[str]]]) -> None:
         self.table = table
-        self.asked: list[Any] = []
+        self.requested: list[Any] = []
 
     async def getaddrinfo(
         self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
-        self.asked.append(host)
+        self.requested.append(host)
         answers = self.table.get(host.decode() if isinstance(host, bytes) else host)
         if not answers:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -224,7 +224,7 @@ async def test_a_name_that_changes_its_mind_gains_nothing(dialled: list[str]) ->
             await http.send("GET", "/")
         assert first.value.certain
         assert dialled == [PUBLIC], "the address that was judged is the one that is dialled"
-        assert len(names.asked) == 1, "one look-up for one connect"
+        assert len(names.requested) == 1, "one look-up for one connect"
         with pytest.raises(BadSettings) as second:
             await http.send("GET", "/")
         assert "127.0.0.1" not in str(second.value)

@@ -311,19 +311,19 @@ def test_the_token_of_these_tests_would_be_seen() -> None:
 @pytest.mark.parametrize("allowed", [0, 1])
 async def test_what_may_not_be_sent_any_more_does_not_arrive(remote: Remote, allowed: int) -> None:
     """Before the head of the request leaves, and before its body does."""
-    asked = 0
+    requested = 0
 
     def permit() -> None:
-        nonlocal asked
-        asked += 1
-        if asked > allowed:
+        nonlocal requested
+        requested += 1
+        if requested > allowed:
             raise Replaced
 
     async with client(remote) as http:
         attempt = Attempt(kind="k", key="1", lane="c", body={}, permit=permit)
         with pytest.raises(Replaced):
             await http.send("POST", "/x", form={"event": "{}"}, attempt=attempt)
-        assert asked == allowed + 1
+        assert requested == allowed + 1
         assert remote.seen == []
         await http.send("POST", "/y", form={"event": "{}"}, attempt=new_attempt())
     assert [seen.target for seen in remote.seen] == ["/y"]

@@ -31,7 +31,7 @@ async def test_a_delivery_on_the_wire(remote: Remote, open_link: Link) -> None:
     remote.replies = [as_json({"success": True, "notExistCodes": ["104", "105"]})]
     attempt = hangup()
     async with connect(open_link, settings(remote.url)) as client:
-        assert isinstance(client, base.TellsCalls)
+        assert isinstance(client, base.Delivers)
         assert isinstance(client, base.Testable)
         outcome = await client.deliver(attempt)
     assert (outcome.note, outcome.detail) == ("not_exist_codes", "104, 105")

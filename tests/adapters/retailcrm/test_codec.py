@@ -62,7 +62,7 @@ def outgoing_end(result: Result, **more: Any) -> CallEnded:
     return ended(result, **{"direction": Direction.OUTGOING, "caller": "150", "called": CLIENT, "rang": (), **more})
 
 
-def told(tenant: Tenant, *events: CallEvent, **more: Any) -> list[list[Draft]]:
+def reported(tenant: Tenant, *events: CallEvent, **more: Any) -> list[list[Draft]]:
     """The drafts of each event of a call in turn."""
     call: Call | None = None
     drafts = []
@@ -78,7 +78,7 @@ def kinds(drafts: list[list[Draft]]) -> list[list[str]]:
 
 
 def test_an_answered_incoming_call_word_for_word(tenant: Tenant) -> None:
-    rang, _, end = told(
+    rang, _, end = reported(
         tenant,
         ringing("150", "151"),
         CallAnswered(call_id=ID, at=at(9), extension="150", wait_s=8.6),
@@ -129,7 +129,7 @@ def test_an_answered_incoming_call_word_for_word(tenant: Tenant) -> None:
 
 
 def test_only_the_numbers_not_told_yet_are_told(tenant: Tenant) -> None:
-    drafts = told(
+    drafts = reported(
         tenant,
         ringing(),
         ringing("150", second=1),
@@ -148,7 +148,7 @@ def test_only_the_numbers_not_told_yet_are_told(tenant: Tenant) -> None:
 
 def test_an_outgoing_call(tenant: Tenant) -> None:
     out = Direction.OUTGOING
-    drafts = told(
+    drafts = reported(
         tenant,
         ringing("150", direction=out),
         ringing(second=4, direction=out),
@@ -174,7 +174,7 @@ def test_an_outgoing_call(tenant: Tenant) -> None:
     ],
 )
 def test_a_hangup_whose_ringing_was_never_told_tells_it_first(tenant: Tenant, events: list[CallEvent]) -> None:
-    last = told(tenant, *events)[-1]
+    last = reported(tenant, *events)[-1]
     first = "out" if "out" in last[0].key else "in"
     assert [draft.kind for draft in last] == [first, "hangup", "upload"]
     assert last[0].body["event"]["codes"] == (["150"] if first == "out" else ["150", "151"])
@@ -182,13 +182,13 @@ def test_a_hangup_whose_ringing_was_never_told_tells_it_first(tenant: Tenant, ev
 
 
 def test_where_no_phone_ever_rang_only_the_end_is_told(tenant: Tenant) -> None:
-    drafts = told(tenant, ringing(), ended(Result.MISSED, rang=()))
+    drafts = reported(tenant, ringing(), ended(Result.MISSED, rang=()))
     assert kinds(drafts) == [[], ["hangup", "upload"]]
     assert "code" not in drafts[1][1].body["calls"][0]
 
 
 def test_the_first_ring_is_reckoned_back_where_it_was_not_seen(tenant: Tenant) -> None:
-    (call,) = told(tenant, ended(second=70, wait_s=9.0, talk_s=61.0))[0][-1].body["calls"]
+    (call,) = reported(tenant, ended(second=70, wait_s=9.0, talk_s=61.0))[0][-1].body["calls"]
     assert call["date"] == "2025-11-21 03:13:20"
 
 
@@ -208,25 +208,25 @@ def test_the_first_ring_is_reckoned_back_where_it_was_not_seen(tenant: Tenant) -
     ],
 )
 def test_results(tenant: Tenant, event: CallEnded, status: str, result: str) -> None:
-    *_, hangup, upload = told(tenant, event)[0]
+    *_, hangup, upload = reported(tenant, event)[0]
     assert hangup.body["event"]["hangupStatus"] == status
     assert upload.body["calls"][0]["result"] == result
 
 
 def test_the_wait_of_an_unanswered_call_lasts_to_its_end(tenant: Tenant) -> None:
-    (call,) = told(tenant, ringing("150"), ended(Result.MISSED, second=24.7))[1][1].body["calls"]
+    (call,) = reported(tenant, ringing("150"), ended(Result.MISSED, second=24.7))[1][1].body["calls"]
     assert (call["duration"], call["durationWaiting"], call["code"]) == (0, 25, "150")
     assert all(type(call[name]) is int for name in ("duration", "durationWaiting"))
 
 
 @pytest.mark.parametrize("recording", [None, "", "pending", "/recordings/file/7f3a", "file:///etc/passwd"])
 def test_only_a_link_is_a_link(tenant: Tenant, recording: str | None) -> None:
-    assert "recordUrl" not in told(tenant, ended(recording=recording))[0][-1].body["calls"][0]
+    assert "recordUrl" not in reported(tenant, ended(recording=recording))[0][-1].body["calls"][0]
 
 
 @pytest.mark.parametrize("called", ["s", "anonymous", "", "150"])
 def test_the_company_number_is_left_out_where_it_is_not_known(tenant: Tenant, called: str) -> None:
-    for draft in told(tenant, ended(called=called))[0]:
+    for draft in reported(tenant, ended(called=called))[0]:
         body = draft.body.get("event") or draft.body["calls"][0]
         assert "externalPhone" not in body
 
@@ -241,11 +241,11 @@ def test_the_company_number_is_left_out_where_it_is_not_known(tenant: Tenant, ca
     ],
 )
 def test_internal_calls_and_hidden_numbers_are_not_told(tenant: Tenant, event: CallEvent) -> None:
-    assert told(tenant, event) == [[]]
+    assert reported(tenant, event) == [[]]
 
 
 def test_answers_transfers_and_merges_are_not_told(tenant: Tenant) -> None:
-    drafts = told(
+    drafts = reported(
         tenant,
         ringing("150"),
         CallAnswered(call_id=ID, at=at(3), extension="150", wait_s=3),
@@ -258,15 +258,15 @@ def test_answers_transfers_and_merges_are_not_told(tenant: Tenant) -> None:
 @pytest.mark.parametrize("off", ["in", "out", "hangup", "upload"])
 def test_each_kind_can_be_switched_off(tenant: Tenant, off: str) -> None:
     drafts = [
-        *told(tenant, ended(), send_events={off: False}),
-        *told(tenant, outgoing_end(Result.BUSY), send_events={off: False}),
+        *reported(tenant, ended(), send_events={off: False}),
+        *reported(tenant, outgoing_end(Result.BUSY), send_events={off: False}),
     ]
     sent = {draft.kind for step in drafts for draft in step}
     assert sent == {"in", "out", "hangup", "upload"} - {off}
 
 
 def test_the_form_holds_json_text_and_the_client_id(tenant: Tenant) -> None:
-    hangup, upload = told(tenant, ended(), send_events={"in": False})[0]
+    hangup, upload = reported(tenant, ended(), send_events={"in": False})[0]
     path, form = codec.request(settings(), attempt_of(hangup))
     assert (path, list(form)) == ("/api/v5/telephony/call/event", ["clientId", "event"])
     assert form["clientId"] == "canary-client"
@@ -335,7 +335,7 @@ def no(message: str, errors: Any = None) -> str:
     ],
 )
 def test_answers(tenant: Tenant, status: int, text: str, outcome: Delivered | type[GatewayError]) -> None:
-    attempt = attempt_of(told(tenant, ended())[0][-1])
+    attempt = attempt_of(reported(tenant, ended())[0][-1])
     if isinstance(outcome, Delivered):
         assert codec.read_delivered(status, text, attempt) == outcome
         return
@@ -361,7 +361,7 @@ def test_a_refusal_shows_the_errors_of_every_shape(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("given", "stored"),
     [
         ("https://june.retailcrm.ru", "https://june.retailcrm.ru"),
         (" https://June.RetailCRM.ru/ ", "https://june.retailcrm.ru"),
@@ -371,8 +371,8 @@ def test_a_refusal_shows_the_errors_of_every_shape(tenant: Tenant) -> None:
         ("http://[::1]:9001", "http://[::1]:9001"),
     ],
 )
-def test_the_domain_is_one_site(given: str, kept: str) -> None:
-    assert settings(domain=given).domain == kept
+def test_the_domain_is_one_site(given: str, stored: str) -> None:
+    assert settings(domain=given).domain == stored
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,8 @@ def test_only_ids_get_into_a_path(user: str) -> None:
     ],
 )
 def test_activity(activity: Any, active: bool) -> None:
-    asked = read_activity({"clientId": "c", "activity": activity, "systemUrl": "https://june.retailcrm.ru"})
-    assert (asked.client_id, asked.active) == ("c", active)
+    requested = read_activity({"clientId": "c", "activity": activity, "systemUrl": "https://june.retailcrm.ru"})
+    assert (requested.client_id, requested.active) == ("c", active)
 
 
 @pytest.mark.parametrize("activity", ["", "no", "[]", '{"active": "yes"}', '{"active": 1}', None, "[" * 900])

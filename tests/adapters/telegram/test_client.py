@@ -50,7 +50,7 @@ async def test_a_new_card_on_the_wire(remote: Remote, link: Link) -> None:
     remote.replies = [ok(18)]
     attempt = card()
     async with connect(link, settings()) as client:
-        assert isinstance(client, base.TellsCalls)
+        assert isinstance(client, base.Delivers)
         assert isinstance(client, base.Testable)
         assert await client.deliver(attempt) == Delivered(reference="18")
     (seen,) = remote.seen

@@ -52,7 +52,7 @@ def settings(**more: Any) -> TelegramSettings:
     return TelegramSettings.model_validate({"bot_token": "700:canary", "notify_chats": [PRIVATE, GROUP], **more})
 
 
-def told(tenant: Tenant, *events: CallEvent, **more: Any) -> list[list[Draft]]:
+def reported(tenant: Tenant, *events: CallEvent, **more: Any) -> list[list[Draft]]:
     """The drafts of each event of a call in turn."""
     call: Call | None = None
     drafts = []
@@ -65,11 +65,11 @@ def told(tenant: Tenant, *events: CallEvent, **more: Any) -> list[list[Draft]]:
 
 def text(tenant: Tenant, *events: CallEvent) -> list[str]:
     """The last card of a call, by lines."""
-    return str(told(tenant, *events, notify_internal=True)[-1][0].body["text"]).split("\n")
+    return str(reported(tenant, *events, notify_internal=True)[-1][0].body["text"]).split("\n")
 
 
 def test_one_card_a_chat_and_a_key_a_state(tenant: Tenant) -> None:
-    drafts = told(tenant, RING, ANSWER, MOVE, END)
+    drafts = reported(tenant, RING, ANSWER, MOVE, END)
     assert [len(step) for step in drafts] == [2, 2, 2, 2]
     assert [draft.key for step in drafts for draft in step][:3] == [f"{ID}:55501:1", f"{ID}:{GROUP}:1", f"{ID}:55501:2"]
     assert {draft.lane for step in drafts for draft in step} == {f"{ID}:55501", f"{ID}:{GROUP}"}
@@ -118,15 +118,17 @@ def test_a_merged_call_and_an_uncertain_end(tenant: Tenant) -> None:
 
 def test_internal_calls_are_told_only_where_wanted(tenant: Tenant) -> None:
     internal = replace(RING, direction=Direction.INTERNAL, caller="150", called="151")
-    assert told(tenant, internal) == [[]]
-    assert len(told(tenant, internal, notify_internal=True)[0]) == 2
-    assert len(told(tenant, internal, RING)[1]) == 2, "a call that turns out to be an outside one is told from there on"
+    assert reported(tenant, internal) == [[]]
+    assert len(reported(tenant, internal, notify_internal=True)[0]) == 2
+    assert len(reported(tenant, internal, RING)[1]) == 2, (
+        "a call that turns out to be an outside one is told from there on"
+    )
 
 
 def test_what_changes_nothing_is_not_told(tenant: Tenant) -> None:
-    assert [len(step) for step in told(tenant, RING, RING)] == [2, 0]
-    assert [len(step) for step in told(tenant, RING, END, ANSWER)] == [2, 2, 0]
-    assert told(tenant, RING, notify_chats=[]) == [[]]
+    assert [len(step) for step in reported(tenant, RING, RING)] == [2, 0]
+    assert [len(step) for step in reported(tenant, RING, END, ANSWER)] == [2, 2, 0]
+    assert reported(tenant, RING, notify_chats=[]) == [[]]
 
 
 NAMES = st.text(max_size=300)

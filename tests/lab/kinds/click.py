@@ -21,7 +21,7 @@ async def originate(s: Scene, headers: dict[str, str], **more: str) -> None:
 
 async def talked(s: Scene, headers: dict[str, str], *, audio: bool, by: str = "callee", **more: str) -> Truth:
     """The employee picks up, the client rings and answers, one of them hangs up."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     one.audio = line.audio = audio
     if headers:
         await originate(s, headers, **more)
@@ -99,7 +99,7 @@ async def not_talked(s: Scene, headers: dict[str, str], employee: str, far: str 
     """A click that comes to nothing: what the employee does, and what becomes of the client's side.
 
     Where the client's side fails it is the PBX that hangs up on the employee, who is on the line."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     await originate(s, headers, **more)
     leg = await one.called()
     if employee == "busy":
@@ -219,7 +219,7 @@ async def click_gave_up(s: Scene) -> Truth:
 @kind("click-transferred-blind", audio=True)
 async def click_transferred(s: Scene) -> Truth:
     """150 talks with the client and transfers him to 152, who answers."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     await originate(s, LOCAL)
     leg = await one.rings()
     await sleep(1)
@@ -229,7 +229,7 @@ async def click_transferred(s: Scene) -> Truth:
     far.answer()
     await sleep(2)
     leg.transfer("152")
-    third = await s.desk("152").rings()
+    third = await s.smart_redirect("152").rings()
     await sleep(1)
     third.answer()
     await sleep(1.5)
@@ -241,7 +241,7 @@ async def click_transferred(s: Scene) -> Truth:
 @kind("click-colleague", audio=True)
 async def click_colleague(s: Scene) -> Truth:
     """A click on a colleague's number: an internal call of 150."""
-    one, other = s.desk("150"), s.desk("152")
+    one, other = s.smart_redirect("150"), s.smart_redirect("152")
     await originate(s, DIRECT, Exten="152", CallerID='"Click" <152>')
     leg = await one.rings()
     await sleep(1)

@@ -9,7 +9,7 @@ from tests.lab.machine import Scene
 @kind("forward-on-busy")
 async def forward_on_busy(s: Scene) -> Truth:
     """150 is busy, 152 rings and answers."""
-    one, other = s.desk("150"), s.desk("152")
+    one, other = s.smart_redirect("150"), s.smart_redirect("152")
     client = s.outside().call(did(24))
     (await one.called()).refuse()
     leg = await other.rings()
@@ -24,7 +24,7 @@ async def forward_on_busy(s: Scene) -> Truth:
 @kind("forward-on-no-answer")
 async def forward_on_no_answer(s: Scene) -> Truth:
     """150 rings three seconds, then 152, who answers."""
-    one, other = s.desk("150"), s.desk("152")
+    one, other = s.smart_redirect("150"), s.smart_redirect("152")
     client = s.outside().call(did(25))
     first = await one.rings()
     leg = await other.rings()
@@ -40,7 +40,7 @@ async def forward_on_no_answer(s: Scene) -> Truth:
 @kind("forward-on-no-answer-mobile")
 async def forward_to_mobile(s: Scene) -> Truth:
     """150 rings three seconds, then the mobile of the same person, who answers there."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     client = line.call(did(26))
     first = await one.rings()
     mobile = await line.rings()
@@ -81,7 +81,7 @@ async def forward_always_missed(s: Scene) -> Truth:
 @kind("forward-302-colleague", audio=True)
 async def forward_302(s: Scene) -> Truth:
     """The phone of 150 itself forwards (302) to 152, who answers."""
-    one, other = s.desk("150"), s.desk("152")
+    one, other = s.smart_redirect("150"), s.smart_redirect("152")
     client = s.outside().call(DIRECT)
     (await one.called()).redirect("152")
     leg = await other.rings()
@@ -96,7 +96,7 @@ async def forward_302(s: Scene) -> Truth:
 @kind("forward-302-mobile", audio=True)
 async def forward_302_mobile(s: Scene) -> Truth:
     """The phone of 150 forwards (302) to a mobile, which answers: it is 150's call."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     client = line.call(DIRECT)
     (await one.called()).redirect(MOBILE)
     mobile = await line.rings()
@@ -135,7 +135,7 @@ async def congestion(s: Scene) -> Truth:
 @kind("limit-of-talk")
 async def limit_of_talk(s: Scene) -> Truth:
     """The PBX ends the talk after three seconds."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(34))
     first = await one.rings()
     await sleep(1)
@@ -149,7 +149,7 @@ async def limit_of_talk(s: Scene) -> Truth:
 @kind("anonymous-caller")
 async def anonymous_caller(s: Scene) -> Truth:
     """The caller hides the number (From anonymous, Privacy id)."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(DIRECT, private=True)
     first = await one.rings()
     await sleep(1)
@@ -166,7 +166,7 @@ async def anonymous_caller(s: Scene) -> Truth:
 @kind("hidden-presentation")
 async def hidden_presentation(s: Scene) -> Truth:
     """The provider tells the number to the PBX, which must not show it."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(39))
     first = await one.rings()
     await sleep(1.5)

@@ -11,7 +11,7 @@ BOTH = ("150", "151")
 @kind("group-callee-hangs-up")
 async def group_callee_hangs_up(s: Scene) -> Truth:
     """150 and 151 ring; 151 answers and hangs up."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(GROUP)
     first, second = await one.rings(), await two.rings()
     await sleep(1.5)
@@ -28,7 +28,7 @@ async def group_callee_hangs_up(s: Scene) -> Truth:
 @kind("group-timed-out")
 async def group_timed_out(s: Scene) -> Truth:
     """Nobody answers; the PBX gives up."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(36))
     await one.rings(), await two.rings()
     await client.ends()
@@ -38,7 +38,7 @@ async def group_timed_out(s: Scene) -> Truth:
 @kind("group-one-busy")
 async def group_one_busy(s: Scene) -> Truth:
     """151 says busy, 150 answers."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(GROUP)
     first = await one.rings()
     (await two.called()).refuse()
@@ -54,7 +54,7 @@ async def group_one_busy(s: Scene) -> Truth:
 @kind("group-one-busy-gave-up")
 async def group_one_busy_gave_up(s: Scene) -> Truth:
     """151 says busy, 150 rings; the client gives up: missed, not busy."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(GROUP)
     first = await one.rings()
     (await two.called()).refuse()
@@ -67,7 +67,7 @@ async def group_one_busy_gave_up(s: Scene) -> Truth:
 @kind("group-one-declines")
 async def group_one_declines(s: Scene) -> Truth:
     """Both ring; 150 presses the red button (603), 151 answers."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(GROUP)
     first, second = await one.rings(), await two.rings()
     await sleep(1)
@@ -84,7 +84,7 @@ async def group_one_declines(s: Scene) -> Truth:
 @kind("group-all-decline")
 async def group_all_decline(s: Scene) -> Truth:
     """Both ring and both press the red button."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(GROUP)
     first, second = await one.rings(), await two.rings()
     await sleep(1)
@@ -98,7 +98,7 @@ async def group_all_decline(s: Scene) -> Truth:
 @kind("group-rang-then-busy")
 async def group_rang_then_busy(s: Scene) -> Truth:
     """150 rings, then says busy: it rang, and every phone said busy."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(DIRECT)
     first = await one.rings()
     await sleep(1.5)
@@ -110,7 +110,7 @@ async def group_rang_then_busy(s: Scene) -> Truth:
 @kind("group-one-without-phone")
 async def group_one_without_phone(s: Scene) -> Truth:
     """157 is not registered, 150 answers."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(31))
     first = await one.rings()
     await sleep(1)
@@ -141,7 +141,7 @@ async def phone_switched_off(s: Scene) -> Truth:
 @kind("phone-unreachable")
 async def phone_unreachable(s: Scene) -> Truth:
     """The phone answers 503: nobody picked up, as of any missed call."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(DIRECT)
     (await one.called()).refuse(503, "Service Unavailable")
     await client.ends()
@@ -151,7 +151,7 @@ async def phone_unreachable(s: Scene) -> Truth:
 @kind("hunting-second-group-answers")
 async def hunting_answered(s: Scene) -> Truth:
     """150 and 151 ring three seconds, then 152 and 153; 153 answers."""
-    phones = [s.desk(number) for number in ("150", "151", "152", "153")]
+    phones = [s.smart_redirect(number) for number in ("150", "151", "152", "153")]
     client = s.outside().call(did(10))
     first = await phones[0].rings()
     await phones[1].rings()
@@ -170,7 +170,7 @@ async def hunting_answered(s: Scene) -> Truth:
 @kind("hunting-nobody")
 async def hunting_nobody(s: Scene) -> Truth:
     """Two groups ring, nobody answers."""
-    phones = [s.desk(number) for number in ("150", "151", "152", "153")]
+    phones = [s.smart_redirect(number) for number in ("150", "151", "152", "153")]
     client = s.outside().call(did(10))
     for phone in phones:
         await phone.rings()
@@ -181,7 +181,7 @@ async def hunting_nobody(s: Scene) -> Truth:
 @kind("hunting-gave-up-in-second")
 async def hunting_gave_up(s: Scene) -> Truth:
     """The client gives up while the second group rings."""
-    phones = [s.desk(number) for number in ("150", "151", "152", "153")]
+    phones = [s.smart_redirect(number) for number in ("150", "151", "152", "153")]
     client = s.outside().call(did(10))
     for phone in phones:
         await phone.rings()
@@ -194,7 +194,7 @@ async def hunting_gave_up(s: Scene) -> Truth:
 @kind("early-answer")
 async def early_answer(s: Scene) -> Truth:
     """The PBX answers and plays a tone, then 150 rings and answers."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(17))
     first = await one.rings()
     await sleep(1.5)
@@ -208,7 +208,7 @@ async def early_answer(s: Scene) -> Truth:
 @kind("early-answer-gave-up")
 async def early_answer_gave_up(s: Scene) -> Truth:
     """The PBX answers, 150 rings; the client hangs up: missed."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(17))
     first = await one.rings()
     await sleep(1.5)
@@ -258,7 +258,7 @@ async def menu_no_digit(s: Scene) -> Truth:
 @kind("menu-digit-phone")
 async def menu_digit_phone(s: Scene) -> Truth:
     """The client presses 1; 150 rings and answers."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(18))
     await client.answers()
     await sleep(1)
@@ -277,7 +277,7 @@ async def menu_digit_phone(s: Scene) -> Truth:
 @kind("menu-digit-queue")
 async def menu_digit_queue(s: Scene) -> Truth:
     """The client presses 2; the queue rings 150 and 151; 151 answers."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(18))
     await client.answers()
     await sleep(1)
@@ -296,7 +296,7 @@ async def menu_digit_queue(s: Scene) -> Truth:
 @kind("voicemail-on-busy")
 async def voicemail_on_busy(s: Scene) -> Truth:
     """150 is busy, voicemail takes a message: busy."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(19))
     (await one.called()).refuse()
     await client.answers()
@@ -308,7 +308,7 @@ async def voicemail_on_busy(s: Scene) -> Truth:
 @kind("voicemail-on-no-answer")
 async def voicemail_on_no_answer(s: Scene) -> Truth:
     """150 does not answer, voicemail takes a message: missed."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(19))
     await one.rings()
     await client.answers()

@@ -11,9 +11,9 @@ from tests.lab.machine import SECOND_TRUNK, Scene
 @kind("second-device-answers", phones={"150": ["150"], "151": ["151", "anna-soft"]})
 async def second_device(s: Scene) -> Truth:
     """151 has two devices that ring together; the softphone answers."""
-    desk, soft = s.desk("151"), s.desk("151", "159")
+    smart_redirect, soft = s.smart_redirect("151"), s.smart_redirect("151", "159")
     client = s.outside().call(did(35))
-    first, second = await desk.rings(), await soft.rings()
+    first, second = await smart_redirect.rings(), await soft.rings()
     await sleep(1.5)
     second.answer()
     await client.answers()
@@ -26,9 +26,9 @@ async def second_device(s: Scene) -> Truth:
 @kind("first-device-answers", phones={"150": ["150"], "151": ["151", "anna-soft"]})
 async def first_device(s: Scene) -> Truth:
     """The desk phone of the two answers."""
-    desk, soft = s.desk("151"), s.desk("151", "159")
+    smart_redirect, soft = s.smart_redirect("151"), s.smart_redirect("151", "159")
     client = s.outside().call(did(35))
-    first = await desk.rings()
+    first = await smart_redirect.rings()
     await soft.rings()
     await sleep(1.5)
     first.answer()
@@ -44,9 +44,9 @@ async def first_device(s: Scene) -> Truth:
 @kind("two-devices-missed")
 async def two_devices_missed(s: Scene) -> Truth:
     """Both devices ring, nobody picks up: one number rang."""
-    desk, soft = s.desk("151"), s.desk("151", "159")
+    smart_redirect, soft = s.smart_redirect("151"), s.smart_redirect("151", "159")
     client = s.outside().call(did(35))
-    first = await desk.rings()
+    first = await smart_redirect.rings()
     await soft.rings()
     await sleep(1.5)
     client.hang_up()
@@ -57,7 +57,7 @@ async def two_devices_missed(s: Scene) -> Truth:
 @kind("hold-and-back", audio=True)
 async def hold_and_back(s: Scene) -> Truth:
     """150 puts the client on hold and takes him back: one talk."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(DIRECT)
     first = await one.rings()
     await sleep(1)
@@ -76,7 +76,7 @@ async def hold_and_back(s: Scene) -> Truth:
 @kind("hang-up-on-hold")
 async def hang_up_on_hold(s: Scene) -> Truth:
     """The client hangs up while on hold."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(DIRECT)
     first = await one.rings()
     await sleep(1)
@@ -93,7 +93,7 @@ async def hang_up_on_hold(s: Scene) -> Truth:
 @kind("second-trunk")
 async def second_trunk(s: Scene) -> Truth:
     """A client by the other provider."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside(SECOND_TRUNK).call(DIRECT)
     first = await one.rings()
     await sleep(1)
@@ -110,7 +110,7 @@ async def second_trunk(s: Scene) -> Truth:
 @kind("same-client-twice")
 async def same_client_twice(s: Scene) -> list[Truth]:
     """The client gives up and calls again at once; the second call is answered."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(DIRECT)
     first = await one.rings()
     await sleep(1.5)
@@ -133,7 +133,7 @@ async def same_client_twice(s: Scene) -> list[Truth]:
 @kind("call-waiting")
 async def call_waiting(s: Scene) -> list[Truth]:
     """While 150 talks, a second client calls; 150 holds the first, talks with the second, goes back."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     client = line.call(DIRECT)
     first = await one.rings()
     await sleep(1)
@@ -163,7 +163,7 @@ async def call_waiting(s: Scene) -> list[Truth]:
 @kind("call-waiting-missed")
 async def call_waiting_missed(s: Scene) -> list[Truth]:
     """While 150 talks, a second client calls and gives up."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     client = line.call(DIRECT)
     first = await one.rings()
     await sleep(1)
@@ -187,7 +187,7 @@ async def call_waiting_missed(s: Scene) -> list[Truth]:
 @kind("overlapping")
 async def overlapping(s: Scene) -> list[Truth]:
     """Two clients talk with two phones at the same time."""
-    one, two, line = s.desk("150"), s.desk("152"), s.outside()
+    one, two, line = s.smart_redirect("150"), s.smart_redirect("152"), s.outside()
     client = line.call(DIRECT)
     first = await one.rings()
     other = line.call(did(38), number=MOBILE)
@@ -216,7 +216,7 @@ async def overlapping(s: Scene) -> list[Truth]:
 @kind("out-and-in-by-another-trunk")
 async def out_and_in(s: Scene) -> list[Truth]:
     """150 calls a number of the company by the first trunk; it comes back by the second, and 152 answers: two calls."""
-    one, two = s.desk("150"), s.desk("152")
+    one, two = s.smart_redirect("150"), s.smart_redirect("152")
     far, near = s.outside(), s.outside(SECOND_TRUNK)
     caller = one.call(f"+{did(38)}")
     out = await far.called()

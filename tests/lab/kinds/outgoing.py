@@ -9,7 +9,7 @@ from tests.lab.machine import CLIENT, SECOND_TRUNK, Scene
 @kind("outgoing-callee-hangs-up")
 async def outgoing_callee(s: Scene) -> Truth:
     """The client answers and hangs up."""
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await s.outside().rings()
     await sleep(1.5)
     far.answer()
@@ -23,7 +23,7 @@ async def outgoing_callee(s: Scene) -> Truth:
 @kind("outgoing-refused")
 async def outgoing_refused(s: Scene) -> Truth:
     """It rings at the client's, who presses the red button."""
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await s.outside().rings()
     await sleep(1.5)
     far.refuse(603, "Decline")
@@ -34,7 +34,7 @@ async def outgoing_refused(s: Scene) -> Truth:
 @kind("outgoing-rang-then-busy")
 async def outgoing_rang_busy(s: Scene) -> Truth:
     """It rings at the client's, who then says busy."""
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await s.outside().rings()
     await sleep(1.5)
     far.refuse()
@@ -46,7 +46,7 @@ async def outgoing_rang_busy(s: Scene) -> Truth:
 async def outgoing_congestion(s: Scene) -> Truth:
     """The provider says 503."""
     line = s.outside()
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     (await line.called()).refuse(503, "Service Unavailable")
     await caller.ends()
     return outgoing("failed", by="callee")
@@ -56,7 +56,7 @@ async def outgoing_congestion(s: Scene) -> Truth:
 async def outgoing_cancelled(s: Scene) -> Truth:
     """150 hangs up before anything rang."""
     line = s.outside()
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await line.called()
     await sleep(1.5)
     caller.hang_up()
@@ -68,7 +68,7 @@ async def outgoing_cancelled(s: Scene) -> Truth:
 async def outgoing_early_media(s: Scene) -> Truth:
     """The ringing tone comes as sound (183 without 180); the client answers."""
     line = s.outside()
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await line.called()
     await sleep(0.5)
     far.progress()
@@ -85,7 +85,7 @@ async def outgoing_early_media(s: Scene) -> Truth:
 async def outgoing_early_media_missed(s: Scene) -> Truth:
     """The ringing tone comes as sound; 150 gives up."""
     line = s.outside()
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await line.called()
     await sleep(0.5)
     far.progress()
@@ -98,7 +98,7 @@ async def outgoing_early_media_missed(s: Scene) -> Truth:
 @kind("outgoing-limit-of-talk")
 async def outgoing_limit(s: Scene) -> Truth:
     """The PBX ends the talk after three seconds."""
-    caller = s.desk("150").call("7" + CLIENT.lstrip("+"))
+    caller = s.smart_redirect("150").call("7" + CLIENT.lstrip("+"))
     far = await s.outside().rings()
     await sleep(1)
     far.answer()
@@ -111,7 +111,7 @@ async def outgoing_limit(s: Scene) -> Truth:
 async def outgoing_failover(s: Scene) -> Truth:
     """The first provider says 503; by the second the client answers."""
     first, second = s.outside(), s.outside(SECOND_TRUNK)
-    caller = s.desk("150").call("9" + CLIENT.lstrip("+"))
+    caller = s.smart_redirect("150").call("9" + CLIENT.lstrip("+"))
     (await first.called()).refuse(503, "Service Unavailable")
     far = await second.rings()
     await sleep(1.5)
@@ -127,7 +127,7 @@ async def outgoing_failover(s: Scene) -> Truth:
 async def outgoing_both_fail(s: Scene) -> Truth:
     """Both providers say 503."""
     first, second = s.outside(), s.outside(SECOND_TRUNK)
-    caller = s.desk("150").call("9" + CLIENT.lstrip("+"))
+    caller = s.smart_redirect("150").call("9" + CLIENT.lstrip("+"))
     (await first.called()).refuse(503, "Service Unavailable")
     (await second.called()).refuse(503, "Service Unavailable")
     await caller.ends()
@@ -138,7 +138,7 @@ async def outgoing_both_fail(s: Scene) -> Truth:
 async def outgoing_second(s: Scene) -> Truth:
     """A prefix chooses the second provider."""
     line = s.outside(SECOND_TRUNK)
-    caller = s.desk("150").call("8" + CLIENT.lstrip("+"))
+    caller = s.smart_redirect("150").call("8" + CLIENT.lstrip("+"))
     far = await line.rings()
     await sleep(1)
     far.answer()
@@ -152,7 +152,7 @@ async def outgoing_second(s: Scene) -> Truth:
 @kind("outgoing-hold")
 async def outgoing_hold(s: Scene) -> Truth:
     """150 puts the client on hold and takes him back."""
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await s.outside().rings()
     await sleep(1)
     far.answer()
@@ -170,14 +170,14 @@ async def outgoing_hold(s: Scene) -> Truth:
 @kind("outgoing-transferred-blind")
 async def outgoing_blind(s: Scene) -> Truth:
     """150 calls the client and transfers him to 152, who answers."""
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await s.outside().rings()
     await sleep(1)
     far.answer()
     await caller.answers()
     await sleep(1.5)
     caller.transfer("152")
-    third = await s.desk("152").rings()
+    third = await s.smart_redirect("152").rings()
     await sleep(1)
     third.answer()
     await sleep(1.5)
@@ -191,7 +191,7 @@ async def outgoing_blind(s: Scene) -> Truth:
 @kind("outgoing-transferred-attended")
 async def outgoing_attended(s: Scene) -> Truth:
     """150 calls the client, asks 152 in a second call, and joins them (REFER with Replaces)."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     caller = one.call(CLIENT)
     far = await s.outside().rings()
     await sleep(1)
@@ -200,16 +200,16 @@ async def outgoing_attended(s: Scene) -> Truth:
     await sleep(1)
     caller.hold()
     asking = one.call("152")
-    asked = await s.desk("152").rings()
+    requested = await s.smart_redirect("152").rings()
     await sleep(1)
-    asked.answer()
+    requested.answer()
     await asking.answers()
     await sleep(1)
     caller.transfer("152", asking)
     await caller.gives_over(asking)
     await sleep(1.5)
     far.hang_up()
-    await asked.ends()
+    await requested.ends()
     return outgoing(
         by="callee", rang=("152",), last_extension="152", transfers=(("150", "152"),), **times(far, far, far)
     )
@@ -218,8 +218,8 @@ async def outgoing_attended(s: Scene) -> Truth:
 @kind("internal-callee-hangs-up")
 async def internal_callee(s: Scene) -> Truth:
     """150 calls 152, who answers and hangs up."""
-    caller = s.desk("150").call("152")
-    leg = await s.desk("152").rings()
+    caller = s.smart_redirect("150").call("152")
+    leg = await s.smart_redirect("152").rings()
     await sleep(1)
     leg.answer()
     await caller.answers()
@@ -232,8 +232,8 @@ async def internal_callee(s: Scene) -> Truth:
 @kind("internal-caller-hangs-up")
 async def internal_caller(s: Scene) -> Truth:
     """150 calls 152, who answers; 150 hangs up."""
-    caller = s.desk("150").call("152")
-    leg = await s.desk("152").rings()
+    caller = s.smart_redirect("150").call("152")
+    leg = await s.smart_redirect("152").rings()
     await sleep(1)
     leg.answer()
     await caller.answers()
@@ -246,8 +246,8 @@ async def internal_caller(s: Scene) -> Truth:
 @kind("internal-missed")
 async def internal_missed(s: Scene) -> Truth:
     """152 rings, 150 gives up."""
-    caller = s.desk("150").call("152")
-    leg = await s.desk("152").rings()
+    caller = s.smart_redirect("150").call("152")
+    leg = await s.smart_redirect("152").rings()
     await sleep(1.5)
     caller.hang_up()
     await leg.ends()
@@ -257,8 +257,8 @@ async def internal_missed(s: Scene) -> Truth:
 @kind("internal-cancelled")
 async def internal_cancelled(s: Scene) -> Truth:
     """150 hangs up before 152 rings."""
-    phone = s.desk("152")
-    caller = s.desk("150").call("152")
+    phone = s.smart_redirect("152")
+    caller = s.smart_redirect("150").call("152")
     leg = await phone.called()
     await sleep(1)
     caller.hang_up()
@@ -269,8 +269,8 @@ async def internal_cancelled(s: Scene) -> Truth:
 @kind("internal-busy")
 async def internal_busy(s: Scene) -> Truth:
     """152 says busy."""
-    phone = s.desk("152")
-    caller = s.desk("150").call("152")
+    phone = s.smart_redirect("152")
+    caller = s.smart_redirect("150").call("152")
     (await phone.called()).refuse()
     await caller.ends()
     return internal("152", "busy", by="callee")
@@ -279,8 +279,8 @@ async def internal_busy(s: Scene) -> Truth:
 @kind("internal-declined")
 async def internal_declined(s: Scene) -> Truth:
     """152 rings and presses the red button."""
-    caller = s.desk("150").call("152")
-    leg = await s.desk("152").rings()
+    caller = s.smart_redirect("150").call("152")
+    leg = await s.smart_redirect("152").rings()
     await sleep(1)
     leg.refuse(603, "Decline")
     await caller.ends()
@@ -290,7 +290,7 @@ async def internal_declined(s: Scene) -> Truth:
 @kind("internal-do-not-disturb")
 async def internal_dnd(s: Scene) -> Truth:
     """155 does not want to be disturbed."""
-    caller = s.desk("150").call("155")
+    caller = s.smart_redirect("150").call("155")
     await caller.ends()
     return internal("155", "busy", by="system")
 
@@ -298,7 +298,7 @@ async def internal_dnd(s: Scene) -> Truth:
 @kind("internal-wrong-extension")
 async def internal_wrong(s: Scene) -> Truth:
     """There is no 199."""
-    caller = s.desk("150").call("199")
+    caller = s.smart_redirect("150").call("199")
     await caller.ends()
     return internal("199", "failed", by="system")
 
@@ -306,8 +306,8 @@ async def internal_wrong(s: Scene) -> Truth:
 @kind("internal-voicemail")
 async def internal_voicemail(s: Scene) -> Truth:
     """152 does not answer, voicemail takes a message: missed."""
-    caller = s.desk("150").call("159")
-    await s.desk("152").rings()
+    caller = s.smart_redirect("150").call("159")
+    await s.smart_redirect("152").rings()
     await caller.answers()
     await sleep(2)
     caller.hang_up()
@@ -317,8 +317,8 @@ async def internal_voicemail(s: Scene) -> Truth:
 @kind("internal-limit-of-talk")
 async def internal_limit(s: Scene) -> Truth:
     """The PBX ends the talk after three seconds."""
-    caller = s.desk("150").call("161")
-    leg = await s.desk("151").rings()
+    caller = s.smart_redirect("150").call("161")
+    leg = await s.smart_redirect("151").rings()
     await sleep(1)
     leg.answer()
     await caller.ends()
@@ -331,7 +331,7 @@ async def internal_limit(s: Scene) -> Truth:
 async def internal_forwarded(s: Scene) -> Truth:
     """158 is forwarded to a mobile, which answers: an internal call."""
     line = s.outside()
-    caller = s.desk("150").call("158")
+    caller = s.smart_redirect("150").call("158")
     leg = await line.rings()
     await sleep(1)
     leg.answer()
@@ -347,14 +347,14 @@ async def internal_forwarded(s: Scene) -> Truth:
 @kind("internal-transferred-blind")
 async def internal_transferred(s: Scene) -> Truth:
     """150 calls 152, who transfers 150 to 153, who answers."""
-    caller = s.desk("150").call("152")
-    leg = await s.desk("152").rings()
+    caller = s.smart_redirect("150").call("152")
+    leg = await s.smart_redirect("152").rings()
     await sleep(1)
     leg.answer()
     await caller.answers()
     await sleep(1)
     leg.transfer("153")
-    third = await s.desk("153").rings()
+    third = await s.smart_redirect("153").rings()
     await sleep(1)
     third.answer()
     await sleep(1.5)
@@ -369,14 +369,14 @@ async def internal_transferred(s: Scene) -> Truth:
 @kind("internal-transferred-by-caller")
 async def internal_transferred_by_caller(s: Scene) -> Truth:
     """150 calls 152 and transfers 152 to 153, who answers: 152, who answered, also talks last, and hangs up."""
-    caller = s.desk("150").call("152")
-    leg = await s.desk("152").rings()
+    caller = s.smart_redirect("150").call("152")
+    leg = await s.smart_redirect("152").rings()
     await sleep(1)
     leg.answer()
     await caller.answers()
     await sleep(1)
     caller.transfer("153")
-    third = await s.desk("153").rings()
+    third = await s.smart_redirect("153").rings()
     await sleep(1)
     third.answer()
     await sleep(1.5)
@@ -390,7 +390,7 @@ async def internal_transferred_by_caller(s: Scene) -> Truth:
 @kind("internal-conference-alone")
 async def internal_conference(s: Scene) -> Truth:
     """150 dials into a conference that nobody else comes to: nobody was called, nobody answered."""
-    caller = s.desk("150").call("800")
+    caller = s.smart_redirect("150").call("800")
     await caller.answers()
     await sleep(2)
     caller.hang_up()

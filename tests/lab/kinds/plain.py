@@ -22,8 +22,8 @@ async def incoming_answered(scene: Scene) -> Callable[[], Truth]:
     first = await scene.phone("150", ring_s=2)
     await scene.phone("151", ring_s=60)
     client = await scene.client(CLIENT, GROUP, talk_s=3)
-    told = incoming(GROUP, result="answered", rang=("150", "151"), extension="150", last_extension="150")
-    return lambda: told(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
+    reported = incoming(GROUP, result="answered", rang=("150", "151"), extension="150", last_extension="150")
+    return lambda: reported(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
 
 
 @kind("incoming-gave-up")
@@ -32,8 +32,8 @@ async def incoming_gave_up(scene: Scene) -> Callable[[], Truth]:
     await scene.phone("150", ring_s=60)
     await scene.phone("151", ring_s=60)
     await scene.client(CLIENT, GROUP, gives_up_s=3)
-    told = incoming(GROUP, result="missed", rang=("150", "151"))
-    return lambda: told()
+    reported = incoming(GROUP, result="missed", rang=("150", "151"))
+    return lambda: reported()
 
 
 @kind("incoming-busy")
@@ -42,8 +42,8 @@ async def incoming_busy(scene: Scene) -> Callable[[], Truth]:
     await scene.refusing_phone("150")
     await scene.refusing_phone("151")
     await scene.client(CLIENT, GROUP)
-    told = incoming(GROUP, result="busy", by="system")
-    return lambda: told()
+    reported = incoming(GROUP, result="busy", by="system")
+    return lambda: reported()
 
 
 @kind("incoming-queue")
@@ -52,8 +52,12 @@ async def incoming_queue(scene: Scene) -> Callable[[], Truth]:
     await scene.phone("150", ring_s=60)
     answers = await scene.phone("151", ring_s=2)
     client = await scene.client(CLIENT, QUEUE, talk_s=6)
-    told = incoming(QUEUE, queue="sales", result="answered", rang=("150", "151"), extension="151", last_extension="151")
-    return lambda: told(ring_at=answers.sent(RINGING), answered_at=answers.sent(ANSWER), ended_at=client.sent("BYE"))
+    reported = incoming(
+        QUEUE, queue="sales", result="answered", rang=("150", "151"), extension="151", last_extension="151"
+    )
+    return lambda: reported(
+        ring_at=answers.sent(RINGING), answered_at=answers.sent(ANSWER), ended_at=client.sent("BYE")
+    )
 
 
 @kind("incoming-queue-abandoned")
@@ -62,8 +66,8 @@ async def incoming_queue_abandoned(scene: Scene) -> Callable[[], Truth]:
     await scene.phone("150", ring_s=60)
     await scene.phone("151", ring_s=60)
     await scene.client(CLIENT, QUEUE, talk_s=3)
-    told = incoming(QUEUE, queue="sales", result="missed", rang=("150", "151"))
-    return lambda: told()
+    reported = incoming(QUEUE, queue="sales", result="missed", rang=("150", "151"))
+    return lambda: reported()
 
 
 @kind("incoming-menu")
@@ -72,8 +76,10 @@ async def incoming_menu(scene: Scene) -> Callable[[], Truth]:
     answers = await scene.phone("150", ring_s=2)
     await scene.phone("151", ring_s=60)
     client = await scene.client(CLIENT, MENU, talk_s=7)
-    told = incoming(MENU, result="answered", rang=("150", "151"), extension="150", last_extension="150")
-    return lambda: told(ring_at=answers.sent(RINGING), answered_at=answers.sent(ANSWER), ended_at=client.sent("BYE"))
+    reported = incoming(MENU, result="answered", rang=("150", "151"), extension="150", last_extension="150")
+    return lambda: reported(
+        ring_at=answers.sent(RINGING), answered_at=answers.sent(ANSWER), ended_at=client.sent("BYE")
+    )
 
 
 @kind("incoming-recorded")
@@ -82,10 +88,10 @@ async def incoming_recorded(scene: Scene) -> Callable[[], Truth]:
     await scene.phone("150", ring_s=60)
     answers = await scene.phone("151", ring_s=2, talk_s=3)
     client = await scene.client(CLIENT, RECORDED, talk_s=60)
-    told = incoming(
+    reported = incoming(
         RECORDED, result="answered", rang=("150", "151"), extension="151", last_extension="151", by="callee"
     )
-    return lambda: told(ring_at=answers.sent(RINGING), answered_at=client.got(ANSWER), ended_at=answers.sent("BYE"))
+    return lambda: reported(ring_at=answers.sent(RINGING), answered_at=client.got(ANSWER), ended_at=answers.sent("BYE"))
 
 
 def outgoing(**more: object) -> Callable[..., Truth]:
@@ -98,8 +104,8 @@ async def outgoing_answered(scene: Scene) -> Callable[[], Truth]:
     """150 dials; the client answers; 150 hangs up."""
     client = await scene.provider(ring_s=2)
     caller = await scene.employee("150", CLIENT, talk_s=3)
-    told = outgoing(result="answered", last_extension="150")
-    return lambda: told(ring_at=client.sent(RINGING), answered_at=caller.got(ANSWER), ended_at=caller.sent("BYE"))
+    reported = outgoing(result="answered", last_extension="150")
+    return lambda: reported(ring_at=client.sent(RINGING), answered_at=caller.got(ANSWER), ended_at=caller.sent("BYE"))
 
 
 @kind("outgoing-no-answer")
@@ -107,8 +113,8 @@ async def outgoing_no_answer(scene: Scene) -> Callable[[], Truth]:
     """It rings at the client's; 150 gives up."""
     await scene.provider(ring_s=60)
     await scene.employee("150", CLIENT, gives_up_s=3)
-    told = outgoing(result="no_answer")
-    return lambda: told()
+    reported = outgoing(result="no_answer")
+    return lambda: reported()
 
 
 @kind("outgoing-busy")
@@ -116,8 +122,8 @@ async def outgoing_busy(scene: Scene) -> Callable[[], Truth]:
     """The provider says 486."""
     await scene.refusing_provider(486, "Busy Here")
     await scene.employee("150", CLIENT)
-    told = outgoing(result="busy", by="callee")
-    return lambda: told()
+    reported = outgoing(result="busy", by="callee")
+    return lambda: reported()
 
 
 @kind("outgoing-wrong-number")
@@ -125,8 +131,8 @@ async def outgoing_wrong_number(scene: Scene) -> Callable[[], Truth]:
     """The provider says 404."""
     await scene.refusing_provider(404, "Not Found")
     await scene.employee("150", CLIENT)
-    told = outgoing(result="failed", by="callee")
-    return lambda: told()
+    reported = outgoing(result="failed", by="callee")
+    return lambda: reported()
 
 
 @kind("internal-answered")
@@ -146,9 +152,9 @@ async def click(scene: Scene, client: Party, **headers: str) -> Callable[..., Tr
     employee = await scene.phone("150", ring_s=1.5)
     await trio.sleep(0.4)
     await scene.manager.act("Originate", Timeout="30000", CallerID=f'"Click" <{CLIENT}>', Async="true", **headers)
-    told = outgoing(result="answered", rang=("150",), last_extension="150", by="callee")
+    reported = outgoing(result="answered", rang=("150",), last_extension="150", by="callee")
     del employee
-    return lambda: told(ring_at=client.sent(RINGING), answered_at=client.sent(ANSWER), ended_at=client.sent("BYE"))
+    return lambda: reported(ring_at=client.sent(RINGING), answered_at=client.sent(ANSWER), ended_at=client.sent("BYE"))
 
 
 @kind("click-local-application")
@@ -182,8 +188,8 @@ async def redirect_ringing(scene: Scene) -> Callable[[], Truth]:
     await scene.event(Event="^DialState$", DialStatus="RINGING")
     await trio.sleep(1.5)
     await scene.manager.act("Redirect", Channel=channel, Context="inoffice", Exten="152", Priority="1")
-    told = incoming(DIRECT, result="answered", rang=("150", "152"), extension="152", last_extension="152")
-    return lambda: told(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
+    reported = incoming(DIRECT, result="answered", rang=("150", "152"), extension="152", last_extension="152")
+    return lambda: reported(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
 
 
 @kind("redirect-talking")
@@ -196,7 +202,7 @@ async def redirect_talking(scene: Scene) -> Callable[[], Truth]:
     await scene.event(Event="^BridgeEnter$", Channel=f"^PJSIP/{TRUNK}-")
     await trio.sleep(1.5)
     await scene.manager.act("Redirect", Channel=channel, Context="inoffice", Exten="152", Priority="1")
-    told = incoming(
+    reported = incoming(
         DIRECT,
         result="answered",
         rang=("150", "152"),
@@ -204,7 +210,7 @@ async def redirect_talking(scene: Scene) -> Callable[[], Truth]:
         last_extension="152",
         transfers=(("150", "152"),),
     )
-    return lambda: told(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
+    return lambda: reported(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
 
 
 @kind("blind-transfer-lost")
@@ -216,5 +222,5 @@ async def blind_transfer_lost(scene: Scene) -> Callable[[], Truth]:
     bridged = await scene.event(Event="^BridgeEnter$", Channel="^PJSIP/150-")
     await trio.sleep(1.5)
     await scene.manager.act("BlindTransfer", Channel=bridged["Channel"], Context="inoffice", Exten="152")
-    told = incoming(DIRECT, result="answered", rang=("150", "152"), extension="150", last_extension="150")
-    return lambda: told(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))
+    reported = incoming(DIRECT, result="answered", rang=("150", "152"), extension="150", last_extension="150")
+    return lambda: reported(ring_at=first.sent(RINGING), answered_at=client.got(ANSWER), ended_at=client.sent("BYE"))

@@ -13,7 +13,7 @@ BOTH = ("150", "151")
 @kind("queue-linear")
 async def queue_linear(s: Scene) -> Truth:
     """150 rings three seconds, then 151, who answers."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(11))
     first = await one.rings()
     leg = await two.rings()
@@ -30,7 +30,7 @@ async def queue_linear(s: Scene) -> Truth:
 @kind("queue-linear-abandoned")
 async def queue_linear_abandoned(s: Scene) -> Truth:
     """150, then 151 ring; the client hangs up."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(11))
     await one.rings()
     leg = await two.rings()
@@ -43,7 +43,7 @@ async def queue_linear_abandoned(s: Scene) -> Truth:
 @kind("queue-locals-rung-twice")
 async def queue_rung_twice(s: Scene) -> Truth:
     """Agents behind Local channels ring, stop and ring again; 150 answers the second time."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(12))
     first = await one.rings()
     await two.rings()
@@ -63,7 +63,7 @@ async def queue_rung_twice(s: Scene) -> Truth:
 @kind("queue-locals-abandoned")
 async def queue_locals_abandoned(s: Scene) -> Truth:
     """Agents behind Local channels ring twice; the client hangs up."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(12))
     first = await one.rings()
     await two.rings()
@@ -79,7 +79,7 @@ async def queue_locals_abandoned(s: Scene) -> Truth:
 @kind("queue-locals-optimised", audio=True)
 async def queue_optimised(s: Scene) -> Truth:
     """Agents behind Local channels that give way once 151 talks; 151 hangs up."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(13))
     first, leg = await one.rings(), await two.rings()
     await sleep(1.5)
@@ -96,7 +96,7 @@ async def queue_optimised(s: Scene) -> Truth:
 @kind("queue-agent-declines-then-takes")
 async def queue_declined(s: Scene) -> Truth:
     """The agent presses the red button; the queue calls again, and the agent answers."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(15))
     first = await one.rings()
     await sleep(1)
@@ -115,7 +115,7 @@ async def queue_declined(s: Scene) -> Truth:
 @kind("queue-agent-busy-then-takes")
 async def queue_busy(s: Scene) -> Truth:
     """The agent's phone says busy at first; the queue calls again, and the agent answers."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(15))
     (await one.called()).refuse()
     leg = await one.rings()
@@ -131,7 +131,7 @@ async def queue_busy(s: Scene) -> Truth:
 @kind("queue-wrap-up")
 async def queue_wrap_up(s: Scene) -> list[Truth]:
     """A second client waits until the agent's wrap-up is over."""
-    one, line = s.desk("150"), s.outside()
+    one, line = s.smart_redirect("150"), s.outside()
     client = line.call(did(15))
     first = await one.rings()
     await sleep(1)
@@ -156,7 +156,7 @@ async def queue_wrap_up(s: Scene) -> list[Truth]:
 @kind("queue-timeout-voicemail")
 async def queue_voicemail(s: Scene) -> Truth:
     """Four seconds of queue, then voicemail, which takes a message: missed."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(did(14))
     leg = await one.rings()
     await two.rings()
@@ -169,7 +169,7 @@ async def queue_voicemail(s: Scene) -> Truth:
 @kind("queue-all-busy-abandoned")
 async def queue_all_busy(s: Scene) -> Truth:
     """The only agent says busy again and again; the client hangs up in the music: every called phone said busy."""
-    one = s.desk("150")
+    one = s.smart_redirect("150")
     client = s.outside().call(did(15))
     (await one.called()).refuse()
     (await one.called()).refuse()
@@ -191,7 +191,7 @@ async def queue_empty(s: Scene) -> Truth:
 @kind("queue-agent-transfers-blind", audio=True)
 async def queue_transfer(s: Scene) -> Truth:
     """The agent transfers the client to 152 (REFER), who answers."""
-    one, two, other = s.desk("150"), s.desk("151"), s.desk("152")
+    one, two, other = s.smart_redirect("150"), s.smart_redirect("151"), s.smart_redirect("152")
     client = s.outside().call(did(12))
     leg = await one.rings()
     await two.rings()
@@ -214,7 +214,7 @@ async def queue_transfer(s: Scene) -> Truth:
 @kind("internal-queue")
 async def internal_queue(s: Scene) -> Truth:
     """152 calls the queue's internal number; 151 answers."""
-    one, two, caller = s.desk("150"), s.desk("151"), s.desk("152")
+    one, two, caller = s.smart_redirect("150"), s.smart_redirect("151"), s.smart_redirect("152")
     client = caller.call("160")
     first, leg = await one.rings(), await two.rings()
     await sleep(1)

@@ -25,7 +25,7 @@ STAYED: dict[str, Any] = {"rang": ("150",), "extension": "150", "last_extension"
 async def talking(s: Scene) -> tuple[Leg, Leg]:
     """The client and 150, talking for a second."""
     client = s.outside().call(DIRECT)
-    first = await s.desk("150").rings()
+    first = await s.smart_redirect("150").rings()
     await sleep(1)
     first.answer()
     await client.answers()
@@ -35,7 +35,7 @@ async def talking(s: Scene) -> tuple[Leg, Leg]:
 
 async def answered_by(s: Scene, number: str) -> Leg:
     """That phone rings and answers."""
-    leg = await s.desk(number).rings()
+    leg = await s.smart_redirect(number).rings()
     await sleep(1)
     leg.answer()
     await sleep(1.5)
@@ -58,7 +58,7 @@ async def blind_phone_lost(s: Scene) -> Truth:
     """REFER to 152, who rings; the client gives up: answered."""
     client, first = await talking(s)
     first.transfer("152")
-    third = await s.desk("152").rings()
+    third = await s.smart_redirect("152").rings()
     await sleep(1.5)
     client.hang_up()
     await third.ends()
@@ -68,7 +68,7 @@ async def blind_phone_lost(s: Scene) -> Truth:
 @kind("blind-phone-busy")
 async def blind_phone_busy(s: Scene) -> Truth:
     """REFER to 152, who is busy; the PBX hangs up: answered."""
-    other = s.desk("152")
+    other = s.smart_redirect("152")
     client, first = await talking(s)
     first.transfer("152")
     (await other.called()).refuse()
@@ -79,7 +79,7 @@ async def blind_phone_busy(s: Scene) -> Truth:
 @kind("blind-busy-comes-back")
 async def blind_back_busy(s: Scene) -> Truth:
     """REFER to 152, who is busy; 150 rings again and answers."""
-    one, other = s.desk("150"), s.desk("152")
+    one, other = s.smart_redirect("150"), s.smart_redirect("152")
     client, first = await talking(s)
     first.transfer("*9152")
     (await other.called()).refuse()
@@ -95,7 +95,7 @@ async def blind_back_busy(s: Scene) -> Truth:
 @kind("blind-no-answer-comes-back")
 async def blind_back(s: Scene) -> Truth:
     """REFER to 152, who does not answer; 150 rings again and answers."""
-    one, other = s.desk("150"), s.desk("152")
+    one, other = s.smart_redirect("150"), s.smart_redirect("152")
     client, first = await talking(s)
     first.transfer("*9152")
     await other.rings()
@@ -163,13 +163,13 @@ async def attended_phone(s: Scene) -> Truth:
     """150 holds the client, asks 152 in a second call, joins them (REFER with Replaces)."""
     client, first = await talking(s)
     first.hold()
-    asking = s.desk("150").call("152")
-    asked = await answered_by(s, "152")
+    asking = s.smart_redirect("150").call("152")
+    requested = await answered_by(s, "152")
     first.transfer("152", asking)
     await first.gives_over(asking)
     await sleep(1.5)
     client.hang_up()
-    await asked.ends()
+    await requested.ends()
     return incoming(DIRECT, **TOOK, **times(first, first, client))
 
 
@@ -178,10 +178,10 @@ async def attended_refused(s: Scene) -> list[Truth]:
     """150 holds the client and asks 152, who declines; 150 goes back to the client: two calls."""
     client, first = await talking(s)
     first.hold()
-    asking = s.desk("150").call("152")
-    asked = await s.desk("152").rings()
+    asking = s.smart_redirect("150").call("152")
+    requested = await s.smart_redirect("152").rings()
     await sleep(1)
-    asked.refuse(603, "Decline")
+    requested.refuse(603, "Decline")
     await asking.ends()
     first.hold(False)
     await sleep(1)
@@ -198,17 +198,17 @@ async def attended_goes_back(s: Scene) -> list[Truth]:
     """150 asks 152, who answers but does not want him; 150 goes back to the client: two calls."""
     client, first = await talking(s)
     first.hold()
-    asking = s.desk("150").call("152")
-    asked = await answered_by(s, "152")
+    asking = s.smart_redirect("150").call("152")
+    requested = await answered_by(s, "152")
     asking.hang_up()
-    await asked.ends()
+    await requested.ends()
     first.hold(False)
     await sleep(1)
     first.hang_up()
     await client.ends()
     return [
         incoming(DIRECT, by="callee", **STAYED, **times(first, first, first)),
-        internal("152", rang=("152",), extension="152", last_extension="152", **times(asked, asked, asking)),
+        internal("152", rang=("152",), extension="152", last_extension="152", **times(requested, requested, asking)),
     ]
 
 
@@ -234,7 +234,7 @@ async def attended_feature_refused(s: Scene) -> Truth:
     await first.dial("*2")
     await sleep(1)
     await first.dial("152")
-    third = await s.desk("152").rings()
+    third = await s.smart_redirect("152").rings()
     await sleep(1)
     third.refuse(603, "Decline")
     await sleep(3)
@@ -264,7 +264,7 @@ async def blonde_feature(s: Scene) -> Truth:
     await first.dial("*2")
     await sleep(1)
     await first.dial("152")
-    third = await s.desk("152").rings()
+    third = await s.smart_redirect("152").rings()
     await sleep(1)
     first.hang_up()
     await sleep(1)
@@ -282,10 +282,10 @@ async def blonde_back(s: Scene) -> Truth:
     await first.dial("*2")
     await sleep(1)
     await first.dial("152")
-    third = await s.desk("152").rings()
+    third = await s.smart_redirect("152").rings()
     await sleep(1)
     first.hang_up()
-    again = await s.desk("150").rings()
+    again = await s.smart_redirect("150").rings()
     await third.ends()
     await sleep(1)
     again.answer()
@@ -300,8 +300,8 @@ async def blonde_phone(s: Scene) -> Truth:
     """150 asks 152 in a second call and joins them while 152 rings (REFER with Replaces); 152 answers."""
     client, first = await talking(s)
     first.hold()
-    asking = s.desk("150").call("152")
-    third = await s.desk("152").rings()
+    asking = s.smart_redirect("150").call("152")
+    third = await s.smart_redirect("152").rings()
     await asking.rings()
     await sleep(1)
     first.transfer("152", asking)
@@ -339,7 +339,7 @@ async def redirect(s: Scene, exten: str) -> None:
 @kind("redirect-ringing-to-queue")
 async def redirect_to_queue(s: Scene) -> Truth:
     """150 rings; the client is redirected to the queue, where 151 answers."""
-    one, two = s.desk("150"), s.desk("151")
+    one, two = s.smart_redirect("150"), s.smart_redirect("151")
     client = s.outside().call(DIRECT)
     first = await one.rings()
     await sleep(1.5)
@@ -359,7 +359,7 @@ async def redirect_to_queue(s: Scene) -> Truth:
 @kind("redirect-talking-to-queue")
 async def redirect_talking_to_queue(s: Scene) -> Truth:
     """150 talks; the client is redirected to the queue, where 151 answers."""
-    two = s.desk("151")
+    two = s.smart_redirect("151")
     client, first = await talking(s)
     await redirect(s, "160")
     await first.ends()
@@ -380,7 +380,7 @@ async def redirect_to_mobile(s: Scene) -> Truth:
     """150 rings; the client is redirected to an outside number, which answers: in place of 150."""
     line = s.outside()
     client = line.call(DIRECT)
-    first = await s.desk("150").rings()
+    first = await s.smart_redirect("150").rings()
     await sleep(1.5)
     await redirect(s, MOBILE)
     far = await line.rings()
@@ -409,7 +409,7 @@ async def redirect_talking_to_mobile(s: Scene) -> Truth:
 @kind("redirect-outgoing")
 async def redirect_outgoing(s: Scene) -> Truth:
     """150 calls the client; the client is redirected to 152, who answers."""
-    caller = s.desk("150").call(CLIENT)
+    caller = s.smart_redirect("150").call(CLIENT)
     far = await s.outside().rings()
     await sleep(1)
     far.answer()

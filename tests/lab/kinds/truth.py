@@ -64,11 +64,11 @@ def kind(
     def register(play: Callable[[Scene], Awaitable[object]]) -> Play:
         async def played(scene: Scene) -> Sequence[Truth]:
             scene.audio = audio
-            told = await play(scene)
-            if callable(told):  # sipp's logs are read once every party has ended
+            reported = await play(scene)
+            if callable(reported):  # sipp's logs are read once every party has ended
                 await scene.finish()
-                told = told()
-            return (told,) if isinstance(told, Truth) else tuple(told)  # type: ignore[arg-type]
+                reported = reported()
+            return (reported,) if isinstance(reported, Truth) else tuple(reported)  # type: ignore[arg-type]
 
         assert name not in KINDS, name
         KINDS[name] = played

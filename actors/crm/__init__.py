@@ -1,0 +1,1 @@
+"""Keeping our registration in a CRM and its extension map equal to ours."""

@@ -1,0 +1,501 @@
+"""Our module in an outside system: registered, told of the map of internal numbers, switched off, and kept alike.
+
+    new --register--> active --deactivate--> inactive --register--> active
+                         +--------delete--------+--> deleted --told--> (no row)
+
+What a person wants is committed first (a row's `version`), then the other side is told; while it does not answer, the
+change waits and `actors/crm/registration_jobs.py` repeats it. One lock a module keeps an instance's tellings in order, and each tells
+the whole of what is stored at that moment, so a repeat is harmless; what two instances told at once the next comparison
+settles. It knows no system by name: clients come from the registry.
+A little long, because every deed on a module is here. Read `module_rows.py` next for what a deed stores, `links.py` for the
+link.
+"""
+
+import logging
+import re
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import trio
+from pydantic import ValidationError
+
+from actors.crm import registration_changes as rows
+from actors.crm.account_link import claimed_tenant, link_is_good, sign_link
+from actors.crm.registration_changes import StoredMap
+from actors.delivery.clients import Clients
+from actors.runtime.directory import utc_now
+from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlace, Registers, SetsStatus
+from adapters.base import Adapter, Attempt, Dialer, Link
+from adapters.registry import integrations
+from gateway.cache import ConfigurationCache
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import (
+    BadCredentials,
+    BadSettings,
+    GatewayError,
+    NeedsAttention,
+    Permanent,
+    RateLimited,
+    Unavailable,
+)
+from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.posts import Invalid
+from gateway.domain.secret import Secret
+from gateway.store import crm_registrations as store
+from gateway.store.audit import insert_audit
+from gateway.store.integration_logs import insert_log
+from gateway.store.postgres.pool import Database
+from gateway.store.secrets.seal import Sealer
+from gateway.store.tenants import select_tenants
+
+log = logging.getLogger(__name__)
+
+TELL_DEADLINE_S = 12.0
+READ_DEADLINE_S = 8.0
+FRESH_S = 15.0
+"""A page that is looked at again so soon is made of the same answer."""
+SLOW_DOWN_S = 1.1
+REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
+"""Problems that do not go away by saying the same again."""
+REFUSED_REST_S = 86_400.0
+"""How rarely that is done at last; what is changed meanwhile is told soon."""
+_USER = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """Whether the other side knows what is stored here; otherwise why not, as a code and what was heard."""
+
+    saved: bool
+    code: str = ""
+    detail: str = ""
+    unknown_users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A map that was changed here, and what came of it there."""
+
+    extensions: Mapping[str, str]
+    moved: tuple[Moved, ...]
+    reported: SyncResult
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a comparison found: `settled` was put right over there, `imported` was taken over from there."""
+
+    settled: tuple[Difference, ...]
+    imported: Mapping[str, str]
+    no_phones: tuple[str, ...]
+    reported: SyncResult
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the other side says now; with a `problem` it did not say it."""
+
+    users: tuple[CrmUser, ...] = ()
+    module: Module | None = None
+    problem: str = ""
+    detail: str = ""
+    at: float = 0.0
+
+
+def problem_of(error: GatewayError) -> str:
+    """The code under which the UI has words for it."""
+    match error:
+        case BadCredentials():
+            return "bad_credentials"
+        case NeedsAttention():
+            return "bad_settings"
+        case RateLimited():
+            return "rate_limited"
+        case Permanent():
+            return "rejected"
+        case _:
+            return "unavailable"
+
+
+_LOGGED = {
+    "bad_credentials": "attention", "bad_settings": "attention", "rate_limited": "rate_limited", "rejected": "failed",
+}  # fmt: skip
+
+
+def registering() -> Mapping[Kind, Adapter]:
+    """The adapters whose clients can register us."""
+    return {kind: adapter for kind, adapter in integrations().items() if adapter.can(Registers)}
+
+
+class Registrations:
+    """Everything that can be done with a module. `who` is a person's address, or what acts in their place."""
+
+    def __init__(
+        self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
+        provider_urls: Mapping[str, str], public_url: str,
+    ) -> None:  # fmt: skip
+        self.db = db
+        self.cache = cache
+        self._clients = clients
+        self._dial = dial
+        self._provider_urls = provider_urls
+        self._public_url = public_url
+        self._locks: defaultdict[tuple[TenantId, Kind], trio.Lock] = defaultdict(trio.Lock)
+        self._readings: dict[tuple[TenantId, Kind], Reading] = {}
+        self.waiting = trio.Event()
+        """Set when something waits to be told again; whoever looks replaces it."""
+
+    # What is known.
+
+    def set_up(self, tenant: Tenant) -> list[Adapter]:
+        """The adapters with a module that this tenant has set up."""
+        return [adapter for kind, adapter in registering().items() if kind in tenant.integrations]
+
+    async def stored(self, number: TenantId, adapter: Adapter) -> StoredMap:
+        """What is stored here."""
+        return await self.db.tenant(number, rows.select_stored_map, number, adapter)
+
+    async def read(self, number: TenantId, adapter: Adapter) -> Reading:
+        """What the other side says. Never raises for it; an answer serves for some seconds."""
+        key = (number, adapter.kind)
+        known = self._readings.get(key)
+        if known is not None and time.monotonic() - known.at < FRESH_S / (3 if known.problem else 1):
+            return known
+        if len(self._readings) > 1000:
+            self._readings.clear()
+        failure: GatewayError = Unavailable("no answer in time")
+        with trio.move_on_after(READ_DEADLINE_S):
+            try:
+                async with self._connected(number, adapter, live=True) as client:
+                    users: Sequence[CrmUser] = ()
+                    if isinstance(client, ListsUsers):
+                        users = await _unhurried(client.users)
+                    module = await _unhurried(client.module)
+                reading = self._readings[key] = Reading(tuple(users), module, at=time.monotonic())
+                return reading
+            except GatewayError as error:
+                failure = error
+        self._readings[key] = Reading(problem=problem_of(failure), detail=failure.detail[:300], at=time.monotonic())
+        return self._readings[key]
+
+    async def refresh(self, number: TenantId) -> None:
+        """Reads the tenant's configuration anew, so that whoever has changed it sees it at once."""
+        with suppress(Unavailable):
+            await self.cache.load(number, anew=True)
+
+    # The link.
+
+    async def open_link(self, kind: Kind, token: str) -> tuple[TenantId, int] | None:
+        """Whose link it is and of which registration; None for one that is forged, revoked or of another module."""
+        number = claimed_tenant(token)
+        if number is None or self.cache.tenant(number) is None:
+            return None
+        found = await self.db.engine(store.select_link_key, number, kind)
+        if found is None:
+            return None
+        sealed, registration = found
+        key = (await self._sealer(number)).open(sealed, table="modules", column="link_key", row=kind)
+        return (number, registration) if link_is_good(token, key, number, kind, registration) else None
+
+    def page_url(self, kind: Kind) -> str:
+        """Where the pages of a module are."""
+        return f"{self._public_url}/{kind}-admin/"
+
+    async def _place(self, number: TenantId, kind: Kind) -> ModulePlace:
+        """Where we are found; without a token where the link was revoked."""
+        link = Secret(self.page_url(kind))
+        if (found := await self.db.engine(store.select_link_key, number, kind)) is not None:
+            key = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=kind)
+            token = sign_link(key, number, kind, found[1])
+            link = Secret(f"{link.reveal()}?enterprise_number={number}&token={token.reveal()}")
+        return ModulePlace(
+            public_url=self._public_url, logo_url=f"{self._public_url}/static/logo.svg", account_url=link
+        )
+
+    async def _sealer(self, number: TenantId) -> Sealer:
+        rows = await self.db.engine(select_tenants, [number])
+        if not rows:
+            raise BadSettings(f"no tenant {number}")
+        return self.cache.master.sealer(number, rows[0].data_key)
+
+    # Deeds.
+
+    async def register(self, number: TenantId, adapter: Adapter, who: str) -> SyncResult:
+        """Registers us, or registers us anew: earlier links and the sessions they opened end."""
+        async with self._locks[number, adapter.kind]:
+            stored = await self.stored(number, adapter)
+            key = (await self._sealer(number)).seal(
+                Secret(secrets.token_urlsafe(32)), table="modules", column="link_key", row=adapter.kind
+            )
+            unread = stored.row.saved_at is None and not stored.extensions
+            await self.db.engine(rows.begin, number, adapter.kind, key, who, unread=unread)
+            return await self._notify(number, adapter)
+
+    async def update(self, number: TenantId, adapter: Adapter, who: str) -> SyncResult:
+        """Tells the other side everything again; links stay good. Registers nobody."""
+        async with self._locks[number, adapter.kind]:
+            await self.db.engine(insert_audit, number, who, "module.updated", adapter.kind)
+            return await self._notify(number, adapter)
+
+    async def deactivate(self, number: TenantId, adapter: Adapter, who: str, *, delete: bool = False) -> SyncResult:
+        """Revokes the link at once, then switches us off over there; `delete` also forgets the module here."""
+        async with self._locks[number, adapter.kind]:
+            await self.db.engine(rows.end, number, adapter.kind, who, "deleted" if delete else "inactive")
+            row = (await self.stored(number, adapter)).row
+            if not row.pending:
+                return SyncResult(row.state != "new", unknown_users=tuple(row.unknown_users))
+            return await self._notify(number, adapter)
+
+    async def switched(self, number: TenantId, adapter: Adapter, *, active: bool) -> None:
+        """The other side has switched us on or off by itself. Off is off here too; on is ours to say, by registering."""
+        if active:
+            return
+        async with self._locks[number, adapter.kind]:
+            await self.db.engine(rows.end, number, adapter.kind, adapter.kind, "inactive", reported=True)
+        self._readings.pop((number, adapter.kind), None)
+
+    async def save(
+        self, number: TenantId, adapter: Adapter, changes: Mapping[str, str | None], who: str
+    ) -> Saved:  # fmt: skip
+        """Changes the map here, then there. Raises Invalid with every problem and then changes nothing."""
+        if twice := clashes(changes):
+            raise Invalid(
+                tuple((f"user_extensions.{users[0]}", f"{number_} is given to users {', '.join(users)}; "
+                       "a number belongs to one user") for number_, users in twice.items())
+            )  # fmt: skip
+        async with self._locks[number, adapter.kind]:
+            extensions, moved = await self.db.tenant(
+                number, rows.change_map, number, adapter, changes, who, self._settings(number, adapter.kind)
+            )
+            await self.refresh(number)
+            return Saved(extensions, moved, await self._notify(number, adapter))
+
+    def changed(self, number: TenantId, adapter: Adapter) -> None:
+        """Settings were changed: what was read by the old ones is forgotten, and what waits to be told is looked for."""
+        self._readings.pop((number, adapter.kind), None)
+        self.waiting.set()
+
+    async def sync(self, number: TenantId, adapter: Adapter, who: str) -> Synced:
+        """Compares the map with theirs. On first use theirs is taken over; after that ours is what holds, and every
+        difference is settled over there with a line in the log."""
+        kind = adapter.kind
+        async with self._locks[number, kind]:
+            stored = await self.stored(number, adapter)
+            row, ours = stored.row, stored.extensions
+            try:
+                with trio.fail_after(READ_DEADLINE_S):
+                    async with self._connected(number, adapter) as client:
+                        theirs = await _unhurried(client.module)
+            except trio.TooSlowError:
+                return Synced((), {}, (), SyncResult(False, "unavailable", "no answer in time"))
+            except GatewayError as error:
+                return Synced((), {}, (), SyncResult(False, problem_of(error), error.detail[:300]))
+            imported: Mapping[str, str] = {}
+            if theirs is not None and (row.unread or (row.saved_at is None and not ours)):
+                imported = await self._import(number, adapter, theirs, who)
+                ours = {**ours, **imported}
+            if theirs is not None and not theirs.active and row.state == "active" and not row.pending:
+                await self.db.engine(rows.end, number, kind, kind, "inactive", reported=True)
+                return Synced((), imported, self._no_phones(stored, imported), SyncResult(False, "switched_off_there"))
+            found = tuple(
+                one for one in differences(ours, theirs.extensions if theirs is not None else {})
+                if one.theirs is not None or one.user_id not in row.unknown_users
+            )  # fmt: skip
+            if not who and (row.pending or _refused_lately(row)) and row.state != "new":
+                reported = SyncResult(
+                    False, row.problem, row.problem_detail
+                )  # `repeat` is slower with what was refused
+            elif row.state == "new" or not (found or row.pending or theirs is None):
+                reported = SyncResult(row.state == "active", "" if row.state == "active" else "not_registered")
+            else:
+                for one in found:
+                    log.info("internal number settled", extra={
+                        "tenant": number, "integration": kind, "user": one.user_id, "ours": one.ours or "",
+                        "theirs": one.theirs or "",
+                    })  # fmt: skip
+                reported = await self._notify(number, adapter)
+                if found:
+                    lines = "\n".join(
+                        f"user {d.user_id}: ours {d.ours or '-'}, theirs {d.theirs or '-'}" for d in found
+                    )
+                    await self.db.engine(
+                        insert_log, number, kind, "settle", request=lines, response="",
+                        status="done" if reported.saved else "retry", error=None, duration_ms=0,
+                    )  # fmt: skip
+                    await self.db.engine(insert_audit, number, who or kind, "extensions.settled", kind, lines)
+            return Synced(found, imported, self._no_phones(stored, imported), reported)
+
+    async def repeat(self, number: TenantId, adapter: Adapter) -> bool:
+        """Tells what waits to be told. True when nothing waits any more."""
+        async with self._locks[number, adapter.kind]:
+            if not (await self.stored(number, adapter)).row.pending:
+                return True
+            return (await self._notify(number, adapter)).saved
+
+    # Telling.
+
+    async def _notify(self, number: TenantId, adapter: Adapter) -> SyncResult:
+        """Tells the other side what is stored here, under the module's lock. Writes down what was said and heard."""
+        kind = adapter.kind
+        self._readings.pop((number, kind), None)
+        stored = await self.stored(number, adapter)
+        if stored.row.state == "new":
+            return SyncResult(False, "not_registered")
+        attempt, started = Attempt(kind=stored.row.state, key="", lane="", body={}), time.perf_counter()
+        failure: GatewayError | None = Unavailable("no answer in time", certain=False)
+        held = Module(active=False)
+        with trio.move_on_after(TELL_DEADLINE_S):
+            try:
+                # A client of its own: that of the deliveries' actor ends when the settings, and so the map, change.
+                async with self._connected(number, adapter) as client:
+                    if stored.row.unread and stored.row.state == "active":
+                        theirs = await client.module(attempt=attempt)
+                        if theirs is not None:
+                            await self._import(number, adapter, theirs, kind)
+                            stored = await self.stored(number, adapter)
+                    held = await self._text(client, number, adapter, stored, attempt)
+                failure = None
+            except GatewayError as error:
+                failure = error
+        row, code = stored.row, problem_of(failure) if failure is not None else ""
+        event = {"active": "register", "inactive": "deactivate", "deleted": "delete"}[row.state]
+        status = _LOGGED.get(code, "retry") if code else "done"
+        fields: dict[str, Any] = {
+            "request": attempt.request, "response": attempt.response, "status": status,
+            "error": str(failure) if failure is not None else None,
+            "duration_ms": int((time.perf_counter() - started) * 1000),
+        }  # fmt: skip
+        await self.db.engine(rows.note, number, kind, row, event, fields, code, failure, held.unknown_users)
+        if failure is not None:
+            self.waiting.set()
+            return SyncResult(False, code, failure.detail[:300])
+        return SyncResult(True, unknown_users=held.unknown_users)
+
+    async def _text(
+        self, client: Registers, number: TenantId, adapter: Adapter, stored: StoredMap, attempt: Attempt
+    ) -> Module:  # fmt: skip
+        extensions, place = stored.extensions, await self._place(number, adapter.kind)
+        if stored.row.state != "active":
+            await client.deactivate(place, extensions, delete=stored.row.state == "deleted", attempt=attempt)
+            return Module(active=False)
+        try:
+            return await client.register(place, extensions, attempt=attempt)
+        except RateLimited:
+            await trio.sleep(SLOW_DOWN_S)
+            return await client.register(place, extensions, attempt=attempt)
+
+    async def _import(self, number: TenantId, adapter: Adapter, theirs: Module, who: str) -> Mapping[str, str]:
+        """Takes over what their map knows and ours says nothing about. Returns just that."""
+        taken = await self.db.tenant(
+            number, rows.adopt_map, number, adapter, theirs.extensions, who, self._settings(number, adapter.kind)
+        )
+        if taken:
+            log.info("internal numbers taken over", extra={"tenant": number, "integration": adapter.kind, "users": len(taken)})  # fmt: skip
+            await self.refresh(number)
+        return taken
+
+    def _no_phones(self, stored: StoredMap, imported: Mapping[str, str]) -> tuple[str, ...]:
+        return not_among(imported.values(), [phone.number for phone in stored.phones])
+
+    def _settings(self, number: TenantId, kind: Kind) -> dict[str, Any]:
+        """The integration's settings in force; empty where it is not set up."""
+        tenant = self.cache.tenant(number)
+        link = tenant.integrations.get(kind) if tenant is not None else None
+        return dict(link.settings) if link is not None else {}
+
+    # Statuses.
+
+    async def set_status(self, number: TenantId, adapter: Adapter, user_id: str, status: str, who: str) -> SyncResult:
+        """A person says what a user is doing: kept here, then told there. Raises Invalid."""
+        if status not in STATUSES:
+            raise Invalid((("status", f"must be one of {', '.join(STATUSES)}"),))
+        if not _USER.fullmatch(user_id):
+            raise Invalid((("userId", "is not the id of a user"),))
+        await self.db.tenant(number, rows.store_status, number, adapter.kind, user_id, status, who)
+        return await self.send_status(number, adapter, user_id, status)
+
+    async def send_status(self, number: TenantId, adapter: Adapter, user_id: str, status: str) -> SyncResult:
+        """Tells the other side of it, for the first time or again."""
+        failure: GatewayError = Unavailable("no answer in time", certain=False)
+        attempt, started = Attempt(kind="status", key="", lane="", body={}), time.perf_counter()
+        reported = SyncResult(False, "unavailable", "no answer in time")
+        with trio.move_on_after(READ_DEADLINE_S):
+            try:
+                async with self._connected(number, adapter, live=True) as client:
+                    if not isinstance(client, SetsStatus):
+                        return SyncResult(False, "not_testable")
+                    await client.set_status(user_id, status, attempt=attempt)
+                reported = SyncResult(True)
+            except GatewayError as error:
+                failure, reported = error, SyncResult(False, problem_of(error), error.detail[:300])
+        self._readings.pop((number, adapter.kind), None)
+        await self.db.engine(
+            insert_log, number, adapter.kind, "status", request=attempt.request, response=attempt.response,
+            status="done" if reported.saved else _LOGGED.get(reported.code, "retry"), error=None if reported.saved else str(failure),
+            duration_ms=int((time.perf_counter() - started) * 1000),
+        )  # fmt: skip
+        # What was refused for good is not said again.
+        if reported.saved or reported.code == "rejected":
+            await self.db.engine(store.mark_status_sent, number, adapter.kind, user_id, status)
+        return reported
+
+    async def receive_status(
+        self, number: TenantId, adapter: Adapter, user_id: str, extension: str, status: str
+    ) -> bool:
+        """The other side says what a user is doing: kept, and never said back. False where nobody has that number,
+        or too many users who have none are known already."""
+        if not user_id:
+            stored = await self.stored(number, adapter)
+            user_id = next((user for user, held in stored.extensions.items() if held == extension), "")
+        if not _USER.fullmatch(user_id):
+            return False
+        stored_here = await self.db.tenant(
+            number, store.upsert_received_status, number, adapter.kind, adapter.extensions_field, user_id, status
+        )
+        self._readings.pop((number, adapter.kind), None)
+        return stored_here
+
+    # Clients.
+
+    @asynccontextmanager
+    async def _connected(self, number: TenantId, adapter: Adapter, *, live: bool = False) -> AsyncIterator[Any]:
+        """A client for one question: with `live` the one that is connected, where one is; else one of our own. Raises
+        BadSettings where none can be made."""
+        if live and (lent := self._clients.integration(number, adapter.kind)) is not None:
+            yield lent
+            return
+        tenant = self.cache.tenant(number)
+        if tenant is None or adapter.kind not in tenant.integrations:
+            raise BadSettings("not set up")
+        try:
+            settings = adapter.settings.model_validate(self._settings(number, adapter.kind))
+        except ValidationError as error:
+            fields = (
+                ".".join(map(str, one["loc"])) for one in error.errors(include_input=False, include_context=False)
+            )
+            raise BadSettings(", ".join(fields)) from None
+        base_url = self._provider_urls.get(adapter.kind)
+        known = replace(tenant, integrations={}, pbxes=())
+        async with adapter.connect(Link(known, adapter.kind, base_url, self._dial), settings) as client:
+            yield client
+
+
+def _refused_lately(row: store.ModuleRow) -> bool:
+    """Whether the other side has refused, within a day, what would only be said again."""
+    tried = row.tried_at
+    return row.problem in REFUSED and tried is not None and (utc_now() - tried).total_seconds() < REFUSED_REST_S
+
+
+async def _unhurried(ask: Any) -> Any:
+    """The answer to a question; once more where we are asked to slow down."""
+    try:
+        return await ask()
+    except RateLimited:
+        await trio.sleep(SLOW_DOWN_S)
+        return await ask()

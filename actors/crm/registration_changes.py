@@ -1,0 +1,163 @@
+"""What the deeds on a module do to the store: one transaction each, with its line in the audit trail.
+
+Owns the rules that only the stored map can decide (whose number it was, whether it is one of the company's). It talks to no
+outside system and asks no cache: these run on the database's thread. Read `modules.py` for when, `gateway/store/crm_registrations.py`
+for the statements.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from adapters.base import Adapter
+from gateway.domain.configuration import Phone
+from gateway.domain.errors import GatewayError
+from gateway.domain.extensions import Moved, adopt, change, differences, given, not_among
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.posts import Invalid
+from gateway.store import crm_registrations as store
+from gateway.store.audit import insert_audit
+from gateway.store.integration_logs import insert_log, select_notes
+from gateway.store.postgres.pool import Connection
+
+NOT_EXIST = "not_exist_codes: "
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMap:
+    """What is stored here."""
+
+    row: store.ModuleRow
+    extensions: Mapping[str, str]
+    phones: tuple[Phone, ...]
+    statuses: Mapping[str, store.StatusLine] = field(default_factory=dict)
+    not_exist: frozenset[str] = frozenset()
+    """Internal numbers that the other side said belong to nobody, since the map was last told."""
+
+
+async def select_stored_map(conn: Connection, tenant: TenantId, adapter: Adapter) -> StoredMap:
+    """What is stored here of one module."""
+    kind = adapter.kind
+    row = await store.select_module(conn, tenant, kind)
+    stored = await store.select_map(conn, tenant, kind, adapter.extensions_field) or {}
+    numbers: set[str] = set()
+    for note, at in await select_notes(conn, tenant, kind):
+        if note.startswith(NOT_EXIST) and (row.told_at is None or at > row.told_at):
+            numbers |= set(note.removeprefix(NOT_EXIST).split(", "))
+    return StoredMap(
+        row, given(stored), await store.select_phones(conn, tenant), await store.select_statuses(conn, tenant, kind),
+        frozenset(numbers),
+    )  # fmt: skip
+
+
+async def begin(conn: Connection, number: TenantId, kind: Kind, key: str, who: str, *, unread: bool) -> None:
+    """A new registration."""
+    async with conn.transaction():
+        await store.begin_registration(conn, number, kind, key, unread=unread)
+        await insert_audit(conn, number, who, "module.registered", kind)
+
+
+async def end(
+    conn: Connection, number: TenantId, kind: Kind, who: str, state: str, *, reported: bool = False
+) -> None:  # fmt: skip
+    """The end of one; nothing where there was none."""
+    async with conn.transaction():
+        if await store.end_registration(conn, number, kind, state, reported=reported):
+            await insert_audit(conn, number, who, f"module.{state}", kind)
+
+
+async def note(
+    conn: Connection, number: TenantId, kind: Kind, row: store.ModuleRow, event: str, fields: dict[str, Any], code: str,
+    failure: GatewayError | None, unknown_users: Sequence[str],
+) -> None:  # fmt: skip
+    """What came of telling the other side of `row`, with what was said and heard."""
+    async with conn.transaction():
+        await insert_log(conn, number, kind, event, **fields)
+        if failure is not None:
+            await store.note_problem(conn, number, kind, code, failure.detail)
+            return
+        await store.note_sent(conn, number, kind, row.version, unknown_users)
+        if row.state == "deleted":
+            await store.delete_module(conn, number, kind)
+
+
+async def change_map(
+    conn: Connection,
+    number: TenantId,
+    adapter: Adapter,
+    changes: Mapping[str, str | None],
+    who: str,
+    settings: Mapping[str, Any],
+) -> tuple[Mapping[str, str], tuple[Moved, ...]]:
+    """Changes the map under its lock. Raises Invalid with every problem; the map is then as it was."""
+    stored = await store.select_map(conn, number, adapter.kind, adapter.extensions_field, lock=True)
+    if stored is None:
+        raise Invalid((("user_extensions", "set the integration up first"),))
+    phones = [phone.number for phone in await store.select_phones(conn, number)]
+    ours = given(stored)
+    news = [value for user, value in changes.items() if value and ours.get(user) != value]
+    if strangers := not_among(news, phones):
+        problems = tuple(
+            (f"user_extensions.{user}", f"{value} is not an internal number of this company")
+            for user, value in changes.items() if value in strangers and ours.get(user) != value
+        )  # fmt: skip
+        raise Invalid(problems)
+    made = change(ours, changes)
+    taken_away = {user: None for user, value in stored.items() if value is None and user not in made.extensions}
+    row = await store.select_module(conn, number, adapter.kind)
+    if made.extensions != ours or row.saved_at is None:
+        if problems_found := _problems(adapter, settings, made.extensions):
+            raise Invalid(tuple(("user_extensions", text) for text in problems_found))
+        await store.update_map(conn, number, adapter.kind, adapter.extensions_field, {**taken_away, **made.extensions})
+        await store.touch_map(
+            conn, number, adapter.kind, unread=row.unread or (row.saved_at is None and not ours)
+        )  # fmt: skip
+        lines = [f"{d.user_id}: {d.ours or '-'} -> {d.theirs or '-'}" for d in differences(ours, made.extensions)]
+        await insert_audit(conn, number, who, "extensions.saved", adapter.kind, "; ".join(lines))
+    return made.extensions, made.moved
+
+
+def _problems(adapter: Adapter, settings: Mapping[str, Any], extensions: Mapping[str, str]) -> list[str]:
+    """What the adapter's settings class has against a map."""
+    field = adapter.extensions_field
+    try:
+        adapter.settings.model_validate({**settings, field: dict(extensions)})
+    except ValidationError as error:
+        return [
+            item["msg"].removeprefix("Value error, ")
+            for item in error.errors(include_input=False, include_context=False, include_url=False)
+            if item["loc"][:1] in ((field,), ())
+        ]
+    return []
+
+
+async def adopt_map(
+    conn: Connection,
+    number: TenantId,
+    adapter: Adapter,
+    theirs: Mapping[str, str],
+    who: str,
+    settings: Mapping[str, Any],
+) -> Mapping[str, str]:
+    """Takes over what their map knows and ours says nothing about. Returns just that."""
+    stored = await store.select_map(conn, number, adapter.kind, adapter.extensions_field, lock=True)
+    if stored is None:
+        return {}
+    ours = given(stored)
+    usable = {u: n for u, n in theirs.items() if u not in stored and not _problems(adapter, settings, {u: n})}
+    merged = adopt(ours, usable)
+    taken = {user: value for user, value in merged.items() if user not in ours}
+    if taken:
+        await store.update_map(conn, number, adapter.kind, adapter.extensions_field, {**stored, **merged})
+        lines = "; ".join(f"{user}: {value}" for user, value in taken.items())
+        await insert_audit(conn, number, who or adapter.kind, "extensions.imported", adapter.kind, lines)
+    await store.mark_read(conn, number, adapter.kind)
+    return taken
+
+
+async def store_status(conn: Connection, number: TenantId, kind: Kind, user_id: str, status: str, who: str) -> None:
+    """What a person says a user is doing."""
+    await store.upsert_status(conn, number, kind, user_id, status, who, reported=False)
+    await insert_audit(conn, number, who, "status.set", user_id, status)

@@ -1,0 +1,94 @@
+"""Between those who plan deliveries and those who make them: leases in the commit that makes a delivery durable, and acks that
+share a commit.
+
+    record: who has room? --> one commit, with leases for it --> handed over at once          no claim in between
+                                                            +--> the rest is claimed when the doorbell rings
+    acks:   whatever gathers while the last commit is in flight goes with the next one, each answered by itself
+
+A delivery is still told to nobody before it is durable, and its lease is the same as that of a claim: who dies with it loses it
+when it ends. Read `actors.delivery.worker` next.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from actors.runtime.group_commit import GroupCommit
+from gateway.domain.ids import Kind, TenantId
+from gateway.store.outbox import CallBatch, Claim, Outcome, finish_deliveries, newest_of_lane, record_and_claim
+from gateway.store.postgres.pool import Database
+
+ATTEMPT_DEADLINE_S = 12.0
+"""Around every attempt, beyond the adapter's own finer timeouts."""
+LONGEST_WAIT_FOR_RATE_S = 2.0
+ACK_S = 5.0
+LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
+"""Whoever holds a delivery has waited, tried and told by then."""
+
+
+class Taker(Protocol):
+    """Who makes one integration's deliveries."""
+
+    epoch: int | None
+    """Under which epoch of its tenant's shard it runs."""
+
+    def reserve(self, bucket: str) -> bool:
+        """Keeps a place for a delivery that is about to be written, where one could be made at once."""
+
+    async def take(self, claims: Sequence[Claim], reserved: int) -> None:
+        """Gives back so many places and begins with these, at once."""
+
+
+class Handover:
+    """One for the process."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._takers: dict[tuple[TenantId, Kind], Taker] = {}
+        self.acks: GroupCommit[tuple[Claim, Outcome], bool] = GroupCommit("ack", self._finish)
+        """Answers False for an attempt whose lease had passed to another."""
+
+    @contextmanager
+    def takes(self, tenant: TenantId, kind: Kind, taker: Taker) -> Iterator[None]:
+        """Within it, new deliveries may be handed to `taker`."""
+        self._takers[tenant, kind] = taker
+        try:
+            yield
+        finally:
+            if self._takers.get((tenant, kind)) is taker:
+                del self._takers[tenant, kind]
+
+    async def record(self, batch: Sequence[CallBatch]) -> list[frozenset[Kind] | None]:
+        """As `outbox.record`, and hands over what was leased. What was not is in the answer."""
+        wanted: set[tuple[TenantId, Kind, str]] = set()
+        reserved: dict[tuple[TenantId, Kind], tuple[Taker, int]] = {}
+        claims: list[Claim] = []
+        try:
+            self._reserve(batch, wanted, reserved)
+            kinds, claims = await self._db.engine(record_and_claim, batch, wanted, LEASE_S)
+        finally:
+            for place, (taker, places) in reserved.items():
+                await taker.take([claim for claim in claims if (claim.tenant, claim.integration) == place], places)
+        return kinds
+
+    def _reserve(
+        self,
+        batch: Sequence[CallBatch],
+        wanted: set[tuple[TenantId, Kind, str]],
+        reserved: dict[tuple[TenantId, Kind], tuple[Taker, int]],
+    ) -> None:
+        """For the first of each lane, as far as there is room."""
+        lanes: set[tuple[TenantId, Kind, str]] = set()
+        for part in batch:
+            for row in newest_of_lane(part.deliveries):
+                place, lane = (part.tenant, row.integration), (part.tenant, row.integration, row.lane)
+                taker = self._takers.get(place)
+                if lane in lanes:
+                    continue
+                lanes.add(lane)
+                if taker is not None and part.epoch == taker.epoch and taker.reserve(row.bucket):
+                    wanted.add((part.tenant, row.integration, row.key))
+                    reserved[place] = taker, reserved.get(place, (taker, 0))[1] + 1
+
+    async def _finish(self, acks: Sequence[tuple[Claim, Outcome]]) -> list[bool]:
+        return await self._db.engine(finish_deliveries, acks)

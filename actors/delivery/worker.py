@@ -1,0 +1,418 @@
+"""Delivers for one integration: claims what is due, makes one attempt at each, records the outcome.
+
+    claim (lease) -> attempt -> done | retry later | expired | failed | doubtful
+                        |
+                        +-> NeedsAttention: the integration waits for a person; nothing more is claimed
+
+What is written while there is room is leased by the commit that writes it and handed over (`actors.delivery.handover`); a claim looks for
+the rest. Order is kept per lane by both; lanes run side by side up to the adapter's limit. The attempt is counted when it is
+claimed, so a delivery that kills the process still runs out of attempts. What has no token of its bucket is given back
+untried, and the bucket is left out of claims until it has one: the others go on. Breaker: after `BREAKER_FAILURES` failures in
+a row nothing is claimed for a while, then one at a time. This is one of the two modules where `except Exception` is
+legal: a bug in an adapter costs its delivery, not the integration. Over 400 lines: claiming, trying and judging an outcome
+share what is in hand. Read `adapters.base` next.
+"""
+
+import json
+import logging
+import random
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from contextvars import copy_context
+from datetime import timedelta
+from typing import Any
+
+import trio
+
+from actors.delivery.buckets import Bucket
+from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
+from actors.runtime.directory import Slot, utc_now
+from actors.services import Services
+from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Delivers, Link
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import (
+    Doubtful,
+    Expired,
+    NeedsAttention,
+    Permanent,
+    ProtocolError,
+    RateLimited,
+    Replaced,
+    Retryable,
+    Unavailable,
+)
+from gateway.domain.health import State
+from gateway.store.outbox import Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
+from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 300.0
+"""Without a bell. `actors.housekeeping.wake_due` rings for what is due, with one statement for all integrations."""
+BREAKER_FAILURES = 5
+BREAKER_PAUSE_S = 5.0
+BREAKER_CAP_S = 20.0
+"""A ring is of use for a minute: a breaker that stayed shut as long would let rings expire that a CRM which is back would take."""
+ATTENTION_PAUSE_S = 300.0
+
+
+class DeliveryActor:
+    """Runs under supervision, one for each integration that is told of calls."""
+
+    def __init__(
+        self, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, services: Services, epoch: int | None = None
+    ) -> None:
+        self.tenant = tenant
+        self.adapter = adapter
+        self.settings = settings
+        self.services = services
+        self.epoch = epoch
+        self._buckets: dict[str, Bucket] = {}
+        self._given_back = False
+        """Whether the last claim held what had no token."""
+        self._failures = 0
+        self._closed_until = 0.0
+        self._bell = trio.Event()
+        """Set by news of something due and whenever an attempt is over: one thing to wait for, and no task for it."""
+        self._idle = trio.Event()
+        self._in_hand: dict[int, Claim] = {}
+        self._since: dict[int, float] = {}
+        """When each came in hand, by Trio's clock."""
+        self._reserved = self._asking = 0
+        """Places kept for what is about to be written, and those that the claim under way may fill."""
+        self._caught_up = False
+        """Whether the last claim left nothing that was ready."""
+        self._behind = True
+        """Whether something may wait behind what is in hand."""
+        self._begin: Callable[[Claim, float], None] | None = None
+        self._draining = trio.Event()
+        self.last_success: float | None = None
+
+    # The loop.
+
+    async def run(self, slot: Slot) -> None:
+        """Until cancelled; then leases of what was not tried are given back."""
+        number, kind = self.tenant.number, self.adapter.kind
+        slot.figures = self.figures
+        link = Link(
+            tenant=self.tenant, name=kind, base_url=self.services.provider_urls.get(kind), dial=self.services.dial,
+            report=slot.report,
+        )  # fmt: skip
+        with bound(tenant=number, integration=kind), ExitStack() as lent:
+            async with self.adapter.connect(link, self.settings) as client:
+                assert isinstance(client, Delivers)
+                lent.enter_context(self.services.clients.lend(slot.path, client))
+                slot.report(State.ONLINE, "ready")
+                try:
+                    async with trio.open_nursery() as nursery:
+                        # Whoever hands over a claim does so from a task of its own; log lines are this actor's.
+                        ours = copy_context()
+                        self._begin = lambda claim, wait: ours.run(
+                            nursery.start_soon, self._deliver, slot, client, claim, wait
+                        )
+                        try:
+                            with self.services.outgoing.takes(number, kind, self):
+                                while True:
+                                    self._bell = self.services.bells.listen(number, kind)
+                                    if not await self._start(await self._claim(slot)):
+                                        await self._wait()
+                        finally:
+                            self._begin = None
+                finally:
+                    self.services.bells.forget(number, kind)
+                    await self._release(self._in_hand.values())
+
+    def reserve(self, bucket: str) -> bool:
+        """A place for a delivery that is about to be written, where it would be the next to be claimed anyway. See
+        `actors.delivery.handover`."""
+        if self._begin is None or not self._caught_up or not self._may_claim() or self._room() - self._asking <= 0:
+            return False
+        if any(name in self._dry() for name in (bucket, "")):
+            return False
+        self._reserved += 1
+        return True
+
+    async def take(self, claims: Sequence[Claim], reserved: int) -> None:
+        """Begins with what was leased as it was written."""
+        self._reserved -= reserved
+        if self._begin is None or self._draining.is_set():
+            await self._release(claims)
+        elif claims:
+            await self._start(claims)
+        if self._behind:
+            self._bell.set()  # the places that were kept may be another's
+
+    async def _start(self, claims: Sequence[Claim]) -> int:
+        """Begins with those that may be sent now, and gives the others back together. Returns how many were begun."""
+        ready, dry = self._with_tokens(claims)
+        for claim, wait in ready:
+            if self._begin is not None:
+                self._begin(claim, wait)
+        await self._release(dry)
+        return len(ready)
+
+    def figures(self) -> dict[str, Any]:
+        """What pages and monitors show."""
+        return {"in_flight": len(self._in_hand), "failures_in_a_row": self._failures}
+
+    async def drain(self, within_s: float) -> list[int]:
+        """Stops claiming and waits for what is in hand. Returns the ids that were not finished in time."""
+        self._draining.set()
+        with trio.move_on_after(within_s):
+            while self._in_hand:
+                if self._idle.is_set():
+                    self._idle = trio.Event()
+                await self._idle.wait()
+        return list(self._in_hand)
+
+    def _room(self) -> int:
+        held = len(self._in_hand) + self._reserved
+        # Half open: one at a time until one succeeds.
+        return (1 if self._failures >= BREAKER_FAILURES else self.adapter.limits.at_once) - held
+
+    def _may_claim(self) -> bool:
+        return not self._draining.is_set() and trio.current_time() >= self._closed_until
+
+    async def _claim(self, slot: Slot) -> list[Claim]:
+        room = self._room()
+        if room <= 0 or not self._may_claim():
+            self._caught_up, self._behind = False, True
+            return []
+        claims: list[Claim] | None = None
+        self._asking = room
+        # Shielded: a claim cut short may be kept all the same, and nobody would hold its leases.
+        with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
+            claims = await self.services.db.engine(
+                claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S, list(self._in_hand),
+                list(self._dry()), self.epoch,
+            )  # fmt: skip
+        self._asking = 0
+        if claims is None:
+            self._close(1.0)
+            self._caught_up, self._behind = False, True
+            return []
+        self._caught_up, self._behind = len(claims) < room, bool(claims or self._in_hand)
+        if self._draining.is_set():  # it began while we asked; nothing more is taken in hand
+            await self._release(claims)
+            return []
+        return claims
+
+    async def _wait(self) -> None:
+        """For new work, a free place, the end of a pause, or the next delivery's time."""
+        now = trio.current_time()
+        full = len(self._in_hand) >= self.adapter.limits.at_once
+        if now < self._closed_until:
+            pause = self._closed_until - now
+        elif full or self._draining.is_set():
+            pause = LOOK_AGAIN_S
+        else:
+            pause = await self._next_due_s()
+        with trio.move_on_after(pause):
+            await self._bell.wait()
+
+    async def _next_due_s(self) -> float:
+        try:
+            dry = self._dry()
+            due = await self.services.db.engine(select_next_due, self.tenant.number, self.adapter.kind, list(dry))
+        except Unavailable:
+            return 1.0
+        # A lane behind one in flight is due but not ready: its turn is announced by `_bell`.
+        floor = 0.2 if self._in_hand or self._given_back else 0.02
+        next_due = LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(due, floor))
+        return min([next_due, *(max(wait, 0.02) for wait in dry.values())])
+
+    async def _release(self, claims: Collection[Claim]) -> None:
+        if not claims:
+            return
+        with trio.move_on_after(2, shield=True):
+            try:
+                await self.services.db.engine(release_deliveries, list(claims))
+            except Unavailable:
+                log.warning("leases end by themselves", extra={"deliveries": [claim.delivery_id for claim in claims]})
+
+    # One delivery.
+
+    async def _deliver(self, slot: Slot, client: Delivers, claim: Claim, wait: float) -> None:
+        with bound(call=claim.call_id or ""):
+            outcome = await self._outcome(slot, client, claim, wait)
+            COUNTERS[f"deliveries_{outcome.status}"] += 1
+            HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)
+            if outcome.tried:
+                log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
+            await self._record(claim, outcome)
+            self._in_hand.pop(claim.delivery_id, None)
+            self._since.pop(claim.delivery_id, None)
+            if self._behind or outcome.state == "pending":
+                self._bell.set()
+            if not self._in_hand:
+                self._idle.set()
+
+    async def _record(self, claim: Claim, outcome: Outcome) -> None:
+        """The ack, however long the database is away: what was sent should be known as sent. Cancelled, it still tries
+        for a moment."""
+        recorded = False
+        try:
+            while not recorded:
+                with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
+                    if not await self.services.outgoing.acks.put((claim, outcome)):
+                        log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
+                    recorded = True
+                if not recorded:
+                    await trio.sleep(0.2)
+        finally:
+            if not recorded:
+                log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
+
+    async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, wait: float) -> Outcome:
+        if self._expired(claim):
+            return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
+        if wait:
+            await trio.sleep(wait)
+        attempt = Attempt(
+            kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
+            reference=claim.reference, permit=self._permit,
+        )  # fmt: skip
+        started = time.perf_counter()
+        error: Exception | None = None
+        delivered = Delivered()
+        try:
+            with trio.fail_after(ATTEMPT_DEADLINE_S):
+                self._permit()
+                delivered = await client.deliver(attempt)
+        except Replaced:
+            return Outcome(state="pending", status="waiting", again_s=1.0, uses_attempt=False, tried=False)
+        except trio.TooSlowError:
+            error = Unavailable("no answer before the deadline", certain=False)
+        except Exception as caught:
+            error = caught
+        took_ms = int((time.perf_counter() - started) * 1000)
+        fields: dict[str, Any] = {"request": attempt.request, "response": attempt.response, "duration_ms": took_ms}
+        if error is None:
+            self._succeeded(slot, delivered)
+            note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
+            return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
+        return self._failed(slot, claim, error, fields)
+
+    def _permit(self) -> None:
+        """Raises Replaced where the tenant may be another instance's by now: whoever owns it will send it."""
+        if self.epoch is not None and not self.services.ownership.serves(self.tenant.number, self.epoch):
+            raise Replaced
+
+    def _with_tokens(self, claims: Collection[Claim]) -> tuple[list[tuple[Claim, float]], list[Claim]]:
+        """Those that may be sent now, each with how long it waits for its token; they are in hand from here on. Then the
+        others."""
+        ready, dry = list[tuple[Claim, float]](), list[Claim]()
+        for claim in claims:
+            self._since[claim.delivery_id] = trio.current_time()
+            wait = 0.0 if self._expired(claim) else self._take_tokens(claim.bucket)
+            if wait > LONGEST_WAIT_FOR_RATE_S:
+                dry.append(claim)
+                del self._since[claim.delivery_id]
+            else:
+                self._in_hand[claim.delivery_id] = claim
+                ready.append((claim, wait))
+        self._given_back = bool(dry)
+        COUNTERS["deliveries_waiting"] += len(dry)
+        return ready, dry
+
+    def _expired(self, claim: Claim) -> bool:
+        """Whether it is of no use any more. No clock is asked that somebody may set."""
+        held_s = trio.current_time() - self._since[claim.delivery_id]
+        return claim.expires_s is not None and held_s > claim.expires_s
+
+    def _dry(self) -> dict[str, float]:
+        """Buckets that have no token for a while, and for how long. A rate of the whole that is used up holds for every
+        bucket without a budget of its own."""
+        waits = {name: held.dry_for(LONGEST_WAIT_FOR_RATE_S) for name, held in self._buckets.items()}
+        whole, rates = waits.get("", 0.0), self.adapter.limits.rates
+        waits = {name: wait if name in rates else max(wait, whole) for name, wait in waits.items()}
+        return {name: wait for name, wait in waits.items() if wait > 0}
+
+    def _take_tokens(self, bucket: str) -> float:
+        """How long to wait until both the bucket's rate and the rate of the whole allow one more. Nothing is spent
+        where that is too long."""
+        taken = list(self._buckets_of(bucket))
+        wait = max((held.take() for held in taken), default=0.0)
+        if wait > LONGEST_WAIT_FOR_RATE_S:
+            for held in taken:
+                held.give_back()
+        return wait
+
+    def _buckets_of(self, bucket: str) -> Iterator[Bucket]:
+        """The bucket, then that of the whole; one named exactly has a budget apart from the rest."""
+        rates = self.adapter.limits.rates
+        if len(self._buckets) > 10_000:
+            self._buckets.clear()
+        for name in (bucket, "") if bucket and bucket not in rates else (bucket,):
+            rate = rates.get(name) or rates.get(name.partition(":")[0])
+            if rate is not None:
+                yield self._buckets.get(name) or self._buckets.setdefault(name, Bucket(rate))
+
+    def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
+        self._failures = 0
+        self.last_success = trio.current_time()
+        state = State.DEGRADED if delivered.note else State.ONLINE
+        slot.report(state, delivered.note or "ready", delivered.detail)
+
+    def _failed(self, slot: Slot, claim: Claim, error: Exception, fields: dict[str, Any]) -> Outcome:
+        text = str(error)
+        match error:
+            case RateLimited():
+                pause = error.after_s or random.uniform(0.5, 1.5)
+                self._close(pause)
+                slot.report(State.DEGRADED, "rate_limited", text, next_try=utc_now() + timedelta(seconds=pause))
+                return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
+            case Retryable() | ProtocolError():
+                if trio.current_time() >= self._closed_until:
+                    self._failures += 1  # what was under way when the breaker opened says nothing new
+                if self._failures >= BREAKER_FAILURES:
+                    doubled = BREAKER_PAUSE_S * 2 ** min(self._failures - BREAKER_FAILURES, 16)
+                    pause = min(BREAKER_CAP_S, doubled) * random.uniform(0.8, 1.2)
+                    self._close(pause)
+                    slot.report(State.OFFLINE, "unavailable", text, next_try=utc_now() + timedelta(seconds=pause))
+                else:
+                    slot.report(State.DEGRADED, "unavailable", text)
+                after = error.after_s if isinstance(error, Retryable) else None
+                return self._again(claim, after, "retry", text, fields)
+            case NeedsAttention():
+                self._close(ATTENTION_PAUSE_S)
+                next_try = utc_now() + timedelta(seconds=ATTENTION_PAUSE_S)
+                slot.report(State.ATTENTION, "needs_attention", error.person, next_try=next_try)
+                # Due at once for whoever comes with corrected settings; until then this actor claims nothing.
+                return self._again(claim, 0.0, "attention", text, fields, uses_attempt=False)
+            case Doubtful():
+                return Outcome(state="doubtful", status="doubtful", error=text, **fields)
+            case Permanent():
+                self._failures = 0
+                return Outcome(state="failed", status="failed", error=text, **fields)
+            case _:
+                trace = "".join(traceback.format_exception(error))
+                log.error("a delivery crashed its adapter", extra={"delivery": claim.delivery_id, "trace": trace})
+                COUNTERS["delivery_bugs"] += 1
+                return self._again(claim, None, "bug", type(error).__name__, fields)
+
+    def _close(self, pause: float) -> None:
+        self._closed_until = max(self._closed_until, trio.current_time() + pause)
+
+    def _again(
+        self, claim: Claim, after_s: float | None, status: str, text: str, fields: dict[str, Any], *,
+        uses_attempt: bool = True,
+    ) -> Outcome:  # fmt: skip
+        """A retry by the adapter's schedule, unless the delivery would be useless or too old by then."""
+        retry = self.adapter.retry
+        tried = claim.attempt - 1 if uses_attempt else 0
+        if tried < len(retry.quick_s):
+            pause = retry.quick_s[tried]
+        elif claim.expires_s is not None:
+            pause = retry.live_s
+        else:
+            pause = min(retry.cap_s, retry.slow_s * 2 ** min(tried - len(retry.quick_s), 32))
+        pause = after_s if after_s is not None else pause * random.uniform(0.8, 1.2)
+        age_s = trio.current_time() - self._since[claim.delivery_id] + pause
+        if claim.expires_s is not None and age_s > claim.expires_s:
+            return Outcome(state="expired", status="expired", error=text, uses_attempt=uses_attempt, **fields)
+        if age_s > claim.keep_s:
+            return Outcome(state="failed", status="failed", error=f"kept long enough: {text}", **fields)
+        return Outcome(state="pending", status=status, error=text, again_s=pause, uses_attempt=uses_attempt, **fields)

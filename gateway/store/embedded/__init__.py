@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL server: its binaries, data directory, lock and life."""

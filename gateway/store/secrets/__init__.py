@@ -1,0 +1,1 @@
+"""Envelope encryption: the master key, data keys, sealed values and files, key rotation."""

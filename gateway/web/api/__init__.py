@@ -1,0 +1,1 @@
+"""Addresses for machines and scripts, with their OpenAPI document."""

@@ -1,0 +1,208 @@
+"""What outside systems ask of us, found the same way for every adapter: its hooks become addresses of the table.
+
+    request -> the hook reads its fields -> whose it is (client id, token or API key) -> the deed -> the answer
+
+Owns who may ask for what. Never dials or redirects itself (`actors/calls/click_to_call.py`, `actors/calls/smart_redirect.py`), and never
+writes a client id, a token, a key or a query into a log or an answer. Read `table.py` for what an address is.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from adapters.base import ActivityRequest, Adapter, CallRequest, Hook, InboundRequest, ResponsibleRequest, StatusRequest
+from gateway.domain.configuration import Tenant
+from gateway.domain.dialling import CallRefused
+from gateway.domain.ids import Kind
+from gateway.domain.posts import Invalid
+from gateway.domain.secret import Secret
+from gateway.store.api_keys import ApiKey
+from gateway.store.call_orders import Admitted
+from gateway.telemetry import COUNTERS, bound
+from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
+from gateway.web.session.auth import client_address
+
+CALL_SCOPE = "call"
+_STATUS_OF = {
+    "bad_number": (422, "VALIDATION_ERROR"),
+    "no_extension": (400, "VALIDATION_ERROR"),
+    "not_allowed": (403, "FORBIDDEN"),
+    "premium": (403, "FORBIDDEN"),
+    "hours": (403, "FORBIDDEN"),
+    "per_user_minute": (429, "RATE_LIMITED"),
+    "per_user_day": (429, "RATE_LIMITED"),
+    "concurrent": (429, "RATE_LIMITED"),
+    "no_pbx": (503, "CONFIG_INVALID"),
+    "pbx_away": (503, "UNAVAILABLE"),
+}
+CALL_ANSWERS = {
+    200: "Accepted: the employee's phone is being rung; a repeat within 5 s is the same call",
+    400: "No internal number for that user", 401: "Unknown client id or key",
+    403: "Not allowed: `reason` says why", 422: "Not valid; `errors` lists every field",
+    429: "A limit is reached; `retry_after` in seconds", 503: "The PBX is away or not set up to dial",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackDeps:
+    """What these addresses ask of the rest of the gateway."""
+
+    tenant_by_token: Callable[[str], Tenant | None]
+    tenant_by_client: Callable[[Kind, str], Tenant | None]
+    """Whose client id this is. Both raise Unavailable while nobody can know."""
+    tenant: Callable[[str], Tenant | None]
+    key: Callable[[str], Awaitable[ApiKey | None]]
+    place: Callable[..., Awaitable[Admitted]]
+    """`place(tenant, extension=, phone=, asked_by=)`; raises CallRefused."""
+    responsible: Callable[[Tenant, str, str, bool], Awaitable[tuple[str | None, bool]]]
+    """`responsible(tenant, unique_id, phone, redirect)`: the internal number, and whether the call was sent there."""
+    set_status: Callable[[Tenant, Kind, StatusRequest], Awaitable[Response]]
+    set_activity: Callable[[Tenant, Kind, ActivityRequest], Awaitable[Response]]
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+
+
+def callback_addresses(deps: CallbackDeps, adapters: Mapping[Kind, Adapter]) -> list[Address]:
+    """The addresses that adapters' outside systems call, and those of call services."""
+    found = [
+        Address(method=method, path=hook.path, handler=_hook_handler(deps, adapter, hook), summary=hook.summary,
+                intake=True, schema=hook.schema if method == "POST" else None, answers=_ANSWERS[hook.request_type])
+        for adapter in adapters.values() for hook in adapter.hooks for method in hook.methods
+    ]  # fmt: skip
+    found.append(
+        Address(method="GET", path="/api/makecallexternal", handler=_external_call(deps), intake=True,
+                summary="Click-to-call for call services: code, phone and clientId, an API key of scope `call`",
+                answers=CALL_ANSWERS)
+    )  # fmt: skip
+    return found
+
+
+def fields_of(request: Request) -> dict[str, Any]:
+    """The fields of a query, and of a form or a JSON object; the body wins. Raises Invalid."""
+    fields: dict[str, Any] = dict(request.query)
+    if request.body:
+        fields |= body_object(request)
+    return fields
+
+
+def _hook_handler(deps: CallbackDeps, adapter: Adapter, hook: Hook) -> Handler:
+    async def handle(request: Request) -> Response:
+        try:
+            requested = hook.read(fields_of(request))
+        except Invalid as error:
+            return invalid(error)
+        return await _act(deps, adapter, requested, request)
+
+    return handle
+
+
+async def _act(deps: CallbackDeps, adapter: Adapter, requested: InboundRequest, request: Request) -> Response:
+    if isinstance(requested, ResponsibleRequest):
+        return await _answer_responsible(deps, requested)
+    tenant = deps.tenant_by_client(adapter.kind, requested.client_id) or _legacy(
+        deps, adapter, requested.client_id, request
+    )
+    if tenant is None:
+        COUNTERS["asked_unauthorized"] += 1
+        return problem(401, "AUTH_FAILED", "The client id is not known.")
+    with bound(tenant=tenant.number, integration=adapter.kind):
+        if isinstance(requested, ActivityRequest):
+            return await deps.set_activity(tenant, adapter.kind, requested)
+        if not tenant.integrations[adapter.kind].enabled:
+            return problem(403, "FORBIDDEN", "This integration is switched off.", reason="switched_off")
+        if isinstance(requested, StatusRequest):
+            return await deps.set_status(tenant, adapter.kind, requested)
+        extension = requested.extension or _extension_of(tenant, adapter, requested)
+        if not extension:
+            text = "There is no internal number for that user: set one on the page of internal numbers."
+            return problem(400, "VALIDATION_ERROR", text, errors=[("userId", "has no internal number")])
+        return await _place(deps, tenant, extension, requested.phone, adapter.kind)
+
+
+def _extension_of(tenant: Tenant, adapter: Adapter, requested: CallRequest) -> str:
+    known = tenant.integrations[adapter.kind].settings.get(adapter.extensions_field, {})
+    return str(known.get(requested.user_id) or "")
+
+
+def _legacy(deps: CallbackDeps, adapter: Adapter, client_id: str, request: Request) -> Tenant | None:
+    """A tenant whose settings let its number stand for the client id, from the addresses they name alone."""
+    tenant = deps.tenant(client_id) if len(client_id) <= 32 else None
+    link = tenant.integrations.get(adapter.kind) if tenant is not None else None
+    if link is None or not link.settings.get("legacy_client_id"):
+        return None
+    try:
+        peer = ip_address(
+            client_address(request.peer, request.headers.get("x-forwarded-for", ""), deps.trusted_proxies)
+        )
+    except ValueError:
+        return None
+    return tenant if any(peer in ip_network(net) for net in link.settings.get("legacy_client_nets", ())) else None
+
+
+async def _place(deps: CallbackDeps, tenant: Tenant, extension: str, phone: str, asked_by: str) -> Response:
+    try:
+        admitted = await deps.place(tenant, extension=extension, phone=phone, asked_by=asked_by)
+    except CallRefused as refused:
+        return refusal(refused)
+    return answer_json({"status": "accepted", "id": admitted.order_id})
+
+
+def refusal(refused: CallRefused) -> Response:
+    """A refusal as a problem: what to do stands in `detail`, a code for programs in `reason`."""
+    status, code = _STATUS_OF[refused.code]
+    field, colon, text = refused.detail.partition(": ")
+    return problem(
+        status, code, refused.detail, retryable=status == 429 or refused.code == "pbx_away",
+        retry_after=refused.retry_after_s,
+        errors=[(field, text)] if colon and field in ("phone", "code") else (), reason=refused.code,
+    )  # fmt: skip
+
+
+def _external_call(deps: CallbackDeps) -> Handler:
+    async def handle(request: Request) -> Response:
+        query = request.query
+        missing = [(name, "is missing") for name in ("code", "phone", "clientId") if not query.get(name, "").strip()]
+        if missing:
+            return problem(422, "VALIDATION_ERROR", "The request is not valid.", errors=missing)
+        given = query["clientId"].strip()
+        key = await deps.key(given)
+        if key is not None:
+            tenant, asked_by = deps.tenant(key.tenant), key.hint
+        else:
+            tenant, asked_by = deps.tenant_by_token(given), "token"
+            if tenant is not None and not tenant.options.get("legacy_call_token"):
+                tenant = None
+        if tenant is None:
+            COUNTERS["asked_unauthorized"] += 1
+            return problem(401, "AUTH_FAILED", "clientId is not an API key of this gateway.")
+        if key is not None and CALL_SCOPE not in key.scopes:
+            return problem(403, "FORBIDDEN", f"The key lacks the scope {CALL_SCOPE}.", reason="scope")
+        with bound(tenant=tenant.number):
+            return await _place(deps, tenant, query["code"], query["phone"], asked_by)
+
+    return handle
+
+
+async def _answer_responsible(deps: CallbackDeps, requested: ResponsibleRequest) -> Response:
+    tenant = deps.tenant_by_token(requested.token)
+    if tenant is None:
+        COUNTERS["asked_unauthorized"] += 1
+        return problem(401, "AUTH_FAILED", "The token is missing or not valid.")
+    with bound(tenant=tenant.number, call=requested.unique_id):
+        extension, redirected = await deps.responsible(tenant, requested.unique_id, requested.phone, requested.redirect)
+    return answer_json({"extension": extension, "redirected": redirected})
+
+
+def token_hash(text: str) -> bytes:
+    """What tokens and client ids are looked up by, so that nothing compares the secret itself."""
+    return hashlib.sha256(Secret(text).reveal().encode("utf-8", "surrogatepass")).digest()
+
+
+_ANSWERS: dict[type[InboundRequest], dict[int, str]] = {
+    CallRequest: CALL_ANSWERS,
+    ActivityRequest: {200: "Noted", 401: "Unknown client id", 422: "Not valid; `errors` lists every field"},
+    StatusRequest: {200: "Noted", 401: "Unknown client id", 422: "Not valid; `errors` lists every field"},
+    ResponsibleRequest: {200: "`extension` or null, and whether the call was sent there", 401: "The token is not valid",
+                         422: "Not valid; `errors` lists every field"},
+}  # fmt: skip

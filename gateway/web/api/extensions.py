@@ -1,0 +1,372 @@
+"""The JSON addresses behind a module's pages: `/<kind>-admin/api/...`, the same for every adapter that can register us.
+
+    cookie of a person | cookie of a module's session | bearer token of the module's link -> Caller -> number -> deed
+
+Owns who may call (no session 401, another number 403) and how maps are read and answered. A module's session or token
+neither sees nor changes how the outside system is reached: those fields are left out, and naming one is a 403. Unsafe
+methods by cookie need the session's CSRF token in `X-CSRF-Token`; every answer to a GET brings it. Read
+`actors/crm/registration.py` for the deeds, `table.py` for what a request is.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from werkzeug.http import parse_cookie
+
+from actors.crm.registration import Registrations, Synced, SyncResult, registering
+from actors.crm.registration_changes import StoredMap
+from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
+from gateway.domain.configuration import Integration, Tenant
+from gateway.domain.errors import GatewayError, Retryable
+from gateway.domain.extensions import differences
+from gateway.domain.ids import TenantId
+from gateway.domain.posts import Invalid
+from gateway.domain.secret import MASK, Secret
+from gateway.store import users
+from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
+from gateway.web.pages.change_settings import ENTER_AGAIN, SecretsStay, change_settings, settings_of_change
+from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
+from gateway.web.session.embedded import module_cookie, select_and_touch
+from gateway.web.session.tokens import read_token
+from gateway.web.translations import words
+
+_USER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_EXTENSION = re.compile(r"[0-9A-Za-z_.*#-]{1,40}", re.ASCII)
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whoever calls. `module` is true for what the module's link opened; `tenant` None is an operator."""
+
+    tenant: TenantId | None
+    who: str
+    module: bool
+    csrf: str | None = None
+    """What an unsafe request must bring along; None for a bearer token, which no browser sends by itself."""
+
+    def may_see(self, number: str) -> bool:
+        """Whether the number is theirs."""
+        return self.tenant in (None, number)
+
+
+@dataclass(frozen=True)
+class ModuleCallers:
+    """Finds out who calls."""
+
+    modules: Registrations
+    secure_cookies: bool
+
+    async def of(self, adapter: Adapter, request: Request) -> list[Caller]:
+        """Everybody the request is sent by: a browser may hold a person's cookie and a module's. The person first."""
+        found: list[Caller] = []
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            link = await self.modules.open_link(adapter.kind, text.strip())
+            return [Caller(tenant=link[0], who=f"{adapter.kind}", module=True)] if link is not None else []
+        cookies = parse_cookie(request.headers.get("cookie", ""))
+        db = self.modules.db
+        token = read_token(cookies.get("__Host-session" if self.secure_cookies else "session", ""))
+        if token is not None:
+            session = await db.engine(users.select_session, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
+            if session is not None:
+                found.append(Caller(tenant=session.tenant, who=session.email, module=False, csrf=session.csrf))
+        token = read_token(cookies.get(module_cookie(secure=self.secure_cookies), ""))
+        if token is not None:
+            session = await db.engine(select_and_touch, token, adapter.kind)
+            if session is not None:
+                found.append(Caller(tenant=session.tenant, who=session.email, module=True, csrf=session.csrf))
+        return found
+
+
+Deed = Callable[[Adapter, Tenant, Caller, Request], Awaitable[Response]]
+
+
+def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Deed) -> Handler:
+    async def checked(request: Request) -> Response:
+        found = await callers.of(adapter, request)
+        if not found:
+            return problem(401, "AUTH_FAILED", "Sign in, or send the token of the module's link as a bearer token.",
+                           headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
+        number = request.params["number"]
+        mine = [caller for caller in found if caller.may_see(number)]
+        if not mine:
+            return problem(403, "FORBIDDEN", "This company is not the session's.")
+        if request.method not in SAFE_METHODS:
+            sent = request.headers.get("x-csrf-token", "")
+            foreign = request.headers.get("sec-fetch-site", "same-origin") == "cross-site"
+            mine = [
+                caller for caller in mine
+                if caller.csrf is None or (not foreign and hmac.compare_digest(sent.encode(), caller.csrf.encode()))
+            ]  # fmt: skip
+            if not mine:
+                return problem(403, "FORBIDDEN", "The header X-CSRF-Token is missing or not this session's.")
+        caller, tenant = mine[0], callers.modules.cache.tenant(TenantId(number))
+        if tenant is None:
+            return problem(404, "NOT_FOUND", "There is no such enterprise.")
+        if adapter.kind not in tenant.integrations:
+            return problem(404, "NOT_FOUND", "This integration is not set up. Enter its settings first.")
+        try:
+            response = await operation(adapter, tenant, caller, request)
+        except Invalid as error:
+            return invalid(error)
+        except GatewayError as error:
+            if isinstance(error, Retryable):
+                raise
+            return problem(422, "CONFIG_INVALID", error.person)
+        if request.method in SAFE_METHODS and caller.csrf is not None:
+            more = (*response.headers, ("X-CSRF-Token", caller.csrf))
+            response = Response(
+                status=response.status, body=response.body, content_type=response.content_type, headers=more
+            )
+        return response
+
+    return checked
+
+
+def read_map(request: Request) -> dict[str, str | None]:
+    """A map of users to internal numbers: `{"user_extensions": {...}}`, the map by itself, or a list of
+    `{userId, extension}`. Raises Invalid with every problem."""
+    text = request.body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    sent: Any
+    if text.startswith("["):
+        try:
+            sent = json.loads(text)
+        except (ValueError, RecursionError):
+            raise Invalid((("body", "must be JSON"),)) from None
+    else:
+        sent = body_object(request)
+        sent = sent.get("user_extensions", sent)
+    if isinstance(sent, str):
+        try:
+            sent = json.loads(sent)
+        except (ValueError, RecursionError):
+            sent = None
+    pairs: list[tuple[Any, Any]] = []
+    problems: list[tuple[str, str]] = []
+    if isinstance(sent, Mapping):
+        pairs = list(sent.items())
+    elif isinstance(sent, list):
+        for place, item in enumerate(sent):
+            if isinstance(item, Mapping) and "userId" in item and "extension" in item:
+                pairs.append((item["userId"], item["extension"]))
+            else:
+                problems.append((f"user_extensions[{place}]", "must have userId and extension"))
+    else:
+        problems.append(("user_extensions", "must map users to internal numbers"))
+    if len(pairs) > _MOST:
+        raise Invalid((("user_extensions", f"may name at most {_MOST} users"),))
+    changes: dict[str, str | None] = {}
+    for user, number in pairs:
+        key = str(user).strip() if isinstance(user, str | int) and not isinstance(user, bool) else ""
+        if not _USER.fullmatch(key):
+            problems.append(("user_extensions", "the id of a user is a number"))
+            continue
+        key = str(int(key))
+        value = str(number).strip() if isinstance(number, str | int) and not isinstance(number, bool) else number
+        if value is not None and value != "" and not (isinstance(value, str) and _EXTENSION.fullmatch(value)):
+            problems.append((f"user_extensions.{key}", "must be an internal number, or null to take it away"))
+        elif key in changes and changes[key] != (value or None):
+            problems.append((f"user_extensions.{key}", "is named twice"))
+        else:
+            changes[key] = value or None
+    if problems:
+        raise Invalid(tuple(problems))
+    return changes
+
+
+def _crm(told: SyncResult) -> dict[str, Any]:
+    """Whether the other side knows what is stored here; if not, why, for a person and for a program."""
+    if told.saved:
+        return {"crm": "saved"}
+    text = words("en").code("module_problem", told.code)
+    return {"crm": "waiting", "reason": f"{text} {told.detail}".strip(), "reason_code": told.code}
+
+
+def _difference(user: str, ours: str | None, theirs: str | None) -> dict[str, str | None]:
+    return {"userId": user, "ours": ours, "theirs": theirs}
+
+
+def _synced(done: Synced) -> dict[str, Any]:
+    return {
+        "differences": [_difference(d.user_id, d.ours, d.theirs) for d in done.settled],
+        "imported": dict(done.imported), "unknown_phones": list(done.no_phones),
+        "unknown_users": list(done.reported.unknown_users), **_crm(done.reported),
+    }  # fmt: skip
+
+
+def _module(kept: StoredMap) -> dict[str, Any]:
+    row = kept.row
+    return {
+        "state": row.state, "registered_at": row.registered_at, "told_at": row.told_at, "pending": row.pending,
+        "problem": row.problem or None, "unknown_users": list(row.unknown_users),
+    }  # fmt: skip
+
+
+def _shown(adapter: Adapter, link: Integration, *, module: bool) -> dict[str, Any]:
+    """The settings as this caller may see them: secrets masked, and for a module only what is shared."""
+    secrets, shared = secret_fields(adapter.settings), marked_fields(adapter.settings, "shared")
+    values: dict[str, Any] = {}
+    for name, info in adapter.settings.model_fields.items():
+        key = info.alias or name
+        if name == adapter.extensions_field or (module and name not in shared):
+            continue
+        value = link.settings.get(key, info.get_default(call_default_factory=True) if not info.is_required() else None)
+        if isinstance(value, AdapterSettings):
+            value = value.model_dump(mode="json", by_alias=True)
+        values[key] = (MASK if value else None) if name in secrets else value
+    return values
+
+
+class _Deeds:
+    """What the addresses do."""
+
+    def __init__(self, modules: Registrations) -> None:
+        self._modules = modules
+
+    async def config(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        link = tenant.integrations[adapter.kind]
+        kept = await self._modules.stored(tenant.number, adapter)
+        return answer_json(
+            {
+                "enterprise_number": tenant.number, "integration": adapter.kind, "enabled": link.enabled,
+                **_shown(adapter, link, module=caller.module), "module": _module(kept),
+            }
+        )  # fmt: skip
+
+    async def put_config(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        sent, model = body_object(request), adapter.settings
+        allowed = marked_fields(model, "shared") if caller.module else frozenset(model.model_fields) | {"enabled"}
+        if caller.module and (locked := sorted(sent.keys() - allowed)):
+            return problem(403, "FORBIDDEN", "The module's pages may not change this.",
+                           errors=[(name[:60], "may not be changed here") for name in locked])  # fmt: skip
+        enabled = sent.pop("enabled", None)
+        if enabled is not None and not isinstance(enabled, bool):
+            raise Invalid((("enabled", "must be true or false"),))
+        if adapter.extensions_field in sent:
+            raise Invalid(((adapter.extensions_field, "is saved by save-extensions"),))
+        secrets = secret_fields(model)
+
+        def change(stored: Mapping[str, Any]) -> AdapterSettings:
+            kept = {name for name in secrets if sent.get(name, MASK) == MASK}
+            named = {name: value for name, value in sent.items() if name not in kept}
+            values = {name: Secret(v) if name in secrets and isinstance(v, str) else v for name, v in named.items()}
+            try:
+                return settings_of_change(model, stored, {**stored, **values}, kept)
+            except SecretsStay as stay:
+                raise Invalid(tuple((name, ENTER_AGAIN) for name in sorted(stay.fields))) from None
+            except ValidationError as error:
+                raise Invalid(_problems(error)) from None
+
+        number, master = tenant.number, self._modules.cache.master
+        keep = frozenset({adapter.extensions_field})
+        if await change_settings(
+            self._modules.db, master, number, adapter.kind, change, sent.keys(), keep, enabled, caller.who
+        ):
+            self._modules.changed(number, adapter)
+            await self._modules.refresh(number)
+        return await self.config(adapter, self._modules.cache.tenant(number) or tenant, caller, request)
+
+    async def register(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        # The link's own holder updates the registration; a new one would end the very session that asks.
+        operation = self._modules.update if caller.module else self._modules.register
+        told = await operation(tenant.number, adapter, caller.who)
+        kept = await self._modules.stored(tenant.number, adapter)
+        return answer_json(
+            {"status": "registered" if told.saved else "waiting", **_crm(told), "unknown_users": list(told.unknown_users),
+             "module": _module(kept)}
+        )  # fmt: skip
+
+    async def phones(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        kept = await self._modules.stored(tenant.number, adapter)
+        holders = {number: user for user, number in kept.extensions.items()}
+        phones = [{"number": p.number, "owner": p.owner, "userId": holders.get(p.number)} for p in kept.phones]
+        return answer_json({"enterprise_number": tenant.number, "phones": phones})
+
+    async def extensions(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        reading = await self._modules.read(tenant.number, adapter)
+        kept = await self._modules.stored(tenant.number, adapter)
+        differ = differences(kept.extensions, reading.module.extensions) if reading.module is not None else ()
+        return answer_json(
+            {
+                "enterprise_number": tenant.number, "user_extensions": dict(kept.extensions),
+                "users": [
+                    {"userId": user.user_id, "name": user.name, "email": user.email, "groups": list(user.groups),
+                     "active": user.active, "status": user.status, "extension": kept.extensions.get(user.user_id)}
+                    for user in reading.users
+                ],
+                "differences": [_difference(d.user_id, d.ours, d.theirs) for d in differ],
+                "not_exist_codes": sorted(kept.not_exist),
+                "crm": "unavailable" if reading.problem else "ok", "pending": kept.row.pending,
+                **({"reason": _crm(SyncResult(False, reading.problem, reading.detail))["reason"]} if reading.problem else {}),
+            }
+        )  # fmt: skip
+
+    async def save(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        saved = await self._modules.save(tenant.number, adapter, read_map(request), caller.who)
+        kept = await self._modules.stored(tenant.number, adapter)
+        return answer_json(
+            {
+                "saved": dict(saved.extensions),
+                "moved": [{"extension": m.number, "from": m.old_user, "to": m.new_user} for m in saved.moved],
+                "unknown_users": list(saved.reported.unknown_users), "not_exist_codes": sorted(kept.not_exist),
+                **_crm(saved.reported),
+            }
+        )  # fmt: skip
+
+    async def sync(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        return answer_json(_synced(await self._modules.sync(tenant.number, adapter, caller.who)))
+
+
+def _problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for item in error.errors(include_input=False, include_context=False, include_url=False):
+        place = ".".join(str(part) for part in item["loc"] if "[" not in str(part)) or "body"
+        text = "no such field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        found.setdefault(place[:100], text)
+    return tuple(found.items())
+
+
+_ANSWERS = {
+    200: "OK", 401: "No session and no token", 403: "Not this session's company, or no CSRF token",
+    404: "The integration is not set up", 503: "The database is away; try again",
+}  # fmt: skip
+_MAP_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"user_extensions": {"type": "object", "additionalProperties": {"type": ["string", "null"]}}},
+}
+
+
+def module_addresses(callers: ModuleCallers, adapters: Sequence[Adapter] | None = None) -> list[Address]:
+    """The addresses of every adapter that can register us."""
+    deeds, table = _Deeds(callers.modules), list[Address]()
+    for adapter in adapters if adapters is not None else registering().values():
+        title = adapter.title
+        for method, name, operation, summary, schema in (
+            ("GET", "config", deeds.config, f"Settings of {title}, secrets masked", None),
+            (
+                "PUT",
+                "config",
+                deeds.put_config,
+                f"Change settings of {title}; what is not named stays",
+                {"type": "object"},
+            ),
+            ("POST", "register", deeds.register, f"Register or update our module in {title}", None),
+            ("GET", "internal-phones", deeds.phones, "Internal numbers, their owners and users", None),
+            ("GET", "user-extensions", deeds.extensions, f"Users of {title} and their internal numbers", None),
+            ("POST", "save-extensions", deeds.save, "Give internal numbers to users, here and there", _MAP_SCHEMA),
+            ("POST", "sync-extensions", deeds.sync, "Compare both maps and settle the differences", None),
+        ):
+            answers = _ANSWERS | ({422: "Not valid; `errors` lists every field"} if schema is not None else {})
+            table.append(
+                Address(
+                    method=method, path=f"/{adapter.kind}-admin/api/{name}/{{number}}", summary=summary, schema=schema,
+                    handler=_guarded(callers, adapter, operation), answers=answers,
+                )
+            )  # fmt: skip
+    return table

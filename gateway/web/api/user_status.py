@@ -1,0 +1,33 @@
+"""What an outside system tells us of its users and of our module there: a status, and whether the module is on.
+
+Whoever calls has been recognised already: these take a tenant, the adapter's kind and what was asked, and answer.
+A status that came from there is kept and never sent back. Read `actors/crm/registration.py` next.
+"""
+
+from actors.crm.registration import Registrations, registering
+from adapters.base import ActivityRequest, StatusRequest
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import Kind
+from gateway.web.http.routes import Response, answer_json, problem
+
+
+async def set_status(deps: Registrations, tenant: Tenant, kind: Kind, requested: StatusRequest) -> Response:
+    """A user is free, busy or away. 400 where the request names nobody that is known."""
+    adapter = registering().get(kind)
+    if adapter is None:
+        return problem(404, "NOT_FOUND", "This integration keeps no users here.")
+    if not await deps.receive_status(tenant.number, adapter, requested.user_id, requested.extension, requested.status):
+        return problem(
+            400, "VALIDATION_ERROR", "No such user has an internal number here.",
+            errors=[("userId", "is not known") if requested.user_id else ("code", "belongs to no user")],
+        )  # fmt: skip
+    return answer_json({"status": "accepted"})
+
+
+async def set_activity(deps: Registrations, tenant: Tenant, kind: Kind, requested: ActivityRequest) -> Response:
+    """The module was switched off there: its link is revoked here too. Switched on, it waits for a registration."""
+    adapter = registering().get(kind)
+    if adapter is None:
+        return problem(404, "NOT_FOUND", "This integration has no module.")
+    await deps.switched(tenant.number, adapter, active=requested.active)
+    return answer_json({"status": "accepted"})

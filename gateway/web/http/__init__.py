@@ -1,0 +1,1 @@
+"""HTTP itself: the two servers, routes, request bodies, streams. Knows no address and no page."""

@@ -1,0 +1,156 @@
+"""Saving the settings of an integration or a PBX: checked, secrets sealed with the tenant's key, audited.
+
+    row under its lock -> the change -> the settings class -> the row, and a line in the audit trail; one transaction
+
+A secret does not follow its address to another place: it is entered again. What a change does not name stays as it is at
+that moment, whoever changed it meanwhile. Knows no adapter and no form: read `pages/setup.py` and `module_api.py` for those.
+"""
+
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from adapters.base import AdapterSettings, secret_fields
+from gateway.cache import open_secrets
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.posts import Invalid
+from gateway.domain.secret import Secret
+from gateway.store import tenants as store
+from gateway.store.audit import insert_audit
+from gateway.store.postgres.pool import Connection, Database
+from gateway.store.secrets.seal import MasterKeys, Sealer
+from gateway.store.tenants import LinkRow
+
+ENTER_AGAIN = "enter it again: the address has changed"
+
+
+class SecretsStay(Exception):
+    """Stored secrets would go to another address: `fields` have to be entered again."""
+
+    def __init__(self, fields: frozenset[str]) -> None:
+        super().__init__(", ".join(sorted(fields)))
+        self.fields = fields
+
+
+def settings_of_change(
+    model: type[AdapterSettings], stored: Mapping[str, Any], values: Mapping[str, Any], kept: Set[str]
+) -> AdapterSettings:
+    """Valid settings of `values`, where the secrets in `kept` are the stored ones. Raises ValidationError; SecretsStay where
+    one of those would go to another address than before. One that makes itself is made anew instead: nobody knows it."""
+    settings = model.model_validate(dict(values))
+    stay = {name for name in _left_behind(stored, settings) & kept if stored.get(name)}
+    if renewed := {name for name in stay if _makes_itself(model.model_fields[name])}:
+        settings = model.model_validate({name: value for name, value in values.items() if name not in renewed})
+    if stay - renewed:
+        raise SecretsStay(frozenset(stay - renewed))
+    return settings
+
+
+def _left_behind(before: Mapping[str, Any], after: AdapterSettings) -> frozenset[str]:
+    """The secrets whose address differs between stored settings (by alias) and valid new ones. Whoever may set an address
+    need not know the secret, so one that is stored must not be sent to the new place."""
+    found: set[str] = set()
+    for name, info in type(after).model_fields.items():
+        leads = info.json_schema_extra.get("leads") if isinstance(info.json_schema_extra, dict) else None
+        if not isinstance(leads, list) or not (new := getattr(after, name)):
+            continue
+        if before.get(info.alias or name, info.get_default(call_default_factory=True, validated_data={})) != new:
+            found |= {str(secret) for secret in leads}
+    return frozenset(found)
+
+
+def _makes_itself(info: FieldInfo) -> bool:
+    return bool(info.get_default(call_default_factory=True, validated_data={})) and not info.is_required()
+
+
+async def save_settings(
+    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings, person: str
+) -> None:
+    """Stores an integration's valid settings, all of them. One that was not set up yet is switched on by this."""
+    await db.tenant(number, _save_integration, number, kind, settings, await _sealer(db, master, number), person)
+
+
+async def save_pbx(
+    db: Database, master: MasterKeys, number: TenantId, name: str, kind: Kind, settings: AdapterSettings, person: str
+) -> None:
+    """The same for a PBX."""
+    await db.tenant(number, _save_pbx, number, name, kind, settings, await _sealer(db, master, number), person)
+
+
+async def change_settings(
+    db: Database, master: MasterKeys, number: TenantId, kind: Kind, change: Callable[[Mapping[str, Any]], AdapterSettings],
+    named: Set[str], keep: Set[str], enabled: bool | None, person: str,
+) -> bool:  # fmt: skip
+    """Changes the fields that are `named`, and the switch unless None: `change` makes valid settings of the stored ones, and
+    what it raises changes nothing. The fields in `keep` stay exactly as they are stored. Whether there was something to do.
+    Raises Invalid where nothing is set up."""
+    sealer = await _sealer(db, master, number)
+    return await db.tenant(number, _change, number, kind, change, named, keep, enabled, sealer, person)
+
+
+async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
+    row = (await db.engine(store.select_tenants, [number]))[0]
+    return master.sealer(number, row.data_key)
+
+
+async def _save_integration(
+    conn: Connection, number: TenantId, kind: Kind, settings: AdapterSettings, sealer: Sealer, person: str
+) -> None:
+    known = await store.lock_integration(conn, number, kind)
+    plain, sealed = _kept(sealer, "integrations", kind, settings)
+    await store.upsert_integration(
+        conn, number, LinkRow(kind, kind, known.enabled if known is not None else True, plain, sealed)
+    )
+    before = known.settings if known is not None else {}
+    await insert_audit(conn, number, person, "config.changed", kind, _changed(before, plain))
+
+
+async def _save_pbx(
+    conn: Connection, number: TenantId, name: str, kind: Kind, settings: AdapterSettings, sealer: Sealer, person: str
+) -> None:
+    known = await store.lock_pbx(conn, number, name)
+    plain, sealed = _kept(sealer, "pbxes", name, settings)
+    enabled = known.enabled if known is not None else True
+    await store.upsert_pbx(conn, number, LinkRow(name, kind, enabled, plain, sealed))
+    action, changed = ("pbx.changed", _changed(known.settings, plain)) if known is not None else ("pbx.added", "")
+    await insert_audit(conn, number, person, action, name, changed)
+
+
+async def _change(
+    conn: Connection, number: TenantId, kind: Kind, change: Callable[[Mapping[str, Any]], AdapterSettings],
+    named: Set[str], keep: Set[str], enabled: bool | None, sealer: Sealer, person: str,
+) -> bool:  # fmt: skip
+    known = await store.lock_integration(conn, number, kind)
+    if known is None:
+        raise Invalid((("body", "set the integration up first"),))
+    switched = enabled is not None and enabled != known.enabled
+    if not named and not switched:
+        return False
+    plain, sealed = known.settings, known.secrets
+    if named:
+        settings = change(open_secrets(known, "integrations", sealer))
+        made, sealed = _kept(sealer, "integrations", kind, settings)
+        plain = made | {name: known.settings[name] for name in keep if name in known.settings}
+    row = LinkRow(kind, kind, known.enabled if enabled is None else enabled, plain, sealed)
+    await store.upsert_integration(conn, number, row)
+    said = [*sorted(named), *(["enabled"] if switched else [])]
+    await insert_audit(conn, number, person, "config.changed", kind, ", ".join(said))
+    return True
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(field for field in after if field not in before or before[field] != after[field]))
+
+
+def _kept(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings as they are kept: what is not secret, and the secrets sealed for their place."""
+    secret_names = secret_fields(type(settings))
+    dumped = settings.model_dump(mode="json", by_alias=True)
+    plain = {name: value for name, value in dumped.items() if name not in secret_names}
+    sealed = {
+        name: sealer.seal(value, table=table, column=name, row=row)
+        for name in secret_names
+        if isinstance(value := getattr(settings, name), Secret)
+    }
+    return plain, sealed

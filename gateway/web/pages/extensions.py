@@ -1,0 +1,327 @@
+"""Internal numbers: who of an outside system's users has which, and the company's numbers themselves.
+
+One page in two places: below `/t/<number>/extensions` for people, who also edit the numbers, and below `/<kind>-admin/`
+for whoever came by the module's link and sees nothing else. What is saved here is saved there in the same step, or the
+page says why it waits. No outside system is known here by name. Read `actors/crm/registration.py` for the deeds.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from quart import Blueprint, abort, redirect, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from actors.crm.registration import Reading, Registrations, Saved, Synced, SyncResult, registering
+from actors.crm.registration_changes import StoredMap
+from adapters.abilities import STATUSES, CrmUser, SetsStatus
+from adapters.base import Adapter
+from gateway.domain.configuration import Phone
+from gateway.domain.extensions import differences
+from gateway.domain.ids import Kind, TenantId
+from gateway.domain.posts import Invalid
+from gateway.store.audit import insert_audit
+from gateway.store.crm_registrations import StatusLine, select_phones
+from gateway.store.postgres.pool import Connection
+from gateway.store.tenants import delete_phone, upsert_phone
+from gateway.web.session.auth import Gate
+from gateway.web.session.embedded import ModuleGate
+from gateway.web.site import Answer, Site, tenant, viewer
+
+PAGE = 50
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+_OWNER = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
+_ENDPOINT = re.compile(r"[0-9A-Za-z_.-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One user as the page shows them."""
+
+    user: CrmUser
+    number: str = ""
+    theirs: str | None = None
+    """The number over there, where it is another one or none; None where both say the same."""
+    unknown: bool = False
+    """The other side does not know this user."""
+    not_exist: bool = False
+    """The other side said that this number belongs to nobody."""
+    status: str = ""
+    said: StatusLine | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a button has done."""
+
+    saved: Saved | None = None
+    synced: Synced | None = None
+    statuses: Mapping[str, SyncResult] | None = None
+    problems: Sequence[tuple[str, str]] = ()
+
+
+def lines_of(kept: StoredMap, reading: Reading) -> list[Line]:
+    """Every user, by name; those who left last. Without an answer from there, those whom our map names."""
+    known = {user.user_id: user for user in reading.users}
+    for user_id in [*kept.extensions, *kept.statuses]:
+        known.setdefault(user_id, CrmUser(user_id=user_id, name=user_id, active=not reading.users))
+    there = reading.module.extensions if reading.module is not None else None
+    differ = {one.user_id: one.theirs or "" for one in differences(kept.extensions, there)} if there is not None else {}
+    ours = {user.user_id for user in reading.users}
+    made = []
+    for user in known.values():
+        number, said = kept.extensions.get(user.user_id, ""), kept.statuses.get(user.user_id)
+        # What was not told yet is ours to say; otherwise they say it, and we know since when.
+        status = said.status if said is not None and (not said.reported or not user.status) else user.status
+        made.append(
+            Line(
+                user=user, number=number, theirs=differ.get(user.user_id),
+                unknown=bool(reading.users) and user.user_id not in ours, not_exist=bool(number) and number in kept.not_exist,
+                status=status, said=said if said is not None and said.status == status else None,
+            )
+        )  # fmt: skip
+    made.sort(
+        key=lambda line: (not line.user.active, line.user.name.casefold(), len(line.user.user_id), line.user.user_id)
+    )
+    return made
+
+
+def found(lines: Iterable[Line], looked: str) -> list[Line]:
+    """The users a person looks for, by name, e-mail address, group, number or id."""
+    lower = looked.casefold()
+    return [
+        line for line in lines
+        if lower in line.user.name.casefold() or lower in line.user.email.casefold() or lower == line.user.user_id
+        or (line.number and line.number.startswith(lower)) or any(lower in group.casefold() for group in line.user.groups)
+    ]  # fmt: skip
+
+
+def changes_of(form: Mapping[str, str], new: str, old: str) -> dict[str, str | None]:
+    """What a person has changed: fields are named by the user, and beside each stands what it was."""
+    changed: dict[str, str | None] = {}
+    for name, value in form.items():
+        user = name.removeprefix(new)
+        if name.startswith(new) and re.fullmatch("[0-9]{1,18}", user, re.ASCII) and value != form.get(old + user, ""):
+            changed[user] = value.strip() or None
+    return changed
+
+
+@dataclass(frozen=True)
+class ExtensionsPage:
+    """Draws and serves the page for one adapter's module, wherever it stands."""
+
+    site: Site
+    adapter: Adapter
+
+    @property
+    def modules(self) -> Registrations:
+        """The deeds."""
+        return self.site.deps.modules
+
+    async def show(self, at: str, here: str, status: int = 200, result: Result | None = None, **more: Any) -> Response:
+        """The page. `at` is where its forms go, `here` its own address with a query begun."""
+        number = tenant().number
+        reading = await self.modules.read(number, self.adapter)
+        kept = await self.modules.stored(number, self.adapter)
+        lines = lines_of(kept, reading)
+        names = {line.user.user_id: line.user.name for line in lines}
+        looked = "".join(c for c in request.args.get("q", "").strip()[:80] if c.isprintable())
+        shown = found(lines, looked) if looked else lines
+        page = max(1, int(text) if (text := request.args.get("page", "1")).isdecimal() and len(text) < 6 else 1)
+        first = (page - 1) * PAGE
+        link = here + ("&" if "?" in here else "?")
+        query = {"q": looked} if looked else {}
+        return self.site.page(
+            "extensions.html", status, adapter=self.adapter, kept=kept, reading=reading, names=names, action=at, looked=looked,
+            lines=shown[first : first + PAGE], total=len(shown), result=result or Result(), statuses=STATUSES,
+            sets_status=self.adapter.can(SetsStatus), here=here,
+            holders={held: names.get(user, user) for user, held in kept.extensions.items()},
+            before=link + urlencode({**query, "page": page - 1}) if page > 1 else None,
+            after=link + urlencode({**query, "page": page + 1}) if first + PAGE < len(shown) else None,
+            differ=sum(1 for line in lines if line.theirs is not None), **more,
+        )  # fmt: skip
+
+    async def save(self, who: str) -> Result:
+        """Numbers first, then statuses."""
+        form, number = await request.form, tenant().number
+        saved, problems = None, list[tuple[str, str]]()
+        statuses: dict[str, SyncResult] = {}
+        if changes := changes_of(form, "n-", "w-"):
+            try:
+                saved = await self.modules.save(number, self.adapter, changes, who)
+            except Invalid as error:
+                problems += error.problems
+        for user, status in changes_of(form, "s-", "v-").items() if self.adapter.can(SetsStatus) else ():
+            try:
+                statuses[user] = await self.modules.set_status(number, self.adapter, user, status or "", who)
+            except Invalid as error:
+                problems += error.problems
+        return Result(saved=saved, statuses=statuses, problems=problems)
+
+    async def sync(self, who: str) -> Result:
+        """Compares and settles."""
+        return Result(synced=await self.modules.sync(tenant().number, self.adapter, who))
+
+
+def _who() -> str:
+    session = viewer().session
+    return session.email if session is not None else ""
+
+
+def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
+    """The pages below `/<kind>-admin/`, for whoever comes by the module's link."""
+    door = ModuleGate(gate, adapter)
+    page = ExtensionsPage(gate.site, adapter)
+    pages = Blueprint(f"module_{adapter.kind}", __name__, url_prefix=door.home)
+    pages.before_request(door.look)
+
+    def here() -> tuple[str, str]:
+        return f"{door.home}/extensions", door.page_of(tenant().number)
+
+    @pages.route("/", methods=["GET", "POST"])
+    async def enter() -> Answer:
+        form = await request.form if request.method == "POST" else {}
+        number = str(request.args.get("enterprise_number") or form.get("enterprise_number") or "")
+        token = str(request.args.get("token") or form.get("token") or "")
+        if token or request.method == "POST":
+            return await door.open(number, token)
+        if viewer().session is not None and number in ("", tenant().number):
+            return await page.show(*here())
+        if await door.is_persons(number):
+            return redirect(f"/t/{number}/extensions?{urlencode({'kind': adapter.kind})}", 303)
+        return gate.site.page("module_refused.html", 401)
+
+    @pages.post("/extensions/save")
+    async def save() -> Answer:
+        if (refusal := await door.needs_session()) is not None:
+            return refusal
+        result = await page.save(_who())
+        return await page.show(*here(), status=422 if result.problems else 200, result=result)
+
+    @pages.post("/extensions/sync")
+    async def sync() -> Answer:
+        if (refusal := await door.needs_session()) is not None:
+            return refusal
+        return await page.show(*here(), result=await page.sync(_who()))
+
+    @pages.post("/preferences")
+    async def preferences() -> Answer:
+        return await door.needs_session() or await door.prefer()
+
+    @pages.post("/logout")
+    async def logout() -> Answer:
+        return await door.needs_session() or await door.leave()
+
+    return pages
+
+
+def extensions_pages(gate: Gate) -> Blueprint:
+    """The pages below `/t/<number>/extensions`, for the company's people."""
+    pages = Blueprint("extensions", __name__, url_prefix="/t/<number>")
+    pages.before_request(gate.look)
+    pages.before_request(gate.needs_tenant)
+    site, deps = gate.site, gate.site.deps
+
+    def chosen(kind: str | None) -> Adapter | None:
+        set_up = deps.modules.set_up(tenant())
+        if kind is None:
+            return set_up[0] if set_up else None
+        return next((adapter for adapter in set_up if adapter.kind == kind), None)
+
+    def at(adapter: Adapter) -> tuple[str, str]:
+        home = f"/t/{tenant().number}/extensions"
+        return f"{home}/{adapter.kind}", f"{home}?{urlencode({'kind': adapter.kind})}"
+
+    async def show(
+        kind: str | None, status: int = 200, result: Result | None = None, phone: Mapping[str, str] | None = None
+    ) -> Response:
+        adapter = chosen(kind)
+        form: Mapping[str, Any] = {
+            "number": "",
+            "owner": "",
+            "endpoints": "",
+            "error": "",
+            "error_at": "",
+            **(phone or {}),
+        }
+        if adapter is None:
+            if kind is not None:
+                abort(404)
+            phones = await deps.db.tenant(tenant().number, select_phones, tenant().number)
+            return site.page("phones.html", status, phones=phones, phone=form)
+        return await ExtensionsPage(site, adapter).show(
+            *at(adapter), status=status, result=result, phone=form, others=deps.modules.set_up(tenant())
+        )
+
+    def needed(kind: str) -> ExtensionsPage:
+        adapter = chosen(kind)
+        if adapter is None:
+            abort(404)
+        return ExtensionsPage(site, adapter)
+
+    @pages.get("/extensions")
+    async def extensions(number: str) -> Response:
+        return await show(request.args.get("kind"))
+
+    @pages.post("/extensions/<kind>/save")
+    async def save(number: str, kind: str) -> Response:
+        result = await needed(kind).save(_who())
+        return await show(kind, 422 if result.problems else 200, result)
+
+    @pages.post("/extensions/<kind>/sync")
+    async def sync(number: str, kind: str) -> Response:
+        return await show(kind, result=await needed(kind).sync(_who()))
+
+    @pages.post("/phones")
+    async def save_phone(number: str) -> Answer:
+        form = await request.form
+        sent = {name: form.get(name, "").strip() for name in ("number", "owner", "endpoints")}
+        ends = tuple(dict.fromkeys(sent["endpoints"].replace(",", " ").split()))
+        wrong = (
+            "number" if not _NUMBER.fullmatch(sent["number"])
+            else "owner" if not _OWNER.fullmatch(sent["owner"])
+            else "endpoints" if len(ends) > 20 or not all(_ENDPOINT.fullmatch(end) for end in ends)
+            else ""
+        )  # fmt: skip
+        if wrong:
+            return await show(
+                request.args.get("kind"), 422, phone={**sent, "error": f"phones.wrong_{wrong}", "error_at": wrong}
+            )
+        await deps.db.tenant(
+            tenant().number, _save_phone, tenant().number, Phone(sent["number"], sent["owner"], ends), _who()
+        )
+        await deps.modules.refresh(tenant().number)
+        return redirect(_back(number), 303)
+
+    @pages.post("/phones/remove")
+    async def remove_phone(number: str) -> Answer:
+        gone = (await request.form).get("number", "")
+        if not _NUMBER.fullmatch(gone):
+            abort(404)
+        for adapter in deps.modules.set_up(tenant()):
+            held = (await deps.modules.stored(tenant().number, adapter)).extensions
+            if owners := {user: None for user, extension in held.items() if extension == gone}:
+                await deps.modules.save(tenant().number, adapter, owners, _who())
+        await deps.db.tenant(tenant().number, _remove_phone, tenant().number, gone, _who())
+        await deps.modules.refresh(tenant().number)
+        return redirect(_back(number), 303)
+
+    return pages
+
+
+def _back(number: str) -> str:
+    kind = request.args.get("kind", "")
+    known = Kind(kind) in registering()
+    return f"/t/{number}/extensions" + (f"?{urlencode({'kind': kind})}" if known else "") + "#phones"
+
+
+async def _save_phone(conn: Connection, number: TenantId, phone: Phone, who: str) -> None:
+    await upsert_phone(conn, number, phone.number, phone.owner, phone.endpoints)
+    await insert_audit(conn, number, who, "phone.saved", phone.number, phone.owner)
+
+
+async def _remove_phone(conn: Connection, number: TenantId, phone: str, who: str) -> None:
+    await delete_phone(conn, number, phone)
+    await insert_audit(conn, number, who, "phone.removed", phone)

@@ -1,0 +1,311 @@
+"""Who is looking: sign-in by password or one-time link, sessions, the CSRF check, and the guards of pages.
+
+    cookie -> session in the database -> Viewer -> CSRF on unsafe methods -> guard of the blueprint -> page
+
+Cookies hold random tokens, the database their hashes. A number that is not the session's is a 404 like one that does not
+exist. Hashing happens in a thread behind a limiter. It never says whether an e-mail address is known, neither in words
+nor by time. Read `gateway/web/session/throttle.py` for how fast passwords may be tried, `pages/calls.py` for a page.
+"""
+
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+import trio
+from quart import Blueprint, abort, g, redirect, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from gateway.domain.ids import TenantId
+from gateway.domain.secret import Secret
+from gateway.store import users
+from gateway.store.postgres.pool import Connection
+from gateway.web.session.passwords import LONGEST, NOBODY, password_fits
+from gateway.web.session.throttle import Throttle, network_of
+from gateway.web.session.tokens import Token, new_token, read_token
+from gateway.web.site import Answer, Site, Viewer, viewer
+from gateway.web.translations import LANGUAGES, preferred
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 12 * 3600.0
+ABSOLUTE_S = 7 * 86400.0
+YEAR_S = 365 * 86400
+THEMES = ("auto", "light", "dark")
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+UTC_ZONE = ZoneInfo("UTC")
+_CSRF = re.compile(r"[0-9A-Za-z_-]{43}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def client_address(peer: str, forwarded_for: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The client's address: the socket's, or behind trusted proxies the last hop that is not one of them."""
+    hops = [hop.strip() for hop in forwarded_for.split(",") if hop.strip()]
+    while _is_in(peer, trusted) and hops:
+        peer = hops.pop()
+    return peer
+
+
+def _address(trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    client = request.scope.get("client")
+    forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
+    return client_address(str(client[0]) if client else "", forwarded_for, trusted)
+
+
+def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in networks)
+
+
+def safe_next(text: str | None) -> str:
+    """An address of ours to go on to. Anything that a browser could read as another site is `/`."""
+    if (
+        not text
+        or text[0] != "/"
+        or text[1:2] in ("/", "\\")
+        or "\\" in text
+        or _CONTROL.search(text)
+        or len(text) > 2000
+    ):
+        return "/"
+    return text
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Sign-in and guards of one app."""
+
+    site: Site
+    throttle: Throttle
+
+    # Who is looking.
+
+    def cookie(self, name: str) -> str:
+        """The name of one of our cookies; with https it is bound to this host by its prefix."""
+        return f"__Host-{name}" if self.site.deps.secure_cookies else name
+
+    def set_cookie(self, response: Answer, name: str, value: str, live_s: float) -> None:
+        """Sets one of our cookies."""
+        response.set_cookie(
+            self.cookie(name), value, max_age=int(live_s), path="/", httponly=True, samesite="Lax",
+            secure=self.site.deps.secure_cookies,
+        )  # fmt: skip
+
+    def anonymous(self) -> Viewer:
+        """The viewer of pages that need no session, and of errors. Asks no database."""
+        known = request.cookies.get(self.cookie("form"), "")
+        csrf = known if _CSRF.fullmatch(known) else secrets.token_urlsafe(32)
+        g.form_cookie = csrf if csrf != known else None
+        chosen = request.cookies.get(self.cookie("language"))
+        language = chosen if chosen in LANGUAGES else preferred(request.headers.get("Accept-Language", "")) or "en"
+        theme = request.cookies.get(self.cookie("theme"), "")
+        query = request.query_string.decode("latin-1")
+        return Viewer(
+            t=(f := self.site.formats(language, UTC_ZONE)).t,
+            f=f,
+            csrf=csrf,
+            nonce=secrets.token_urlsafe(16),
+            path=f"{quote(request.path, safe='/:@')}?{query}" if query else quote(request.path, safe="/:@"),
+            theme=theme if theme in THEMES else "auto",
+        )
+
+    def in_tenant(self, who: Viewer, number: TenantId) -> Viewer | None:
+        """The viewer with a tenant in view; None where that tenant is not theirs or does not exist."""
+        found = self.site.deps.cache.tenant(number) if who.may_see(number) else None
+        if found is None:
+            return None
+        chosen = self._chosen_language(who)
+        language = chosen or preferred(request.headers.get("Accept-Language", "")) or found.language
+        return replace(who, tenant=found, t=(f := self.site.formats(language, found.timezone)).t, f=f)
+
+    def _chosen_language(self, who: Viewer) -> str | None:
+        if who.session is not None and who.session.language is not None:
+            return who.session.language
+        chosen = request.cookies.get(self.cookie("language"))
+        return chosen if chosen in LANGUAGES else None
+
+    def token(self) -> Token | None:
+        """The session token that the browser sent."""
+        return read_token(request.cookies.get(self.cookie("session"), ""))
+
+    async def look(self) -> None:
+        """Makes the Viewer of this request and refuses forms that are not ours. The first hook of every blueprint."""
+        who = g.viewer = self.anonymous()
+        token = self.token()
+        if token is not None:
+            session = await self.site.deps.db.engine(_select_and_touch, token)
+            if session is not None:
+                g.form_cookie = None
+                who = replace(who, session=session, csrf=session.csrf)
+                language = self._chosen_language(who)
+                if language is not None:
+                    who = replace(who, t=(f := self.site.formats(language, UTC_ZONE)).t, f=f)
+                g.viewer = who
+        if request.method not in SAFE_METHODS:
+            sent = (await request.form).get("csrf", "")
+            foreign = request.headers.get("Sec-Fetch-Site", "same-origin") == "cross-site"
+            if foreign or not hmac.compare_digest(sent.encode(), who.csrf.encode()):
+                abort(403)
+
+    # Guards, each a hook of a blueprint.
+
+    async def needs_tenant(self) -> Answer | None:
+        """For `/t/<number>/`: a session that may see the tenant."""
+        if (refusal := self._needs_session()) is not None:
+            return refusal
+        assert request.view_args is not None
+        found = self.in_tenant(viewer(), TenantId(request.view_args["number"]))
+        if found is None:
+            abort(404)
+        g.viewer = found
+        return None
+
+    async def needs_operator(self) -> Answer | None:
+        """For `/operators/`: others are not told that it exists."""
+        if (refusal := self._needs_session()) is not None:
+            return refusal
+        if not viewer().operator:
+            abort(404)
+        return None
+
+    def _needs_session(self) -> Answer | None:
+        if viewer().session is not None:
+            return None
+        if "text/event-stream" in request.headers.get("Accept", "") or request.headers.get("X-Fragment"):
+            abort(401)
+        onward = viewer().path if request.method in SAFE_METHODS else "/"
+        return redirect(f"/login?next={quote(onward, safe='')}", 303)
+
+    async def still_signed_in(self, token: Token | None) -> bool:
+        """Whether a page that stays open may go on."""
+        if token is None:
+            return False
+        found = await self.site.deps.db.engine(users.select_session, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
+        return found is not None
+
+    # Sign-in.
+
+    async def open_session(self, tenant: TenantId | None, email: str, onward: str) -> Answer:
+        """Signs in: a new token always, and the old session, if any, is closed."""
+        text, token = new_token(tenant)
+        await self.site.deps.db.engine(_replace_session, self.token(), token, email, secrets.token_urlsafe(32))
+        response = redirect(onward, 303)
+        self.set_cookie(response, "session", text, ABSOLUTE_S)
+        response.delete_cookie(self.cookie("form"), path="/", secure=self.site.deps.secure_cookies)
+        g.form_cookie = None
+        log.info("signed in", extra={"tenant": tenant or "operator"})
+        return response
+
+    async def sign_in(self) -> Answer:
+        """The answer to a sign-in form."""
+        form = await request.form
+        email, password = form.get("email", "").strip().lower(), form.get("password", "")
+        onward = safe_next(form.get("next"))
+        usable = 3 <= len(email) <= 254 and 0 < len(password) <= LONGEST and not _CONTROL.search(email)
+        network = network_of(_address(self.site.deps.trusted_proxies))
+        verdict = self.throttle.attempt(email[:254], network, trio.current_time())
+        if verdict.refused_s is not None:
+            wait = max(1, round(verdict.refused_s))
+            log.warning("sign-ins come too fast", extra={"network": network})
+            answer = self.site.page("login.html", 429, error="too_fast", wait=wait, email=email[:254], onward=onward)
+            answer.headers["Retry-After"] = str(wait)
+            return answer
+        await trio.sleep(verdict.delay_s)
+        accounts = await self.site.deps.db.engine(users.select_accounts, email) if usable else []
+        fitting = await trio.to_thread.run_sync(
+            partial(_first_fitting, accounts, Secret(password[:LONGEST])), limiter=self.site.deps.hash_limiter
+        )
+        if fitting is None:
+            log.warning("sign-in refused", extra={"network": network})
+            return self.site.page("login.html", 401, error="wrong", wait=0, email=email[:254], onward=onward)
+        self.throttle.succeeded(email, network, trio.current_time())
+        return await self.open_session(fitting.tenant, fitting.email, onward)
+
+
+def _first_fitting(accounts: Sequence[users.Account], password: Secret) -> users.Account | None:
+    if not accounts:
+        password_fits(NOBODY, password)
+    return next((account for account in accounts if password_fits(account.password_hash, password)), None)
+
+
+async def _select_and_touch(conn: Connection, token: Token) -> users.Session | None:
+    session = await users.select_session(conn, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
+    if session is not None:
+        await users.touch_session(conn, token.tenant, token.token_hash)
+    return session
+
+
+async def _replace_session(conn: Connection, old: Token | None, new: Token, email: str, csrf: str) -> None:
+    async with conn.transaction():
+        if old is not None:
+            await users.delete_session(conn, old.tenant, old.token_hash)
+        await users.insert_session(conn, new.tenant, new.token_hash, email, csrf)
+
+
+def auth_pages(gate: Gate) -> Blueprint:
+    """Sign-in, sign-out, one-time links, language and theme."""
+    pages = Blueprint("auth", __name__)
+    pages.before_request(gate.look)
+    site = gate.site
+
+    @pages.get("/")
+    async def home() -> Answer:
+        session = viewer().session
+        if session is None:
+            return redirect("/login", 303)
+        return redirect("/operators/tenants" if session.tenant is None else f"/t/{session.tenant}/calls", 303)
+
+    @pages.get("/login")
+    async def login() -> Answer:
+        onward = safe_next(request.args.get("next"))
+        if viewer().session is not None:
+            return redirect(onward, 303)
+        return site.page("login.html", error=None, wait=0, email="", onward=onward)
+
+    @pages.post("/login")
+    async def sign_in() -> Answer:
+        return await gate.sign_in()
+
+    @pages.get("/login/once")
+    async def login_once() -> Answer:
+        token = read_token(request.args.get("token", ""))
+        looking_ahead = "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
+        if request.method == "HEAD" or looking_ahead:
+            return Response(status=204)  # whoever only looks does not use the link up
+        email = None
+        if token is not None:
+            email = await site.deps.db.engine(users.take_login_link, token.tenant, token.token_hash)
+        if token is None or email is None:
+            return site.page("login.html", 410, error="link_used", wait=0, email="", onward="/")
+        return await gate.open_session(token.tenant, email, "/")
+
+    @pages.post("/logout")
+    async def logout() -> Answer:
+        if (token := gate.token()) is not None:
+            await site.deps.db.engine(users.delete_session, token.tenant, token.token_hash)
+        response = redirect("/login", 303)
+        response.delete_cookie(gate.cookie("session"), path="/", secure=site.deps.secure_cookies)
+        return response
+
+    @pages.post("/preferences")
+    async def preferences() -> Answer:
+        form = await request.form
+        response = redirect(safe_next(form.get("next")), 303)
+        if (language := form.get("language")) in LANGUAGES:
+            gate.set_cookie(response, "language", language, YEAR_S)
+            if (session := viewer().session) is not None:
+                await site.deps.db.engine(users.update_language, session.tenant, session.email, language)
+        if (theme := form.get("theme")) in THEMES:
+            gate.set_cookie(response, "theme", theme, YEAR_S)
+        return response
+
+    return pages

@@ -1,0 +1,146 @@
+"""A real PostgreSQL for tests: one embedded server a session, a database of its own for every test.
+
+The server runs as the gateway runs it, in a thread with a Trio loop of its own; only its fsync is off and its data in
+memory where there is room. A test's database is a copy of one that was migrated once. Another test package gets the fixtures by importing them in its
+conftest.
+"""
+
+import fcntl
+import itertools
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.store.embedded.embedded import embedded
+from gateway.store.postgres.migrate import migrate
+from gateway.store.postgres.pool import Database, OwnConnection, Session, open_database, open_session
+
+TEMPLATE = "template_migrated"
+FOLDER = "gateway-test-"
+
+
+def other_database(dsn: str, name: str) -> str:
+    """The same server, another database."""
+    return dsn.replace("/gateway?", f"/{name}?")
+
+
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory where there is room: a new database is some 300 files, 10 ms there and up to 0.4 s on disk."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1_000_000_000
+    base = memory if roomy else Path(tempfile.gettempdir())
+    for old in base.glob(f"{FOLDER}*"):
+        _remove_abandoned(old)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=base))
+    with (folder / "in_use").open("w") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        yield folder
+    shutil.rmtree(folder)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What a killed test run left."""
+    with suppress(OSError), (folder / "in_use").open("r") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Postgres:
+    """The session's server. Its methods are for the test's thread, outside Trio."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.dsn = ""
+        self._numbers = itertools.count(1)
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="test postgres", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        trio.from_thread.run_sync(self._done.set, trio_token=self._token)
+        self._thread.join()
+
+    def execute(self, statement: str) -> None:
+        """As the superuser, in the database `postgres`."""
+        trio.from_thread.run(self._admin.run, _execute, statement, trio_token=self._token)
+
+    def new_database(self, template: str = TEMPLATE) -> str:
+        """Its address."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return other_database(self.dsn, name)
+
+    def drop_database(self, dsn: str) -> None:
+        name = dsn.split("?")[0].rpartition("/")[2]
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._serve)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._done = trio.Event()
+        async with embedded(self.data_dir, settings={"fsync": "off", "max_wal_size": "64MB"}) as server:
+            self.dsn = server.dsn
+            async with open_session(other_database(server.dsn, "postgres")) as admin:
+                self._admin: Session = admin
+                await admin.run(_execute, f"CREATE DATABASE {TEMPLATE}")
+                await migrate(other_database(server.dsn, TEMPLATE))
+                self._ready.set()
+                await self._done.wait()
+
+
+async def _execute(connection: OwnConnection, statement: str) -> None:
+    await connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The server itself."""
+    with quick_folder() as folder:
+        server = Postgres(folder)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def dsn(postgres: Postgres) -> Iterator[str]:
+    """A migrated database that nobody has used."""
+    address = postgres.new_database()
+    yield address
+    postgres.drop_database(address)
+
+
+@pytest.fixture
+def empty_dsn(postgres: Postgres) -> Iterator[str]:
+    """A database without a schema."""
+    address = postgres.new_database("template1")
+    yield address
+    postgres.drop_database(address)
+
+
+@pytest.fixture
+async def db(dsn: str) -> AsyncIterator[Database]:
+    """An open `Database` on a migrated database."""
+    async with open_database(dsn, size=4, engine_size=4) as database:
+        yield database

@@ -1,0 +1,172 @@
+"""The migration runner: once each, in order, never backwards, alone."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.store.postgres import migrate as runner
+from gateway.store.postgres.errors import Busy, ChangedMigration, NotMigrated, QueryFailed, TooNew, UnsafeRole
+from gateway.store.postgres.migrate import check_schema, migrate, read_migrations, schema_version
+from gateway.store.postgres.pool import OwnConnection, open_session
+from tests.store.database import Postgres
+
+
+async def value_of(conn: OwnConnection, query: str) -> object:
+    return await conn.fetchval(query)
+
+
+async def run_sql(conn: OwnConnection, query: str) -> None:
+    await conn.execute(query)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Two small migrations."""
+    (tmp_path / "0001_first.sql").write_text("CREATE TABLE a (x int); CREATE TABLE b (x int);")
+    (tmp_path / "0002_second.sql").write_text("INSERT INTO a VALUES (1);")
+    (tmp_path / "README").write_text("not a migration")
+    return tmp_path
+
+
+async def test_each_file_is_applied_once(empty_dsn: str, files: Path) -> None:
+    assert await schema_version(empty_dsn) == 0
+    with pytest.raises(NotMigrated, match="2 migrations"):
+        await check_schema(empty_dsn, files)
+    assert await migrate(empty_dsn, files) == ["0001_first", "0002_second"]
+    assert await migrate(empty_dsn, files) == []
+    (files / "0003_third.sql").write_text("INSERT INTO a SELECT x + 1 FROM a")
+    assert await migrate(empty_dsn, files) == ["0003_third"]
+    assert await schema_version(empty_dsn) == 3
+    await check_schema(empty_dsn, files)
+    async with open_session(empty_dsn) as session:
+        assert await session.run(value_of, "SELECT array_agg(x) FROM a") == [1, 2]
+
+
+async def test_a_newer_schema_is_refused(empty_dsn: str, files: Path) -> None:
+    await migrate(empty_dsn, files)
+    (files / "0002_second.sql").unlink()
+    for refused in (migrate, check_schema):
+        with pytest.raises(TooNew, match="version 2"):
+            await refused(empty_dsn, files)
+
+
+async def test_a_changed_file_is_refused(empty_dsn: str, files: Path) -> None:
+    await migrate(empty_dsn, files)
+    (files / "0001_first.sql").write_text("CREATE TABLE c (x int);")
+    (files / "0003_third.sql").write_text("CREATE TABLE d (x int);")
+    with pytest.raises(ChangedMigration, match="0001_first"):
+        await migrate(empty_dsn, files)
+    assert await schema_version(empty_dsn) == 2
+
+
+async def test_a_failing_file_changes_nothing(empty_dsn: str, files: Path) -> None:
+    (files / "0003_third.sql").write_text("CREATE TABLE c (x int); SELECT 1 FROM nowhere;")
+    with pytest.raises(QueryFailed, match="0003_third") as caught:
+        await migrate(empty_dsn, files)
+    assert "changed nothing" in caught.value.person
+    assert await schema_version(empty_dsn) == 2
+    async with open_session(empty_dsn) as session:
+        assert await session.run(value_of, "SELECT to_regclass('c')") is None
+
+
+async def test_several_at_once_apply_each_file_once(empty_dsn: str, files: Path) -> None:
+    applied: list[str] = []
+
+    async def one() -> None:
+        applied.extend(await migrate(empty_dsn, files))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(one)
+    assert sorted(applied) == ["0001_first", "0002_second"]
+
+
+async def test_a_migration_elsewhere_that_does_not_end(
+    empty_dsn: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LOCK_WAIT_S", 0.3)
+    async with open_session(empty_dsn) as session:
+        await session.run(value_of, f"SELECT pg_advisory_lock({runner.LOCK_KEY})")
+        with pytest.raises(Busy):
+            await migrate(empty_dsn, files)
+
+
+@pytest.mark.slow
+async def test_a_busy_table_is_tried_again(empty_dsn: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "BUSY_PAUSE_S", 0.05)
+    await migrate(empty_dsn, files)
+    (files / "0003_third.sql").write_text("SET LOCAL lock_timeout = '50ms'; ALTER TABLE a ADD y int;")
+    async with open_session(empty_dsn) as session, trio.open_nursery() as nursery:
+        await session.run(run_sql, "BEGIN; LOCK TABLE a")
+        nursery.start_soon(migrate, empty_dsn, files)
+        await trio.sleep(0.3)
+        await session.run(run_sql, "ROLLBACK")
+    assert await schema_version(empty_dsn) == 3
+
+
+@pytest.mark.parametrize("name", ["0001_again.sql", "0004_gap.sql", "3_short.sql", "later.sql"])
+def test_names_and_numbers_out_of_line(files: Path, name: str) -> None:
+    (files / name).write_text("")
+    with pytest.raises(ValueError, match="migration"):
+        read_migrations(files)
+
+
+async def test_the_real_files(dsn: str) -> None:
+    known = read_migrations()
+    assert known
+    assert await migrate(dsn) == []
+    assert await schema_version(dsn) == known[-1].version
+    await check_schema(dsn)
+
+
+async def test_roles_of_the_cluster(postgres: Postgres, empty_dsn: str, files: Path) -> None:
+    await migrate(empty_dsn, files)
+    async with open_session(empty_dsn) as session:
+        query = """SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles
+                   WHERE rolname LIKE 'gateway\\_%' AND NOT (rolsuper OR rolbypassrls OR rolcanlogin)"""
+        assert await session.run(value_of, query) == "gateway_app gateway_engine"
+        await session.run(run_sql, "ALTER ROLE gateway_app LOGIN")
+        try:
+            with pytest.raises(UnsafeRole, match="gateway_app"):
+                await migrate(empty_dsn, files)
+        finally:
+            await session.run(run_sql, "ALTER ROLE gateway_app NOLOGIN")
+
+
+@pytest.mark.parametrize("may_create", [True, False])
+async def test_an_owner_who_is_no_superuser(
+    empty_dsn: str, files: Path, monkeypatch: pytest.MonkeyPatch, may_create: bool
+) -> None:
+    """As on a real server: a plain user makes and enters the roles, or is told what a superuser has to do."""
+    app = f"test_app_{may_create}".lower()
+    monkeypatch.setattr(runner, "APP", app)
+    monkeypatch.setattr(runner, "ENGINE", app)
+    power = "CREATEROLE" if may_create else "NOCREATEROLE"
+    async with open_session(empty_dsn) as session:
+        await session.run(run_sql, f"CREATE ROLE plain {power}; GRANT CREATE ON SCHEMA public TO plain")
+        try:
+            await session.run(run_sql, "SET SESSION AUTHORIZATION plain")
+            if may_create:
+                for _ in range(2):
+                    await runner._make_role(session, app)
+                await session.run(run_sql, f"SET ROLE {app}")
+            else:
+                with pytest.raises(NotMigrated) as caught:
+                    await runner._make_role(session, app)
+                assert f"CREATE ROLE {app} NOLOGIN" in caught.value.person
+        finally:
+            await session.run(run_sql, "RESET SESSION AUTHORIZATION; DROP OWNED BY plain")
+            await session.run(run_sql, f"DROP ROLE IF EXISTS {app}; DROP ROLE plain")
+
+
+async def test_two_databases_of_one_cluster_make_the_roles_at_once(
+    postgres: Postgres, dsn: str, empty_dsn: str
+) -> None:
+    role = "test_raced"
+    for _ in range(5):
+        async with open_session(dsn) as one, open_session(empty_dsn) as other:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one.run, runner._create_role, role)
+                nursery.start_soon(other.run, runner._create_role, role)
+            await one.run(run_sql, f"DROP ROLE {role}")

@@ -1,0 +1,142 @@
+"""Modules on a real server: who may see the key, what ends a session, and what waits to be told."""
+
+import pytest
+
+from gateway.domain.ids import Kind, TenantId
+from gateway.store import crm_registrations, users
+from gateway.store.postgres.errors import QueryFailed
+from gateway.store.postgres.pool import Connection, Database
+
+A, B = TenantId("0367"), TenantId("0368")
+KIND, HASH = Kind("crm"), b"h" * 32
+LONG = 86400.0
+
+
+@pytest.fixture
+async def two(db: Database) -> Database:
+    """Two tenants, each with an integration and its map."""
+
+    async def make(conn: Connection) -> None:
+        for tenant in (A, B):
+            await conn.execute(
+                "INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key) "
+                "VALUES ($1, 'x', 'UTC', 'BY', 'en', 'key')", tenant,
+            )  # fmt: skip
+            await conn.execute(
+                "INSERT INTO integrations (tenant_id, integration_type, settings) VALUES ($1, $2, $3::text::jsonb)",
+                tenant, KIND, '{"map": {"19": "150", "22": null}, "domain": "x"}',
+            )  # fmt: skip
+
+    await db.engine(make)
+    return db
+
+
+async def register(db: Database, tenant: TenantId = A, key: str = "sealed") -> crm_registrations.ModuleRow:
+    await db.engine(crm_registrations.begin_registration, tenant, KIND, key, unread=False)
+    return await db.tenant(tenant, crm_registrations.select_module, tenant, KIND)
+
+
+async def test_the_key_is_the_engines_alone(two: Database) -> None:
+    await register(two)
+    assert await two.engine(crm_registrations.select_link_key, A, KIND) == ("sealed", 1)
+    with pytest.raises(QueryFailed):
+        await two.tenant(A, crm_registrations.select_link_key, A, KIND)
+    with pytest.raises(QueryFailed):
+        await two.tenant(A, crm_registrations.begin_registration, A, KIND, "mine", unread=False)
+    assert await two.tenant(B, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
+    assert await two.tenant(B, crm_registrations.select_map, A, KIND, "map") is None
+    await two.tenant(B, crm_registrations.update_map, A, KIND, "map", {"1": "2"})
+    assert await two.tenant(A, crm_registrations.select_map, A, KIND, "map") == {"19": "150", "22": None}
+
+
+async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
+    row = await register(two)
+    assert (row.state, row.registration, row.pending) == ("active", 1, True)
+    await two.engine(crm_registrations.note_sent, A, KIND, row.version, ["22"])
+    row = await two.tenant(A, crm_registrations.select_module, A, KIND)
+    assert (row.pending, list(row.unknown_users)) == (False, ["22"])
+    assert await two.engine(crm_registrations.select_pending_modules) == []
+    await two.engine(crm_registrations.note_problem, A, KIND, "unavailable", "no\0answer")
+    await two.tenant(A, crm_registrations.update_map, A, KIND, "map", {"19": "151"})
+    row = await two.tenant(A, crm_registrations.select_module, A, KIND)
+    assert (row.pending, row.problem, row.problem_detail) == (True, "unavailable", "no\ufffdanswer")
+    assert await two.engine(crm_registrations.select_pending_modules) == [(A, KIND, row.version, "unavailable")]
+    await two.engine(crm_registrations.note_sent, A, KIND, row.version - 1, [])
+    assert (await two.tenant(A, crm_registrations.select_module, A, KIND)).pending, (
+        "an older telling proves nothing of a newer"
+    )
+    assert (await register(two)).registration == 2
+    assert await two.engine(crm_registrations.select_active_modules) == [(A, KIND)]
+
+
+async def test_a_session_lives_as_long_as_its_registration(two: Database) -> None:
+    async def session() -> users.Session | None:
+        return await two.engine(users.select_module_session, A, HASH, KIND, LONG, LONG)
+
+    await register(two)
+    await two.engine(users.insert_module_session, A, HASH, KIND, 1, "csrf")
+    found = await session()
+    assert found is not None
+    assert (found.tenant, found.scope, found.csrf) == (A, KIND, "csrf")
+    assert await two.engine(users.select_session, A, HASH, LONG, LONG) is None
+    assert await two.engine(users.select_module_session, B, HASH, KIND, LONG, LONG) is None
+    assert await two.engine(users.select_module_session, A, HASH, Kind("other"), LONG, LONG) is None
+    await two.engine(users.insert_module_session, A, b"i" * 32, KIND, 7, "csrf")
+    assert await two.engine(users.select_module_session, A, b"i" * 32, KIND, LONG, LONG) is None
+    assert await two.engine(crm_registrations.end_registration, A, KIND, "inactive")
+    assert await session() is None
+    assert await two.engine(crm_registrations.select_link_key, A, KIND) is None
+    assert not await two.engine(crm_registrations.end_registration, A, KIND, "inactive")
+
+
+async def test_switched_off_there_is_told_already(two: Database) -> None:
+    await register(two)
+    assert await two.engine(crm_registrations.end_registration, A, KIND, "inactive", reported=True)
+    row = await two.tenant(A, crm_registrations.select_module, A, KIND)
+    assert (row.state, row.pending) == ("inactive", False)
+    assert await two.engine(crm_registrations.end_registration, A, KIND, "deleted")
+    await two.engine(crm_registrations.delete_module, A, KIND)
+    assert await two.tenant(A, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
+    assert not await two.engine(crm_registrations.end_registration, A, KIND, "deleted")
+
+
+async def test_statuses(two: Database) -> None:
+    await two.tenant(A, crm_registrations.upsert_status, A, KIND, "19", "busy", "anna@june.example", reported=False)
+    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")]
+    await two.engine(crm_registrations.mark_status_sent, A, KIND, "19", "free")
+    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")], (
+        "it is another by now"
+    )
+    await two.engine(crm_registrations.mark_status_sent, A, KIND, "19", "busy")
+    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == []
+    line = (await two.tenant(A, crm_registrations.select_statuses, A, KIND))["19"]
+    assert (line.status, line.changed_by, line.reported) == ("busy", "anna@june.example", True)
+    assert await two.tenant(B, crm_registrations.select_statuses, A, KIND) == {}
+
+
+async def test_statuses_of_strangers_are_bounded(two: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crm_registrations, "MOST_STATUSES", 3)
+
+    async def received(user: str, status: str = "free", tenant: TenantId = A) -> bool:
+        return await two.tenant(tenant, crm_registrations.upsert_received_status, tenant, KIND, "map", user, status)
+
+    assert [await received(user) for user in ("1", "2", "3", "4", "5")] == [True, True, True, False, False]
+    assert await received("2", "busy"), "who is known already may change"
+    assert await received("19"), "and whoever has a number of ours is always kept"
+    assert await received("4", tenant=B), "each tenant has room of its own"
+    found = await two.tenant(A, crm_registrations.select_statuses, A, KIND)
+    assert {user: line.status for user, line in found.items()} == {"1": "free", "2": "busy", "3": "free", "19": "free"}
+
+
+async def test_a_deleted_module_goes_with_its_integration(two: Database) -> None:
+    for tenant in (A, B):
+        await register(two, tenant)
+        assert await two.engine(crm_registrations.end_registration, tenant, KIND, "deleted")
+    assert await two.engine(crm_registrations.delete_left_modules) == 0, "the other side has yet to hear of it"
+
+    async def remove(conn: Connection) -> None:
+        await conn.execute("DELETE FROM integrations WHERE tenant_id = $1", A)
+
+    await two.engine(remove)
+    assert await two.engine(crm_registrations.delete_left_modules) == 1
+    assert [row[:2] for row in await two.engine(crm_registrations.select_pending_modules)] == [(B, KIND)]

@@ -1,1 +1,0 @@
-"""How machines reach us: the table of addresses and both listeners."""
