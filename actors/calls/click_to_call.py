@@ -231,9 +231,9 @@ class ClickToCall:
             except trio.TooSlowError:
                 state, reason = "doubtful", "the PBX did not answer in time"
             except Doubtful as error:
-                state, reason = "doubtful", error.detail
+                state, reason = "doubtful", error.shown
             except GatewayError as error:
-                state, reason = "refused", error.detail or error.person
+                state, reason = "refused", error.shown or error.person
             COUNTERS[f"call_orders_{state}"] += 1
             log.info("order", extra={"outcome": state, "reason": reason})
             await self._note(placing.tenant, order.order_id, state, reason)
