@@ -99,12 +99,19 @@ class Framer:
     """Bytes in, messages out. `wanted` are the events to parse; other events are only counted. Answers always pass.
 
     `marked` maps an event that is wanted only when its frame holds one of the given texts (VarSet comes by the thousand).
+    `times` is how many times as long as a connection allows a message may be: a capture may hold long answers to commands.
     """
 
     def __init__(
-        self, wanted: frozenset[bytes] | None = None, marked: dict[bytes, tuple[bytes, ...]] | None = None
+        self,
+        wanted: frozenset[bytes] | None = None,
+        marked: dict[bytes, tuple[bytes, ...]] | None = None,
+        *,
+        times: int = 1,
     ) -> None:
+        self._max_frame, self._max_lines = MAX_FRAME * times, MAX_LINES * times
         self.banner: str | None = None
+        """The first line, once it has come. Set it where a stream begins without."""
         self.frames = 0
         """How many frames came, wanted or not."""
         self.cost = 0
@@ -131,7 +138,7 @@ class Framer:
         self._check_rest()
         messages: list[Message] = []
         for frame in whole.split(_END):
-            if len(frame) > MAX_FRAME:
+            if len(frame) > self._max_frame:
                 raise too_long(f"a message of {len(frame)} bytes")
             if frame[:1] in b"\r\n":
                 frame = frame.lstrip(b"\r\n")
@@ -140,7 +147,7 @@ class Framer:
             self.frames += 1
             if self._is_wanted(frame):
                 lines = frame.count(b"\n")
-                if lines >= MAX_LINES:
+                if lines >= self._max_lines:
                     raise too_long(f"a message of {lines} lines")
                 self.cost += MESSAGE_COST + len(frame) + LINE_COST * lines
                 messages.append(parse(frame))
@@ -171,7 +178,7 @@ class Framer:
         return True
 
     def _check_rest(self) -> None:
-        if len(self._buffer) > MAX_FRAME:
+        if len(self._buffer) > self._max_frame:
             raise too_long(f"a message without end after {len(self._buffer)} bytes")
 
 
