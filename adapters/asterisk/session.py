@@ -25,6 +25,7 @@ import trio.lowlevel
 from adapters.abilities import CallOrder
 from adapters.asterisk import commands, event_rights
 from adapters.asterisk.action_connection import NO_MANAGER, ActionLine, no_manager, open_stream
+from adapters.asterisk.advice import LISTEN_ONLY
 from adapters.asterisk.calls import CallTracker
 from adapters.asterisk.event_rights import EventRights
 from adapters.asterisk.pbx_state import MAX_OPEN_CHANNELS
@@ -157,7 +158,9 @@ class AsteriskClient:
     async def _watch_rights(self, wire: Wire, rights: EventRights) -> None:
         """Lists the channels until an event of a call has come. Returns then."""
         while not rights.proven:
-            await trio.sleep(event_rights.CONFIRM_S if rights.suspected else event_rights.EVERY_S)
+            await trio.sleep(event_rights.CONFIRM_S)
+            if not rights.suspected:
+                await trio.sleep(event_rights.EVERY_S - event_rights.CONFIRM_S)
             if not rights.proven:
                 try:
                     rights.action_id = await wire.send("CoreShowChannels")
@@ -285,7 +288,11 @@ class AsteriskClient:
         except trio.TooSlowError:
             raise Unavailable(f"{settings.host} did not list its channels") from None
         if answer.get("Response") != "Success":
-            raise BadSettings(f"the AMI user {settings.username} may not list channels; it needs write = reporting")
+            raise BadSettings(
+                f"the AMI user {settings.username} may not list channels",
+                code="asterisk_no_list",
+                shown=f"write = {LISTEN_ONLY}",
+            )
         if len(channels) > MAX_OPEN_CHANNELS:
             raise _too_many_calls(f"{len(channels)} channels")
         return channels

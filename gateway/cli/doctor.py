@@ -22,6 +22,7 @@ from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.migrate import check_schema
 from gateway.store.postgres.pool import Database, open_database
 from gateway.store.secrets.seal import load_master_keys
+from gateway.web.translations import words
 
 CLOCK_LIMIT_S = 2.0
 
@@ -99,5 +100,6 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
         for name, kind, values in links:
             if (adapter := known.get(kind)) is not None:
                 tested = await probe(tenant, adapter, name, values, settings.provider_urls.get(kind), dial)
-                words = f"{tested.code.replace('_', ' ')}{f' ({tested.detail})' if tested.detail else ''}"
-                found.emit(tested.ok, f"{adapter.title} {name} of tenant {tenant.number}", words)
+                what = f"{adapter.title} {name} of tenant {tenant.number}"
+                said = words("en").code("tested", tested.code, owners=(kind,))
+                found.emit(tested.ok, what, f"{said} {tested.detail}")

@@ -16,7 +16,6 @@ from adapters.registry import adapters
 from gateway.domain.errors import GatewayError, Permanent
 from gateway.domain.events import to_json
 
-
 MAX_BYTES = 512 * 1024 * 1024
 """Of a capture, unpacked: a day of a busy PBX is a tenth of it."""
 

@@ -554,7 +554,7 @@ async def test_the_connection_test(autojump_clock: MockClock, office: Office) ->
 
     office.servers = [good, refusing, no_list, gone]
     codes = [(await office.client.test()).code for _ in range(4)]
-    assert codes == ["asterisk_ok", "asterisk_refused", "asterisk_bad_settings", "asterisk_no_manager"]
+    assert codes == ["asterisk_ok", "asterisk_refused", "asterisk_no_list", "asterisk_no_manager"]
 
 
 async def test_a_connection_that_nobody_takes(
