@@ -322,10 +322,10 @@ class AsteriskClient:
             step_ends = time.perf_counter() + STEP_S
             for message in messages:
                 if time.perf_counter() > step_ends:
+                    self._check_load()
                     await trio.lowlevel.checkpoint()
                     step_ends = time.perf_counter() + STEP_S
                 self._untold += self._tracker.feed(message, now)
-                self._check_load()
                 event = message.get("Event")
                 if not rights.proven:
                     self._learn_rights(rights, message)
@@ -338,6 +338,7 @@ class AsteriskClient:
                     and (arrival := self._tracker.arrival(message.get("Uniqueid", ""))) is not None
                 ):
                     sink.arrived(arrival)
+            self._check_load()
             self._untold += self._tracker.tick(now)
             self.frames_seen += wire.take_count()
             self.behind_s = max(0.0, (_now() - now).total_seconds())

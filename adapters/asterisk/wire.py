@@ -23,8 +23,8 @@ from gateway.domain.errors import RemoteProtocolError, Unavailable
 
 READ_SIZE = 64 * 1024
 """How much is read at once."""
-STEP = 8 * 1024
-"""How much is parsed before others run: about 20 frames of Asterisk's, or 1,600 of the shortest there can be."""
+STEP = 32 * 1024
+"""How much is parsed before others run: about 75 frames of Asterisk's, or 6,500 of the shortest there can be (11 ms)."""
 MAX_WAITING = 64 * 1024 * 1024
 """How much memory may be held while an answer is waited for: a list of ten thousand channels, with the events beside it."""
 LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"OriginateResponse", b"ShowDialPlanComplete"))

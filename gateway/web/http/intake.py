@@ -83,7 +83,7 @@ class _Message:
     method: str = ""
     target: bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: list[bytes] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
     size: int = 0
     fed: int = 0
     limit: int = 0
@@ -249,7 +249,7 @@ class _Reader:
         message.size += len(body)
         if message.size > message.limit:
             self._refuse(too_large(message.limit))
-        message.body.append(body)
+        message.body += body
 
     def on_message_complete(self) -> None:
         message = self.current
@@ -351,7 +351,7 @@ class _Connection:
         if message.streams:
             return await self._streamed(message)
         if message.body:
-            message.request = _with_body(message.request, b"".join(message.body))
+            message.request = _with_body(message.request, bytes(message.body))
         with trio.move_on_after(self._limits.handler_s):
             return await answer(message.address, message.request)
         COUNTERS["intake_timeouts"] += 1
@@ -392,7 +392,7 @@ class _Connection:
                     raise Cut(problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
                               if late else _bad("The body is cut short."))  # fmt: skip
                 reader.feed(data)
-            data = b"".join(message.body)
+            data = bytes(message.body)
             message.body.clear()
             return data
 

@@ -248,7 +248,7 @@ async def test_more_calls_than_any_pbx_has_end_the_session(
     office.servers = [serve]
     error = await failure(office)
     assert (type(error), error.code) == (RemoteProtocolError, "asterisk_too_many_calls")
-    assert office.client.open_calls <= MAX_CALLS + 100
+    assert office.client.open_calls <= MAX_CALLS + 1000
 
 
 async def test_others_run_between_the_steps_of_one_read(
@@ -261,21 +261,22 @@ async def test_others_run_between_the_steps_of_one_read(
 
     async def serve(peer: Peer) -> None:
         await peer.log_in()
-        await peer.text_of(b"a\r\n\r\n" * 12_000)
+        for _ in range(4):
+            await peer.text_of(b"a\r\n\r\n" * 12_000)
         sent.set()
         await peer.stay()
 
     async def other() -> None:
         nonlocal turns
         await sent.wait()
-        while office.client.frames_seen < 12_000:
+        while office.client.frames_seen < 48_000:
             turns += 1
             await trio.lowlevel.checkpoint()
 
     office.servers = [serve]
     async with session(office, Sink()), trio.open_nursery() as nursery:
         nursery.start_soon(other)
-    assert turns >= 60_000 // wire_module.STEP
+    assert turns >= 240_000 // wire_module.STEP
 
 
 async def test_nothing_is_sent_before_the_other_end_is_an_asterisk_manager(
