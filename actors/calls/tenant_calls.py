@@ -37,7 +37,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.events import NAMES, CallEnded, CallEvent, CallMerged, Result, to_json
 from gateway.domain.health import State
-from gateway.domain.ids import CallId, Kind
+from gateway.domain.ids import CallId, IntegrationKey
 from gateway.domain.posted import reported
 from gateway.domain.posts import Invalid, parse_post
 from gateway.domain.recording_links import expects_posted, keep_days
@@ -97,7 +97,7 @@ class TenantCalls:
         tenant: Tenant,
         mailbox: Mailbox[PbxEvents],
         services: Services,
-        planners: Mapping[Kind, Planner[Draft]],
+        planners: Mapping[IntegrationKey, Planner[Draft]],
         epoch: int | None = None,
     ) -> None:
         self.tenant = tenant
@@ -266,7 +266,7 @@ class TenantCalls:
         """Asks every integration's planner. One that fails is not told of this event, and the others are."""
         for kind, planner in self._planners.items():
 
-            def rows(kind: Kind = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
+            def rows(kind: IntegrationKey = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
                 drafts = route({kind: planner}, before, call, event)
                 return [_delivery(kind, draft, call.call_id, received.received_at) for _, draft in drafts]
 
@@ -521,7 +521,7 @@ class TenantCalls:
         text = json.dumps(to_json(message.event), ensure_ascii=False, default=str)
         return DeadLetterRow(self.tenant.number, self._path, text, trace, message.post)
 
-    async def _record(self, slot: Slot, recording: CallBatch) -> frozenset[Kind]:
+    async def _record(self, slot: Slot, recording: CallBatch) -> frozenset[IntegrationKey]:
         """Commits a recording; for which integrations it holds something. Raises StoreError where it is refused."""
         kinds = await self._until_answered(slot, lambda: self._services.records.put(recording))
         if kinds is None:
@@ -552,7 +552,7 @@ class TenantCalls:
         return answers[0]
 
 
-def _delivery(kind: Kind, draft: Draft, call_id: CallId, received_at: datetime) -> DeliveryRow:
+def _delivery(kind: IntegrationKey, draft: Draft, call_id: CallId, received_at: datetime) -> DeliveryRow:
     return DeliveryRow(
         integration=kind,
         lane=draft.lane,

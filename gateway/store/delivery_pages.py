@@ -8,7 +8,7 @@ of its call has overtaken. Read `gateway/web/pages/deliveries.py` next.
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.postgres.pool import Connection
 
 STATES = ("pending", "failed", "doubtful", "expired", "done", "superseded")
@@ -52,7 +52,7 @@ class Found:
 class Planned:
     """What a replay would do with the deliveries of one integration and kind."""
 
-    integration: Kind
+    integration: IntegrationKey
     kind: str
     replayed: int
     doubtful: int
@@ -151,7 +151,7 @@ async def plan_replay(
 
 async def replay_deliveries(
     conn: Connection, tenant: TenantId, sought: Filters, as_of: datetime, after: int, most: int
-) -> tuple[int | None, list[Kind]]:
+) -> tuple[int | None, list[IntegrationKey]]:
     """Makes the next `most` candidates behind the id `after` wait again, where that is of use. Returns the last id looked
     at, None where there was none, and the integration of each that was replayed. The caller rings."""
     rows = await conn.fetch(
@@ -173,4 +173,4 @@ async def replay_deliveries(
         after,
         most,
     )
-    return max((row[0] for row in rows), default=None), [Kind(row[1]) for row in rows if row[1] is not None]
+    return max((row[0] for row in rows), default=None), [IntegrationKey(row[1]) for row in rows if row[1] is not None]

@@ -16,7 +16,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from gateway.domain.calls import Call
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.shards import shard_of
 from gateway.store.postgres.pool import Connection, Record
 
@@ -39,7 +39,7 @@ class EventRow:
 class DeliveryRow:
     """One thing one outside system must be told."""
 
-    integration: Kind
+    integration: IntegrationKey
     lane: str
     key: str
     kind: str
@@ -95,7 +95,7 @@ class Claim:
     """A delivery leased to this process until its lease ends."""
 
     tenant: TenantId
-    integration: Kind
+    integration: IntegrationKey
     delivery_id: int
     lane: str
     key: str
@@ -226,7 +226,7 @@ def newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
     return [d for place, d in enumerate(deliveries) if not d.latest_only or last[(d.integration, d.lane)] == place]
 
 
-async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset[Kind] | None]:
+async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset[IntegrationKey] | None]:
     """Keeps what several tenants' actors made, in one statement and so one commit.
 
     Returns for each part which integrations have something new to deliver, or None where the part was refused because
@@ -237,8 +237,11 @@ async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset
 
 
 async def record_and_claim(
-    conn: Connection, batch: Sequence[CallBatch], wanted: Collection[tuple[TenantId, Kind, str]], lease_s: float
-) -> tuple[list[frozenset[Kind] | None], list[Claim]]:
+    conn: Connection,
+    batch: Sequence[CallBatch],
+    wanted: Collection[tuple[TenantId, IntegrationKey, str]],
+    lease_s: float,
+) -> tuple[list[frozenset[IntegrationKey] | None], list[Claim]]:
     """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
     is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
     epochs: dict[TenantId, int] = {}
@@ -319,10 +322,10 @@ async def record_and_claim(
         lease_s,
     )
     passed = {row[0] for row in rows if row[1] is None}
-    kinds: dict[str, set[Kind]] = {}
+    kinds: dict[str, set[IntegrationKey]] = {}
     for row in rows:
         if row["integration_type"] is not None and row["delivery_id"] is None:
-            kinds.setdefault(row[0], set()).add(Kind(row[1]))
+            kinds.setdefault(row[0], set()).add(IntegrationKey(row[1]))
     answers = [
         frozenset(kinds.get(part.tenant, ()))
         if part.tenant in passed and part.epoch in (None, epochs[part.tenant])
@@ -351,7 +354,7 @@ def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, Deliver
 
 
 async def claim_deliveries(
-    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float, in_hand: Sequence[int] = (),
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, most: int, lease_s: float, in_hand: Sequence[int] = (),
     empty_buckets: Sequence[str] = (), epoch: int | None = None,
 ) -> list[Claim]:  # fmt: skip
     """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt.
@@ -398,7 +401,7 @@ async def claim_deliveries(
 
 
 async def select_next_due(
-    conn: Connection, tenant: TenantId, integration: Kind, empty_buckets: Sequence[str] = ()
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, empty_buckets: Sequence[str] = ()
 ) -> float | None:
     """Seconds until the first lane has something to try, or None with nothing pending. A leased row counts by its
     lease's end; what stands behind another in its lane does not count, and what is of `empty_buckets` neither."""
@@ -518,7 +521,7 @@ async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:
     )
 
 
-async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
+async def select_due(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
     """Integrations with something due, whoever was told: the poll beneath the in-process wake-up."""
     rows = await conn.fetch(
         """
@@ -529,7 +532,7 @@ async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
               AND d.run_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now()))
         """
     )
-    return [(TenantId(row[0]), Kind(row[1])) for row in rows]
+    return [(TenantId(row[0]), IntegrationKey(row[1])) for row in rows]
 
 
 async def expire_deliveries(conn: Connection, most: int) -> int:

@@ -7,19 +7,19 @@ import time
 import pytest
 import trio
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import outbox
 from gateway.store.outbox import Outcome
 from gateway.store.postgres.pool import Connection, Database, OwnConnection, open_session
 from tests.store.test_outbox import CRM, A, B, delivery, recording
 
-CHAT = Kind("telegram")
+CHAT = IntegrationKey("telegram")
 BACKLOG = 50_000
 DONE = Outcome(state="done", status="done")
 
 
 async def fill(
-    conn: Connection | OwnConnection, tenant: TenantId, kind: Kind, count: int, bucket: str, lanes: int
+    conn: Connection | OwnConnection, tenant: TenantId, kind: IntegrationKey, count: int, bucket: str, lanes: int
 ) -> None:
     await conn.execute(
         """

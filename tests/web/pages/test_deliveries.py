@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.events import Result
-from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.ids import CallId, IntegrationKey, TenantId
 from gateway.store import dead_letters, delivery_pages, outbox
 from gateway.store.delivery_pages import Filters
 from gateway.store.journal import PostRow, insert_posts, select_pending_posts
@@ -21,7 +21,7 @@ from gateway.web.pages.deliveries import read_filters, shown_body
 from tests.web.conftest import SignIn
 from tests.web.world import CSRF, JUNE, MAPLE, World, ended, play, ringing
 
-CRM, CHAT = Kind("retailcrm"), Kind("telegram")
+CRM, CHAT = IntegrationKey("retailcrm"), IntegrationKey("telegram")
 FAILED = Outcome(state="failed", status="failed", error="400 Bad Request: <b>Wrong phone</b>")
 DOUBTFUL = Outcome(state="doubtful", status="doubtful", error="it may have arrived")
 DONE = Outcome(state="done", status="done")
@@ -53,7 +53,7 @@ async def keep(world: World, *made: DeliveryRow, tenant: TenantId = JUNE) -> Non
     await world.db.engine(outbox.record, [CallBatch(tenant, deliveries=list(made))])
 
 
-async def finish(world: World, outcome: Outcome, integration: Kind = CRM, tenant: TenantId = JUNE) -> None:
+async def finish(world: World, outcome: Outcome, integration: IntegrationKey = CRM, tenant: TenantId = JUNE) -> None:
     for claim in await world.db.engine(outbox.claim_deliveries, tenant, integration, 10_000, 30.0):
         await world.db.engine(outbox.finish_delivery, claim, outcome)
 
