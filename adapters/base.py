@@ -119,12 +119,12 @@ class Draft:
     """A delivery to be made: imperative, self-contained, and the same whenever it is planned again.
 
     `key` is the idempotency key within tenant and integration: a second draft with an equal key is dropped.
-    `lane` is what order is kept for: a call id. `expires_s` and `keep_s` count from the event's arrival.
+    `lane` is what order is kept for; empty is the subject itself, such as the call. `expires_s` and `keep_s` count from the event's arrival.
     """
 
     kind: str
     key: str
-    lane: str
+    lane: str = ""
     body: Mapping[str, Any]
     expires_s: float | None = None
     """After so many seconds it is useless and dropped as expired (real-time events)."""

@@ -42,6 +42,7 @@ from gateway.domain.posted import reported
 from gateway.domain.posts import Invalid, parse_post
 from gateway.domain.recording_links import expects_posted, keep_days
 from gateway.domain.routing import Planner, route
+from gateway.domain.subjects import Subject, call_subject
 from gateway.store.calls import select_calls, select_open_calls, select_stored_events
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.journal import PendingPost, select_pending_posts
@@ -268,7 +269,7 @@ class TenantCalls:
 
             def rows(kind: IntegrationKey = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
                 drafts = route({kind: planner}, before, call, event)
-                return [_delivery(kind, draft, call.call_id, received.received_at) for _, draft in drafts]
+                return [_delivery(kind, draft, call_subject(call.call_id), received.received_at) for _, draft in drafts]
 
             planned = contained(rows)
             if not isinstance(planned, Crash):
@@ -450,7 +451,7 @@ class TenantCalls:
         for kind in kinds:
             self._services.bells.ring(self.tenant.number, kind)
         for call_id in recording.calls:
-            self._services.feed.publish(self.tenant.number, CallId(call_id))
+            self._services.feed.publish(self.tenant.number, call_subject(call_id))
 
     async def _keep_apart(self, slot: Slot, batch: Batch, refusal: StoreError) -> None:
         self._take_back(batch)
@@ -552,14 +553,14 @@ class TenantCalls:
         return answers[0]
 
 
-def _delivery(kind: IntegrationKey, draft: Draft, call_id: CallId, received_at: datetime) -> DeliveryRow:
+def _delivery(key: IntegrationKey, draft: Draft, subject: Subject, received_at: datetime) -> DeliveryRow:
     return DeliveryRow(
-        integration=kind,
-        lane=draft.lane,
+        integration=key,
+        lane=draft.lane or subject.id,
         key=draft.key,
         kind=draft.kind,
         bucket=draft.bucket,
-        call_id=call_id,
+        subject=subject,
         body=json.dumps(draft.body, ensure_ascii=False),
         latest_only=draft.latest_only,
         expires_s=draft.expires_s,

@@ -237,7 +237,7 @@ class DeliveryActor:
     # One delivery.
 
     async def _deliver(self, slot: Slot, client: Delivers, claim: Claim, wait: float) -> None:
-        with bound(call=claim.call_id or ""):
+        with bound(**{claim.subject.kind: claim.subject.id}):
             outcome = await self._outcome(slot, client, claim, wait)
             COUNTERS[f"deliveries_{outcome.status}"] += 1
             HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)

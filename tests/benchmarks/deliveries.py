@@ -29,6 +29,7 @@ from actors.runtime.directory import Slot
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits
 from adapters.registry import Linked
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.subjects import call_subject
 from gateway.store.outbox import CallBatch, DeliveryRow, EventRow, record
 from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.benchmarks.ami_parse import TENANT
@@ -64,7 +65,7 @@ def _waiting(many: int, mark: int) -> CallBatch:
     recording.events.append(EventRow("bench", mark, "call_ringing", now, "{}"))
     recording.deliveries += [
         DeliveryRow(
-            integration=KIND, lane=f"{mark}.{n}", key=f"{mark}.{n}", kind="in", bucket="", call_id=f"{mark}.{n}",
+            integration=KIND, lane=f"{mark}.{n}", key=f"{mark}.{n}", kind="in", bucket="", subject=call_subject(f"{mark}.{n}"),
             body=BODY, latest_only=False, expires_s=None, keep_s=48 * 3600.0,
         )
         for n in range(many)

@@ -23,7 +23,7 @@ async def fill(
 ) -> None:
     await conn.execute(
         """
-        INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, body, keep_until)
+        INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, subject_id, body, keep_until)
         SELECT $1, $2, 'lane ' || n % $5, 'key ' || n, 'card', $4, 'call ' || n, '{}', now() + interval '2 days'
         FROM generate_series(1, $3) AS n
         """,

@@ -12,6 +12,7 @@ import trio
 from gateway.domain.calls import Call, Phase
 from gateway.domain.events import Direction
 from gateway.domain.ids import CallId, IntegrationKey, TenantId
+from gateway.domain.subjects import call_subject
 from gateway.store import outbox
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.store.journal import PostRow, insert_posts, select_pending_posts
@@ -39,7 +40,7 @@ def event(seq: int = 1, call_id: str = "1.1", name: str = "call_ringing") -> Eve
 
 def delivery(key: str, lane: str = "1.1", integration: IntegrationKey = CRM, **changes: Any) -> DeliveryRow:
     row = DeliveryRow(
-        integration=integration, lane=lane, key=key, kind="upload", bucket="", call_id="1.1", body="{}", latest_only=False,
+        integration=integration, lane=lane, key=key, kind="upload", bucket="", subject=call_subject("1.1"), body="{}", latest_only=False,
         expires_s=None, keep_s=48 * 3600.0,
     )  # fmt: skip
     return replace(row, **changes)

@@ -34,6 +34,7 @@ from gateway.domain.events import (
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, IntegrationKey, TenantId
 from gateway.domain.secret import Secret
+from gateway.domain.subjects import call_subject
 from gateway.store import outbox, users
 from gateway.store.call_orders import Admitted
 from gateway.store.postgres.pool import Connection, Database
@@ -100,7 +101,7 @@ class World:
             recording.deliveries.append(
                 outbox.DeliveryRow(
                     integration=draft["integration"], lane=call.call_id, key=f"{call.call_id}:{draft['kind']}",
-                    kind=draft["kind"], bucket="", call_id=call.call_id, body="{}", latest_only=False, expires_s=None,
+                    kind=draft["kind"], bucket="", subject=call_subject(call.call_id), body="{}", latest_only=False, expires_s=None,
                     keep_s=3600.0,
                 )
             )  # fmt: skip

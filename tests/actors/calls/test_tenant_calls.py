@@ -264,7 +264,7 @@ async def test_events_become_a_call_and_its_deliveries_in_order(autojump_clock: 
             await here.receive(ringing())
             await here.receive(answered(), ended())
             await here.settled()
-            assert (await page.changed())[0] == ["170.1"]
+            assert (await page.changed())[0] == [("call", "170.1")]
         assert here.store.reported == ["170.1:ring:150", "170.1:end"]
         assert [here.store.events["170.1", seq] for seq in (1, 2, 3)] == ["call_ringing", "call_answered", "call_ended"]
         assert here.store.call("170.1").phase is Phase.ENDED

@@ -44,6 +44,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.subjects import call_subject
 from gateway.store import outbox
 from gateway.store.outbox import (
     CallBatch,
@@ -101,7 +102,7 @@ class Outbox:
     def add(self, lane: str = "", *, expires_s: float | None = None, keep_s: float = FOREVER, bucket: str = "") -> Row:
         number = len(self.rows) + 1
         claim = Claim(
-            TENANT.number, KIND, number, lane or f"lane {number}", f"key {number}", "upload", bucket, f"call {number}", "{}",
+            TENANT.number, KIND, number, lane or f"lane {number}", f"key {number}", "upload", bucket, call_subject(f"call {number}"), "{}",
             0, 0, now(), expires_s, keep_s, None,
         )  # fmt: skip
         self.rows.append(Row(claim, trio.current_time(), claim))
@@ -633,7 +634,7 @@ async def test_a_lane_that_waits_is_not_asked_for_all_the_time(autojump_clock: t
 def rows_of_lanes(lanes: int, each: int) -> list[DeliveryRow]:
     return [
         DeliveryRow(
-            integration=KIND, lane=f"lane {lane}", key=f"{lane}:{number}", kind="upload", bucket="", call_id=f"call {lane}",
+            integration=KIND, lane=f"lane {lane}", key=f"{lane}:{number}", kind="upload", bucket="", subject=call_subject(f"call {lane}"),
             body="{}", latest_only=False, expires_s=None, keep_s=3600.0,
         )
         for number in range(each)
