@@ -95,11 +95,11 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:
-        links = [(pbx.name, pbx.kind, pbx.settings) for pbx in tenant.pbxes if pbx.enabled]
-        links += [(link.kind, link.kind, link.settings) for link in tenant.integrations.values() if link.enabled]
-        for name, kind, values in links:
-            if (adapter := known.get(kind)) is not None:
-                tested = await probe(tenant, adapter, name, values, settings.provider_urls.get(kind), dial)
-                what = f"{adapter.title} {name} of tenant {tenant.number}"
-                said = words("en").code("tested", tested.code, owners=(kind,))
-                found.emit(tested.ok, what, f"{said} {tested.detail}")
+        for link in (*tenant.pbxes, *tenant.integrations.values()):
+            if link.enabled and (adapter := known.get(link.kind)) is not None:
+                base_url = settings.provider_urls.get(link.kind)
+                tested = await probe(tenant, adapter, link.name, link.settings, base_url, dial)
+                outcome = words("en").code("tested", tested.code, owners=(link.kind,))
+                found.emit(
+                    tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"
+                )
