@@ -70,10 +70,10 @@ def parse(frame: bytes) -> AmiMessage:
     joined: dict[str, list[str]] = {}
     last = ""
     for line in frame.decode("utf-8", "replace").split("\r\n"):
-        name, colon, value = line.partition(":")
+        name, colon, value = line.partition(": ")
+        if not colon or ":" in name:
+            name, colon, value = line.partition(":")
         if colon:
-            if value[:1] == " ":
-                value = value[1:]
             last = name.lower()
             if last not in store:
                 store[last] = (name, value)
