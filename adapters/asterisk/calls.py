@@ -80,6 +80,11 @@ class CallTracker(Telling):
         """How many calls are open."""
         return len(set(map(id, self._calls.values()))) + len(self._ending)
 
+    def unlisted(self) -> tuple[dict[str, object], ...]:
+        """Internal numbers that the tenant does not list: `number`, `device` and `at`, when it was last seen; latest first."""
+        seen = reversed(self._directory.unlisted.items())
+        return tuple({"number": number, "device": device, "at": at} for (number, device), at in seen)
+
     @property
     def next_deadline(self) -> datetime | None:
         """When `tick` has something to do, by our clock."""

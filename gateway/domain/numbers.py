@@ -37,7 +37,7 @@ PORTS = frozenset(("DAHDI", "Zap", "MGCP", "VPB", "mISDN", "CAPI", "Khomp", "Pho
 
 _OUTSIDE_LINE = ("9", "0")
 """Digits that PBXes commonly want before an outside number."""
-_SHORTEST_INTERNAL, _LONGEST_INTERNAL = 2, 5
+_SHORTEST_INTERNAL, LONGEST_SHORT = 2, 5
 
 
 def hidden(number: str | None) -> bool:
@@ -143,7 +143,7 @@ def _after_plus(rest: str, prefix: str, prefixes: Iterable[str]) -> str | None:
 
 def is_short(number: str) -> bool:
     """True for two to five digits: an internal number, unless an outside line carries it."""
-    return number.isascii() and number.isdigit() and _SHORTEST_INTERNAL <= len(number) <= _LONGEST_INTERNAL
+    return number.isascii() and number.isdigit() and _SHORTEST_INTERNAL <= len(number) <= LONGEST_SHORT
 
 
 def is_internal(number: str | None, phones: Iterable[Phone]) -> bool:

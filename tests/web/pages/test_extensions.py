@@ -874,7 +874,7 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
         ("number", ""),
         ("number", "1" * 16),
         ("owner", "a\x00b"),
-        ("endpoints", "a/b"),
+        ("endpoints", "a|b"),
     ):
         wrong = await client.post("/t/0367/phones", form={**form, name: value})
         assert wrong.status_code == 422, (name, value)
