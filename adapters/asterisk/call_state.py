@@ -4,7 +4,8 @@
          |                        ^
          +------------------------+
 
-Facts are only ever added; `story`, `result` and `ending` read them. Nothing here knows AMI: `calls.py` feeds it.
+Facts are only ever added; `story`, `result` and `ending` read them. Nothing here knows AMI: `calls.py` feeds it. Longer than
+most modules: one record with everything that is read from it.
 """
 
 from dataclasses import dataclass, field
@@ -251,7 +252,8 @@ class Conversation:
             self.origin_number = channel.caller_id
         exten = channel.exten
         known = is_number(self.origin_exten)
-        overlap = known and exten.startswith(self.origin_exten) and not self.called and not self.dialled_out
+        dialled = self.inside.dialled or self.outside.dialled
+        overlap = known and exten.startswith(self.origin_exten) and not dialled  # digits that came one after the other
         if is_number(exten) and (overlap or (not known and (channel.employee is not None or _is_long(exten)))):
             self.origin_exten = exten
         return before != (self.origin_number, self.origin_exten)
