@@ -195,7 +195,7 @@ class CallTracker(Telling):
         if not known:
             call.strangers.add(channel.uniqueid)
         exten = message.get(prefix + "Exten")
-        if exten:
+        if exten and exten != channel.exten:
             channel.exten = bare(exten)
             self._note_origin(channel, call)
         return found

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.domain.calls import Call, apply
-from gateway.domain.configuration import Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.posted import reported
@@ -191,7 +191,7 @@ def test_dial_strings(given: Any, ringing: tuple[str, ...]) -> None:
 
 
 def test_the_prefix_of_the_pbx_is_no_part_of_the_clients_number() -> None:
-    pbx = Pbx("main", Kind("asterisk"), {"dial_prefix": "77"})
+    pbx = Connector("main", Kind("asterisk"), {"dial_prefix": "77"})
     fields = {**OUT, "ConnectedLineNum": "7780291234567"}
     _, (first,) = fold((0, "dial", fields), tenant=replace(TENANT, pbxes=(pbx,)))
     assert isinstance(first, CallRinging)
