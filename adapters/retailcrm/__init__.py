@@ -18,7 +18,7 @@ ADAPTER = Adapter(
     client=RetailcrmClient,
     client_id_field="client_id",
     extensions_field="user_extensions",
-    plan=plan,
+    plan_call=plan,
     # 10 requests a second, and 40 more for telephony. Burst and drip together stay below that in any one second.
     limits=Limits(rates={"": Rate(9, 1), "telephony": Rate(38, 2)}, at_once=8),
     hooks=HOOKS,
