@@ -31,6 +31,7 @@ from actors.delivery.clients import Clients
 from actors.runtime.directory import utc_now
 from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlace, Registers, SetsStatus
 from adapters.base import Adapter, Attempt, Dialer, Link
+from adapters.budget import Budgets, account_of
 from adapters.registry import integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
@@ -138,7 +139,7 @@ class Registrations:
 
     def __init__(
         self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
-        provider_urls: Mapping[str, str], public_url: str,
+        provider_urls: Mapping[str, str], public_url: str, budgets: Budgets | None = None,
     ) -> None:  # fmt: skip
         self.db = db
         self.cache = cache
@@ -146,6 +147,7 @@ class Registrations:
         self._dial = dial
         self._provider_urls = provider_urls
         self._public_url = public_url
+        self._budgets = budgets if budgets is not None else Budgets()
         self._locks: defaultdict[tuple[TenantId, Kind], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, Kind], Reading] = {}
         self.waiting = trio.Event()
@@ -482,7 +484,8 @@ class Registrations:
             raise BadSettings(", ".join(fields)) from None
         base_url = self._provider_urls.get(adapter.kind)
         known = replace(tenant, integrations={}, pbxes=())
-        async with adapter.connect(Link(known, adapter.kind, base_url, self._dial), settings) as client:
+        budget = self._budgets.of(account_of(adapter, number, adapter.kind, settings), adapter.limits)
+        async with adapter.connect(Link(known, adapter.kind, base_url, self._dial, budget=budget), settings) as client:
             yield client
 
 

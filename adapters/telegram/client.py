@@ -3,7 +3,7 @@
 Owns the decision what to try when Telegram answers "not like this": anew where the message is gone, in the new chat
 where the group has moved, as plain text where the markup does not please. Nothing here makes a message appear twice:
 a message whose fate is unknown is `Doubtful` and not repeated, an edit may be. The token is part of every address and
-is masked in all that leaves here (`adapters/http.py`). What the texts say is `codec.py`'s.
+is masked in all that leaves here (`adapters/http/client.py`). What the texts say is `codec.py`'s.
 """
 
 from collections.abc import AsyncIterator
@@ -84,8 +84,10 @@ class TelegramClient:
 
     async def _call(self, method: str, payload: dict[str, Any], attempt: Attempt | None = None) -> Any:
         path = f"/bot{self._settings.bot_token.reveal()}/{method}"
-        answer = await self._http.send("POST", path, payload=payload, attempt=attempt)
-        return codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after"))
+        return await self._http.send(
+            "POST", path, payload=payload, attempt=attempt,
+            read=lambda answer: codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after")),
+        )  # fmt: skip
 
     async def test(self) -> Tested:
         """Whether the token is right and the bot is in its chats, in words."""
@@ -115,7 +117,8 @@ class TelegramClient:
         return self._found("ok", name, ", ".join(known)) if known else self._found("no_chats", name)
 
     def _found(self, code: str, *values: str) -> Tested:
-        return Tested(code in ("ok", "no_chats"), code, codec.text_of(self._tenant, code, *values))
+        text = codec.text_of(self._tenant, code, *map(self._http.shown, values))
+        return Tested(code in ("ok", "no_chats"), code, text)
 
 
 def _delivered(configured: int, chat: int, message: int | None) -> Delivered:
@@ -130,12 +133,8 @@ def _delivered(configured: int, chat: int, message: int | None) -> Delivered:
 async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[TelegramClient]:
     """A client of one bot. Opens nothing before first use."""
     token = settings.bot_token.reveal()
-    async with Http(
-        link.base_url or PUBLIC,
-        dial=link.dial if link.base_url is None else None,
-        timeouts=Timeouts(
-            connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
-        ),
-        secrets=(token, token.partition(":")[2]),
-    ) as http:
+    timeouts = Timeouts(
+        connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
+    )
+    async with Http.of(link, PUBLIC, timeouts, (token, token.partition(":")[2])) as http:
         yield TelegramClient(http, link.tenant, settings)
