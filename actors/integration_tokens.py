@@ -76,7 +76,7 @@ class IntegrationTokens:
     async def current(self, name: str) -> Token | None:
         """The token in force, None without one. Raises Unavailable."""
         cached = self._cached.get(name)
-        if cached is not None and trio.current_time() < cached[1]:
+        if cached is not None and trio.current_time() < cached[1] and self._place(name) not in self._unstored:
             return cached[0]
         await self._store_unstored(name)
         row = await self._db.engine(store.select_token, self._tenant, self._integration, name)
