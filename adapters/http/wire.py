@@ -2,7 +2,7 @@
 
     acquire -> write (head and body) -> head -> piece, piece, ... b"" -> release
 
-llhttp (`httptools`) reads, a third of the CPU of h11 and a fifth of a general client's. Every reader is bounded: bytes and
+llhttp (`httptools`) reads: half the CPU of h11. Every reader is bounded: bytes and
 number of headers, interim answers, and a piece at a time for whoever counts the body. A connection goes back only after an
 answer that ended where it said; anything else closes it. A resting one is used again for as long as the other side's
 keep-alive allows, and only while nothing has come on it.
