@@ -21,7 +21,7 @@ import trio
 
 from adapters.tokens import Exchange, FreshToken, Token
 from gateway.domain.errors import BadCredentials, Unavailable
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.secret import Secret
 from gateway.store import integration_tokens as store
 from gateway.store.postgres.pool import Database
@@ -50,7 +50,7 @@ class Unstored:
     """By Trio's clock."""
 
 
-UnstoredTokens = dict[tuple[TenantId, Kind, str], Unstored]
+UnstoredTokens = dict[tuple[TenantId, IntegrationKey, str], Unstored]
 
 
 class IntegrationTokens:
@@ -61,7 +61,7 @@ class IntegrationTokens:
         db: Database,
         sealer: Callable[[TenantId], Sealer | None],
         tenant: TenantId,
-        integration: Kind,
+        integration: IntegrationKey,
         unstored: UnstoredTokens,
     ) -> None:
         self._db = db
@@ -198,7 +198,7 @@ class IntegrationTokens:
             except Unavailable:
                 log.warning("a token is free for refreshing only when its lease ends", extra={"token": name})
 
-    def _place(self, name: str) -> tuple[TenantId, Kind, str]:
+    def _place(self, name: str) -> tuple[TenantId, IntegrationKey, str]:
         return self._tenant, self._integration, name
 
     def _opened(self, name: str, row: store.TokenRow) -> Token:

@@ -11,7 +11,7 @@ server that hangs would stop every commit of the gateway. Sees no token in the c
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.postgres.pool import Connection, Record
 
 TABLE = "integration_tokens"
@@ -31,12 +31,12 @@ def _row(record: Record | None) -> TokenRow | None:
     return TokenRow(*record) if record is not None else None
 
 
-def row_key(integration: Kind, name: str) -> str:
+def row_key(integration: IntegrationKey, name: str) -> str:
     """What a sealed value is bound to, beside tenant, table and column."""
     return f"{integration}/{name}"
 
 
-async def select_token(conn: Connection, tenant: TenantId, integration: Kind, name: str) -> TokenRow | None:
+async def select_token(conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str) -> TokenRow | None:
     """The token in force."""
     query = (
         "SELECT sealed, previous_sealed, expires_at, version FROM integration_tokens "
@@ -46,7 +46,13 @@ async def select_token(conn: Connection, tenant: TenantId, integration: Kind, na
 
 
 async def begin_exchange(
-    conn: Connection, tenant: TenantId, integration: Kind, name: str, version: int, holder: str, lease_s: float
+    conn: Connection,
+    tenant: TenantId,
+    integration: IntegrationKey,
+    name: str,
+    version: int,
+    holder: str,
+    lease_s: float,
 ) -> tuple[TokenRow | None, bool]:
     """The token in force, and whether `holder` may trade it for `lease_s`: only where it still has that version and nobody
     else trades it."""
@@ -79,7 +85,7 @@ async def begin_exchange(
 
 
 async def finish_exchange(
-    conn: Connection, tenant: TenantId, integration: Kind, name: str, version: int, sealed: str, previous_sealed: str,
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str, version: int, sealed: str, previous_sealed: str,
     expires_in_s: float | None,
 ) -> TokenRow | None:  # fmt: skip
     """Stores what a token of `version` was traded for. None where that is not the one in force any more."""
@@ -101,7 +107,9 @@ async def finish_exchange(
     )
 
 
-async def abandon_exchange(conn: Connection, tenant: TenantId, integration: Kind, name: str, holder: str) -> None:
+async def abandon_exchange(
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str, holder: str
+) -> None:
     """`holder` trades it no more, without a result."""
     await conn.execute(
         "UPDATE integration_tokens SET exchange_by = '', exchange_until = NULL "
@@ -114,7 +122,7 @@ async def abandon_exchange(conn: Connection, tenant: TenantId, integration: Kind
 
 
 async def upsert_token(
-    conn: Connection, tenant: TenantId, integration: Kind, name: str, sealed: str, expires_in_s: float | None
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str, sealed: str, expires_in_s: float | None
 ) -> TokenRow:
     """A token that a person's login brought: in place of any other, and of what a trade under way will bring."""
     row = _row(
@@ -135,7 +143,9 @@ async def upsert_token(
     return row
 
 
-async def drop_previous(conn: Connection, tenant: TenantId, integration: Kind, name: str, version: int) -> None:
+async def drop_previous(
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str, version: int
+) -> None:
     """The token of this version has worked."""
     await conn.execute(
         "UPDATE integration_tokens SET previous_sealed = '' "

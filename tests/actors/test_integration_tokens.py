@@ -15,7 +15,7 @@ import actors.integration_tokens
 from actors.integration_tokens import IntegrationTokens
 from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.errors import BadCredentials, Unavailable
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.secret import Secret
 from gateway.store.postgres.pool import Connection, Database, open_database
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key, new_master_key, parse_master_keys
@@ -24,7 +24,7 @@ from tests.store.database import db, dsn, postgres
 __all__ = ["db", "dsn", "postgres"]
 
 JUNE = TenantId("0367")
-CRM = Kind("crm:second")
+CRM = IntegrationKey("crm:second")
 
 
 @dataclass
@@ -243,7 +243,7 @@ async def test_what_could_not_be_stored_is_stored_by_the_next_who_asks(
 CRASH = """
     import sys, trio
     from actors.integration_tokens import IntegrationTokens
-    from gateway.domain.ids import Kind, TenantId
+    from gateway.domain.ids import IntegrationKey, TenantId
     from gateway.store.postgres.pool import open_database
     from gateway.store.secrets.seal import parse_master_keys
 
@@ -255,7 +255,7 @@ CRASH = """
         dsn, key, wrapped = sys.stdin.read().split("\\n---\\n")
         sealer = parse_master_keys(key).sealer(TenantId("0367"), wrapped)
         async with open_database(dsn) as db:
-            tokens = IntegrationTokens(db, lambda tenant: sealer, TenantId("0367"), Kind("crm:second"), {})
+            tokens = IntegrationTokens(db, lambda tenant: sealer, TenantId("0367"), IntegrationKey("crm:second"), {})
             await tokens.refresh("oauth", exchange)
 
     trio.run(main)
