@@ -5,7 +5,6 @@ from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
 from adapters.login import Login
 from gateway.domain.ids import Kind
-
 from ledger.client import JOBS, LedgerClient, connect, open_login, plan
 from ledger.settings import LedgerSettings
 

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+from adapters.jobs import Job, JobContext
+
 from adapters.base import Attempt, Delivered, Draft, Link
 from adapters.http import Answer, Http, Timeouts
-from adapters.jobs import Job, JobContext
 from adapters.login import LoginDone, LoginPlace, LoginStep
 from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.calls import Call
@@ -16,19 +17,24 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadCredentials, Rejected, Unavailable
 from gateway.domain.events import CallEnded, CallEvent
 from gateway.domain.secret import Secret
-
 from ledger.settings import LedgerSettings
 
 TIMES = Timeouts(connect_s=3.0, read_s=5.0, whole_s=10.0)
 TOKEN = "oauth"
 
 
-def plan(settings: LedgerSettings, tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
+def plan(
+    settings: LedgerSettings, tenant: Tenant, before: Call | None, call: Call, event: CallEvent
+) -> Sequence[Draft]:
     """A record of each call that was with a client."""
     if not isinstance(event, CallEnded) or event.direction == "internal":
         return ()
     phone = call.caller if event.direction == "incoming" else call.called
-    return (Draft(kind="call", key=f"{call.call_id}:call", body={"phone": phone, "result": event.result, "as": settings.makes}),)
+    return (
+        Draft(
+            kind="call", key=f"{call.call_id}:call", body={"phone": phone, "result": event.result, "as": settings.makes}
+        ),
+    )
 
 
 def _read(answer: Answer) -> Any:
@@ -70,7 +76,13 @@ class LedgerClient:
             access = json.loads(token.value.reveal())["access"]
             more = {"payload": payload} if payload is not None else {}
             return await self._http.send(
-                method, path, headers={"authorization": f"Bearer {access}"}, read=_read, attempt=attempt, hide=[access], **more
+                method,
+                path,
+                headers={"authorization": f"Bearer {access}"},
+                read=_read,
+                attempt=attempt,
+                hide=[access],
+                **more,
             )
 
         return await with_token(self._link.tokens, TOKEN, self._exchange, once)
@@ -108,9 +120,15 @@ class LedgerLogin:
 
     async def begin(self) -> LoginStep:
         """Leads to the provider."""
-        query = {"client_id": self._settings.client_id, "redirect_uri": self._place.redirect_uri, "state": self._place.state}
+        query = {
+            "client_id": self._settings.client_id,
+            "redirect_uri": self._place.redirect_uri,
+            "state": self._place.state,
+        }
         title = {"en": "Allow access in Ledger", "ru": "Разрешите доступ в Ledger"}
-        return LoginStep(id="allow", kind="redirect", title=title, url=f"{self._base}/oauth/authorize?{urlencode(query)}")
+        return LoginStep(
+            id="allow", kind="redirect", title=title, url=f"{self._base}/oauth/authorize?{urlencode(query)}"
+        )
 
     async def go_on(self, step: str, state: Mapping[str, Any], values: Mapping[str, Any]) -> LoginStep | LoginDone:
         """Trades the code."""

@@ -5,7 +5,6 @@ from adapters.base import Adapter, Limits, Rate
 from adapters.inbound import Inbound
 from adapters.login import Login
 from gateway.domain.ids import Kind
-
 from pigeon import codec
 from pigeon.client import PigeonClient, connect, open_login
 from pigeon.settings import CodeForm, PhoneForm, PigeonSettings
@@ -21,7 +20,9 @@ ADAPTER = Adapter(
     plan_call=codec.plan,
     limits=Limits(rates={"": Rate(20, 20)}),
     hook_id_field="hook_id",
-    inbound=Inbound(verify=codec.verify, read=codec.read, accepts=lambda settings: not settings.poll, accepted=codec.ACCEPTED),
+    inbound=Inbound(
+        verify=codec.verify, read=codec.read, accepts=lambda settings: not settings.poll, accepted=codec.ACCEPTED
+    ),
     streams=lambda settings: settings.poll,
     login=Login(open=open_login, forms={"phone": PhoneForm, "code": CodeForm}),
 )

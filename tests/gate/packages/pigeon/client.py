@@ -10,7 +10,6 @@ from adapters.http import Http, Timeouts
 from adapters.inbound import UpdateSink
 from adapters.login import LoginDone, LoginPlace, LoginStep
 from gateway.domain.errors import BadCredentials, GatewayError, Rejected, Unavailable
-
 from pigeon import codec
 from pigeon.settings import PigeonSettings
 

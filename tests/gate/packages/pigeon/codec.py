@@ -11,13 +11,14 @@ from adapters.inbound import Reply, Update, WebhookCall
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEnded, CallEvent
-
 from pigeon.settings import PigeonSettings
 
 ACCEPTED = Reply(200, b"coo")
 
 
-def plan(settings: PigeonSettings, tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
+def plan(
+    settings: PigeonSettings, tenant: Tenant, before: Call | None, call: Call, event: CallEvent
+) -> Sequence[Draft]:
     """A note in the room at the end of each call."""
     if not isinstance(event, CallEnded):
         return ()
@@ -46,6 +47,8 @@ def read(body: bytes, settings: PigeonSettings) -> Sequence[Update]:
 
 def letters(sent: Any) -> Sequence[Update]:
     """Letters as updates, by their numbers. Raises ValueError."""
-    if not isinstance(sent, list) or not all(isinstance(one, dict) and isinstance(one.get("number"), int) for one in sent):
+    if not isinstance(sent, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("number"), int) for one in sent
+    ):
         raise ValueError("not a list of letters")
     return [Update(str(one["number"]), one) for one in sent]
