@@ -1,4 +1,7 @@
-"""The embedded server: both kinds of binaries, who starts it, and what a killed gateway leaves behind."""
+"""The embedded server: both kinds of binaries, who starts it, and what a killed gateway leaves behind.
+
+Long, because every test starts a real server and shares how that is watched.
+"""
 
 import os
 import shutil
