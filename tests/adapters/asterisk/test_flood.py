@@ -187,7 +187,7 @@ async def flood(tmp_path: Path) -> Asterisk:
         f"{asterisk.longest_write_s * 1000:.1f} ms, longest read gap {client.read_gap_s * 1000:.1f} ms; caught up in "
         f"{caught_up_s:.2f} s; memory +{grown:.0f} MiB; cut: {asterisk.cut or 'never'}"
     )
-    assert times[-1][0] / asterisk.took_s > SPEED / 5, "a machine with other work sleeps longer than it is told to"
+    assert times[-1][0] / asterisk.took_s > 1, "a machine with other work sleeps longer than it is told to"
     assert on_disk > 0
     assert client.gaps == 1, "the one at the end of the test"
     ended = [event for event in sink.events if isinstance(event, CallEnded)]
