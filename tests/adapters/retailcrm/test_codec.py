@@ -146,6 +146,14 @@ def test_only_the_numbers_not_told_yet_are_told(tenant: Tenant) -> None:
     ]
 
 
+def test_a_number_that_comes_late_is_reported_with_every_phone_that_rings(tenant: Tenant) -> None:
+    hidden = replace(ringing("150", "151"), caller="anonymous")
+    drafts = reported(tenant, hidden, ringing("150", "151", second=1), ended())
+    assert kinds(drafts) == [[], ["in"], ["hangup", "upload"]]
+    assert drafts[1][0].body["event"]["codes"] == ["150", "151"]
+    assert kinds(reported(tenant, hidden, ended())) == [[], ["in", "hangup", "upload"]]
+
+
 def test_an_outgoing_call(tenant: Tenant) -> None:
     out = Direction.OUTGOING
     drafts = reported(
