@@ -68,9 +68,10 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _settings(*, beside: bool) -> tuple[Settings, list[str]]:
-    """The settings, and which of them come from the gateway that runs on DATA_DIR, for commands `beside` it."""
+    """The settings, and which of them come from the gateway that runs on DATA_DIR, for commands `beside` it. Whoever names a
+    database has the environment of that installation, and nothing is taken."""
     settings = read_settings()
-    if not beside or not (note := holders_note(settings.data_dir)):
+    if not beside or not settings.embedded or not (note := holders_note(settings.data_dir)):
         return settings, []
     try:
         shared = json.loads(note)

@@ -40,6 +40,7 @@ from tests.sandbox.telegram import Telegram
 
 VAR = Path("var")
 DEMO = VAR / "demo"
+FIRST_USER = 18
 TEMPO = 0.5
 """Talks in the demo are half as long as in life: there is more to see."""
 
@@ -57,7 +58,8 @@ class Company:
     company: str
     chat: int
     people: Mapping[str, str]
-    users: Mapping[str, str]
+    without_phone: str
+    """Somebody whom the CRM knows and who has no internal number yet."""
     key_refused: bool = False
     """Its CRM refuses the key that the gateway was given: what a failing integration looks like."""
 
@@ -66,25 +68,40 @@ class Company:
         """Its administrator."""
         return f"admin@{self.name.lower()}.example"
 
+    @property
+    def users(self) -> dict[str, str]:
+        """The CRM's users with a number, as the gateway is told of them."""
+        return {str(user): number for user, number in enumerate(self.people, FIRST_USER)}
+
+    @property
+    def crm_users(self) -> tuple[dict[str, Any], ...]:
+        """All users of the CRM, as it has them."""
+        names = [name.split(" ", 1) for name in (*self.people.values(), self.without_phone)]
+        return tuple(
+            {"id": user, "firstName": first, "lastName": last, "email": f"user{user}@{self.name.lower()}.example",
+             "groups": [{"id": 1, "name": "Продажи" if self.language == "ru" else "Sales", "code": "sales"}]}
+            for user, (first, last) in enumerate(names, FIRST_USER)
+        )  # fmt: skip
+
 
 COMPANIES = (
     Company(
         number="0367", name="June", language="ru", country="BY", timezone="Europe/Minsk", regions=("BY", "BY", "BY", "RU"),
         company="375172000001", chat=-1001234567890,
         people={"150": "Иван Петров", "151": "Анна Кузьмина", "152": "Ольга Мороз", "153": "Павел Сидорович", "154": "Вера Климова", "155": "Олег Дорош"},
-        users={"19": "150", "18": "151", "22": "152"},
+        without_phone="Глеб Орлов",
     ),
     Company(
         number="0368", name="Maple", language="en", country="GB", timezone="Europe/London", regions=("GB",),
         company="442079460001", chat=-1009876543210,
         people={"201": "Alice Green", "202": "Bob Stone", "203": "Carol Hill", "204": "Daniel Reed", "205": "Emma Wood"},
-        users={"18": "201", "19": "202", "22": "203"},
+        without_phone="Ian Black",
     ),
     Company(
         number="0369", name="Cedar", language="en", country="GB", timezone="Europe/London", regions=("GB",),
         company="442079460002", chat=-1001112131415, key_refused=True,
         people={"301": "Frank Hall", "302": "Grace Moore", "303": "Henry Cole"},
-        users={"18": "301", "19": "302"},
+        without_phone="Jane Reid",
     ),
 )  # fmt: skip
 OPERATOR = "operator@gateway.example"
@@ -126,7 +143,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
         "recordings": {"keep_days": 30},
         "integrations": {
             "retailcrm": {
-                "enabled": True, "domain": crm.base, "user_extensions": dict(company.users),
+                "enabled": True, "domain": crm.base, "user_extensions": company.users,
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat]},
@@ -164,7 +181,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
-            crm = RetailCrm(secrets.token_hex(16), name=f"RetailCRM of {company.name}")
+            crm = RetailCrm(secrets.token_hex(16), name=f"RetailCRM of {company.name}", users=company.crm_users)
             pbx = SimulatedPbx(
                 secret=secrets.token_hex(8), tempo=TEMPO, extensions=company.people, company=company.company,
                 regions=company.regions, timestamps=bool(index), seed=secrets.randbits(32),
