@@ -78,9 +78,9 @@ async def test_each_has_its_own_people_log_and_health(tmp_path: Path) -> None:
         for crm in (world.crm, branch_crm):
             await world.wait_for(lambda crm=crm: any(one.data["externalId"] == "700.1" for one in crm.uploads), 20)
             assert len([one for one in crm.uploads if one.data["externalId"] == "700.1"]) == 1
-        for chat, bot in ((CHAT, "june_bot"), (OFFICE, "june_support_bot")):
+        for chat, username in ((CHAT, "june_bot"), (OFFICE, "june_support_bot")):
             await world.wait_for(lambda chat=chat: bool(world.telegram.messages(chat)), 20)
-            assert {one.bot for one in world.telegram.messages(chat)} == {bot}
+            assert {one.bot for one in world.telegram.messages(chat)} == {username}
 
         # What people write to the second bot is in its log, once, and groups are left alone.
         bot = world.telegram.bots[SUPPORT]
