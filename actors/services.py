@@ -11,11 +11,14 @@ from actors.chats.inbox import Inbox
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
+from actors.integration_tokens import IntegrationTokens, UnstoredTokens
 from actors.runtime.directory import Directory
 from actors.runtime.group_commit import GroupCommit
 from actors.runtime.ownership import Ownership
 from adapters.base import Dialer
+from adapters.budget import Budgets
 from adapters.spills import Spills
+from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.files.recording_files import RecordingFiles
@@ -64,6 +67,10 @@ class Services:
     outgoing: Handover
     """Leases deliveries as they are written, and keeps what became of them."""
     dial: Dialer
+    budgets: Budgets = field(default_factory=Budgets)
+    """Of remote accounts, shared by all that speak to them."""
+    unstored_tokens: UnstoredTokens = field(default_factory=dict)
+    """Fresh tokens that the database would not take yet."""
     spills: Spills = field(default_factory=Spills)
     """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
@@ -81,3 +88,7 @@ class Services:
     ownership: Ownership
     """Which tenants are this instance's."""
     """Places calls for people; is told how its orders fared."""
+
+    def tokens(self, tenant: TenantId, integration: IntegrationKey) -> Tokens:
+        """The tokens of one integration that change by themselves."""
+        return IntegrationTokens(self.db, self.cache.sealer, tenant, integration, self.unstored_tokens)
