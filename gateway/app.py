@@ -622,6 +622,8 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
         place=gateway.services.dialling.ask,
+        login=gateway.services.open_login,
+        tokens=gateway.services.tokens,
         instance=lambda: gateway.ownership.me,
         ask_slots=gateway.together.slots,
         master=gateway.cache.master,
