@@ -10,6 +10,7 @@ is a state and not a crash. Over 400 lines because it is the one place where eve
 """
 
 import gc
+import json
 import logging
 import os
 import signal
@@ -56,9 +57,10 @@ from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import Post
 from gateway.domain.shards import SHARDS
+from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
 from gateway.readiness import Notifier
-from gateway.settings import Settings
+from gateway.settings import Settings, shared_environment
 from gateway.store import journal, outbox
 from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.embedded.data_dir_lock import own_folder
@@ -424,7 +426,7 @@ async def run(settings: Settings) -> int:
         # Where systemd's sockets are elsewhere: links, and what tenants may not connect to, follow them.
         settings = replace(settings, bind=listening.bind, intake_bind=listening.intake_bind)
         nursery.start_soon(systemd.run)
-        await stack.enter_async_context(own_folder(settings.data_dir))
+        await stack.enter_async_context(own_folder(settings.data_dir, json.dumps(shared_environment(settings))))
         dsn, keep_server = await stack.enter_async_context(_postgres(settings))
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
@@ -519,6 +521,7 @@ async def _serve(
                         gc.freeze()
                         systemd.ready()
                         log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
+                        await log_first_steps(gateway.db, settings, companies=len(cache))
                         await stop_listening.wait()  # that is, until the signal ends this block
                 gateway.stopping = True
                 systemd.stopping()

@@ -164,8 +164,7 @@ class Settings:
     @property
     def base_url(self) -> str:
         """What links sent out begin with."""
-        host = f"[{self.bind[0]}]" if ":" in self.bind[0] else self.bind[0]
-        return self.public_url or f"http://{host}:{self.bind[1]}"
+        return self.public_url or f"http://{_address_text(self.bind)}"
 
     @property
     def operator_open(self) -> bool:
@@ -176,6 +175,41 @@ class Settings:
         except ValueError:
             loopback = host == "localhost"
         return self.operator_token is None and self.embedded and loopback
+
+
+SHARED = (
+    "bind", "intake_bind", "public_url", "master_key_file", "allowed_private_nets", "provider_urls", "trusted_proxies",
+)  # fmt: skip
+"""What a running gateway leaves for the commands beside it. None of these is a secret."""
+
+
+def shared_environment(settings: Settings) -> dict[str, str]:
+    """Variables that say what `settings` say, of those that commands beside a running gateway need and that are set."""
+    texts = {
+        "bind": _address_text(settings.bind),
+        "intake_bind": _address_text(settings.intake_bind),
+        "public_url": settings.public_url,
+        "master_key_file": str(settings.master_key_file.absolute()) if settings.master_key_file else "",
+        "allowed_private_nets": ",".join(map(str, settings.allowed_private_nets)),
+        "provider_urls": json.dumps(dict(settings.provider_urls)) if settings.provider_urls else "",
+        "trusted_proxies": ",".join(map(str, settings.trusted_proxies)),
+    }
+    return {PREFIX + name.upper(): texts[name] for name in SHARED if texts[name]}
+
+
+def with_shared(environment: Mapping[str, str], shared: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """The environment with what a running gateway shares where it says nothing itself, and what was taken from there."""
+    taken = {
+        name: value for item in SHARED
+        if isinstance(value := shared.get(name := PREFIX + item.upper()), str)
+        and not environment.get(name) and not environment.get(f"{name}_FILE")
+    }  # fmt: skip
+    return {**environment, **taken}, list(taken)
+
+
+def _address_text(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def variables() -> dict[str, Any]:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from gateway.domain.secret import Secret
-from gateway.settings import PREFIX, Settings, SettingsError, read_settings, variables
+from gateway.settings import (
+    PREFIX,
+    SHARED,
+    Settings,
+    SettingsError,
+    read_settings,
+    shared_environment,
+    variables,
+    with_shared,
+)
 
 MASTER = "GATEWAY_MASTER_KEY_FILE"
 
@@ -173,3 +182,24 @@ def test_operators_need_a_token_unless_all_is_local(values: dict[str, str], is_o
 def test_secrets_do_not_show_in_settings() -> None:
     settings = read(DATABASE_URL="postgresql://u:hunter2@db/x", OPERATOR_TOKEN="hunter3", LLM_API_KEY="hunter4")
     assert "hunter" not in repr(settings)
+
+
+def test_what_a_running_gateway_shares_with_the_commands_beside_it() -> None:
+    running = read(
+        BIND="[::1]:8010", ALLOWED_PRIVATE_NETS="127.0.0.0/8,10.0.0.0/8", PUBLIC_URL="https://gw.example",
+        PROVIDER_URLS='{"telegram": "http://127.0.0.1:9001"}', TRUSTED_PROXIES="192.0.2.0/24",
+        MASTER_KEY_FILE="/etc/gateway/master.key", OPERATOR_TOKEN="hunter2", DATABASE_URL="postgresql://u:hunter2@db/g",
+        S3_URL="https://s3.example", S3_BUCKET="b", S3_ACCESS_KEY="hunter2", S3_SECRET_KEY="hunter2", LLM_API_KEY="hunter2",
+    )  # fmt: skip
+    shared = shared_environment(running)
+    assert "hunter2" not in str(shared)
+    environment, taken = with_shared({"PATH": "/bin"}, shared)
+    assert taken == [PREFIX + name.upper() for name in SHARED]
+    beside = read_settings(environment)
+    assert [getattr(beside, name) for name in SHARED] == [getattr(running, name) for name in SHARED]
+    # What the command's own environment says goes before; nothing else is taken, whatever the note holds.
+    own = {"GATEWAY_BIND": "127.0.0.1:1", "GATEWAY_PUBLIC_URL_FILE": "/x"}
+    environment, taken = with_shared(own, {**shared, "GATEWAY_OPERATOR_TOKEN": "x", "GATEWAY_TRUSTED_PROXIES": 5})
+    assert environment["GATEWAY_BIND"] == "127.0.0.1:1"
+    assert not {"GATEWAY_PUBLIC_URL", "GATEWAY_OPERATOR_TOKEN", "GATEWAY_TRUSTED_PROXIES"} & environment.keys()
+    assert "GATEWAY_INTAKE_BIND" in taken

@@ -5,7 +5,7 @@ the clock, each PBX and each integration. It changes nothing outside.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -40,10 +40,10 @@ class Findings:
         print(f"{'ok  ' if ok else 'FAIL'}  {text}", flush=True)
 
 
-async def doctor(settings: Settings) -> int:
-    """Runs every check. Returns the exit code."""
+async def doctor(settings: Settings, taken: Sequence[str] = ()) -> int:
+    """Runs every check. Returns the exit code. `taken` are the variables that a running gateway supplied."""
     found = Findings()
-    found.emit(True, "settings")
+    found.emit(True, "settings", f"{', '.join(taken)} of the gateway that runs on {settings.data_dir}" if taken else "")
     try:
         async with _database(settings) as (dsn, db):
             await _checks(settings, dsn, db, found)

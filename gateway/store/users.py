@@ -65,6 +65,11 @@ async def select_all_accounts(conn: Connection) -> list[Account]:
     return [_account(row) for row in rows]
 
 
+async def has_users(conn: Connection) -> bool:
+    """Whether anybody at all can sign in."""
+    return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM users)"))
+
+
 async def upsert_user(conn: Connection, tenant: TenantId | None, email: str, password_hash: str) -> None:
     """Adds a person or sets a new password; what was signed in with the old one is signed out."""
     await conn.execute(

@@ -273,6 +273,17 @@ def test_people(command: Command, installation: Path) -> None:
     assert command("user", "add", "op@gateway.example", "--operator", stdin=f"{PASSWORD}\n").code == 0
     link = command("user", "link", "anna@june.example", "--tenant", "0367")
     assert link.out.startswith("http://127.0.0.1:8000/")
+    alone = command("user", "link", "Anna@June.example")  # as the README prints it
+    assert (alone.code, alone.out[:42]) == (0, link.out[:42])
+    assert "token=0367." in alone.out
+    assert "token=-." in command("user", "link", "op@gateway.example").out
+    assert command("user", "link", "nobody@june.example").errors == [
+        "gateway: no such person: nobody@june.example; gateway user add makes one"
+    ]
+    assert command("user", "add", "anna@june.example", "--operator", stdin=f"{PASSWORD}\n").code == 0
+    assert command("user", "link", "anna@june.example").errors == [
+        "gateway: anna@june.example has 2 accounts: say which by --operator or --tenant 0367"
+    ]
     assert command("user", "add", "x", "--operator", stdin=f"{PASSWORD}\n").code == 2
     assert command("user", "add", "a@b.example", "--operator", stdin="short\n").code == 2
     assert command("user", "add", "a@b.example", "--tenant", "9999", stdin=f"{PASSWORD}\n").code == 1

@@ -25,7 +25,7 @@ from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.telegram import Telegram
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 TENANTS = 8
 CALLS = 10
 TALKS, PASSES = 6, int(os.environ.get("PASSES", "3"))

@@ -26,7 +26,7 @@ from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key, parse_m
 from tests.e2e.test_instances import Pair, open_pair
 from tests.sound import wav
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 FIRST = TenantId("01")
 KIND = IntegrationKey("retailcrm")

@@ -27,7 +27,7 @@ from gateway.store.embedded.embedded import Embedded, embedded
 from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.world import World, open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "3"))
 RATE = int(os.environ.get("RATE", "15"))

@@ -76,7 +76,7 @@ class World:
         async with open_database(dsn, size=1, engine_size=1) as db:
             return await db.engine(_value, query, *values)
 
-    async def wait_for(self, what: Any, within_s: float = 10.0) -> None:
+    async def wait_for(self, what: Any, within_s: float = 30.0) -> None:
         """Until `what()` is true. Raises AssertionError with what the sandboxes saw."""
         with trio.move_on_after(within_s):
             while not what():

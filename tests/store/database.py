@@ -39,11 +39,14 @@ def quick_folder() -> Iterator[Path]:
     base = memory if roomy else Path(tempfile.gettempdir())
     for old in base.glob(f"{FOLDER}*"):
         _remove_abandoned(old)
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=base))
-    with (folder / "in_use").open("w") as mark:
+    # It has its name, by which other runs look for what was abandoned, only while it is locked.
+    unnamed = Path(tempfile.mkdtemp(prefix="new-", dir=base))
+    folder = unnamed.with_name(FOLDER + unnamed.name.removeprefix("new-"))
+    with (unnamed / "in_use").open("w") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
+        unnamed.rename(folder)
         yield folder
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
 
 
 def _remove_abandoned(folder: Path) -> None:
