@@ -21,6 +21,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.internal_numbers import (
+    LONGEST,
+    MOST_DIGITS,
+    SHORTEST,
+    InternalNumberRules,
+    explained,
+    wrong_with,
+)
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 
@@ -94,6 +102,13 @@ class ClickToCallBlock(_Block):
     )
 
 
+class InternalNumbersBlock(_Block):
+    """What may be an internal number beyond the usual: an operator's decision, so it stands in this file alone."""
+
+    longest: Annotated[int, Field(ge=SHORTEST, le=MOST_DIGITS)] = LONGEST
+    service_numbers: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9x]{2,15}$")], ...] = ()
+
+
 class SmartRedirectBlock(_Block):
     """Sending callers to whoever is responsible for them."""
 
@@ -123,6 +138,7 @@ class TenantBlock(_Block):
     users: tuple[UserBlock, ...] = ()
     phones: tuple[PhoneBlock, ...] = ()
     click_to_call: ClickToCallBlock = ClickToCallBlock()
+    internal_numbers: InternalNumbersBlock = InternalNumbersBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
 
@@ -156,7 +172,7 @@ class TenantFile:
         """What is kept in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
             mode="json",
-            include={"click_to_call", "legacy_call_token", "recordings", "smart_redirect"},
+            include={"click_to_call", "internal_numbers", "legacy_call_token", "recordings", "smart_redirect"},
             exclude_defaults=True,
         )
         return {name: value for name, value in given.items() if value}
@@ -246,8 +262,26 @@ def _tenant(data: Any, path: str, problems: Problems) -> TenantFile | None:
     if block is None:
         return None
     _repeats((phone.number for phone in block.phones), f"{path}.phones", problems)
+    _judge_numbers(block, links, path, problems)
     _repeats((user.email for user in block.users), f"{path}.users", problems)
     return TenantFile(path, block, pbxes, links)
+
+
+def _judge_numbers(block: TenantBlock, links: Iterable[LinkBlock], path: str, problems: Problems) -> None:
+    rules = InternalNumberRules(block.internal_numbers.longest, block.internal_numbers.service_numbers)
+    given = [(f"{path}.phones[{place}].number", phone.number) for place, phone in enumerate(block.phones)]
+    if block.smart_redirect.default is not None:
+        given.append((f"{path}.smart_redirect.default", block.smart_redirect.default))
+    for link in links:
+        stated = link.given.get(link.adapter.extensions_field)
+        if link.adapter.extensions_field and isinstance(stated, Mapping):
+            place = f"{path}.integrations.{link.name}.{link.adapter.extensions_field}"
+            given += [
+                (f"{place}.{user}", str(value).strip()) for user, value in stated.items() if value not in (None, "")
+            ]
+    for where, number in given:
+        if (reason := wrong_with(number, block.country, rules)) is not None:
+            problems.add(where, explained(reason, number, block.country, rules))
 
 
 def _repeats(names: Iterable[str], path: str, problems: Problems) -> None:

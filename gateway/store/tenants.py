@@ -106,6 +106,12 @@ async def select_changed_since(conn: Connection, moment: datetime | None) -> tup
     return {TenantId(row[0]): int(row[1]) for row in rows}, now
 
 
+async def select_numbering(conn: Connection, tenant: TenantId) -> tuple[str, Mapping[str, Any]]:
+    """The tenant's country and options, by which its internal numbers are judged."""
+    row = await conn.fetchrow("SELECT country, options::text AS options FROM tenants WHERE tenant_id = $1", tenant)
+    return (row["country"], json.loads(row["options"])) if row is not None else ("", {})
+
+
 async def select_time(conn: Connection) -> datetime:
     """The database's clock, which decides leases and expiry."""
     moment: datetime = await conn.fetchval("SELECT clock_timestamp()")

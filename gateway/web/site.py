@@ -28,6 +28,7 @@ from adapters.base import Tested
 from adapters.registry import adapters
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.pool import Database
@@ -179,6 +180,9 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
+        "number_problem": lambda tenant, number: wrong_with(
+            number, tenant.country, InternalNumberRules.of(tenant.options)
+        ),
         "title_of": lambda kind: found.title if (found := adapters().get(kind)) is not None else kind,
         "has_modules": lambda tenant: any(kind in tenant.integrations for kind in registering()),
         "site_title": title,

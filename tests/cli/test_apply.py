@@ -303,3 +303,21 @@ def test_recordings_are_kept_as_the_file_says(command: Command, installation: Pa
     assert refused.code != 0
     for place in ("recordings.keep_days", "recordings.for_ever", "pbxes[0].recording_url"):
         assert f"tenants[0].{place}" in refused.err
+
+
+def test_internal_numbers_are_judged(command: Command, installation: Path) -> None:
+    """What reads as an emergency, service or outside number is refused with its place, and nothing is changed."""
+    phones = [{"number": number} for number in ("150", "101", "02", "7", "1234567", "375902123456")]
+    retailcrm = june()["integrations"]["retailcrm"] | {"user_extensions": {"19": "150", "20": 112}}
+    block = june(phones=phones, smart_redirect={"default": "911"}, integrations={"retailcrm": retailcrm})
+    refused = command("apply", "--dry-run", write(installation, block))
+    assert refused.code == 1
+    for place, word in (
+        ("phones[1].number", "101 is an emergency number in BY"), ("phones[2].number", "02 is an emergency number"),
+        ("phones[3].number", "2 to 6 digits"), ("phones[4].number", "2 to 6 digits"), ("phones[5].number", "2 to 6 digits"),
+        ("smart_redirect.default", "911 is an emergency"),
+        ("integrations.retailcrm.user_extensions.20", "112 is an emergency number in BY"),
+    ):  # fmt: skip
+        assert any(f"{place}: " in line and word in line for line in refused.errors), (place, refused.err)
+    allowed = june(phones=[{"number": "150"}, {"number": "12345678"}], internal_numbers={"longest": 8})
+    assert command("apply", "--dry-run", write(installation, allowed)).code == 0

@@ -28,6 +28,7 @@ CALL_SCOPE = "call"
 _STATUS_OF = {
     "bad_number": (422, "VALIDATION_ERROR"),
     "no_extension": (400, "VALIDATION_ERROR"),
+    "bad_extension": (403, "FORBIDDEN"),
     "not_allowed": (403, "FORBIDDEN"),
     "premium": (403, "FORBIDDEN"),
     "hours": (403, "FORBIDDEN"),

@@ -22,11 +22,13 @@ from adapters.base import ActivityRequest, Adapter, StatusRequest
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Rejected
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.posts import Invalid
 from gateway.store import crm_registrations as store
 from gateway.store import outbox
 from gateway.store.audit import select_audit
 from gateway.store.integration_logs import select_recent_logs
 from gateway.store.postgres.pool import Connection
+from gateway.store.tenants import upsert_phone
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.http.hypercorn_server import mount
@@ -739,7 +741,8 @@ async def _empty_map(conn: Connection) -> None:
 @pytest.mark.parametrize("by", ["register", "sync", "save"])
 async def test_the_map_over_there_is_taken_over_on_first_use(stage: Stage, by: str) -> None:
     await stage.register()
-    codes = [{"userId": 22, "code": "152"}, {"userId": 18, "code": "999"}, {"userId": 23, "code": "1 2"}]
+    codes = [{"userId": 22, "code": "152"}, {"userId": 18, "code": "999"}, {"userId": 23, "code": "1 2"},
+             {"userId": 24, "code": "112"}, {"userId": 25, "code": "881612345678"}]  # fmt: skip
 
     async def forget(conn: Connection) -> None:
         await conn.execute("DELETE FROM modules")
@@ -873,11 +876,24 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
         ("number", "12a"),
         ("number", ""),
         ("number", "1" * 16),
+        ("number", "7"),
+        ("number", "1234567"),
+        ("number", "375902123456"),
+        ("number", "101"),
+        ("number", "112"),
+        ("number", "02"),
         ("owner", "a\x00b"),
         ("endpoints", "a/b"),
     ):
         wrong = await client.post("/t/0367/phones", form={**form, name: value})
         assert wrong.status_code == 422, (name, value)
+        if value in ("101", "112", "02"):
+            assert "This is an emergency number" in await text_of(wrong)
+    await stage.world.db.tenant(JUNE, upsert_phone, JUNE, "103", "old row", [])
+    await stage.world.cache.load()
+    assert "This is an emergency number" in await text_of(await client.get("/t/0367/extensions"))
+    with pytest.raises(Invalid, match="emergency number in BY"):
+        await stage.modules.save(JUNE, stage.adapter, {"23": "103"}, "")
     await client.post("/t/0367/phones/remove", form={"csrf": CSRF, "number": "150"})
     kept = await stage.modules.stored(JUNE, stage.adapter)
     assert "150" not in {phone.number for phone in kept.phones}
@@ -900,7 +916,7 @@ async def test_without_such_a_crm_the_numbers_alone(stage: Stage, sign_in: SignI
     assert 'href="/t/0367/extensions"' not in await text_of(await client.get("/t/0367/calls"))
     assert (await client.get("/t/0367/extensions?kind=retailcrm")).status_code == 404
     assert (await client.get(f"{ADMIN}/api/config/0367")).status_code == 404
-    answer = await client.post("/t/0367/phones", form={"csrf": CSRF, "number": "7", "owner": "", "endpoints": ""})
+    answer = await client.post("/t/0367/phones", form={"csrf": CSRF, "number": "77", "owner": "", "endpoints": ""})
     assert answer.location == "/t/0367/extensions#phones"
 
 
