@@ -48,6 +48,7 @@ from adapters.probe import probe
 from adapters.registry import adapters, integrations
 from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
+from gateway.database import Addresses, database_server
 from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
@@ -61,15 +62,14 @@ from gateway.settings import Settings
 from gateway.store import journal, outbox
 from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.embedded.data_dir_lock import own_folder
-from gateway.store.embedded.embedded import embedded
 from gateway.store.files.blobs import BlobStore, FolderBlobs
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.s3 import S3Blobs
 from gateway.store.files.spool import Spool
 from gateway.store.postgres.errors import StoreError
 from gateway.store.postgres.listen import Listener
-from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Database, open_database
+from gateway.store.postgres.roles import select_login
 from gateway.store.secrets.seal import load_master_keys
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.vitals import Vitals
@@ -308,13 +308,15 @@ class Gateway:
 
     # Starting and stopping.
 
-    async def bring_up(self, dsn: str, tenants: Reconciler, slot: Slot) -> None:
+    async def bring_up(self, database: Addresses, tenants: Reconciler, slot: Slot) -> None:
         """Until cancelled: schema, configuration, actors, as soon as the database lets us; then keeps watching it."""
         pause = 0.2
         while True:
             try:
-                await migrate(dsn)
+                await database.migrate()
                 await self.db.ping()
+                if problem := (await self.db.engine(select_login)).problem:
+                    log.warning("the database's login has more rights than it needs", extra={"reason": problem})
                 await self.cache.load()
                 break
             except (Retryable, StoreError, NeedsAttention) as error:
@@ -400,16 +402,6 @@ async def _open_spool(spool: Spool) -> None:
         log.error("the spool cannot be used", extra={"reason": error.detail})
 
 
-@asynccontextmanager
-async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
-    """The address of the database, and what keeps its server alive where it is ours."""
-    if settings.database_url is not None:
-        yield settings.database_url.reveal(), trio.sleep_forever
-        return
-    async with embedded(settings.data_dir, role="run") as server:
-        yield server.dsn, server.supervise
-
-
 async def run(settings: Settings) -> int:
     """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
     trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
@@ -423,13 +415,13 @@ async def run(settings: Settings) -> int:
         settings = replace(settings, bind=listening.bind, intake_bind=listening.intake_bind)
         nursery.start_soon(systemd.run)
         await stack.enter_async_context(own_folder(settings.data_dir))
-        dsn, keep_server = await stack.enter_async_context(_postgres(settings))
+        addresses, keep_server = await stack.enter_async_context(database_server(settings, role="run"))
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
         db = await stack.enter_async_context(
-            open_database(dsn, size=settings.database_size, engine_size=settings.database_size)
+            open_database(addresses.pool, size=settings.database_size, engine_size=settings.database_size)
         )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
@@ -439,13 +431,13 @@ async def run(settings: Settings) -> int:
         stack.push_async_callback(gateway.posts.spool.aclose)
         await _open_spool(gateway.posts.spool)
         systemd.status, systemd.ailment = gateway.status, gateway.vitals.ailment
-        await _serve(gateway, dsn, keep_server, listening, systemd)
+        await _serve(gateway, addresses, keep_server, listening, systemd)
     return 0
 
 
 async def _serve(
     gateway: Gateway,
-    dsn: str,
+    database: Addresses,
     keep_server: Callable[[], Awaitable[Any]],
     listening: Listening,
     systemd: Notifier,
@@ -476,7 +468,7 @@ async def _serve(
             system("outbox", _ignoring_slot(gateway.records.run))
             system("acks", _ignoring_slot(gateway.outgoing.acks.run))
             system("letters", dead_letters.run)
-            system("database", partial(gateway.bring_up, dsn, tenants))
+            system("database", partial(gateway.bring_up, database, tenants))
             # The block ends when both listeners have finished what was in hand; PBX sessions go on until then.
             async with trio.open_nursery() as listeners:
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -507,7 +499,7 @@ async def _serve(
                         system("tenants", tenants.run)
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
-                        system("pruning", partial(prune, services, dsn))
+                        system("pruning", partial(prune, services, database.owner))
                         system("modules", RegistrationJobs(gateway.modules, gateway.ownership.epoch_of).run)
                         system("recordings", FetchActor(services, gateway.recording_files).run)
                         system("retention", partial(retain, services, gateway.recording_files))

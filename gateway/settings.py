@@ -113,6 +113,12 @@ class Settings:
         Path("./var"), Path, "embedded PostgreSQL, the spool, recordings and the generated master key", "./var"
     )
     database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
+    database_owner_url: Secret | None = _var(
+        None,
+        _dsn,
+        "the same database as the owner of its tables, for migrations and partitions alone",
+        "unset: DATABASE_URL",
+    )
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
     )
@@ -215,6 +221,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     missing = [name for name in bucket if not values.get(known[name].name)]
     if 0 < len(missing) < len(bucket):
         problems += [f"{name}: must be set too, as other S3 settings are" for name in missing]
+    if "database_owner_url" in values and "database_url" not in values:
+        problems.append(f"{PREFIX}DATABASE_OWNER_URL: needs {PREFIX}DATABASE_URL beside it")
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)

@@ -125,7 +125,7 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "trusted_proxies": "10.0.0.0/8", "operator_token": "secret", "log_format": "json", "log_level": "ERROR",
         "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
         "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
-        "spool_mib": "64",
+        "spool_mib": "64", "database_owner_url": "postgresql://o:p@db/x",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"
@@ -133,6 +133,8 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
     # A store wants all of its settings or none.
     store = {PREFIX + other.upper(): text for other, text in values.items() if other.startswith("s3_")}
     others = {other: text for other, text in store.items() if name in store and other != name}
+    if name == "GATEWAY_DATABASE_OWNER_URL":
+        others = {"GATEWAY_DATABASE_URL": values["database_url"]}
     assert read_settings({f"{name}_FILE": str(file), **others}) == read_settings({name: text, **others})
 
 

@@ -144,27 +144,18 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "Mas
 
 @asynccontextmanager
 async def _open_migrated(settings: Settings) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
-    from gateway.store.embedded.embedded import embedded
-    from gateway.store.postgres.migrate import migrate
+    from gateway.database import database_server
     from gateway.store.postgres.pool import open_database
     from gateway.store.secrets.seal import load_master_keys
 
-    @asynccontextmanager
-    async def server() -> AsyncIterator[str]:
-        if settings.database_url is not None:
-            yield settings.database_url.reveal()
-        else:
-            async with embedded(settings.data_dir) as running:
-                yield running.dsn
-
-    async with server() as dsn:
-        await migrate(dsn)
+    async with database_server(settings) as (addresses, _):
+        await addresses.migrate()
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
-        async with open_database(dsn) as db:
-            yield dsn, db, master
+        async with open_database(addresses.pool) as db:
+            yield addresses.owner, db, master
 
 
 async def _run(settings: Settings, options: argparse.Namespace) -> int:
@@ -174,14 +165,10 @@ async def _run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _migrate(settings: Settings, options: argparse.Namespace) -> int:
-    from gateway.store.embedded.embedded import embedded
-    from gateway.store.postgres.migrate import migrate
+    from gateway.database import database_server
 
-    if settings.database_url is not None:
-        applied = await migrate(settings.database_url.reveal())
-    else:
-        async with embedded(settings.data_dir) as running:
-            applied = await migrate(running.dsn)
+    async with database_server(settings) as (addresses, _):
+        applied = await addresses.migrate()
     for name in applied:
         print(name)
     print(f"{len(applied)} applied; the schema is up to date")

@@ -19,6 +19,7 @@ from actors.crm.account_link import sign_link
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.recording_links import PURPOSE, Signer
 from gateway.domain.secret import Secret
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.pool import Connection, open_database
 from gateway.store.secrets.rotation import PLACES, select_wrapped
@@ -38,7 +39,7 @@ async def requested(pair: Pair, query: str, *values: Any) -> list[Any]:
     async def work(conn: Connection) -> list[Any]:
         return list(await conn.fetch(query, *values, timeout=60))
 
-    async with open_database(pair.dsn, size=1, engine_size=1) as db:
+    async with open_database(as_login(pair.dsn), size=1, engine_size=1) as db:
         return await db.engine(work)
 
 
@@ -47,7 +48,7 @@ def keys(pair: Pair) -> MasterKeys:
 
 
 async def wrapped(pair: Pair) -> list[tuple[TenantId, str]]:
-    async with open_database(pair.dsn, size=1, engine_size=1) as db:
+    async with open_database(as_login(pair.dsn), size=1, engine_size=1) as db:
         return await db.engine(select_wrapped)
 
 
