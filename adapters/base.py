@@ -8,12 +8,14 @@ gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to ra
 This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from adapters.spills import Spills
 from gateway.domain.calls import Call
@@ -21,7 +23,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
-from gateway.domain.secret import Secret
+from gateway.domain.secret import MASK, Secret
 
 
 class AdapterSettings(BaseModel):
@@ -49,6 +51,7 @@ def setting(
     stored: bool = False,
     shared: bool = False,
     leads: Sequence[str] = (),
+    unique: bool = False,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
@@ -56,7 +59,8 @@ def setting(
 
     `kept`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
-    stored ones do not follow it to another place.
+    stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
+    installation may have; one that a person chooses has LEAST_UNIQUE characters.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -66,6 +70,7 @@ def setting(
         "kept": stored,
         "shared": shared,
         "leads": list(leads),
+        "unique": unique,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -83,6 +88,35 @@ def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
         name
         for name, info in settings.model_fields.items()
         if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get(mark)
+    )
+
+
+LEAST_UNIQUE = 24
+
+
+def unique_hash(settings: AdapterSettings) -> str | None:
+    """The SHA-256, in hexadecimal digits, of the field that is unique in the installation; None where there is none."""
+    for name in marked_fields(type(settings), "unique"):
+        if isinstance(value := getattr(settings, name), Secret) and value:
+            return hashlib.sha256(value.reveal().encode("utf-8", "surrogatepass")).hexdigest()
+    return None
+
+
+def refuse_short(settings: AdapterSettings, stored: Mapping[str, Any]) -> None:
+    """Raises ValidationError for a unique credential that was chosen anew and is short enough to be guessed. One that is
+    stored already stays."""
+    for name in marked_fields(type(settings), "unique"):
+        value = getattr(settings, name)
+        if isinstance(value, Secret) and value != stored.get(name) and len(value.reveal()) < LEAST_UNIQUE:
+            text = f"must be at least {LEAST_UNIQUE} characters long; leave it out to have one made"
+            raise refused_field(type(settings), name, text)
+
+
+def refused_field(model: type[AdapterSettings], name: str, text: str) -> ValidationError:
+    """The error of one field, as pydantic would raise it. `text` repeats nothing that was entered."""
+    return ValidationError.from_exception_data(
+        model.__name__,
+        [{"type": PydanticCustomError("refused", "{text}", {"text": text}), "loc": (name,), "input": MASK}],
     )
 
 

@@ -79,6 +79,7 @@ from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount, serve_people
 from gateway.web.http.intake import Limits, serve_intake
 
@@ -109,6 +110,7 @@ class Gateway:
         self.ownership = Ownership(db, master_keys=cache.master.look)
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
         self.feed = Feed(partial(self.peers.mark, "changed"))
+        self.guesses = Guesses(settings.trusted_proxies)
         self.started = time.monotonic()
         self.dead_letters = DeadLetters(db)
         self.posts = Posts(
@@ -318,6 +320,7 @@ class Gateway:
                 if problem := (await self.db.engine(select_login)).problem:
                     log.warning("the database's login has more rights than it needs", extra={"reason": problem})
                 await self.cache.load()
+                await self.cache.claim_client_ids()
                 break
             except (Retryable, StoreError, NeedsAttention) as error:
                 self.database_problem = f"database: {error.person}"
@@ -445,12 +448,14 @@ async def _serve(
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
     dead_letters = gateway.dead_letters
     stop_listening = trio.Event()
-    module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
+    module_callers = ModuleCallers(
+        gateway.modules, secure_cookies=settings.base_url.startswith("https://"), guesses=gateway.guesses
+    )
     deps = _machine_deps(gateway)
     others = [
         *callback_addresses(_callback_deps(gateway), adapters()),
         *module_addresses(module_callers),
-        *upload_addresses(gateway.recording_files, partial(tenant_of, deps)),
+        *upload_addresses(gateway.recording_files, partial(tenant_of, deps), gateway.guesses),
     ]
     addresses = machine_addresses(deps, others)
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
@@ -558,6 +563,7 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
         invalidate=invalidate,
         operator_token=gateway.settings.operator_token,
         operator_open=gateway.settings.operator_open,
+        guesses=gateway.guesses,
     )
 
 
@@ -582,6 +588,7 @@ def _callback_deps(gateway: Gateway) -> CallbackDeps:
         set_status=partial(set_status, gateway.modules),
         set_activity=partial(set_activity, gateway.modules),
         trusted_proxies=gateway.settings.trusted_proxies,
+        guesses=gateway.guesses,
     )
 
 
@@ -595,6 +602,7 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         public_url=settings.base_url,
         secure_cookies=settings.base_url.startswith("https://"),
         trusted_proxies=settings.trusted_proxies,
+        guesses=gateway.guesses,
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
         probe_pbx=gateway.probe_pbx,

@@ -18,7 +18,7 @@ import phonenumbers
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
+from adapters.base import Adapter, AdapterSettings, marked_fields, refuse_short, secret_fields
 from adapters.registry import adapters, integrations
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.internal_numbers import (
@@ -360,14 +360,16 @@ def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:
     """The block's settings with what is stored in place of `***`, of secrets the file does not name, and of fields that
     our pages fill in.
 
-    Raises ValidationError when a masked secret has nothing stored.
+    Raises ValidationError when a masked secret has nothing stored, or a new client id is short enough to be guessed.
     """
     secrets = secret_fields(link.adapter.settings)
     values = {k: v for k, v in link.given.items() if not (k in secrets and v == Secret(MASK))}
     for name in secrets | marked_fields(link.adapter.settings, "kept"):
         if name not in values and name in stored:
             values[name] = stored[name]
-    return link.adapter.settings.model_validate(values)
+    settings = link.adapter.settings.model_validate(values)
+    refuse_short(settings, stored)
+    return settings
 
 
 def plain_and_secret(settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, Secret]]:

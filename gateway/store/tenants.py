@@ -12,6 +12,9 @@ from typing import Any
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection, Record
 
+CLIENT_ID_TAKEN = "integrations_client_id"
+"""The constraint by which two integrations never share a client id."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
@@ -23,6 +26,8 @@ class LinkRow:
     enabled: bool
     settings: Mapping[str, Any]
     secrets: Mapping[str, str]
+    client_id_hash: str | None = None
+    """Of an integration's id that no other of the installation may have: its SHA-256 in hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
                                          ORDER BY x.name), '[]')
                 FROM pbxes x WHERE x.tenant_id = t.tenant_id)::text AS pbxes,
                (SELECT coalesce(json_agg(json_build_array(i.integration_type, i.integration_type, i.enabled, i.settings,
-                                                          i.secrets) ORDER BY i.integration_type), '[]')
+                                                          i.secrets, encode(i.client_id_hash, 'hex')) ORDER BY i.integration_type), '[]')
                 FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations
         FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)
         WHERE $1::text[] IS NULL OR t.tenant_id = ANY($1::text[])
@@ -174,12 +179,12 @@ async def upsert_pbx(conn: Connection, tenant: TenantId, row: LinkRow) -> None:
 async def lock_integration(conn: Connection, tenant: TenantId, kind: str) -> LinkRow | None:
     """One integration as it is now; nobody changes it until the transaction ends."""
     row = await conn.fetchrow(
-        "SELECT enabled, settings::text, secrets::text FROM integrations "
+        "SELECT enabled, settings::text, secrets::text, encode(client_id_hash, 'hex') AS client_id_hash FROM integrations "
         "WHERE tenant_id = $1 AND integration_type = $2 FOR UPDATE",
         tenant,
         kind,
     )
-    return LinkRow(kind, kind, row["enabled"], *_opened(row)) if row is not None else None
+    return LinkRow(kind, kind, row["enabled"], *_opened(row), row["client_id_hash"]) if row is not None else None
 
 
 async def lock_pbx(conn: Connection, tenant: TenantId, name: str) -> LinkRow | None:
@@ -197,18 +202,32 @@ def _opened(row: Record) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 async def upsert_integration(conn: Connection, tenant: TenantId, row: LinkRow) -> None:
-    """Inserts or updates one integration."""
+    """Inserts or updates one integration. Raises Conflict with CLIENT_ID_TAKEN where another has its client id."""
     await conn.execute(
         """
-        INSERT INTO integrations (tenant_id, integration_type, enabled, settings, secrets) VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO integrations (tenant_id, integration_type, enabled, settings, secrets, client_id_hash)
+        VALUES ($1, $2, $3, $4, $5, decode($6, 'hex'))
         ON CONFLICT (tenant_id, integration_type) DO UPDATE SET
-            enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets
+            enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets,
+            client_id_hash = excluded.client_id_hash
         """,
         tenant,
         row.kind,
         row.enabled,
         json.dumps(row.settings),
         json.dumps(row.secrets),
+        row.client_id_hash,
+    )
+
+
+async def fill_client_id(conn: Connection, tenant: TenantId, kind: str, client_id_hash: str) -> None:
+    """Notes the hash of a client id that was stored before there was one. Raises Conflict as `upsert_integration`."""
+    await conn.execute(
+        "UPDATE integrations SET client_id_hash = decode($3, 'hex') "
+        "WHERE tenant_id = $1 AND integration_type = $2 AND client_id_hash IS NULL",
+        tenant,
+        kind,
+        client_id_hash,
     )
 
 

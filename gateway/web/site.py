@@ -36,6 +36,7 @@ from gateway.store.secrets.seal import MasterKeys
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
+from gateway.web.http.guesses import Guesses
 from gateway.web.translations import Words, words
 
 Answer = Response | WerkzeugResponse
@@ -79,6 +80,8 @@ class Deps:
     ring_posts: Callable[[TenantId], None] = lambda number: None
     """Says that posts of a tenant wait in the journal."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    guesses: Guesses = field(default_factory=Guesses)
+    """Slows the guessing of machine credentials; one for both listeners."""
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""
     instance: Callable[[], str] = lambda: ""

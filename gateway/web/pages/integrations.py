@@ -20,6 +20,7 @@ from adapters.base import Adapter, Tested
 from gateway.domain.configuration import Integration, Pbx
 from gateway.domain.health import Health, State
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.posts import Invalid
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
@@ -219,7 +220,10 @@ def integrations_pages(gate: Gate) -> Blueprint:
         form = SetupForm.of(adapter.settings, stored, await request.form)
         if form.settings is None:
             return await show(kind, 422, form=form)
-        await save_settings(db, master, who.number, adapter.kind, form.settings, person())
+        try:
+            await save_settings(db, master, who.number, adapter.kind, form.settings, person())
+        except Invalid as refused:
+            return await show(kind, 422, form=form.refused(dict(refused.problems)))
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, adapter)
         return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)

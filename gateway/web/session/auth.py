@@ -14,7 +14,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -26,8 +25,9 @@ from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
+from gateway.web.http.addresses import client_address, network_of, source_of
 from gateway.web.session.passwords import LONGEST, NOBODY, password_fits
-from gateway.web.session.throttle import Throttle, network_of
+from gateway.web.session.throttle import Throttle
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, Site, Viewer, viewer
 from gateway.web.translations import LANGUAGES, preferred
@@ -42,28 +42,6 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 UTC_ZONE = ZoneInfo("UTC")
 _CSRF = re.compile(r"[0-9A-Za-z_-]{43}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def client_address(peer: str, forwarded_for: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The client's address: the socket's, or behind trusted proxies the last hop that is not one of them."""
-    hops = [hop.strip() for hop in forwarded_for.split(",") if hop.strip()]
-    while _is_in(peer, trusted) and hops:
-        peer = hops.pop()
-    return peer
-
-
-def _address(trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    client = request.scope.get("client")
-    forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
-    return client_address(str(client[0]) if client else "", forwarded_for, trusted)
-
-
-def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    return any(ip in network for network in networks)
 
 
 def safe_next(text: str | None) -> str:
@@ -88,6 +66,16 @@ class Gate:
     throttle: Throttle
 
     # Who is looking.
+
+    def address(self) -> str:
+        """The client's address."""
+        client = request.scope.get("client")
+        forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
+        return client_address(str(client[0]) if client else "", forwarded_for, self.site.deps.trusted_proxies)
+
+    def source(self) -> str:
+        """What counts as one client."""
+        return source_of(self.address())
 
     def cookie(self, name: str) -> str:
         """The name of one of our cookies; with https it is bound to this host by its prefix."""
@@ -211,7 +199,7 @@ class Gate:
         email, password = form.get("email", "").strip().lower(), form.get("password", "")
         onward = safe_next(form.get("next"))
         usable = 3 <= len(email) <= 254 and 0 < len(password) <= LONGEST and not _CONTROL.search(email)
-        network = network_of(_address(self.site.deps.trusted_proxies))
+        network = network_of(self.address())
         verdict = self.throttle.attempt(email[:254], network, trio.current_time())
         if verdict.refused_s is not None:
             wait = max(1, round(verdict.refused_s))

@@ -8,7 +8,6 @@ forgotten. No clock and no waiting here. Read `gateway/web/session/auth.py` next
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 
 MOST_BUCKETS = 10_000
 LONGEST_DELAY_S = 4.0
@@ -25,17 +24,6 @@ class Pace:
 ACCOUNT = Pace(5, 5.0)
 NETWORK = Pace(20, 1.0)
 EVERYONE = Pace(100, 0.1)
-
-
-def network_of(address: str) -> str:
-    """The /24 or /64 around an address: what one attacker has plenty of counts as one."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if ip.version == 6 and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return str(ip_network(f"{ip}/{24 if ip.version == 4 else 64}", strict=False))
 
 
 class _Buckets:

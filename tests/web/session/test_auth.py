@@ -10,9 +10,10 @@ from quart import Response
 from gateway.domain.secret import Secret
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
-from gateway.web.session.auth import client_address, safe_next
+from gateway.web.http.addresses import client_address, network_of
+from gateway.web.session.auth import safe_next
 from gateway.web.session.passwords import hash_password, password_fits
-from gateway.web.session.throttle import MOST_BUCKETS, Throttle, network_of
+from gateway.web.session.throttle import MOST_BUCKETS, Throttle
 from gateway.web.session.tokens import new_token, read_token
 from tests.web.conftest import SignIn
 from tests.web.world import CSRF, HASHED, JUNE, MAPLE, PASSWORD, World
