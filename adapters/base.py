@@ -8,14 +8,12 @@ gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to ra
 This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.spills import Spills
 from gateway.domain.calls import Call
@@ -23,7 +21,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
-from gateway.domain.secret import MASK, Secret
+from gateway.domain.secret import Secret
 
 
 class AdapterSettings(BaseModel):
@@ -88,35 +86,6 @@ def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
         name
         for name, info in settings.model_fields.items()
         if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get(mark)
-    )
-
-
-LEAST_UNIQUE = 24
-
-
-def unique_hash(settings: AdapterSettings) -> str | None:
-    """The SHA-256, in hexadecimal digits, of the field that is unique in the installation; None where there is none."""
-    for name in marked_fields(type(settings), "unique"):
-        if isinstance(value := getattr(settings, name), Secret) and value:
-            return hashlib.sha256(value.reveal().encode("utf-8", "surrogatepass")).hexdigest()
-    return None
-
-
-def refuse_short(settings: AdapterSettings, stored: Mapping[str, Any]) -> None:
-    """Raises ValidationError for a unique credential that was chosen anew and is short enough to be guessed. One that is
-    stored already stays."""
-    for name in marked_fields(type(settings), "unique"):
-        value = getattr(settings, name)
-        if isinstance(value, Secret) and value != stored.get(name) and len(value.reveal()) < LEAST_UNIQUE:
-            text = f"must be at least {LEAST_UNIQUE} characters long; leave it out to have one made"
-            raise refused_field(type(settings), name, text)
-
-
-def refused_field(model: type[AdapterSettings], name: str, text: str) -> ValidationError:
-    """The error of one field, as pydantic would raise it. `text` repeats nothing that was entered."""
-    return ValidationError.from_exception_data(
-        model.__name__,
-        [{"type": PydanticCustomError("refused", "{text}", {"text": text}), "loc": (name,), "input": MASK}],
     )
 
 

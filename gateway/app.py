@@ -12,6 +12,7 @@ is a state and not a crash. Over 400 lines because it is the one place where eve
 import gc
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -82,6 +83,7 @@ from gateway.web.app import Deps, create_app
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount, serve_people
 from gateway.web.http.intake import Limits, serve_intake
+from gateway.web.session.sign_in_audit import SignInAudit
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ CHANNEL = "gateway_configuration"
 GC_THRESHOLD = (50_000, 50, 1000)
 """Actors are many objects that live long: at the default pace the collector looks through them for half of the start,
 and holds the loop (measured: 2,500 tenants start in 3 to 4 s instead of 6 to 10). What stands at the start is frozen."""
+OPEN_FILES = 16_384
 HOLD_S = 5.0
 """How long connections wait at the start for the configuration, unless the database is known to be away."""
 HEIRS_WITHIN_S = 3.0
@@ -110,6 +113,7 @@ class Gateway:
         self.ownership = Ownership(db, master_keys=cache.master.look)
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
         self.feed = Feed(partial(self.peers.mark, "changed"))
+        self.sign_ins = SignInAudit(db)
         self.guesses = Guesses(settings.trusted_proxies)
         self.started = time.monotonic()
         self.dead_letters = DeadLetters(db)
@@ -409,6 +413,7 @@ async def run(settings: Settings) -> int:
     """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
     trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
     gc.set_threshold(*GC_THRESHOLD)
+    _allow_files()
     systemd = Notifier()
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         stack.callback(nursery.cancel_scope.cancel)
@@ -436,6 +441,14 @@ async def run(settings: Settings) -> int:
         systemd.status, systemd.ailment = gateway.status, gateway.vitals.ailment
         await _serve(gateway, addresses, keep_server, listening, systemd)
     return 0
+
+
+def _allow_files() -> None:
+    """Both listeners' connections need more files than the 1,024 that a shell allows; what is allowed at most is taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(
@@ -483,12 +496,17 @@ async def _serve(
                             await gateway.database_known.wait()
                         await listeners.start(
                             partial(
-                                serve_people, web, listening.people, grace_s=settings.grace_s, shutdown=stop_listening
+                                serve_people,
+                                web,
+                                listening.people,
+                                grace_s=settings.grace_s,
+                                shutdown=stop_listening,
+                                trusted_proxies=settings.trusted_proxies,
                             )
                         )
                         await listeners.start(
                             _serve_until, stop_listening,
-                            partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s)),
+                            partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s), settings.trusted_proxies),
                         )  # fmt: skip
                         await cache.loaded.wait()
                         system("configuration", _ignoring_slot(cache.run))
@@ -505,6 +523,7 @@ async def _serve(
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, database.owner))
+                        system("sign-ins", gateway.sign_ins.run)
                         system("modules", RegistrationJobs(gateway.modules, gateway.ownership.epoch_of).run)
                         system("recordings", FetchActor(services, gateway.recording_files).run)
                         system("retention", partial(retain, services, gateway.recording_files))
@@ -603,6 +622,7 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         secure_cookies=settings.base_url.startswith("https://"),
         trusted_proxies=settings.trusted_proxies,
         guesses=gateway.guesses,
+        sign_ins=gateway.sign_ins,
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
         probe_pbx=gateway.probe_pbx,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from gateway.domain.secret import Secret
 
 PREFIX = "GATEWAY_"
+LEAST_TOKEN = 24
 Network = IPv4Network | IPv6Network
 Address = tuple[str, int]
 
@@ -59,6 +60,12 @@ def _url(text: str) -> str:
 def _dsn(text: str) -> Secret:
     if urlsplit(text).scheme not in ("postgresql", "postgres"):
         raise ValueError("must begin with postgresql://")
+    return Secret(text)
+
+
+def _long_token(text: str) -> Secret:
+    if len(text) < LEAST_TOKEN:
+        raise ValueError(f"must be at least {LEAST_TOKEN} characters long, such as `openssl rand -hex 24` makes")
     return Secret(text)
 
 
@@ -134,8 +141,8 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = _var((), _networks, "CIDRs whose X-Forwarded-* is believed", "empty")
     operator_token: Secret | None = _var(
         None,
-        Secret,
-        "bearer token for /integrations, /cache, /stats, /metrics",
+        _long_token,
+        "bearer token for /integrations, /cache, /stats, /metrics, of 24 characters or more",
         "unset: loopback only, embedded mode only",
     )
     spool_mib: int = _var(

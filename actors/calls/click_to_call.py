@@ -44,6 +44,7 @@ LOOK_FOR_COUNTED_S = 15.0
 _LIMITS = {
     "per_user_minute": "calls of this employee in one minute",
     "per_user_day": "calls of this employee in one day",
+    "per_company_minute": "calls of this company in one minute",
     "concurrent": "calls at the same time",
 }
 

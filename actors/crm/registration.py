@@ -199,9 +199,10 @@ class Registrations:
         found = await self.db.engine(store.select_link_key, number, kind)
         if found is None:
             return None
-        sealed, registration = found
+        sealed, registration, registered_at = found
         key = (await self._sealer(number)).open(sealed, table="modules", column="link_key", row=kind)
-        return (number, registration) if link_is_good(token, key, number, kind, registration) else None
+        good = link_is_good(token, key, number, kind, registration, registered_at, utc_now())
+        return (number, registration) if good else None
 
     def page_url(self, kind: Kind) -> str:
         """Where the pages of a module are."""
@@ -212,7 +213,7 @@ class Registrations:
         link = Secret(self.page_url(kind))
         if (found := await self.db.engine(store.select_link_key, number, kind)) is not None:
             key = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=kind)
-            token = sign_link(key, number, kind, found[1])
+            token = sign_link(key, number, kind, utc_now())
             link = Secret(f"{link.reveal()}?enterprise_number={number}&token={token.reveal()}")
         return ModulePlace(
             public_url=self._public_url, logo_url=f"{self._public_url}/static/logo.svg", account_url=link

@@ -204,12 +204,13 @@ async def _export(settings: Settings, options: argparse.Namespace) -> int:
 
 async def _user(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli import people
+    from gateway.domain.new_passwords import wrong_with_password
 
     tenant = None if options.operator else TenantId(options.tenant)
     if options.action == "add":
         text = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-        if not 8 <= len(text) <= 256:
-            _text("the password must be 8 to 256 characters long")
+        if wrong := wrong_with_password(text, options.email.lower()):
+            _text(f"the password {wrong}")
             return USAGE
     async with open_store(settings) as (db, _):
         if options.action == "add":

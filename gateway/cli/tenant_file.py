@@ -18,8 +18,9 @@ import phonenumbers
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from adapters.base import Adapter, AdapterSettings, marked_fields, refuse_short, secret_fields
+from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
+from adapters.unique_settings import refuse_short
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.internal_numbers import (
     LONGEST,
@@ -29,6 +30,7 @@ from gateway.domain.internal_numbers import (
     explained,
     wrong_with,
 )
+from gateway.domain.new_passwords import LEAST, MOST
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 
@@ -59,8 +61,9 @@ def _email(text: str) -> str:
 
 
 def _long_password(secret: Secret) -> Secret:
-    if secret.reveal() != MASK and not 8 <= len(secret.reveal()) <= 256:
-        raise ValueError("must be 8 to 256 characters long")
+    """One of 8 that is stored already may stay as it is: what is new is judged where that is known."""
+    if secret.reveal() != MASK and not 8 <= len(secret.reveal()) <= MOST:
+        raise ValueError(f"must be {LEAST} to {MOST} characters long")
     return secret
 
 
@@ -96,6 +99,7 @@ class ClickToCallBlock(_Block):
     prefixes: tuple[Annotated[str, StringConstraints(pattern=r"^\+?[0-9]{1,15}$")], ...] = ()
     per_user_minute: Annotated[int, Field(ge=0, le=1000)] = 10
     per_user_day: Annotated[int, Field(ge=0, le=100_000)] = 200
+    per_company_minute: Annotated[int, Field(ge=0, le=10_000)] = 60
     concurrent: Annotated[int, Field(ge=0, le=1000)] = 10
     hours: Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")] = (
         "00:00-24:00"

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from adapters.base import unique_hash
 from adapters.registry import adapters
+from adapters.unique_settings import unique_hash
 from gateway.cache import assemble, open_secrets
 from gateway.cli.tenant_file import (
     LinkBlock,
@@ -24,6 +24,7 @@ from gateway.cli.tenant_file import (
     token_hash,
 )
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants as store
 from gateway.store import users
@@ -135,6 +136,9 @@ def _compare(
             if stored is None:
                 problems.add(f"{path}.users[{place}].password", "*** keeps the stored password, and none is stored")
         elif stored is None or not password_fits(stored, user.password):
+            if wrong := wrong_with_password(user.password.reveal(), user.email):
+                problems.add(f"{path}.users[{place}].password", wrong)
+                continue
             word = "added" if stored is None else "password changed"
             out.add(f"{label}: user {user.email} {word}", users.upsert_user, number, user.email,
                     hash_password(user.password))  # fmt: skip

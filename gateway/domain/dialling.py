@@ -19,7 +19,8 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.internal_numbers import problem_with
 
 RefusalCode = Literal[
-    "bad_number", "no_extension", "bad_extension", "not_allowed", "premium", "hours", "per_user_minute", "per_user_day", "concurrent",
+    "bad_number", "no_extension", "bad_extension", "not_allowed", "premium", "hours", "per_user_minute", "per_user_day", "per_company_minute",
+    "concurrent",
     "no_pbx", "pbx_away",
 ]  # fmt: skip
 
@@ -39,6 +40,7 @@ class Rules:
     prefixes: tuple[str, ...] = ()
     per_user_minute: int = 10
     per_user_day: int = 200
+    per_company_minute: int = 60
     concurrent: int = 10
     hours: str = "00:00-24:00"
 

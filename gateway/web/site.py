@@ -37,6 +37,7 @@ from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
 from gateway.web.http.guesses import Guesses
+from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.translations import Words, words
 
 Answer = Response | WerkzeugResponse
@@ -79,6 +80,8 @@ class Deps:
     """Says that an integration has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None
     """Says that posts of a tenant wait in the journal."""
+    sign_ins: SignInAudit | None = None
+    """Notes sign-ins for the audit trails; whoever gives one runs it."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     guesses: Guesses = field(default_factory=Guesses)
     """Slows the guessing of machine credentials; one for both listeners."""
@@ -200,9 +203,11 @@ class Site:
     deps: Deps
     assets: Mapping[str, Asset] = field(default_factory=_assets)
     env: Environment = field(init=False)
+    sign_ins: SignInAudit = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", _environment(self.assets, self.deps.title))
+        object.__setattr__(self, "sign_ins", self.deps.sign_ins or SignInAudit(self.deps.db))
 
     def render(self, template: str, who: Viewer, **context: Any) -> str:
         """A template as text. Everything in it is escaped."""

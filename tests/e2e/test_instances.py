@@ -55,7 +55,7 @@ class Pair:
                     {
                         "GATEWAY_DATA_DIR": str(folder / name), "GATEWAY_BIND": bind, "GATEWAY_INTAKE_BIND": intake,
                         "GATEWAY_DATABASE_URL": as_login(dsn), "GATEWAY_DATABASE_OWNER_URL": dsn, "GATEWAY_MASTER_KEY_FILE": str(key), "GATEWAY_LOG_FORMAT": "json",
-                        "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_OPERATOR_TOKEN": "operators-token",
+                        "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_OPERATOR_TOKEN": "operators-token-of-the-test",
                         "GATEWAY_PROVIDER_URLS": json.dumps({"telegram": telegram_url}),
                     },
                     folder / f"{name}.log",
@@ -81,7 +81,7 @@ class Pair:
 
     async def stats(self, place: int) -> dict[str, Any]:
         async with httpx2.AsyncClient(trust_env=False) as client:
-            headers = {"Authorization": "Bearer operators-token"}
+            headers = {"Authorization": "Bearer operators-token-of-the-test"}
             answer: dict[str, Any] = (await client.get(f"{self.urls[place]}/stats", headers=headers, timeout=10)).json()
         return answer
 

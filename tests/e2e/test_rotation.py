@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from actors.crm.account_link import sign_link
+from actors.runtime.directory import utc_now
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.recording_links import PURPOSE, Signer
 from gateway.domain.secret import Secret
@@ -94,7 +95,7 @@ class Load:
 
     def __init__(self, pair: Pair, link_key: Secret, received: str, sound: bytes) -> None:
         self.pair = pair
-        self.token = sign_link(link_key, FIRST, KIND, 1).reveal()
+        self.token = sign_link(link_key, FIRST, KIND, utc_now()).reveal()
         self.received = received
         self.sound = sound
         self.done: Counter[str] = Counter()

@@ -35,6 +35,7 @@ _STATUS_OF = {
     "hours": (403, "FORBIDDEN"),
     "per_user_minute": (429, "RATE_LIMITED"),
     "per_user_day": (429, "RATE_LIMITED"),
+    "per_company_minute": (429, "RATE_LIMITED"),
     "concurrent": (429, "RATE_LIMITED"),
     "no_pbx": (503, "CONFIG_INVALID"),
     "pbx_away": (503, "UNAVAILABLE"),

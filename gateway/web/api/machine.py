@@ -93,6 +93,18 @@ def _own_host(request: Request) -> bool:
         return False
 
 
+def _from_elsewhere(request: Request) -> bool:
+    """Whether a proxy or a page of another site is behind a request: neither is a person at this machine."""
+    origin = request.headers.get("origin")
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    try:
+        foreign = origin is not None and not _loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        foreign = True
+    return request.forwarded or foreign or not _own_host(request)
+
+
 def _for_operators(deps: MachineDeps, handler: Handler) -> Handler:
     async def checked(request: Request) -> Response:
         if deps.operator_token is not None:
@@ -104,7 +116,7 @@ def _for_operators(deps: MachineDeps, handler: Handler) -> Handler:
                                  headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
                 return await deps.guesses.wrong(request, given.strip(), needed)
             deps.guesses.right(given.strip())
-        elif not deps.operator_open or request.forwarded or not _loopback(request.peer) or not _own_host(request):
+        elif not deps.operator_open or not _loopback(request.peer) or _from_elsewhere(request):
             return problem(403, "FORBIDDEN", "For operators: set GATEWAY_OPERATOR_TOKEN and send it as a bearer token.")
         return await handler(request)
 

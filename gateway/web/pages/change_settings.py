@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from adapters.base import AdapterSettings, marked_fields, refuse_short, secret_fields, unique_hash
+from adapters.base import AdapterSettings, marked_fields, secret_fields
+from adapters.unique_settings import refuse_short, unique_hash
 from gateway.cache import open_secrets
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.posts import Invalid

@@ -11,8 +11,9 @@ import hmac
 import logging
 import re
 import secrets
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -26,7 +27,10 @@ from gateway.domain.secret import Secret
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.addresses import client_address, network_of, source_of
+from gateway.web.session.devices import LIVES_S, device_of, new_device
+from gateway.web.session.live_streams import LiveStreams
 from gateway.web.session.passwords import LONGEST, NOBODY, password_fits
+from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.session.throttle import Throttle
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, Site, Viewer, viewer
@@ -64,6 +68,12 @@ class Gate:
 
     site: Site
     throttle: Throttle
+    streams: LiveStreams = field(default_factory=LiveStreams)
+
+    @property
+    def audit(self) -> SignInAudit:
+        """Where sign-ins are noted."""
+        return self.site.sign_ins
 
     # Who is looking.
 
@@ -155,6 +165,9 @@ class Gate:
         if found is None:
             abort(404)
         g.viewer = found
+        session = found.session
+        if found.operator and session is not None:
+            self.audit.read(TenantId(request.view_args["number"]), session.email)
         return None
 
     async def needs_operator(self) -> Answer | None:
@@ -182,14 +195,18 @@ class Gate:
 
     # Sign-in.
 
-    async def open_session(self, tenant: TenantId | None, email: str, onward: str) -> Answer:
+    async def open_session(self, tenant: TenantId | None, email: str, onward: str, *, link: bool = False) -> Answer:
         """Signs in: a new token always, and the old session, if any, is closed."""
         text, token = new_token(tenant)
-        await self.site.deps.db.engine(_replace_session, self.token(), token, email, secrets.token_urlsafe(32))
+        old = self.token()
+        await self.site.deps.db.engine(_replace_session, old, token, email, secrets.token_urlsafe(32))
+        if old is not None:
+            self.streams.end_session(old.token_hash)
         response = redirect(onward, 303)
         self.set_cookie(response, "session", text, ABSOLUTE_S)
         response.delete_cookie(self.cookie("form"), path="/", secure=self.site.deps.secure_cookies)
         g.form_cookie = None
+        self.audit.opened(tenant, email, network_of(self.address()), link=link)
         log.info("signed in", extra={"tenant": tenant or "operator"})
         return response
 
@@ -200,7 +217,8 @@ class Gate:
         onward = safe_next(form.get("next"))
         usable = 3 <= len(email) <= 254 and 0 < len(password) <= LONGEST and not _CONTROL.search(email)
         network = network_of(self.address())
-        verdict = self.throttle.attempt(email[:254], network, trio.current_time())
+        device = self._device(email)
+        verdict = self.throttle.attempt(email[:254], network, trio.current_time(), device)
         if verdict.refused_s is not None:
             wait = max(1, round(verdict.refused_s))
             log.warning("sign-ins come too fast", extra={"network": network})
@@ -208,21 +226,41 @@ class Gate:
             answer.headers["Retry-After"] = str(wait)
             return answer
         await trio.sleep(verdict.delay_s)
-        accounts = await self.site.deps.db.engine(users.select_accounts, email) if usable else []
+        accounts, compared = await self.site.deps.db.engine(users.select_sign_in, email if usable else "")
         fitting = await trio.to_thread.run_sync(
-            partial(_first_fitting, accounts, Secret(password[:LONGEST])), limiter=self.site.deps.hash_limiter
+            partial(_first_fitting, accounts, Secret(password[:LONGEST]), compared),
+            limiter=self.site.deps.hash_limiter,
         )
         if fitting is None:
+            self.audit.refused(accounts, email, network)
             log.warning("sign-in refused", extra={"network": network})
             return self.site.page("login.html", 401, error="wrong", wait=0, email=email[:254], onward=onward)
-        self.throttle.succeeded(email, network, trio.current_time())
-        return await self.open_session(fitting.tenant, fitting.email, onward)
+        self.throttle.succeeded(email, network, trio.current_time(), device)
+        response = await self.open_session(fitting.tenant, fitting.email, onward)
+        if (key := self._device_key()) is not None and device is None:
+            self.set_cookie(response, "device", new_device(key, email, time.time()), LIVES_S)
+        return response
+
+    def _device_key(self) -> bytes | None:
+        master = self.site.deps.master
+        return master.derived("known devices") if master is not None else None
+
+    def _device(self, email: str) -> str | None:
+        """The name of the device, where this account has signed in from it before."""
+        key, cookie = self._device_key(), request.cookies.get(self.cookie("device"), "")
+        return device_of(key, email, cookie, time.time()) if key is not None and cookie else None
 
 
-def _first_fitting(accounts: Sequence[users.Account], password: Secret) -> users.Account | None:
-    if not accounts:
-        password_fits(NOBODY, password)
-    return next((account for account in accounts if password_fits(account.password_hash, password)), None)
+def _first_fitting(accounts: Sequence[users.Account], password: Secret, compared: int) -> users.Account | None:
+    """As many comparisons for each address, and for a password that fits as for one that does not: the time tells
+    nothing."""
+    found: users.Account | None = None
+    for place in range(max(compared, len(accounts), 1)):
+        account = accounts[place] if place < len(accounts) else None
+        fits = password_fits(account.password_hash if account is not None else NOBODY, password)
+        if fits and account is not None and found is None:
+            found = account
+    return found
 
 
 async def _select_and_touch(conn: Connection, token: Token) -> users.Session | None:
@@ -269,17 +307,30 @@ def auth_pages(gate: Gate) -> Blueprint:
         looking_ahead = "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
         if request.method == "HEAD" or looking_ahead:
             return Response(status=204)  # whoever only looks does not use the link up
+        came_from = request.headers.get("Sec-Fetch-Site")
+        by_itself = came_from in ("none", "same-origin") or (came_from is None and viewer().session is None)
+        if token is not None and not by_itself:
+            # Another site may have opened it, to have somebody work in a session that is not theirs.
+            return site.page("confirm_link.html", link=request.args["token"])
+        return await take_link(token)
+
+    @pages.post("/login/once")
+    async def confirmed() -> Answer:
+        return await take_link(read_token((await request.form).get("token", "")))
+
+    async def take_link(token: Token | None) -> Answer:
         email = None
         if token is not None:
             email = await site.deps.db.engine(users.take_login_link, token.tenant, token.token_hash)
         if token is None or email is None:
             return site.page("login.html", 410, error="link_used", wait=0, email="", onward="/")
-        return await gate.open_session(token.tenant, email, "/")
+        return await gate.open_session(token.tenant, email, "/", link=True)
 
     @pages.post("/logout")
     async def logout() -> Answer:
         if (token := gate.token()) is not None:
             await site.deps.db.engine(users.delete_session, token.tenant, token.token_hash)
+            gate.streams.end_session(token.token_hash)
         response = redirect("/login", 303)
         response.delete_cookie(gate.cookie("session"), path="/", secure=site.deps.secure_cookies)
         return response

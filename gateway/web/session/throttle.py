@@ -2,7 +2,7 @@
 
 Over the limit an attempt first waits and then, where it would wait for too long, is refused with the time to come back;
 nobody is ever locked out. A network from which an account has signed in has an account bucket of its own, so strangers
-who try that account's password elsewhere do not slow its owner down. Memory is bounded: the buckets unused for longest are
+who try that account's password elsewhere do not slow its owner down; nor do they one who comes from a known device. Memory is bounded: the buckets unused for longest are
 forgotten. No clock and no waiting here. Read `gateway/web/session/auth.py` next.
 """
 
@@ -69,8 +69,16 @@ class Throttle:
         self._everyone = _Buckets(EVERYONE)
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    def attempt(self, account: str, network: str, now: float) -> Verdict:
-        """What an attempt of now must do; one that is not refused is counted."""
+    def attempt(self, account: str, network: str, now: float, device: str | None = None) -> Verdict:
+        """What an attempt of now must do; one that is not refused is counted. A known device has a bucket of its own and
+        waits for nobody else's attempts."""
+        if device is not None:
+            own = f"{account} device {device}"
+            wait = self._accounts.wait_s(own, now)
+            if wait > LONGEST_DELAY_S:
+                return Verdict(refused_s=wait)
+            self._accounts.take(own, now)
+            return Verdict(delay_s=wait)
         where = self._account_key(account, network)
         wait = max(
             self._accounts.wait_s(where, now), self._networks.wait_s(network, now), self._everyone.wait_s("", now)
@@ -81,8 +89,11 @@ class Throttle:
             buckets.take(key, now)
         return Verdict(delay_s=wait)
 
-    def succeeded(self, account: str, network: str, now: float) -> None:
+    def succeeded(self, account: str, network: str, now: float, device: str | None = None) -> None:
         """Gives the attempt back and remembers the network for this account."""
+        if device is not None:
+            self._accounts.take(f"{account} device {device}", now, -1.0)
+            return
         self._accounts.take(self._account_key(account, network), now, -1.0)
         self._networks.take(network, now, -1.0)
         self._known[f"{account} {network}"] = None

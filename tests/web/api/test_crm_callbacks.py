@@ -169,7 +169,8 @@ async def test_refusals_have_the_contracts_codes() -> None:
     for code, status, problem in (
         ("bad_number", 422, "VALIDATION_ERROR"), ("no_extension", 400, "VALIDATION_ERROR"),
         ("not_allowed", 403, "FORBIDDEN"), ("premium", 403, "FORBIDDEN"), ("hours", 403, "FORBIDDEN"),
-        ("per_user_minute", 429, "RATE_LIMITED"), ("concurrent", 429, "RATE_LIMITED"),
+        ("per_user_minute", 429, "RATE_LIMITED"), ("per_company_minute", 429, "RATE_LIMITED"),
+        ("bad_extension", 403, "FORBIDDEN"), ("concurrent", 429, "RATE_LIMITED"),
         ("pbx_away", 503, "UNAVAILABLE"), ("no_pbx", 503, "CONFIG_INVALID"),
     ):  # fmt: skip
         here = Here(refuse=CallRefused(code, "phone: no", retry_after_s=7))  # type: ignore[arg-type]

@@ -200,8 +200,12 @@ async def test_operators_without_a_token(gateway: Gateway, address: str) -> None
     host = {"host": "127.0.0.1:8000"}
     assert (await ask(table, method, path, peer="127.0.0.1", headers=host))[0] == 200
     assert (await ask(table, method, path, peer="::1", headers={"host": "localhost"}))[0] == 200
+    for more in ({"origin": "http://127.0.0.1:8000"}, {"sec-fetch-site": "none"}, {"sec-fetch-site": "same-origin"}):
+        assert (await ask(table, method, path, peer="127.0.0.1", headers=host | more))[0] == 200
     for peer, forwarded, headers in (
-        ("10.0.0.1", False, host), ("127.0.0.1", True, host), ("", False, host),
+        ("127.0.0.1", False, host | {"origin": "https://evil.example"}), ("127.0.0.1", False, host | {"origin": "null"}),
+        ("127.0.0.1", False, host | {"sec-fetch-site": "cross-site"}), ("127.0.0.1", False, host | {"origin": "http://[evil"}),
+        ("127.0.0.1", False, host | {"sec-fetch-site": "same-site"}), ("10.0.0.1", False, host), ("127.0.0.1", True, host), ("", False, host),
         ("127.0.0.1", False, {"host": "evil.example"}), ("127.0.0.1", False, {"host": "[evil"}),
     ):  # fmt: skip
         status, said = await ask(table, method, path, peer=peer, forwarded=forwarded, headers=headers)

@@ -193,7 +193,7 @@ def forged(**claims: Any) -> list[str]:
     def part(data: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
 
-    body = {"tenant": "0367", "kind": "retailcrm", "registration": 1, **claims}
+    body = {"enterprise_number": "0367", "source": "retailcrm", "iat": 0, "exp": 4102444800, **claims}
     return [
         f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(body)}.",
         f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(body)}.AAAA",
@@ -212,7 +212,8 @@ async def test_forged_links_open_nothing(stage: Stage, monkeypatch: pytest.Monke
     maples = parse_qs(urlsplit(theirs["accountUrl"]).query)["token"][0]
     head, body, signature = stage.token.split(".")
     tokens = [
-        *forged(), *forged(tenant="0368"), *forged(tenant="9999"), *forged(tenant="../x"), *forged(tenant=7), maples,
+        *forged(), *forged(enterprise_number="0368"), *forged(enterprise_number="9999"),
+        *forged(enterprise_number="../x"), *forged(enterprise_number=7), *forged(tenant="0367", registration=1), maples,
         f"{head}.{body}.{signature[:-2]}AA", f"{head}.{maples.split('.')[1]}.{signature}", "x", "a.b.c", "[" * 900,
         base64.urlsafe_b64encode(b"[" * 600).decode() + ".e30.AAAA", "é.é.é", "a" * 5000, f"{stage.token} ",
     ]  # fmt: skip
