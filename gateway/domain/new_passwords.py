@@ -74,7 +74,6 @@ _BASES = frozenset(
         "office",
         "company",
         "gateway",
-        "asterisk",
         "telephony",
         "telefon",
         "call",
