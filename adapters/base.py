@@ -5,7 +5,7 @@ listens. An adapter is one `Adapter` value in `adapters/<name>/__init__.py`: its
 our side, and `connect`, which gives a client. What a client can do beyond that is an *ability*, one `Protocol` each; the
 gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to raise "not supported".
 
-This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
+This module owns the shapes and does nothing; a little long, because it is one page of them. Read `adapters/retailcrm/__init__.py` next.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.inbound import Inbound
 from adapters.spills import Spills
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
@@ -55,7 +56,7 @@ def setting(
 ) -> Any:
     """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it.
 
-    `kept`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
+    `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
     stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
     installation may have; one that a person chooses has LEAST_UNIQUE characters.
@@ -65,7 +66,7 @@ def setting(
         "help": {"en": help_en, "ru": help_ru},
         "secret": secret,
         "advanced": advanced,
-        "kept": stored,
+        "stored": stored,
         "shared": shared,
         "leads": list(leads),
         "unique": unique,
@@ -81,7 +82,7 @@ def secret_fields(settings: type[AdapterSettings]) -> frozenset[str]:
 
 
 def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
-    """The names of the fields with a mark of `setting`: secret, advanced, kept or shared."""
+    """The names of the fields with a mark of `setting`: secret, advanced, stored or shared."""
     return frozenset(
         name
         for name, info in settings.model_fields.items()
@@ -122,12 +123,12 @@ class Draft:
     """A delivery to be made: imperative, self-contained, and the same whenever it is planned again.
 
     `key` is the idempotency key within tenant and integration: a second draft with an equal key is dropped.
-    `lane` is what order is kept for: a call id. `expires_s` and `keep_s` count from the event's arrival.
+    `lane` is what order is kept for; empty is the subject itself, such as the call. `expires_s` and `keep_s` count from the event's arrival.
     """
 
     kind: str
     key: str
-    lane: str
+    lane: str = ""
     body: Mapping[str, Any]
     expires_s: float | None = None
     """After so many seconds it is useless and dropped as expired (real-time events)."""
@@ -302,6 +303,12 @@ class Adapter:
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
     extensions_field: str = ""
     """The settings field that maps its users to internal numbers, for adapters whose clients can `Registers`."""
+    hook_id_field: str = ""
+    """The settings field with the unguessable last part of the address that the outside system calls."""
+    inbound: Inbound | None = None
+    """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
+    streams: Callable[[Any], bool] = lambda settings: False
+    """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import trio
@@ -28,6 +28,7 @@ from actors.calls.click_to_call import ClickToCall
 from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
+from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import RegistrationJobs
 from actors.cross_instance import CrossInstance
@@ -51,10 +52,10 @@ from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.database import Addresses, database_server
 from gateway.domain.api_keys import hash_of, looks_right
-from gateway.domain.configuration import Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import Post
 from gateway.domain.shards import SHARDS
 from gateway.listening import Listening, listening_sockets
@@ -76,6 +77,7 @@ from gateway.telemetry import COUNTERS, prometheus
 from gateway.vitals import Vitals
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
+from gateway.web.api.hooks import HookDeps, hook_addresses
 from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
@@ -86,6 +88,8 @@ from gateway.web.http.intake import Limits, serve_intake
 from gateway.web.session.sign_in_audit import SignInAudit
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CHANNEL = "gateway_configuration"
 GC_THRESHOLD = (50_000, 50, 1000)
@@ -124,12 +128,14 @@ class Gateway:
             set_aside=self.dead_letters.put,
         )
         self.outgoing = Handover(db)
-        self.records: GroupCommit[outbox.CallBatch, frozenset[Kind] | None] = GroupCommit(
+        self.records: GroupCommit[outbox.CallBatch, frozenset[IntegrationKey] | None] = GroupCommit(
             "outbox", self.outgoing.record
         )
         clients = Clients()
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
+        self.inbox = Inbox(self.posts.put, self._ring)
         self.services = Services(
+            inbox=self.inbox,
             db=db,
             cache=cache,
             directory=self.directory,
@@ -295,22 +301,13 @@ class Gateway:
                 gauges[f'actors{{state="{name}"}}'] = count
         return prometheus(gauges)
 
-    async def probe(self, number: TenantId, kind: Kind) -> Tested:
-        """Tests an integration's connection with the settings in force."""
-        tenant, adapter = self.cache.tenant(number), adapters().get(kind)
-        if tenant is None or adapter is None or kind not in tenant.integrations:
+    async def probe(self, number: TenantId, link: Connector) -> Tested:
+        """Tests a PBX or an integration with the settings in force."""
+        tenant, adapter = self.cache.tenant(number), adapters().get(link.kind)
+        if tenant is None or adapter is None:
             return Tested(ok=False, code="not_configured")
-        base_url = self.settings.provider_urls.get(kind)
-        return await probe(tenant, adapter, kind, tenant.integrations[kind].settings, base_url, self.services.dial)
-
-    async def probe_pbx(self, number: TenantId, name: str) -> Tested:
-        """Tests a PBX with the settings in force."""
-        tenant = self.cache.tenant(number)
-        pbx = next((pbx for pbx in tenant.pbxes if pbx.name == name), None) if tenant is not None else None
-        adapter = adapters().get(pbx.kind) if pbx is not None else None
-        if tenant is None or pbx is None or adapter is None:
-            return Tested(ok=False, code="not_configured")
-        return await probe(tenant, adapter, name, pbx.settings, None, self.services.dial)
+        base_url = self.settings.provider_urls.get(link.kind)
+        return await probe(tenant, adapter, link.name, link.settings, base_url, self.services.dial)
 
     # Starting and stopping.
 
@@ -432,7 +429,8 @@ async def run(settings: Settings) -> int:
             open_database(addresses.pool, size=settings.database_size, engine_size=settings.database_size)
         )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
-        cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
+        hooks = {kind: adapter.hook_id_field for kind, adapter in integrations().items() if adapter.hook_id_field}
+        cache = ConfigurationCache(db, master, tuple(integrations()), caller_fields=callers, hook_fields=hooks)
         blobs = await stack.enter_async_context(open_blobs(settings))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
         gateway.recording_files.clean_spool()
@@ -467,6 +465,7 @@ async def _serve(
     deps = _machine_deps(gateway)
     others = [
         *callback_addresses(_callback_deps(gateway), adapters()),
+        *hook_addresses(_hook_deps(gateway), adapters()),
         *module_addresses(module_callers),
         *upload_addresses(gateway.recording_files, partial(tenant_of, deps), gateway.guesses),
     ]
@@ -592,10 +591,10 @@ def _callback_deps(gateway: Gateway) -> CallbackDeps:
     async def key(text: str) -> ApiKey | None:
         return await gateway.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
 
-    def known(tenant: Tenant | None) -> Tenant | None:
+    def known(found: T | None) -> T | None:
         if not gateway.cache.loaded.is_set():
             raise Unavailable("the configuration has not been read yet", after_s=2.0)
-        return tenant
+        return found
 
     return CallbackDeps(
         tenant_by_token=lambda text: gateway.tenant_by_token(token_hash(text)),
@@ -609,6 +608,15 @@ def _callback_deps(gateway: Gateway) -> CallbackDeps:
         trusted_proxies=gateway.settings.trusted_proxies,
         guesses=gateway.guesses,
     )
+
+
+def _hook_deps(gateway: Gateway) -> HookDeps:
+    def by_hook(kind: Kind, hashed: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        if not gateway.cache.loaded.is_set():
+            raise Unavailable("the configuration has not been read yet", after_s=2.0)
+        return gateway.cache.by_hook(kind, hashed)
+
+    return HookDeps(by_hook=by_hook, store=gateway.inbox.store, guesses=gateway.guesses)
 
 
 def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
@@ -625,7 +633,6 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         sign_ins=gateway.sign_ins,
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
-        probe_pbx=gateway.probe_pbx,
         place=gateway.services.dialling.ask,
         instance=lambda: gateway.ownership.me,
         ask_slots=gateway.together.slots,

@@ -24,9 +24,9 @@ from zoneinfo import ZoneInfo
 import trio
 from cachetools import TTLCache
 
-from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.errors import Unavailable
-from gateway.domain.ids import Kind, TenantId, utc_text
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, utc_text
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
 from gateway.store.postgres.errors import Conflict, Unsealable
@@ -101,21 +101,17 @@ def _assemble(row: store.TenantRow, sealer: Sealer) -> Tenant:
         language=row.language,
         token_hash=row.token_hash or b"",
         phones=tuple(Phone(*phone) for phone in row.phones),
-        pbxes=tuple(
-            Pbx(pbx.name, Kind(pbx.kind), MappingProxyType(open_secrets(pbx, "pbxes", sealer)), pbx.enabled)
-            for pbx in row.pbxes
-        ),
+        pbxes=tuple(_connection(pbx, "pbxes", sealer) for pbx in row.pbxes),
         integrations=MappingProxyType(
-            {
-                Kind(link.kind): Integration(
-                    Kind(link.kind), link.enabled, MappingProxyType(open_secrets(link, "integrations", sealer))
-                )
-                for link in row.integrations
-            }
+            {IntegrationKey(link.name): _connection(link, "integrations", sealer) for link in row.integrations}
         ),
         options=MappingProxyType(dict(row.options)),
         version=row.version,
     )
+
+
+def _connection(row: store.LinkRow, table: str, sealer: Sealer) -> Connector:
+    return Connector(row.name, Kind(row.kind), MappingProxyType(open_secrets(row, table, sealer)), row.enabled)
 
 
 @dataclass
@@ -128,12 +124,19 @@ class ConfigurationCache:
     """Integration kinds the enablement matrix always names, switched on or not."""
     caller_fields: Mapping[Kind, str] = field(default_factory=dict)
     """The settings field by which each kind's outside system says whose it is when it calls us."""
+    hook_fields: Mapping[Kind, str] = field(default_factory=dict)
+    """The settings field with the last part of the address that each kind's outside system calls."""
     clock: Callable[[], float] = time.monotonic
     stats: CacheStats = field(default_factory=CacheStats)
     loaded: trio.Event = field(default_factory=trio.Event)
     _entries: Mapping[TenantId, Entry] = field(default_factory=lambda: MappingProxyType({}))
     _by_token: Mapping[bytes, TenantId] = field(default_factory=lambda: MappingProxyType({}))
-    _by_caller: Mapping[tuple[Kind, bytes], TenantId] = field(default_factory=lambda: MappingProxyType({}))
+    _by_caller: Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    _by_hook: Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     _loading: dict[TenantId | None, _Load] = field(default_factory=dict)
     _wanted: set[TenantId] = field(default_factory=set)
     _want: trio.Event = field(default_factory=trio.Event)
@@ -172,10 +175,17 @@ class ConfigurationCache:
         number = self._by_token.get(token_hash)
         return self.tenant(number) if number is not None else None
 
-    def by_caller(self, kind: Kind, secret_hash: bytes) -> Tenant | None:
-        """The tenant whose outside system of this kind sends the id with this SHA-256."""
-        number = self._by_caller.get((kind, secret_hash))
-        return self.tenant(number) if number is not None else None
+    def by_caller(self, kind: Kind, secret_hash: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        """The tenant, and which of its integrations of this kind, whose outside system sends the id with this SHA-256."""
+        found = self._by_caller.get((kind, secret_hash))
+        tenant = self.tenant(found[0]) if found is not None else None
+        return (tenant, found[1]) if found is not None and tenant is not None else None
+
+    def by_hook(self, kind: Kind, hook_hash: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        """The tenant, and which of its integrations of this kind, whose hook address ends in the id with this SHA-256."""
+        found = self._by_hook.get((kind, hook_hash))
+        tenant = self.tenant(found[0]) if found is not None else None
+        return (tenant, found[1]) if found is not None and tenant is not None else None
 
     def enablement(self, number: TenantId) -> dict[str, Any] | None:
         """The tenant's row of the enablement matrix as `GET /integrations/{number}` answers it."""
@@ -186,8 +196,8 @@ class ConfigurationCache:
         return {
             "enterprise_number": number,
             "integrations": {
-                kind: kind in tenant.integrations and tenant.integrations[kind].enabled
-                for kind in sorted({*self.kinds, *tenant.integrations})
+                key: key in tenant.integrations and tenant.integrations[key].enabled
+                for key in sorted({*map(IntegrationKey, self.kinds), *tenant.integrations})
             },
             "cached_at": utc_text(entry.cached_at),
             "age_seconds": round(self.clock() - entry.read_at, 3),
@@ -250,7 +260,7 @@ class ConfigurationCache:
             self._unknown.pop(row.tenant, None)
             try:
                 sealer = self.master.sealer(row.tenant, row.data_key)
-                claimed = frozenset(link.kind for link in row.integrations if link.client_id_hash)
+                claimed = frozenset(link.name for link in row.integrations if link.client_id_hash)
                 entries[row.tenant] = Entry(_assemble(row, sealer), began, wall, sealer, claimed)
             except (Unsealable, ValueError, KeyError) as error:
                 # One tenant's row that makes no sense must not keep the others' from being read.
@@ -265,18 +275,8 @@ class ConfigurationCache:
         self._by_token = MappingProxyType(
             {entry.tenant.token_hash: number for number, entry in entries.items() if entry.tenant.token_hash}
         )
-        self._by_caller = MappingProxyType(
-            {
-                (kind, hashlib.sha256(secret.reveal().encode()).digest()): number
-                # Ids of before that are not claimed yet come first: where two have one, it is the claimed one's.
-                for claimed in (False, True)
-                for number, entry in entries.items()
-                for kind, name in self.caller_fields.items()
-                if (kind in entry.claimed) is claimed
-                if (link := entry.tenant.integrations.get(kind)) is not None
-                and isinstance(secret := link.settings.get(name), Secret)
-            }
-        )
+        self._by_caller = _by_secret(entries, self.caller_fields)
+        self._by_hook = _by_secret(entries, self.hook_fields)
         if only is None:
             self.stats.last_full_refresh = wall
             self.loaded.set()
@@ -291,16 +291,16 @@ class ConfigurationCache:
         share one, the first by the tenant's number has it; the others are named in the log and found by nobody."""
         filled = False
         for number, entry in sorted(self._entries.items()):
-            for kind, name in self.caller_fields.items():
-                link = entry.tenant.integrations.get(kind)
-                if link is None or kind in entry.claimed or not isinstance(secret := link.settings.get(name), Secret):
+            for key, link in entry.tenant.integrations.items():
+                secret = link.settings.get(self.caller_fields.get(link.kind, ""))
+                if key in entry.claimed or not isinstance(secret, Secret):
                     continue
                 digest = hashlib.sha256(secret.reveal().encode("utf-8", "surrogatepass")).hexdigest()
                 try:
-                    await self.db.engine(store.fill_client_id, number, kind, digest)
+                    await self.db.engine(store.fill_client_id, number, key, digest)
                     filled = True
                 except Conflict:
-                    log.error("two integrations have one client id", extra={"tenant": number, "integration": kind})
+                    log.error("two integrations have one client id", extra={"tenant": number, "integration": key})
         if filled:
             await self.load(anew=True)
 
@@ -373,3 +373,20 @@ class ConfigurationCache:
 
 def _version(entry: Entry | None) -> int | None:
     return entry.tenant.version if entry is not None else None
+
+
+def _by_secret(
+    entries: Mapping[TenantId, Entry], fields: Mapping[Kind, str]
+) -> Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]]:
+    """Integrations by their kind and the SHA-256 of a secret setting that outside systems send."""
+    return MappingProxyType(
+        {
+            (link.kind, hashlib.sha256(secret.reveal().encode()).digest()): (number, key)
+            # Client ids of before that are not claimed yet come first: where two have one, it is the claimed one's.
+            for claimed in (False, True)
+            for number, entry in entries.items()
+            for key, link in entry.tenant.integrations.items()
+            if (key in entry.claimed) is claimed
+            and isinstance(secret := link.settings.get(fields.get(link.kind, "")), Secret)
+        }
+    )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import jwt
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId, integration_key
 from gateway.domain.secret import Secret
 
 _SHAPE = re.compile(r"[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+", re.ASCII)
@@ -21,28 +21,30 @@ LEEWAY = timedelta(minutes=5)
 """Between the clocks of two instances."""
 
 
-def sign_link(key: Secret, tenant: TenantId, kind: Kind, now: datetime) -> Secret:
-    """The token, good for a year from now."""
+def sign_link(key: Secret, tenant: TenantId, integration: IntegrationKey, now: datetime) -> Secret:
+    """The token, good for a year from now. `source` is the integration's key: `retailcrm`, or `retailcrm:NAME`."""
     at = int(now.timestamp())
-    claims = {"enterprise_number": tenant, "source": kind, "iat": at, "exp": at + int(LIVES.total_seconds())}
+    claims = {"enterprise_number": tenant, "source": integration, "iat": at, "exp": at + int(LIVES.total_seconds())}
     return Secret(jwt.encode(claims, key.reveal(), algorithm=_ALGORITHM))
 
 
-def claimed_tenant(token: str) -> TenantId | None:
+def claims_of(token: str) -> tuple[TenantId, IntegrationKey] | None:
     """Whose the token says it is, which proves nothing: it tells whose key to verify it with."""
     if len(token) > _LONGEST or not _SHAPE.fullmatch(token):
         return None
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
         tenant = claims.get("enterprise_number", claims.get("tenant"))
+        key = integration_key(str(claims.get("source", claims.get("kind"))))
     except (jwt.PyJWTError, ValueError, RecursionError):
         return None
-    return TenantId(tenant) if isinstance(tenant, str) and re.fullmatch(r"[0-9A-Za-z_-]{1,32}", tenant) else None
+    return (TenantId(tenant), key) if isinstance(tenant, str) and re.fullmatch(r"[0-9A-Za-z_-]{1,32}", tenant) else None
 
 
 def link_is_good(
-    token: str, key: Secret, tenant: TenantId, kind: Kind, registration: int, registered_at: datetime, now: datetime
-) -> bool:
+    token: str, key: Secret, tenant: TenantId, integration: IntegrationKey, registration: int, registered_at: datetime,
+    now: datetime,
+) -> bool:  # fmt: skip
     """Whether the token was signed with this registration's key, for exactly this module, and has not ended."""
     if len(token) > _LONGEST or not _SHAPE.fullmatch(token):
         return False
@@ -54,9 +56,9 @@ def link_is_good(
         )  # fmt: skip
     except (jwt.PyJWTError, ValueError, RecursionError):
         return False
-    if claims == {"tenant": tenant, "kind": kind, "registration": registration}:
+    if claims == {"tenant": tenant, "kind": integration, "registration": registration}:
         return now < registered_at + LIVES
-    if (claims.get("enterprise_number"), claims.get("source")) != (tenant, kind):
+    if (claims.get("enterprise_number"), claims.get("source")) != (tenant, integration):
         return False
     begins, ends = claims.get("iat"), claims.get("exp")
     if not isinstance(begins, int) or not isinstance(ends, int):

@@ -1,7 +1,7 @@
 """The tenant file: what `gateway apply` reads and `gateway export` writes (YAML or JSON).
 
 Validation returns every problem at once, each with its path, and knows the adapters' settings classes. It opens no
-database. Read `gateway.cli.tenants` next.
+database. A little over 400 lines, for one block says what all of a tenant may be. Read `gateway.cli.tenants` next.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.configuration import is_device_name
+from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
 from gateway.domain.internal_numbers import (
     LONGEST,
     MOST_DIGITS,
@@ -73,6 +74,12 @@ def _long_token(secret: Secret) -> Secret:
     return secret
 
 
+def _device(name: str) -> str:
+    if not is_device_name(name):
+        raise ValueError("must be the name of a device, such as 151, DAHDI/7 or 101@acme")
+    return name
+
+
 class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,7 +96,7 @@ class PhoneBlock(_Block):
 
     number: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
     owner: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
-    endpoints: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{1,64}$")], ...] = ()
+    endpoints: tuple[Annotated[str, AfterValidator(_device)], ...] = ()
 
 
 class ClickToCallBlock(_Block):
@@ -331,12 +338,17 @@ def _integrations(data: Any, path: str, problems: Problems) -> tuple[LinkBlock, 
     found: list[LinkBlock] = []
     for name, item in data.items():
         where = f"{path}.{name}"
-        if name not in known:
-            problems.add(where, f"no such integration; there are {', '.join(known)}")
+        try:
+            adapter = known.get(kind_of(integration_key(str(name))))
+        except ValueError as error:
+            problems.add(where, str(error))
+            continue
+        if adapter is None:
+            problems.add(where, f"no such integration; there are {', '.join(known)}, each also as KIND:NAME")
         elif not isinstance(item, dict):
             problems.add(where, "must be a block of fields")
         else:
-            link = _link(str(name), known[name], {str(k): v for k, v in item.items()}, where, problems)
+            link = _link(str(name), adapter, {str(k): v for k, v in item.items()}, where, problems)
             if link is not None:
                 found.append(link)
     return tuple(found)
@@ -368,7 +380,7 @@ def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:
     """
     secrets = secret_fields(link.adapter.settings)
     values = {k: v for k, v in link.given.items() if not (k in secrets and v == Secret(MASK))}
-    for name in secrets | marked_fields(link.adapter.settings, "kept"):
+    for name in secrets | marked_fields(link.adapter.settings, "stored"):
         if name not in values and name in stored:
             values[name] = stored[name]
     settings = link.adapter.settings.model_validate(values)

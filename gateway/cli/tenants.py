@@ -125,9 +125,11 @@ def _compare(
         if differ:
             out.add(f"{label}: {', '.join(differ)} changed", store.upsert_tenant, own)
     _compare_phones(tenant, row, prune, label, out)
-    _compare_links(tenant.pbxes, row.pbxes if row else (), "pbxes", sealer, (number, label, path), prune, out, problems)
     _compare_links(
-        tenant.integrations, row.integrations if row else (), "integrations", sealer, (number, label, path), prune, out,
+        tenant.pbxes, row.pbxes if row else (), store.PBXES, sealer, (number, label, path), prune, out, problems
+    )
+    _compare_links(
+        tenant.integrations, row.integrations if row else (), store.INTEGRATIONS, sealer, (number, label, path), prune, out,
         problems,
     )  # fmt: skip
     for place, user in enumerate(block.users):
@@ -162,16 +164,12 @@ def _compare_phones(tenant: TenantFile, row: store.TenantRow | None, prune: bool
 
 
 def _compare_links(
-    links: tuple[LinkBlock, ...], rows: tuple[store.LinkRow, ...], table: str, sealer: Sealer,
+    links: tuple[LinkBlock, ...], rows: tuple[store.LinkRow, ...], of: store.LinkTable, sealer: Sealer,
     where: tuple[TenantId, str, str], prune: bool, out: Changes, problems: Problems,
 ) -> None:  # fmt: skip
     number, label, path = where
     stored = {row.name: row for row in rows}
-    upsert, delete = (
-        (store.upsert_pbx, store.delete_pbx)
-        if table == "pbxes"
-        else (store.upsert_integration, store.delete_integration)
-    )
+    table = of.table
     for place, link in enumerate(links):
         row = stored.get(link.name)
         values = open_secrets(row, table, sealer) if row else {}
@@ -192,18 +190,17 @@ def _compare_links(
             for name, secret in sorted(secrets.items())
         }
         word = f"{', '.join(sorted(differ))} changed" if row else "added"
-        client_id_hash = unique_hash(settings) if table == "integrations" else None
-        spot = f"{path}.{table}.{link.name}"
-        if client_id_hash is not None and out.client_ids.setdefault(client_id_hash, (number, link.name)) != (
-            number,
-            link.name,
-        ):
-            problems.add(spot, "another integration has this client id; client ids must differ")
+        client_id_hash = unique_hash(settings) if of is store.INTEGRATIONS else None
+        mine = (number, link.name)
+        if client_id_hash is not None and out.client_ids.setdefault(client_id_hash, mine) != mine:
+            problems.add(
+                f"{path}.{table}.{link.name}", "another integration has this client id; client ids must differ"
+            )
         new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed, client_id_hash)
-        out.add(f"{label}: {table}.{link.name} {word}", upsert, number, new)
+        out.add(f"{label}: {table}.{link.name} {word}", store.upsert_link, of, number, new)
     if prune:
         for name in stored.keys() - {link.name for link in links}:
-            out.add(f"{label}: {table}.{name} removed", delete, number, name)
+            out.add(f"{label}: {table}.{name} removed", store.delete_link, of, number, name)
 
 
 async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: bool) -> str:
@@ -234,7 +231,7 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
     ]
     block |= dict(row.options)
     block["integrations"] = {
-        str(link.kind): {"enabled": link.enabled, **_shown(link.kind, link.settings, reveal)}
+        link.name: {"enabled": link.enabled, **_shown(link.kind, link.settings, reveal)}
         for link in tenant.integrations.values()
     }
     return yaml.safe_dump({"tenants": [block]}, allow_unicode=True, sort_keys=False, width=120)

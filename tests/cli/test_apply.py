@@ -1,4 +1,7 @@
-"""`gateway apply` and `gateway export`: declared, declared again, exported, masked, pruned."""
+"""`gateway apply` and `gateway export`: declared, declared again, exported, masked, pruned.
+
+Over 400 lines: most of them are files that are refused.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,10 @@ def june(**changes: Any) -> dict[str, Any]:
     block: dict[str, Any] = {
         "number": "0367", "name": "June", "token": TOKEN, "timezone": "Europe/Minsk", "country": "BY", "language": "ru",
         "users": [{"email": "Admin@june.example", "password": PASSWORD}],
-        "phones": [{"number": "150", "owner": "Анна"}, {"number": "151", "endpoints": ["151", "anna-soft"]}],
+        "phones": [{"number": "150", "owner": "Анна"}, {"number": "151", "endpoints": ["151", "DAHDI/7", "Анна дома"]}],
         "pbxes": [{
             "name": "main", "host": "127.0.0.1", "username": "gateway", "secret": "ami-secret",
-            "trunks": ["trunk-0001"], "originate_context": "inoffice",
+            "trunks": ["trunk-0001", "DAHDI/33", "North line"], "originate_context": "inoffice",
         }],
         "click_to_call": {"countries": ["BY"], "per_user_minute": 5},
         "integrations": {
@@ -353,3 +356,57 @@ def test_internal_numbers_are_judged(command: Command, installation: Path) -> No
         assert any(f"{place}: " in line and word in line for line in refused.errors), (place, refused.err)
     allowed = june(phones=[{"number": "150"}, {"number": "12345678"}], internal_numbers={"longest": 8})
     assert command("apply", "--dry-run", write(installation, allowed)).code == 0
+
+
+def two_of_each(number: str = "0367") -> dict[str, Any]:
+    """Two bots, two accounts of a CRM and two PBXes in one company."""
+    block = june(number=number)
+    crm, bot, pbx = block["integrations"]["retailcrm"], block["integrations"]["telegram"], block["pbxes"][0]
+    block["integrations"]["retailcrm:branch"] = crm | {
+        "api_key": "branch-key",
+        "client_id": "client-id-of-the-branch-0123456789",
+    }
+    block["integrations"]["telegram:support"] = bot | {"bot_token": "700100201:AAE-support", "enabled": True}
+    block["pbxes"].append(pbx | {"name": "branch", "secret": "branch-secret"})
+    return block
+
+
+def test_several_of_a_kind(command: Command, installation: Path) -> None:
+    reported = command("apply", write(installation, two_of_each()))
+    assert (reported.code, reported.err) == (0, "")
+    for key in ("retailcrm", "retailcrm:branch", "telegram", "telegram:support"):
+        assert f"tenant 0367: integrations.{key} added" in reported.lines
+    export = command("export", "0367", "--reveal").out
+    found = yaml.safe_load(export)["tenants"][0]["integrations"]
+    assert (found["telegram"]["bot_token"], found["telegram"]["enabled"]) == ("700100200:AAE-telegram", False)
+    assert (found["telegram:support"]["bot_token"], found["telegram:support"]["enabled"]) == (
+        "700100201:AAE-support",
+        True,
+    )
+    assert (found["retailcrm"]["api_key"], found["retailcrm:branch"]["api_key"]) == ("crm-key", "branch-key")
+    masked = write(installation, yaml.safe_load(command("export", "0367").out)["tenants"][0])
+    assert command("apply", masked).out == "nothing to change\n"
+    fewer = two_of_each()
+    del fewer["integrations"]["telegram:support"]
+    assert (
+        "tenant 0367: integrations.telegram:support removed"
+        in command("apply", "--prune", write(installation, fewer)).lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("telegram:", "KIND:NAME"),
+        ("telegram:Support", "KIND:NAME"),
+        ("telegram:a b", "KIND:NAME"),
+        ("nobody:x", "no such"),
+    ],
+)
+def test_a_wrong_key_is_named(command: Command, installation: Path, key: str, words: str) -> None:
+    block = june()
+    block["integrations"][key] = block["integrations"]["telegram"]
+    refused = command("apply", write(installation, block))
+    assert refused.code == 1
+    assert f"tenants[0].integrations.{key}: " in refused.err
+    assert words in refused.err

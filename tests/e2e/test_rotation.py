@@ -17,7 +17,7 @@ import trio
 
 from actors.crm.account_link import sign_link
 from actors.runtime.directory import utc_now
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.recording_links import PURPOSE, Signer
 from gateway.domain.secret import Secret
 from gateway.store.embedded.embedded import as_login
@@ -31,7 +31,7 @@ from tests.sound import wav
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 FIRST = TenantId("01")
-KIND = Kind("retailcrm")
+KIND = IntegrationKey("retailcrm")
 TENANTS, ROWS = int(os.environ.get("ROTATED_TENANTS", "2000")), int(os.environ.get("ROTATED_ROWS", "20000"))
 FIELDS = {"CallerIDNum": "+375296254070", "Extensions": ["150"], "CallType": 0}
 

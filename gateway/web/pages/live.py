@@ -18,7 +18,7 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.feed import Subscription
 from gateway.domain.calls import Call, Phase
 from gateway.domain.errors import Retryable
-from gateway.domain.ids import CallId
+from gateway.domain.subjects import Subject
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.web.session.auth import Gate
 from gateway.web.session.live_streams import CHECK_S, LATER_MS, LiveStream
@@ -48,9 +48,11 @@ def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
     return response
 
 
-async def _changed(subscription: Subscription, stream: LiveStream, within_s: float) -> tuple[list[CallId], bool] | None:
+async def _changed(
+    subscription: Subscription, stream: LiveStream, within_s: float
+) -> tuple[list[Subject], bool] | None:
     """What has changed, or None where nothing has for so long, or the stream was ended."""
-    taken: tuple[list[CallId], bool] | None = None
+    taken: tuple[list[Subject], bool] | None = None
 
     async def wait_end() -> None:
         await stream.ended.wait()
@@ -100,7 +102,10 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
                 if lost:
                     yield await everything()
                     continue
-                for _, call in await deps.db.tenant(number, select_calls, number, changed):
+                calls = [call_id for subject in changed if (call_id := subject.call_id) is not None]
+                if not calls:
+                    continue
+                for _, call in await deps.db.tenant(number, select_calls, number, calls):
                     if call.open:
                         yield sse("call", row("live_row.html", call), call.call_id)
                     else:

@@ -10,21 +10,22 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from actors.calls.pbx_session import BACKOFF_CAP_S, KEPT_WITHIN_S, PbxActor
+from actors.calls.pbx_session import KEPT_WITHIN_S, PbxActor
 from actors.calls.tenant_calls import PbxEvents
 from actors.delivery.clients import Clients
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.mailbox import Mailbox
+from actors.runtime.sessions import BACKOFF_CAP_S
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Services
 from adapters.base import Adapter, AdapterSettings, CallSink
-from gateway.domain.configuration import Pbx, Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import BadCredentials, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
 
-TENANT = Tenant(TenantId("0367"), "June", ZoneInfo("UTC"), "BY", "ru", pbxes=(Pbx("main", Kind("pbx"), {}),))
+TENANT = Tenant(TenantId("0367"), "June", ZoneInfo("UTC"), "BY", "ru", pbxes=(Connector("main", Kind("pbx"), {}),))
 
 
 class World:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from actors.crm.account_link import claimed_tenant, link_is_good, sign_link
-from gateway.domain.ids import Kind, TenantId
+from actors.crm.account_link import claims_of, link_is_good, sign_link
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.secret import Secret
 
-KEY, JUNE, KIND = Secret("k" * 43), TenantId("0367"), Kind("retailcrm")
+KEY, JUNE, KIND = Secret("k" * 43), TenantId("0367"), IntegrationKey("retailcrm")
 
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -20,7 +20,7 @@ def good(
     token: str,
     key: Secret = KEY,
     tenant: TenantId = JUNE,
-    kind: Kind = KIND,
+    kind: IntegrationKey = KIND,
     registration: int = 3,
     now: datetime = NOW,
 ) -> bool:
@@ -29,14 +29,14 @@ def good(
 
 def test_one_module_and_no_other() -> None:
     token = sign_link(KEY, JUNE, KIND, NOW).reveal()
-    assert claimed_tenant(token) == JUNE
+    assert claims_of(token) == (JUNE, KIND)
     assert jwt.decode(token, KEY.reveal(), algorithms=["HS256"], options={"verify_exp": False, "verify_iat": False}) == {
         "enterprise_number": "0367", "source": "retailcrm", "iat": int(NOW.timestamp()),
         "exp": int((NOW + 365 * DAY).timestamp()),
     }  # fmt: skip
     assert good(token)
     assert not good(token, tenant=TenantId("0368"))
-    assert not good(token, kind=Kind("another"))
+    assert not good(token, kind=IntegrationKey("another"))
     assert not good(token, key=Secret("x" * 43)), "a new registration has a key of its own"
     assert not good(token + "A")
 
@@ -56,7 +56,7 @@ def test_it_ends_after_a_year_and_begins_when_it_was_made() -> None:
 
 def test_a_link_of_before_ends_a_year_after_its_registration() -> None:
     old = jwt.encode({"tenant": JUNE, "kind": KIND, "registration": 3}, KEY.reveal(), "HS256")
-    assert claimed_tenant(old) == JUNE
+    assert claims_of(old) == (JUNE, KIND)
     assert good(old)
     assert not good(old, registration=4)
     assert not good(old, now=NOW + 340 * DAY)
@@ -64,5 +64,5 @@ def test_a_link_of_before_ends_a_year_after_its_registration() -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "a.b.c", "..", "é.é.é", "a" * 5000, "a.b.c\n", "eyJhbGciOiJub25lIn0.e30."])
 def test_what_is_no_token(text: str) -> None:
-    assert claimed_tenant(text) is None
+    assert claims_of(text) is None
     assert not good(text)
