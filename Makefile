@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := gateway actors adapters tests
 
-.PHONY: install demo test test-all check bench lab chaos clean
+.PHONY: install demo test test-all check audit bench lab chaos clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,12 @@ test: install
 test-all: install
 	@$(BIN)/python -m tests.system_parts
 	@$(BIN)/python -m tests.parts
+
+# Known faults of the locked dependencies, where an index of advisories can be reached; no part of check. pip-audit comes by uvx.
+audit: install
+	@PATH="$(CURDIR)/.uv/bin:$$PATH" uv export --frozen --no-emit-project --all-groups --quiet > .audit-requirements.txt
+	@PATH="$(CURDIR)/.uv/bin:$$PATH" uvx pip-audit --disable-pip --require-hashes -r .audit-requirements.txt; \
+		code=$$?; rm -f .audit-requirements.txt; exit $$code
 
 demo: install
 	@$(BIN)/python -m tests.sandbox.demo

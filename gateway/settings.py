@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from gateway.domain.secret import Secret
 
 PREFIX = "GATEWAY_"
+LEAST_TOKEN = 24
 Network = IPv4Network | IPv6Network
 Address = tuple[str, int]
 
@@ -59,6 +60,12 @@ def _url(text: str) -> str:
 def _dsn(text: str) -> Secret:
     if urlsplit(text).scheme not in ("postgresql", "postgres"):
         raise ValueError("must begin with postgresql://")
+    return Secret(text)
+
+
+def _long_token(text: str) -> Secret:
+    if len(text) < LEAST_TOKEN:
+        raise ValueError(f"must be at least {LEAST_TOKEN} characters long, such as `openssl rand -hex 24` makes")
     return Secret(text)
 
 
@@ -113,6 +120,12 @@ class Settings:
         Path("./var"), Path, "embedded PostgreSQL, the spool, recordings and the generated master key", "./var"
     )
     database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
+    database_owner_url: Secret | None = _var(
+        None,
+        _dsn,
+        "the same database as the owner of its tables, for migrations and partitions alone",
+        "unset: DATABASE_URL",
+    )
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
     )
@@ -128,8 +141,8 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = _var((), _networks, "CIDRs whose X-Forwarded-* is believed", "empty")
     operator_token: Secret | None = _var(
         None,
-        Secret,
-        "bearer token for /integrations, /cache, /stats, /metrics",
+        _long_token,
+        "bearer token for /integrations, /cache, /stats, /metrics, of 24 characters or more",
         "unset: loopback only, embedded mode only",
     )
     spool_mib: int = _var(
@@ -249,6 +262,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     missing = [name for name in bucket if not values.get(known[name].name)]
     if 0 < len(missing) < len(bucket):
         problems += [f"{name}: must be set too, as other S3 settings are" for name in missing]
+    if "database_owner_url" in values and "database_url" not in values:
+        problems.append(f"{PREFIX}DATABASE_OWNER_URL: needs {PREFIX}DATABASE_URL beside it")
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)

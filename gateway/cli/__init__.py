@@ -161,27 +161,18 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "Mas
 
 @asynccontextmanager
 async def _open_migrated(settings: Settings) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
-    from gateway.store.embedded.embedded import embedded
-    from gateway.store.postgres.migrate import migrate
+    from gateway.database import database_server
     from gateway.store.postgres.pool import open_database
     from gateway.store.secrets.seal import load_master_keys
 
-    @asynccontextmanager
-    async def server() -> AsyncIterator[str]:
-        if settings.database_url is not None:
-            yield settings.database_url.reveal()
-        else:
-            async with embedded(settings.data_dir) as running:
-                yield running.dsn
-
-    async with server() as dsn:
-        await migrate(dsn)
+    async with database_server(settings) as (addresses, _):
+        await addresses.migrate()
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
-        async with open_database(dsn) as db:
-            yield dsn, db, master
+        async with open_database(addresses.pool) as db:
+            yield addresses.owner, db, master
 
 
 async def _run(settings: Settings, options: argparse.Namespace) -> int:
@@ -191,14 +182,10 @@ async def _run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _migrate(settings: Settings, options: argparse.Namespace) -> int:
-    from gateway.store.embedded.embedded import embedded
-    from gateway.store.postgres.migrate import migrate
+    from gateway.database import database_server
 
-    if settings.database_url is not None:
-        applied = await migrate(settings.database_url.reveal())
-    else:
-        async with embedded(settings.data_dir) as running:
-            applied = await migrate(running.dsn)
+    async with database_server(settings) as (addresses, _):
+        applied = await addresses.migrate()
     for name in applied:
         print(name)
     print(f"{len(applied)} applied; the schema is up to date")
@@ -234,12 +221,13 @@ async def _export(settings: Settings, options: argparse.Namespace) -> int:
 
 async def _user(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli import people
+    from gateway.domain.new_passwords import wrong_with_password
 
     tenant = TenantId(options.tenant) if options.tenant is not None else None
     if options.action == "add":
         text = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-        if not 8 <= len(text) <= 256:
-            _text("the password must be 8 to 256 characters long")
+        if wrong := wrong_with_password(text, options.email.lower()):
+            _text(f"the password {wrong}")
             return USAGE
     async with open_store(settings) as (db, _):
         if options.action == "add":

@@ -57,6 +57,15 @@ async def select_accounts(conn: Connection, email: str, most: int = 5) -> list[A
     return [_account(row) for row in rows]
 
 
+async def select_sign_in(conn: Connection, email: str, most: int = 5) -> tuple[list[Account], int]:
+    """The accounts with this e-mail address, and the most that any address of the installation has (at most `most`): so
+    many passwords are compared at every sign-in, that its time tells nothing of the address."""
+    at_most: int = await conn.fetchval(
+        "SELECT coalesce(max(n), 1) FROM (SELECT count(*) AS n FROM users GROUP BY email ORDER BY n DESC LIMIT 1) many"
+    )
+    return await select_accounts(conn, email, most), min(at_most, most)
+
+
 async def select_all_accounts(conn: Connection) -> list[Account]:
     """Every account of the installation."""
     rows = await conn.fetch(

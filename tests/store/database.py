@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.store.embedded.embedded import embedded
+from gateway.store.embedded.embedded import as_login, embedded
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Database, OwnConnection, Session, open_database, open_session
+from gateway.store.postgres.roles import LOGIN
 
 TEMPLATE = "template_migrated"
 FOLDER = "gateway-test-"
@@ -29,6 +30,12 @@ FOLDER = "gateway-test-"
 def other_database(dsn: str, name: str) -> str:
     """The same server, another database."""
     return dsn.replace("/gateway?", f"/{name}?")
+
+
+async def make_login(dsn: str) -> None:
+    """The plain user whom a gateway logs in as where the server is beside it. `dsn` is a superuser's."""
+    async with open_session(dsn) as session:
+        await session.run(_execute, f"CREATE ROLE {LOGIN} LOGIN")
 
 
 @contextmanager
@@ -107,7 +114,7 @@ class Postgres:
             async with open_session(other_database(server.dsn, "postgres")) as admin:
                 self._admin: Session = admin
                 await admin.run(_execute, f"CREATE DATABASE {TEMPLATE}")
-                await migrate(other_database(server.dsn, TEMPLATE))
+                await migrate(other_database(server.dsn, TEMPLATE), login=LOGIN, make_login=True)
                 self._ready.set()
                 await self._done.wait()
 
@@ -128,7 +135,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def dsn(postgres: Postgres) -> Iterator[str]:
-    """A migrated database that nobody has used."""
+    """A migrated database that nobody has used: its address for the owner, who is a superuser; `as_login` makes the other."""
     address = postgres.new_database()
     yield address
     postgres.drop_database(address)
@@ -145,5 +152,5 @@ def empty_dsn(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 async def db(dsn: str) -> AsyncIterator[Database]:
     """An open `Database` on a migrated database."""
-    async with open_database(dsn, size=4, engine_size=4) as database:
+    async with open_database(as_login(dsn), size=4, engine_size=4) as database:
         yield database

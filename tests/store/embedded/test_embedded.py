@@ -25,7 +25,9 @@ from gateway.store.embedded import server as server_module
 from gateway.store.embedded.binaries import WHEEL_ONLY, Binaries, choose_binaries, find_binaries
 from gateway.store.embedded.embedded import Embedded, embedded
 from gateway.store.postgres.errors import NoServer
+from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Connection, OwnConnection, open_database, open_session
+from gateway.store.postgres.roles import LOGIN
 from tests.store.database import quick_folder
 
 SYSTEM = [binaries for binaries in find_binaries() if binaries.system]
@@ -171,7 +173,7 @@ async def test_both_kinds_start_stop_and_keep_what_was_written(tmp_path: Path, s
         durable = settings % "{fsync, synchronous_commit, full_page_writes, listen_addresses}"
         assert await ask(server.dsn, durable) == "on on on "
         found = await ask(server.dsn, "SELECT string_agg(type || ' ' || auth_method, ' ') FROM pg_hba_file_rules")
-        assert found == "local peer"
+        assert found == "local peer local peer"
     assert gone_from(data_dir)
     assert (data_dir / "postgres").stat().st_mode & 0o777 == 0o700
 
@@ -290,10 +292,9 @@ async def test_a_server_that_does_not_start_says_why(data_dir: Path, monkeypatch
 
 @pytest.mark.usefixtures("expected_errors")
 async def test_a_server_that_dies_is_started_again_and_the_pool_goes_on(data_dir: Path) -> None:
-    async with supervised(data_dir) as server, open_session(server.dsn) as session:
-        await session.run(value_of, "CREATE ROLE gateway_app")
-        await session.run(value_of, "CREATE ROLE gateway_engine")
-        async with open_database(server.dsn) as db:
+    async with supervised(data_dir) as server, open_session(server.dsn):
+        await migrate(server.dsn, login=LOGIN, make_login=True)
+        async with open_database(server.login_dsn) as db:
             for turn, number in enumerate((signal.SIGKILL, signal.SIGQUIT, signal.SIGINT), 1):
                 assert await db.engine(value_of, "SELECT 1") == 1
                 os.kill(pid_of(data_dir), number)
