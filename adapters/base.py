@@ -5,7 +5,7 @@ listens. An adapter is one `Adapter` value in `adapters/<name>/__init__.py`: its
 our side, and `connect`, which gives a client. What a client can do beyond that is an *ability*, one `Protocol` each; the
 gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to raise "not supported".
 
-This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
+This module owns the shapes and does nothing; over 400 lines, since they are one contract. Read `adapters/retailcrm/__init__.py` next.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +37,14 @@ class AdapterSettings(BaseModel):
     )
 
 
+class BadValue(ValueError):
+    """What a settings class raises for a value that cannot be right: the sentence in both languages. Repeats no secret."""
+
+    def __init__(self, en: str, ru: str) -> None:
+        super().__init__(en)
+        self.texts = {"en": en, "ru": ru}
+
+
 def setting(
     default: Any = ...,
     *,
@@ -49,6 +57,8 @@ def setting(
     stored: bool = False,
     shared: bool = False,
     leads: Sequence[str] = (),
+    widget: str = "",
+    options: Mapping[str, Mapping[str, str]] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
@@ -56,7 +66,8 @@ def setting(
 
     `kept`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
-    stored ones do not follow it to another place.
+    stored ones do not follow it to another place. `widget`: how the form shows it where the type does not say (`url`).
+    `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -66,6 +77,8 @@ def setting(
         "kept": stored,
         "shared": shared,
         "leads": list(leads),
+        "widget": widget,
+        "options": {value: dict(labels) for value, labels in (options or {}).items()},
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -181,9 +194,13 @@ class Tested:
     findings: tuple[Finding, ...] = ()
 
 
+GATEWAY_ADDRESS = "GATEWAY_ADDRESS"
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A text to paste on the other side, with what it is and where it goes, by language."""
+    """A text to paste on the other side, with what it is and where it goes, by language. `GATEWAY_ADDRESS` in the block
+    stands for the address from which we connect; a page that knows it fills it in."""
 
     title: Mapping[str, str]
     text: Mapping[str, str]

@@ -33,6 +33,7 @@ import httpx2
 import trio
 
 from adapters.base import Attempt, Dialer
+from adapters.http_settings import Timeouts
 from gateway.domain.errors import BadSettings, GatewayError, LocalProtocolError, Unavailable
 from gateway.domain.secret import Secret, masked
 
@@ -262,15 +263,6 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 last = error
         raise last
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeouts:
-    """Seconds, from the adapter's settings: to connect, between two pieces, and for one request as a whole."""
-
-    connect_s: float
-    read_s: float
-    whole_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

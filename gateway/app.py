@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -289,22 +289,29 @@ class Gateway:
                 gauges[f'actors{{state="{name}"}}'] = count
         return prometheus(gauges)
 
-    async def probe(self, number: TenantId, kind: Kind) -> Tested:
-        """Tests an integration's connection with the settings in force."""
+    async def probe(
+        self, number: TenantId, kind: Kind, *, language: str = "", values: Mapping[str, Any] | None = None
+    ) -> Tested:
+        """Tests an integration's connection with the settings in force, or with `values` that are not stored yet."""
         tenant, adapter = self.cache.tenant(number), adapters().get(kind)
-        if tenant is None or adapter is None or kind not in tenant.integrations:
+        if tenant is None or adapter is None or (values is None and kind not in tenant.integrations):
             return Tested(ok=False, code="not_configured")
         base_url = self.settings.provider_urls.get(kind)
-        return await probe(tenant, adapter, kind, tenant.integrations[kind].settings, base_url, self.services.dial)
+        used = tenant.integrations[kind].settings if values is None else values
+        return await probe(_read_in(tenant, language), adapter, kind, used, base_url, self.services.dial)
 
-    async def probe_pbx(self, number: TenantId, name: str) -> Tested:
-        """Tests a PBX with the settings in force."""
+    async def probe_pbx(
+        self, number: TenantId, name: str, *, language: str = "", kind: Kind | None = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> Tested:  # fmt: skip
+        """The same for a PBX; `kind` says what one is that does not exist yet."""
         tenant = self.cache.tenant(number)
         pbx = next((pbx for pbx in tenant.pbxes if pbx.name == name), None) if tenant is not None else None
-        adapter = adapters().get(pbx.kind) if pbx is not None else None
-        if tenant is None or pbx is None or adapter is None:
+        adapter = adapters().get(kind or (pbx.kind if pbx is not None else Kind("")))
+        used = values if values is not None else pbx.settings if pbx is not None else None
+        if tenant is None or used is None or adapter is None:
             return Tested(ok=False, code="not_configured")
-        return await probe(tenant, adapter, name, pbx.settings, None, self.services.dial)
+        return await probe(_read_in(tenant, language), adapter, name, used, None, self.services.dial)
 
     # Starting and stopping.
 
@@ -591,6 +598,11 @@ def _callback_deps(gateway: Gateway) -> CallbackDeps:
         set_activity=partial(set_activity, gateway.modules),
         trusted_proxies=gateway.settings.trusted_proxies,
     )
+
+
+def _read_in(tenant: Tenant, language: str) -> Tenant:
+    """The tenant with the language of whoever reads what an adapter says."""
+    return replace(tenant, language=language) if language else tenant
 
 
 def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:

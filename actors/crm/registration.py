@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import trio
@@ -47,6 +48,7 @@ from gateway.domain.extensions import Difference, Moved, clashes, differences, n
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
+from gateway.domain.text import Bilingual
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log
@@ -229,12 +231,11 @@ class Registrations:
     async def register(self, number: TenantId, adapter: Adapter, who: str) -> SyncResult:
         """Registers us, or registers us anew: earlier links and the sessions they opened end."""
         async with self._locks[number, adapter.kind]:
-            stored = await self.stored(number, adapter)
             key = (await self._sealer(number)).seal(
                 Secret(secrets.token_urlsafe(32)), table="modules", column="link_key", row=adapter.kind
             )
-            unread = stored.row.saved_at is None and not stored.extensions
-            await self.db.engine(rows.begin, number, adapter.kind, key, who, unread=unread)
+            # A first registration, or one by an earlier module's code, finds a map there: it is taken over before ours is sent.
+            await self.db.engine(rows.begin, number, adapter.kind, key, who, unread=True)
             return await self._notify(number, adapter)
 
     async def update(self, number: TenantId, adapter: Adapter, who: str) -> SyncResult:
@@ -266,8 +267,10 @@ class Registrations:
         """Changes the map here, then there. Raises Invalid with every problem and then changes nothing."""
         if twice := clashes(changes):
             raise Invalid(
-                tuple((f"user_extensions.{users[0]}", f"{number_} is given to users {', '.join(users)}; "
-                       "a number belongs to one user") for number_, users in twice.items())
+                tuple((f"user_extensions.{users[0]}", Bilingual(
+                    f"{number_} is given to users {', '.join(users)}; a number belongs to one user",
+                    f"{number_} отдан пользователям {', '.join(users)}; номер принадлежит одному пользователю",
+                )) for number_, users in twice.items())
             )  # fmt: skip
         async with self._locks[number, adapter.kind]:
             extensions, moved = await self.db.tenant(
@@ -355,10 +358,9 @@ class Registrations:
                 # A client of its own: that of the deliveries' actor ends when the settings, and so the map, change.
                 async with self._connected(number, adapter) as client:
                     if stored.row.unread and stored.row.state == "active":
-                        theirs = await client.module(attempt=attempt)
-                        if theirs is not None:
-                            await self._import(number, adapter, theirs, kind)
-                            stored = await self.stored(number, adapter)
+                        theirs = await _unhurried(partial(client.module, attempt=attempt))
+                        await self._import(number, adapter, theirs or Module(active=False), kind)
+                        stored = await self.stored(number, adapter)
                     held = await self._text(client, number, adapter, stored, attempt)
                 failure = None
             except GatewayError as error:
@@ -414,9 +416,11 @@ class Registrations:
     async def set_status(self, number: TenantId, adapter: Adapter, user_id: str, status: str, who: str) -> SyncResult:
         """A person says what a user is doing: kept here, then told there. Raises Invalid."""
         if status not in STATUSES:
-            raise Invalid((("status", f"must be one of {', '.join(STATUSES)}"),))
+            raise Invalid((("status", Bilingual(
+                f"must be one of {', '.join(STATUSES)}", f"должен быть одним из: {', '.join(STATUSES)}"
+            )),))  # fmt: skip
         if not _USER.fullmatch(user_id):
-            raise Invalid((("userId", "is not the id of a user"),))
+            raise Invalid((("userId", Bilingual("is not the id of a user", "не идентификатор пользователя")),))
         await self.db.tenant(number, rows.store_status, number, adapter.kind, user_id, status, who)
         return await self.send_status(number, adapter, user_id, status)
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adapters.base import Adapter
+from adapters.base import Adapter, BadValue
 from gateway.domain.configuration import Phone
 from gateway.domain.errors import GatewayError
 from gateway.domain.extensions import Moved, adopt, change, differences, given, not_among
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.posts import Invalid
+from gateway.domain.text import Bilingual
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log, select_notes
@@ -94,18 +95,21 @@ async def change_map(
     """Changes the map under its lock. Raises Invalid with every problem; the map is then as it was."""
     stored = await store.select_map(conn, number, adapter.kind, adapter.extensions_field, lock=True)
     if stored is None:
-        raise Invalid((("user_extensions", "set the integration up first"),))
+        raise Invalid((("user_extensions", Bilingual("set the integration up first", "сначала настройте интеграцию")),))
     phones = [phone.number for phone in await store.select_phones(conn, number)]
     ours = given(stored)
     news = [value for user, value in changes.items() if value and ours.get(user) != value]
     if strangers := not_among(news, phones):
         problems = tuple(
-            (f"user_extensions.{user}", f"{value} is not an internal number of this company")
+            (f"user_extensions.{user}", Bilingual(
+                f"{value} is not an internal number of this company", f"{value} — не внутренний номер этой компании"
+            ))
             for user, value in changes.items() if value in strangers and ours.get(user) != value
         )  # fmt: skip
         raise Invalid(problems)
     made = change(ours, changes)
-    taken_away = {user: None for user, value in stored.items() if value is None and user not in made.extensions}
+    # Who has lost a number stays named: what the other side still holds for them is not taken over again.
+    taken_away = {user: None for user in stored if user not in made.extensions}
     row = await store.select_module(conn, number, adapter.kind)
     if made.extensions != ours or row.saved_at is None:
         if problems_found := _problems(adapter, settings, made.extensions):
@@ -126,8 +130,10 @@ def _problems(adapter: Adapter, settings: Mapping[str, Any], extensions: Mapping
         adapter.settings.model_validate({**settings, field: dict(extensions)})
     except ValidationError as error:
         return [
-            item["msg"].removeprefix("Value error, ")
-            for item in error.errors(include_input=False, include_context=False, include_url=False)
+            Bilingual(cause.texts["en"], cause.texts["ru"])
+            if isinstance(cause := (item.get("ctx") or {}).get("error"), BadValue)
+            else item["msg"].removeprefix("Value error, ")
+            for item in error.errors(include_input=False, include_url=False)
             if item["loc"][:1] in ((field,), ())
         ]
     return []

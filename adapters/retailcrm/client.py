@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from adapters.abilities import CrmUser, Module, ModulePlace, Responsible
 from adapters.base import Attempt, Delivered, Link, Tested
-from adapters.http import Http, Timeouts
+from adapters.http import Http
 from adapters.retailcrm import codec, modules
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.configuration import Tenant
@@ -105,9 +105,7 @@ async def connect(link: Link, settings: RetailcrmSettings) -> AsyncIterator[Reta
     async with Http(
         link.base_url or settings.domain,
         dial=link.dial if link.base_url is None else None,
-        timeouts=Timeouts(
-            connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
-        ),
+        timeouts=settings.timeouts,
         secrets=(settings.api_key, settings.client_id),
     ) as http:
         yield RetailcrmClient(http, link.tenant, settings)

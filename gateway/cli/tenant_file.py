@@ -23,9 +23,10 @@ from adapters.registry import adapters, integrations
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
+from gateway.domain.text import CONTROL_CLASS
 
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=f"^[^{CONTROL_CLASS}]*$")
 ]
 
 
@@ -77,7 +78,7 @@ class PhoneBlock(_Block):
     """An internal number."""
 
     number: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
-    owner: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    owner: Annotated[str, StringConstraints(max_length=200, pattern=f"^[^{CONTROL_CLASS}]*$")] = ""
     endpoints: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{1,64}$")], ...] = ()
 
 

@@ -21,7 +21,7 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from actors.crm.registration import Registrations, registering
+from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from adapters.base import Tested
@@ -35,6 +35,7 @@ from gateway.store.secrets.seal import MasterKeys
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
+from gateway.web.local_address import local_address_towards
 from gateway.web.translations import Words, words
 
 Answer = Response | WerkzeugResponse
@@ -65,10 +66,11 @@ class Deps:
     secure_cookies: bool
     hash_limiter: trio.CapacityLimiter
     """Bounds password hashing: without it ten sign-ins would starve the AMI readers."""
-    probe: Callable[[TenantId, Kind], Awaitable[Tested]]
-    """Tests an integration's connection with the settings in force."""
-    probe_pbx: Callable[[TenantId, str], Awaitable[Tested]]
-    """The same for a PBX, by its name."""
+    probe: Callable[..., Awaitable[Tested]]
+    """`probe(tenant, kind, language=, values=)` tests an integration's connection with the settings in force, or with
+    `values` that are not stored yet; the finding is in the reader's language."""
+    probe_pbx: Callable[..., Awaitable[Tested]]
+    """The same for a PBX, by its name; `kind=` where it does not exist yet."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Registrations
@@ -88,6 +90,8 @@ class Deps:
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
     """Seals what people enter into set-up forms; without it the forms are read-only."""
+    local_address: Callable[[str, int], Awaitable[str | None]] = local_address_towards
+    """The address from which we would connect to a host and port, for what is pasted on the other side."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
@@ -179,8 +183,8 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
+        "remedy": lambda t, code: t.optional("remedy", code, owners=adapters()),
         "title_of": lambda kind: found.title if (found := adapters().get(kind)) is not None else kind,
-        "has_modules": lambda tenant: any(kind in tenant.integrations for kind in registering()),
         "site_title": title,
     }
     return env
@@ -203,7 +207,9 @@ class Site:
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """A whole page, or a fragment, for whoever made the request."""
-        return Response(self.render(template, viewer(), **context), status, content_type="text/html; charset=utf-8")
+        around = {"note": g.get("flash"), "troubles": g.get("troubles", ())}
+        text = self.render(template, viewer(), **{**around, **context})
+        return Response(text, status, content_type="text/html; charset=utf-8")
 
     def formats(self, language: str, zone: ZoneInfo) -> Formats:
         """The formats of a reader."""

@@ -196,11 +196,20 @@ async def make_world(db: Database) -> World:
     await cache.load()
     tested: list[tuple[TenantId, Kind]] = []
 
-    async def probe(tenant: TenantId, kind: Kind) -> Tested:
+    async def probe(tenant: TenantId, kind: Kind, *, language: str = "", values: Any = None) -> Tested:
+        if values is not None and "nowhere" in str(values.get("domain")):
+            return Tested(False, "unreachable", f"{values['domain']} does not answer")
         tested.append((tenant, kind))
         return Tested(True, "ok", "The key is accepted; shops: <main>.")
 
-    async def probe_pbx(tenant: TenantId, name: str) -> Tested:
+    async def local_address(host: str, port: int) -> str | None:
+        return "203.0.113.9"
+
+    async def probe_pbx(
+        tenant: TenantId, name: str, *, language: str = "", kind: Kind | None = None, values: Any = None
+    ) -> Tested:
+        if values is not None and str(values.get("host")) == "169.254.169.254":
+            return Tested(False, "bad_settings", "169.254.169.254 is an address of this network")
         findings = (
             Finding(True, "login", "Asterisk Call Manager/11.0.0"),
             Finding(False, "may_originate", "write = originate"),
@@ -216,7 +225,7 @@ async def make_world(db: Database) -> World:
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, probe_pbx=probe_pbx,
-        place=place, master=master,
+        place=place, master=master, local_address=local_address,
         modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)

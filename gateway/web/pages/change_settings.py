@@ -22,8 +22,6 @@ from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.tenants import LinkRow
 
-ENTER_AGAIN = "enter it again: the address has changed"
-
 
 class SecretsStay(Exception):
     """Stored secrets would go to another address: `fields` have to be entered again."""
@@ -99,11 +97,13 @@ async def _save_integration(
 ) -> None:
     known = await store.lock_integration(conn, number, kind)
     plain, sealed = _kept(sealer, "integrations", kind, settings)
+    opened = open_secrets(known, "integrations", sealer) if known is not None else {}
     await store.upsert_integration(
         conn, number, LinkRow(kind, kind, known.enabled if known is not None else True, plain, sealed)
     )
     before = known.settings if known is not None else {}
-    await insert_audit(conn, number, person, "config.changed", kind, _changed(before, plain))
+    detail = _changed(before, plain, _new_secrets(opened, settings))
+    await insert_audit(conn, number, person, "config.changed", kind, detail)
 
 
 async def _save_pbx(
@@ -113,7 +113,10 @@ async def _save_pbx(
     plain, sealed = _kept(sealer, "pbxes", name, settings)
     enabled = known.enabled if known is not None else True
     await store.upsert_pbx(conn, number, LinkRow(name, kind, enabled, plain, sealed))
-    action, changed = ("pbx.changed", _changed(known.settings, plain)) if known is not None else ("pbx.added", "")
+    action, changed = "pbx.added", ""
+    if known is not None:
+        fresh = _new_secrets(open_secrets(known, "pbxes", sealer), settings)
+        action, changed = "pbx.changed", _changed(known.settings, plain, fresh)
     await insert_audit(conn, number, person, action, name, changed)
 
 
@@ -128,19 +131,37 @@ async def _change(
     if not named and not switched:
         return False
     plain, sealed = known.settings, known.secrets
+    fresh: Set[str] = frozenset()
     if named:
-        settings = change(open_secrets(known, "integrations", sealer))
+        opened = open_secrets(known, "integrations", sealer)
+        settings = change(opened)
+        fresh = _new_secrets(opened, settings)
         made, sealed = _kept(sealer, "integrations", kind, settings)
         plain = made | {name: known.settings[name] for name in keep if name in known.settings}
     row = LinkRow(kind, kind, known.enabled if enabled is None else enabled, plain, sealed)
     await store.upsert_integration(conn, number, row)
-    said = [*sorted(named), *(["enabled"] if switched else [])]
-    await insert_audit(conn, number, person, "config.changed", kind, ", ".join(said))
+    shown = [f"{name}{CHANGED_MARK}" if name in fresh else name for name in sorted(named)]
+    await insert_audit(
+        conn, number, person, "config.changed", kind, ", ".join([*shown, *(["enabled"] if switched else [])])
+    )
     return True
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(field for field in after if field not in before or before[field] != after[field]))
+CHANGED_MARK = ": *** -> *** changed"
+"""Stands in the audit behind the name of a secret that has another value now."""
+
+
+def _new_secrets(before: Mapping[str, Any], after: AdapterSettings) -> frozenset[str]:
+    """The secrets whose value differs from the stored one, by name."""
+    return frozenset(
+        name for name in secret_fields(type(after)) if (getattr(after, name) or None) != (before.get(name) or None)
+    )
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any], fresh: Set[str]) -> str:
+    """What differs, by name; a secret's value is never told."""
+    names = {field: field for field in after if field not in before or before[field] != after[field]}
+    return ", ".join(sorted({**names, **{name: f"{name}{CHANGED_MARK}" for name in fresh}}.values()))
 
 
 def _kept(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from gateway.store.audit import insert_audit
 from gateway.store.delivery_pages import STATES, Filters, Found
 from gateway.store.postgres.pool import Connection
 from gateway.web.session.auth import Gate
+from gateway.web.session.surroundings import look_around
 from gateway.web.site import Answer, tenant, viewer
 
 PAGE = 50
@@ -101,6 +103,7 @@ def deliveries_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("deliveries", __name__, url_prefix="/t/<number>/deliveries")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
     def given(sent: Mapping[str, str]) -> dict[str, str]:

@@ -5,14 +5,14 @@ changes a row, and the actors follow the row. Read `setup.py` next for the set-u
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.crm.registration import SyncResult
 from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
@@ -25,8 +25,11 @@ from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import set_integration_enabled
 from gateway.web.pages.change_settings import save_settings
-from gateway.web.pages.setup import SetupForm
+from gateway.web.pages.confirm import confirm_page
+from gateway.web.pages.form_rounds import form_shown, read_round
 from gateway.web.session.auth import Gate
+from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
+from gateway.web.session.surroundings import flashed, look_around, troubles_of
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
 
 LOG_PAGE = 50
@@ -137,6 +140,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("integrations", __name__, url_prefix="/t/<number>")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
     def person() -> str:
@@ -147,44 +151,63 @@ def integrations_pages(gate: Gate) -> Blueprint:
     def hour_ago() -> datetime:
         return datetime.now(UTC) - timedelta(hours=1)
 
-    async def show(
-        kind: str,
-        status: int = 200,
-        tested: Tested | None = None,
-        form: SetupForm | None = None,
-        told: SyncResult | None = None,
-    ) -> Response:
+    async def lead(onward: str, flash: Flash) -> Answer:
+        return await lead_on(site.deps, gate.token(), onward, flash, tenant=tenant().number)
+
+    async def show(kind: str) -> Response:
         adapter, who = _adapter(kind), tenant()
         module = await site.deps.modules.stored(who.number, adapter) if adapter.can(Registers) else None
         before = request.args.get("before", "")
         stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, kind, hour_ago(), older_than(before))
         card = _card(await slots_of(site, who.number), who.number, adapter, stored)
-        if form is None:
-            form = SetupForm.of(adapter.settings, who.integrations.get(adapter.kind, _NOT_SET_UP).settings)
+        form, refused = form_shown(adapter.settings, who.integrations.get(adapter.kind, _NOT_SET_UP).settings)
+        tested, told = flashed("tested"), flashed("told")
         return site.page(
-            "integration.html", status, card=card, lines=lines[:LOG_PAGE], tested=tested, form=form,
-            older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None, first=not before,
-            may_save=site.deps.master is not None, module=module if card.set_up else None, told=told,
+            "integration.html", card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
+            form=form, refused=refused, older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None,
+            first=not before, may_save=site.deps.master is not None, module=module if card.set_up else None,
+            told=told.body if told is not None else None,
         )  # fmt: skip
 
-    @pages.get("/integrations")
-    async def integrations(number: str) -> Response:
+    async def all_cards() -> dict[str, Any]:
         who = tenant()
         stored = await db.tenant(who.number, _stored, who.number, hour_ago())
         slots = await slots_of(site, who.number)
-        return site.page(
-            "integrations.html",
-            pbxes=[pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
-            cards=[_card(slots, who.number, adapter, stored) for adapter in registry.integrations().values()],
-        )
+        return {
+            "pbxes": [pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
+            "cards": [_card(slots, who.number, adapter, stored) for adapter in registry.integrations().values()],
+        }
+
+    @pages.get("/troubles")
+    async def trouble_banner(number: str) -> Response:
+        found = troubles_of(tenant().number, await site.deps.slots(f"tenant/{tenant().number}"))
+        return site.page("troubles.html", troubles=found)
+
+    @pages.get("/integrations/cards")
+    async def cards(number: str) -> Response:
+        return site.page("integration_cards.html", **await all_cards())
+
+    @pages.get("/integrations")
+    async def integrations(number: str) -> Response:
+        return site.page("integrations.html", **await all_cards())
 
     @pages.get("/integrations/<kind>")
     async def integration(number: str, kind: str) -> Response:
         return await show(kind)
 
+    @pages.get("/integrations/<kind>/health")
+    async def health(number: str, kind: str) -> Response:
+        adapter, who = _adapter(kind), tenant()
+        stored = await db.tenant(who.number, _stored, who.number, hour_ago())
+        return site.page(
+            "integration_health.html", card=_card(await slots_of(site, who.number), who.number, adapter, stored)
+        )
+
     @pages.post("/integrations/<kind>/test")
-    async def test(number: str, kind: str) -> Response:
-        return await show(kind, tested=await site.deps.probe(tenant().number, _adapter(kind).kind))
+    async def test(number: str, kind: str) -> Answer:
+        adapter = _adapter(kind)
+        tested = await site.deps.probe(tenant().number, adapter.kind, language=viewer().t.language)
+        return await lead(f"/t/{number}/integrations/{kind}", tested_flash(tested))
 
     @pages.post("/integrations/<kind>/switch")
     async def switch(number: str, kind: str) -> Answer:
@@ -192,37 +215,58 @@ def integrations_pages(gate: Gate) -> Blueprint:
         who = tenant()
         if not await db.tenant(who.number, _switch, who.number, _adapter(kind).kind, enabled, person()):
             abort(404)
-        return redirect(f"/t/{number}/integrations/{kind}", 303)
+        await site.deps.modules.refresh(who.number)
+        said = note("integration.switched_on" if enabled else "integration.switched_off")
+        return await lead(f"/t/{number}/integrations/{kind}", said)
+
+    @pages.get("/integrations/<kind>/module/delete")
+    async def confirm_delete(number: str, kind: str) -> Response:
+        adapter, home = _adapter(kind), f"/t/{number}/integrations/{kind}"
+        if not adapter.can(Registers) or adapter.kind not in tenant().integrations:
+            abort(404)
+        t = viewer().t
+        return confirm_page(
+            site, title=t("module.delete_title", title=adapter.title), text=t("module.delete_hint", title=adapter.title),
+            action=f"{home}/module", fields={"do": "delete"}, button=t("module.delete"), back=home,
+        )  # fmt: skip
 
     @pages.post("/integrations/<kind>/module")
-    async def module(number: str, kind: str) -> Response:
+    async def module(number: str, kind: str) -> Answer:
         adapter, who, modules = _adapter(kind), tenant(), site.deps.modules
         session = viewer().session
         if not adapter.can(Registers) or adapter.kind not in who.integrations or session is None:
             abort(404)
-        match (await request.form).get("do"):
+        form, home = await request.form, f"/t/{number}/integrations/{kind}"
+        match form.get("do"):
+            case "delete" if form.get("sure") != "1":
+                return redirect(f"{home}/module/delete", 303)
             case "register":
                 told = await modules.register(who.number, adapter, session.email)
             case "deactivate" | "delete" as wanted:
                 told = await modules.deactivate(who.number, adapter, session.email, delete=wanted == "delete")
             case _:
                 abort(400)
-        return await show(kind, told=told)
+        return await lead(home, Flash(kind="told", body=asdict(told)))
 
     @pages.post("/integrations/<kind>/settings")
     async def settings(number: str, kind: str) -> Answer:
-        adapter, who = _adapter(kind), tenant()
+        adapter, who, home = _adapter(kind), tenant(), f"/t/{number}/integrations/{kind}"
         master = site.deps.master
         if master is None:
             abort(404)
+
+        async def probe(values: Mapping[str, Any]) -> Tested:
+            return await site.deps.probe(who.number, adapter.kind, language=viewer().t.language, values=values)
+
         stored = who.integrations.get(adapter.kind, _NOT_SET_UP).settings
-        form = SetupForm.of(adapter.settings, stored, await request.form)
-        if form.settings is None:
-            return await show(kind, 422, form=form)
-        await save_settings(db, master, who.number, adapter.kind, form.settings, person())
+        accepted, flash = await read_round(gate, adapter.settings, stored, probe)
+        if accepted is None:
+            return await lead(f"{home}#setup", flash)
+        await save_settings(db, master, who.number, adapter.kind, accepted, person())
+        await site.deps.modules.refresh(who.number)
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, adapter)
-        return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)
+        return await lead(home, note("setup.saved"))
 
     return pages
 

@@ -2,6 +2,7 @@
 
     all    the whole live table: at the start, and whenever changes were lost
     call   a row to put in its place; its id is the call's
+    figures  the figures of the day: whenever a call has ended
     gone   the call with this id is over; `ended` brings its row for the history
     :      nothing for 15 s, so that proxies keep the line open
 
@@ -11,12 +12,15 @@ or when the database is away, and the browser then asks again. Read `gateway/web
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, time
+from zoneinfo import ZoneInfo
 
 import trio
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.calls import Call, Phase
 from gateway.domain.errors import Retryable
+from gateway.store.call_pages import select_day_figures
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.web.session.auth import Gate
 from gateway.web.session.tokens import Token
@@ -28,6 +32,11 @@ RETRY_MS = 2000
 SHORTEST_PAUSE_S = 0.1
 """Changes of a burst are gathered for so long."""
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
+
+
+def day_begins(zone: ZoneInfo) -> datetime:
+    """The moment at which today began for a company."""
+    return datetime.combine(datetime.now(zone).date(), time(), zone).astimezone(UTC)
 
 
 def sse(event: str, data: str, event_id: str = "") -> str:
@@ -54,6 +63,10 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator
     def row(template: str, call: Call) -> str:
         return gate.site.render(template, who, call=call, fresh=True, recorded=())
 
+    async def figures() -> str:
+        day = await deps.db.tenant(number, select_day_figures, number, day_begins(found.timezone))
+        return sse("figures", gate.site.render("day_figures.html", who, figures=day))
+
     async def everything() -> str:
         calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number)]
         return sse("all", "\n".join(row("live_row.html", call) for call in calls))
@@ -62,6 +75,7 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator
     with deps.feed.subscribe(number) as subscription:
         try:
             yield f"retry: {RETRY_MS}\n\n" + await everything()
+            yield await figures()
             while True:
                 taken = None
                 with trio.move_on_after(HEARTBEAT_S):
@@ -76,14 +90,19 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator
                 changed, lost = taken
                 if lost:
                     yield await everything()
+                    yield await figures()
                     continue
+                ended = False
                 for _, call in await deps.db.tenant(number, select_calls, number, changed):
                     if call.open:
                         yield sse("call", row("live_row.html", call), call.call_id)
                     else:
                         yield sse("gone", call.phase, call.call_id)
                         if call.phase is Phase.ENDED:
+                            ended = True
                             yield sse("ended", row("call_row.html", call), call.call_id)
+                if ended:
+                    yield await figures()
                 await trio.sleep(SHORTEST_PAUSE_S)
         except Retryable:
             return

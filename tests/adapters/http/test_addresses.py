@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from adapters.base import Dialer
-from adapters.http import AddressPolicy, Http, SafeDialer, Timeouts
+from adapters.http import AddressPolicy, Http, SafeDialer
+from adapters.http_settings import Timeouts
 from gateway.domain.errors import BadSettings, GatewayError, Unavailable
 
 PUBLIC = "93.184.216.34"

@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 
 import adapters.http
 from adapters.base import Attempt
-from adapters.http import BODY_LIMIT, SHOWN_LIMIT, Http, SafeDialer, Timeouts
+from adapters.http import BODY_LIMIT, SHOWN_LIMIT, Http, SafeDialer
+from adapters.http_settings import Timeouts
 from gateway.domain.errors import BadSettings, GatewayError, LocalProtocolError, Replaced, Unavailable
 from gateway.domain.secret import Secret
 from tests.adapters.conftest import Remote, Reply, as_json

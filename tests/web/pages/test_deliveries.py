@@ -119,13 +119,13 @@ async def test_one_is_done_again_with_the_same_key_and_fresh_attempts(world: Wor
     client.set_cookie("localhost", "session", await world.session(JUNE))
     client.set_cookie("localhost", "language", "en")
     page, form = await ask(client, f"?id={chosen}")
-    assert "This will make 1 delivery again" in page
+    assert "This will retry 1 delivery" in page
     assert await states(world) == {"1:upload": "failed", "2:upload": "failed"}, "asking changes nothing"
     refused = await client.post("/t/0367/deliveries/replay", form=form | {"csrf": "forged"})
     assert refused.status_code == 403
     done = await client.post("/t/0367/deliveries/replay", form=form)
     assert (done.status_code, done.headers["Location"]) == (303, f"/t/0367/deliveries?id={chosen}&replayed=1")
-    assert "1 delivery waits" in await text_of(await client.get(done.headers["Location"]))
+    assert "1 delivery will be retried" in await text_of(await client.get(done.headers["Location"]))
     assert await states(world) == {"1:upload": "pending", "2:upload": "failed"}
     assert rung == [("0367", "retailcrm")]
     ((kept, attempt),) = await world.db.engine(
@@ -158,7 +158,7 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
     await world.db.engine(outbox.expire_deliveries, 100)
     client = await sign_in()
     page, form = await ask(client)
-    assert "This will make 18 deliveries again" in page
+    assert "This will retry 18 deliveries" in page
     assert re.search(r"RetailCRM: line in the log of calls — 14 \(2 doubtful\)", page)
     assert "RetailCRM: incoming call rings — 1<" in page
     assert "Telegram: card of the call — 3<" in page
@@ -176,7 +176,7 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
     assert now.pop("o:2") == "done"
     assert Counter(now.values()) == {"pending": 18, "expired": 5}
     page, _ = await ask(client, "?state=expired")
-    assert "Nothing here can be done again" in page
+    assert "Nothing here can be retried" in page
     assert 'class="primary"' not in page.partition("<main")[2]
 
 
@@ -189,7 +189,7 @@ async def test_ten_thousand_in_batches_and_lanes_keep_their_order(
     await world.db.engine(run_sql, "UPDATE deliveries SET state = 'failed', finished_at = now()")
     client = await sign_in()
     page, form = await ask(client, "?kind=upload")
-    assert "This will make 300 deliveries again" in page
+    assert "This will retry 300 deliveries" in page
     assert "100 more are left" in page
     done = await client.post("/t/0367/deliveries/replay", form=form)
     assert done.headers["Location"].endswith("replayed=300")
