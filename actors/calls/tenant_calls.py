@@ -37,11 +37,12 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.events import NAMES, CallEnded, CallEvent, CallMerged, Result, to_json
 from gateway.domain.health import State
-from gateway.domain.ids import CallId, Kind
+from gateway.domain.ids import CallId, IntegrationKey
 from gateway.domain.posted import reported
 from gateway.domain.posts import Invalid, parse_post
 from gateway.domain.recording_links import expects_posted, keep_days
 from gateway.domain.routing import Planner, route
+from gateway.domain.subjects import Subject, call_subject
 from gateway.store.calls import select_calls, select_open_calls, select_stored_events
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.journal import PendingPost, select_pending_posts
@@ -97,7 +98,7 @@ class TenantCalls:
         tenant: Tenant,
         mailbox: Mailbox[PbxEvents],
         services: Services,
-        planners: Mapping[Kind, Planner[Draft]],
+        planners: Mapping[IntegrationKey, Planner[Draft]],
         epoch: int | None = None,
     ) -> None:
         self.tenant = tenant
@@ -266,9 +267,9 @@ class TenantCalls:
         """Asks every integration's planner. One that fails is not told of this event, and the others are."""
         for kind, planner in self._planners.items():
 
-            def rows(kind: Kind = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
+            def rows(kind: IntegrationKey = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
                 drafts = route({kind: planner}, before, call, event)
-                return [_delivery(kind, draft, call.call_id, received.received_at) for _, draft in drafts]
+                return [_delivery(kind, draft, call_subject(call.call_id), received.received_at) for _, draft in drafts]
 
             planned = contained(rows)
             if not isinstance(planned, Crash):
@@ -450,7 +451,7 @@ class TenantCalls:
         for kind in kinds:
             self._services.bells.ring(self.tenant.number, kind)
         for call_id in recording.calls:
-            self._services.feed.publish(self.tenant.number, CallId(call_id))
+            self._services.feed.publish(self.tenant.number, call_subject(call_id))
 
     async def _keep_apart(self, slot: Slot, batch: Batch, refusal: StoreError) -> None:
         self._take_back(batch)
@@ -521,7 +522,7 @@ class TenantCalls:
         text = json.dumps(to_json(message.event), ensure_ascii=False, default=str)
         return DeadLetterRow(self.tenant.number, self._path, text, trace, message.post)
 
-    async def _record(self, slot: Slot, recording: CallBatch) -> frozenset[Kind]:
+    async def _record(self, slot: Slot, recording: CallBatch) -> frozenset[IntegrationKey]:
         """Commits a recording; for which integrations it holds something. Raises StoreError where it is refused."""
         kinds = await self._until_answered(slot, lambda: self._services.records.put(recording))
         if kinds is None:
@@ -552,14 +553,14 @@ class TenantCalls:
         return answers[0]
 
 
-def _delivery(kind: Kind, draft: Draft, call_id: CallId, received_at: datetime) -> DeliveryRow:
+def _delivery(key: IntegrationKey, draft: Draft, subject: Subject, received_at: datetime) -> DeliveryRow:
     return DeliveryRow(
-        integration=kind,
-        lane=draft.lane,
+        integration=key,
+        lane=draft.lane or subject.id,
         key=draft.key,
         kind=draft.kind,
         bucket=draft.bucket,
-        call_id=call_id,
+        subject=subject,
         body=json.dumps(draft.body, ensure_ascii=False),
         latest_only=draft.latest_only,
         expires_s=draft.expires_s,

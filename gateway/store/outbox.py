@@ -16,8 +16,9 @@ from typing import TypeVar
 from uuid import UUID
 
 from gateway.domain.calls import Call
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.shards import shard_of
+from gateway.domain.subjects import Subject, with_subject
 from gateway.store.postgres.pool import Connection, Record
 
 SEPARATOR = "\x1f"
@@ -39,12 +40,12 @@ class EventRow:
 class DeliveryRow:
     """One thing one outside system must be told."""
 
-    integration: Kind
+    integration: IntegrationKey
     lane: str
     key: str
     kind: str
     bucket: str
-    call_id: str
+    subject: Subject
     body: str
     latest_only: bool
     expires_s: float | None
@@ -95,13 +96,13 @@ class Claim:
     """A delivery leased to this process until its lease ends."""
 
     tenant: TenantId
-    integration: Kind
+    integration: IntegrationKey
     delivery_id: int
     lane: str
     key: str
     kind: str
     bucket: str
-    call_id: str | None
+    subject: Subject
     body: str
     attempt: int
     epoch: int
@@ -163,15 +164,15 @@ WITH fence AS MATERIALIZED (
     UPDATE deliveries d SET state = 'superseded', finished_at = now()
     FROM older WHERE d.tenant_id = older.tenant_id AND d.delivery_id = older.delivery_id
 ), new_deliveries AS (
-    INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
-                            expires_at, keep_until, attempt, epoch, lease_until)
-    SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.call_id, r.latest_only, r.body,
-           now() + make_interval(secs => r.expires_s), now() + make_interval(secs => r.keep_s), leased::int, leased::int,
+    INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, subject_kind, subject_id, latest_only,
+                            body, expires_at, keep_until, attempt, epoch, lease_until)
+    SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.subject_kind, r.subject_id, r.latest_only,
+           r.body,           now() + make_interval(secs => r.expires_s), now() + make_interval(secs => r.keep_s), leased::int, leased::int,
            CASE WHEN leased THEN now() + make_interval(secs => $58) END
     FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::bool[],
-                $39::text[], $40::float8[], $41::float8[], $57::bool[])
-         WITH ORDINALITY AS r (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
-                               expires_s, keep_s, wanted, place)
+                $39::text[], $40::float8[], $41::float8[], $57::bool[], $59::text[])
+         WITH ORDINALITY AS r (tenant_id, integration_type, lane, key, kind, bucket, subject_id, latest_only, body,
+                               expires_s, keep_s, wanted, subject_kind, place)
     -- Asked as the claim asks, for the same reason.
     CROSS JOIN LATERAL (SELECT r.wanted AND (SELECT o.delivery_id FROM deliveries o
                                              WHERE o.tenant_id = r.tenant_id AND o.integration_type = r.integration_type
@@ -226,7 +227,7 @@ def newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
     return [d for place, d in enumerate(deliveries) if not d.latest_only or last[(d.integration, d.lane)] == place]
 
 
-async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset[Kind] | None]:
+async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset[IntegrationKey] | None]:
     """Keeps what several tenants' actors made, in one statement and so one commit.
 
     Returns for each part which integrations have something new to deliver, or None where the part was refused because
@@ -237,8 +238,11 @@ async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset
 
 
 async def record_and_claim(
-    conn: Connection, batch: Sequence[CallBatch], wanted: Collection[tuple[TenantId, Kind, str]], lease_s: float
-) -> tuple[list[frozenset[Kind] | None], list[Claim]]:
+    conn: Connection,
+    batch: Sequence[CallBatch],
+    wanted: Collection[tuple[TenantId, IntegrationKey, str]],
+    lease_s: float,
+) -> tuple[list[frozenset[IntegrationKey] | None], list[Claim]]:
     """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
     is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
     epochs: dict[TenantId, int] = {}
@@ -295,7 +299,7 @@ async def record_and_claim(
         [storable(row.key) for _, row in deliveries],
         [row.kind for _, row in deliveries],
         [row.bucket for _, row in deliveries],
-        [row.call_id for _, row in deliveries],
+        [row.subject.id for _, row in deliveries],
         [row.latest_only for _, row in deliveries],
         [storable(row.body) for _, row in deliveries],
         [None if row.expires_s is None else row.expires_s - (now - row.received_at_s) for _, row in deliveries],
@@ -317,12 +321,13 @@ async def record_and_claim(
         list(epochs.values()),
         [(tenant, row.integration, row.key) in wanted for tenant, row in deliveries],
         lease_s,
+        [row.subject.kind for _, row in deliveries],
     )
     passed = {row[0] for row in rows if row[1] is None}
-    kinds: dict[str, set[Kind]] = {}
+    kinds: dict[str, set[IntegrationKey]] = {}
     for row in rows:
         if row["integration_type"] is not None and row["delivery_id"] is None:
-            kinds.setdefault(row[0], set()).add(Kind(row[1]))
+            kinds.setdefault(row[0], set()).add(IntegrationKey(row[1]))
     answers = [
         frozenset(kinds.get(part.tenant, ()))
         if part.tenant in passed and part.epoch in (None, epochs[part.tenant])
@@ -341,7 +346,7 @@ def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, Deliver
             row = written[tenant, integration, key]
             claims.append(
                 Claim(
-                    TenantId(tenant), row.integration, delivery_id, row.lane, key, row.kind, row.bucket, row.call_id,
+                    TenantId(tenant), row.integration, delivery_id, row.lane, key, row.kind, row.bucket, row.subject,
                     storable(row.body), 1, 1, created_at,
                     None if row.expires_s is None else row.expires_s - (now - row.received_at_s),
                     row.keep_s - (now - row.received_at_s), reference,
@@ -351,7 +356,7 @@ def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, Deliver
 
 
 async def claim_deliveries(
-    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float, in_hand: Sequence[int] = (),
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, most: int, lease_s: float, in_hand: Sequence[int] = (),
     empty_buckets: Sequence[str] = (), epoch: int | None = None,
 ) -> list[Claim]:  # fmt: skip
     """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt.
@@ -379,7 +384,7 @@ async def claim_deliveries(
         SET attempt = d.attempt + 1, epoch = d.epoch + 1, lease_until = now() + make_interval(secs => $4)
         FROM ready
         WHERE d.tenant_id = $1 AND d.delivery_id = ready.delivery_id
-        RETURNING d.tenant_id, d.integration_type, d.delivery_id, d.lane, d.key, d.kind, d.bucket, d.call_id, d.body,
+        RETURNING d.tenant_id, d.integration_type, d.delivery_id, d.lane, d.key, d.kind, d.bucket, d.subject_kind, d.subject_id, d.body,
                   d.attempt, d.epoch, d.created_at, extract(epoch FROM d.expires_at - now())::float8,
                   extract(epoch FROM d.keep_until - now())::float8,
                   (SELECT reference FROM lane_references l WHERE l.tenant_id = $1 AND l.integration_type = $2
@@ -394,11 +399,12 @@ async def claim_deliveries(
         epoch,
         list(empty_buckets),
     )
-    return sorted((Claim(*row) for row in rows), key=lambda claim: claim.delivery_id)
+    claims = (Claim(*with_subject(row, 7)) for row in rows)
+    return sorted(claims, key=lambda claim: claim.delivery_id)
 
 
 async def select_next_due(
-    conn: Connection, tenant: TenantId, integration: Kind, empty_buckets: Sequence[str] = ()
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, empty_buckets: Sequence[str] = ()
 ) -> float | None:
     """Seconds until the first lane has something to try, or None with nothing pending. A leased row counts by its
     lease's end; what stands behind another in its lane does not count, and what is of `empty_buckets` neither."""
@@ -468,11 +474,12 @@ async def finish_deliveries(conn: Connection, acks: Sequence[tuple[Claim, Outcom
             FROM told t
             WHERE d.tenant_id = t.tenant_id AND d.delivery_id = t.delivery_id AND d.epoch = t.epoch
               AND d.state || '' = 'pending'  -- said so that no index of all that is pending is read from end to end
-            RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.call_id
+            RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.subject_kind, d.subject_id
         ), logged AS (
             INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                          status, error_message, delivery_id, call_id, attempt, duration_ms)
-            SELECT tenant_id, h.integration_type, h.kind, t.request, t.response, t.status, t.error, delivery_id, h.call_id,
+                                          status, error_message, delivery_id, subject_kind, subject_id, attempt,
+                                          duration_ms)
+            SELECT tenant_id, h.integration_type, h.kind, t.request, t.response, t.status, t.error, delivery_id, h.subject_kind, h.subject_id,
                    t.attempt, t.duration_ms
             FROM held h JOIN told t USING (tenant_id, delivery_id) WHERE t.tried ORDER BY delivery_id
         ), remembered AS (
@@ -518,7 +525,7 @@ async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:
     )
 
 
-async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
+async def select_due(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
     """Integrations with something due, whoever was told: the poll beneath the in-process wake-up."""
     rows = await conn.fetch(
         """
@@ -529,7 +536,7 @@ async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
               AND d.run_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now()))
         """
     )
-    return [(TenantId(row[0]), Kind(row[1])) for row in rows]
+    return [(TenantId(row[0]), IntegrationKey(row[1])) for row in rows]
 
 
 async def expire_deliveries(conn: Connection, most: int) -> int:
@@ -547,11 +554,11 @@ async def expire_deliveries(conn: Connection, most: int) -> int:
                 SET state = CASE WHEN d.expires_at < now() THEN 'expired' ELSE 'failed' END, finished_at = now(),
                     epoch = d.epoch + 1
                 FROM late WHERE d.tenant_id = late.tenant_id AND d.delivery_id = late.delivery_id
-                RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.call_id, d.attempt, d.state
+                RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.subject_kind, d.subject_id, d.attempt, d.state
             ), logged AS (
                 INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                              status, error_message, delivery_id, call_id, attempt)
-                SELECT tenant_id, integration_type, kind, '', '', state, 'too late to be of use', delivery_id, call_id,
+                                              status, error_message, delivery_id, subject_kind, subject_id, attempt)
+                SELECT tenant_id, integration_type, kind, '', '', state, 'too late to be of use', delivery_id, subject_kind, subject_id,
                        attempt
                 FROM dropped
             )

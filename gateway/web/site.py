@@ -27,7 +27,7 @@ from actors.runtime.directory import Directory, Slot
 from adapters.base import Tested
 from adapters.registry import adapters
 from gateway.domain.configuration import Tenant
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.pool import Database
@@ -67,15 +67,12 @@ class Deps:
     hash_limiter: trio.CapacityLimiter
     """Bounds password hashing: without it ten sign-ins would starve the AMI readers."""
     probe: Callable[..., Awaitable[Tested]]
-    """`probe(tenant, kind, language=, values=)` tests an integration's connection with the settings in force, or with
-    `values` that are not stored yet; the finding is in the reader's language."""
-    probe_pbx: Callable[..., Awaitable[Tested]]
-    """The same for a PBX, by its name; `kind=` where it does not exist yet."""
+    """`probe(tenant, connector, language=)` tests a PBX or an integration with the connector's settings, stored or not."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Registrations
     """Our modules in outside systems."""
-    ring: Callable[[TenantId, Kind], None] = lambda number, kind: None
+    ring: Callable[[TenantId, IntegrationKey], None] = lambda number, kind: None
     """Says that an integration has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None
     """Says that posts of a tenant wait in the journal."""
@@ -184,10 +181,16 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
         "remedy": lambda t, code: t.optional("remedy", code, owners=adapters()),
-        "title_of": lambda kind: found.title if (found := adapters().get(kind)) is not None else kind,
+        "title_of": _title_of,
         "site_title": title,
     }
     return env
+
+
+def _title_of(key: str) -> str:
+    """How people read an adapter's kind or an integration's key."""
+    found = adapters().get(kind_of(IntegrationKey(key)))
+    return titled(found.title, IntegrationKey(key)) if found is not None else key
 
 
 @dataclass(frozen=True)

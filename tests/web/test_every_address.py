@@ -110,7 +110,7 @@ async def place(world: World, tmp_path: Path) -> Place:
     app = world.app_with(recording_files=recording_files, mounts=(partial(mount, addresses=addresses),))
     recording = str(recording_files.signer(JUNE).recording_id(sound.call_id))
     return Place(app, world, {
-        "number": {"": "0367"}, "kind": {"": "retailcrm"}, "call_id": {"": calls[5].call_id},
+        "number": {"": "0367"}, "kind": {"": "retailcrm"}, "key": {"": "retailcrm"}, "call_id": {"": calls[5].call_id},
         "name": {"/static/": "style.css", "/recordings/": recording, "/pbxes/": "main", "": "main"},
         "recording": {"": recording},
     })  # fmt: skip
@@ -118,7 +118,7 @@ async def place(world: World, tmp_path: Path) -> Place:
 
 QUERIES = {
     "/t/<number>/phones/remove": "number=150", "/t/<number>/keys/revoke": "hint=", "/login/once": "token=x",
-    "/t/<number>/extensions": "edit=150",
+    "/t/<number>/extensions": "edit=150", "/t/<number>/integrations/another": "kind=telegram&name=support",
 }  # fmt: skip
 
 
@@ -198,7 +198,7 @@ SAME = re.compile(
     r"RetailCRM|Telegram|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
-    r"asterisk -rx 'manager reload'|write = reporting|from-internal|sales|Anna"
+    r"asterisk -rx 'manager reload'|write = reporting|from-internal|sales|Anna|support"
 )
 
 

@@ -16,14 +16,15 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
-from adapters.base import Adapter, Tested
-from gateway.domain.configuration import Integration, Pbx
+from adapters.base import Tested
+from adapters.registry import Linked
+from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import set_integration_enabled
+from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.form_rounds import form_shown, read_round
@@ -42,6 +43,7 @@ class Card:
 
     kind: Kind
     name: str
+    """A PBX's name; an integration's key."""
     title: str
     href: str
     set_up: bool = True
@@ -75,18 +77,18 @@ async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored
     )
 
 
-async def _switch(conn: Connection, number: TenantId, kind: Kind, enabled: bool, person: str) -> bool:
-    found = await set_integration_enabled(conn, number, kind, enabled)
+async def _switch(conn: Connection, number: TenantId, key: IntegrationKey, enabled: bool, person: str) -> bool:
+    found = await set_link_enabled(conn, INTEGRATIONS, number, key, enabled)
     if found:
-        await insert_audit(conn, number, person, "config.changed", kind, "enabled: " + ("true" if enabled else "false"))
+        await insert_audit(conn, number, person, "config.changed", key, "enabled: " + ("true" if enabled else "false"))
     return found
 
 
 async def _stored_and_logs(
-    conn: Connection, number: TenantId, kind: str, since: datetime, before: int | None
+    conn: Connection, number: TenantId, key: str, since: datetime, before: int | None
 ) -> tuple[Stored, list[integration_logs.LogLine]]:
     stored = await _stored(conn, number, since)
-    return stored, await integration_logs.select_recent_logs(conn, number, kind, before, LOG_PAGE + 1)
+    return stored, await integration_logs.select_recent_logs(conn, number, key, before, LOG_PAGE + 1)
 
 
 async def slots_of(site: Site, number: TenantId) -> Mapping[str, Slot]:
@@ -102,7 +104,7 @@ def _alive(slot: Slot | None, *, set_up: bool, enabled: bool) -> tuple[Health, i
     return Health(state=State.STOPPED, since=LONG_AGO, code=code if set_up else "not_set_up"), 0, {}
 
 
-def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Pbx) -> Card:
+def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Connector) -> Card:
     """The card of one PBX."""
     adapter = registry.adapters().get(pbx.kind)
     health, restarts, found = _alive(slots.get(f"tenant/{number}/pbx/{pbx.name}"), set_up=True, enabled=pbx.enabled)
@@ -115,23 +117,36 @@ def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Pbx) -> Card:
     )  # fmt: skip
 
 
-def _card(slots: Mapping[str, Slot], number: TenantId, adapter: Adapter, stored: Stored) -> Card:
-    kind = adapter.kind
-    set_up, enabled = kind in stored.switches, stored.switches.get(kind, False)
-    health, restarts, figures = _alive(
-        slots.get(f"tenant/{number}/integration/{kind}"), set_up=set_up, enabled=enabled
-    )  # fmt: skip
+def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: Stored) -> Card:
+    key = linked.key
+    set_up, enabled = key in stored.switches, stored.switches.get(key, False)
+    health, restarts, figures = _alive(slots.get(f"tenant/{number}/integration/{key}"), set_up=set_up, enabled=enabled)
     return Card(
-        kind=kind, name=kind, title=adapter.title, href=f"/t/{number}/integrations/{kind}", set_up=set_up,
-        enabled=enabled, health=health, restarts=restarts, figures=figures,
-        outbox=stored.outbox.get(kind, integration_logs.OutboxFigures()), hour=stored.hour.get(kind, {}), last=stored.last.get(kind),
+        kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
+        href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
+        figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
+        last=stored.last.get(key),
     )  # fmt: skip
 
 
-def _adapter(kind: str) -> Adapter:
-    found = registry.integrations().get(Kind(kind))
-    if found is None:
+def _linked(text: str) -> Linked:
+    """The integration of this key, set up or not; 404 for a key of no adapter."""
+    try:
+        key = integration_key(text)
+    except ValueError:
         abort(404)
+    adapter = registry.integrations().get(kind_of(key))
+    if adapter is None:
+        abort(404)
+    return Linked(key, adapter)
+
+
+def _shown(stored: Stored) -> list[Linked]:
+    """Every integration that is set up, by kind; and those kinds of which there is none yet."""
+    found = []
+    for kind, adapter in registry.integrations().items():
+        keys = sorted(IntegrationKey(key) for key in stored.switches if kind_of(IntegrationKey(key)) == kind)
+        found += [Linked(key, adapter) for key in keys or [IntegrationKey(kind)]]
     return found
 
 
@@ -154,13 +169,14 @@ def integrations_pages(gate: Gate) -> Blueprint:
     async def lead(onward: str, flash: Flash) -> Answer:
         return await lead_on(site.deps, gate.token(), onward, flash, tenant=tenant().number)
 
-    async def show(kind: str) -> Response:
-        adapter, who = _adapter(kind), tenant()
-        module = await site.deps.modules.stored(who.number, adapter) if adapter.can(Registers) else None
+    async def show(key: str) -> Response:
+        linked, who = _linked(key), tenant()
+        adapter = linked.adapter
+        module = await site.deps.modules.stored(who.number, linked) if adapter.can(Registers) else None
         before = request.args.get("before", "")
-        stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, kind, hour_ago(), older_than(before))
-        card = _card(await slots_of(site, who.number), who.number, adapter, stored)
-        form, refused = form_shown(adapter.settings, who.integrations.get(adapter.kind, _NOT_SET_UP).settings)
+        stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, key, hour_ago(), older_than(before))
+        card = _card(await slots_of(site, who.number), who.number, linked, stored)
+        form, refused = form_shown(adapter.settings, who.integrations.get(linked.key, _NOT_SET_UP).settings)
         tested, told = flashed("tested"), flashed("told")
         return site.page(
             "integration.html", card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
@@ -175,8 +191,13 @@ def integrations_pages(gate: Gate) -> Blueprint:
         slots = await slots_of(site, who.number)
         return {
             "pbxes": [pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
-            "cards": [_card(slots, who.number, adapter, stored) for adapter in registry.integrations().values()],
+            "cards": [_card(slots, who.number, linked, stored) for linked in _shown(stored)],
         }
+
+    async def overview(status: int = 200, another: Mapping[str, Any] | None = None) -> Response:
+        kinds = list(registry.integrations().values())
+        given = another or {"kind": "", "name": "", "wrong": False}
+        return site.page("integrations.html", status, kinds=kinds, another=given, **await all_cards())
 
     @pages.get("/troubles")
     async def trouble_banner(number: str) -> Response:
@@ -189,86 +210,98 @@ def integrations_pages(gate: Gate) -> Blueprint:
 
     @pages.get("/integrations")
     async def integrations(number: str) -> Response:
-        return site.page("integrations.html", **await all_cards())
+        return await overview()
 
-    @pages.get("/integrations/<kind>")
-    async def integration(number: str, kind: str) -> Response:
-        return await show(kind)
+    @pages.get("/integrations/another")
+    async def another(number: str) -> Answer:
+        """Leads to the form of a further integration of a kind, by the name a person gave it."""
+        kind, name = (request.args.get(field, "").strip()[:64] for field in ("kind", "name"))
+        if kind not in registry.integrations():
+            abort(404)
+        try:
+            found = integration_key(f"{kind}:{name.lower()}")
+        except ValueError:
+            return await overview(422, {"kind": kind, "name": name, "wrong": True})
+        return redirect(f"/t/{number}/integrations/{found}", 303)
 
-    @pages.get("/integrations/<kind>/health")
-    async def health(number: str, kind: str) -> Response:
-        adapter, who = _adapter(kind), tenant()
+    @pages.get("/integrations/<key>")
+    async def one(number: str, key: str) -> Response:
+        return await show(key)
+
+    @pages.get("/integrations/<key>/health")
+    async def health(number: str, key: str) -> Response:
+        linked, who = _linked(key), tenant()
         stored = await db.tenant(who.number, _stored, who.number, hour_ago())
-        return site.page(
-            "integration_health.html", card=_card(await slots_of(site, who.number), who.number, adapter, stored)
-        )
+        card = _card(await slots_of(site, who.number), who.number, linked, stored)
+        return site.page("integration_health.html", card=card)
 
-    @pages.post("/integrations/<kind>/test")
-    async def test(number: str, kind: str) -> Answer:
-        adapter = _adapter(kind)
-        tested = await site.deps.probe(tenant().number, adapter.kind, language=viewer().t.language)
-        return await lead(f"/t/{number}/integrations/{kind}", tested_flash(tested))
+    @pages.post("/integrations/<key>/test")
+    async def test(number: str, key: str) -> Answer:
+        link = tenant().integrations.get(_linked(key).key)
+        tested = Tested(ok=False, code="not_configured")
+        if link is not None:
+            tested = await site.deps.probe(tenant().number, link, language=viewer().t.language)
+        return await lead(f"/t/{number}/integrations/{key}", tested_flash(tested))
 
-    @pages.post("/integrations/<kind>/switch")
-    async def switch(number: str, kind: str) -> Answer:
+    @pages.post("/integrations/<key>/switch")
+    async def switch(number: str, key: str) -> Answer:
         enabled = (await request.form).get("enabled") == "1"
         who = tenant()
-        if not await db.tenant(who.number, _switch, who.number, _adapter(kind).kind, enabled, person()):
+        if not await db.tenant(who.number, _switch, who.number, _linked(key).key, enabled, person()):
             abort(404)
         await site.deps.modules.refresh(who.number)
         said = note("integration.switched_on" if enabled else "integration.switched_off")
-        return await lead(f"/t/{number}/integrations/{kind}", said)
+        return await lead(f"/t/{number}/integrations/{key}", said)
 
-    @pages.get("/integrations/<kind>/module/delete")
-    async def confirm_delete(number: str, kind: str) -> Response:
-        adapter, home = _adapter(kind), f"/t/{number}/integrations/{kind}"
-        if not adapter.can(Registers) or adapter.kind not in tenant().integrations:
+    @pages.get("/integrations/<key>/module/delete")
+    async def confirm_delete(number: str, key: str) -> Response:
+        linked, home, t = _linked(key), f"/t/{number}/integrations/{key}", viewer().t
+        if not linked.adapter.can(Registers) or linked.key not in tenant().integrations:
             abort(404)
-        t = viewer().t
+        title = titled(linked.adapter.title, linked.key)
         return confirm_page(
-            site, title=t("module.delete_title", title=adapter.title), text=t("module.delete_hint", title=adapter.title),
+            site, title=t("module.delete_title", title=title), text=t("module.delete_hint", title=title),
             action=f"{home}/module", fields={"do": "delete"}, button=t("module.delete"), back=home,
         )  # fmt: skip
 
-    @pages.post("/integrations/<kind>/module")
-    async def module(number: str, kind: str) -> Answer:
-        adapter, who, modules = _adapter(kind), tenant(), site.deps.modules
-        session = viewer().session
-        if not adapter.can(Registers) or adapter.kind not in who.integrations or session is None:
+    @pages.post("/integrations/<key>/module")
+    async def module(number: str, key: str) -> Answer:
+        linked, who, modules = _linked(key), tenant(), site.deps.modules
+        if not linked.adapter.can(Registers) or linked.key not in who.integrations:
             abort(404)
-        form, home = await request.form, f"/t/{number}/integrations/{kind}"
+        form, home = await request.form, f"/t/{number}/integrations/{key}"
         match form.get("do"):
             case "delete" if form.get("sure") != "1":
                 return redirect(f"{home}/module/delete", 303)
             case "register":
-                told = await modules.register(who.number, adapter, session.email)
+                told = await modules.register(who.number, linked, person())
             case "deactivate" | "delete" as wanted:
-                told = await modules.deactivate(who.number, adapter, session.email, delete=wanted == "delete")
+                told = await modules.deactivate(who.number, linked, person(), delete=wanted == "delete")
             case _:
                 abort(400)
         return await lead(home, Flash(kind="told", body=asdict(told)))
 
-    @pages.post("/integrations/<kind>/settings")
-    async def settings(number: str, kind: str) -> Answer:
-        adapter, who, home = _adapter(kind), tenant(), f"/t/{number}/integrations/{kind}"
-        master = site.deps.master
+    @pages.post("/integrations/<key>/settings")
+    async def settings(number: str, key: str) -> Answer:
+        linked, who, home = _linked(key), tenant(), f"/t/{number}/integrations/{key}"
+        adapter, master = linked.adapter, site.deps.master
         if master is None:
             abort(404)
 
         async def probe(values: Mapping[str, Any]) -> Tested:
-            return await site.deps.probe(who.number, adapter.kind, language=viewer().t.language, values=values)
+            return await site.deps.probe(who.number, integration(linked.key, values), language=viewer().t.language)
 
-        stored = who.integrations.get(adapter.kind, _NOT_SET_UP).settings
+        stored = who.integrations.get(linked.key, _NOT_SET_UP).settings
         accepted, flash = await read_round(gate, adapter.settings, stored, probe)
         if accepted is None:
             return await lead(f"{home}#setup", flash)
-        await save_settings(db, master, who.number, adapter.kind, accepted, person())
+        await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), accepted, person())
         await site.deps.modules.refresh(who.number)
         if adapter.can(Registers):
-            site.deps.modules.changed(who.number, adapter)
+            site.deps.modules.changed(who.number, linked)
         return await lead(home, note("setup.saved"))
 
     return pages
 
 
-_NOT_SET_UP = Integration(Kind(""), False, {})
+_NOT_SET_UP = integration("", {}, enabled=False)

@@ -15,13 +15,13 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from adapters import registry
 from adapters.base import GATEWAY_ADDRESS, Adapter, Advice, Tested
-from gateway.domain.configuration import Pbx
+from gateway.domain.configuration import Connector
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import delete_pbx, set_pbx_enabled
+from gateway.store.tenants import PBXES, delete_link, set_link_enabled
 from gateway.web.local_address import ANYWHERE
-from gateway.web.pages.change_settings import save_pbx
+from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.form_rounds import form_shown, read_round
 from gateway.web.pages.integrations import pbx_card, slots_of
@@ -37,14 +37,14 @@ NEW = "new"
 
 
 async def _switch(conn: Connection, number: TenantId, name: str, enabled: bool, person: str) -> bool:
-    found = await set_pbx_enabled(conn, number, name, enabled)
+    found = await set_link_enabled(conn, PBXES, number, name, enabled)
     if found:
         await insert_audit(conn, number, person, "pbx.switched_on" if enabled else "pbx.switched_off", name)
     return found
 
 
 async def _delete(conn: Connection, number: TenantId, name: str, person: str) -> None:
-    await delete_pbx(conn, number, name)
+    await delete_link(conn, PBXES, number, name)
     await insert_audit(conn, number, person, "pbx.removed", name)
 
 
@@ -58,7 +58,7 @@ def pbxes_pages(gate: Gate) -> Blueprint:
     kinds = {kind: adapter for kind, adapter in registry.adapters().items() if adapter.is_pbx}
     first = next(iter(kinds))
 
-    def one(name: str) -> tuple[Pbx, Adapter]:
+    def one(name: str) -> tuple[Connector, Adapter]:
         found = next((pbx for pbx in tenant().pbxes if pbx.name == name), None)
         adapter = kinds.get(found.kind) if found is not None else None
         if found is None or adapter is None:
@@ -91,7 +91,8 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         )  # fmt: skip
 
     async def probed(name: str, kind: Kind, values: Mapping[str, Any]) -> Tested:
-        return await site.deps.probe_pbx(tenant().number, name, language=viewer().t.language, kind=kind, values=values)
+        link = Connector(name, kind, values)
+        return await site.deps.probe(tenant().number, link, language=viewer().t.language)
 
     @pages.get(f"/{NEW}")
     async def new(number: str) -> Response:
@@ -120,7 +121,8 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         )  # fmt: skip
         if accepted is None:
             return await lead(f"/t/{number}/pbxes/{NEW}", flash)
-        await save_pbx(db, site.deps.master, tenant().number, name, first, accepted, person())
+        link = Connector(name, first, {})
+        await save_settings(db, site.deps.master, PBXES, tenant().number, link, accepted, person())
         await site.deps.modules.refresh(tenant().number)
         return await lead(f"/t/{number}/pbxes/{name}?saved=1", note("setup.saved"))
 
@@ -143,18 +145,18 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         found, adapter = one(name)
         if site.deps.master is None:
             abort(404)
-        kind = Kind(found.kind)
-        accepted, flash = await read_round(gate, adapter.settings, found.settings, partial(probed, name, kind), at="s.")
+        probe = partial(probed, name, found.kind)
+        accepted, flash = await read_round(gate, adapter.settings, found.settings, probe, at="s.")
         if accepted is None:
             return await lead(f"/t/{number}/pbxes/{name}#setup", flash)
-        await save_pbx(db, site.deps.master, tenant().number, name, kind, accepted, person())
+        await save_settings(db, site.deps.master, PBXES, tenant().number, found, accepted, person())
         await site.deps.modules.refresh(tenant().number)
         return await lead(f"/t/{number}/pbxes/{name}", note("setup.saved"))
 
     @pages.post("/<name>/test")
     async def test(number: str, name: str) -> Answer:
-        one(name)
-        tested = await site.deps.probe_pbx(tenant().number, name, language=viewer().t.language)
+        found, _ = one(name)
+        tested = await site.deps.probe(tenant().number, found, language=viewer().t.language)
         return await lead(f"/t/{number}/pbxes/{name}", tested_flash(tested))
 
     @pages.post("/<name>/switch")
