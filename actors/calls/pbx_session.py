@@ -125,7 +125,10 @@ class PbxActor:
     async def _sessions(self, slot: Slot, client: StreamsCalls, sink: CallSink) -> None:
         failures = 0
         while True:
-            slot.report(State.CONNECTING)
+            if failures == 0:
+                slot.report(
+                    State.CONNECTING
+                )  # a further try says nothing new: the cause of the last loss stays to be read
             started = trio.current_time()
             pause = await self._session(slot, client, sink, failures)
             failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1
