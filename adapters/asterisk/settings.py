@@ -156,7 +156,14 @@ class AsteriskSettings(AdapterSettings):
     @classmethod
     def _template_makes_an_address(cls, template: str) -> str:
         if template:
-            check_template(template)
+            try:
+                check_template(template)
+            except ValueError as error:
+                raise BadValue(
+                    str(error),
+                    "нужен один адрес http:// или https:// без пробелов и пароля, хотя бы с одним полем, например "
+                    "https://pbx.example/monitor/{file}; имя сервера полей не содержит",
+                ) from None
         return template
 
     @field_validator("recording_user")

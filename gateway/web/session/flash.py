@@ -7,6 +7,7 @@ secrets and could not be saved yet is sealed with the tenant's key. Texts stand 
 may be read in another one than the form. Read `surroundings.py` for who reads the row.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,7 @@ from gateway.web.site import Answer, Deps
 
 PARAMETER = "done"
 _TABLE = "flashes"
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ async def lead_on(
 
 async def read_flash(deps: Deps, token: Token | None, flash_id: str, *, tenant: TenantId | None = None) -> Flash | None:
     """What waits under this id for this session. Something that is to be seen once (`key`) is gone with it."""
-    if token is None or not flash_id or len(flash_id) > 64 or not flash_id.isascii():
+    if token is None or not _ID.fullmatch(flash_id):
         return None
     row = await deps.db.engine(store.select_flash, token.tenant, token.token_hash, flash_id)
     if row is None:
