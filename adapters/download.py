@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
 from adapters.base import Dialer
-from adapters.http import Http
-from adapters.http_settings import Timeouts
+from adapters.http import Http, Timeouts
 from gateway.domain.errors import BadSettings
 from gateway.domain.secret import Secret
 

@@ -1,17 +1,6 @@
-"""Settings that every system reached over HTTP has: how long a request may take. Pure. Read `adapters/http.py` for what they bound."""
-
-from dataclasses import dataclass
+"""Settings that every system reached over HTTP has: how long a request may take. Pure. Read `adapters/http/client.py` for what they bound."""
 
 from adapters.base import AdapterSettings, setting
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeouts:
-    """Seconds, from the adapter's settings: to connect, between two pieces, and for one request as a whole."""
-
-    connect_s: float
-    read_s: float
-    whole_s: float
 
 
 class HttpSettings(AdapterSettings):
@@ -26,8 +15,3 @@ class HttpSettings(AdapterSettings):
     request_timeout_s: float = setting(
         10.0, en="Seconds for a request as a whole", ru="Секунд на запрос целиком", advanced=True, gt=0, le=60
     )
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The same for the HTTP client."""
-        return Timeouts(connect_s=self.connect_timeout_s, read_s=self.read_timeout_s, whole_s=self.request_timeout_s)

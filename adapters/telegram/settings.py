@@ -6,11 +6,12 @@ Never asks Telegram; whether the bot is switched on is a column beside these set
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import field_validator
 
 from adapters.base import BadValue, setting
+from adapters.credentials import UrlId, hook_id
 from adapters.http_settings import HttpSettings
 from gateway.domain.secret import Secret
 
@@ -75,6 +76,27 @@ class TelegramSettings(HttpSettings):
         ru="Сообщать и о звонках между сотрудниками",
         advanced=True,
     )
+    chat: bool = setting(
+        False,
+        en="Take what people write to the bot",
+        ru="Принимать сообщения, которые пишут боту",
+        help_en="In private chats; groups are left alone",
+        help_ru="В личных чатах; группы не затрагиваются",
+    )
+    updates: Literal["poll", "webhook"] = setting(
+        "poll",
+        en="How messages arrive",
+        ru="Как приходят сообщения",
+        advanced=True,
+        options={
+            "poll": {"en": "the gateway asks Telegram", "ru": "шлюз спрашивает Telegram"},
+            "webhook": {
+                "en": "Telegram calls the gateway, at a public https address",
+                "ru": "Telegram обращается к шлюзу по публичному адресу https",
+            },
+        },
+    )
+    hook_id: UrlId = hook_id()
 
     @field_validator("bot_token")
     @classmethod
