@@ -17,7 +17,17 @@ from gateway import __version__
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store import audit, call_orders, crm_registrations, dead_letters, integration_logs, journal, outbox, users
+from gateway.store import (
+    audit,
+    call_orders,
+    crm_registrations,
+    dead_letters,
+    flashes,
+    integration_logs,
+    journal,
+    outbox,
+    users,
+)
 from gateway.store.journal import PendingPost
 from gateway.store.postgres.partitions import keep_days
 from gateway.store.postgres.pool import Connection, Database
@@ -101,6 +111,7 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (call_orders.delete_old_orders, KEEP_ORDERS_S),
     (dead_letters.delete_old_dead_letters, KEEP_LETTERS_S),
     (audit.delete_old_audit, KEEP_AUDIT_S),
+    (flashes.delete_old_flashes, flashes.LIVES_S),
 )
 
 

@@ -43,6 +43,14 @@ class AdapterSettings(BaseModel):
     )
 
 
+class BadValue(ValueError):
+    """What a settings class raises for a value that cannot be right: the sentence in both languages. Repeats no secret."""
+
+    def __init__(self, en: str, ru: str) -> None:
+        super().__init__(en)
+        self.texts = {"en": en, "ru": ru}
+
+
 def setting(
     default: Any = ...,
     *,
@@ -56,6 +64,8 @@ def setting(
     shared: bool = False,
     leads: Sequence[str] = (),
     unique: bool = False,
+    widget: str = "",
+    options: Mapping[str, Mapping[str, str]] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
@@ -64,7 +74,8 @@ def setting(
     `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
     stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
-    installation may have; one that a person chooses has LEAST_UNIQUE characters.
+    installation may have; one that a person chooses has LEAST_UNIQUE characters. `widget`: how the form shows it where the
+    type does not say (`url`). `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -75,6 +86,8 @@ def setting(
         "shared": shared,
         "leads": list(leads),
         "unique": unique,
+        "widget": widget,
+        "options": {value: dict(labels) for value, labels in (options or {}).items()},
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -177,9 +190,13 @@ class Tested:
     findings: tuple[Finding, ...] = ()
 
 
+GATEWAY_ADDRESS = "GATEWAY_ADDRESS"
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A text to paste on the other side, with what it is and where it goes, by language."""
+    """A text to paste on the other side, with what it is and where it goes, by language. `GATEWAY_ADDRESS` in the block
+    stands for the address from which we connect; a page that knows it fills it in."""
 
     title: Mapping[str, str]
     text: Mapping[str, str]

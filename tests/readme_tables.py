@@ -52,6 +52,8 @@ def _fields(settings: type[AdapterSettings]) -> Iterator[tuple[str, ...]]:
     for name, info in settings.model_fields.items():
         extra: Mapping[str, Any] = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         reported = [extra["label"]["en"], *([extra["help"]["en"].rstrip(".")] if extra["help"].get("en") else [])]
+        if extra.get("options"):
+            reported.append(", ".join(f"`{value}`: {labels['en']}" for value, labels in extra["options"].items()))
         meaning = ". ".join(reported) + ("; secret" if extra.get("secret") else "")
         default = "required" if info.is_required() else _value(info.get_default(call_default_factory=True))
         yield f"`{info.alias or name}`", default, meaning

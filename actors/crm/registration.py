@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import trio
@@ -48,6 +49,7 @@ from gateway.domain.extensions import Difference, Moved, clashes, differences, n
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
+from gateway.domain.text import Bilingual
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log
@@ -240,12 +242,11 @@ class Registrations:
     async def register(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
         """Registers us, or registers us anew: earlier links and the sessions they opened end."""
         async with self._locks[number, linked.key]:
-            stored = await self.stored(number, linked)
             key = (await self._sealer(number)).seal(
                 Secret(secrets.token_urlsafe(32)), table="modules", column="link_key", row=linked.key
             )
-            unread = stored.row.saved_at is None and not stored.extensions
-            await self.db.engine(rows.begin, number, linked.key, key, who, unread=unread)
+            # A first registration, or one by an earlier module's code, finds a map there: it is taken over before ours is sent.
+            await self.db.engine(rows.begin, number, linked.key, key, who, unread=True)
             return await self._notify(number, linked)
 
     async def update(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
@@ -277,8 +278,10 @@ class Registrations:
         """Changes the map here, then there. Raises Invalid with every problem and then changes nothing."""
         if twice := clashes(changes):
             raise Invalid(
-                tuple((f"user_extensions.{users[0]}", f"{number_} is given to users {', '.join(users)}; "
-                       "a number belongs to one user") for number_, users in twice.items())
+                tuple((f"user_extensions.{users[0]}", Bilingual(
+                    f"{number_} is given to users {', '.join(users)}; a number belongs to one user",
+                    f"{number_} отдан пользователям {', '.join(users)}; номер принадлежит одному пользователю",
+                )) for number_, users in twice.items())
             )  # fmt: skip
         async with self._locks[number, linked.key]:
             extensions, moved = await self.db.tenant(
@@ -366,10 +369,9 @@ class Registrations:
                 # A client of its own: that of the deliveries' actor ends when the settings, and so the map, change.
                 async with self._connected(number, linked) as client:
                     if stored.row.unread and stored.row.state == "active":
-                        theirs = await client.module(attempt=attempt)
-                        if theirs is not None:
-                            await self._import(number, linked, theirs, kind)
-                            stored = await self.stored(number, linked)
+                        theirs = await _unhurried(partial(client.module, attempt=attempt))
+                        await self._import(number, linked, theirs or Module(active=False), kind)
+                        stored = await self.stored(number, linked)
                     held = await self._text(client, number, linked, stored, attempt)
                 failure = None
             except GatewayError as error:
@@ -425,9 +427,11 @@ class Registrations:
     async def set_status(self, number: TenantId, linked: Linked, user_id: str, status: str, who: str) -> SyncResult:
         """A person says what a user is doing: kept here, then told there. Raises Invalid."""
         if status not in STATUSES:
-            raise Invalid((("status", f"must be one of {', '.join(STATUSES)}"),))
+            raise Invalid((("status", Bilingual(
+                f"must be one of {', '.join(STATUSES)}", f"должен быть одним из: {', '.join(STATUSES)}"
+            )),))  # fmt: skip
         if not _USER.fullmatch(user_id):
-            raise Invalid((("userId", "is not the id of a user"),))
+            raise Invalid((("userId", Bilingual("is not the id of a user", "не идентификатор пользователя")),))
         await self.db.tenant(number, rows.store_status, number, linked.key, user_id, status, who)
         return await self.send_status(number, linked, user_id, status)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from adapters.base import BadValue
 from adapters.registry import Linked
 from gateway.domain.configuration import Phone
 from gateway.domain.errors import GatewayError
@@ -18,6 +19,7 @@ from gateway.domain.extensions import Moved, adopt, change, differences, given, 
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.internal_numbers import problem_with
 from gateway.domain.posts import Invalid
+from gateway.domain.text import Bilingual
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log, select_notes
@@ -96,13 +98,15 @@ async def change_map(
     """Changes the map under its lock. Raises Invalid with every problem; the map is then as it was."""
     stored = await store.select_map(conn, number, linked.key, linked.adapter.extensions_field, lock=True)
     if stored is None:
-        raise Invalid((("user_extensions", "set the integration up first"),))
+        raise Invalid((("user_extensions", Bilingual("set the integration up first", "сначала настройте интеграцию")),))
     phones = [phone.number for phone in await store.select_phones(conn, number)]
     ours = given(stored)
     news = [value for user, value in changes.items() if value and ours.get(user) != value]
     if strangers := not_among(news, phones):
         problems = tuple(
-            (f"user_extensions.{user}", f"{value} is not an internal number of this company")
+            (f"user_extensions.{user}", Bilingual(
+                f"{value} is not an internal number of this company", f"{value} — не внутренний номер этой компании"
+            ))
             for user, value in changes.items() if value in strangers and ours.get(user) != value
         )  # fmt: skip
         raise Invalid(problems)
@@ -114,7 +118,8 @@ async def change_map(
     ):
         raise Invalid(bad)
     made = change(ours, changes)
-    taken_away = {user: None for user, value in stored.items() if value is None and user not in made.extensions}
+    # Who has lost a number stays named: what the other side still holds for them is not taken over again.
+    taken_away = {user: None for user in stored if user not in made.extensions}
     row = await store.select_module(conn, number, linked.key)
     if made.extensions != ours or row.saved_at is None:
         if problems_found := _problems(linked, settings, made.extensions):
@@ -137,8 +142,10 @@ def _problems(linked: Linked, settings: Mapping[str, Any], extensions: Mapping[s
         linked.adapter.settings.model_validate({**settings, field: dict(extensions)})
     except ValidationError as error:
         return [
-            item["msg"].removeprefix("Value error, ")
-            for item in error.errors(include_input=False, include_context=False, include_url=False)
+            Bilingual(cause.texts["en"], cause.texts["ru"])
+            if isinstance(cause := (item.get("ctx") or {}).get("error"), BadValue)
+            else item["msg"].removeprefix("Value error, ")
+            for item in error.errors(include_input=False, include_url=False)
             if item["loc"][:1] in ((field,), ())
         ]
     return []

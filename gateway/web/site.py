@@ -22,14 +22,14 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from actors.crm.registration import Registrations, registering
+from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from adapters.base import AdapterSettings, Tested
 from adapters.login import LoginFlow, LoginPlace
 from adapters.registry import Linked, adapters
 from adapters.tokens import Tokens
-from gateway.domain.configuration import Connector, Tenant
+from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
 from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.store.call_orders import Admitted
@@ -40,6 +40,7 @@ from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
 from gateway.web.http.guesses import Guesses
+from gateway.web.local_address import local_address_towards
 from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.translations import Words, words
 
@@ -75,8 +76,8 @@ class Deps:
     secure_cookies: bool
     hash_limiter: trio.CapacityLimiter
     """Bounds password hashing: without it ten sign-ins would starve the AMI readers."""
-    probe: Callable[[TenantId, Connector], Awaitable[Tested]]
-    """Tests a PBX or an integration with the settings in force."""
+    probe: Callable[..., Awaitable[Tested]]
+    """`probe(tenant, connector, language=)` tests a PBX or an integration with the connector's settings, stored or not."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Registrations
@@ -104,6 +105,8 @@ class Deps:
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
     """Seals what people enter into set-up forms; without it the forms are read-only."""
+    local_address: Callable[[str, int], Awaitable[str | None]] = local_address_towards
+    """The address from which we would connect to a host and port, for what is pasted on the other side."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
@@ -202,8 +205,8 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "number_problem": lambda tenant, number: wrong_with(
             number, tenant.country, InternalNumberRules.of(tenant.options)
         ),
+        "remedy": lambda t, code: t.optional("remedy", code, owners=adapters()),
         "title_of": _title_of,
-        "has_modules": lambda tenant: any(one.kind in registering() for one in tenant.integrations.values()),
         "site_title": title,
     }
     return env
@@ -234,7 +237,9 @@ class Site:
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """A whole page, or a fragment, for whoever made the request."""
-        return Response(self.render(template, viewer(), **context), status, content_type="text/html; charset=utf-8")
+        around = {"note": g.get("flash"), "troubles": g.get("troubles", ())}
+        text = self.render(template, viewer(), **{**around, **context})
+        return Response(text, status, content_type="text/html; charset=utf-8")
 
     def formats(self, language: str, zone: ZoneInfo) -> Formats:
         """The formats of a reader."""

@@ -31,13 +31,17 @@ class Words:
 
     def code(self, prefix: str, code: str | None, *, owners: Iterable[str] = ()) -> str:
         """The text of a code under `prefix`, else the code itself; `owners` may have put their name before it."""
+        return self.optional(prefix, code, owners=owners) or code or ""
+
+    def optional(self, prefix: str, code: str | None, *, owners: Iterable[str] = ()) -> str:
+        """The same, but empty where there is no text."""
         if not code:
             return ""
         for candidate in (code, *(code.removeprefix(f"{owner}_") for owner in owners)):
             text = self.texts.get(f"{prefix}.{candidate}")
             if isinstance(text, str):
                 return text
-        return code
+        return ""
 
 
 def plural(language: str, n: int) -> str:

@@ -60,14 +60,15 @@ class ModuleGate:
     def _cookie(self) -> str:
         return module_cookie(secure=self.gate.site.deps.secure_cookies)
 
-    def _token(self) -> Token | None:
+    def token(self) -> Token | None:
+        """The token of the module's session that the browser sent."""
         return read_token(request.cookies.get(self._cookie, ""))
 
     async def look(self) -> None:
         """Makes the Viewer of this request. The first hook of the blueprint."""
         # Not the address as it was sent: it may hold a token, and pages lead back to where they are.
         who = g.viewer = replace(self.gate.anonymous(), path=f"{self.home}/")
-        token, site = self._token(), self.gate.site
+        token, site = self.token(), self.gate.site
         session = None
         if token is not None:
             session = await site.deps.db.engine(select_and_touch, token, self.adapter.kind)
@@ -120,7 +121,7 @@ class ModuleGate:
         deps.guesses.right(text)
         cookie, token = new_token(tenant)
         await deps.db.engine(
-            _replace_session, self._token(), tenant, token.token_hash, key, registration,
+            _replace_session, self.token(), tenant, token.token_hash, key, registration,
             secrets.token_urlsafe(32),
         )  # fmt: skip
         response = redirect(self.page_of(tenant), 303)
@@ -142,7 +143,7 @@ class ModuleGate:
 
     async def leave(self) -> Answer:
         """Ends the session."""
-        if (token := self._token()) is not None:
+        if (token := self.token()) is not None:
             await self.gate.site.deps.db.engine(users.delete_session, token.tenant, token.token_hash)
         response = redirect(f"{self.home}/", 303)
         response.delete_cookie(self._cookie, path=self.home, secure=self.gate.site.deps.secure_cookies)
