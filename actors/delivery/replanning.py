@@ -20,7 +20,7 @@ from gateway.domain.ids import IntegrationKey, kind_of
 def drafts_now(tenant: Tenant, key: IntegrationKey, events: Sequence[str]) -> list[Draft]:
     """What an integration would be told of a call by its settings of now; `events` are the call's, as JSON, in order."""
     link, adapter = tenant.integrations.get(key), integrations().get(kind_of(key))
-    if link is None or adapter is None or adapter.plan is None:
+    if link is None or adapter is None or adapter.plan_call is None:
         return []
     try:
         settings = adapter.settings.model_validate(dict(link.settings))
@@ -32,7 +32,7 @@ def drafts_now(tenant: Tenant, key: IntegrationKey, events: Sequence[str]) -> li
         event = from_json(json.loads(body))
         before, call = call, apply(call, event)
         if call is not None:
-            drafts += adapter.plan(settings, tenant, before, call, event)
+            drafts += adapter.plan_call(settings, tenant, before, call, event)
     return drafts
 
 

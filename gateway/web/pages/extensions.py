@@ -25,6 +25,7 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Phone, is_device_name
 from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_control, texts_of
 from gateway.store.audit import insert_audit
@@ -40,6 +41,7 @@ from gateway.web.site import Answer, Site, tenant, viewer
 
 PAGE = 50
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+"""What may be removed; what may be saved is `internal_numbers`' to say."""
 _LONGEST_OWNER = 200
 
 
@@ -316,16 +318,17 @@ def extensions_pages(gate: Gate) -> Blueprint:
         form = await request.form
         sent = {name: form.get(name, "").strip() for name in ("number", "owner", "endpoints")}
         ends = _devices(sent["endpoints"])
+        reason = wrong_with(sent["number"], tenant().country, InternalNumberRules.of(tenant().options))
         wrong = (
-            "number" if not _NUMBER.fullmatch(sent["number"])
+            "number" if reason is not None
             else "owner" if len(sent["owner"]) > _LONGEST_OWNER or has_control(sent["owner"])
             else "endpoints" if len(ends) > 20 or not all(map(is_device_name, ends))
             else ""
         )  # fmt: skip
         if wrong:
             typed = {name: value[:2000] for name, value in sent.items()}
-            body = {**typed, "error": f"phones.wrong_{wrong}", "error_at": wrong}
-            return await lead(_back(number), Flash(kind="phone", body=body))
+            text = f"phones.wrong_{wrong}" + (f"_{reason}" if wrong == "number" else "")
+            return await lead(_back(number), Flash(kind="phone", body={**typed, "error": text, "error_at": wrong}))
         await deps.db.tenant(
             tenant().number, _save_phone, tenant().number, Phone(sent["number"], sent["owner"], ends), _who()
         )

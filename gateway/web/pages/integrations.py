@@ -21,13 +21,14 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
+from gateway.domain.posts import Invalid
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
-from gateway.web.pages.form_rounds import form_shown, read_round
+from gateway.web.pages.form_rounds import form_shown, read_round, with_problems
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import flashed, look_around, troubles_of
@@ -46,6 +47,8 @@ class Card:
     """A PBX's name; an integration's key."""
     title: str
     href: str
+    login: bool = False
+    """Whether a person can sign in to it."""
     set_up: bool = True
     enabled: bool = True
     health: Health
@@ -127,7 +130,7 @@ def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: S
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
         href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
         figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
-        last=stored.last.get(key),
+        last=stored.last.get(key), login=linked.adapter.login is not None,
     )  # fmt: skip
 
 
@@ -297,7 +300,10 @@ def integrations_pages(gate: Gate) -> Blueprint:
         accepted, flash = await read_round(gate, adapter.settings, stored, probe)
         if accepted is None:
             return await lead(f"{home}#setup", flash)
-        await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), accepted, person())
+        try:
+            await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), accepted, person())
+        except Invalid as refused:
+            return await lead(f"{home}#setup", with_problems(flash, refused))
         await site.deps.modules.refresh(who.number)
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, linked)

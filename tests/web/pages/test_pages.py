@@ -71,7 +71,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
 
 ROUTES = (
     ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
-    ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("POST", "/integrations/retailcrm/test"),
+    ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("GET", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/test"),
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
@@ -129,7 +129,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
     }
     assert rules == walled | operators | modules | {
-        "/", "/login", "/login/once", "/logout", "/preferences", "/static/<name>"
+        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>"
     }  # fmt: skip
 
 
@@ -286,6 +286,26 @@ async def again(world: World) -> Tenant:
     tenant = world.cache.tenant(JUNE)
     assert tenant is not None
     return tenant
+
+
+async def test_two_companies_never_have_one_client_id(world: World, sign_in: SignIn) -> None:
+    form = {
+        "csrf": CSRF, "domain": "https://0367.crm.example", "api_key": "***", "client_id": "a-client-id-of-june-0123456789",
+    }  # fmt: skip
+    home = "/t/{}/integrations/retailcrm/settings"
+    assert (await (await sign_in(JUNE)).post(home.format(JUNE), form=form)).status_code == 303
+    maple = await sign_in(MAPLE)
+    form["domain"] = "https://0368.crm.example"
+    page = await submitted(maple, home.format(MAPLE), form)
+    assert "cannot be used: leave it empty" in page
+    assert form["client_id"] not in page
+    short = await submitted(maple, home.format(MAPLE), {**form, "client_id": "x" * 23})
+    assert "must be at least 24 characters" in short
+    # What is stored already stays, however short it is; and one's own may be saved again.
+    assert (await maple.post(home.format(MAPLE), form={**form, "client_id": "***"})).status_code == 303
+    assert (
+        await (await sign_in(JUNE)).post(home.format(JUNE), form={**form, "domain": "https://0367.crm.example"})
+    ).status_code == 303
 
 
 async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, sign_in: SignIn) -> None:
