@@ -202,10 +202,10 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
+        "remedy": lambda t, code: t.optional("remedy", code, owners=adapters()),
         "number_problem": lambda tenant, number: wrong_with(
             number, tenant.country, InternalNumberRules.of(tenant.options)
         ),
-        "remedy": lambda t, code: t.optional("remedy", code, owners=adapters()),
         "title_of": _title_of,
         "site_title": title,
     }

@@ -223,7 +223,7 @@ async def make_world(db: Database) -> World:
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe,
-        place=place, master=master, login=_no_login, tokens=_no_tokens, local_address=local_address,
+        place=place, master=master, local_address=local_address, login=_no_login, tokens=_no_tokens,
         modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)

@@ -20,6 +20,7 @@ from gateway.domain.configuration import Connector
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
+from gateway.domain.text import Bilingual
 from gateway.store import tenants as store
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.errors import Conflict
@@ -27,7 +28,9 @@ from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.tenants import LinkRow, LinkTable
 
-TAKEN = "cannot be used: leave it empty to have one made"
+TAKEN = Bilingual(
+    "cannot be used: leave it empty to have one made", "использовать нельзя: оставьте пустым, и он создастся сам"
+)
 """Of a client id that another integration of the installation has. It does not say whose."""
 
 

@@ -30,6 +30,8 @@ def said_of(error: Mapping[str, Any]) -> Said:
     cause = context.get("error")
     if isinstance(cause, BadValue):
         return cause.texts
+    if isinstance(texts := context.get("texts"), dict):
+        return texts
     kind = str(error["type"])
     if kind == "value_error":
         # A library's ValueError, or a validator that speaks one language only: what it says is English.

@@ -5,13 +5,15 @@ were typed wait, sealed, with the form that was not accepted (`gateway/web/sessi
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from quart import request
 
 from adapters.base import AdapterSettings, Tested, secret_fields
+from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK, Secret
+from gateway.domain.text import texts_of
 from gateway.web.pages.setup import LONGEST_VALUE, SetupForm
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, read_flash, read_tested
@@ -55,6 +57,14 @@ async def read_round(
             body["tested"] = asdict(tested)
             return None, flash
     return form.settings, flash
+
+
+def with_problems(flash: Flash, refused: Invalid) -> Flash:
+    """The form to lead back to where the store had something against fields that were valid by themselves."""
+    problems = {name: dict(texts_of(text)) for name, text in refused.problems}
+    empty = sorted({*flash.body["empty"], *(name for name in problems if name in flash.secrets)})
+    secrets = {name: value for name, value in flash.secrets.items() if name not in problems}
+    return replace(flash, body={**flash.body, "problems": problems, "empty": empty}, secrets=secrets)
 
 
 def form_shown(

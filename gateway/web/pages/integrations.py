@@ -5,7 +5,7 @@ changes a row, and the actors follow the row. Read `setup.py` next for the set-u
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -28,8 +28,7 @@ from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
-from gateway.web.pages.field_errors import TAKEN
-from gateway.web.pages.form_rounds import form_shown, read_round
+from gateway.web.pages.form_rounds import form_shown, read_round, with_problems
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import flashed, look_around, troubles_of
@@ -304,8 +303,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         try:
             await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), accepted, person())
         except Invalid as refused:
-            taken = {name: dict(TAKEN) for name, _ in refused.problems}
-            return await lead(f"{home}#setup", replace(flash, body={**flash.body, "problems": taken}))
+            return await lead(f"{home}#setup", with_problems(flash, refused))
         await site.deps.modules.refresh(who.number)
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, linked)

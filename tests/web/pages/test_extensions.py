@@ -929,14 +929,14 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
         assert 'id="phone-problem"' in page, (name, value)
         if value in ("101", "112", "02"):
             assert "This is an emergency number" in page
+    page = await text_of(await client.get("/t/0367/extensions?kind=retailcrm&edit=150"))
+    assert 'name="number" value="150"' in page
+    assert 'name="owner" value="Анна Кузьмина"' in page
     await stage.world.db.tenant(JUNE, upsert_phone, JUNE, "103", "old row", [])
     await stage.world.cache.load()
     assert "This is an emergency number" in await text_of(await client.get("/t/0367/extensions"))
     with pytest.raises(Invalid, match="emergency number in BY"):
         await stage.modules.save(JUNE, stage.linked, {"23": "103"}, "")
-    page = await text_of(await client.get("/t/0367/extensions?kind=retailcrm&edit=150"))
-    assert 'name="number" value="150"' in page
-    assert 'name="owner" value="Анна Кузьмина"' in page
     asked = await submitted(client, "/t/0367/phones/remove?kind=retailcrm", {"csrf": CSRF, "number": "150"})
     assert "Remove the number 150 Анна Кузьмина?" in asked
     assert "150" in {phone.number for phone in (await stage.modules.stored(JUNE, stage.linked)).phones}
