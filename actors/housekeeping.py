@@ -17,7 +17,17 @@ from gateway import __version__
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store import audit, call_orders, crm_registrations, dead_letters, integration_logs, journal, outbox, users
+from gateway.store import (
+    audit,
+    call_orders,
+    crm_registrations,
+    dead_letters,
+    external_ids,
+    integration_logs,
+    journal,
+    outbox,
+    users,
+)
 from gateway.store.journal import PendingPost
 from gateway.store.postgres.partitions import keep_days
 from gateway.store.postgres.pool import Connection, Database
@@ -35,6 +45,8 @@ KEEP_DIGESTS_S = KEEP_POSTS_S
 KEEP_LOGS_S = 30 * 86400.0
 KEEP_ORDERS_S = 90 * 86400.0
 KEEP_LETTERS_S = 90 * 86400.0
+KEEP_EXTERNAL_IDS_S = 90 * 86400.0
+"""Those of calls: far longer than a delivery is done again."""
 KEEP_AUDIT_S = 365 * 86400.0
 BATCH = 2000
 LETTERS_ROOM = 100
@@ -101,6 +113,7 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (call_orders.delete_old_orders, KEEP_ORDERS_S),
     (dead_letters.delete_old_dead_letters, KEEP_LETTERS_S),
     (audit.delete_old_audit, KEEP_AUDIT_S),
+    (external_ids.delete_old_external_ids, KEEP_EXTERNAL_IDS_S),
 )
 
 

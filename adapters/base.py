@@ -151,6 +151,34 @@ class Attempt:
     status: int | None = None
     permit: Callable[[], None] = lambda: None
     """Asked again whenever a part of a request is about to leave. Raises where it must not any more."""
+    ids: "ExternalIds | None" = None
+    """Where external ids are durable; None: in this attempt alone."""
+    _ids: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    async def remember(self, name: str, external_id: str) -> None:
+        """Makes an id of the outside system durable for this delivery's subject, under a name such as "contact": to be called
+        between creating a thing there and the next step. Raises Replaced or Unavailable: then the attempt is over."""
+        self._ids[name] = external_id
+        if self.ids is not None:
+            await self.ids.remember(name, external_id)
+
+    async def known(self, name: str) -> str | None:
+        """The id that an attempt at this or another delivery of the subject has remembered. Raises Unavailable."""
+        if name not in self._ids and self.ids is not None:
+            return await self.ids.known(name)
+        return self._ids.get(name)
+
+
+class ExternalIds(Protocol):
+    """The external ids of one subject in one outside system."""
+
+    async def remember(self, name: str, external_id: str) -> None:
+        """Returns when it is durable."""
+        ...
+
+    async def known(self, name: str) -> str | None:
+        """What was remembered, or None."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from typing import Any
 import trio
 
 from actors.delivery.buckets import Bucket
+from actors.delivery.external_ids import ExternalIds, UnstoredIds
 from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
 from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
@@ -72,6 +73,7 @@ class DeliveryActor:
         self.services = services
         self.epoch = epoch
         self._buckets: dict[str, Bucket] = {}
+        self._unstored_ids = UnstoredIds()
         self._given_back = False
         """Whether the last claim held what had no token."""
         self._failures = 0
@@ -275,6 +277,7 @@ class DeliveryActor:
         attempt = Attempt(
             kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
             reference=claim.reference, permit=self._permit,
+            ids=ExternalIds(self.services.db, claim, self._unstored_ids),
         )  # fmt: skip
         started = time.perf_counter()
         error: Exception | None = None
