@@ -19,6 +19,7 @@ from adapters.spills import Spills
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
+from gateway.domain.extensions import user_id
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
 from gateway.domain.secret import Secret
@@ -325,8 +326,8 @@ class Adapter:
     """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
     advice: Callable[[Any], Sequence[Advice]] | None = None
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
-    extensions_field: str = ""
-    """The settings field that maps its users to internal numbers, for adapters whose clients can `Registers`."""
+    user_id: Callable[[str], str] = user_id
+    """How the id of one of its users is written: the id as it is stored, or ValueError."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""

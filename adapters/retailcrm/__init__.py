@@ -7,6 +7,7 @@ from adapters.base import Adapter, Limits, Rate
 from adapters.retailcrm.callbacks import HOOKS
 from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
+from adapters.retailcrm.modules import user_id
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.ids import Kind
 
@@ -17,7 +18,7 @@ ADAPTER = Adapter(
     connect=connect,
     client=RetailcrmClient,
     client_id_field="client_id",
-    extensions_field="user_extensions",
+    user_id=user_id,
     plan=plan,
     # 10 requests a second, and 40 more for telephony. Burst and drip together stay below that in any one second.
     limits=Limits(rates={"": Rate(9, 1), "telephony": Rate(38, 2)}, at_once=8),

@@ -74,13 +74,12 @@ async def save_settings(
 
 async def change_settings(
     db: Database, master: MasterKeys, number: TenantId, key: IntegrationKey, change: Callable[[Mapping[str, Any]], AdapterSettings],
-    named: Set[str], keep: Set[str], enabled: bool | None, person: str,
+    named: Set[str], enabled: bool | None, person: str,
 ) -> bool:  # fmt: skip
     """Changes the fields that are `named`, and the switch unless None: `change` makes valid settings of the stored ones, and
-    what it raises changes nothing. The fields in `keep` stay exactly as they are stored. Whether there was something to do.
-    Raises Invalid where nothing is set up."""
+    what it raises changes nothing. Whether there was something to do. Raises Invalid where nothing is set up."""
     sealer = await _sealer(db, master, number)
-    return await db.tenant(number, _change, number, key, change, named, keep, enabled, sealer, person)
+    return await db.tenant(number, _change, number, key, change, named, enabled, sealer, person)
 
 
 async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
@@ -111,7 +110,7 @@ async def _save(
 
 async def _change(
     conn: Connection, number: TenantId, key: IntegrationKey, change: Callable[[Mapping[str, Any]], AdapterSettings],
-    named: Set[str], keep: Set[str], enabled: bool | None, sealer: Sealer, person: str,
+    named: Set[str], enabled: bool | None, sealer: Sealer, person: str,
 ) -> bool:  # fmt: skip
     known = await store.lock_link(conn, store.INTEGRATIONS, number, key)
     if known is None:
@@ -122,8 +121,7 @@ async def _change(
     plain, sealed = known.settings, known.secrets
     if named:
         settings = change(open_secrets(known, "integrations", sealer))
-        made, sealed = _stored(sealer, "integrations", key, settings)
-        plain = made | {name: known.settings[name] for name in keep if name in known.settings}
+        plain, sealed = _stored(sealer, "integrations", key, settings)
     row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed)
     await store.upsert_link(conn, store.INTEGRATIONS, number, row)
     said = [*sorted(named), *(["enabled"] if switched else [])]

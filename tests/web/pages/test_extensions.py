@@ -28,6 +28,7 @@ from gateway.store import outbox
 from gateway.store.audit import select_audit
 from gateway.store.integration_logs import select_recent_logs
 from gateway.store.postgres.pool import Connection
+from gateway.store.user_extensions import replace_map
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.http.hypercorn_server import mount
@@ -534,7 +535,7 @@ async def test_settings_of_a_person_and_of_a_module(stage: Stage) -> None:
     tenant = stage.world.cache.tenant(JUNE)
     assert tenant is not None
     assert tenant.integrations[KIND].settings["api_key"].reveal() == SECRET_KEY
-    assert tenant.integrations[KIND].settings["user_extensions"] == {"19": "150"}
+    assert tenant.user_extensions[KIND] == {"19": "150"}
 
 
 async def test_changes_at_once_do_not_undo_each_other(stage: Stage) -> None:
@@ -724,11 +725,9 @@ async def test_what_was_refused_is_not_said_again_by_every_comparison(stage: Sta
     assert stage.codes == {19: "150"}
 
 
-async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) -> None:
+async def test_a_map_changed_by_a_tenant_file_is_told_too(stage: Stage) -> None:
     await stage.register()
-    client = await stage.person()
-    form = {"csrf": CSRF, "domain": stage.crm.base, "api_key": "***", "client_id": "***", "user_extensions": "22 = 152"}
-    assert (await client.post(f"{PANEL}/settings", form=form)).status_code == 303
+    await stage.world.db.engine(replace_map, JUNE, KIND, {"22": "152"})
     await stage.world.cache.load()
     assert (await stage.row()).pending
     assert [row[:2] for row in await stage.world.db.engine(store.select_pending_modules)] == [(JUNE, KIND)]
@@ -738,7 +737,7 @@ async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) ->
 
 
 async def _empty_map(conn: Connection) -> None:
-    await conn.execute("UPDATE integrations SET settings = settings - 'user_extensions'")
+    await conn.execute("DELETE FROM user_extensions")
 
 
 @pytest.mark.parametrize("by", ["register", "sync", "save"])
