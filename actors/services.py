@@ -7,6 +7,7 @@ import trio
 
 from actors.calls.click_to_call import ClickToCall
 from actors.calls.smart_redirect import SmartRedirect
+from actors.chats.inbox import Inbox
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
@@ -21,29 +22,33 @@ from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.outbox import CallBatch
 from gateway.store.postgres.pool import Database
 
+CHATS = "chats"
+"""The bell of whoever reads a tenant's chats; the other bells are those of integrations, by their keys."""
+
 
 class Doorbells:
-    """Wakes the delivery actor of an integration when something new is due. Rung in the process, never by NOTIFY."""
+    """Wakes a reader of the database when there is something new for it: the delivery actor of an integration, the actor of a
+    tenant's chats. Rung in the process, never by NOTIFY."""
 
     def __init__(self) -> None:
-        self._bells: dict[tuple[TenantId, IntegrationKey], trio.Event] = {}
+        self._bells: dict[tuple[TenantId, str], trio.Event] = {}
 
-    def ring(self, tenant: TenantId, kind: IntegrationKey) -> None:
+    def ring(self, tenant: TenantId, bell_of: str) -> None:
         """Wakes whoever listens; a bell nobody listens to is not kept."""
-        bell = self._bells.get((tenant, kind))
+        bell = self._bells.get((tenant, bell_of))
         if bell is not None:
             bell.set()
 
-    def listen(self, tenant: TenantId, kind: IntegrationKey) -> trio.Event:
+    def listen(self, tenant: TenantId, bell_of: str) -> trio.Event:
         """The bell that the next ring sets. Take it before looking for work, so that no ring falls between."""
-        bell = self._bells.get((tenant, kind))
+        bell = self._bells.get((tenant, bell_of))
         if bell is None or bell.is_set():
-            bell = self._bells[tenant, kind] = trio.Event()
+            bell = self._bells[tenant, bell_of] = trio.Event()
         return bell
 
-    def forget(self, tenant: TenantId, kind: IntegrationKey) -> None:
+    def forget(self, tenant: TenantId, bell_of: str) -> None:
         """Nobody listens any more."""
-        self._bells.pop((tenant, kind), None)
+        self._bells.pop((tenant, bell_of), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,8 @@ class Services:
     """Recordings; without it no call has one."""
     public_url: str = ""
     """What links of ours begin with."""
+    inbox: Inbox | None = None
+    """Makes updates of messengers durable."""
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
     smart_redirect: SmartRedirect

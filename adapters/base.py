@@ -5,7 +5,7 @@ listens. An adapter is one `Adapter` value in `adapters/<name>/__init__.py`: its
 our side, and `connect`, which gives a client. What a client can do beyond that is an *ability*, one `Protocol` each; the
 gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to raise "not supported".
 
-This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
+This module owns the shapes and does nothing; a little long, because it is one page of them. Read `adapters/retailcrm/__init__.py` next.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.inbound import Inbound
 from adapters.spills import Spills
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
@@ -328,6 +329,12 @@ class Adapter:
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
     user_id: Callable[[str], str] = user_id
     """How the id of one of its users is written: the id as it is stored, or ValueError."""
+    hook_id_field: str = ""
+    """The settings field with the unguessable last part of the address that the outside system calls."""
+    inbound: Inbound | None = None
+    """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
+    streams: Callable[[Any], bool] = lambda settings: False
+    """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""

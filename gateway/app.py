@@ -27,6 +27,7 @@ from actors.calls.click_to_call import ClickToCall
 from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
+from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import RegistrationJobs
 from actors.cross_instance import CrossInstance
@@ -52,7 +53,7 @@ from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import Post
 from gateway.domain.shards import SHARDS
 from gateway.listening import Listening, listening_sockets
@@ -75,6 +76,7 @@ from gateway.telemetry import COUNTERS, prometheus
 from gateway.vitals import Vitals
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
+from gateway.web.api.hooks import HookDeps, hook_addresses
 from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
@@ -125,7 +127,9 @@ class Gateway:
         )
         clients = Clients()
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
+        self.inbox = Inbox(self.posts.put, self._ring)
         self.services = Services(
+            inbox=self.inbox,
             db=db,
             cache=cache,
             directory=self.directory,
@@ -425,7 +429,8 @@ async def run(settings: Settings) -> int:
             open_database(dsn, size=settings.database_size, engine_size=settings.database_size)
         )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
-        cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
+        hooks = {kind: adapter.hook_id_field for kind, adapter in integrations().items() if adapter.hook_id_field}
+        cache = ConfigurationCache(db, master, tuple(integrations()), caller_fields=callers, hook_fields=hooks)
         blobs = await stack.enter_async_context(open_blobs(settings))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
         gateway.recording_files.clean_spool()
@@ -450,6 +455,7 @@ async def _serve(
     deps = _machine_deps(gateway)
     others = [
         *callback_addresses(_callback_deps(gateway), adapters()),
+        *hook_addresses(_hook_deps(gateway), adapters()),
         *module_addresses(module_callers),
         *upload_addresses(gateway.recording_files, partial(tenant_of, deps)),
     ]
@@ -584,6 +590,15 @@ def _callback_deps(gateway: Gateway) -> CallbackDeps:
         set_activity=partial(set_activity, gateway.modules),
         trusted_proxies=gateway.settings.trusted_proxies,
     )
+
+
+def _hook_deps(gateway: Gateway) -> HookDeps:
+    def by_hook(kind: Kind, hashed: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        if not gateway.cache.loaded.is_set():
+            raise Unavailable("the configuration has not been read yet", after_s=2.0)
+        return gateway.cache.by_hook(kind, hashed)
+
+    return HookDeps(by_hook=by_hook, store=gateway.inbox.store)
 
 
 def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:

@@ -11,10 +11,13 @@ from datetime import datetime
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
 
+CALLS = "calls"
+"""The stream of posted call events."""
+
 
 @dataclass(frozen=True, slots=True)
 class PostRow:
-    """A posted event on its way into the journal."""
+    """What was posted, on its way into the journal."""
 
     tenant: TenantId
     address: str
@@ -22,6 +25,8 @@ class PostRow:
     digest: bytes
     body: str
     received_at: datetime
+    stream: str = CALLS
+    """Who makes something of it: `calls`, `chats` or `deals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,9 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
     stored = await conn.fetch(
         """
         WITH given AS (
-            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
-                 WITH ORDINALITY AS r (tenant_id, address, unique_id, digest, body, received_at, place)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[],
+                                 $7::text[])
+                 WITH ORDINALITY AS r (tenant_id, address, unique_id, digest, body, received_at, stream, place)
         ), firsts AS (
             SELECT DISTINCT ON (tenant_id, digest) * FROM given ORDER BY tenant_id, digest, place
         ), fresh AS (
@@ -55,8 +61,8 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
             ON CONFLICT (tenant_id, digest) DO NOTHING
             RETURNING tenant_id, digest
         ), kept AS (
-            INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at)
-            SELECT r.tenant_id, r.address, r.unique_id, r.digest, r.body, r.received_at
+            INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at, stream)
+            SELECT r.tenant_id, r.address, r.unique_id, r.digest, r.body, r.received_at, r.stream
             FROM firsts r JOIN fresh USING (tenant_id, digest)
             ORDER BY r.place
         )
@@ -68,6 +74,7 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
         [row.digest for row in rows],
         [row.body for row in rows],
         [row.received_at for row in rows],
+        [row.stream for row in rows],
     )
     new = {(record["tenant_id"], record["digest"]) for record in stored}
     answers: list[bool] = []
@@ -77,17 +84,20 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
     return answers
 
 
-async def select_pending_posts(conn: Connection, tenant: TenantId, after: int, most: int) -> list[PendingPost]:
-    """The tenant's posts that wait for their tenant's actor, oldest first, after a journal id."""
+async def select_pending_posts(
+    conn: Connection, tenant: TenantId, after: int, most: int, stream: str = CALLS
+) -> list[PendingPost]:
+    """The tenant's posts of a stream that wait for the actor that reads it, oldest first, after a journal id."""
     rows = await conn.fetch(
         """
         SELECT journal_id, address, unique_id, body, received_at FROM journal
-        WHERE tenant_id = $1 AND journal_id > $2 AND done_at IS NULL
+        WHERE tenant_id = $1 AND stream = $4 AND journal_id > $2 AND done_at IS NULL
         ORDER BY journal_id LIMIT $3
         """,
         tenant,
         after,
         most,
+        stream,
     )
     return [PendingPost(*row) for row in rows]
 

@@ -843,7 +843,7 @@ async def test_who_is_responsible(stage: Stage) -> None:
         "375291112244": {"manager": {"id": 18, "firstName": "Анна", "code": "151"}},
     }
     async with stage.modules._connected(JUNE, stage.linked) as client:
-        assert await client.responsible("+375291112233") == Responsible(extension="150", user_id="19", name="Иван")
+        assert await client.responsible("+375291112233") == Responsible(user_id="19", name="Иван")
         assert await client.responsible("+375291112244") == Responsible(extension="151", user_id="18", name="Анна")
         assert await client.responsible("+375290000000") is None
         with pytest.raises(Rejected):
@@ -873,12 +873,15 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
     page = await text_of(await client.get("/t/0367/extensions"))
     assert "&lt;b&gt;Вера&lt;/b&gt;" in page
     assert "vera-soft" in page
+    for sent, devices in (("DAHDI/7, Вера дома", "DAHDI/7, Вера дома"), ("199 vera-soft", "199, vera-soft")):
+        await client.post("/t/0367/phones?kind=retailcrm", form={**form, "endpoints": sent})
+        assert devices in await text_of(await client.get("/t/0367/extensions"))
     for name, value in (
         ("number", "12a"),
         ("number", ""),
         ("number", "1" * 16),
         ("owner", "a\x00b"),
-        ("endpoints", "a/b"),
+        ("endpoints", "a|b"),
     ):
         wrong = await client.post("/t/0367/phones", form={**form, name: value})
         assert wrong.status_code == 422, (name, value)
