@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.inbound import Inbound
+from adapters.jobs import Job
 from adapters.spills import Spills
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
@@ -335,6 +336,8 @@ class Adapter:
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
+    jobs: tuple[Job, ...] = ()
+    """What every integration of this kind does by itself every so often."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""

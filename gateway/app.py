@@ -29,12 +29,13 @@ from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
-from actors.crm.registration_jobs import RegistrationJobs
+from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
+from actors.jobs import Jobs
 from actors.reconciler import Reconciler
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.group_commit import GroupCommit
@@ -150,6 +151,7 @@ class Gateway:
         )
         self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
         self.modules = Registrations(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
+        self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Reconciler | None = None
         self.database_problem = "the database has not answered yet"
@@ -507,7 +509,7 @@ async def _serve(
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, dsn))
-                        system("modules", RegistrationJobs(gateway.modules, gateway.ownership.epoch_of).run)
+                        system("jobs", gateway.jobs.run)
                         system("recordings", FetchActor(services, gateway.recording_files).run)
                         system("retention", partial(retain, services, gateway.recording_files))
                         await tenants.settled.wait()

@@ -44,15 +44,7 @@ from adapters.base import Adapter, Attempt, Dialer, Link
 from adapters.registry import Linked, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import (
-    BadCredentials,
-    BadSettings,
-    GatewayError,
-    NeedsAttention,
-    Permanent,
-    RateLimited,
-    Unavailable,
-)
+from gateway.domain.errors import BadSettings, GatewayError, RateLimited, Unavailable, log_status_of, problem_of
 from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
@@ -119,26 +111,6 @@ class Reading:
     at: float = 0.0
 
 
-def problem_of(error: GatewayError) -> str:
-    """The code under which the UI has words for it."""
-    match error:
-        case BadCredentials():
-            return "bad_credentials"
-        case NeedsAttention():
-            return "bad_settings"
-        case RateLimited():
-            return "rate_limited"
-        case Permanent():
-            return "rejected"
-        case _:
-            return "unavailable"
-
-
-_LOGGED = {
-    "bad_credentials": "attention", "bad_settings": "attention", "rate_limited": "rate_limited", "rejected": "failed",
-}  # fmt: skip
-
-
 def registering() -> Mapping[Kind, Adapter]:
     """The adapters whose clients can register us."""
     return {kind: adapter for kind, adapter in integrations().items() if adapter.can(Registers)}
@@ -171,8 +143,6 @@ class Registrations:
         self._public_url = public_url
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
-        self.waiting = trio.Event()
-        """Set when something waits to be told again; whoever looks replaces it."""
 
     # What is known.
 
@@ -301,9 +271,8 @@ class Registrations:
             return Saved(extensions, moved, await self._notify(number, linked))
 
     def changed(self, number: TenantId, linked: Linked) -> None:
-        """Settings were changed: what was read by the old ones is forgotten, and what waits to be told is looked for."""
+        """Settings were changed: what was read by the old ones is forgotten. A trigger makes the job due that notifies."""
         self._readings.pop((number, linked.key), None)
-        self.waiting.set()
 
     async def sync(self, number: TenantId, linked: Linked, who: str) -> Synced:
         """Compares the map with theirs. On first use theirs is taken over; after that ours is what holds, and every
@@ -355,12 +324,12 @@ class Registrations:
                     await self.db.engine(insert_audit, number, who or kind, "extensions.settled", kind, lines)
             return Synced(found, imported, self._no_phones(stored, imported), reported)
 
-    async def repeat(self, number: TenantId, linked: Linked) -> bool:
-        """Tells what waits to be told. True when nothing waits any more."""
+    async def repeat(self, number: TenantId, linked: Linked) -> SyncResult:
+        """Notifies the other side of what it does not know yet; saved where there is nothing."""
         async with self._locks[number, linked.key]:
             if not (await self.stored(number, linked)).row.pending:
-                return True
-            return (await self._notify(number, linked)).saved
+                return SyncResult(True)
+            return await self._notify(number, linked)
 
     # Telling.
 
@@ -389,7 +358,7 @@ class Registrations:
                 failure = error
         row, code = stored.row, problem_of(failure) if failure is not None else ""
         event = {"active": "register", "inactive": "deactivate", "deleted": "delete"}[row.state]
-        status = _LOGGED.get(code, "retry") if code else "done"
+        status = log_status_of(code)
         fields: dict[str, Any] = {
             "request": attempt.request, "response": attempt.response, "status": status,
             "error": str(failure) if failure is not None else None,
@@ -397,7 +366,6 @@ class Registrations:
         }  # fmt: skip
         await self.db.engine(rows.note, number, kind, row, event, fields, code, failure, held.unknown_users)
         if failure is not None:
-            self.waiting.set()
             return SyncResult(False, code, failure.detail[:300])
         return SyncResult(True, unknown_users=held.unknown_users)
 
@@ -463,7 +431,7 @@ class Registrations:
         self._readings.pop((number, linked.key), None)
         await self.db.engine(
             insert_log, number, linked.key, "status", request=attempt.request, response=attempt.response,
-            status="done" if reported.saved else _LOGGED.get(reported.code, "retry"), error=None if reported.saved else str(failure),
+            status=log_status_of(reported.code), error=None if reported.saved else str(failure),
             duration_ms=int((time.perf_counter() - started) * 1000),
         )  # fmt: skip
         # What was refused for good is not said again.

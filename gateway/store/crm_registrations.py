@@ -69,20 +69,6 @@ async def select_module(conn: Connection, tenant: TenantId, kind: IntegrationKey
     return ModuleRow(*row) if row is not None else ModuleRow()
 
 
-async def select_active_modules(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
-    """Of all tenants, those that are registered."""
-    rows = await conn.fetch("SELECT tenant_id, integration_type FROM modules WHERE state = 'active'")
-    return [(TenantId(row[0]), IntegrationKey(row[1])) for row in rows]
-
-
-async def select_pending_modules(conn: Connection) -> list[tuple[TenantId, IntegrationKey, int, str]]:
-    """Of all tenants, those the other side has to be told of, with what (the version) and why it could not be yet."""
-    rows = await conn.fetch(
-        "SELECT tenant_id, integration_type, version, problem FROM modules WHERE state <> 'new' AND told_version < version"
-    )
-    return [(TenantId(row[0]), IntegrationKey(row[1]), row[2], row[3]) for row in rows]
-
-
 async def delete_left_modules(conn: Connection) -> int:
     """Forgets the deleted modules of integrations that were removed before the other side could be told: nobody can tell
     it any more. Returns how many."""
@@ -296,12 +282,14 @@ async def select_statuses(conn: Connection, tenant: TenantId, kind: IntegrationK
 
 
 async def select_untold_statuses(
-    conn: Connection, younger_than_s: float
-) -> list[tuple[TenantId, IntegrationKey, str, str]]:
-    """Of all tenants, what the other side has not heard and is young enough to be true: tenant, kind, user, status."""
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, younger_than_s: float
+) -> list[tuple[str, str]]:
+    """What the other side does not know and is young enough to be true: user and status."""
     rows = await conn.fetch(
-        "SELECT tenant_id, integration_type, user_id, status FROM user_statuses "
-        "WHERE NOT told AND changed_at > now() - make_interval(secs => $1)",
+        "SELECT user_id, status FROM user_statuses WHERE tenant_id = $1 AND integration_type = $2 AND NOT told "
+        "AND changed_at > now() - make_interval(secs => $3) ORDER BY changed_at",
+        tenant,
+        kind,
         younger_than_s,
     )
-    return [(TenantId(row[0]), IntegrationKey(row[1]), row[2], row[3]) for row in rows]
+    return [(row[0], row[1]) for row in rows]

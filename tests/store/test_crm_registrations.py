@@ -57,18 +57,16 @@ async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
     await two.engine(crm_registrations.note_sent, A, KIND, row.version, ["22"])
     row = await two.tenant(A, crm_registrations.select_module, A, KIND)
     assert (row.pending, list(row.unknown_users)) == (False, ["22"])
-    assert await two.engine(crm_registrations.select_pending_modules) == []
+    assert not row.pending
     await two.engine(crm_registrations.note_problem, A, KIND, "unavailable", "no\0answer")
     await two.tenant(A, replace_map, A, KIND, {"19": "151"})
     row = await two.tenant(A, crm_registrations.select_module, A, KIND)
     assert (row.pending, row.problem, row.problem_detail) == (True, "unavailable", "no\ufffdanswer")
-    assert await two.engine(crm_registrations.select_pending_modules) == [(A, KIND, row.version, "unavailable")]
     await two.engine(crm_registrations.note_sent, A, KIND, row.version - 1, [])
     assert (await two.tenant(A, crm_registrations.select_module, A, KIND)).pending, (
         "an older telling proves nothing of a newer"
     )
     assert (await register(two)).registration == 2
-    assert await two.engine(crm_registrations.select_active_modules) == [(A, KIND)]
 
 
 async def test_a_session_lives_as_long_as_its_registration(two: Database) -> None:
@@ -104,13 +102,13 @@ async def test_switched_off_there_is_told_already(two: Database) -> None:
 
 async def test_statuses(two: Database) -> None:
     await two.tenant(A, crm_registrations.upsert_status, A, KIND, "19", "busy", "anna@june.example", reported=False)
-    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")]
+    assert await two.engine(crm_registrations.select_untold_statuses, A, KIND, 60.0) == [("19", "busy")]
     await two.engine(crm_registrations.mark_status_sent, A, KIND, "19", "free")
-    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")], (
+    assert await two.engine(crm_registrations.select_untold_statuses, A, KIND, 60.0) == [("19", "busy")], (
         "it is another by now"
     )
     await two.engine(crm_registrations.mark_status_sent, A, KIND, "19", "busy")
-    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == []
+    assert await two.engine(crm_registrations.select_untold_statuses, A, KIND, 60.0) == []
     line = (await two.tenant(A, crm_registrations.select_statuses, A, KIND))["19"]
     assert (line.status, line.changed_by, line.reported) == ("busy", "anna@june.example", True)
     assert await two.tenant(B, crm_registrations.select_statuses, A, KIND) == {}
@@ -141,4 +139,5 @@ async def test_a_deleted_module_goes_with_its_integration(two: Database) -> None
 
     await two.engine(remove)
     assert await two.engine(crm_registrations.delete_left_modules) == 1
-    assert [row[:2] for row in await two.engine(crm_registrations.select_pending_modules)] == [(B, KIND)]
+    assert await two.tenant(A, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
+    assert (await two.tenant(B, crm_registrations.select_module, B, KIND)).pending

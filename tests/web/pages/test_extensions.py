@@ -290,20 +290,20 @@ async def test_a_crm_that_is_away_hears_of_it_later(stage: Stage) -> None:
     assert (row.state, row.pending, row.problem) == ("active", True, "unavailable")
     client = await stage.person()
     assert "has not been told" in await text_of(await client.get(PANEL))
-    assert not await stage.modules.repeat(JUNE, stage.linked)
+    assert not (await stage.modules.repeat(JUNE, stage.linked)).saved
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     row = await stage.row()
     assert (row.pending, row.problem) == (False, "")
     assert stage.module["active"]
     requested = len(stage.crm.requests)
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert len(stage.crm.requests) == requested
     stage.crm.fault = Fault.DROP
     await stage.modules.deactivate(JUNE, stage.linked, "admin", delete=True)
     assert (await stage.row()).state == "deleted"
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert await stage.row() == store.ModuleRow()
 
 
@@ -312,7 +312,7 @@ async def test_a_lost_answer_leaves_a_link_that_works(stage: Stage) -> None:
     assert not (await stage.modules.register(JUNE, stage.linked, "admin")).saved
     link = stage.link
     await stage.visitor()
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert stage.link == link
     await stage.visitor()
 
@@ -668,7 +668,7 @@ async def test_strangers_and_silence(stage: Stage) -> None:
     assert "cannot be asked now" in page
     assert 'value="151" selected' in page
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert stage.codes == {18: "151", 19: "150", 777: "153"}
 
 
@@ -730,8 +730,7 @@ async def test_a_map_changed_by_a_tenant_file_is_told_too(stage: Stage) -> None:
     await stage.world.db.engine(replace_map, JUNE, KIND, {"22": "152"})
     await stage.world.cache.load()
     assert (await stage.row()).pending
-    assert [row[:2] for row in await stage.world.db.engine(store.select_pending_modules)] == [(JUNE, KIND)]
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert stage.codes == {22: "152"}
     assert not (await stage.row(MAPLE)).pending
 
@@ -822,14 +821,14 @@ async def test_statuses_go_both_ways_without_a_loop(stage: Stage) -> None:
     assert received.status == 400
     line = (await stage.modules.stored(JUNE, stage.linked)).statuses["19"]
     assert (line.status, line.changed_by, line.reported) == ("break", "retailcrm", True)
-    assert await stage.world.db.engine(store.select_untold_statuses, 600.0) == []
+    assert await stage.world.db.engine(store.select_untold_statuses, JUNE, KIND, 600.0) == []
     assert len([raw for raw in stage.crm.requests if raw.path.endswith("/status")]) == requested, (
         "nothing was sent back"
     )
     stage.crm.fault = Fault.DROP
     page = await text_of(await client.post("/t/0367/extensions/retailcrm/save", form={**form, "s-19": "busy"}))
     assert "has not been told yet" in page
-    assert await stage.world.db.engine(store.select_untold_statuses, 600.0) == [(JUNE, KIND, "19", "busy")]
+    assert await stage.world.db.engine(store.select_untold_statuses, JUNE, KIND, 600.0) == [("19", "busy")]
     stage.crm.fault = Fault.NONE
     wrong = await client.post("/t/0367/extensions/retailcrm/save", form={**form, "s-19": "asleep"})
     assert wrong.status_code == 422
