@@ -26,8 +26,9 @@ from pydantic import ValidationError
 from actors.runtime.directory import Slot
 from actors.runtime.supervisor import outcome_of
 from actors.services import Services
-from adapters.base import Adapter, Attempt, Link
+from adapters.base import Adapter, Attempt
 from adapters.jobs import Job, JobContext, JobResult
+from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadSettings, GatewayError, Replaced, Retryable, Unavailable, log_status_of, problem_of
 from gateway.domain.health import State
@@ -208,7 +209,7 @@ class Jobs:
         settings = _settings(adapter, tenant, key)
         extensions = {key: tenant.user_extensions[key]} if key in tenant.user_extensions else {}
         known = replace(tenant, integrations={}, pbxes=(), user_extensions=extensions)
-        link = Link(tenant=known, name=key, base_url=services.provider_urls.get(adapter.kind), dial=services.dial)
+        link = services.link(known, Linked(key, adapter), settings, background=True)
         context = JobContext(tenant=known, key=key, settings=settings, link=link, attempt=attempt)
         try:
             with trio.fail_after(DEADLINE_S):

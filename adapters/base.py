@@ -17,13 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.inbound import Inbound
 from adapters.jobs import Job
+from adapters.login import Login
 from adapters.spills import Spills
+from adapters.tokens import Tokens
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
 from gateway.domain.extensions import user_id
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
+from gateway.domain.limiter import Limits as Limits
+from gateway.domain.limiter import Rate as Rate
+from gateway.domain.limiter import RequestBudget
 from gateway.domain.secret import Secret
 
 
@@ -52,6 +57,7 @@ def setting(
     stored: bool = False,
     shared: bool = False,
     leads: Sequence[str] = (),
+    unique: bool = False,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
@@ -59,7 +65,8 @@ def setting(
 
     `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
-    stored ones do not follow it to another place.
+    stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
+    installation may have; one that a person chooses has LEAST_UNIQUE characters.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -69,6 +76,7 @@ def setting(
         "stored": stored,
         "shared": shared,
         "leads": list(leads),
+        "unique": unique,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -87,23 +95,6 @@ def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
         for name, info in settings.model_fields.items()
         if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get(mark)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A token bucket: `per_second` tokens drip in, at most `burst` are held."""
-
-    per_second: float
-    burst: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How hard an outside system may be pressed. A draft's `bucket` picks its rate by the part before a colon, so
-    "telephony" is one bucket and "chat:55501" is one of many with the rate of "chat"; "" is the rest."""
-
-    rates: Mapping[str, Rate] = field(default_factory=lambda: {"": Rate(10, 10)})
-    at_once: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +144,11 @@ class Attempt:
     response: str = ""
     status: int | None = None
     permit: Callable[[], None] = lambda: None
-    """Asked again whenever a part of a request is about to leave. Raises where it must not any more."""
+    """Called whenever a part of a request is about to leave. Raises where it must not any more."""
+    bucket: str = ""
+    """Whose rate its requests count to."""
+    paid: bool = False
+    """Whether the budget has been charged for the first request already: by whoever made the attempt."""
     ids: "ExternalIds | None" = None
     """Where external ids are durable; None: in this attempt alone."""
     _ids: dict[str, str] = field(default_factory=dict, init=False, repr=False)
@@ -293,6 +288,12 @@ class Link:
     report: Callable[[State, str, str], None] = lambda state, code, detail: None
     spills: Spills | None = None
     """Where bytes that cannot be dealt with yet may wait on the disk; None: in memory alone."""
+    budget: RequestBudget | None = None
+    """The remote account's, shared by all that speak to it; None: without a limit."""
+    background: bool = False
+    """Nobody waits for what this client does: it gives way to those for whom somebody does."""
+    tokens: Tokens | None = None
+    """Tokens that change by themselves; None where they cannot be stored, such as in a test of unsaved settings."""
 
 
 class Dialer(Protocol):
@@ -317,9 +318,12 @@ class Adapter:
     settings: type[AdapterSettings]
     connect: Callable[[Link, Any], AbstractAsyncContextManager[Any]]
     """`async with connect(link, settings) as client`: opens nothing before first use."""
-    plan: "Plan | None" = None
+    plan_call: "PlanCall | None" = None
     """For systems that are told of calls: pure, event in, drafts out."""
     limits: Limits = field(default_factory=Limits)
+    account: Callable[[Any], str] = lambda settings: ""
+    """The key of the remote account that settings lead to (`adapters.budget.account_key`), where the provider counts
+    requests by it: all that give the same key share a budget. Empty: each integration has its own."""
     retry: Retry = field(default_factory=Retry)
     hooks: tuple[Hook, ...] = ()
     client: type = object
@@ -338,6 +342,8 @@ class Adapter:
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
     jobs: tuple[Job, ...] = ()
     """What every integration of this kind does by itself every so often."""
+    login: Login | None = None
+    """For systems to which a person has to log in, step by step."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""
@@ -365,7 +371,7 @@ class KeepsRecordings(Protocol):
         ...
 
 
-Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
+PlanCall = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
 """`plan(settings, tenant, before, call, event)`: which deliveries an event makes here; `call` is the state after it,
 `before` the state it changed. Pure, and the same drafts for the same arguments."""
 

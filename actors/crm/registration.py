@@ -41,6 +41,7 @@ from adapters.abilities import (
     statuses_of,
 )
 from adapters.base import Adapter, Attempt, Dialer, Link
+from adapters.budget import Budgets, account_of
 from adapters.registry import Linked, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
@@ -133,7 +134,7 @@ class Registrations:
 
     def __init__(
         self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
-        provider_urls: Mapping[str, str], public_url: str,
+        provider_urls: Mapping[str, str], public_url: str, budgets: Budgets | None = None,
     ) -> None:  # fmt: skip
         self.db = db
         self.cache = cache
@@ -141,6 +142,7 @@ class Registrations:
         self._dial = dial
         self._provider_urls = provider_urls
         self._public_url = public_url
+        self._budgets = budgets if budgets is not None else Budgets()
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
 
@@ -195,9 +197,10 @@ class Registrations:
         found = await self.db.engine(store.select_link_key, number, key)
         if found is None:
             return None
-        sealed, registration = found
+        sealed, registration, registered_at = found
         secret = (await self._sealer(number)).open(sealed, table="modules", column="link_key", row=key)
-        return (number, key, registration) if link_is_good(token, secret, number, key, registration) else None
+        good = link_is_good(token, secret, number, key, registration, registered_at, utc_now())
+        return (number, key, registration) if good else None
 
     def page_url(self, kind: Kind) -> str:
         """Where the pages of a kind of module are."""
@@ -208,7 +211,7 @@ class Registrations:
         link = Secret(self.page_url(kind_of(key)))
         if (found := await self.db.engine(store.select_link_key, number, key)) is not None:
             secret = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=key)
-            token = sign_link(secret, number, key, found[1])
+            token = sign_link(secret, number, key, utc_now())
             link = Secret(f"{link.reveal()}?enterprise_number={number}&token={token.reveal()}")
         return RegistrationPlace(
             public_url=self._public_url, logo_url=f"{self._public_url}/static/logo.svg", account_url=link
@@ -472,7 +475,9 @@ class Registrations:
             raise BadSettings(", ".join(fields)) from None
         base_url = self._provider_urls.get(linked.adapter.kind)
         known = replace(tenant, integrations={}, pbxes=())
-        async with linked.adapter.connect(Link(known, linked.key, base_url, self._dial), settings) as client:
+        budget = self._budgets.of(account_of(linked.adapter, number, linked.key, settings), linked.adapter.limits)
+        link = Link(known, linked.key, base_url, self._dial, budget=budget)
+        async with linked.adapter.connect(link, settings) as client:
             yield client
 
 

@@ -56,6 +56,7 @@ class RetailcrmSettings(AdapterSettings):
         help_ru="RetailCRM присылает его в каждом запросе к нам. Создаётся сам; кто его знает, может звонить",
         secret=True,
         advanced=True,
+        unique=True,
         default_factory=lambda: Secret(secrets.token_urlsafe(32)),
     )
     send_events: SendEvents = setting(

@@ -16,6 +16,7 @@ from actors.runtime.directory import Slot
 from actors.services import Services
 from adapters.base import Adapter, AdapterSettings, Link
 from adapters.jobs import Job, JobContext, JobResult
+from adapters.registry import Linked
 from gateway.domain.configuration import Tenant, integration
 from gateway.domain.errors import BadCredentials, RateLimited, Rejected, Unavailable
 from gateway.domain.health import State
@@ -102,7 +103,7 @@ class Instance:
             serves=lambda number, epoch: number in self.mine,
         )
         cache = SimpleNamespace(tenants=lambda: self.known, tenant=lambda number: self.known.get(number))
-        services = SimpleNamespace(db=db, cache=cache, ownership=ownership, dial=None, provider_urls={})
+        services = SimpleNamespace(db=db, cache=cache, ownership=ownership, link=link)
         self.jobs = Jobs(cast(Services, services), {Kind("shop"): shop.adapter})
         self.slot = Slot("system/jobs")
 
@@ -112,6 +113,11 @@ class Instance:
             nursery.start_soon(self.jobs.run, self.slot)
             yield
             nursery.cancel_scope.cancel()
+
+
+def link(tenant: Tenant, linked: Linked, settings: object, *, background: bool) -> Link:
+    assert background
+    return Link(tenant=tenant, name=linked.key, base_url=None, dial=cast(Any, None))
 
 
 def tenant(number: TenantId, keys: Mapping[IntegrationKey, Mapping[str, Any]], version: int = 1) -> Tenant:

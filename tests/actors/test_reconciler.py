@@ -27,6 +27,7 @@ from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft
+from adapters.budget import Budgets
 from adapters.http import SafeDialer
 from adapters.registry import adapters
 from gateway.domain.configuration import Connector, Phone, Tenant, integration
@@ -75,14 +76,17 @@ class World:
             Services,
             SimpleNamespace(
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
+                budgets=Budgets(), tokens=lambda *_: None,
                 ownership=everything_is_ours(), outgoing=Unhurried(self),
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip
         kinds = {
             PBX: Adapter(kind=PBX, title="PBX", settings=Settings, connect=self._connect, is_pbx=True),
-            Kind(CRM): Adapter(kind=Kind(CRM), title="CRM", settings=Settings, connect=self._connect, plan=plan),
-            Kind(CHAT): Adapter(kind=Kind(CHAT), title="Chat", settings=Settings, connect=self._connect, plan=plan),
+            Kind(CRM): Adapter(kind=Kind(CRM), title="CRM", settings=Settings, connect=self._connect, plan_call=plan),
+            Kind(CHAT): Adapter(
+                kind=Kind(CHAT), title="Chat", settings=Settings, connect=self._connect, plan_call=plan
+            ),
         }
         self.adapters = {**kinds, **(real or {})}
         self.tenants: Reconciler
