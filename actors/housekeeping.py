@@ -22,6 +22,7 @@ from gateway.store import (
     call_orders,
     crm_registrations,
     dead_letters,
+    external_ids,
     flashes,
     integration_logs,
     journal,
@@ -45,6 +46,8 @@ KEEP_DIGESTS_S = KEEP_POSTS_S
 KEEP_LOGS_S = 30 * 86400.0
 KEEP_ORDERS_S = 90 * 86400.0
 KEEP_LETTERS_S = 90 * 86400.0
+KEEP_EXTERNAL_IDS_S = 90 * 86400.0
+"""Those of calls: far longer than a delivery is done again."""
 KEEP_AUDIT_S = 365 * 86400.0
 BATCH = 2000
 LETTERS_ROOM = 100
@@ -111,6 +114,7 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (call_orders.delete_old_orders, KEEP_ORDERS_S),
     (dead_letters.delete_old_dead_letters, KEEP_LETTERS_S),
     (audit.delete_old_audit, KEEP_AUDIT_S),
+    (external_ids.delete_old_external_ids, KEEP_EXTERNAL_IDS_S),
     (flashes.delete_old_flashes, flashes.LIVES_S),
 )
 

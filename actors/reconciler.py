@@ -227,7 +227,7 @@ class Reconciler:
         number = tenant.number
         mailbox = self._mailboxes.setdefault(number, Mailbox[PbxEvents](MAILBOX_ROOM))
         path = f"tenant/{number}"
-        person = replace(tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY)
+        person = replace(tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY, user_extensions=_EMPTY)
         names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
         planners: dict[IntegrationKey, Planner[Any]] = {}
         children: list[Wanted] = []

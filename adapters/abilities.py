@@ -6,13 +6,10 @@ does anything. Read `adapters/base.py` for what every adapter must have.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from adapters.base import Attempt
+from adapters.base import Adapter, Attempt
 from gateway.domain.secret import Secret
-
-STATUSES = ("free", "busy", "dinner", "break")
-"""What a user can be."""
 
 # What a CRM may be able to do beyond being told ------------------------------------------------------------------------
 
@@ -27,7 +24,7 @@ class CrmUser:
     groups: tuple[str, ...] = ()
     active: bool = True
     status: str = ""
-    """One of STATUSES; empty where the CRM does not say."""
+    """One of the words that `SetsStatus.statuses` lists; empty where the CRM does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +37,47 @@ class Responsible:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Module:
-    """How we stand in the CRM as one of its modules."""
+class HeldExtensions:
+    """The map of users to internal numbers as the CRM holds it."""
 
-    active: bool
     extensions: Mapping[str, str] = field(default_factory=dict)
-    """CRM user id -> internal number, as the CRM holds it."""
+    """CRM user id -> internal number."""
     unknown_users: tuple[str, ...] = ()
     """Ids of ours that the CRM does not know, where it said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModulePlace:
+class Registration:
+    """How we stand in the CRM as one of its extensions, modules or apps."""
+
+    active: bool
+    held: HeldExtensions | None = None
+    """The map of users, where it is part of a registration; None where it is apart or there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationPlace:
     """Where the CRM finds us: our public address, our picture, and the link that opens our pages for this tenant."""
 
     public_url: str
     logo_url: str
     """An SVG."""
     account_url: Secret
-    """Whoever has it opens the pages of the module; it must not stand in a log."""
+    """Whoever has it opens those pages; it must not stand in a log."""
+
+
+Presence = Literal["free", "busy", "away"]
+"""What a status comes to, whatever the CRM's word for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserStatus:
+    """One of the CRM's own words for what a user is doing."""
+
+    word: str
+    presence: Presence
+    label: Mapping[str, str]
+    """By language."""
 
 
 @runtime_checkable
@@ -72,26 +91,50 @@ class ListsUsers(Protocol):
 
 @runtime_checkable
 class Registers(Protocol):
-    """Can be told that we are one of its modules, and keeps the map of users to internal numbers as part of that.
+    """Registers us: lists us among its modules or apps, with the addresses it calls and the link to our pages.
 
-    What is said and heard is written into `attempt`, masked, for the log of attempts.
+    Requests and responses are written into `attempt`, masked, for the log of attempts.
     """
 
-    async def module(self, *, attempt: Attempt | None = None) -> Module | None:
+    async def registration(self, *, attempt: Attempt | None = None) -> Registration | None:
         """How it knows us now; None when it does not."""
         ...
 
     async def register(
-        self, place: ModulePlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
-    ) -> Module:
-        """Registers or updates us, with the whole map every time. Returns what it holds now."""
+        self, place: RegistrationPlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
+    ) -> Registration:
+        """Registers or updates us. Where the map is part of that, the whole map every time, and `held` says what is held
+        now; else `extensions` is left alone and `held` is None."""
         ...
 
     async def deactivate(
-        self, place: ModulePlace, extensions: Mapping[str, str], *, delete: bool = False, attempt: Attempt | None = None
+        self,
+        place: RegistrationPlace,
+        extensions: Mapping[str, str],
+        *,
+        delete: bool = False,
+        attempt: Attempt | None = None,
     ) -> None:
         """Switches us off there; `delete` marks us as gone for good. Harmless where it never knew us, and a second
-        time. `place` and `extensions` are what it is to remember."""
+        time. `place` and `extensions` are what it is to store."""
+        ...
+
+
+@runtime_checkable
+class KeepsExtensions(Protocol):
+    """Has internal numbers of its users: the map is kept here (`user_extensions`), and there equal to it.
+
+    It works with or without `Registers`. An adapter says what an id of its users is (`Adapter.user_id`).
+    """
+
+    async def extensions(self, *, attempt: Attempt | None = None) -> HeldExtensions | None:
+        """The map as it holds it; None where it has no place for one yet."""
+        ...
+
+    async def save_extensions(
+        self, place: RegistrationPlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
+    ) -> HeldExtensions:
+        """Stores the whole map there: users that are not named have no number. Returns what it holds now."""
         ...
 
 
@@ -106,11 +149,22 @@ class NamesResponsible(Protocol):
 
 @runtime_checkable
 class SetsStatus(Protocol):
-    """Can be told that a user is free, busy or away."""
+    """Can be told what a user is doing, in its own words."""
+
+    @staticmethod
+    def statuses() -> Sequence[UserStatus]:
+        """The words it knows, in the order in which people choose."""
+        ...
 
     async def set_status(self, user_id: str, status: str, *, attempt: Attempt | None = None) -> None:
-        """`status` is one of STATUSES."""
+        """`status` is one of the words of `statuses`."""
         ...
+
+
+def statuses_of(adapter: Adapter) -> Sequence[UserStatus]:
+    """What a user of this kind of outside system can be; nothing where it keeps no statuses."""
+    client = adapter.client
+    return tuple(client.statuses()) if issubclass(client, SetsStatus) else ()
 
 
 # What a PBX may be able to do beyond streaming -------------------------------------------------------------------------

@@ -16,12 +16,14 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.inbound import Inbound
+from adapters.jobs import Job
 from adapters.login import Login
 from adapters.spills import Spills
 from adapters.tokens import Tokens
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
+from gateway.domain.extensions import user_id
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
 from gateway.domain.limiter import Limits as Limits
@@ -160,6 +162,34 @@ class Attempt:
     """Whose rate its requests count to."""
     paid: bool = False
     """Whether the budget has been charged for the first request already: by whoever made the attempt."""
+    ids: "ExternalIds | None" = None
+    """Where external ids are durable; None: in this attempt alone."""
+    _ids: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    async def remember(self, name: str, external_id: str) -> None:
+        """Makes an id of the outside system durable for this delivery's subject, under a name such as "contact": to be called
+        between creating a thing there and the next step. Raises Replaced or Unavailable: then the attempt is over."""
+        self._ids[name] = external_id
+        if self.ids is not None:
+            await self.ids.remember(name, external_id)
+
+    async def known(self, name: str) -> str | None:
+        """The id that an attempt at this or another delivery of the subject has remembered. Raises Unavailable."""
+        if name not in self._ids and self.ids is not None:
+            return await self.ids.known(name)
+        return self._ids.get(name)
+
+
+class ExternalIds(Protocol):
+    """The external ids of one subject in one outside system."""
+
+    async def remember(self, name: str, external_id: str) -> None:
+        """Returns when it is durable."""
+        ...
+
+    async def known(self, name: str) -> str | None:
+        """What was remembered, or None."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,14 +349,16 @@ class Adapter:
     """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
     advice: Callable[[Any], Sequence[Advice]] | None = None
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
-    extensions_field: str = ""
-    """The settings field that maps its users to internal numbers, for adapters whose clients can `Registers`."""
+    user_id: Callable[[str], str] = user_id
+    """How the id of one of its users is written: the id as it is stored, or ValueError."""
     hook_id_field: str = ""
     """The settings field with the unguessable last part of the address that the outside system calls."""
     inbound: Inbound | None = None
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
+    jobs: tuple[Job, ...] = ()
+    """What every integration of this kind does by itself every so often."""
     login: Login | None = None
     """For systems to which a person has to log in, step by step."""
     is_pbx: bool = False

@@ -31,12 +31,13 @@ from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
-from actors.crm.registration_jobs import RegistrationJobs
+from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
+from actors.jobs import Jobs
 from actors.reconciler import Reconciler
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.group_commit import GroupCommit
@@ -160,6 +161,7 @@ class Gateway:
         self.modules = Registrations(
             db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets
         )
+        self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Reconciler | None = None
         self.database_problem = "the database has not answered yet"
@@ -531,7 +533,7 @@ async def _serve(
                         system("expiry", partial(expire, services))
                         system("pruning", partial(prune, services, database.owner))
                         system("sign-ins", gateway.sign_ins.run)
-                        system("modules", RegistrationJobs(gateway.modules, gateway.ownership.epoch_of).run)
+                        system("jobs", gateway.jobs.run)
                         system("recordings", FetchActor(services, gateway.recording_files).run)
                         system("retention", partial(retain, services, gateway.recording_files))
                         await tenants.settled.wait()

@@ -107,6 +107,9 @@ def _assemble(row: store.TenantRow, sealer: Sealer) -> Tenant:
         ),
         options=MappingProxyType(dict(row.options)),
         version=row.version,
+        user_extensions=MappingProxyType(
+            {IntegrationKey(key): MappingProxyType(users) for key, users in row.user_extensions.items()}
+        ),
     )
 
 

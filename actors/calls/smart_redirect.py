@@ -56,13 +56,14 @@ class SmartRedirect:
                 client = self.clients.integration(tenant.number, kind)
                 if not link.enabled or not isinstance(client, NamesResponsible) or phone == ANONYMOUS:
                     continue
-                extension = await self._ask(tenant.number, kind, client, phone)
+                extension = await self._ask(tenant, kind, client, phone)
                 if may_ring(tenant, extension):
                     return extension
         return default_extension(tenant)
 
-    async def _ask(self, tenant: TenantId, kind: IntegrationKey, client: NamesResponsible, phone: str) -> str | None:
-        breaker = self._breakers.setdefault((tenant, kind), _Breaker())
+    async def _ask(self, tenant: Tenant, kind: IntegrationKey, client: NamesResponsible, phone: str) -> str | None:
+        """The number that the outside system names, or that of the user it names."""
+        breaker = self._breakers.setdefault((tenant.number, kind), _Breaker())
         if trio.current_time() < breaker.closed_until:
             COUNTERS["responsible_not_asked"] += 1
             return None
@@ -71,14 +72,16 @@ class SmartRedirect:
             found = await client.responsible(phone)
             answered = True
         except GatewayError as error:
-            log.warning("nobody could say who is responsible", extra={"tenant": tenant, "reason": str(error)})
+            log.warning("nobody could say who is responsible", extra={"tenant": tenant.number, "reason": str(error)})
             return None
         finally:
             breaker.failures = 0 if answered else breaker.failures + 1
             if breaker.failures >= FAILURES:
                 breaker.closed_until = trio.current_time() + PAUSE_S
             COUNTERS["responsible_answered" if answered else "responsible_failed"] += 1
-        return found.extension if found is not None else None
+        if found is None:
+            return None
+        return found.extension or tenant.extension_of(kind, found.user_id or "") or None
 
 
 async def send_caller(clients: Clients, tenant: Tenant, unique_id: str, extension: str) -> bool:

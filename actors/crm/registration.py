@@ -12,15 +12,14 @@ link.
 """
 
 import logging
-import re
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from pydantic import ValidationError
@@ -30,21 +29,23 @@ from actors.crm.account_link import claims_of, link_is_good, sign_link
 from actors.crm.registration_changes import StoredMap
 from actors.delivery.clients import Clients
 from actors.runtime.directory import utc_now
-from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlace, Registers, SetsStatus
+from adapters.abilities import (
+    CrmUser,
+    HeldExtensions,
+    KeepsExtensions,
+    ListsUsers,
+    Registers,
+    Registration,
+    RegistrationPlace,
+    SetsStatus,
+    statuses_of,
+)
 from adapters.base import Adapter, Attempt, Dialer, Link
 from adapters.budget import Budgets, account_of
 from adapters.registry import Linked, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import (
-    BadCredentials,
-    BadSettings,
-    GatewayError,
-    NeedsAttention,
-    Permanent,
-    RateLimited,
-    Unavailable,
-)
+from gateway.domain.errors import BadSettings, GatewayError, RateLimited, Unavailable, log_status_of, problem_of
 from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
@@ -58,6 +59,7 @@ from gateway.store.secrets.seal import Sealer
 from gateway.store.tenants import select_tenants
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TELL_DEADLINE_S = 12.0
 READ_DEADLINE_S = 8.0
@@ -68,7 +70,6 @@ REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
 """Problems that do not go away by saying the same again."""
 REFUSED_REST_S = 86_400.0
 """How rarely that is done at last; what is changed meanwhile is told soon."""
-_USER = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,30 +106,11 @@ class Reading:
     """What the other side says now; with a `problem` it did not say it."""
 
     users: tuple[CrmUser, ...] = ()
-    module: Module | None = None
+    held: HeldExtensions | None = None
+    """Its map; None where it has none of ours."""
     problem: str = ""
     detail: str = ""
     at: float = 0.0
-
-
-def problem_of(error: GatewayError) -> str:
-    """The code under which the UI has words for it."""
-    match error:
-        case BadCredentials():
-            return "bad_credentials"
-        case NeedsAttention():
-            return "bad_settings"
-        case RateLimited():
-            return "rate_limited"
-        case Permanent():
-            return "rejected"
-        case _:
-            return "unavailable"
-
-
-_LOGGED = {
-    "bad_credentials": "attention", "bad_settings": "attention", "rate_limited": "rate_limited", "rejected": "failed",
-}  # fmt: skip
 
 
 def registering() -> Mapping[Kind, Adapter]:
@@ -136,9 +118,15 @@ def registering() -> Mapping[Kind, Adapter]:
     return {kind: adapter for kind, adapter in integrations().items() if adapter.can(Registers)}
 
 
+def with_users() -> Mapping[Kind, Adapter]:
+    """The adapters whose outside systems register us or have internal numbers of their users."""
+    found = integrations().items()
+    return {kind: adapter for kind, adapter in found if adapter.can(Registers) or adapter.can(KeepsExtensions)}
+
+
 def registered_as(key: IntegrationKey) -> Linked | None:
-    """The integration of this key, where its adapter's clients can register us."""
-    adapter = registering().get(kind_of(key))
+    """The integration of this key, where its outside system registers us or has internal numbers of its users."""
+    adapter = with_users().get(kind_of(key))
     return Linked(key, adapter) if adapter is not None else None
 
 
@@ -158,8 +146,6 @@ class Registrations:
         self._budgets = budgets if budgets is not None else Budgets()
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
-        self.waiting = trio.Event()
-        """Set when something waits to be told again; whoever looks replaces it."""
 
     # What is known.
 
@@ -186,8 +172,9 @@ class Registrations:
                     users: Sequence[CrmUser] = ()
                     if isinstance(client, ListsUsers):
                         users = await _unhurried(client.users)
-                    module = await _unhurried(client.module)
-                reading = self._readings[key] = Reading(tuple(users), module, at=time.monotonic())
+                    theirs = await _unhurried(partial(_standing, client))
+                held = theirs.held if theirs is not None else None
+                reading = self._readings[key] = Reading(tuple(users), held, at=time.monotonic())
                 return reading
             except GatewayError as error:
                 failure = error
@@ -220,14 +207,14 @@ class Registrations:
         """Where the pages of a kind of module are."""
         return f"{self._public_url}/{kind}-admin/"
 
-    async def _place(self, number: TenantId, key: IntegrationKey) -> ModulePlace:
+    async def _place(self, number: TenantId, key: IntegrationKey) -> RegistrationPlace:
         """Where we are found; without a token where the link was revoked."""
         link = Secret(self.page_url(kind_of(key)))
         if (found := await self.db.engine(store.select_link_key, number, key)) is not None:
             secret = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=key)
             token = sign_link(secret, number, key, utc_now())
             link = Secret(f"{link.reveal()}?enterprise_number={number}&token={token.reveal()}")
-        return ModulePlace(
+        return RegistrationPlace(
             public_url=self._public_url, logo_url=f"{self._public_url}/static/logo.svg", account_url=link
         )
 
@@ -284,16 +271,13 @@ class Registrations:
                 )) for number_, users in twice.items())
             )  # fmt: skip
         async with self._locks[number, linked.key]:
-            extensions, moved = await self.db.tenant(
-                number, rows.change_map, number, linked, changes, who, self._settings(number, linked.key)
-            )
+            extensions, moved = await self.db.tenant(number, rows.change_map, number, linked, changes, who)
             await self.refresh(number)
             return Saved(extensions, moved, await self._notify(number, linked))
 
     def changed(self, number: TenantId, linked: Linked) -> None:
-        """Settings were changed: what was read by the old ones is forgotten, and what waits to be told is looked for."""
+        """Settings were changed: what was read by the old ones is forgotten. A trigger makes the job due that notifies."""
         self._readings.pop((number, linked.key), None)
-        self.waiting.set()
 
     async def sync(self, number: TenantId, linked: Linked, who: str) -> Synced:
         """Compares the map with theirs. On first use theirs is taken over; after that ours is what holds, and every
@@ -305,7 +289,7 @@ class Registrations:
             try:
                 with trio.fail_after(READ_DEADLINE_S):
                     async with self._connected(number, linked) as client:
-                        theirs = await _unhurried(client.module)
+                        theirs = await _unhurried(partial(_standing, client))
             except trio.TooSlowError:
                 return Synced((), {}, (), SyncResult(False, "unavailable", "no answer in time"))
             except GatewayError as error:
@@ -318,7 +302,7 @@ class Registrations:
                 await self.db.engine(rows.end, number, kind, kind, "inactive", reported=True)
                 return Synced((), imported, self._no_phones(stored, imported), SyncResult(False, "switched_off_there"))
             found = tuple(
-                one for one in differences(ours, theirs.extensions if theirs is not None else {})
+                one for one in differences(ours, _map_of(theirs))
                 if one.theirs is not None or one.user_id not in row.unknown_users
             )  # fmt: skip
             if not who and (row.pending or _refused_lately(row)) and row.state != "new":
@@ -345,12 +329,12 @@ class Registrations:
                     await self.db.engine(insert_audit, number, who or kind, "extensions.settled", kind, lines)
             return Synced(found, imported, self._no_phones(stored, imported), reported)
 
-    async def repeat(self, number: TenantId, linked: Linked) -> bool:
-        """Tells what waits to be told. True when nothing waits any more."""
+    async def repeat(self, number: TenantId, linked: Linked) -> SyncResult:
+        """Notifies the other side of what it does not know yet; saved where there is nothing."""
         async with self._locks[number, linked.key]:
             if not (await self.stored(number, linked)).row.pending:
-                return True
-            return (await self._notify(number, linked)).saved
+                return SyncResult(True)
+            return await self._notify(number, linked)
 
     # Telling.
 
@@ -363,22 +347,23 @@ class Registrations:
             return SyncResult(False, "not_registered")
         attempt, started = Attempt(kind=stored.row.state, key="", lane="", body={}), time.perf_counter()
         failure: GatewayError | None = Unavailable("no answer in time", certain=False)
-        held = Module(active=False)
+        held = HeldExtensions()
         with trio.move_on_after(TELL_DEADLINE_S):
             try:
-                # A client of its own: that of the deliveries' actor ends when the settings, and so the map, change.
+                # A client of its own: that of the deliveries' actor ends when the settings change.
                 async with self._connected(number, linked) as client:
                     if stored.row.unread and stored.row.state == "active":
-                        theirs = await _unhurried(partial(client.module, attempt=attempt))
-                        await self._import(number, linked, theirs or Module(active=False), kind)
-                        stored = await self.stored(number, linked)
+                        theirs = await _standing(client, attempt)
+                        if theirs is not None:
+                            await self._import(number, linked, theirs, kind)
+                            stored = await self.stored(number, linked)
                     held = await self._text(client, number, linked, stored, attempt)
                 failure = None
             except GatewayError as error:
                 failure = error
         row, code = stored.row, problem_of(failure) if failure is not None else ""
         event = {"active": "register", "inactive": "deactivate", "deleted": "delete"}[row.state]
-        status = _LOGGED.get(code, "retry") if code else "done"
+        status = log_status_of(code)
         fields: dict[str, Any] = {
             "request": attempt.request, "response": attempt.response, "status": status,
             "error": str(failure) if failure is not None else None,
@@ -386,28 +371,28 @@ class Registrations:
         }  # fmt: skip
         await self.db.engine(rows.note, number, kind, row, event, fields, code, failure, held.unknown_users)
         if failure is not None:
-            self.waiting.set()
             return SyncResult(False, code, failure.detail[:300])
         return SyncResult(True, unknown_users=held.unknown_users)
 
     async def _text(
-        self, client: Registers, number: TenantId, linked: Linked, stored: StoredMap, attempt: Attempt
-    ) -> Module:  # fmt: skip
+        self, client: Any, number: TenantId, linked: Linked, stored: StoredMap, attempt: Attempt
+    ) -> HeldExtensions:  # fmt: skip
         extensions, place = stored.extensions, await self._place(number, linked.key)
         if stored.row.state != "active":
-            await client.deactivate(place, extensions, delete=stored.row.state == "deleted", attempt=attempt)
-            return Module(active=False)
-        try:
-            return await client.register(place, extensions, attempt=attempt)
-        except RateLimited:
-            await trio.sleep(SLOW_DOWN_S)
-            return await client.register(place, extensions, attempt=attempt)
+            if isinstance(client, Registers):
+                await client.deactivate(place, extensions, delete=stored.row.state == "deleted", attempt=attempt)
+            return HeldExtensions()
+        if isinstance(client, Registers):
+            made = await _unhurried(partial(client.register, place, extensions, attempt=attempt))
+            if made.held is not None:
+                return made.held
+        if isinstance(client, KeepsExtensions):
+            return await _unhurried(partial(client.save_extensions, place, extensions, attempt=attempt))
+        return HeldExtensions()
 
-    async def _import(self, number: TenantId, linked: Linked, theirs: Module, who: str) -> Mapping[str, str]:
+    async def _import(self, number: TenantId, linked: Linked, theirs: Registration, who: str) -> Mapping[str, str]:
         """Takes over what their map knows and ours says nothing about. Returns just that."""
-        taken = await self.db.tenant(
-            number, rows.adopt_map, number, linked, theirs.extensions, who, self._settings(number, linked.key)
-        )
+        taken = await self.db.tenant(number, rows.adopt_map, number, linked, _map_of(theirs), who)
         if taken:
             log.info("internal numbers taken over", extra={"tenant": number, "integration": linked.key, "users": len(taken)})  # fmt: skip
             await self.refresh(number)
@@ -426,11 +411,11 @@ class Registrations:
 
     async def set_status(self, number: TenantId, linked: Linked, user_id: str, status: str, who: str) -> SyncResult:
         """A person says what a user is doing: kept here, then told there. Raises Invalid."""
-        if status not in STATUSES:
-            raise Invalid((("status", Bilingual(
-                f"must be one of {', '.join(STATUSES)}", f"должен быть одним из: {', '.join(STATUSES)}"
-            )),))  # fmt: skip
-        if not _USER.fullmatch(user_id):
+        known = [one.word for one in statuses_of(linked.adapter)]
+        if status not in known:
+            words = ", ".join(known)
+            raise Invalid((("status", Bilingual(f"must be one of {words}", f"должен быть одним из: {words}")),))
+        if not _is_user(linked, user_id):
             raise Invalid((("userId", Bilingual("is not the id of a user", "не идентификатор пользователя")),))
         await self.db.tenant(number, rows.store_status, number, linked.key, user_id, status, who)
         return await self.send_status(number, linked, user_id, status)
@@ -452,7 +437,7 @@ class Registrations:
         self._readings.pop((number, linked.key), None)
         await self.db.engine(
             insert_log, number, linked.key, "status", request=attempt.request, response=attempt.response,
-            status="done" if reported.saved else _LOGGED.get(reported.code, "retry"), error=None if reported.saved else str(failure),
+            status=log_status_of(reported.code), error=None if reported.saved else str(failure),
             duration_ms=int((time.perf_counter() - started) * 1000),
         )  # fmt: skip
         # What was refused for good is not said again.
@@ -466,11 +451,9 @@ class Registrations:
         if not user_id:
             stored = await self.stored(number, linked)
             user_id = next((user for user, held in stored.extensions.items() if held == extension), "")
-        if not _USER.fullmatch(user_id):
+        if not _is_user(linked, user_id):
             return False
-        stored_here = await self.db.tenant(
-            number, store.upsert_received_status, number, linked.key, linked.adapter.extensions_field, user_id, status
-        )
+        stored_here = await self.db.tenant(number, store.upsert_received_status, number, linked.key, user_id, status)
         self._readings.pop((number, linked.key), None)
         return stored_here
 
@@ -507,7 +490,29 @@ def _refused_lately(row: store.ModuleRow) -> bool:
     return row.problem in REFUSED and tried is not None and (utc_now() - tried).total_seconds() < REFUSED_REST_S
 
 
-async def _unhurried(ask: Any) -> Any:
+def _is_user(linked: Linked, user_id: str) -> bool:
+    try:
+        return linked.adapter.user_id(user_id) == user_id
+    except ValueError:
+        return False
+
+
+async def _standing(client: Any, attempt: Attempt | None = None) -> Registration | None:
+    """How we stand there, with the map; of a system that registers nobody, active with what it holds."""
+    standing: Registration | None = Registration(active=True)
+    if isinstance(client, Registers):
+        standing = await client.registration(attempt=attempt)
+    if standing is None or standing.held is not None or not isinstance(client, KeepsExtensions):
+        return standing
+    held = await client.extensions(attempt=attempt)
+    return replace(standing, held=held) if held is not None else None
+
+
+def _map_of(standing: Registration | None) -> Mapping[str, str]:
+    return standing.held.extensions if standing is not None and standing.held is not None else {}
+
+
+async def _unhurried(ask: Callable[[], Awaitable[T]]) -> T:
     """The answer to a question; once more where we are asked to slow down."""
     try:
         return await ask()

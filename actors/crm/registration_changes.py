@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
-from adapters.base import BadValue
+from adapters.abilities import Registers
 from adapters.registry import Linked
 from gateway.domain.configuration import Phone
 from gateway.domain.errors import GatewayError
-from gateway.domain.extensions import Moved, adopt, change, differences, given, not_among
+from gateway.domain.extensions import Moved, adopt, change, differences, given, not_among, read_map
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.internal_numbers import problem_with
 from gateway.domain.posts import Invalid
@@ -25,6 +23,7 @@ from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log, select_notes
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import select_numbering
+from gateway.store.user_extensions import replace_map, select_map
 
 NOT_EXIST = "not_exist_codes: "
 
@@ -45,7 +44,7 @@ async def select_stored_map(conn: Connection, tenant: TenantId, linked: Linked) 
     """What is stored here of one module."""
     kind = linked.key
     row = await store.select_module(conn, tenant, kind)
-    stored = await store.select_map(conn, tenant, kind, linked.adapter.extensions_field) or {}
+    stored = await select_map(conn, tenant, kind) or {}
     numbers: set[str] = set()
     for note, at in await select_notes(conn, tenant, kind):
         if note.startswith(NOT_EXIST) and (row.told_at is None or at > row.told_at):
@@ -88,15 +87,10 @@ async def note(
 
 
 async def change_map(
-    conn: Connection,
-    number: TenantId,
-    linked: Linked,
-    changes: Mapping[str, str | None],
-    who: str,
-    settings: Mapping[str, Any],
+    conn: Connection, number: TenantId, linked: Linked, changes: Mapping[str, str | None], who: str
 ) -> tuple[Mapping[str, str], tuple[Moved, ...]]:
     """Changes the map under its lock. Raises Invalid with every problem; the map is then as it was."""
-    stored = await store.select_map(conn, number, linked.key, linked.adapter.extensions_field, lock=True)
+    stored = await select_map(conn, number, linked.key, lock=True)
     if stored is None:
         raise Invalid((("user_extensions", Bilingual("set the integration up first", "сначала настройте интеграцию")),))
     phones = [phone.number for phone in await store.select_phones(conn, number)]
@@ -122,45 +116,31 @@ async def change_map(
     taken_away = {user: None for user in stored if user not in made.extensions}
     row = await store.select_module(conn, number, linked.key)
     if made.extensions != ours or row.saved_at is None:
-        if problems_found := _problems(linked, settings, made.extensions):
+        if problems_found := _problems(linked, made.extensions):
             raise Invalid(tuple(("user_extensions", text) for text in problems_found))
-        await store.update_map(
-            conn, number, linked.key, linked.adapter.extensions_field, {**taken_away, **made.extensions}
-        )
+        await replace_map(conn, number, linked.key, {**taken_away, **made.extensions})
+        # Where nobody registers us there is nothing to wait for: the map is told from its first number on.
+        state = "new" if linked.adapter.can(Registers) else "active"
         await store.touch_map(
-            conn, number, linked.key, unread=row.unread or (row.saved_at is None and not ours)
+            conn, number, linked.key, state, unread=row.unread or (row.saved_at is None and not ours)
         )  # fmt: skip
         lines = [f"{d.user_id}: {d.ours or '-'} -> {d.theirs or '-'}" for d in differences(ours, made.extensions)]
         await insert_audit(conn, number, who, "extensions.saved", linked.key, "; ".join(lines))
     return made.extensions, made.moved
 
 
-def _problems(linked: Linked, settings: Mapping[str, Any], extensions: Mapping[str, str]) -> list[str]:
-    """What the adapter's settings class has against a map."""
-    field = linked.adapter.extensions_field
-    try:
-        linked.adapter.settings.model_validate({**settings, field: dict(extensions)})
-    except ValidationError as error:
-        return [
-            Bilingual(cause.texts["en"], cause.texts["ru"])
-            if isinstance(cause := (item.get("ctx") or {}).get("error"), BadValue)
-            else item["msg"].removeprefix("Value error, ")
-            for item in error.errors(include_input=False, include_url=False)
-            if item["loc"][:1] in ((field,), ())
-        ]
-    return []
+def _problems(linked: Linked, extensions: Mapping[str, str]) -> list[str]:
+    """What is wrong with a map for this outside system."""
+    return [
+        f"{user}: {text}" if user else text for user, text in read_map(extensions.items(), linked.adapter.user_id)[1]
+    ]
 
 
 async def adopt_map(
-    conn: Connection,
-    number: TenantId,
-    linked: Linked,
-    theirs: Mapping[str, str],
-    who: str,
-    settings: Mapping[str, Any],
+    conn: Connection, number: TenantId, linked: Linked, theirs: Mapping[str, str], who: str
 ) -> Mapping[str, str]:
     """Takes over what their map knows and ours says nothing about. Returns just that."""
-    stored = await store.select_map(conn, number, linked.key, linked.adapter.extensions_field, lock=True)
+    stored = await select_map(conn, number, linked.key, lock=True)
     if stored is None:
         return {}
     ours = given(stored)
@@ -168,14 +148,14 @@ async def adopt_map(
     usable = {
         user: extension for user, extension in theirs.items()
         if user not in stored and not problem_with(extension, country, options)
-        and not _problems(linked, settings, {user: extension})
+        and not _problems(linked, {user: extension})
     }  # fmt: skip
     if never := [f"{user}: {value}" for user, value in theirs.items() if problem_with(value, country, options)]:
         await insert_audit(conn, number, who or linked.key, "extensions.refused", linked.key, "; ".join(never))
     merged = adopt(ours, usable)
     taken = {user: value for user, value in merged.items() if user not in ours}
     if taken:
-        await store.update_map(conn, number, linked.key, linked.adapter.extensions_field, {**stored, **merged})
+        await replace_map(conn, number, linked.key, {**stored, **merged})
         lines = "; ".join(f"{user}: {value}" for user, value in taken.items())
         await insert_audit(conn, number, who or linked.key, "extensions.imported", linked.key, lines)
     await store.mark_read(conn, number, linked.key)

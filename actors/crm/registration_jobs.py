@@ -1,133 +1,88 @@
-"""Keeps modules in outside systems as they are wanted: repeats what they could not be told, and compares maps slowly.
+"""What keeps registrations and maps in outside systems as they are wanted: jobs of every adapter with the ability.
 
-Two loops. What waits is told again after half a minute, then more and more slowly: at last every quarter of an hour, and once
-a day where the other side has refused it and nothing was changed since. What is registered is compared every
-quarter of an hour, one after another with jitter, so that many tenants are no burst. Only the instance that owns a tenant
-does so: others would ask the same again, and could tell an older map behind a newer one. Runs under supervision and decides
-nothing: read `actors/crm/registration.py` for every deed.
+    registration  notifies the other side of what it was not notified of yet   due by a trigger with every change
+    extensions    compares the map with theirs and settles the differences     every quarter of an hour
+    statuses      sends what users are doing, where that failed                due by a trigger with every status
+
+The operation itself commits the change and notifies at once (`actors/crm/registration.py`); these come where its process ended
+in between or the other side did not answer: after half a minute, then more and more slowly, at last every quarter of an hour,
+and once a day where it was refused and nothing was changed since. Read `actors/jobs.py` for who runs them.
 """
 
-import logging
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-import trio
-
-from actors.crm.registration import REFUSED, REFUSED_REST_S, Registrations, registered_as
-from actors.runtime.directory import Slot
+from actors.crm.registration import Registrations, SyncResult, registered_as
+from adapters.abilities import KeepsExtensions, Registers, SetsStatus
+from adapters.base import Adapter
+from adapters.jobs import Job, JobContext, JobResult
 from adapters.registry import Linked
-from gateway.domain.errors import GatewayError
-from gateway.domain.health import State
-from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import crm_registrations as store
-from gateway.telemetry import bound
 
-log = logging.getLogger(__name__)
-
-LOOK_S = 10.0
 REPEAT_S, REPEAT_CAP_S = 30.0, 900.0
 COMPARE_S = 900.0
+NOT_REGISTERED_S = 3600.0
+"""How often it is looked whether there is something to compare by now."""
 STATUS_LIVES_S = 600.0
-"""A status that could not be told for so long is no longer worth telling."""
-AT_ONCE = 4
+"""A status that could not be sent for so long is no longer worth sending."""
+IDLE_S = 6 * 3600.0
+"""What a trigger makes due looks for itself so rarely."""
+FIRST_S = 120.0
+
+_Run = Callable[[Registrations, Linked, JobContext], Any]
 
 
-class RegistrationJobs:
-    """Runs until cancelled."""
+def registration_jobs(registrations: Registrations) -> Callable[[Adapter], Sequence[Job]]:
+    """The jobs of an adapter, by its abilities. Names of the first and last stand in the triggers of the schema too."""
 
-    def __init__(self, modules: Registrations, epoch_of: Callable[[TenantId], int | None] = lambda tenant: 0) -> None:
-        self._modules = modules
-        self._epoch_of = epoch_of
-        self._limiter = trio.CapacityLimiter(AT_ONCE)
-        self._due: dict[tuple[TenantId, IntegrationKey], tuple[float, float, int]] = {}
-        """When to tell again, the pause after that, and the version that is to be told: a change begins anew."""
-        self._statuses_due = 0.0
+    async def run(operation: _Run, client: Any, context: JobContext) -> JobResult:
+        linked = registered_as(context.key)
+        return await operation(registrations, linked, context) if linked is not None else JobResult(after_s=IDLE_S)
 
-    async def run(self, slot: Slot) -> None:
-        """Both loops, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._repeat, slot)
-            nursery.start_soon(self._compare)
+    def jobs_of(adapter: Adapter) -> Sequence[Job]:
+        found: list[Job] = []
+        if adapter.can(Registers) or adapter.can(KeepsExtensions):
+            found.append(
+                Job("registration", IDLE_S, partial(run, _notify), first_s=FIRST_S, retry_s=REPEAT_S, cap_s=REPEAT_CAP_S,
+                    while_off=True)
+            )  # fmt: skip
+        if adapter.can(KeepsExtensions):
+            found.append(Job("extensions", COMPARE_S, partial(run, _compare), first_s=COMPARE_S, retry_s=COMPARE_S))
+        if adapter.can(SetsStatus):
+            found.append(
+                Job("statuses", IDLE_S, partial(run, _send_statuses), first_s=FIRST_S, retry_s=REPEAT_S, cap_s=REPEAT_S,
+                    refused_cap_s=REPEAT_S, while_off=True)
+            )  # fmt: skip
+        return found
 
-    async def _repeat(self, slot: Slot) -> None:
-        while True:
-            try:
-                await self._repeat_once()
-                slot.report(State.ONLINE)
-            except GatewayError as error:
-                slot.report(State.DEGRADED, "database_away", error.detail)
-            with trio.move_on_after(LOOK_S * random.uniform(0.8, 1.2)):
-                await self._modules.waiting.wait()
-                self._modules.waiting = trio.Event()
+    return jobs_of
 
-    async def _repeat_once(self) -> None:
-        waiting: dict[tuple[TenantId, IntegrationKey], tuple[int, str]] = {}
-        for number, kind, version, problem in await self._modules.db.engine(store.select_pending_modules):
-            if self._is_ours(number):
-                waiting[number, kind] = version, problem
-        now = trio.current_time()
-        self._due = {key: due for key, due in self._due.items() if key in waiting and due[2] == waiting[key][0]}
-        for key in waiting.keys() - self._due.keys():
-            self._due[key] = now + REPEAT_S * random.uniform(0.8, 1.2), REPEAT_S, waiting[key][0]
-        async with trio.open_nursery() as nursery:
-            for key, (due, pause, version) in list(self._due.items()):
-                if due <= now:
-                    cap_s = REFUSED_REST_S if waiting[key][1] in REFUSED else REPEAT_CAP_S
-                    pause = min(cap_s, pause * 2)
-                    self._due[key] = now + pause * random.uniform(0.8, 1.2), pause, version
-                    nursery.start_soon(self._one, key, False)
-            if now < self._statuses_due:
-                return
-            self._statuses_due = now + REPEAT_S
-            for number, kind, user, status in await self._modules.db.engine(
-                store.select_untold_statuses, STATUS_LIVES_S
-            ):
-                if self._is_ours(number) and (linked := self._linked(number, kind)) is not None:
-                    nursery.start_soon(self._status, number, linked, user, status)
 
-    async def _compare(self) -> None:
-        while True:
-            keys: list[tuple[TenantId, IntegrationKey]] = []
-            try:
-                keys = [k for k in await self._modules.db.engine(store.select_active_modules) if self._is_ours(k[0])]
-            except GatewayError as error:
-                log.warning("modules could not be listed", extra={"reason": str(error)})
-            random.shuffle(keys)
-            pause = COMPARE_S / (len(keys) + 1)
-            async with trio.open_nursery() as nursery:
-                for key in keys:
-                    await trio.sleep(pause * random.uniform(0.8, 1.2))
-                    nursery.start_soon(self._one, key, True)
-            await trio.sleep(pause * random.uniform(0.8, 1.2))
+async def _notify(registrations: Registrations, linked: Linked, context: JobContext) -> JobResult:
+    reported = await registrations.repeat(context.tenant.number, linked)
+    return _result(reported)
 
-    async def _one(self, key: tuple[TenantId, IntegrationKey], compare: bool) -> None:
-        number, kind = key
-        if (linked := self._linked(number, kind, only_enabled=compare)) is None:
-            return
-        async with self._limiter:
-            with bound(tenant=number, integration=kind):
-                try:
-                    if compare:
-                        await self._modules.sync(number, linked, "")
-                    else:
-                        await self._modules.repeat(number, linked)
-                except GatewayError as error:
-                    log.warning("a module could not be kept alike", extra={"reason": str(error)})
 
-    async def _status(self, number: TenantId, linked: Linked, user: str, status: str) -> None:
-        async with self._limiter:
-            with bound(tenant=number, integration=linked.key):
-                try:
-                    await self._modules.send_status(number, linked, user, status)
-                except GatewayError as error:
-                    log.warning("a status could not be told", extra={"reason": str(error)})
+async def _compare(registrations: Registrations, linked: Linked, context: JobContext) -> JobResult:
+    number = context.tenant.number
+    if (await registrations.stored(number, linked)).row.state != "active":
+        return JobResult(after_s=NOT_REGISTERED_S)
+    return _result((await registrations.sync(number, linked, "")).reported)
 
-    def _is_ours(self, number: TenantId) -> bool:
-        return self._epoch_of(number) is not None
 
-    def _linked(self, number: TenantId, key: IntegrationKey, *, only_enabled: bool = False) -> Linked | None:
-        tenant = self._modules.cache.tenant(number)
-        link = tenant.integrations.get(key) if tenant is not None else None
-        if link is None or (only_enabled and not link.enabled):
-            return None
-        return registered_as(key)
+async def _send_statuses(registrations: Registrations, linked: Linked, context: JobContext) -> JobResult:
+    number, result = context.tenant.number, JobResult()
+    untold = await registrations.db.tenant(number, store.select_untold_statuses, number, linked.key, STATUS_LIVES_S)
+    for user, status in untold:
+        sent = await registrations.send_status(number, linked, user, status)
+        if not sent.saved and sent.code != "rejected":
+            result = _result(sent)
+    return result
+
+
+def _result(reported: SyncResult) -> JobResult:
+    """What is left undone for a reason of its own (`not_registered`, `switched_off_there`) is no problem of the job."""
+    if reported.saved or reported.code in ("", "not_registered", "switched_off_there"):
+        return JobResult()
+    return JobResult(problem=reported.code, detail=reported.detail)

@@ -26,6 +26,7 @@ from typing import Any
 
 import trio
 
+from actors.delivery.external_ids import ExternalIds, UnstoredIds
 from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
 from actors.delivery.recent import RecentOutcomes
 from actors.runtime.directory import Slot, utc_now
@@ -75,6 +76,7 @@ class DeliveryActor:
         self.epoch = epoch
         account = account_of(linked.adapter, tenant.number, linked.key, settings)
         self._budget = services.budgets.of(account, linked.adapter.limits)
+        self._unstored_ids = UnstoredIds()
         self._given_back = False
         """Whether the last claim held what the account's budget had no place for."""
         self._failures = 0
@@ -281,6 +283,7 @@ class DeliveryActor:
         attempt = Attempt(
             kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
             reference=claim.reference, permit=self._permit, bucket=claim.bucket, paid=True,
+            ids=ExternalIds(self.services.db, claim, self._unstored_ids),
         )  # fmt: skip
         started = time.perf_counter()
         error: Exception | None = None

@@ -8,9 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.abilities import STATUSES
 from adapters.base import ActivityRequest, CallRequest, Hook, ResponsibleRequest, StatusRequest
-from adapters.retailcrm.modules import ACTIVITY, MAKE_CALL, REDIRECT, STATUS
+from adapters.retailcrm.modules import ACTIVITY, MAKE_CALL, REDIRECT, STATUS, STATUS_WORDS
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_breaking
 
@@ -66,8 +65,8 @@ def read_status(fields: Mapping[str, Any]) -> StatusRequest:
         user_id=taken.text("userId"),
         extension=taken.text("code"),
     )
-    if requested.status and requested.status not in STATUSES:
-        taken.problems.append(("status", f"must be one of {', '.join(STATUSES)}"))
+    if requested.status and requested.status not in STATUS_WORDS:
+        taken.problems.append(("status", f"must be one of {', '.join(STATUS_WORDS)}"))
     if not requested.user_id and not requested.extension:
         taken.problems.append(("userId", "is missing"))
     taken.done()
@@ -121,7 +120,7 @@ HOOKS = (
     ),
     Hook(
         STATUS, ("GET", "POST"), "A user is free, busy, at dinner or on a break", StatusRequest, read_status,
-        _schema("clientId", "status", clientId=_TEXT, userId=_TEXT, code=_TEXT, status={"enum": list(STATUSES)}),
+        _schema("clientId", "status", clientId=_TEXT, userId=_TEXT, code=_TEXT, status={"enum": list(STATUS_WORDS)}),
     ),
     Hook(
         REDIRECT, ("POST",), "Who is responsible for a caller", ResponsibleRequest,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl, urlsplit
 
-from adapters.abilities import CrmUser, Module, ModulePlace, Responsible
+from adapters.abilities import CrmUser, HeldExtensions, Registration, RegistrationPlace, Responsible, UserStatus
 from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.http import Answer, Http, Timeouts
 from adapters.retailcrm import codec, modules
@@ -61,7 +61,7 @@ class RetailcrmClient:
                 return tuple({user.user_id: user for user in found}.values())
             page += 1
 
-    async def module(self, *, attempt: Attempt | None = None) -> Module | None:
+    async def registration(self, *, attempt: Attempt | None = None) -> Registration | None:
         """Our module as the account holds it."""
         path = modules.module_path(self._settings)
         return await self._http.send(
@@ -69,23 +69,45 @@ class RetailcrmClient:
             read=lambda answer: modules.read_module(answer.status, answer.text),
         )  # fmt: skip
 
+    async def extensions(self, *, attempt: Attempt | None = None) -> HeldExtensions | None:
+        """The codes of our module."""
+        module = await self.registration(attempt=attempt)
+        return module.held if module is not None else None
+
     async def register(
-        self, place: ModulePlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
-    ) -> Module:
+        self, place: RegistrationPlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
+    ) -> Registration:
         """Makes or updates our module, whole."""
+        return Registration(active=True, held=await self.save_extensions(place, extensions, attempt=attempt))
+
+    async def save_extensions(
+        self, place: RegistrationPlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
+    ) -> HeldExtensions:
+        """The codes go with the whole of our module."""
         return await self._edit(place, extensions, active=True, freeze=False, attempt=attempt)
 
     async def deactivate(
-        self, place: ModulePlace, extensions: Mapping[str, str], *, delete: bool = False, attempt: Attempt | None = None
+        self,
+        place: RegistrationPlace,
+        extensions: Mapping[str, str],
+        *,
+        delete: bool = False,
+        attempt: Attempt | None = None,
     ) -> None:
         """Switches our module off, `delete` freezes it: the API cannot take one away. Asks first, because an edit of a
         module that is not there would make it."""
-        if await self.module(attempt=attempt) is not None:
+        if await self.registration(attempt=attempt) is not None:
             await self._edit(place, extensions, active=False, freeze=delete, attempt=attempt)
 
     async def _edit(
-        self, place: ModulePlace, extensions: Mapping[str, str], *, active: bool, freeze: bool, attempt: Attempt | None
-    ) -> Module:
+        self,
+        place: RegistrationPlace,
+        extensions: Mapping[str, str],
+        *,
+        active: bool,
+        freeze: bool,
+        attempt: Attempt | None,
+    ) -> HeldExtensions:
         form = modules.edit_form(self._settings, place, extensions, active=active, freeze=freeze)
         # The token alone too: an answer may quote the link in a spelling of its own.
         link = place.account_url.reveal()
@@ -101,8 +123,13 @@ class RetailcrmClient:
         path = modules.manager_path(phone, any_status=self._settings.responsible_any_status)
         return await self._http.send(
             "GET", path, headers=self._key(), bucket=codec.BUCKET,
-            read=lambda answer: modules.read_responsible(answer.status, answer.text, self._settings.user_extensions),
+            read=lambda answer: modules.read_responsible(answer.status, answer.text),
         )  # fmt: skip
+
+    @staticmethod
+    def statuses() -> Sequence[UserStatus]:
+        """RetailCRM's words."""
+        return modules.STATUSES
 
     async def set_status(self, user_id: str, status: str, *, attempt: Attempt | None = None) -> None:
         """Says that a user is free, busy or away."""

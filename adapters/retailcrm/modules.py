@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from adapters.abilities import STATUSES, CrmUser, Module, ModulePlace, Responsible
+from adapters.abilities import CrmUser, HeldExtensions, Registration, RegistrationPlace, Responsible, UserStatus
 from adapters.retailcrm.codec import read_answer
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.errors import Rejected
@@ -22,6 +22,15 @@ MAKE_CALL, STATUS, REDIRECT, ACTIVITY = (
     "/retailcrm/make-call", "/retailcrm/status", "/retailcrm/api/smart-redirect", "/retailcrm/activity",
 )  # fmt: skip
 """What RetailCRM, and the dialplan in its name, call on our side."""
+
+STATUSES = (
+    UserStatus("free", "free", {"en": "Free", "ru": "Свободен"}),
+    UserStatus("busy", "busy", {"en": "Busy", "ru": "Занят"}),
+    UserStatus("dinner", "away", {"en": "At dinner", "ru": "На обеде"}),
+    UserStatus("break", "away", {"en": "On a break", "ru": "Перерыв"}),
+)
+"""What a user can be."""
+STATUS_WORDS = tuple(status.word for status in STATUSES)
 
 INTEGRATION = "telephony-gateway"
 NAME = "Telephony gateway"
@@ -54,7 +63,7 @@ def edit_path(settings: RetailcrmSettings) -> str:
 
 def edit_form(
     settings: RetailcrmSettings,
-    place: ModulePlace,
+    place: RegistrationPlace,
     extensions: Mapping[str, str],
     *,
     active: bool,
@@ -90,16 +99,16 @@ def edit_form(
     return {"integrationModule": json.dumps(module, ensure_ascii=False, separators=(",", ":"))}
 
 
-def read_edited(status: int, text: str, extensions: Mapping[str, str]) -> Module:
+def read_edited(status: int, text: str, extensions: Mapping[str, str]) -> HeldExtensions:
     """The answer to an edit. `info` is an object, or an empty list when there is nothing to say."""
     info = read_answer(status, text).get("info")
     missing = _list(info.get("notExistUsersIds")) if isinstance(info, Mapping) else []
     unknown = tuple(user for item in missing if (user := _id(item)))
     held = {user: number for user, number in extensions.items() if user not in unknown}
-    return Module(active=True, extensions=held, unknown_users=unknown)
+    return HeldExtensions(extensions=held, unknown_users=unknown)
 
 
-def read_module(status: int, text: str) -> Module | None:
+def read_module(status: int, text: str) -> Registration | None:
     """The module as RetailCRM holds it; None where it holds none."""
     try:
         answer = read_answer(status, text)
@@ -114,7 +123,8 @@ def read_module(status: int, text: str) -> Module | None:
         user, code = _id(_mapping(item).get("userId")), _text(_mapping(item).get("code"))
         if user and code:
             extensions[user] = code
-    return Module(active=module.get("active") is not False and module.get("freeze") is not True, extensions=extensions)
+    active = module.get("active") is not False and module.get("freeze") is not True
+    return Registration(active=active, held=HeldExtensions(extensions=extensions))
 
 
 # Users ---------------------------------------------------------------------------------------------------------------
@@ -155,7 +165,7 @@ def _users(rows: list[Any]) -> Iterator[CrmUser]:
             email=email,
             groups=tuple(name for group in _list(user.get("groups")) if (name := _group(group))),
             active=user.get("active") is not False,
-            status=status if status in STATUSES else "",
+            status=status if status in STATUS_WORDS else "",
         )
 
 
@@ -164,6 +174,13 @@ def _group(group: Any) -> str:
     if isinstance(group, Mapping):
         return _text(group.get("name")) or _text(group.get("code"))
     return _text(group)
+
+
+def user_id(text: str) -> str:
+    """An id as RetailCRM counts its users: digits, without leading zeros. Raises ValueError for anything else."""
+    if not (found := _id(text)):
+        raise ValueError("is a number")
+    return found
 
 
 def status_path(user_id: str) -> str:
@@ -182,11 +199,11 @@ def manager_path(phone: str, *, any_status: bool) -> str:
     return f"/api/v5/telephony/manager?{urlencode(requested)}"
 
 
-def read_responsible(status: int, text: str, extensions: Mapping[str, str | None]) -> Responsible | None:
-    """Who it is. Every block of the answer may be missing or null; a manager without a code has the number we know."""
+def read_responsible(status: int, text: str) -> Responsible | None:
+    """Who it is. Every block of the answer may be missing or null."""
     manager = _mapping(read_answer(status, text).get("manager"))
     user_id = _id(manager.get("id")) or None
-    extension = _text(manager.get("code")) or (extensions.get(user_id) if user_id else None)
+    extension = _text(manager.get("code"))
     if not user_id and not extension:
         return None
     return Responsible(extension=extension or None, user_id=user_id, name=_name(manager))

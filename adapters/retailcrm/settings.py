@@ -6,18 +6,14 @@ Read `codec.py` next.
 
 import re
 import secrets
-from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from adapters.base import AdapterSettings, BadValue, setting
 from adapters.http_settings import HttpSettings
 from gateway.domain.secret import Secret
-
-_NUMBER = re.compile(r"[0-9A-Za-z_.*#-]{1,40}")
 
 
 def _visible(value: Secret) -> Secret:
@@ -67,14 +63,6 @@ class RetailcrmSettings(HttpSettings):
         advanced=True,
         unique=True,
         default_factory=lambda: Secret(secrets.token_urlsafe(32)),
-    )
-    user_extensions: Mapping[str, str | None] = setting(
-        en="Internal numbers of users",
-        ru="Внутренние номера пользователей",
-        help_en="The id of a RetailCRM user and their internal number; empty takes the number away",
-        help_ru="Идентификатор пользователя RetailCRM и его внутренний номер; пустое значение отнимает номер",
-        stored=True,
-        default_factory=dict,
     )
     send_events: SendEvents = setting(
         en="What is sent",
@@ -150,32 +138,6 @@ class RetailcrmSettings(HttpSettings):
     def _client_id(cls, value: Secret) -> Secret:
         return _visible(value)
 
-    @field_validator("user_extensions", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        """YAML reads `19: 150` as numbers; an empty field of a form takes the number away."""
-        if not isinstance(value, Mapping):
-            return value
-        return {
-            str(user).strip() if isinstance(user, int | str) else user: (
-                str(number).strip() or None if isinstance(number, int | str) else number
-            )
-            for user, number in value.items()
-        }
-
-    @field_validator("user_extensions")
-    @classmethod
-    def _numbers(cls, value: Mapping[str, str | None]) -> Mapping[str, str | None]:
-        for user, number in value.items():
-            if not re.fullmatch(r"[0-9]{1,18}", user):
-                raise BadValue(
-                    f"the id of a user is a number: {user[:40]!r}",
-                    f"идентификатор пользователя — число: {user[:40]!r}",
-                )
-            if number is not None and not _NUMBER.fullmatch(number):
-                raise BadValue(f"not an internal number: {number[:40]!r}", f"это не внутренний номер: {number[:40]!r}")
-        return dict(value)
-
     @field_validator("legacy_client_nets")
     @classmethod
     def _nets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,17 +145,3 @@ class RetailcrmSettings(HttpSettings):
             return tuple(str(ip_network(net.strip())) for net in value)
         except ValueError:
             raise BadValue("networks such as 203.0.113.0/24 are expected", "нужны сети вида 203.0.113.0/24") from None
-
-    @model_validator(mode="after")
-    def _one_owner(self) -> Self:
-        """A number rings for one person; moving it is done by taking it from the other first."""
-        owners: dict[str, list[str]] = {}
-        for user, number in self.user_extensions.items():
-            if number is not None:
-                owners.setdefault(number, []).append(user)
-        if twice := {number: users for number, users in owners.items() if len(users) > 1}:
-            reported = "; ".join(f"{number}: {', '.join(users)}" for number, users in twice.items())
-            raise BadValue(
-                f"user_extensions: a number with two owners ({reported})", f"у номера два владельца ({reported})"
-            )
-        return self

@@ -18,10 +18,12 @@ import phonenumbers
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from adapters.abilities import KeepsExtensions
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
 from gateway.domain.configuration import is_device_name
+from gateway.domain.extensions import clashes, read_map
 from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
 from gateway.domain.internal_numbers import (
     LONGEST,
@@ -35,6 +37,9 @@ from gateway.domain.new_passwords import LEAST, MOST
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import CONTROL_CLASS
+
+MAP = "user_extensions"
+"""The field of an integration's block that is no setting: it has a table of its own."""
 
 Text = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=f"^[^{CONTROL_CLASS}]*$")
@@ -163,6 +168,8 @@ class LinkBlock:
     adapter: Adapter
     enabled: bool
     given: Mapping[str, Any]
+    extensions: Mapping[str, str | None] | None = None
+    """Internal numbers of its users; None where the file does not name them and they stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +292,8 @@ def _judge_numbers(block: TenantBlock, links: Iterable[LinkBlock], path: str, pr
     if block.smart_redirect.default is not None:
         given.append((f"{path}.smart_redirect.default", block.smart_redirect.default))
     for link in links:
-        stated = link.given.get(link.adapter.extensions_field)
-        if link.adapter.extensions_field and isinstance(stated, Mapping):
-            place = f"{path}.integrations.{link.name}.{link.adapter.extensions_field}"
-            given += [
-                (f"{place}.{user}", str(value).strip()) for user, value in stated.items() if value not in (None, "")
-            ]
+        stated = (link.extensions or {}).items()
+        given += [(f"{path}.integrations.{link.name}.{MAP}.{user}", value) for user, value in stated if value]
     for where, number in given:
         if (reason := wrong_with(number, block.country, rules)) is not None:
             problems.add(where, explained(reason, number, block.country, rules))
@@ -359,6 +362,8 @@ def _link(name: str, adapter: Adapter, fields: dict[str, Any], path: str, proble
     enabled = fields.pop("enabled", True)
     if not isinstance(enabled, bool):
         problems.add(f"{path}.enabled", "must be true or false")
+    has_map = MAP in fields and adapter.can(KeepsExtensions)
+    extensions = _extensions(adapter, fields.pop(MAP), path, problems) if has_map else None
     secrets = secret_fields(adapter.settings)
     # A masked secret stands for the stored one: it is checked when it is known (`complete`).
     masked = frozenset(name for name in secrets if fields.get(name) == MASK)
@@ -370,7 +375,20 @@ def _link(name: str, adapter: Adapter, fields: dict[str, Any], path: str, proble
         if len(problems.found) > before:
             return None
     given = {k: Secret(str(v)) if k in secrets and v is not None else v for k, v in fields.items()}
-    return LinkBlock(name, adapter, bool(enabled), given)
+    return LinkBlock(name, adapter, bool(enabled), given, extensions)
+
+
+def _extensions(adapter: Adapter, data: Any, path: str, problems: Problems) -> dict[str, str | None]:
+    """A map of users to internal numbers; nothing in the file is an empty one."""
+    if not isinstance(data, Mapping | None):
+        problems.add(f"{path}.{MAP}", "must map users to internal numbers")
+        return {}
+    values, wrong = read_map((data or {}).items(), adapter.user_id)
+    for user, text in wrong:
+        problems.add(f"{path}.{MAP}.{user}" if user else f"{path}.{MAP}", text)
+    for number, users in clashes(values).items():
+        problems.add(f"{path}.{MAP}", f"a number with two owners ({number}: {', '.join(users)})")
+    return values
 
 
 def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:

@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from adapters.registry import adapters
 from adapters.unique_settings import unique_hash
 from gateway.cache import assemble, open_secrets
 from gateway.cli.tenant_file import (
+    MAP,
     LinkBlock,
     Problems,
     TenantFile,
@@ -23,7 +25,7 @@ from gateway.cli.tenant_file import (
     read_tenant_files,
     token_hash,
 )
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants as store
@@ -31,6 +33,7 @@ from gateway.store import users
 from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
+from gateway.store.user_extensions import replace_map
 from gateway.web.session.passwords import hash_password, password_fits
 
 
@@ -130,7 +133,7 @@ def _compare(
     )
     _compare_links(
         tenant.integrations, row.integrations if row else (), store.INTEGRATIONS, sealer, (number, label, path), prune, out,
-        problems,
+        problems, row.user_extensions if row else {},
     )  # fmt: skip
     for place, user in enumerate(block.users):
         stored = hashes.get((number, user.email))
@@ -166,6 +169,7 @@ def _compare_phones(tenant: TenantFile, row: store.TenantRow | None, prune: bool
 def _compare_links(
     links: tuple[LinkBlock, ...], rows: tuple[store.LinkRow, ...], of: store.LinkTable, sealer: Sealer,
     where: tuple[TenantId, str, str], prune: bool, out: Changes, problems: Problems,
+    maps: Mapping[str, Mapping[str, str | None]] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     number, label, path = where
     stored = {row.name: row for row in rows}
@@ -183,7 +187,11 @@ def _compare_links(
         differ = [] if row and row.enabled == link.enabled else ["enabled"]
         differ += [name for name in plain if row is None or row.settings.get(name) != plain[name]]
         differ += [name for name, secret in secrets.items() if values.get(name) != secret]
-        if row is not None and not differ and row.kind == link.adapter.kind:
+        same = row is not None and not differ and row.kind == link.adapter.kind
+        new_map = link.extensions if link.extensions not in (None, maps.get(link.name, {})) else None
+        if new_map is not None:
+            differ.append(MAP)
+        if same and new_map is None:
             continue
         sealed = {
             name: sealer.seal(secret, table=table, column=name, row=link.name)
@@ -197,7 +205,11 @@ def _compare_links(
                 f"{path}.{table}.{link.name}", "another integration has this client id; client ids must differ"
             )
         new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed, client_id_hash)
-        out.add(f"{label}: {table}.{link.name} {word}", store.upsert_link, of, number, new)
+        out.lines.append(f"{label}: {table}.{link.name} {word}")
+        if not same:
+            out.steps.append((store.upsert_link, (of, number, new)))
+        if new_map is not None:
+            out.steps.append((replace_map, (number, IntegrationKey(link.name), new_map)))
     if prune:
         for name in stored.keys() - {link.name for link in links}:
             out.add(f"{label}: {table}.{name} removed", store.delete_link, of, number, name)
@@ -231,7 +243,11 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
     ]
     block |= dict(row.options)
     block["integrations"] = {
-        link.name: {"enabled": link.enabled, **_shown(link.kind, link.settings, reveal)}
+        link.name: {
+            "enabled": link.enabled,
+            **_shown(link.kind, link.settings, reveal),
+            **({MAP: dict(found)} if (found := tenant.user_extensions.get(link.key)) else {}),
+        }
         for link in tenant.integrations.values()
     }
     return yaml.safe_dump({"tenants": [block]}, allow_unicode=True, sort_keys=False, width=120)

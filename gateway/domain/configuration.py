@@ -72,10 +72,18 @@ class Tenant:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Tenant-wide options such as `click_to_call`, as the tenant file gives them."""
     version: int = 0
+    user_extensions: Mapping[IntegrationKey, Mapping[str, str | None]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Internal numbers of each integration's users. No input of an actor: whoever needs one looks into the cache."""
 
     def of_kind(self, kind: Kind) -> tuple[Connector, ...]:
         """The integrations of one kind, in the order of their keys."""
         return tuple(one for key, one in sorted(self.integrations.items()) if one.kind == kind)
+
+    def extension_of(self, key: IntegrationKey, user_id: str) -> str:
+        """The internal number of an integration's user, or an empty string."""
+        return self.user_extensions.get(key, {}).get(user_id) or ""
 
     def owner_of(self, number: str | None) -> str:
         """The owner of an internal number, or an empty string."""

@@ -95,3 +95,29 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The other side said something the protocol does not allow."""
+
+
+def problem_of(error: GatewayError) -> str:
+    """The code under which the UI has words for it."""
+    match error:
+        case BadCredentials():
+            return "bad_credentials"
+        case NeedsAttention():
+            return "bad_settings"
+        case RateLimited():
+            return "rate_limited"
+        case Permanent():
+            return "rejected"
+        case _:
+            return "unavailable"
+
+
+def log_status_of(problem: str) -> str:
+    """What stands in an integration's log for an exchange that came to this problem, or to none."""
+    return _LOG_STATUSES.get(problem, "retry")
+
+
+_LOG_STATUSES = {
+    "": "done", "bad_credentials": "attention", "bad_settings": "attention", "rate_limited": "rate_limited",
+    "rejected": "failed", "bug": "bug",
+}  # fmt: skip

@@ -4,11 +4,52 @@ Owns the rules of changing a map and of comparing two of them. It knows no syste
 `actors/crm/registration.py` next for who uses it.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Extensions = Mapping[str, str]
 """User id -> internal number."""
+
+_USER = re.compile(r"[0-9A-Za-z_.:@+-]{1,64}", re.ASCII)
+_NUMBER = re.compile(r"[0-9A-Za-z_.*#-]{1,40}", re.ASCII)
+
+
+def user_id(text: str) -> str:
+    """The id of a user as it is stored. Raises ValueError for what is none. An adapter may know better (`Adapter.user_id`)."""
+    if not _USER.fullmatch(text):
+        raise ValueError("must be letters, digits and _ . : @ + -, at most 64 characters")
+    return text
+
+
+def read_map(
+    pairs: Iterable[tuple[Any, Any]], read_user: Callable[[str], str] = user_id
+) -> tuple[dict[str, str | None], list[tuple[str, str]]]:
+    """A map of users to internal numbers as people and programs write it, and every problem by the user it is about (empty:
+    about the map). Numbers may be written as such; null or nothing takes a user's number away."""
+    values: dict[str, str | None] = {}
+    problems: list[tuple[str, str]] = []
+    for given_user, given_number in pairs:
+        try:
+            user = read_user(_text(given_user))
+        except ValueError as error:
+            problems.append(("", f"the id of a user {error}"))
+            continue
+        number = _text(given_number)
+        is_text = given_number is None or (isinstance(given_number, str | int) and not isinstance(given_number, bool))
+        if not is_text or (number and not _NUMBER.fullmatch(number)):
+            problems.append((user, "must be an internal number, or null to take it away"))
+        elif user in values and values[user] != (number or None):
+            problems.append((user, "is named twice"))
+        else:
+            values[user] = number or None
+    return values, problems
+
+
+def _text(value: Any) -> str:
+    """Text without spaces around it; empty for what is neither a text nor a whole number."""
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 @dataclass(frozen=True, slots=True)

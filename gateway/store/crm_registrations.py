@@ -1,12 +1,11 @@
 """Our modules in outside systems, the maps of users to internal numbers, and what users are doing.
 
 A module's row says what it is to be (`state`) and how far the other side knows it (`version`, `told_version`). The map
-itself stands in the integration's settings, where the tenant file has it too; a trigger raises `version` with them. Keys of links are sealed and the engine's
+itself stands in `user_extensions`; a trigger raises `version` with it and with the integration's settings. Keys of links are sealed and the engine's
 alone. It talks to no outside system: read `actors/crm/registration.py` next.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -68,20 +67,6 @@ async def select_module(conn: Connection, tenant: TenantId, kind: IntegrationKey
         kind,
     )
     return ModuleRow(*row) if row is not None else ModuleRow()
-
-
-async def select_active_modules(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
-    """Of all tenants, those that are registered."""
-    rows = await conn.fetch("SELECT tenant_id, integration_type FROM modules WHERE state = 'active'")
-    return [(TenantId(row[0]), IntegrationKey(row[1])) for row in rows]
-
-
-async def select_pending_modules(conn: Connection) -> list[tuple[TenantId, IntegrationKey, int, str]]:
-    """Of all tenants, those the other side has to be told of, with what (the version) and why it could not be yet."""
-    rows = await conn.fetch(
-        "SELECT tenant_id, integration_type, version, problem FROM modules WHERE state <> 'new' AND told_version < version"
-    )
-    return [(TenantId(row[0]), IntegrationKey(row[1]), row[2], row[3]) for row in rows]
 
 
 async def delete_left_modules(conn: Connection) -> int:
@@ -185,49 +170,20 @@ async def delete_module(conn: Connection, tenant: TenantId, kind: IntegrationKey
 # The map -------------------------------------------------------------------------------------------------------------
 
 
-async def select_map(
-    conn: Connection, tenant: TenantId, kind: IntegrationKey, field: str, *, lock: bool = False
-) -> dict[str, str | None] | None:
-    """The map as it is stored, users whose number was taken away among them; None where nothing is set up. `lock` keeps
-    it from changing until the transaction ends."""
-    row = await conn.fetchrow(
-        f"SELECT coalesce(settings -> $3, '{{}}')::text AS map FROM integrations "  # noqa: S608 - FOR UPDATE or nothing
-        f"WHERE tenant_id = $1 AND integration_type = $2 {'FOR UPDATE' if lock else ''}",
-        tenant,
-        kind,
-        field,
-    )
-    if row is None:
-        return None
-    found = json.loads(row["map"])
-    return dict(found) if isinstance(found, dict) else {}
-
-
-async def update_map(
-    conn: Connection, tenant: TenantId, kind: IntegrationKey, field: str, extensions: Mapping[str, str | None]
-) -> None:
-    """Stores a whole map."""
-    await conn.execute(
-        "UPDATE integrations SET settings = jsonb_set(settings, ARRAY[$3::text], $4::text::jsonb, true) "
-        "WHERE tenant_id = $1 AND integration_type = $2",
-        tenant,
-        kind,
-        field,
-        json.dumps(extensions),
-    )
-
-
-async def touch_map(conn: Connection, tenant: TenantId, kind: IntegrationKey, *, unread: bool) -> None:
-    """The map was changed here: the other side has to be told. `unread`: ours is newer than any look at theirs."""
+async def touch_map(conn: Connection, tenant: TenantId, kind: IntegrationKey, state: str, *, unread: bool) -> None:
+    """The map was changed here: the other side has to be notified. `state` is that of a row which is not there yet, `unread`:
+    ours is newer than any look at theirs."""
     await conn.execute(
         """
-        INSERT INTO modules AS m (tenant_id, integration_type, version, saved_at, unread) VALUES ($1, $2, 1, now(), $3)
+        INSERT INTO modules AS m (tenant_id, integration_type, version, saved_at, unread, state)
+        VALUES ($1, $2, 1, now(), $3, $4)
         ON CONFLICT (tenant_id, integration_type) DO UPDATE SET
             version = m.version + 1, saved_at = coalesce(m.saved_at, now()), unread = excluded.unread
         """,
         tenant,
         kind,
         unread,
+        state,
     )
 
 
@@ -282,20 +238,19 @@ async def upsert_status(
 
 
 async def upsert_received_status(
-    conn: Connection, tenant: TenantId, kind: IntegrationKey, field: str, user_id: str, status: str
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, user_id: str, status: str
 ) -> bool:
     """Keeps what the other side says a user is doing. False, and nothing kept, for a user who has no number in the map when
     so many others are known already: whoever calls us could name any."""
     room = await conn.fetchval(
         """
-        SELECT EXISTS (SELECT FROM integrations WHERE tenant_id = $1 AND integration_type = $2 AND (settings -> $4) ? $3)
+        SELECT EXISTS (SELECT FROM user_extensions WHERE tenant_id = $1 AND integration_type = $2 AND user_id = $3)
             OR EXISTS (SELECT FROM user_statuses WHERE tenant_id = $1 AND integration_type = $2 AND user_id = $3)
-            OR (SELECT count(*) FROM user_statuses WHERE tenant_id = $1 AND integration_type = $2) < $5
+            OR (SELECT count(*) FROM user_statuses WHERE tenant_id = $1 AND integration_type = $2) < $4
         """,
         tenant,
         kind,
         user_id,
-        field,
         MOST_STATUSES,
     )
     if room:
@@ -327,12 +282,14 @@ async def select_statuses(conn: Connection, tenant: TenantId, kind: IntegrationK
 
 
 async def select_untold_statuses(
-    conn: Connection, younger_than_s: float
-) -> list[tuple[TenantId, IntegrationKey, str, str]]:
-    """Of all tenants, what the other side has not heard and is young enough to be true: tenant, kind, user, status."""
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, younger_than_s: float
+) -> list[tuple[str, str]]:
+    """What the other side does not know and is young enough to be true: user and status."""
     rows = await conn.fetch(
-        "SELECT tenant_id, integration_type, user_id, status FROM user_statuses "
-        "WHERE NOT told AND changed_at > now() - make_interval(secs => $1)",
+        "SELECT user_id, status FROM user_statuses WHERE tenant_id = $1 AND integration_type = $2 AND NOT told "
+        "AND changed_at > now() - make_interval(secs => $3) ORDER BY changed_at",
+        tenant,
+        kind,
         younger_than_s,
     )
-    return [(TenantId(row[0]), IntegrationKey(row[1]), row[2], row[3]) for row in rows]
+    return [(row[0], row[1]) for row in rows]

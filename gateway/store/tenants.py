@@ -5,7 +5,7 @@ Read `gateway.cache` next: it turns these rows into snapshots.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,8 @@ class TenantRow:
     phones: tuple[tuple[str, str, tuple[str, ...]], ...]
     pbxes: tuple[LinkRow, ...]
     integrations: tuple[LinkRow, ...]
+    user_extensions: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """By the integration's key, then by the user's id."""
 
 
 async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = None) -> list[TenantRow]:
@@ -62,7 +64,10 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
                 FROM pbxes x WHERE x.tenant_id = t.tenant_id)::text AS pbxes,
                (SELECT coalesce(json_agg(json_build_array(i.integration_type, split_part(i.integration_type, ':', 1), i.enabled, i.settings,
                                                           i.secrets, encode(i.client_id_hash, 'hex')) ORDER BY i.integration_type), '[]')
-                FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations
+                FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations,
+               (SELECT coalesce(json_object_agg(m.integration_type, m.map), '{}')
+                FROM (SELECT e.integration_type, json_object_agg(e.user_id, e.extension ORDER BY length(e.user_id), e.user_id) AS map
+                      FROM user_extensions e WHERE e.tenant_id = t.tenant_id GROUP BY 1) AS m)::text AS user_extensions
         FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)
         WHERE $1::text[] IS NULL OR t.tenant_id = ANY($1::text[])
         ORDER BY t.tenant_id
@@ -83,6 +88,7 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
             phones=tuple((number, owner, tuple(ends)) for number, owner, ends in json.loads(row["phones"])),
             pbxes=tuple(LinkRow(*link) for link in json.loads(row["pbxes"])),
             integrations=tuple(LinkRow(*link) for link in json.loads(row["integrations"])),
+            user_extensions=json.loads(row["user_extensions"]),
         )
         for row in rows
     ]

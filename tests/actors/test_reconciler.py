@@ -200,6 +200,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "nothing but the version": ({"version": 2}, []),
     "equal settings, read again": ({"integrations": {CHAT: link(CHAT), CRM: link(CRM)}}, []),
     "its token": ({"token_hash": b"2"}, []),
+    "internal numbers of users": ({"user_extensions": {CRM: {"anna-k": "150"}}, "version": 2}, []),
     "one integration": ({"integrations": {CRM: link(CRM, key="new"), CHAT: link(CHAT)}}, ["0367/crm"]),
     "a PBX": ({"pbxes": (Connector("main", PBX, {"address": "other"}),)}, ["0367/main"]),
     "a phone": ({"phones": (Phone("151"),)}, ["0367/chat", "0367/crm", "0367/main"]),

@@ -6,6 +6,7 @@ from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.store import crm_registrations, users
 from gateway.store.postgres.errors import QueryFailed
 from gateway.store.postgres.pool import Connection, Database
+from gateway.store.user_extensions import replace_map, select_map
 
 A, B = TenantId("0367"), TenantId("0368")
 KIND, HASH = IntegrationKey("crm"), b"h" * 32
@@ -23,9 +24,9 @@ async def two(db: Database) -> Database:
                 "VALUES ($1, 'x', 'UTC', 'BY', 'en', 'key')", tenant,
             )  # fmt: skip
             await conn.execute(
-                "INSERT INTO integrations (tenant_id, integration_type, settings) VALUES ($1, $2, $3::text::jsonb)",
-                tenant, KIND, '{"map": {"19": "150", "22": null}, "domain": "x"}',
+                "INSERT INTO integrations (tenant_id, integration_type) VALUES ($1, $2)", tenant, KIND,
             )  # fmt: skip
+            await replace_map(conn, tenant, KIND, {"19": "150", "22": None})
 
     await db.engine(make)
     return db
@@ -44,9 +45,10 @@ async def test_the_key_is_the_engines_alone(two: Database) -> None:
     with pytest.raises(QueryFailed):
         await two.tenant(A, crm_registrations.begin_registration, A, KIND, "mine", unread=False)
     assert await two.tenant(B, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
-    assert await two.tenant(B, crm_registrations.select_map, A, KIND, "map") is None
-    await two.tenant(B, crm_registrations.update_map, A, KIND, "map", {"1": "2"})
-    assert await two.tenant(A, crm_registrations.select_map, A, KIND, "map") == {"19": "150", "22": None}
+    assert await two.tenant(B, select_map, A, KIND) is None
+    with pytest.raises(QueryFailed):
+        await two.tenant(B, replace_map, A, KIND, {"1": "2"})
+    assert await two.tenant(A, select_map, A, KIND) == {"19": "150", "22": None}
 
 
 async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
@@ -55,18 +57,16 @@ async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
     await two.engine(crm_registrations.note_sent, A, KIND, row.version, ["22"])
     row = await two.tenant(A, crm_registrations.select_module, A, KIND)
     assert (row.pending, list(row.unknown_users)) == (False, ["22"])
-    assert await two.engine(crm_registrations.select_pending_modules) == []
+    assert not row.pending
     await two.engine(crm_registrations.note_problem, A, KIND, "unavailable", "no\0answer")
-    await two.tenant(A, crm_registrations.update_map, A, KIND, "map", {"19": "151"})
+    await two.tenant(A, replace_map, A, KIND, {"19": "151"})
     row = await two.tenant(A, crm_registrations.select_module, A, KIND)
     assert (row.pending, row.problem, row.problem_detail) == (True, "unavailable", "no\ufffdanswer")
-    assert await two.engine(crm_registrations.select_pending_modules) == [(A, KIND, row.version, "unavailable")]
     await two.engine(crm_registrations.note_sent, A, KIND, row.version - 1, [])
     assert (await two.tenant(A, crm_registrations.select_module, A, KIND)).pending, (
         "an older telling proves nothing of a newer"
     )
     assert (await register(two)).registration == 2
-    assert await two.engine(crm_registrations.select_active_modules) == [(A, KIND)]
 
 
 async def test_a_session_lives_as_long_as_its_registration(two: Database) -> None:
@@ -102,13 +102,13 @@ async def test_switched_off_there_is_told_already(two: Database) -> None:
 
 async def test_statuses(two: Database) -> None:
     await two.tenant(A, crm_registrations.upsert_status, A, KIND, "19", "busy", "anna@june.example", reported=False)
-    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")]
+    assert await two.engine(crm_registrations.select_untold_statuses, A, KIND, 60.0) == [("19", "busy")]
     await two.engine(crm_registrations.mark_status_sent, A, KIND, "19", "free")
-    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == [(A, KIND, "19", "busy")], (
+    assert await two.engine(crm_registrations.select_untold_statuses, A, KIND, 60.0) == [("19", "busy")], (
         "it is another by now"
     )
     await two.engine(crm_registrations.mark_status_sent, A, KIND, "19", "busy")
-    assert await two.engine(crm_registrations.select_untold_statuses, 60.0) == []
+    assert await two.engine(crm_registrations.select_untold_statuses, A, KIND, 60.0) == []
     line = (await two.tenant(A, crm_registrations.select_statuses, A, KIND))["19"]
     assert (line.status, line.changed_by, line.reported) == ("busy", "anna@june.example", True)
     assert await two.tenant(B, crm_registrations.select_statuses, A, KIND) == {}
@@ -118,7 +118,7 @@ async def test_statuses_of_strangers_are_bounded(two: Database, monkeypatch: pyt
     monkeypatch.setattr(crm_registrations, "MOST_STATUSES", 3)
 
     async def received(user: str, status: str = "free", tenant: TenantId = A) -> bool:
-        return await two.tenant(tenant, crm_registrations.upsert_received_status, tenant, KIND, "map", user, status)
+        return await two.tenant(tenant, crm_registrations.upsert_received_status, tenant, KIND, user, status)
 
     assert [await received(user) for user in ("1", "2", "3", "4", "5")] == [True, True, True, False, False]
     assert await received("2", "busy"), "who is known already may change"
@@ -139,4 +139,5 @@ async def test_a_deleted_module_goes_with_its_integration(two: Database) -> None
 
     await two.engine(remove)
     assert await two.engine(crm_registrations.delete_left_modules) == 1
-    assert [row[:2] for row in await two.engine(crm_registrations.select_pending_modules)] == [(B, KIND)]
+    assert await two.tenant(A, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
+    assert (await two.tenant(B, crm_registrations.select_module, B, KIND)).pending

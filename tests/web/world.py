@@ -40,6 +40,7 @@ from gateway.store.call_orders import Admitted
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import new_data_key, new_master_key, parse_master_keys
 from gateway.store.tenants import INTEGRATIONS, PBXES, LinkRow, TenantRow, upsert_link, upsert_phone, upsert_tenant
+from gateway.store.user_extensions import replace_map
 from gateway.web.app import Deps, create_app
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import new_token
@@ -170,6 +171,8 @@ async def _configure(
     await users.upsert_user(conn, None, "operator@gateway.example", HASHED)
     for tenant, link, is_pbx in links:
         await upsert_link(conn, PBXES if is_pbx else INTEGRATIONS, tenant, link)
+        if not is_pbx:
+            await replace_map(conn, tenant, IntegrationKey(link.name), {"19": "150"})
 
 
 async def make_world(db: Database) -> World:
@@ -186,7 +189,7 @@ async def make_world(db: Database) -> World:
         pbx = {"host": "192.0.2.10", "username": "gateway", "trunks": ["trunk-0001"]}
         sealed = {"secret": sealer.seal(Secret(SECRET_KEY), table="pbxes", column="secret", row="main")}
         links.append((tenant, LinkRow("main", "asterisk", True, pbx, sealed), True))
-        crm = {"domain": f"https://{tenant}.crm.example", "user_extensions": {"19": "150"}}
+        crm = {"domain": f"https://{tenant}.crm.example"}
         sealed = {
             name: sealer.seal(Secret(SECRET_KEY), table="integrations", column=name, row="retailcrm")
             for name in ("api_key", "client_id")

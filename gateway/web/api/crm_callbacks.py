@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from adapters.base import ActivityRequest, Adapter, CallRequest, Hook, InboundRequest, ResponsibleRequest, StatusRequest
-from gateway.domain.configuration import Connector, Tenant
+from gateway.domain.configuration import Tenant
 from gateway.domain.dialling import CallRefused
 from gateway.domain.ids import IntegrationKey, Kind
 from gateway.domain.posts import Invalid
@@ -124,16 +124,11 @@ async def _act(deps: CallbackDeps, adapter: Adapter, requested: InboundRequest, 
             return problem(403, "FORBIDDEN", "This integration is switched off.", reason="switched_off")
         if isinstance(requested, StatusRequest):
             return await deps.set_status(tenant, key, requested)
-        extension = requested.extension or _extension_of(link, adapter, requested)
+        extension = requested.extension or tenant.extension_of(key, requested.user_id)
         if not extension:
             text = "There is no internal number for that user: set one on the page of internal numbers."
             return problem(400, "VALIDATION_ERROR", text, errors=[("userId", "has no internal number")])
         return await _place(deps, tenant, extension, requested.phone, key)
-
-
-def _extension_of(link: Connector, adapter: Adapter, requested: CallRequest) -> str:
-    known = link.settings.get(adapter.extensions_field, {})
-    return str(known.get(requested.user_id) or "")
 
 
 def _legacy(

@@ -10,7 +10,6 @@ methods by cookie need the session's CSRF token in `X-CSRF-Token`; every answer 
 
 import hmac
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +17,12 @@ from typing import Any
 from pydantic import ValidationError
 from werkzeug.http import parse_cookie
 
-from actors.crm.registration import Registrations, Synced, SyncResult, registering
+from actors.crm.registration import Registrations, Synced, SyncResult, with_users
 from actors.crm.registration_changes import StoredMap
+from adapters.abilities import Registers, statuses_of
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import Linked
+from gateway.domain import extensions
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.extensions import differences
@@ -38,9 +39,8 @@ from gateway.web.session.embedded import module_cookie, select_and_touch
 from gateway.web.session.tokens import read_token
 from gateway.web.translations import words
 
-_USER = re.compile(r"[0-9]{1,18}", re.ASCII)
-_EXTENSION = re.compile(r"[0-9A-Za-z_.*#-]{1,40}", re.ASCII)
 _MOST = 10_000
+MAP = "user_extensions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ def _asked_for(adapter: Adapter, tenant: Tenant, caller: Caller, named: str) -> 
     return next((one for one in known if one.key == wanted), None) if wanted else next(iter(known), None)
 
 
-def read_map(request: Request) -> dict[str, str | None]:
+def read_map(request: Request, adapter: Adapter) -> dict[str, str | None]:
     """A map of users to internal numbers: `{"user_extensions": {...}}`, the map by itself, or a list of
     `{userId, extension}`. Raises Invalid with every problem."""
     text = request.body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
@@ -188,20 +188,8 @@ def read_map(request: Request) -> dict[str, str | None]:
         problems.append(("user_extensions", "must map users to internal numbers"))
     if len(pairs) > _MOST:
         raise Invalid((("user_extensions", f"may name at most {_MOST} users"),))
-    changes: dict[str, str | None] = {}
-    for user, number in pairs:
-        key = str(user).strip() if isinstance(user, str | int) and not isinstance(user, bool) else ""
-        if not _USER.fullmatch(key):
-            problems.append(("user_extensions", "the id of a user is a number"))
-            continue
-        key = str(int(key))
-        value = str(number).strip() if isinstance(number, str | int) and not isinstance(number, bool) else number
-        if value is not None and value != "" and not (isinstance(value, str) and _EXTENSION.fullmatch(value)):
-            problems.append((f"user_extensions.{key}", "must be an internal number, or null to take it away"))
-        elif key in changes and changes[key] != (value or None):
-            problems.append((f"user_extensions.{key}", "is named twice"))
-        else:
-            changes[key] = value or None
+    changes, wrong = extensions.read_map(pairs, adapter.user_id)
+    problems += [(f"user_extensions.{user}" if user else "user_extensions", text) for user, text in wrong]
     if problems:
         raise Invalid(tuple(problems))
     return changes
@@ -241,7 +229,7 @@ def _shown(adapter: Adapter, link: Connector, *, module: bool) -> dict[str, Any]
     values: dict[str, Any] = {}
     for name, info in adapter.settings.model_fields.items():
         key = info.alias or name
-        if name == adapter.extensions_field or (module and name not in shared):
+        if module and name not in shared:
             continue
         value = link.settings.get(key, info.get_default(call_default_factory=True) if not info.is_required() else None)
         if isinstance(value, AdapterSettings):
@@ -275,8 +263,8 @@ class _Operations:
         enabled = sent.pop("enabled", None)
         if enabled is not None and not isinstance(enabled, bool):
             raise Invalid((("enabled", "must be true or false"),))
-        if linked.adapter.extensions_field in sent:
-            raise Invalid(((linked.adapter.extensions_field, "is saved by save-extensions"),))
+        if MAP in sent:
+            raise Invalid(((MAP, "is saved by save-extensions"),))
         secrets = secret_fields(model)
 
         def change(stored: Mapping[str, Any]) -> AdapterSettings:
@@ -291,9 +279,8 @@ class _Operations:
                 raise Invalid(_problems(error)) from None
 
         number, master = tenant.number, self._modules.cache.master
-        keep = frozenset({linked.adapter.extensions_field})
         if await change_settings(
-            self._modules.db, master, number, linked.key, change, sent.keys(), keep, enabled, caller.who, model
+            self._modules.db, master, number, linked.key, change, sent.keys(), enabled, caller.who, model
         ):
             self._modules.changed(number, linked)
             await self._modules.refresh(number)
@@ -318,13 +305,14 @@ class _Operations:
     async def extensions(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         reading = await self._modules.read(tenant.number, linked)
         kept = await self._modules.stored(tenant.number, linked)
-        differ = differences(kept.extensions, reading.module.extensions) if reading.module is not None else ()
+        differ = differences(kept.extensions, reading.held.extensions) if reading.held is not None else ()
+        presence = {one.word: one.presence for one in statuses_of(linked.adapter)}
         return answer_json(
             {
                 "enterprise_number": tenant.number, "user_extensions": dict(kept.extensions),
                 "users": [
                     {"userId": user.user_id, "name": user.name, "email": user.email, "groups": list(user.groups),
-                     "active": user.active, "status": user.status, "extension": kept.extensions.get(user.user_id)}
+                     "active": user.active, "status": user.status, "presence": presence.get(user.status), "extension": kept.extensions.get(user.user_id)}
                     for user in reading.users
                 ],
                 "differences": [_difference(d.user_id, d.ours, d.theirs) for d in differ],
@@ -335,7 +323,7 @@ class _Operations:
         )  # fmt: skip
 
     async def save(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        saved = await self._modules.save(tenant.number, linked, read_map(request), caller.who)
+        saved = await self._modules.save(tenant.number, linked, read_map(request, linked.adapter), caller.who)
         kept = await self._modules.stored(tenant.number, linked)
         return answer_json(
             {
@@ -370,25 +358,27 @@ _MAP_SCHEMA: Mapping[str, Any] = {
 
 
 def module_addresses(callers: ModuleCallers, adapters: Sequence[Adapter] | None = None) -> list[Address]:
-    """The addresses of every adapter that can register us."""
-    deeds, table = _Operations(callers.modules), list[Address]()
-    for adapter in adapters if adapters is not None else registering().values():
+    """The addresses of every adapter whose outside system registers us or has internal numbers of its users."""
+    operations, table = _Operations(callers.modules), list[Address]()
+    for adapter in adapters if adapters is not None else with_users().values():
         title = adapter.title
         for method, name, operation, summary, schema in (
-            ("GET", "config", deeds.config, f"Settings of {title}, secrets masked", None),
+            ("GET", "config", operations.config, f"Settings of {title}, secrets masked", None),
             (
                 "PUT",
                 "config",
-                deeds.put_config,
+                operations.put_config,
                 f"Change settings of {title}; what is not named stays",
                 {"type": "object"},
             ),
-            ("POST", "register", deeds.register, f"Register or update our module in {title}", None),
-            ("GET", "internal-phones", deeds.phones, "Internal numbers, their owners and users", None),
-            ("GET", "user-extensions", deeds.extensions, f"Users of {title} and their internal numbers", None),
-            ("POST", "save-extensions", deeds.save, "Give internal numbers to users, here and there", _MAP_SCHEMA),
-            ("POST", "sync-extensions", deeds.sync, "Compare both maps and settle the differences", None),
+            ("POST", "register", operations.register, f"Register or update our module in {title}", None),
+            ("GET", "internal-phones", operations.phones, "Internal numbers, their owners and users", None),
+            ("GET", "user-extensions", operations.extensions, f"Users of {title} and their internal numbers", None),
+            ("POST", "save-extensions", operations.save, "Give internal numbers to users, here and there", _MAP_SCHEMA),
+            ("POST", "sync-extensions", operations.sync, "Compare both maps and settle the differences", None),
         ):
+            if operation == operations.register and not adapter.can(Registers):
+                continue
             answers = _ANSWERS | ({422: "Not valid; `errors` lists every field"} if schema is not None else {})
             table.append(
                 Address(

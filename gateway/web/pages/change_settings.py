@@ -86,14 +86,13 @@ async def save_settings(
 
 async def change_settings(
     db: Database, master: MasterKeys, number: TenantId, key: IntegrationKey, change: Callable[[Mapping[str, Any]], AdapterSettings],
-    named: Set[str], keep: Set[str], enabled: bool | None, person: str, model: type[AdapterSettings],
+    named: Set[str], enabled: bool | None, person: str, model: type[AdapterSettings],
 ) -> bool:  # fmt: skip
     """Changes the fields that are `named`, and the switch unless None: `change` makes valid settings of the stored ones, and
-    what it raises changes nothing. The fields in `keep` stay exactly as they are stored. Whether there was something to do.
-    Raises Invalid where nothing is set up, or another integration has the client id."""
+    what it raises changes nothing. Whether there was something to do. Raises Invalid where nothing is set up, or another integration has the client id."""
     sealer = await _sealer(db, master, number)
     with _taken_named(model):
-        return await db.tenant(number, _change, number, key, change, named, keep, enabled, sealer, person)
+        return await db.tenant(number, _change, number, key, change, named, enabled, sealer, person)
 
 
 @contextmanager
@@ -136,7 +135,7 @@ async def _save(
 
 async def _change(
     conn: Connection, number: TenantId, key: IntegrationKey, change: Callable[[Mapping[str, Any]], AdapterSettings],
-    named: Set[str], keep: Set[str], enabled: bool | None, sealer: Sealer, person: str,
+    named: Set[str], enabled: bool | None, sealer: Sealer, person: str,
 ) -> bool:  # fmt: skip
     known = await store.lock_link(conn, store.INTEGRATIONS, number, key)
     if known is None:
@@ -150,9 +149,8 @@ async def _change(
         opened = open_secrets(known, "integrations", sealer)
         settings = change(opened)
         fresh = _new_secrets(opened, settings)
-        made, sealed = _stored(sealer, "integrations", key, settings)
+        plain, sealed = _stored(sealer, "integrations", key, settings)
         client_id_hash = unique_hash(settings)
-        plain = made | {name: known.settings[name] for name in keep if name in known.settings}
     row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed, client_id_hash)
     await store.upsert_link(conn, store.INTEGRATIONS, number, row)
     shown = [f"{name}{CHANGED_MARK}" if name in fresh else name for name in sorted(named)]

@@ -19,7 +19,7 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from actors.crm.registration import Reading, Registrations, Saved, Synced, SyncResult, registered_as
 from actors.crm.registration_changes import StoredMap
-from adapters.abilities import STATUSES, CrmUser, SetsStatus
+from adapters.abilities import CrmUser, statuses_of
 from adapters.base import Adapter
 from adapters.registry import Linked
 from gateway.domain.configuration import Phone, is_device_name
@@ -77,7 +77,7 @@ def lines_of(kept: StoredMap, reading: Reading) -> list[Line]:
     known = {user.user_id: user for user in reading.users}
     for user_id in [*kept.extensions, *kept.statuses]:
         known.setdefault(user_id, CrmUser(user_id=user_id, name=user_id, active=not reading.users))
-    there = reading.module.extensions if reading.module is not None else None
+    there = reading.held.extensions if reading.held is not None else None
     differ = {one.user_id: one.theirs or "" for one in differences(kept.extensions, there)} if there is not None else {}
     ours = {user.user_id for user in reading.users}
     made = []
@@ -113,7 +113,7 @@ def changes_of(form: Mapping[str, str], new: str, old: str) -> dict[str, str | N
     changed: dict[str, str | None] = {}
     for name, value in form.items():
         user = name.removeprefix(new)
-        if name.startswith(new) and re.fullmatch("[0-9]{1,18}", user, re.ASCII) and value != form.get(old + user, ""):
+        if name.startswith(new) and 0 < len(user) <= 64 and value != form.get(old + user, ""):
             changed[user] = value.strip() or None
     return changed
 
@@ -145,8 +145,8 @@ class ExtensionsPage:
         query = {"q": looked} if looked else {}
         return self.site.page(
             "extensions.html", status, adapter=self.linked.adapter, key=self.linked.key, kept=kept, reading=reading, names=names, action=at, looked=looked,
-            lines=shown[first : first + PAGE], total=len(shown), result=_read_result(), statuses=STATUSES,
-            sets_status=self.linked.adapter.can(SetsStatus), here=here,
+            lines=shown[first : first + PAGE], total=len(shown), result=_read_result(), statuses=statuses_of(self.linked.adapter),
+            here=here,
             holders={held: names.get(user, user) for user, held in kept.extensions.items()},
             before=link + urlencode({**query, "page": page - 1}) if page > 1 else None,
             after=link + urlencode({**query, "page": page + 1}) if first + PAGE < len(shown) else None,
@@ -163,7 +163,7 @@ class ExtensionsPage:
                 saved = await self.modules.save(number, self.linked, changes, who)
             except Invalid as error:
                 problems += [(field, texts_of(text)) for field, text in error.problems]
-        for user, status in changes_of(form, "s-", "v-").items() if self.linked.adapter.can(SetsStatus) else ():
+        for user, status in changes_of(form, "s-", "v-").items() if statuses_of(self.linked.adapter) else ():
             try:
                 statuses[user] = await self.modules.set_status(number, self.linked, user, status or "", who)
             except Invalid as error:

@@ -164,7 +164,6 @@ class Logins:
                 link.key,
                 change,
                 set(done.settings),
-                frozenset(),
                 None,
                 who,
                 link.adapter.settings,

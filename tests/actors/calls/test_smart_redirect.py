@@ -27,6 +27,7 @@ PHONE = "+375296254070"
 @dataclass
 class Crm:
     extension: str | None = "150"
+    user_id: str | None = None
     takes_s: float = 0.0
     fails: bool = False
     requested: int = 0
@@ -36,7 +37,8 @@ class Crm:
         await trio.sleep(self.takes_s)
         if self.fails:
             raise Unavailable("no answer")
-        return Responsible(extension=self.extension) if self.extension else None
+        known = self.extension or self.user_id
+        return Responsible(extension=self.extension, user_id=self.user_id) if known else None
 
 
 @dataclass
@@ -64,6 +66,14 @@ async def ask(
         for _ in range(times):
             found = await smart_redirect.extension_for(tenant, PHONE)
     return found
+
+
+async def test_the_crm_names_a_user_whose_number_we_know(autojump_clock: trio.abc.Clock) -> None:
+    known = replace(TENANT, user_extensions={CRM: {"anna-k": "152", "22": None}})
+    assert await ask(Crm(extension=None, user_id="anna-k"), known) == "152"
+    assert await ask(Crm(extension="150", user_id="anna-k"), known) == "150", "what it says itself comes first"
+    for stranger in ("22", "77"):
+        assert await ask(Crm(extension=None, user_id=stranger), known) is None
 
 
 async def test_the_crm_says_who(autojump_clock: trio.abc.Clock) -> None:

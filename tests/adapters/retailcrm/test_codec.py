@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.base import Delivered, Draft
-from adapters.retailcrm import codec
+from adapters.retailcrm import ADAPTER, codec
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.calls import Call, apply
 from gateway.domain.configuration import Tenant
@@ -397,12 +397,11 @@ def test_other_addresses_are_refused(given: str) -> None:
     assert [error["loc"] for error in raised.value.errors()] == [("domain",)]
 
 
-def test_users_and_their_numbers() -> None:
-    made = settings(user_extensions={19: 150, "18": "151", "22": None, "23": ""})
-    assert made.user_extensions == {"19": "150", "18": "151", "22": None, "23": None}
-    for wrong in ({"19": "150", "18": "150"}, {"anna": "150"}, {"19": "1 50"}, {"19": ["150"]}, "19"):
-        with pytest.raises(ValidationError):
-            settings(user_extensions=wrong)
+def test_ids_of_users() -> None:
+    assert [ADAPTER.user_id(text) for text in ("19", "007")] == ["19", "7"]
+    for wrong in ("", "anna", "1 9", "-1", "1" * 19):
+        with pytest.raises(ValueError, match="is a number"):
+            ADAPTER.user_id(wrong)
 
 
 def test_a_client_id_is_made_and_cannot_be_guessed() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.abilities import CrmUser, Module, ModulePlace, Responsible
+from adapters.abilities import CrmUser, HeldExtensions, Registration, RegistrationPlace, Responsible
 from adapters.retailcrm import modules
 from adapters.retailcrm.callbacks import read_activity
 from adapters.retailcrm.settings import RetailcrmSettings
@@ -13,7 +13,7 @@ from gateway.domain.errors import BadCredentials, BadSettings, RateLimited, Reje
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 
-PLACE = ModulePlace(
+PLACE = RegistrationPlace(
     public_url="https://gw.example",
     logo_url="https://gw.example/static/logo.svg",
     account_url=Secret("https://gw.example/retailcrm-admin/?enterprise_number=0367&token=a.b.c"),
@@ -74,7 +74,7 @@ def test_the_code_stays_with_the_connection_and_tells_nothing() -> None:
 )
 def test_answers_to_an_edit(answer: dict[str, Any], held: dict[str, str], unknown: tuple[str, ...]) -> None:
     made = modules.read_edited(200, json.dumps(answer), {"19": "150", "7": "151"})
-    assert made == Module(active=True, extensions=held, unknown_users=unknown)
+    assert made == HeldExtensions(extensions=held, unknown_users=unknown)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_the_module_read_back() -> None:
     telephony = {"additionalCodes": [{"userId": "19", "code": "150"}, {"userId": 18, "code": 151}, {"code": "1"}, None]}
     module = {"active": True, "integrations": {"telephony": telephony}}
     read = modules.read_module(200, json.dumps({"success": True, "integrationModule": module}))
-    assert read == Module(active=True, extensions={"19": "150", "18": "151"})
+    assert read == Registration(active=True, held=HeldExtensions(extensions={"19": "150", "18": "151"}))
     bare = modules.read_module(200, json.dumps({"success": True, "integrationModule": {"freeze": True}}))
-    assert bare == Module(active=False)
+    assert bare == Registration(active=False, held=HeldExtensions())
     assert modules.read_module(404, json.dumps({"success": False, "errorMsg": "Not found"})) is None
     with pytest.raises(Rejected):
         modules.read_module(404, json.dumps({"success": False, "errorMsg": "API method not found"}))
@@ -132,7 +132,7 @@ def test_users() -> None:
     ("answer", "expected"),
     [
         ({"manager": {"id": 7, "firstName": "Anna", "code": "101"}}, Responsible(extension="101", user_id="7", name="Anna")),
-        ({"manager": {"id": 19, "firstName": "Anna", "lastName": "K"}}, Responsible(extension="150", user_id="19", name="Anna K")),
+        ({"manager": {"id": 19, "firstName": "Anna", "lastName": "K"}}, Responsible(user_id="19", name="Anna K")),
         ({"manager": {"id": 22}}, Responsible(user_id="22")),
         ({"manager": {"id": 8, "code": None}}, Responsible(user_id="8")),
         ({"manager": {"code": "101"}}, Responsible(extension="101")),
@@ -142,7 +142,7 @@ def test_users() -> None:
     ],
 )  # fmt: skip
 def test_who_is_responsible(answer: dict[str, Any], expected: Responsible | None) -> None:
-    read = modules.read_responsible(200, json.dumps({"success": True, **answer}), {"19": "150", "22": None})
+    read = modules.read_responsible(200, json.dumps({"success": True, **answer}))
     assert read == expected
     path = modules.manager_path("+375291112233", any_status=False)
     assert path == "/api/v5/telephony/manager?phone=375291112233&details=1&ignoreStatus=0"

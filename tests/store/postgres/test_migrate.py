@@ -284,3 +284,43 @@ async def test_while_an_older_gateway_runs_nothing_is_changed(
     # And the other way round: older code refuses the newer schema.
     with pytest.raises(TooNew):
         await check_schema(before_keys, of_version(tmp_path / "old", BEFORE))
+
+
+BEFORE_MAP = 14
+"""The last version whose gateways look for the map of internal numbers in settings."""
+
+MAPS = """
+    INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key)
+        VALUES ('0367', 'June', 'UTC', 'BY', 'ru', 'sealed:v1:abcdefgh:x'), ('0368', 'May', 'UTC', 'BY', 'ru', 'sealed:v1:abcdefgh:y');
+    INSERT INTO integrations (tenant_id, integration_type, settings) VALUES
+        ('0367', 'retailcrm', '{"domain": "https://a", "user_extensions": {"19": "150", "22": null, "23": "", "24": 152}}'),
+        ('0367', 'retailcrm:shop', '{"user_extensions": {}}'), ('0367', 'telegram', '{"bot": 1}'),
+        ('0368', 'retailcrm', '{"user_extensions": {"anna-k": "150"}}'), ('0368', 'retailcrm:odd', '{"user_extensions": 7}');
+    INSERT INTO modules (tenant_id, integration_type, state, version, told_version) VALUES ('0367', 'retailcrm', 'active', 3, 3);
+"""
+
+
+async def test_the_map_moves_out_of_settings_and_nobody_is_told(empty_dsn: str, tmp_path: Path) -> None:
+    await migrate(empty_dsn, of_version(tmp_path / "old", BEFORE_MAP))
+    async with open_session(empty_dsn) as session:
+        await session.run(run_sql, "SET ROLE gateway_engine")
+        await session.run(run_sql, MAPS)
+    assert await migrate(empty_dsn)
+
+    async def stored(conn: OwnConnection) -> list[list[object]]:
+        await conn.execute("SET ROLE gateway_engine")
+        queries = (
+            "SELECT tenant_id, integration_type, user_id, extension FROM user_extensions ORDER BY 1, 2, 3",
+            "SELECT integration_type, settings::text FROM integrations WHERE tenant_id = '0367' ORDER BY 1",
+            "SELECT version, told_version FROM modules",
+        )
+        return [[tuple(row) for row in await conn.fetch(query)] for query in queries]
+
+    async with open_session(empty_dsn) as session:
+        maps, settings, modules = await session.run(stored)
+    assert maps == [
+        ("0367", "retailcrm", "19", "150"), ("0367", "retailcrm", "22", None), ("0367", "retailcrm", "23", None),
+        ("0367", "retailcrm", "24", "152"), ("0368", "retailcrm", "anna-k", "150"),
+    ]  # fmt: skip
+    assert settings == [("retailcrm", '{"domain": "https://a"}'), ("retailcrm:shop", "{}"), ("telegram", '{"bot": 1}')]
+    assert modules == [(3, 3)]

@@ -31,10 +31,11 @@ KEY = "gw_live_key"
 
 def tenant(**settings: Any) -> Tenant:
     enabled = settings.pop("enabled", True)
-    known = {"client_id": Secret(CLIENT_ID), "user_extensions": {"19": "150", "22": None}, **settings}
+    known = {"client_id": Secret(CLIENT_ID), **settings}
     return Tenant(
         TenantId("0367"), "June", ZoneInfo("Europe/Minsk"), "BY", "ru", phones=(Phone("150"), Phone("151")),
         integrations=MappingProxyType({CRM: integration(CRM, known, enabled=enabled)}),
+        user_extensions=MappingProxyType({CRM: {"19": "150", "22": None}}),
     )  # fmt: skip
 
 

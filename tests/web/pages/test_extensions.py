@@ -31,6 +31,7 @@ from gateway.store.audit import select_audit
 from gateway.store.integration_logs import select_recent_logs
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import upsert_phone
+from gateway.store.user_extensions import replace_map
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.http import guesses
@@ -296,20 +297,20 @@ async def test_a_crm_that_is_away_hears_of_it_later(stage: Stage) -> None:
     assert (row.state, row.pending, row.problem) == ("active", True, "unavailable")
     client = await stage.person()
     assert "does not have the latest changes" in await text_of(await client.get(PANEL))
-    assert not await stage.modules.repeat(JUNE, stage.linked)
+    assert not (await stage.modules.repeat(JUNE, stage.linked)).saved
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     row = await stage.row()
     assert (row.pending, row.problem) == (False, "")
     assert stage.module["active"]
     requested = len(stage.crm.requests)
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert len(stage.crm.requests) == requested
     stage.crm.fault = Fault.DROP
     await stage.modules.deactivate(JUNE, stage.linked, "admin", delete=True)
     assert (await stage.row()).state == "deleted"
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert await stage.row() == store.ModuleRow()
 
 
@@ -324,7 +325,7 @@ async def test_a_lost_answer_leaves_a_link_that_works(stage: Stage, monkeypatch:
     assert not (await stage.modules.register(JUNE, stage.linked, "admin")).saved
     link = stage.link
     await stage.visitor()
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert stage.link == link
     await stage.visitor()
 
@@ -548,7 +549,7 @@ async def test_settings_of_a_person_and_of_a_module(stage: Stage) -> None:
     tenant = stage.world.cache.tenant(JUNE)
     assert tenant is not None
     assert tenant.integrations[KIND].settings["api_key"].reveal() == SECRET_KEY
-    assert tenant.integrations[KIND].settings["user_extensions"] == {"19": "150"}
+    assert tenant.user_extensions[KIND] == {"19": "150"}
 
 
 async def test_changes_at_once_do_not_undo_each_other(stage: Stage) -> None:
@@ -682,7 +683,7 @@ async def test_strangers_and_silence(stage: Stage) -> None:
     assert "does not answer now" in page
     assert 'value="151" selected' in page
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert stage.codes == {18: "151", 19: "150", 777: "153"}
 
 
@@ -739,21 +740,18 @@ async def test_what_was_refused_is_not_said_again_by_every_comparison(stage: Sta
     assert stage.codes == {19: "150"}
 
 
-async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) -> None:
+async def test_a_map_changed_by_a_tenant_file_is_told_too(stage: Stage) -> None:
     await stage.register()
-    client = await stage.person()
-    form = {"csrf": CSRF, "domain": stage.crm.base, "api_key": "***", "client_id": "***", "user_extensions": "22 = 152"}
-    assert (await client.post(f"{PANEL}/settings", form=form)).status_code == 303
+    await stage.world.db.engine(replace_map, JUNE, KIND, {"22": "152"})
     await stage.world.cache.load()
     assert (await stage.row()).pending
-    assert [row[:2] for row in await stage.world.db.engine(store.select_pending_modules)] == [(JUNE, KIND)]
-    assert await stage.modules.repeat(JUNE, stage.linked)
+    assert (await stage.modules.repeat(JUNE, stage.linked)).saved
     assert stage.codes == {22: "152"}
     assert not (await stage.row(MAPLE)).pending
 
 
 async def _empty_map(conn: Connection) -> None:
-    await conn.execute("UPDATE integrations SET settings = settings - 'user_extensions'")
+    await conn.execute("DELETE FROM user_extensions")
 
 
 @pytest.mark.parametrize("by", ["register", "sync", "save"])
@@ -839,14 +837,14 @@ async def test_statuses_go_both_ways_without_a_loop(stage: Stage) -> None:
     assert received.status == 400
     line = (await stage.modules.stored(JUNE, stage.linked)).statuses["19"]
     assert (line.status, line.changed_by, line.reported) == ("break", "retailcrm", True)
-    assert await stage.world.db.engine(store.select_untold_statuses, 600.0) == []
+    assert await stage.world.db.engine(store.select_untold_statuses, JUNE, KIND, 600.0) == []
     assert len([raw for raw in stage.crm.requests if raw.path.endswith("/status")]) == requested, (
         "nothing was sent back"
     )
     stage.crm.fault = Fault.DROP
     page = await submitted(client, "/t/0367/extensions/retailcrm/save", {**form, "s-19": "busy"})
     assert "has not received it yet" in page
-    assert await stage.world.db.engine(store.select_untold_statuses, 600.0) == [(JUNE, KIND, "19", "busy")]
+    assert await stage.world.db.engine(store.select_untold_statuses, JUNE, KIND, 600.0) == [("19", "busy")]
     stage.crm.fault = Fault.NONE
     assert "must be one of" in await submitted(client, "/t/0367/extensions/retailcrm/save", {**form, "s-19": "asleep"})
     assert (await stage.modules.stored(MAPLE, stage.linked)).statuses == {}
@@ -859,7 +857,7 @@ async def test_who_is_responsible(stage: Stage) -> None:
         "375291112244": {"manager": {"id": 18, "firstName": "Анна", "code": "151"}},
     }
     async with stage.modules._connected(JUNE, stage.linked) as client:
-        assert await client.responsible("+375291112233") == Responsible(extension="150", user_id="19", name="Иван")
+        assert await client.responsible("+375291112233") == Responsible(user_id="19", name="Иван")
         assert await client.responsible("+375291112244") == Responsible(extension="151", user_id="18", name="Анна")
         assert await client.responsible("+375290000000") is None
         with pytest.raises(Rejected):

@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from adapters.jobs import Job, JobContext
-
 from adapters.base import Attempt, Delivered, Draft, Link
 from adapters.http import Answer, Http, Timeouts
+from adapters.jobs import Job, JobContext
 from adapters.login import LoginDone, LoginPlace, LoginStep
 from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.calls import Call
