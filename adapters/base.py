@@ -11,6 +11,7 @@ This module owns the shapes and does nothing; a little long, because it is one p
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -165,7 +166,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a connection test looked at. `code` is a key of the UI's texts."""
+    """One thing that a connection test looked at. `code` has a text `finding.CODE` in the adapter's `texts.toml`."""
 
     ok: bool
     code: str
@@ -278,12 +279,27 @@ class Dialer(Protocol):
         ...
 
 
+class SystemType(StrEnum):
+    """What an outside system is to a company."""
+
+    CRM = "crm"
+    CHANNEL = "channel"
+    """A messenger."""
+    PBX = "pbx"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """One kind of outside system, all that the gateway knows of it."""
 
     kind: Kind
     title: str
+    """The system's own name, the same in every language."""
+    system: SystemType
+    package: str = ""
+    """The import package with `texts.toml`, `icon.svg` and `example.yaml` (`adapters/folder.py`): `__name__`, as a rule."""
+    docs_url: str = ""
+    """Where the provider explains what our settings ask for."""
     settings: type[AdapterSettings]
     connect: Callable[[Link, Any], AbstractAsyncContextManager[Any]]
     """`async with connect(link, settings) as client`: opens nothing before first use."""
@@ -306,9 +322,13 @@ class Adapter:
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
-    is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""
+
+    @property
+    def is_pbx(self) -> bool:
+        """Whether it is a PBX; a company's PBXes are listed apart, by name."""
+        return self.system is SystemType.PBX
 
     def can(self, ability: type) -> bool:
         """Whether its clients have an ability, such as `can(ListsUsers)`."""

@@ -7,16 +7,18 @@ from adapters.asterisk.advice import advice
 from adapters.asterisk.replay import replay
 from adapters.asterisk.session import AsteriskClient, connect
 from adapters.asterisk.settings import AsteriskSettings
-from adapters.base import Adapter
+from adapters.base import Adapter, SystemType
 from gateway.domain.ids import Kind
 
 ADAPTER = Adapter(
     kind=Kind("asterisk"),
     title="Asterisk",
+    system=SystemType.PBX,
+    package=__name__,
+    docs_url="https://docs.asterisk.org/Configuration/Interfaces/Asterisk-Manager-Interface-AMI/",
     settings=AsteriskSettings,
     connect=connect,
     client=AsteriskClient,
     advice=advice,
-    is_pbx=True,
     replay=replay,
 )

@@ -3,7 +3,7 @@
 Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is told when, and what the answers mean.
 """
 
-from adapters.base import Adapter, Limits, Rate
+from adapters.base import Adapter, Limits, Rate, SystemType
 from adapters.retailcrm.callbacks import HOOKS
 from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
@@ -13,6 +13,9 @@ from gateway.domain.ids import Kind
 ADAPTER = Adapter(
     kind=Kind("retailcrm"),
     title="RetailCRM",
+    system=SystemType.CRM,
+    package=__name__,
+    docs_url="https://docs.retailcrm.ru/",
     settings=RetailcrmSettings,
     connect=connect,
     client=RetailcrmClient,

@@ -3,7 +3,7 @@
 Owns the `ADAPTER` value and nothing else. What people write to the bot comes in through `incoming.py`. Read `codec.py` next.
 """
 
-from adapters.base import Adapter, Limits, Rate
+from adapters.base import Adapter, Limits, Rate, SystemType
 from adapters.telegram.client import TelegramClient, connect
 from adapters.telegram.codec import plan
 from adapters.telegram.incoming import INBOUND, polls
@@ -13,6 +13,9 @@ from gateway.domain.ids import Kind
 ADAPTER = Adapter(
     kind=Kind("telegram"),
     title="Telegram",
+    system=SystemType.CHANNEL,
+    package=__name__,
+    docs_url="https://core.telegram.org/bots",
     settings=TelegramSettings,
     connect=connect,
     client=TelegramClient,

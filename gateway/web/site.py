@@ -25,6 +25,7 @@ from actors.crm.registration import Registrations, registering
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from adapters.base import Tested
+from adapters.folder import read_folder
 from adapters.registry import adapters
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
@@ -162,11 +163,21 @@ def _assets() -> Mapping[str, Asset]:
         kind = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
         body = entry.read_bytes()
         charset = "; charset=utf-8" if kind.startswith("text/") else ""
-        found[entry.name] = Asset(kind + charset, body, hashlib.sha256(body).hexdigest()[:12])
+        found[entry.name] = _asset(kind + charset, body)
     return MappingProxyType(found)
 
 
-def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
+def _asset(content_type: str, body: bytes) -> Asset:
+    return Asset(content_type, body, hashlib.sha256(body).hexdigest()[:12])
+
+
+def _icons() -> Mapping[str, Asset]:
+    """The drawings of the adapters by kind."""
+    drawn = {kind: read_folder(adapter.package).icon for kind, adapter in adapters().items()}
+    return MappingProxyType({kind: _asset("image/svg+xml", body) for kind, body in drawn.items() if body})
+
+
+def _environment(assets: Mapping[str, Asset], icons: Mapping[str, Asset], title: str) -> Environment:
     env = Environment(
         loader=PackageLoader("gateway.web"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -176,8 +187,9 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "duration": formats.duration,
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
-        "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
+        "said": lambda t, prefix, code, key="": t.code(prefix, code, kind_of(IntegrationKey(key))),
         "title_of": _title_of,
+        "icon": lambda kind: f"/icons/{kind}.svg?v={icons[kind].version}" if kind in icons else "",
         "has_modules": lambda tenant: any(one.kind in registering() for one in tenant.integrations.values()),
         "site_title": title,
     }
@@ -196,10 +208,12 @@ class Site:
 
     deps: Deps
     assets: Mapping[str, Asset] = field(default_factory=_assets)
+    icons: Mapping[str, Asset] = field(default_factory=_icons)
+    """The drawings of outside systems by kind."""
     env: Environment = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "env", _environment(self.assets, self.deps.title))
+        object.__setattr__(self, "env", _environment(self.assets, self.icons, self.deps.title))
 
     def render(self, template: str, who: Viewer, **context: Any) -> str:
         """A template as text. Everything in it is escaped."""

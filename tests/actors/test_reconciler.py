@@ -26,7 +26,7 @@ from actors.reconciler import REPLACE_GRACE_S, Reconciler
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Doorbells, Services
-from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft
+from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft, SystemType
 from adapters.http import SafeDialer
 from adapters.registry import adapters
 from gateway.domain.configuration import Connector, Phone, Tenant, integration
@@ -80,9 +80,18 @@ class World:
             ),
         )  # fmt: skip
         kinds = {
-            PBX: Adapter(kind=PBX, title="PBX", settings=Settings, connect=self._connect, is_pbx=True),
-            Kind(CRM): Adapter(kind=Kind(CRM), title="CRM", settings=Settings, connect=self._connect, plan=plan),
-            Kind(CHAT): Adapter(kind=Kind(CHAT), title="Chat", settings=Settings, connect=self._connect, plan=plan),
+            PBX: Adapter(kind=PBX, title="PBX", system=SystemType.PBX, settings=Settings, connect=self._connect),
+            Kind(CRM): Adapter(
+                kind=Kind(CRM), title="CRM", system=SystemType.CRM, settings=Settings, connect=self._connect, plan=plan
+            ),
+            Kind(CHAT): Adapter(
+                kind=Kind(CHAT),
+                title="Chat",
+                system=SystemType.CHANNEL,
+                settings=Settings,
+                connect=self._connect,
+                plan=plan,
+            ),
         }
         self.adapters = {**kinds, **(real or {})}
         self.tenants: Reconciler

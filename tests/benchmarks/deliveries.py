@@ -26,7 +26,7 @@ import trio
 
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
-from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits
+from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, SystemType
 from adapters.registry import Linked
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.subjects import call_subject
@@ -94,7 +94,14 @@ def ours(dsn: str, other: str, many: int, analyze: bool) -> dict[str, float]:
                 yield sink
 
             limits = Limits(rates={}, at_once=AT_ONCE)
-            adapter = Adapter(kind=Kind(KIND), title="Bench", settings=AdapterSettings, connect=connect, limits=limits)
+            adapter = Adapter(
+                kind=Kind(KIND),
+                title="Bench",
+                system=SystemType.CRM,
+                settings=AdapterSettings,
+                connect=connect,
+                limits=limits,
+            )
             actor = DeliveryActor(TENANT, Linked(KIND, adapter), AdapterSettings(), services)
             started = time.perf_counter()
             nursery.start_soon(actor.run, Slot("tenant/0367/integration/bench"))

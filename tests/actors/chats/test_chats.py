@@ -14,7 +14,7 @@ from actors.chats.inbox import Inbox
 from actors.chats.tenant_chats import TenantChats
 from actors.runtime.directory import Slot
 from actors.services import CHATS, Doorbells, Services
-from adapters.base import Adapter, AdapterSettings
+from adapters.base import Adapter, AdapterSettings, SystemType
 from adapters.inbound import Inbound, Update, UpdateSink
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
@@ -150,7 +150,14 @@ async def session(here: Here, pigeon: Pigeon, slot: Slot) -> AsyncIterator[None]
         yield pigeon
 
     inbound = Inbound(verify=lambda call, settings: None, read=lambda body, settings: ())
-    adapter = Adapter(kind=Kind("pigeon"), title="Pigeon", settings=AdapterSettings, connect=connect, inbound=inbound)
+    adapter = Adapter(
+        kind=Kind("pigeon"),
+        title="Pigeon",
+        system=SystemType.CHANNEL,
+        settings=AdapterSettings,
+        connect=connect,
+        inbound=inbound,
+    )
     actor = ChannelSession(TENANT, Linked(KEY, adapter), AdapterSettings(), here.services)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(actor.run, slot)

@@ -29,7 +29,7 @@ from actors.delivery.worker import (
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import Child, Supervisor, open_supervisor
 from actors.services import Doorbells, Services
-from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
+from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry, SystemType
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -190,7 +190,13 @@ class World:
         """What each attempt comes to, in turn; then the last one for ever. Seconds: success after so long."""
         self.bells = Doorbells()
         self.adapter = Adapter(
-            kind=Kind(KIND), title="CRM", settings=AdapterSettings, connect=self._connect, limits=limits, retry=retry
+            kind=Kind(KIND),
+            title="CRM",
+            system=SystemType.CRM,
+            settings=AdapterSettings,
+            connect=self._connect,
+            limits=limits,
+            retry=retry,
         )
         self.services = cast(
             Services,
