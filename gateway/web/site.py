@@ -21,14 +21,14 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from actors.crm.registration import Registrations, registering
+from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from adapters.base import Tested
 from adapters.folder import read_folder
 from adapters.registry import adapters
 from gateway.domain.configuration import Connector, Tenant
-from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of, titled
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.pool import Database
@@ -36,6 +36,7 @@ from gateway.store.secrets.seal import MasterKeys
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
+from gateway.web.navigation import menu
 from gateway.web.translations import Words, words
 
 Answer = Response | WerkzeugResponse
@@ -190,7 +191,9 @@ def _environment(assets: Mapping[str, Asset], icons: Mapping[str, Asset], title:
         "said": lambda t, prefix, code, key="": t.code(prefix, code, kind_of(IntegrationKey(key))),
         "title_of": _title_of,
         "icon": lambda kind: f"/icons/{kind}.svg?v={icons[kind].version}" if kind in icons else "",
-        "has_modules": lambda tenant: any(one.kind in registering() for one in tenant.integrations.values()),
+        "docs_url": lambda kind: found.docs_url if (found := adapters().get(kind)) is not None else "",
+        "example_of": _example_of,
+        "menu": menu,
         "site_title": title,
     }
     return env
@@ -200,6 +203,17 @@ def _title_of(key: str) -> str:
     """How people read an adapter's kind or an integration's key."""
     found = adapters().get(kind_of(IntegrationKey(key)))
     return titled(found.title, IntegrationKey(key)) if found is not None else key
+
+
+def _example_of(kind: str, name: str) -> str:
+    """The adapter's block of a tenant file, for the PBX of this name or the integration of this key."""
+    adapter = adapters().get(Kind(kind))
+    if adapter is None:
+        return ""
+    example = read_folder(adapter.package).example
+    if adapter.is_pbx:
+        return example.replace("- name: main\n", f"- name: {name}\n", 1)
+    return example if name == kind else example.replace(f"{kind}:\n", f'"{name}":\n', 1)
 
 
 @dataclass(frozen=True)

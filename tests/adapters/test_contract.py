@@ -163,7 +163,9 @@ def test_its_example_is_a_block_of_the_tenant_file(adapter: Adapter, tmp_path: P
     block = yaml.safe_load(read_folder(adapter.package).example)
     links = {"pbxes": block} if adapter.is_pbx else {"integrations": block}
     file = tmp_path / "tenants.yaml"
-    file.write_text(yaml.safe_dump({"tenants": [{"number": "0367", "name": "June", "country": "BY", **links}]}, allow_unicode=True))
+    file.write_text(
+        yaml.safe_dump({"tenants": [{"number": "0367", "name": "June", "country": "BY", **links}]}, allow_unicode=True)
+    )
     tenants, problems = read_tenant_files([str(file)])
     assert problems == []
     assert len(tenants[0].pbxes) + len(tenants[0].integrations) == 1
