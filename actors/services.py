@@ -1,6 +1,7 @@
 """What every actor is given: the few long-lived things of the process, opened by `gateway.app`."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -11,12 +12,18 @@ from actors.chats.inbox import Inbox
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
+from actors.integration_tokens import IntegrationTokens, UnstoredTokens
 from actors.runtime.directory import Directory
 from actors.runtime.group_commit import GroupCommit
 from actors.runtime.ownership import Ownership
-from adapters.base import Dialer
+from adapters.base import AdapterSettings, Dialer, Link
+from adapters.budget import Budgets, account_of
+from adapters.login import LoginFlow, LoginPlace
+from adapters.registry import Linked
 from adapters.spills import Spills
+from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
+from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.outbox import CallBatch
@@ -64,6 +71,10 @@ class Services:
     outgoing: Handover
     """Leases deliveries as they are written, and keeps what became of them."""
     dial: Dialer
+    budgets: Budgets = field(default_factory=Budgets)
+    """Of remote accounts, shared by all that speak to them."""
+    unstored_tokens: UnstoredTokens = field(default_factory=dict)
+    """Fresh tokens that the database would not take yet."""
     spills: Spills = field(default_factory=Spills)
     """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
@@ -81,3 +92,25 @@ class Services:
     ownership: Ownership
     """Which tenants are this instance's."""
     """Places calls for people; is told how its orders fared."""
+
+    def tokens(self, tenant: TenantId, integration: IntegrationKey) -> Tokens:
+        """The tokens of one integration that change by themselves."""
+        return IntegrationTokens(self.db, self.cache.sealer, tenant, integration, self.unstored_tokens)
+
+    def link(self, tenant: Tenant, linked: Linked, settings: AdapterSettings, *, background: bool = False) -> Link:
+        """What a client of an integration is given: address, dialer, the account's budget, tokens."""
+        adapter = linked.adapter
+        return Link(
+            tenant=tenant, name=linked.key, base_url=self.provider_urls.get(adapter.kind), dial=self.dial,
+            budget=self.budgets.of(account_of(adapter, tenant.number, linked.key, settings), adapter.limits),
+            background=background, tokens=self.tokens(tenant.number, linked.key),
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def open_login(
+        self, tenant: Tenant, linked: Linked, settings: AdapterSettings, place: LoginPlace
+    ) -> AsyncIterator[LoginFlow]:
+        """A login of an integration whose adapter has one."""
+        assert linked.adapter.login is not None
+        async with linked.adapter.login.open(self.link(tenant, linked, settings), settings, place) as flow:
+            yield flow

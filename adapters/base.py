@@ -11,18 +11,22 @@ This module owns the shapes and does nothing; a little long, because it is one p
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.inbound import Inbound
+from adapters.login import Login
 from adapters.spills import Spills
+from adapters.tokens import Tokens
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
+from gateway.domain.limiter import Limits as Limits
+from gateway.domain.limiter import Rate as Rate
+from gateway.domain.limiter import RequestBudget
 from gateway.domain.secret import Secret
 
 
@@ -89,23 +93,6 @@ def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A token bucket: `per_second` tokens drip in, at most `burst` are held."""
-
-    per_second: float
-    burst: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How hard an outside system may be pressed. A draft's `bucket` picks its rate by the part before a colon, so
-    "telephony" is one bucket and "chat:55501" is one of many with the rate of "chat"; "" is the rest."""
-
-    rates: Mapping[str, Rate] = field(default_factory=lambda: {"": Rate(10, 10)})
-    at_once: int = 8
-
-
-@dataclass(frozen=True, slots=True)
 class Retry:
     """How often a delivery is repeated. `quick_s` are the first delays; then what expires soon comes every `live_s`, and
     what may not be lost after `slow_s` doubling to `cap_s`."""
@@ -152,7 +139,11 @@ class Attempt:
     response: str = ""
     status: int | None = None
     permit: Callable[[], None] = lambda: None
-    """Asked again whenever a part of a request is about to leave. Raises where it must not any more."""
+    """Called whenever a part of a request is about to leave. Raises where it must not any more."""
+    bucket: str = ""
+    """Whose rate its requests count to."""
+    paid: bool = False
+    """Whether the budget has been charged for the first request already: by whoever made the attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +255,12 @@ class Link:
     report: Callable[[State, str, str], None] = lambda state, code, detail: None
     spills: Spills | None = None
     """Where bytes that cannot be dealt with yet may wait on the disk; None: in memory alone."""
+    budget: RequestBudget | None = None
+    """The remote account's, shared by all that speak to it; None: without a limit."""
+    background: bool = False
+    """Nobody waits for what this client does: it gives way to those for whom somebody does."""
+    tokens: Tokens | None = None
+    """Tokens that change by themselves; None where they cannot be stored, such as in a test of unsaved settings."""
 
 
 class Dialer(Protocol):
@@ -279,13 +276,11 @@ class Dialer(Protocol):
         ...
 
 
-class SystemType(StrEnum):
-    """What an outside system is to a company."""
-
-    CRM = "crm"
-    CHANNEL = "channel"
-    """A messenger."""
-    PBX = "pbx"
+SystemType = Literal["crm", "channel", "pbx"]
+"""What an outside system is to a company; a channel is a messenger."""
+SettingsClass = type[AdapterSettings]
+Class = type
+"""`type` as an annotation in a class that has a field of this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,20 +290,23 @@ class Adapter:
     kind: Kind
     title: str
     """The system's own name, the same in every language."""
-    system: SystemType
+    type: SystemType
     package: str = ""
     """The import package with `texts.toml`, `icon.svg` and `example.yaml` (`adapters/folder.py`): `__name__`, as a rule."""
     docs_url: str = ""
     """Where the provider explains what our settings ask for."""
-    settings: type[AdapterSettings]
+    settings: SettingsClass
     connect: Callable[[Link, Any], AbstractAsyncContextManager[Any]]
     """`async with connect(link, settings) as client`: opens nothing before first use."""
-    plan: "Plan | None" = None
+    plan_call: "PlanCall | None" = None
     """For systems that are told of calls: pure, event in, drafts out."""
     limits: Limits = field(default_factory=Limits)
+    account: Callable[[Any], str] = lambda settings: ""
+    """The key of the remote account that settings lead to (`adapters.budget.account_key`), where the provider counts
+    requests by it: all that give the same key share a budget. Empty: each integration has its own."""
     retry: Retry = field(default_factory=Retry)
     hooks: tuple[Hook, ...] = ()
-    client: type = object
+    client: Class = object
     """The class of what `connect` gives, so that abilities are known before anything is connected."""
     client_id_field: str = ""
     """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
@@ -322,15 +320,17 @@ class Adapter:
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
+    login: Login | None = None
+    """For systems to which a person has to log in, step by step."""
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""
 
     @property
     def is_pbx(self) -> bool:
         """Whether it is a PBX; a company's PBXes are listed apart, by name."""
-        return self.system is SystemType.PBX
+        return self.type == "pbx"
 
-    def can(self, ability: type) -> bool:
+    def can(self, ability: Class) -> bool:
         """Whether its clients have an ability, such as `can(ListsUsers)`."""
         return issubclass(self.client, ability)
 
@@ -353,7 +353,7 @@ class KeepsRecordings(Protocol):
         ...
 
 
-Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
+PlanCall = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
 """`plan(settings, tenant, before, call, event)`: which deliveries an event makes here; `call` is the state after it,
 `before` the state it changed. Pure, and the same drafts for the same arguments."""
 

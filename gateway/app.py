@@ -149,7 +149,9 @@ class Gateway:
             public_url=settings.base_url,
         )
         self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
-        self.modules = Registrations(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
+        self.modules = Registrations(
+            db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets
+        )
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.tenants: Reconciler | None = None
         self.database_problem = "the database has not answered yet"
@@ -301,7 +303,10 @@ class Gateway:
         if tenant is None or adapter is None:
             return Tested(ok=False, code="not_configured")
         base_url = self.settings.provider_urls.get(link.kind)
-        return await probe(tenant, adapter, link.name, link.settings, base_url, self.services.dial)
+        return await probe(
+            tenant, adapter, link.name, link.settings, base_url, self.services.dial, self.services.budgets,
+            self.services.tokens(number, link.key),
+        )  # fmt: skip
 
     # Starting and stopping.
 
@@ -614,6 +619,8 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
         place=gateway.services.dialling.ask,
+        login=gateway.services.open_login,
+        tokens=gateway.services.tokens,
         instance=lambda: gateway.ownership.me,
         ask_slots=gateway.together.slots,
         master=gateway.cache.master,

@@ -7,13 +7,13 @@ from adapters.asterisk.advice import advice
 from adapters.asterisk.replay import replay
 from adapters.asterisk.session import AsteriskClient, connect
 from adapters.asterisk.settings import AsteriskSettings
-from adapters.base import Adapter, SystemType
+from adapters.base import Adapter
 from gateway.domain.ids import Kind
 
 ADAPTER = Adapter(
     kind=Kind("asterisk"),
     title="Asterisk",
-    system=SystemType.PBX,
+    type="pbx",
     package=__name__,
     docs_url="https://docs.asterisk.org/Configuration/Interfaces/Asterisk-Manager-Interface-AMI/",
     settings=AsteriskSettings,

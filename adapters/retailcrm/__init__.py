@@ -3,7 +3,8 @@
 Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is told when, and what the answers mean.
 """
 
-from adapters.base import Adapter, Limits, Rate, SystemType
+from adapters.base import Adapter, Limits, Rate
+from adapters.budget import account_key
 from adapters.retailcrm.callbacks import HOOKS
 from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
@@ -13,7 +14,7 @@ from gateway.domain.ids import Kind
 ADAPTER = Adapter(
     kind=Kind("retailcrm"),
     title="RetailCRM",
-    system=SystemType.CRM,
+    type="crm",
     package=__name__,
     docs_url="https://docs.retailcrm.ru/",
     settings=RetailcrmSettings,
@@ -21,8 +22,9 @@ ADAPTER = Adapter(
     client=RetailcrmClient,
     client_id_field="client_id",
     extensions_field="user_extensions",
-    plan=plan,
-    # 10 requests a second, and 40 more for telephony. Burst and drip together stay below that in any one second.
-    limits=Limits(rates={"": Rate(9, 1), "telephony": Rate(38, 2)}, at_once=8),
+    plan_call=plan,
+    # A key may make 10 requests in any one second, and 40 more for telephony: one or two less, for what is late on its way.
+    limits=Limits(rates={"": Rate(9), "telephony": Rate(38)}, at_once=8),
+    account=lambda settings: account_key("retailcrm", settings.domain, settings.api_key),
     hooks=HOOKS,
 )

@@ -3,7 +3,8 @@
 Owns the `ADAPTER` value and nothing else. What people write to the bot comes in through `incoming.py`. Read `codec.py` next.
 """
 
-from adapters.base import Adapter, Limits, Rate, SystemType
+from adapters.base import Adapter, Limits, Rate
+from adapters.budget import account_key
 from adapters.telegram.client import TelegramClient, connect
 from adapters.telegram.codec import plan
 from adapters.telegram.incoming import INBOUND, polls
@@ -13,15 +14,16 @@ from gateway.domain.ids import Kind
 ADAPTER = Adapter(
     kind=Kind("telegram"),
     title="Telegram",
-    system=SystemType.CHANNEL,
+    type="channel",
     package=__name__,
     docs_url="https://core.telegram.org/bots",
     settings=TelegramSettings,
     connect=connect,
     client=TelegramClient,
-    plan=plan,
+    plan_call=plan,
     hook_id_field="hook_id",
     inbound=INBOUND,
     streams=polls,
-    limits=Limits(rates={"": Rate(30, 30), "chat": Rate(1, 3), "group": Rate(20 / 60, 20)}, at_once=8),
+    limits=Limits(rates={"": Rate(30), "chat": Rate(3, 3.0), "group": Rate(20, 60.0)}, at_once=8),
+    account=lambda settings: account_key("telegram", settings.bot_token),
 )

@@ -3,11 +3,12 @@
 Owns the decision what to try when Telegram answers "not like this": anew where the message is gone, in the new chat
 where the group has moved, as plain text where the markup does not please. Nothing here makes a message appear twice:
 a message whose fate is unknown is `Doubtful` and not repeated, an edit may be. The token is part of every address and
-is masked in all that leaves here (`adapters/http.py`). What the texts say is `codec.py`'s.
+is masked in all that leaves here (`adapters/http/client.py`). What the texts say is `codec.py`'s.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from adapters.base import Attempt, Delivered, Link, Tested
@@ -88,8 +89,10 @@ class TelegramClient:
         self, method: str, payload: dict[str, Any], attempt: Attempt | None = None, http: Http | None = None
     ) -> Any:
         path = f"/bot{self._settings.bot_token.reveal()}/{method}"
-        answer = await (http or self._http).send("POST", path, payload=payload, attempt=attempt)
-        return codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after"))
+        return await (http or self._http).send(
+            "POST", path, payload=payload, attempt=attempt,
+            read=lambda answer: codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after")),
+        )  # fmt: skip
 
     async def run(self, sink: UpdateSink) -> None:
         """One session of long polls. An update is confirmed by the poll after the one that brought it, so none is before it is
@@ -143,7 +146,8 @@ class TelegramClient:
         return self._found("ok", name, ", ".join(known)) if known else self._found("no_chats", name)
 
     def _found(self, code: str, *values: str) -> Tested:
-        return Tested(code in ("ok", "no_chats"), code, codec.text_of(self._tenant, code, *values))
+        text = codec.text_of(self._tenant, code, *map(self._http.shown, values))
+        return Tested(code in ("ok", "no_chats"), code, text)
 
 
 def _delivered(configured: int, chat: int, message: int | None) -> Delivered:
@@ -159,17 +163,14 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
     """A client of one bot. Opens nothing before first use."""
     token = settings.bot_token.reveal()
 
-    def http(read_s: float, whole_s: float) -> Http:
-        return Http(
-            link.base_url or PUBLIC,
-            dial=link.dial if link.base_url is None else None,
-            timeouts=Timeouts(connect_s=settings.connect_timeout_s, read_s=read_s, whole_s=whole_s),
-            secrets=(token, token.partition(":")[2]),
-        )
+    def http(link: Link, read_s: float, whole_s: float) -> Http:
+        timeouts = Timeouts(connect_s=settings.connect_timeout_s, read_s=read_s, whole_s=whole_s)
+        return Http.of(link, PUBLIC, timeouts, (token, token.partition(":")[2]))
 
     held_s = incoming.POLL_S + settings.read_timeout_s  # a poll that has nothing to say is answered so late
+    unmetered = replace(link, budget=None)  # a poll counts to no rate, and would hold a place for as long as it waits
     async with (
-        http(settings.read_timeout_s, settings.request_timeout_s) as short,
-        http(held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
+        http(link, settings.read_timeout_s, settings.request_timeout_s) as short,
+        http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
     ):
         yield TelegramClient(short, polls, link.tenant, settings)

@@ -7,6 +7,7 @@ no database and holds no route. Read `auth.py` next.
 import hashlib
 import mimetypes
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from ipaddress import IPv4Network, IPv6Network
@@ -24,15 +25,17 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
-from adapters.base import Tested
+from adapters.base import AdapterSettings, Tested
 from adapters.folder import read_folder
-from adapters.registry import adapters
+from adapters.login import LoginFlow, LoginPlace
+from adapters.registry import Linked, adapters
+from adapters.tokens import Tokens
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of, titled
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.pool import Database
-from gateway.store.secrets.seal import MasterKeys
+from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
@@ -45,6 +48,10 @@ Answer = Response | WerkzeugResponse
 
 class Cache(Protocol):
     """The configuration in memory; both answer at once."""
+
+    def sealer(self, number: TenantId) -> Sealer | None:
+        """What seals and opens the tenant's own."""
+        ...
 
     def tenant(self, number: TenantId) -> Tenant | None:
         """The tenant's snapshot, or None."""
@@ -73,6 +80,10 @@ class Deps:
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Registrations
     """Our modules in outside systems."""
+    login: Callable[[Tenant, Linked, AdapterSettings, LoginPlace], AbstractAsyncContextManager[LoginFlow]]
+    """Opens a login of an integration's adapter."""
+    tokens: Callable[[TenantId, IntegrationKey], Tokens]
+    """The tokens of one integration that change by themselves."""
     ring: Callable[[TenantId, IntegrationKey], None] = lambda number, kind: None
     """Says that an integration has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None
@@ -120,7 +131,11 @@ class Viewer:
     @property
     def home(self) -> str:
         """Where the pages of this session are; empty for a person, to whom all of them are open."""
-        return f"/{self.session.scope}-admin" if self.session is not None and self.session.scope is not None else ""
+        return (
+            f"/{kind_of(self.session.scope)}-admin"
+            if self.session is not None and self.session.scope is not None
+            else ""
+        )
 
     @property
     def operator(self) -> bool:

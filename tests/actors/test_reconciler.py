@@ -26,7 +26,8 @@ from actors.reconciler import REPLACE_GRACE_S, Reconciler
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Doorbells, Services
-from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft, SystemType
+from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft
+from adapters.budget import Budgets
 from adapters.http import SafeDialer
 from adapters.registry import adapters
 from gateway.domain.configuration import Connector, Phone, Tenant, integration
@@ -75,22 +76,18 @@ class World:
             Services,
             SimpleNamespace(
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
+                budgets=Budgets(), tokens=lambda *_: None,
                 ownership=everything_is_ours(), outgoing=Unhurried(self),
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip
         kinds = {
-            PBX: Adapter(kind=PBX, title="PBX", system=SystemType.PBX, settings=Settings, connect=self._connect),
+            PBX: Adapter(kind=PBX, title="PBX", type="pbx", settings=Settings, connect=self._connect),
             Kind(CRM): Adapter(
-                kind=Kind(CRM), title="CRM", system=SystemType.CRM, settings=Settings, connect=self._connect, plan=plan
+                kind=Kind(CRM), title="CRM", type="crm", settings=Settings, connect=self._connect, plan_call=plan
             ),
             Kind(CHAT): Adapter(
-                kind=Kind(CHAT),
-                title="Chat",
-                system=SystemType.CHANNEL,
-                settings=Settings,
-                connect=self._connect,
-                plan=plan,
+                kind=Kind(CHAT), title="Chat", type="channel", settings=Settings, connect=self._connect, plan_call=plan
             ),
         }
         self.adapters = {**kinds, **(real or {})}

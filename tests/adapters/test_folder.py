@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters import registry
-from adapters.base import Adapter, AdapterSettings, SystemType
+from adapters.base import Adapter, AdapterSettings
 from adapters.folder import BadFolder, Folder, checked_icon, parse_texts, read_folder
 from gateway.domain.ids import Kind
 from gateway.web.translations import words
@@ -66,7 +66,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     for name, text in (("__init__.py", ""), ("texts.toml", TEXTS), ("icon.svg", ICON.decode()), ("example.yaml", "")):
         package.joinpath(name).write_text(text)
     adapter = Adapter(
-        kind=Kind("pigeon"), title="Pigeon", system=SystemType.CHANNEL, package=package.name, settings=AdapterSettings,
+        kind=Kind("pigeon"), title="Pigeon", type="channel", package=package.name, settings=AdapterSettings,
         connect=lambda link, settings: NotImplemented,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ import trio
 
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
-from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, SystemType
+from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits
 from adapters.registry import Linked
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.subjects import call_subject
@@ -97,7 +97,7 @@ def ours(dsn: str, other: str, many: int, analyze: bool) -> dict[str, float]:
             adapter = Adapter(
                 kind=Kind(KIND),
                 title="Bench",
-                system=SystemType.CRM,
+                type="crm",
                 settings=AdapterSettings,
                 connect=connect,
                 limits=limits,

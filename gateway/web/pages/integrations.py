@@ -43,6 +43,8 @@ class Card:
     """A PBX's name; an integration's key."""
     title: str
     href: str
+    login: bool = False
+    """Whether a person can sign in to it."""
     set_up: bool = True
     enabled: bool = True
     health: Health
@@ -124,7 +126,7 @@ def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: S
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
         href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
         figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
-        last=stored.last.get(key),
+        last=stored.last.get(key), login=linked.adapter.login is not None,
     )  # fmt: skip
 
 

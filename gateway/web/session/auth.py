@@ -159,6 +159,14 @@ class Gate:
 
     # Guards, each a hook of a blueprint.
 
+    def enter(self, number: TenantId) -> bool:
+        """Puts a company of the session's in view, for an address that does not name it. False where it is not theirs."""
+        found = self.in_tenant(viewer(), number)
+        if found is None:
+            return False
+        g.viewer = found
+        return True
+
     async def needs_tenant(self) -> Answer | None:
         """For `/t/<number>/`: a session that may see the tenant."""
         if (refusal := self._needs_session()) is not None:

@@ -18,7 +18,7 @@ from actors.runtime.mailbox import Mailbox
 from actors.runtime.sessions import BACKOFF_CAP_S
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Services
-from adapters.base import Adapter, AdapterSettings, CallSink, SystemType
+from adapters.base import Adapter, AdapterSettings, CallSink
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import BadCredentials, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallRinging, Direction
@@ -38,9 +38,7 @@ class World:
         self.slot = Slot("tenant/0367/pbx/main")
         self.reads = 0
         self.away = 0
-        adapter = Adapter(
-            kind=Kind("pbx"), title="PBX", system=SystemType.PBX, settings=AdapterSettings, connect=self._connect
-        )
+        adapter = Adapter(kind=Kind("pbx"), title="PBX", type="pbx", settings=AdapterSettings, connect=self._connect)
         services = cast(Services, SimpleNamespace(db=self, clients=Clients(), spills=None, provider_urls={}, dial=None))
         self.actor = PbxActor(TENANT, "main", adapter, AdapterSettings(), self.mailbox, services)
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
-from adapters.base import Adapter, AdapterSettings, SystemType, setting
+from adapters.base import Adapter, AdapterSettings, setting
 from adapters.inbound import Inbound, Reply, Stream, Update, WebhookCall
 from gateway.domain.configuration import Tenant, integration
 from gateway.domain.errors import Unavailable
@@ -40,7 +40,7 @@ def read(body: bytes, settings: Settings) -> Sequence[Update]:
 
 
 PIGEON = Adapter(
-    kind=Kind("pigeon"), title="Pigeon", system=SystemType.CHANNEL, settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
+    kind=Kind("pigeon"), title="Pigeon", type="channel", settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
     inbound=Inbound(verify=verify, read=read, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok")),
 )  # fmt: skip
 

@@ -71,7 +71,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
 
 ROUTES = (
     ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
-    ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("POST", "/integrations/retailcrm/test"),
+    ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("GET", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/test"),
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
@@ -126,7 +126,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
     }
     assert rules == walled | operators | modules | {
-        "/", "/login", "/login/once", "/logout", "/preferences", "/static/<name>", "/icons/<kind>.svg"
+        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>", "/icons/<kind>.svg"
     }  # fmt: skip
 
 
