@@ -55,6 +55,7 @@ def setting(
     stored: bool = False,
     shared: bool = False,
     leads: Sequence[str] = (),
+    unique: bool = False,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
@@ -62,7 +63,8 @@ def setting(
 
     `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
-    stored ones do not follow it to another place.
+    stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
+    installation may have; one that a person chooses has LEAST_UNIQUE characters.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -72,6 +74,7 @@ def setting(
         "stored": stored,
         "shared": shared,
         "leads": list(leads),
+        "unique": unique,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)

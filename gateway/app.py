@@ -10,8 +10,10 @@ is a state and not a crash. Over 400 lines because it is the one place where eve
 """
 
 import gc
+import json
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -49,6 +51,7 @@ from adapters.probe import probe
 from adapters.registry import adapters, integrations
 from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
+from gateway.database import Addresses, database_server
 from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
@@ -56,21 +59,21 @@ from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import Post
 from gateway.domain.shards import SHARDS
+from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
 from gateway.readiness import Notifier
-from gateway.settings import Settings
+from gateway.settings import Settings, shared_environment
 from gateway.store import journal, outbox
 from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.embedded.data_dir_lock import own_folder
-from gateway.store.embedded.embedded import embedded
 from gateway.store.files.blobs import BlobStore, FolderBlobs
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.s3 import S3Blobs
 from gateway.store.files.spool import Spool
 from gateway.store.postgres.errors import StoreError
 from gateway.store.postgres.listen import Listener
-from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Database, open_database
+from gateway.store.postgres.roles import select_login
 from gateway.store.secrets.seal import load_master_keys
 from gateway.telemetry import COUNTERS, prometheus
 from gateway.vitals import Vitals
@@ -81,8 +84,10 @@ from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount, serve_people
 from gateway.web.http.intake import Limits, serve_intake
+from gateway.web.session.sign_in_audit import SignInAudit
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +97,7 @@ CHANNEL = "gateway_configuration"
 GC_THRESHOLD = (50_000, 50, 1000)
 """Actors are many objects that live long: at the default pace the collector looks through them for half of the start,
 and holds the loop (measured: 2,500 tenants start in 3 to 4 s instead of 6 to 10). What stands at the start is frozen."""
+OPEN_FILES = 16_384
 HOLD_S = 5.0
 """How long connections wait at the start for the configuration, unless the database is known to be away."""
 HEIRS_WITHIN_S = 3.0
@@ -113,6 +119,8 @@ class Gateway:
         self.ownership = Ownership(db, master_keys=cache.master.look)
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
         self.feed = Feed(partial(self.peers.mark, "changed"))
+        self.sign_ins = SignInAudit(db)
+        self.guesses = Guesses(settings.trusted_proxies)
         self.started = time.monotonic()
         self.dead_letters = DeadLetters(db)
         self.posts = Posts(
@@ -310,14 +318,17 @@ class Gateway:
 
     # Starting and stopping.
 
-    async def bring_up(self, dsn: str, tenants: Reconciler, slot: Slot) -> None:
+    async def bring_up(self, database: Addresses, tenants: Reconciler, slot: Slot) -> None:
         """Until cancelled: schema, configuration, actors, as soon as the database lets us; then keeps watching it."""
         pause = 0.2
         while True:
             try:
-                await migrate(dsn)
+                await database.migrate()
                 await self.db.ping()
+                if problem := (await self.db.engine(select_login)).problem:
+                    log.warning("the database's login has more rights than it needs", extra={"reason": problem})
                 await self.cache.load()
+                await self.cache.claim_client_ids()
                 break
             except (Retryable, StoreError, NeedsAttention) as error:
                 self.database_problem = f"database: {error.person}"
@@ -402,20 +413,11 @@ async def _open_spool(spool: Spool) -> None:
         log.error("the spool cannot be used", extra={"reason": error.detail})
 
 
-@asynccontextmanager
-async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
-    """The address of the database, and what keeps its server alive where it is ours."""
-    if settings.database_url is not None:
-        yield settings.database_url.reveal(), trio.sleep_forever
-        return
-    async with embedded(settings.data_dir, role="run") as server:
-        yield server.dsn, server.supervise
-
-
 async def run(settings: Settings) -> int:
     """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
     trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
     gc.set_threshold(*GC_THRESHOLD)
+    _allow_files()
     systemd = Notifier()
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         stack.callback(nursery.cancel_scope.cancel)
@@ -424,14 +426,14 @@ async def run(settings: Settings) -> int:
         # Where systemd's sockets are elsewhere: links, and what tenants may not connect to, follow them.
         settings = replace(settings, bind=listening.bind, intake_bind=listening.intake_bind)
         nursery.start_soon(systemd.run)
-        await stack.enter_async_context(own_folder(settings.data_dir))
-        dsn, keep_server = await stack.enter_async_context(_postgres(settings))
+        await stack.enter_async_context(own_folder(settings.data_dir, json.dumps(shared_environment(settings))))
+        addresses, keep_server = await stack.enter_async_context(database_server(settings, role="run"))
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
         db = await stack.enter_async_context(
-            open_database(dsn, size=settings.database_size, engine_size=settings.database_size)
+            open_database(addresses.pool, size=settings.database_size, engine_size=settings.database_size)
         )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         hooks = {kind: adapter.hook_id_field for kind, adapter in integrations().items() if adapter.hook_id_field}
@@ -442,13 +444,21 @@ async def run(settings: Settings) -> int:
         stack.push_async_callback(gateway.posts.spool.aclose)
         await _open_spool(gateway.posts.spool)
         systemd.status, systemd.ailment = gateway.status, gateway.vitals.ailment
-        await _serve(gateway, dsn, keep_server, listening, systemd)
+        await _serve(gateway, addresses, keep_server, listening, systemd)
     return 0
+
+
+def _allow_files() -> None:
+    """Both listeners' connections need more files than the 1,024 that a shell allows; what is allowed at most is taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(
     gateway: Gateway,
-    dsn: str,
+    database: Addresses,
     keep_server: Callable[[], Awaitable[Any]],
     listening: Listening,
     systemd: Notifier,
@@ -456,13 +466,15 @@ async def _serve(
     settings, services, cache = gateway.settings, gateway.services, gateway.cache
     dead_letters = gateway.dead_letters
     stop_listening = trio.Event()
-    module_callers = ModuleCallers(gateway.modules, secure_cookies=settings.base_url.startswith("https://"))
+    module_callers = ModuleCallers(
+        gateway.modules, secure_cookies=settings.base_url.startswith("https://"), guesses=gateway.guesses
+    )
     deps = _machine_deps(gateway)
     others = [
         *callback_addresses(_callback_deps(gateway), adapters()),
         *hook_addresses(_hook_deps(gateway), adapters()),
         *module_addresses(module_callers),
-        *upload_addresses(gateway.recording_files, partial(tenant_of, deps)),
+        *upload_addresses(gateway.recording_files, partial(tenant_of, deps), gateway.guesses),
     ]
     addresses = machine_addresses(deps, others)
     web = create_app(_web_deps(gateway, partial(mount, addresses=addresses)))
@@ -480,7 +492,7 @@ async def _serve(
             system("outbox", _ignoring_slot(gateway.records.run))
             system("acks", _ignoring_slot(gateway.outgoing.acks.run))
             system("letters", dead_letters.run)
-            system("database", partial(gateway.bring_up, dsn, tenants))
+            system("database", partial(gateway.bring_up, database, tenants))
             # The block ends when both listeners have finished what was in hand; PBX sessions go on until then.
             async with trio.open_nursery() as listeners:
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -490,12 +502,17 @@ async def _serve(
                             await gateway.database_known.wait()
                         await listeners.start(
                             partial(
-                                serve_people, web, listening.people, grace_s=settings.grace_s, shutdown=stop_listening
+                                serve_people,
+                                web,
+                                listening.people,
+                                grace_s=settings.grace_s,
+                                shutdown=stop_listening,
+                                trusted_proxies=settings.trusted_proxies,
                             )
                         )
                         await listeners.start(
                             _serve_until, stop_listening,
-                            partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s)),
+                            partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s), settings.trusted_proxies),
                         )  # fmt: skip
                         await cache.loaded.wait()
                         system("configuration", _ignoring_slot(cache.run))
@@ -511,7 +528,8 @@ async def _serve(
                         system("tenants", tenants.run)
                         system("due", partial(wake_due, services))
                         system("expiry", partial(expire, services))
-                        system("pruning", partial(prune, services, dsn))
+                        system("pruning", partial(prune, services, database.owner))
+                        system("sign-ins", gateway.sign_ins.run)
                         system("modules", RegistrationJobs(gateway.modules, gateway.ownership.epoch_of).run)
                         system("recordings", FetchActor(services, gateway.recording_files).run)
                         system("retention", partial(retain, services, gateway.recording_files))
@@ -519,6 +537,7 @@ async def _serve(
                         gc.freeze()
                         systemd.ready()
                         log.info("ready", extra={"tenants": len(cache), "url": settings.base_url})
+                        await log_first_steps(gateway.db, settings, companies=len(cache))
                         await stop_listening.wait()  # that is, until the signal ends this block
                 gateway.stopping = True
                 systemd.stopping()
@@ -570,6 +589,7 @@ def _machine_deps(gateway: Gateway) -> MachineDeps:
         invalidate=invalidate,
         operator_token=gateway.settings.operator_token,
         operator_open=gateway.settings.operator_open,
+        guesses=gateway.guesses,
     )
 
 
@@ -594,6 +614,7 @@ def _callback_deps(gateway: Gateway) -> CallbackDeps:
         set_status=partial(set_status, gateway.modules),
         set_activity=partial(set_activity, gateway.modules),
         trusted_proxies=gateway.settings.trusted_proxies,
+        guesses=gateway.guesses,
     )
 
 
@@ -603,7 +624,7 @@ def _hook_deps(gateway: Gateway) -> HookDeps:
             raise Unavailable("the configuration has not been read yet", after_s=2.0)
         return gateway.cache.by_hook(kind, hashed)
 
-    return HookDeps(by_hook=by_hook, store=gateway.inbox.store)
+    return HookDeps(by_hook=by_hook, store=gateway.inbox.store, guesses=gateway.guesses)
 
 
 def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
@@ -616,6 +637,8 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         public_url=settings.base_url,
         secure_cookies=settings.base_url.startswith("https://"),
         trusted_proxies=settings.trusted_proxies,
+        guesses=gateway.guesses,
+        sign_ins=gateway.sign_ins,
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
         place=gateway.services.dialling.ask,

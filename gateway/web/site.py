@@ -32,6 +32,7 @@ from adapters.registry import Linked, adapters
 from adapters.tokens import Tokens
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of, titled
+from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.pool import Database
@@ -39,7 +40,9 @@ from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
+from gateway.web.http.guesses import Guesses
 from gateway.web.navigation import menu
+from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.translations import Words, words
 
 Answer = Response | WerkzeugResponse
@@ -88,7 +91,11 @@ class Deps:
     """Says that an integration has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None
     """Says that posts of a tenant wait in the journal."""
+    sign_ins: SignInAudit | None = None
+    """Notes sign-ins for the audit trails; whoever gives one runs it."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    guesses: Guesses = field(default_factory=Guesses)
+    """Slows the guessing of machine credentials; one for both listeners."""
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""
     instance: Callable[[], str] = lambda: ""
@@ -204,6 +211,9 @@ def _environment(assets: Mapping[str, Asset], icons: Mapping[str, Asset], title:
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code, key="": t.code(prefix, code, kind_of(IntegrationKey(key))),
+        "number_problem": lambda tenant, number: wrong_with(
+            number, tenant.country, InternalNumberRules.of(tenant.options)
+        ),
         "title_of": _title_of,
         "icon": lambda kind: f"/icons/{kind}.svg?v={icons[kind].version}" if kind in icons else "",
         "docs_url": lambda kind: found.docs_url if (found := adapters().get(kind)) is not None else "",
@@ -240,9 +250,11 @@ class Site:
     icons: Mapping[str, Asset] = field(default_factory=_icons)
     """The drawings of outside systems by kind."""
     env: Environment = field(init=False)
+    sign_ins: SignInAudit = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", _environment(self.assets, self.icons, self.deps.title))
+        object.__setattr__(self, "sign_ins", self.deps.sign_ins or SignInAudit(self.deps.db))
 
     def render(self, template: str, who: Viewer, **context: Any) -> str:
         """A template as text. Everything in it is escaped."""

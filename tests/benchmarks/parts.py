@@ -20,6 +20,7 @@ from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import IntegrationKey
 from gateway.store import outbox
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.pool import open_database
 
 
@@ -31,7 +32,7 @@ def dialer() -> SafeDialer:
 @asynccontextmanager
 async def open_services(dsn: str) -> AsyncIterator[Services]:
     """What actors are given, as `gateway.app` makes it, with the group commit running."""
-    async with open_database(dsn, size=8) as db, trio.open_nursery() as nursery:
+    async with open_database(as_login(dsn), size=8) as db, trio.open_nursery() as nursery:
         outgoing = Handover(db)
         records: GroupCommit[outbox.CallBatch, frozenset[IntegrationKey] | None] = GroupCommit(
             "outbox", outgoing.record

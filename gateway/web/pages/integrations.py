@@ -21,6 +21,7 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
+from gateway.domain.posts import Invalid
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
@@ -257,7 +258,11 @@ def integrations_pages(gate: Gate) -> Blueprint:
         form = SetupForm.of(adapter.settings, stored, await request.form)
         if form.settings is None:
             return await show(key, 422, form=form)
-        await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), form.settings, person())
+        link = integration(linked.key, {})
+        try:
+            await save_settings(db, master, INTEGRATIONS, who.number, link, form.settings, person())
+        except Invalid as refused:
+            return await show(key, 422, form=form.refused(dict(refused.problems)))
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, linked)
         return redirect(f"/t/{number}/integrations/{key}?saved=1", 303)

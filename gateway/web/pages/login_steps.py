@@ -158,7 +158,16 @@ class Logins:
                 return link.adapter.settings.model_validate({**stored, **done.settings})
 
             await change_settings(
-                deps.db, deps.master, number, link.key, change, set(done.settings), frozenset(), None, who
+                deps.db,
+                deps.master,
+                number,
+                link.key,
+                change,
+                set(done.settings),
+                frozenset(),
+                None,
+                who,
+                link.adapter.settings,
             )
         audited = partial(_audited, number=number, who=who, key=link.key)
         await deps.db.engine(store.end_login, _hash(transaction), [audited])
