@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from adapters.base import BadValue
-from gateway.web.translations import LANGUAGES, words
+from gateway.domain.texts import LANGUAGES
+from gateway.web.translations import words
 
 Said = Mapping[str, str]
 """A sentence by language."""

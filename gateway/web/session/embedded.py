@@ -18,13 +18,14 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from adapters.base import Adapter
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.texts import LANGUAGES
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.guesses import DELAY_S
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS, YEAR_S, Gate
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, viewer
-from gateway.web.translations import LANGUAGES, preferred
+from gateway.web.translations import preferred
 
 log = logging.getLogger(__name__)
 

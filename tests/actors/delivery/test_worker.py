@@ -191,7 +191,13 @@ class World:
         """What each attempt comes to, in turn; then the last one for ever. Seconds: success after so long."""
         self.bells = Doorbells()
         self.adapter = Adapter(
-            kind=Kind(KIND), title="CRM", settings=AdapterSettings, connect=self._connect, limits=limits, retry=retry
+            kind=Kind(KIND),
+            title="CRM",
+            type="crm",
+            settings=AdapterSettings,
+            connect=self._connect,
+            limits=limits,
+            retry=retry,
         )
         self.services = cast(
             Services,

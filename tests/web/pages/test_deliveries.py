@@ -87,7 +87,7 @@ async def test_filters_narrow(world: World, sign_in: SignIn) -> None:
         world,
         row("1:upload"),
         row("2:in", kind="in", subject=call_subject("7.2")),
-        row("3:card", integration=CHAT, kind="card"),
+        row("3:card", integration=CHAT, kind="call_card"),
     )
     await finish(world, FAILED)
     await keep(world, row("4:waits"))
@@ -154,13 +154,15 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
         await keep(world, *made)
         await finish(world, outcome)
     cards = [
-        row(f"c{n}:card", integration=CHAT, kind="card", latest_only=True, subject=call_subject(f"c{n}"))
+        row(f"c{n}:card", integration=CHAT, kind="call_card", latest_only=True, subject=call_subject(f"c{n}"))
         for n in range(3)
     ]
-    old = row("o:1", lane="o", integration=CHAT, kind="card", latest_only=True, subject=call_subject("o"))
+    old = row("o:1", lane="o", integration=CHAT, kind="call_card", latest_only=True, subject=call_subject("o"))
     await keep(world, *cards, old)
     await finish(world, FAILED, CHAT)
-    await keep(world, row("o:2", lane="o", integration=CHAT, kind="card", latest_only=True, subject=call_subject("o")))
+    await keep(
+        world, row("o:2", lane="o", integration=CHAT, kind="call_card", latest_only=True, subject=call_subject("o"))
+    )
     await finish(world, DONE, CHAT)
     await keep(world, *[row(f"r{n}:in", kind="in", expires_s=-3600.0) for n in range(5)])
     await world.db.engine(outbox.expire_deliveries, 100)

@@ -129,7 +129,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
     }
     assert rules == walled | operators | modules | {
-        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>"
+        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>", "/icons/<kind>.svg"
     }  # fmt: skip
 
 
