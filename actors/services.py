@@ -17,8 +17,8 @@ from adapters.base import Dialer
 from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
+from gateway.store.call_batches import CallBatch, Recorded
 from gateway.store.files.recording_files import RecordingFiles
-from gateway.store.outbox import CallBatch
 from gateway.store.postgres.pool import Database
 
 
@@ -54,7 +54,7 @@ class Services:
     cache: ConfigurationCache
     directory: Directory
     feed: Feed
-    records: GroupCommit[CallBatch, frozenset[Kind] | None]
+    records: GroupCommit[CallBatch, Recorded]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
     outgoing: Handover
     """Leases deliveries as they are written, and keeps what became of them."""

@@ -58,7 +58,7 @@ from gateway.domain.shards import SHARDS
 from gateway.listening import Listening, listening_sockets
 from gateway.readiness import Notifier
 from gateway.settings import Settings
-from gateway.store import journal, outbox
+from gateway.store import call_batches, journal, outbox
 from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.embedded.data_dir_lock import own_folder
 from gateway.store.embedded.embedded import embedded
@@ -118,7 +118,7 @@ class Gateway:
             set_aside=self.dead_letters.put,
         )
         self.outgoing = Handover(db)
-        self.records: GroupCommit[outbox.CallBatch, frozenset[Kind] | None] = GroupCommit(
+        self.records: GroupCommit[call_batches.CallBatch, call_batches.Recorded] = GroupCommit(
             "outbox", self.outgoing.record
         )
         clients = Clients()

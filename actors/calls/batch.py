@@ -9,8 +9,8 @@ from datetime import datetime
 from gateway.domain.calls import Call
 from gateway.domain.events import CallEvent
 from gateway.domain.ids import CallId, TenantId
+from gateway.store.call_batches import CallBatch
 from gateway.store.dead_letters import DeadLetterRow
-from gateway.store.outbox import CallBatch
 
 
 @dataclass(frozen=True, slots=True)

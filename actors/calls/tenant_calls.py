@@ -42,10 +42,11 @@ from gateway.domain.posted import reported
 from gateway.domain.posts import Invalid, parse_post
 from gateway.domain.recording_links import expects_posted, keep_days
 from gateway.domain.routing import Planner, route
+from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow, Refusal
 from gateway.store.calls import select_calls, select_open_calls, select_stored_events
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.journal import PendingPost, select_pending_posts
-from gateway.store.outbox import CallBatch, DeliveryRow, EventRow, ExpectedRow, storable
+from gateway.store.outbox import DeliveryRow, storable
 from gateway.store.postgres.errors import StoreError
 from gateway.telemetry import COUNTERS, bound
 
@@ -524,7 +525,7 @@ class TenantCalls:
     async def _record(self, slot: Slot, recording: CallBatch) -> frozenset[Kind]:
         """Commits a recording; for which integrations it holds something. Raises StoreError where it is refused."""
         kinds = await self._until_answered(slot, lambda: self._services.records.put(recording))
-        if kinds is None:
+        if isinstance(kinds, Refusal):
             # Another instance serves the tenant. This actor is about to be stopped, and what it knows counts no more.
             COUNTERS["stale_writes_refused"] += 1
             log.warning("a stale write was refused: the tenant is another instance's")

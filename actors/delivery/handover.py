@@ -15,7 +15,8 @@ from typing import Protocol
 
 from actors.runtime.group_commit import GroupCommit
 from gateway.domain.ids import Kind, TenantId
-from gateway.store.outbox import CallBatch, Claim, Outcome, finish_deliveries, newest_of_lane, record_and_claim
+from gateway.store.call_batches import CallBatch, Recorded, record_and_claim
+from gateway.store.outbox import Claim, Outcome, finish_deliveries, newest_of_lane
 from gateway.store.postgres.pool import Database
 
 ATTEMPT_DEADLINE_S = 12.0
@@ -58,8 +59,8 @@ class Handover:
             if self._takers.get((tenant, kind)) is taker:
                 del self._takers[tenant, kind]
 
-    async def record(self, batch: Sequence[CallBatch]) -> list[frozenset[Kind] | None]:
-        """As `outbox.record`, and hands over what was leased. What was not is in the answer."""
+    async def record(self, batch: Sequence[CallBatch]) -> list[Recorded]:
+        """As `call_batches.record`, and hands over what was leased. What was not is in the answer."""
         wanted: set[tuple[TenantId, Kind, str]] = set()
         reserved: dict[tuple[TenantId, Kind], tuple[Taker, int]] = {}
         claims: list[Claim] = []

@@ -1,8 +1,8 @@
-"""The outbox: an event, the call it changes and the deliveries it makes are one statement; deliveries are leased.
+"""The outbox: deliveries are written in the statement that stores what they come from, leased, tried and acked.
 
-`record` is the only way a call event becomes durable, and it is idempotent: the event's sequence number, the delivery's
-key and the journal's row all refuse a second time. A claim raises `attempt` and `epoch`; an ack names the epoch it
-holds, so a worker whose lease ran out changes nothing. What there is room for is leased by the statement that writes it.
+`deliveries_part` writes them for whoever composes such a statement (`call_batches.py`); a delivery's key refuses a second
+time. A claim raises `attempt` and `epoch`; an ack names the epoch it holds, so a worker whose lease ran out changes nothing.
+What there is room for is leased by the statement that writes it.
 Order is kept per lane: only a lane's oldest pending row is ready. That is asked as "is it the first of its lane", which has one good plan whatever the planner believes of the table: as an
 anti-join, a backlog that came faster than statistics are gathered was read once for every row of it.
 Over 400 lines, most of them the SQL of one life cycle.
@@ -12,27 +12,12 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
-from uuid import UUID
+from functools import cache
+from typing import Any, TypeVar
 
-from gateway.domain.calls import Call
 from gateway.domain.ids import Kind, TenantId
 from gateway.domain.shards import shard_of
 from gateway.store.postgres.pool import Connection, Record
-
-SEPARATOR = "\x1f"
-"""Joins text arrays for unnest, which knows no ragged arrays. No extension holds a control character."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """One call event, as JSON text."""
-
-    call_id: str
-    seq: int
-    event: str
-    at: datetime
-    body: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,41 +38,6 @@ class DeliveryRow:
     """For how long it is tried at most, from `received_at_s` on."""
     received_at_s: float = field(default_factory=time.monotonic)
     """`time.monotonic()`: a clock that somebody sets makes nothing old or new."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedRow:
-    """A recording of a call that has ended, allotted before its file is here."""
-
-    recording_id: UUID
-    call_id: str
-    pbx: str
-    """Whose template leads to the file; empty where it is to be sent to us or has an address of its own."""
-    reported: str
-    url: str | None
-    """Sealed."""
-    begins_at: datetime
-    ended_at: datetime
-    run_at: datetime | None
-
-
-@dataclass(slots=True)
-class CallBatch:
-    """What one tenant's actor has made of a batch, to be kept at once."""
-
-    tenant: TenantId
-    epoch: int | None = None
-    """Under which epoch of its shard the actor was started; None writes whatever the epoch is."""
-    calls: dict[str, tuple[str, Call]] = field(default_factory=dict)
-    """Last state of every call touched, with its source."""
-    events: list[EventRow] = field(default_factory=list)
-    deliveries: list[DeliveryRow] = field(default_factory=list)
-    expected: list[ExpectedRow] = field(default_factory=list)
-    posts_done: list[tuple[int, datetime]] = field(default_factory=list)
-    """Journal id and time of receipt, which names the partition."""
-
-    def __bool__(self) -> bool:
-        return bool(self.events or self.posts_done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,102 +62,81 @@ class Claim:
     reference: str | None
 
 
-_RECORD = """
-WITH fence AS MATERIALIZED (
-    -- The tenants whose shard is still in the epoch under which their actor was started; -1 is any.
-    SELECT f.tenant_id FROM unnest($54::text[], $55::int[], $56::bigint[]) AS f (tenant_id, shard, epoch)
-    JOIN shards s ON s.shard = f.shard AND (f.epoch < 0 OR s.epoch = f.epoch) FOR SHARE OF s
-), new_calls AS (
-    INSERT INTO calls AS c (tenant_id, call_id, phase, source, direction, caller, called, trunk, ringing, rang,
-                            extension, last_extension, started_at, answered_at, ended_at, result, wait_s, talk_s,
-                            hung_up_by, queue, recording, uncertain, merged_into, events)
-    SELECT r.tenant_id, r.call_id, r.phase, r.source, r.direction, r.caller, r.called, r.trunk,
-           string_to_array(r.ringing, E'\\x1f'), string_to_array(r.rang, E'\\x1f'), r.extension, r.last_extension,
-           r.started_at, r.answered_at, r.ended_at, r.result, r.wait_s, r.talk_s, r.hung_up_by, r.queue, r.recording,
-           r.uncertain, r.merged_into, r.events
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-                $15::timestamptz[], $16::text[], $17::float8[], $18::float8[], $19::text[], $20::text[], $21::text[],
-                $22::bool[], $23::text[], $24::int[])
-         AS r (tenant_id, call_id, phase, source, direction, caller, called, trunk, ringing, rang, extension,
-               last_extension, started_at, answered_at, ended_at, result, wait_s, talk_s, hung_up_by, queue, recording,
-               uncertain, merged_into, events)
-    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
-    ON CONFLICT (tenant_id, call_id) DO UPDATE SET
-        phase = excluded.phase, source = excluded.source, direction = excluded.direction, caller = excluded.caller,
-        called = excluded.called, trunk = excluded.trunk, ringing = excluded.ringing, rang = excluded.rang,
-        extension = excluded.extension, last_extension = excluded.last_extension, answered_at = excluded.answered_at,
-        ended_at = excluded.ended_at, result = excluded.result, wait_s = excluded.wait_s, talk_s = excluded.talk_s,
-        hung_up_by = excluded.hung_up_by, queue = excluded.queue, recording = excluded.recording,
-        uncertain = excluded.uncertain, merged_into = excluded.merged_into, events = excluded.events
-    WHERE c.events < excluded.events
-), new_events AS (
-    INSERT INTO call_events (tenant_id, call_id, seq, event, at, body)
-    SELECT r.* FROM unnest($25::text[], $26::text[], $27::int[], $28::text[], $29::timestamptz[], $30::text[])
-         AS r (tenant_id, call_id, seq, event, at, body)
-    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
-    ON CONFLICT DO NOTHING
-), older AS MATERIALIZED (
+# Writing ------------------------------------------------------------------------------------------------------------
+
+_OVERTAKE = """older AS MATERIALIZED (
     -- Lane by lane: a plan made while little waits would else read whatever waits, of all tenants, for every commit.
     SELECT r.tenant_id, o.delivery_id
-    FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $38::bool[])
-         AS r (tenant_id, integration_type, lane, key, latest_only)
+    FROM json_to_recordset({deliveries})
+         AS r (tenant_id text, integration_type text, lane text, key text, latest_only bool)
     CROSS JOIN LATERAL (SELECT d.delivery_id FROM deliveries d
                         WHERE d.tenant_id = r.tenant_id AND d.integration_type = r.integration_type AND d.lane = r.lane
                           AND d.state = 'pending' AND d.latest_only AND d.attempt = 0 OFFSET 0 FOR UPDATE) AS o
-    WHERE r.tenant_id IN (SELECT tenant_id FROM fence) AND r.latest_only
-      -- A card that was kept before overtakes nothing: not itself, and not what came after it.
+    WHERE r.tenant_id IN (SELECT tenant_id FROM {tenants}) AND r.latest_only
+      -- A card that was stored before overtakes nothing: not itself, and not what came after it.
       AND NOT EXISTS (SELECT FROM deliveries known WHERE known.tenant_id = r.tenant_id
                       AND known.integration_type = r.integration_type AND known.key = r.key)
 ), overtaken AS (
     UPDATE deliveries d SET state = 'superseded', finished_at = now()
     FROM older WHERE d.tenant_id = older.tenant_id AND d.delivery_id = older.delivery_id
-), new_deliveries AS (
+), """
+
+_INSERT = """new_deliveries AS (
     INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
                             expires_at, keep_until, attempt, epoch, lease_until)
     SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.call_id, r.latest_only, r.body,
-           now() + make_interval(secs => r.expires_s), now() + make_interval(secs => r.keep_s), leased::int, leased::int,
-           CASE WHEN leased THEN now() + make_interval(secs => $58) END
-    FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::bool[],
-                $39::text[], $40::float8[], $41::float8[], $57::bool[])
-         WITH ORDINALITY AS r (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
-                               expires_s, keep_s, wanted, place)
+           now() + make_interval(secs => r.expires_s), now() + make_interval(secs => r.keep_s), {leased}
+    FROM json_to_recordset({deliveries})
+         AS r (tenant_id text, integration_type text, lane text, key text, kind text, bucket text, call_id text,
+               latest_only bool, body text, expires_s float8, keep_s float8, wanted bool, place int){first_of_lane}
+    WHERE r.tenant_id IN (SELECT tenant_id FROM {tenants})
+    ORDER BY r.place
+    ON CONFLICT (tenant_id, integration_type, key) DO NOTHING
+    RETURNING tenant_id, integration_type, lane, delivery_id, key, created_at, lease_until IS NOT NULL AS leased
+)"""
+
+_LEASED = "leased::int, leased::int, CASE WHEN leased THEN now() + make_interval(secs => {lease_s}) END"
+_FIRST_OF_LANE = """
     -- Asked as the claim asks, for the same reason.
     CROSS JOIN LATERAL (SELECT r.wanted AND (SELECT o.delivery_id FROM deliveries o
                                              WHERE o.tenant_id = r.tenant_id AND o.integration_type = r.integration_type
                                                AND o.lane = r.lane AND o.state = 'pending'
-                                             ORDER BY o.delivery_id LIMIT 1) IS NULL AS leased OFFSET 0) AS first_of_lane
-    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
-    ORDER BY r.place
-    ON CONFLICT (tenant_id, integration_type, key) DO NOTHING
-    RETURNING tenant_id, integration_type, lane, delivery_id, key, created_at, lease_until IS NOT NULL AS leased
-), new_recordings AS (
-    -- One that was sent before the hangup is there already, and nothing is to be waited for.
-    INSERT INTO recordings (tenant_id, recording_id, call_id, state, pbx, told, url, begins_at, kept_from, run_at)
-    SELECT r.tenant_id, r.recording_id, r.call_id, 'expected', r.pbx, r.told, r.url, r.begins_at, r.ended_at, r.run_at
-    FROM unnest($45::text[], $46::uuid[], $47::text[], $48::text[], $49::text[], $50::text[], $51::timestamptz[],
-                $52::timestamptz[], $53::timestamptz[])
-         AS r (tenant_id, recording_id, call_id, pbx, told, url, begins_at, ended_at, run_at)
-    WHERE r.tenant_id IN (SELECT tenant_id FROM fence)
-    ON CONFLICT (tenant_id, recording_id) DO NOTHING
-), done_posts AS (
-    UPDATE journal j SET done_at = now()
-    FROM unnest($42::text[], $43::bigint[], $44::timestamptz[]) AS r (tenant_id, journal_id, received_at)
-    -- Said so that the index of what is not done is not read from end to end for each post.
-    WHERE j.tenant_id = r.tenant_id AND j.journal_id = r.journal_id AND j.received_at = r.received_at
-      AND coalesce(j.done_at, 'infinity') = 'infinity' AND r.tenant_id IN (SELECT tenant_id FROM fence)
-)
-SELECT DISTINCT tenant_id, integration_type, NULL::bigint AS delivery_id, NULL AS key, NULL::timestamptz AS created_at,
-       NULL AS reference
+                                             ORDER BY o.delivery_id LIMIT 1) IS NULL AS leased OFFSET 0) AS first_of_lane"""
+
+DELIVERIES_RESULT = """
+UNION ALL SELECT DISTINCT tenant_id, integration_type, NULL::bigint, NULL, NULL::timestamptz, NULL
 FROM new_deliveries WHERE NOT leased
 UNION ALL
 SELECT n.tenant_id, n.integration_type, n.delivery_id, n.key, n.created_at,
        (SELECT l.reference FROM lane_references l WHERE l.tenant_id = n.tenant_id
                                                     AND l.integration_type = n.integration_type AND l.lane = n.lane)
-FROM new_deliveries n WHERE n.leased
-UNION ALL
-SELECT tenant_id, NULL, NULL, NULL, NULL, NULL FROM fence
-"""
+FROM new_deliveries n WHERE n.leased"""
+"""What `deliveries_part` adds to the rows of a statement: integrations with something that nobody holds, then what was leased."""
+
+
+@cache
+def deliveries_part(tenants: str, *, overtakes: bool, leases: bool) -> str:
+    """The part of a statement that writes deliveries, those of tenants in the query `tenants` alone. Its arguments are
+    `{deliveries}`, the JSON of `deliveries_rows`, and `{lease_s}` with `leases`. `overtakes`: some are `latest_only`."""
+    text = (_OVERTAKE if overtakes else "") + _INSERT
+    text = text.replace("{leased}", _LEASED if leases else "0, 0, NULL")
+    return text.replace("{first_of_lane}", _FIRST_OF_LANE if leases else "").replace("{tenants}", tenants)
+
+
+def deliveries_rows(
+    deliveries: Sequence[tuple[TenantId, DeliveryRow]], now: float, wanted: Collection[tuple[TenantId, Kind, str]]
+) -> list[dict[str, Any]]:
+    """What `deliveries_part` reads. `now` is `time.monotonic()`; `wanted` are to be leased as they are written."""
+    return [
+        {
+            "tenant_id": tenant, "integration_type": row.integration, "lane": row.lane, "key": storable(row.key),
+            "kind": row.kind, "bucket": row.bucket, "call_id": row.call_id, "latest_only": row.latest_only,
+            "body": storable(row.body), "keep_s": row.keep_s - (now - row.received_at_s),
+            "expires_s": None if row.expires_s is None else row.expires_s - (now - row.received_at_s),
+            "wanted": (tenant, row.integration, row.key) in wanted, "place": place,
+        }
+        for place, (tenant, row) in enumerate(deliveries)
+    ]  # fmt: skip
 
 
 T = TypeVar("T", str, str | None)
@@ -226,113 +155,9 @@ def newest_of_lane(deliveries: Sequence[DeliveryRow]) -> list[DeliveryRow]:
     return [d for place, d in enumerate(deliveries) if not d.latest_only or last[(d.integration, d.lane)] == place]
 
 
-async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[frozenset[Kind] | None]:
-    """Keeps what several tenants' actors made, in one statement and so one commit.
-
-    Returns for each part which integrations have something new to deliver, or None where the part was refused because
-    its tenant's shard has passed on to another epoch.
-    """
-    kinds, _ = await record_and_claim(conn, batch, frozenset(), 0.0)
-    return kinds
-
-
-async def record_and_claim(
-    conn: Connection, batch: Sequence[CallBatch], wanted: Collection[tuple[TenantId, Kind, str]], lease_s: float
-) -> tuple[list[frozenset[Kind] | None], list[Claim]]:
-    """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
-    is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
-    epochs: dict[TenantId, int] = {}
-    for part in batch:
-        epochs[part.tenant] = max(epochs.get(part.tenant, -1), -1 if part.epoch is None else part.epoch)
-    whole, batch = batch, [part for part in batch if part.epoch is None or part.epoch == epochs[part.tenant]]
-    newest: dict[tuple[TenantId, str], tuple[str, Call]] = {}
-    for part in batch:  # a statement updates a row once, and two incarnations of one actor may stand in a batch
-        for source, call in part.calls.values():
-            known = newest.get((part.tenant, call.call_id))
-            if known is None or known[1].events < call.events:
-                newest[part.tenant, call.call_id] = source, call
-    calls = [(tenant, source, call) for (tenant, _), (source, call) in newest.items()]
-    events = [(part.tenant, event) for part in batch for event in part.events]
-    deliveries = [(part.tenant, row) for part in batch for row in newest_of_lane(part.deliveries)]
-    expected = [(part.tenant, row) for part in batch for row in part.expected]
-    posts = [(part.tenant, *done) for part in batch for done in part.posts_done]
-    now = time.monotonic()
-    rows = await conn.fetch(
-        _RECORD,
-        [tenant for tenant, _, _ in calls],
-        [call.call_id for _, _, call in calls],
-        [call.phase for _, _, call in calls],
-        [source for _, source, _ in calls],
-        [call.direction for _, _, call in calls],
-        [storable(call.caller) for _, _, call in calls],
-        [storable(call.called) for _, _, call in calls],
-        [storable(call.trunk) for _, _, call in calls],
-        [storable(SEPARATOR.join(call.ringing)) for _, _, call in calls],
-        [storable(SEPARATOR.join(call.rang)) for _, _, call in calls],
-        [storable(call.extension) for _, _, call in calls],
-        [storable(call.last_extension) for _, _, call in calls],
-        [call.started_at for _, _, call in calls],
-        [call.answered_at for _, _, call in calls],
-        [call.ended_at for _, _, call in calls],
-        [call.result for _, _, call in calls],
-        [call.wait_s for _, _, call in calls],
-        [call.talk_s for _, _, call in calls],
-        [call.hung_up_by for _, _, call in calls],
-        [storable(call.queue) for _, _, call in calls],
-        [storable(call.recording) for _, _, call in calls],
-        [call.uncertain for _, _, call in calls],
-        [call.merged_into for _, _, call in calls],
-        [call.events for _, _, call in calls],
-        [tenant for tenant, _ in events],
-        [event.call_id for _, event in events],
-        [event.seq for _, event in events],
-        [event.event for _, event in events],
-        [event.at for _, event in events],
-        [storable(event.body) for _, event in events],
-        [tenant for tenant, _ in deliveries],
-        [row.integration for _, row in deliveries],
-        [row.lane for _, row in deliveries],
-        [storable(row.key) for _, row in deliveries],
-        [row.kind for _, row in deliveries],
-        [row.bucket for _, row in deliveries],
-        [row.call_id for _, row in deliveries],
-        [row.latest_only for _, row in deliveries],
-        [storable(row.body) for _, row in deliveries],
-        [None if row.expires_s is None else row.expires_s - (now - row.received_at_s) for _, row in deliveries],
-        [row.keep_s - (now - row.received_at_s) for _, row in deliveries],
-        [tenant for tenant, _, _ in posts],
-        [journal_id for _, journal_id, _ in posts],
-        [received_at for _, _, received_at in posts],
-        [tenant for tenant, _ in expected],
-        [row.recording_id for _, row in expected],
-        [row.call_id for _, row in expected],
-        [row.pbx for _, row in expected],
-        [storable(row.reported) for _, row in expected],
-        [row.url for _, row in expected],
-        [row.begins_at for _, row in expected],
-        [row.ended_at for _, row in expected],
-        [row.run_at for _, row in expected],
-        list(epochs),
-        [shard_of(tenant) for tenant in epochs],
-        list(epochs.values()),
-        [(tenant, row.integration, row.key) in wanted for tenant, row in deliveries],
-        lease_s,
-    )
-    passed = {row[0] for row in rows if row[1] is None}
-    kinds: dict[str, set[Kind]] = {}
-    for row in rows:
-        if row["integration_type"] is not None and row["delivery_id"] is None:
-            kinds.setdefault(row[0], set()).add(Kind(row[1]))
-    answers = [
-        frozenset(kinds.get(part.tenant, ()))
-        if part.tenant in passed and part.epoch in (None, epochs[part.tenant])
-        else None
-        for part in whole
-    ]
-    return answers, _leased(rows, deliveries, now) if wanted else []
-
-
-def _leased(rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, DeliveryRow]], now: float) -> list[Claim]:
+def leased_claims(
+    rows: Sequence[Record], deliveries: Sequence[tuple[TenantId, DeliveryRow]], now: float
+) -> list[Claim]:
     """The claims on what was leased as it was written."""
     written = {(tenant, row.integration, storable(row.key)): row for tenant, row in deliveries}
     claims = []

@@ -28,7 +28,8 @@ from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits
 from gateway.domain.ids import Kind, TenantId
-from gateway.store.outbox import CallBatch, DeliveryRow, EventRow, record
+from gateway.store.call_batches import CallBatch, EventRow, record
+from gateway.store.outbox import DeliveryRow
 from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.benchmarks.ami_parse import TENANT
 from tests.benchmarks.harness import Bench, alternate

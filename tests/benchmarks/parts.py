@@ -18,8 +18,7 @@ from actors.runtime.ownership import Ownership
 from actors.services import Services
 from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
-from gateway.domain.ids import Kind
-from gateway.store import outbox
+from gateway.store import call_batches
 from gateway.store.postgres.pool import open_database
 
 
@@ -33,7 +32,7 @@ async def open_services(dsn: str) -> AsyncIterator[Services]:
     """What actors are given, as `gateway.app` makes it, with the group commit running."""
     async with open_database(dsn, size=8) as db, trio.open_nursery() as nursery:
         outgoing = Handover(db)
-        records: GroupCommit[outbox.CallBatch, frozenset[Kind] | None] = GroupCommit("outbox", outgoing.record)
+        records: GroupCommit[call_batches.CallBatch, call_batches.Recorded] = GroupCommit("outbox", outgoing.record)
         nursery.start_soon(records.run)
         nursery.start_soon(outgoing.acks.run)
         directory, clients, ownership = Directory(), Clients(), Ownership(db)

@@ -27,7 +27,7 @@ from gateway.domain.configuration import Pbx, Tenant
 from gateway.domain.events import CallEnded, CallEvent, CallRinging, Direction, Result
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
-from gateway.store import dead_letters, outbox
+from gateway.store import call_batches, dead_letters
 from gateway.store.postgres.pool import Connection, Database
 from tests.store.database import db, dsn, postgres
 
@@ -77,7 +77,7 @@ async def figures(conn: Connection) -> dict[str, Any]:
 
 Poison = Callable[[int], list[CallEvent]]
 POISONS: dict[str, tuple[Callable[[int], list[CallEvent]], str]] = {
-    "refused": (lambda n: [ringing(f"1.{n}\0"), ended(f"1.{n}")], "BadData: CharacterNotInRepertoireError"),
+    "refused": (lambda n: [ringing(f"1.{n}\0"), ended(f"1.{n}")], "BadData: UntranslatableCharacterError"),
     "too long": (lambda n: [ringing(f"1.{n}{LONG}"), ended(f"1.{n}")], "QueryFailed: ProgramLimitExceededError 54000"),
     "planner": (lambda n: [ringing(f"1.{n}", "poison"), ended(f"1.{n}")], "ValueError: a planner that fails"),
 }
@@ -89,10 +89,10 @@ async def test_one_poisoned_event_never_stops_the_rest(db: Database, name: str, 
     poison, cause = POISONS[name]
     directory, set_aside = Directory(), list[DeadLetter]()
 
-    async def record(batch: Sequence[outbox.CallBatch]) -> list[frozenset[Kind] | None]:
-        return await db.engine(outbox.record, batch)
+    async def record(batch: Sequence[call_batches.CallBatch]) -> list[call_batches.Recorded]:
+        return await db.engine(call_batches.record, batch)
 
-    records = GroupCommit[outbox.CallBatch, frozenset[Kind] | None]("outbox", record)
+    records = GroupCommit[call_batches.CallBatch, call_batches.Recorded]("outbox", record)
     services = cast(
         Services,
         SimpleNamespace(

@@ -23,7 +23,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadCredentials, Unavailable
 from gateway.domain.events import CallEnded, CallEvent, Direction, Result
 from gateway.domain.ids import CallId, TenantId
-from gateway.store import outbox
+from gateway.store import call_batches
 from gateway.store import recording_queue as store
 from gateway.store.files.recording_files import RecordingFiles, TooLarge
 from gateway.store.recording_queue import Fetch
@@ -201,13 +201,13 @@ def test_pauses_grow() -> None:
 # At the hangup
 
 
-def emit(source: str, event: CallEnded, **options: Any) -> tuple[Call, CallEvent, outbox.CallBatch]:
+def emit(source: str, event: CallEnded, **options: Any) -> tuple[Call, CallEvent, call_batches.CallBatch]:
     """What a tenant's actor makes of the end of a call."""
     tenant = Tenant(JUNE, "June", ZoneInfo("UTC"), "BY", "en", options={"recordings": options})
     recording_files = RecordingFiles(cast(Any, None), cast(Any, None), Path("unused"), lambda tenant: KEYS)
     services = cast(Services, type("S", (), {"recording_files": recording_files, "public_url": "https://gw.example"})())
     actor = TenantCalls(tenant, Mailbox[PbxEvents](1), services, {})
-    call, recording = apply(None, event), outbox.CallBatch(JUNE)
+    call, recording = apply(None, event), call_batches.CallBatch(JUNE)
     assert call is not None
     linked, said, expected = actor._with_link(source, call, event, event.at)
     recording.expected += [expected] if expected is not None else []

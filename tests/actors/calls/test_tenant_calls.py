@@ -38,10 +38,10 @@ from gateway.domain.events import (
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
 from gateway.domain.posts import parse_post
+from gateway.store.call_batches import CallBatch, EventRow
 from gateway.store.calls import select_calls, select_open_calls, select_stored_events
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.journal import PendingPost, select_pending_posts
-from gateway.store.outbox import CallBatch, EventRow
 from gateway.store.postgres.errors import BadData
 
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)

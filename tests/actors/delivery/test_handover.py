@@ -14,8 +14,9 @@ from actors.delivery.handover import Handover
 from adapters.base import Limits, Rate, Retry
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import Kind
-from gateway.store import outbox
-from gateway.store.outbox import CallBatch, Claim, DeliveryRow, Outcome
+from gateway.store import call_batches, outbox
+from gateway.store.call_batches import CallBatch, Refusal
+from gateway.store.outbox import Claim, DeliveryRow, Outcome
 from gateway.store.postgres.pool import Connection, Database
 from tests.actors.delivery.test_worker import KIND, TENANT, World, pending, rows_of_lanes, world
 from tests.store.database import db, dsn, postgres
@@ -116,7 +117,8 @@ class _Real:
 
     async def write(self, *rows: DeliveryRow) -> None:
         for kinds in await self.outgoing.record([reported(*rows)]):
-            for kind in kinds or ():
+            assert not isinstance(kinds, Refusal)
+            for kind in kinds:
                 self.here.bells.ring(TENANT.number, kind)
 
     async def all_done(self) -> None:
@@ -195,7 +197,7 @@ async def test_a_claim_that_comes_while_draining_is_given_back(db: Database, mon
             while not here.actor.reserve(""):
                 await trio.sleep(0.01)
         _, claims = await db.engine(
-            outbox.record_and_claim, [reported(row("a", "a"))], {(TENANT.number, KIND, "a")}, 20.0
+            call_batches.record_and_claim, [reported(row("a", "a"))], {(TENANT.number, KIND, "a")}, 20.0
         )
         assert await here.actor.drain(1) == []
         await here.actor.take(claims, 1)

@@ -43,9 +43,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.health import State
 from gateway.domain.ids import Kind, TenantId
-from gateway.store import outbox
+from gateway.store import call_batches
+from gateway.store.call_batches import CallBatch
 from gateway.store.outbox import (
-    CallBatch,
     Claim,
     DeliveryRow,
     Outcome,
@@ -641,7 +641,7 @@ def rows_of_lanes(lanes: int, each: int) -> list[DeliveryRow]:
 
 
 async def stored(connection: Connection, rows: Sequence[DeliveryRow]) -> None:
-    await outbox.record(connection, [CallBatch(TENANT.number, deliveries=list(rows))])
+    await call_batches.record(connection, [CallBatch(TENANT.number, deliveries=list(rows))])
 
 
 async def pending(connection: Connection) -> int:

@@ -11,10 +11,11 @@ import pytest
 
 from gateway.domain.events import Result
 from gateway.domain.ids import CallId, Kind, TenantId
-from gateway.store import dead_letters, delivery_pages, outbox
+from gateway.store import call_batches, dead_letters, delivery_pages, outbox
+from gateway.store.call_batches import CallBatch
 from gateway.store.delivery_pages import Filters
 from gateway.store.journal import PostRow, insert_posts, select_pending_posts
-from gateway.store.outbox import CallBatch, DeliveryRow, Outcome
+from gateway.store.outbox import DeliveryRow, Outcome
 from gateway.store.postgres.pool import Connection
 from gateway.web.pages import deliveries
 from gateway.web.pages.deliveries import read_filters, shown_body
@@ -50,7 +51,7 @@ def row(key: str, **changes: Any) -> DeliveryRow:
 
 
 async def keep(world: World, *made: DeliveryRow, tenant: TenantId = JUNE) -> None:
-    await world.db.engine(outbox.record, [CallBatch(tenant, deliveries=list(made))])
+    await world.db.engine(call_batches.record, [CallBatch(tenant, deliveries=list(made))])
 
 
 async def finish(world: World, outcome: Outcome, integration: Kind = CRM, tenant: TenantId = JUNE) -> None:
