@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import trio
 
 from actors.calls.click_to_call import ClickToCall
+from actors.calls.direct_posts import DirectPosts
 from actors.calls.smart_redirect import SmartRedirect
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
@@ -19,6 +20,7 @@ from gateway.cache import ConfigurationCache
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.call_batches import CallBatch, Recorded
 from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Database
 
 
@@ -56,6 +58,10 @@ class Services:
     feed: Feed
     records: GroupCommit[CallBatch, Recorded]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
+    pending_posts: GroupCommit[tuple[TenantId, int], list[PendingPost]]
+    """Reads a tenant's posts behind a journal id; those of several tenants share a statement."""
+    direct_posts: DirectPosts = field(default_factory=DirectPosts)
+    """Hands posts to their tenant's actor while the senders wait."""
     outgoing: Handover
     """Leases deliveries as they are written, and keeps what became of them."""
     dial: Dialer

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import trio
 
 from actors.calls.click_to_call import ClickToCall
+from actors.calls.direct_posts import DirectPosts
 from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
@@ -111,11 +112,13 @@ class Gateway:
         self.feed = Feed(partial(self.peers.mark, "changed"))
         self.started = time.monotonic()
         self.dead_letters = DeadLetters(db)
+        direct_posts = DirectPosts()
         self.posts = Posts(
             lambda rows: db.engine(journal.insert_posts, rows),
             Spool(settings.data_dir / "spool", settings.spool_mib << 20),
             arrived=self._ring,
             set_aside=self.dead_letters.put,
+            direct=direct_posts,
         )
         self.outgoing = Handover(db)
         self.records: GroupCommit[call_batches.CallBatch, call_batches.Recorded] = GroupCommit(
@@ -129,6 +132,10 @@ class Gateway:
             directory=self.directory,
             feed=self.feed,
             records=self.records,
+            pending_posts=GroupCommit(
+                "journal", lambda wanted: db.engine(journal.select_pending_posts, wanted), metric="journal_read"
+            ),
+            direct_posts=direct_posts,
             outgoing=self.outgoing,
             dial=dial,
             spills=Spills(settings.data_dir / "spool", settings.spool_mib << 20, threads=trio.CapacityLimiter(2)),
@@ -164,8 +171,7 @@ class Gateway:
     async def journal_post(self, tenant: Tenant, post: Post) -> Literal["accepted", "duplicate"]:
         """Makes a posted event durable. "accepted", or "duplicate" for a repeat. Raises Unavailable."""
         row = journal.PostRow(tenant.number, post.address, post.unique_id, post.digest, post.body, post.received_at)
-        new = await self.posts.put(row)
-        self._ring(tenant.number)  # for a repeat too: nobody may have looked since the first was kept
+        new = await self.posts.put(row, post)
         return "accepted" if new else "duplicate"
 
     def _ring(self, number: TenantId) -> None:
@@ -474,6 +480,7 @@ async def _serve(
 
             system("journal", gateway.posts.run)
             system("outbox", _ignoring_slot(gateway.records.run))
+            system("reads", _ignoring_slot(services.pending_posts.run))
             system("acks", _ignoring_slot(gateway.outgoing.acks.run))
             system("letters", dead_letters.run)
             system("database", partial(gateway.bring_up, dsn, tenants))

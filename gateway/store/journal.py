@@ -4,12 +4,16 @@ The journal is partitioned by the day of receipt (`partitions.py`), so digests h
 statement. Read `gateway.store.outbox` next: `record` marks a post done in the transaction that keeps its result.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
+
+POSTS_AT_ONCE = 500
+"""How many posts of one tenant one reading brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +81,27 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
     return answers
 
 
-async def select_pending_posts(conn: Connection, tenant: TenantId, after: int, most: int) -> list[PendingPost]:
-    """The tenant's posts that wait for their tenant's actor, oldest first, after a journal id."""
+async def select_pending_posts(
+    conn: Connection, wanted: Sequence[tuple[TenantId, int]], most: int = POSTS_AT_ONCE
+) -> list[list[PendingPost]]:
+    """For each (tenant, journal id): the tenant's posts behind that id that wait for its actor, oldest first, at most `most`.
+    One statement for all; reads across tenants, so it is the engine's."""
     rows = await conn.fetch(
         """
-        SELECT journal_id, address, unique_id, body, received_at FROM journal
-        WHERE tenant_id = $1 AND journal_id > $2 AND done_at IS NULL
-        ORDER BY journal_id LIMIT $3
+        SELECT w.place, j.journal_id, j.address, j.unique_id, j.body, j.received_at
+        FROM json_to_recordset($1::json) AS w (place int, tenant_id text, behind bigint)
+        CROSS JOIN LATERAL (SELECT * FROM journal p
+                            WHERE p.tenant_id = w.tenant_id AND p.journal_id > w.behind AND p.done_at IS NULL
+                            ORDER BY p.journal_id LIMIT $2) AS j
+        ORDER BY w.place, j.journal_id
         """,
-        tenant,
-        after,
+        json.dumps([{"place": n, "tenant_id": one, "behind": behind} for n, (one, behind) in enumerate(wanted)]),
         most,
     )
-    return [PendingPost(*row) for row in rows]
+    found: list[list[PendingPost]] = [[] for _ in wanted]
+    for place, *row in rows:
+        found[place].append(PendingPost(*row))
+    return found
 
 
 async def select_tenants_with_posts(conn: Connection) -> list[TenantId]:

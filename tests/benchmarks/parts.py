@@ -19,6 +19,7 @@ from actors.services import Services
 from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
 from gateway.store import call_batches
+from gateway.store.journal import select_pending_posts
 from gateway.store.postgres.pool import open_database
 
 
@@ -37,7 +38,7 @@ async def open_services(dsn: str) -> AsyncIterator[Services]:
         nursery.start_soon(outgoing.acks.run)
         directory, clients, ownership = Directory(), Clients(), Ownership(db)
         yield Services(
-            db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
+            pending_posts=GroupCommit("journal", lambda wanted: db.engine(select_pending_posts, wanted)), db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
             dial=dialer(), clients=clients, smart_redirect=SmartRedirect(clients), outgoing=outgoing, ownership=ownership,
             dialling=ClickToCall(db, directory, clients, ownership.epoch_of),
         )  # fmt: skip

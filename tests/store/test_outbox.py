@@ -88,12 +88,13 @@ async def test_a_recording_is_kept_whole_and_comes_back_as_it_was(db: Database) 
     assert kinds == [{CRM, CHAT}]
     assert await db.tenant(A, select_open_calls, A) == [("main", whole)]
     assert await db.tenant(A, select_calls, A, ["1.1", "2.2"]) == [("main", whole)]
-    assert await db.tenant(A, select_pending_posts, A, 0, 10) == []
+    assert await db.engine(select_pending_posts, [(A, 0)]) == [[]]
 
 
 async def posted(db: Database, *unique_ids: str) -> list[int]:
     await db.engine(insert_posts, [PostRow(A, "/dial", one, one.encode(), "{}", AT) for one in unique_ids])
-    return [post.journal_id for post in await db.tenant(A, select_pending_posts, A, 0, 100)]
+    (posts,) = await db.engine(select_pending_posts, [(A, 0)])
+    return [post.journal_id for post in posts]
 
 
 async def test_the_same_recording_twice_changes_nothing(db: Database) -> None:

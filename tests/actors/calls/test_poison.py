@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
+from actors.calls.direct_posts import DirectPosts
 from actors.calls.tenant_calls import PbxEvents, TenantCalls
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
@@ -28,6 +29,7 @@ from gateway.domain.events import CallEnded, CallEvent, CallRinging, Direction, 
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
 from gateway.store import call_batches, dead_letters
+from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Connection, Database
 from tests.store.database import db, dsn, postgres
 
@@ -54,6 +56,10 @@ def ended(call_id: str) -> CallEnded:
         called="+375172000001", trunk="trunk-0001", extension=None, last_extension=None, rang=("150",),
         result=Result.MISSED, wait_s=None, talk_s=None, hung_up_by=None,
     )  # fmt: skip
+
+
+async def no_posts(wanted: object) -> list[PendingPost]:
+    return []
 
 
 def plan(before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
@@ -103,6 +109,9 @@ async def test_one_poisoned_event_never_stops_the_rest(db: Database, name: str, 
             feed=Feed(),
             bells=Doorbells(),
             public_url="",
+            direct_posts=DirectPosts(),
+            pending_posts=SimpleNamespace(put=no_posts),
+            ownership=SimpleNamespace(instances=1),
         ),
     )
     mailboxes = {number: Mailbox[PbxEvents](2000) for number in NUMBERS}
