@@ -7,33 +7,34 @@ publisher.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import trio
 
-from gateway.domain.ids import CallId, TenantId
+from gateway.domain.ids import TenantId
+from gateway.domain.subjects import Subject, subject_from
 
 MOST_PENDING = 200
 
 
 class Subscription:
-    """The calls that changed since the last look; `overflowed` when there were too many to name."""
+    """The subjects that changed since the last look; `overflowed` when there were too many to name."""
 
     def __init__(self) -> None:
-        self._changed: dict[CallId, None] = {}
+        self._changed: dict[Subject, None] = {}
         self._arrived = trio.Event()
         self.overflowed = False
 
-    def mark(self, call_id: CallId) -> None:
+    def mark(self, subject: Subject) -> None:
         """Notes a change; the order of first marks is kept."""
         if len(self._changed) >= MOST_PENDING:
             self.overflowed = True
         else:
-            self._changed[call_id] = None
+            self._changed[subject] = None
         self._arrived.set()
 
-    async def changed(self) -> tuple[list[CallId], bool]:
-        """Waits for changes and takes them: the call ids, and whether some were lost so that all must be re-read."""
+    async def changed(self) -> tuple[list[Subject], bool]:
+        """Waits for changes and takes them: the subjects, and whether some were lost so that all must be re-read."""
         await self._arrived.wait()
         self._arrived = trio.Event()
         taken, lost = list(self._changed), self.overflowed
@@ -61,17 +62,18 @@ class Feed:
             if not self._subscriptions[tenant]:
                 del self._subscriptions[tenant]
 
-    def publish(self, tenant: TenantId, call_id: CallId) -> None:
+    def publish(self, tenant: TenantId, subject: Subject) -> None:
         """Rings for every open page of the tenant."""
-        self._ring(tenant, call_id)
-        self._mark(f"{tenant} {call_id}")
+        self._ring(tenant, subject)
+        self._mark(f"{tenant} {subject}")
 
     def received(self, texts: Sequence[str]) -> None:
         """Another instance has published these."""
         for text in texts:
-            tenant, _, call_id = text.partition(" ")
-            self._ring(TenantId(tenant), CallId(call_id))
+            tenant, _, named = text.partition(" ")
+            with suppress(ValueError):  # an instance of another version may say what this one does not know
+                self._ring(TenantId(tenant), subject_from(named))
 
-    def _ring(self, tenant: TenantId, call_id: CallId) -> None:
+    def _ring(self, tenant: TenantId, subject: Subject) -> None:
         for subscription in self._subscriptions.get(tenant, ()):
-            subscription.mark(call_id)
+            subscription.mark(subject)

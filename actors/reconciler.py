@@ -27,9 +27,10 @@ from actors.runtime.mailbox import Mailbox
 from actors.runtime.supervisor import Child, Run, Supervisor
 from actors.services import Services
 from adapters.base import Adapter, AdapterSettings
-from gateway.domain.configuration import Pbx, Tenant
+from adapters.registry import Linked
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, titled
 from gateway.domain.routing import Planner
 from gateway.domain.shards import shard_of
 
@@ -222,23 +223,23 @@ class Reconciler:
         mailbox = self._mailboxes.setdefault(number, Mailbox[PbxEvents](MAILBOX_ROOM))
         path = f"tenant/{number}"
         person = replace(tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY)
-        names = tuple(Pbx(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
-        planners: dict[Kind, Planner[Any]] = {}
+        names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
+        planners: dict[IntegrationKey, Planner[Any]] = {}
         children: list[Wanted] = []
-        reported: list[tuple[Kind, AdapterSettings]] = []
+        delivers: list[tuple[IntegrationKey, AdapterSettings]] = []
         for link in tenant.integrations.values() if epoch is not None else ():
             adapter = self._adapters.get(link.kind)
             if not link.enabled or adapter is None:
                 continue
-            place, title = f"{path}/integration/{link.kind}", adapter.title
+            place, title = f"{path}/integration/{link.key}", titled(adapter.title, link.key)
             settings, problems = _validated(adapter, link.settings)
             if settings is None:
                 children.append(Wanted(place, title, (problems,), partial(_wait_for_settings, problems)))
             elif adapter.plan is not None:
-                planners[link.kind] = partial(adapter.plan, settings, person)
-                reported.append((link.kind, settings))
-                run = partial(self._run_delivery, place, person, adapter, settings, epoch)
-                children.append(Wanted(place, title, (person, link.kind, settings, epoch), run))
+                planners[link.key] = partial(adapter.plan, settings, person)
+                delivers.append((link.key, settings))
+                run = partial(self._run_delivery, place, person, Linked(link.key, adapter), settings, epoch)
+                children.append(Wanted(place, title, (person, link.key, settings, epoch), run))
         term = self._session_term(number, epoch)
         for pbx in tenant.pbxes:
             adapter = self._adapters.get(pbx.kind)
@@ -256,7 +257,7 @@ class Reconciler:
             return children
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, epoch)
-        return [Wanted(path, tenant.name, (whole, reported, epoch), run), *children]
+        return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]
 
     # An incarnation starts with a fresh object, so nothing of a crash is left in it.
 
@@ -264,16 +265,16 @@ class Reconciler:
         self,
         tenant: Tenant,
         mailbox: Mailbox[PbxEvents],
-        planners: Mapping[Kind, Planner[Any]],
+        planners: Mapping[IntegrationKey, Planner[Any]],
         epoch: int | None,
         slot: Slot,
     ) -> None:
         await TenantCalls(tenant, mailbox, self._services, planners, epoch).run(slot)
 
     async def _run_delivery(
-        self, path: str, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, epoch: int | None, slot: Slot
+        self, path: str, tenant: Tenant, linked: Linked, settings: AdapterSettings, epoch: int | None, slot: Slot
     ) -> None:
-        actor = self._deliveries[path] = DeliveryActor(tenant, adapter, settings, self._services, epoch)
+        actor = self._deliveries[path] = DeliveryActor(tenant, linked, settings, self._services, epoch)
         try:
             await actor.run(slot)
         finally:

@@ -17,7 +17,7 @@ from actors.runtime.ownership import Ownership
 from adapters.base import Dialer
 from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.call_batches import CallBatch, Recorded
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PendingPost
@@ -28,22 +28,22 @@ class Doorbells:
     """Wakes the delivery actor of an integration when something new is due. Rung in the process, never by NOTIFY."""
 
     def __init__(self) -> None:
-        self._bells: dict[tuple[TenantId, Kind], trio.Event] = {}
+        self._bells: dict[tuple[TenantId, IntegrationKey], trio.Event] = {}
 
-    def ring(self, tenant: TenantId, kind: Kind) -> None:
+    def ring(self, tenant: TenantId, kind: IntegrationKey) -> None:
         """Wakes whoever listens; a bell nobody listens to is not kept."""
         bell = self._bells.get((tenant, kind))
         if bell is not None:
             bell.set()
 
-    def listen(self, tenant: TenantId, kind: Kind) -> trio.Event:
+    def listen(self, tenant: TenantId, kind: IntegrationKey) -> trio.Event:
         """The bell that the next ring sets. Take it before looking for work, so that no ring falls between."""
         bell = self._bells.get((tenant, kind))
         if bell is None or bell.is_set():
             bell = self._bells[tenant, kind] = trio.Event()
         return bell
 
-    def forget(self, tenant: TenantId, kind: Kind) -> None:
+    def forget(self, tenant: TenantId, kind: IntegrationKey) -> None:
         """Nobody listens any more."""
         self._bells.pop((tenant, kind), None)
 

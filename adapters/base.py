@@ -54,7 +54,7 @@ def setting(
 ) -> Any:
     """A settings field with a label and help text in both languages; `secret=True` seals it at rest and masks it.
 
-    `kept`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
+    `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
     stored ones do not follow it to another place.
     """
@@ -63,7 +63,7 @@ def setting(
         "help": {"en": help_en, "ru": help_ru},
         "secret": secret,
         "advanced": advanced,
-        "kept": stored,
+        "stored": stored,
         "shared": shared,
         "leads": list(leads),
     }
@@ -78,7 +78,7 @@ def secret_fields(settings: type[AdapterSettings]) -> frozenset[str]:
 
 
 def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
-    """The names of the fields with a mark of `setting`: secret, advanced, kept or shared."""
+    """The names of the fields with a mark of `setting`: secret, advanced, stored or shared."""
     return frozenset(
         name
         for name, info in settings.model_fields.items()
@@ -119,12 +119,12 @@ class Draft:
     """A delivery to be made: imperative, self-contained, and the same whenever it is planned again.
 
     `key` is the idempotency key within tenant and integration: a second draft with an equal key is dropped.
-    `lane` is what order is kept for: a call id. `expires_s` and `keep_s` count from the event's arrival.
+    `lane` is what order is kept for; empty is the subject itself, such as the call. `expires_s` and `keep_s` count from the event's arrival.
     """
 
     kind: str
     key: str
-    lane: str
+    lane: str = ""
     body: Mapping[str, Any]
     expires_s: float | None = None
     """After so many seconds it is useless and dropped as expired (real-time events)."""

@@ -2,13 +2,23 @@
 `gateway.adapters` entry-point group, whose entries load an `Adapter`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from adapters.base import Adapter
-from gateway.domain.ids import Kind
+from gateway.domain.ids import IntegrationKey, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """An integration by its key, with its adapter."""
+
+    key: IntegrationKey
+    adapter: Adapter
+
 
 OURS = ("asterisk", "retailcrm", "telegram")
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import trio
@@ -50,10 +50,10 @@ from adapters.registry import adapters, integrations
 from adapters.spills import Spills
 from gateway.cache import ConfigurationCache
 from gateway.domain.api_keys import hash_of, looks_right
-from gateway.domain.configuration import Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import TenantId
 from gateway.domain.posts import Post
 from gateway.domain.shards import SHARDS
 from gateway.listening import Listening, listening_sockets
@@ -84,6 +84,8 @@ from gateway.web.http.hypercorn_server import mount, serve_people
 from gateway.web.http.intake import Limits, serve_intake
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CHANNEL = "gateway_configuration"
 GC_THRESHOLD = (50_000, 50, 1000)
@@ -295,22 +297,13 @@ class Gateway:
                 gauges[f'actors{{state="{name}"}}'] = count
         return prometheus(gauges)
 
-    async def probe(self, number: TenantId, kind: Kind) -> Tested:
-        """Tests an integration's connection with the settings in force."""
-        tenant, adapter = self.cache.tenant(number), adapters().get(kind)
-        if tenant is None or adapter is None or kind not in tenant.integrations:
+    async def probe(self, number: TenantId, link: Connector) -> Tested:
+        """Tests a PBX or an integration with the settings in force."""
+        tenant, adapter = self.cache.tenant(number), adapters().get(link.kind)
+        if tenant is None or adapter is None:
             return Tested(ok=False, code="not_configured")
-        base_url = self.settings.provider_urls.get(kind)
-        return await probe(tenant, adapter, kind, tenant.integrations[kind].settings, base_url, self.services.dial)
-
-    async def probe_pbx(self, number: TenantId, name: str) -> Tested:
-        """Tests a PBX with the settings in force."""
-        tenant = self.cache.tenant(number)
-        pbx = next((pbx for pbx in tenant.pbxes if pbx.name == name), None) if tenant is not None else None
-        adapter = adapters().get(pbx.kind) if pbx is not None else None
-        if tenant is None or pbx is None or adapter is None:
-            return Tested(ok=False, code="not_configured")
-        return await probe(tenant, adapter, name, pbx.settings, None, self.services.dial)
+        base_url = self.settings.provider_urls.get(link.kind)
+        return await probe(tenant, adapter, link.name, link.settings, base_url, self.services.dial)
 
     # Starting and stopping.
 
@@ -582,10 +575,10 @@ def _callback_deps(gateway: Gateway) -> CallbackDeps:
     async def key(text: str) -> ApiKey | None:
         return await gateway.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
 
-    def known(tenant: Tenant | None) -> Tenant | None:
+    def known(found: T | None) -> T | None:
         if not gateway.cache.loaded.is_set():
             raise Unavailable("the configuration has not been read yet", after_s=2.0)
-        return tenant
+        return found
 
     return CallbackDeps(
         tenant_by_token=lambda text: gateway.tenant_by_token(token_hash(text)),
@@ -612,7 +605,6 @@ def _web_deps(gateway: Gateway, mount_machines: Any) -> Deps:
         trusted_proxies=settings.trusted_proxies,
         hash_limiter=trio.CapacityLimiter(2),
         probe=gateway.probe,
-        probe_pbx=gateway.probe_pbx,
         place=gateway.services.dialling.ask,
         instance=lambda: gateway.ownership.me,
         ask_slots=gateway.together.slots,

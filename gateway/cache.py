@@ -24,9 +24,9 @@ from zoneinfo import ZoneInfo
 import trio
 from cachetools import TTLCache
 
-from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.errors import Unavailable
-from gateway.domain.ids import Kind, TenantId, utc_text
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, utc_text
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
 from gateway.store.postgres.errors import Unsealable
@@ -99,21 +99,17 @@ def _assemble(row: store.TenantRow, sealer: Sealer) -> Tenant:
         language=row.language,
         token_hash=row.token_hash or b"",
         phones=tuple(Phone(*phone) for phone in row.phones),
-        pbxes=tuple(
-            Pbx(pbx.name, Kind(pbx.kind), MappingProxyType(open_secrets(pbx, "pbxes", sealer)), pbx.enabled)
-            for pbx in row.pbxes
-        ),
+        pbxes=tuple(_connection(pbx, "pbxes", sealer) for pbx in row.pbxes),
         integrations=MappingProxyType(
-            {
-                Kind(link.kind): Integration(
-                    Kind(link.kind), link.enabled, MappingProxyType(open_secrets(link, "integrations", sealer))
-                )
-                for link in row.integrations
-            }
+            {IntegrationKey(link.name): _connection(link, "integrations", sealer) for link in row.integrations}
         ),
         options=MappingProxyType(dict(row.options)),
         version=row.version,
     )
+
+
+def _connection(row: store.LinkRow, table: str, sealer: Sealer) -> Connector:
+    return Connector(row.name, Kind(row.kind), MappingProxyType(open_secrets(row, table, sealer)), row.enabled)
 
 
 @dataclass
@@ -131,7 +127,9 @@ class ConfigurationCache:
     loaded: trio.Event = field(default_factory=trio.Event)
     _entries: Mapping[TenantId, Entry] = field(default_factory=lambda: MappingProxyType({}))
     _by_token: Mapping[bytes, TenantId] = field(default_factory=lambda: MappingProxyType({}))
-    _by_caller: Mapping[tuple[Kind, bytes], TenantId] = field(default_factory=lambda: MappingProxyType({}))
+    _by_caller: Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     _loading: dict[TenantId | None, _Load] = field(default_factory=dict)
     _wanted: set[TenantId] = field(default_factory=set)
     _want: trio.Event = field(default_factory=trio.Event)
@@ -170,10 +168,11 @@ class ConfigurationCache:
         number = self._by_token.get(token_hash)
         return self.tenant(number) if number is not None else None
 
-    def by_caller(self, kind: Kind, secret_hash: bytes) -> Tenant | None:
-        """The tenant whose outside system of this kind sends the id with this SHA-256."""
-        number = self._by_caller.get((kind, secret_hash))
-        return self.tenant(number) if number is not None else None
+    def by_caller(self, kind: Kind, secret_hash: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        """The tenant, and which of its integrations of this kind, whose outside system sends the id with this SHA-256."""
+        found = self._by_caller.get((kind, secret_hash))
+        tenant = self.tenant(found[0]) if found is not None else None
+        return (tenant, found[1]) if found is not None and tenant is not None else None
 
     def enablement(self, number: TenantId) -> dict[str, Any] | None:
         """The tenant's row of the enablement matrix as `GET /integrations/{number}` answers it."""
@@ -184,8 +183,8 @@ class ConfigurationCache:
         return {
             "enterprise_number": number,
             "integrations": {
-                kind: kind in tenant.integrations and tenant.integrations[kind].enabled
-                for kind in sorted({*self.kinds, *tenant.integrations})
+                key: key in tenant.integrations and tenant.integrations[key].enabled
+                for key in sorted({*map(IntegrationKey, self.kinds), *tenant.integrations})
             },
             "cached_at": utc_text(entry.cached_at),
             "age_seconds": round(self.clock() - entry.read_at, 3),
@@ -264,11 +263,10 @@ class ConfigurationCache:
         )
         self._by_caller = MappingProxyType(
             {
-                (kind, hashlib.sha256(secret.reveal().encode()).digest()): number
+                (link.kind, hashlib.sha256(secret.reveal().encode()).digest()): (number, key)
                 for number, entry in entries.items()
-                for kind, name in self.caller_fields.items()
-                if (link := entry.tenant.integrations.get(kind)) is not None
-                and isinstance(secret := link.settings.get(name), Secret)
+                for key, link in entry.tenant.integrations.items()
+                if isinstance(secret := link.settings.get(self.caller_fields.get(link.kind, "")), Secret)
             }
         )
         if only is None:

@@ -17,19 +17,19 @@ import gateway.cache
 from gateway.app import CHANNEL, Gateway
 from gateway.cache import ENTRY_TTL_S, ConfigurationCache
 from gateway.domain.errors import Unavailable
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
 from gateway.store.postgres.listen import Listener
 from gateway.store.postgres.pool import Connection, Database, OwnConnection, open_session
 from gateway.store.secrets.seal import MasterKeys, new_data_key, new_master_key, parse_master_keys
-from gateway.store.tenants import LinkRow, TenantRow, upsert_integration, upsert_pbx, upsert_phone, upsert_tenant
+from gateway.store.tenants import INTEGRATIONS, PBXES, LinkRow, TenantRow, upsert_link, upsert_phone, upsert_tenant
 from tests.store.database import db, dsn, postgres
 
 __all__ = ["db", "dsn", "postgres"]
 
 A, B, NOBODY = TenantId("0367"), TenantId("0368"), TenantId("9999")
-CRM, CHAT = Kind("retailcrm"), Kind("telegram")
+CRM, CHAT = IntegrationKey("retailcrm"), IntegrationKey("telegram")
 MASTER = parse_master_keys(new_master_key())
 
 
@@ -44,9 +44,11 @@ async def add_tenant(connection: Connection, number: TenantId, master: MasterKey
     await upsert_tenant(connection, row)
     await upsert_phone(connection, number, "150", "Anna", ["150", "soft"])
     secret = sealer.seal(Secret("s3cret"), table="pbxes", column="secret", row="main")
-    await upsert_pbx(connection, number, LinkRow("main", "asterisk", True, {"host": "pbx"}, {"secret": secret}))
+    await upsert_link(connection, PBXES, number, LinkRow("main", "asterisk", True, {"host": "pbx"}, {"secret": secret}))
     key = sealer.seal(Secret("k3y"), table="integrations", column="api_key", row=CRM)
-    await upsert_integration(connection, number, LinkRow(CRM, CRM, True, {"domain": "https://x"}, {"api_key": key}))
+    await upsert_link(
+        connection, INTEGRATIONS, number, LinkRow(CRM, CRM, True, {"domain": "https://x"}, {"api_key": key})
+    )
 
 
 async def run_sql(connection: Connection | OwnConnection, *statements: str) -> None:
@@ -83,7 +85,9 @@ class World:
         self.db = Counted(db)
         self.dsn = dsn
         self.at = 1000.0
-        self.cache = ConfigurationCache(cast(Database, self.db), MASTER, kinds=(CRM, CHAT), clock=self.clock)
+        self.cache = ConfigurationCache(
+            cast(Database, self.db), MASTER, kinds=(Kind(CRM), Kind(CHAT)), clock=self.clock
+        )
 
     def clock(self) -> float:
         self.at += 1e-6

@@ -25,10 +25,11 @@ from adapters.base import Draft
 from gateway.domain.calls import Call, apply, lost
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import NAMES, CallEnded, CallEvent, CallMerged, to_json
-from gateway.domain.ids import CallId, Kind
+from gateway.domain.ids import CallId, IntegrationKey
 from gateway.domain.posted import reported
 from gateway.domain.posts import Post
 from gateway.domain.routing import Planner, route
+from gateway.domain.subjects import Subject, call_subject
 from gateway.store.call_batches import EventRow
 from gateway.store.dead_letters import DeadLetterRow
 from gateway.store.journal import PendingPost
@@ -58,7 +59,11 @@ class CallsBook:
     """One for each incarnation of a tenant's actor."""
 
     def __init__(
-        self, tenant: Tenant, planners: Mapping[Kind, Planner[Draft]], recordings: ExpectedRecordings, epoch: int | None
+        self,
+        tenant: Tenant,
+        planners: Mapping[IntegrationKey, Planner[Draft]],
+        recordings: ExpectedRecordings,
+        epoch: int | None,
     ) -> None:
         self.tenant = tenant
         self.path = f"tenant/{tenant.number}"
@@ -187,9 +192,9 @@ class CallsBook:
         received_at_s = time.monotonic() - max(0.0, (now - received.received_at).total_seconds())
         for kind, planner in self._planners.items():
 
-            def rows(kind: Kind = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
+            def rows(kind: IntegrationKey = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
                 drafts = route({kind: planner}, before, call, event)
-                return [_delivery(kind, draft, call.call_id, received_at_s) for _, draft in drafts]
+                return [_delivery(kind, draft, call_subject(call.call_id), received_at_s) for _, draft in drafts]
 
             planned = contained(rows)
             if not isinstance(planned, Crash):
@@ -333,9 +338,9 @@ class CallsBook:
         return DeadLetterRow(self.tenant.number, self.path, text, trace, message.post)
 
 
-def _delivery(kind: Kind, draft: Draft, call_id: CallId, received_at_s: float) -> DeliveryRow:
+def _delivery(key: IntegrationKey, draft: Draft, subject: Subject, received_at_s: float) -> DeliveryRow:
     return DeliveryRow(
-        integration=kind, lane=draft.lane, key=draft.key, kind=draft.kind, bucket=draft.bucket, call_id=call_id,
+        integration=key, lane=draft.lane or subject.id, key=draft.key, kind=draft.kind, bucket=draft.bucket, subject=subject,
         body=json.dumps(draft.body, ensure_ascii=False), latest_only=draft.latest_only, expires_s=draft.expires_s,
         keep_s=draft.keep_s, received_at_s=received_at_s,
     )  # fmt: skip

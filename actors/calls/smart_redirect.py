@@ -15,7 +15,7 @@ from actors.delivery.clients import Clients
 from adapters.abilities import NamesResponsible, RedirectsCalls
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.numbers import ANONYMOUS, outside
 from gateway.telemetry import COUNTERS
 
@@ -46,7 +46,7 @@ class SmartRedirect:
     """One for the process. Holds nothing but the breakers."""
 
     clients: Clients
-    _breakers: dict[tuple[TenantId, Kind], _Breaker] = field(default_factory=dict)
+    _breakers: dict[tuple[TenantId, IntegrationKey], _Breaker] = field(default_factory=dict)
 
     async def extension_for(self, tenant: Tenant, phone: str) -> str | None:
         """The internal number to send this caller to, within `DEADLINE_S`; None leaves the call where it is."""
@@ -61,7 +61,7 @@ class SmartRedirect:
                     return extension
         return default_extension(tenant)
 
-    async def _ask(self, tenant: TenantId, kind: Kind, client: NamesResponsible, phone: str) -> str | None:
+    async def _ask(self, tenant: TenantId, kind: IntegrationKey, client: NamesResponsible, phone: str) -> str | None:
         breaker = self._breakers.setdefault((tenant, kind), _Breaker())
         if trio.current_time() < breaker.closed_until:
             COUNTERS["responsible_not_asked"] += 1

@@ -31,8 +31,9 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
-from gateway.domain.ids import CallId, Kind
+from gateway.domain.ids import CallId, IntegrationKey
 from gateway.domain.routing import Planner
+from gateway.domain.subjects import call_subject
 from gateway.store.call_batches import Recorded, Refusal
 from gateway.store.calls import select_calls, select_open_calls, select_stored_events
 from gateway.store.outbox import storable
@@ -64,7 +65,7 @@ class TenantCalls:
         tenant: Tenant,
         mailbox: Mailbox[PbxEvents],
         services: Services,
-        planners: Mapping[Kind, Planner[Draft]],
+        planners: Mapping[IntegrationKey, Planner[Draft]],
         epoch: int | None = None,
     ) -> None:
         self.tenant = tenant
@@ -175,7 +176,7 @@ class TenantCalls:
         for kind in recorded:
             self._services.bells.ring(self.tenant.number, kind)
         for call_id in batch.recording.calls:
-            self._services.feed.publish(self.tenant.number, CallId(call_id))
+            self._services.feed.publish(self.tenant.number, call_subject(call_id))
 
     async def _record(self, batch: Batch) -> Recorded:
         def give_up() -> None:

@@ -8,7 +8,7 @@ import re
 
 import jwt
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId, integration_key
 from gateway.domain.secret import Secret
 
 _SHAPE = re.compile(r"[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+", re.ASCII)
@@ -16,27 +16,28 @@ _LONGEST = 1000
 _ALGORITHM = "HS256"
 
 
-def _claims(tenant: TenantId, kind: Kind, registration: int) -> dict[str, object]:
-    return {"tenant": tenant, "kind": kind, "registration": registration}
+def _claims(tenant: TenantId, integration: IntegrationKey, registration: int) -> dict[str, object]:
+    return {"tenant": tenant, "kind": integration, "registration": registration}
 
 
-def sign_link(key: Secret, tenant: TenantId, kind: Kind, registration: int) -> Secret:
+def sign_link(key: Secret, tenant: TenantId, integration: IntegrationKey, registration: int) -> Secret:
     """The token; the same each time."""
-    return Secret(jwt.encode(_claims(tenant, kind, registration), key.reveal(), algorithm=_ALGORITHM))
+    return Secret(jwt.encode(_claims(tenant, integration, registration), key.reveal(), algorithm=_ALGORITHM))
 
 
-def claimed_tenant(token: str) -> TenantId | None:
+def claims_of(token: str) -> tuple[TenantId, IntegrationKey] | None:
     """Whose the token says it is, which proves nothing: it tells whose key to verify it with."""
     if len(token) > _LONGEST or not _SHAPE.fullmatch(token):
         return None
     try:
-        tenant = jwt.decode(token, options={"verify_signature": False}).get("tenant")
+        claims = jwt.decode(token, options={"verify_signature": False})
+        tenant, key = claims.get("tenant"), integration_key(str(claims.get("kind")))
     except (jwt.PyJWTError, ValueError, RecursionError):
         return None
-    return TenantId(tenant) if isinstance(tenant, str) and re.fullmatch(r"[0-9A-Za-z_-]{1,32}", tenant) else None
+    return (TenantId(tenant), key) if isinstance(tenant, str) and re.fullmatch(r"[0-9A-Za-z_-]{1,32}", tenant) else None
 
 
-def link_is_good(token: str, key: Secret, tenant: TenantId, kind: Kind, registration: int) -> bool:
+def link_is_good(token: str, key: Secret, tenant: TenantId, integration: IntegrationKey, registration: int) -> bool:
     """Whether the token was signed with this key, for exactly this registration."""
     if len(token) > _LONGEST or not _SHAPE.fullmatch(token):
         return False
@@ -44,4 +45,4 @@ def link_is_good(token: str, key: Secret, tenant: TenantId, kind: Kind, registra
         claims = jwt.decode(token, key.reveal(), algorithms=[_ALGORITHM])
     except (jwt.PyJWTError, ValueError, RecursionError):
         return False
-    return bool(claims == _claims(tenant, kind, registration))
+    return bool(claims == _claims(tenant, integration, registration))

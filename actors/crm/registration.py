@@ -25,13 +25,13 @@ import trio
 from pydantic import ValidationError
 
 from actors.crm import registration_changes as rows
-from actors.crm.account_link import claimed_tenant, link_is_good, sign_link
+from actors.crm.account_link import claims_of, link_is_good, sign_link
 from actors.crm.registration_changes import StoredMap
 from actors.delivery.clients import Clients
 from actors.runtime.directory import utc_now
 from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlace, Registers, SetsStatus
 from adapters.base import Adapter, Attempt, Dialer, Link
-from adapters.registry import integrations
+from adapters.registry import Linked, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -44,7 +44,7 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store import crm_registrations as store
@@ -133,6 +133,12 @@ def registering() -> Mapping[Kind, Adapter]:
     return {kind: adapter for kind, adapter in integrations().items() if adapter.can(Registers)}
 
 
+def registered_as(key: IntegrationKey) -> Linked | None:
+    """The integration of this key, where its adapter's clients can register us."""
+    adapter = registering().get(kind_of(key))
+    return Linked(key, adapter) if adapter is not None else None
+
+
 class Registrations:
     """Everything that can be done with a module. `who` is a person's address, or what acts in their place."""
 
@@ -146,24 +152,24 @@ class Registrations:
         self._dial = dial
         self._provider_urls = provider_urls
         self._public_url = public_url
-        self._locks: defaultdict[tuple[TenantId, Kind], trio.Lock] = defaultdict(trio.Lock)
-        self._readings: dict[tuple[TenantId, Kind], Reading] = {}
+        self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
+        self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
         self.waiting = trio.Event()
         """Set when something waits to be told again; whoever looks replaces it."""
 
     # What is known.
 
-    def set_up(self, tenant: Tenant) -> list[Adapter]:
-        """The adapters with a module that this tenant has set up."""
-        return [adapter for kind, adapter in registering().items() if kind in tenant.integrations]
+    def set_up(self, tenant: Tenant) -> list[Linked]:
+        """The integrations with a module that this tenant has set up, in the order of their keys."""
+        return [found for key in sorted(tenant.integrations) if (found := registered_as(key)) is not None]
 
-    async def stored(self, number: TenantId, adapter: Adapter) -> StoredMap:
+    async def stored(self, number: TenantId, linked: Linked) -> StoredMap:
         """What is stored here."""
-        return await self.db.tenant(number, rows.select_stored_map, number, adapter)
+        return await self.db.tenant(number, rows.select_stored_map, number, linked)
 
-    async def read(self, number: TenantId, adapter: Adapter) -> Reading:
+    async def read(self, number: TenantId, linked: Linked) -> Reading:
         """What the other side says. Never raises for it; an answer serves for some seconds."""
-        key = (number, adapter.kind)
+        key = (number, linked.key)
         known = self._readings.get(key)
         if known is not None and time.monotonic() - known.at < FRESH_S / (3 if known.problem else 1):
             return known
@@ -172,7 +178,7 @@ class Registrations:
         failure: GatewayError = Unavailable("no answer in time")
         with trio.move_on_after(READ_DEADLINE_S):
             try:
-                async with self._connected(number, adapter, live=True) as client:
+                async with self._connected(number, linked, live=True) as client:
                     users: Sequence[CrmUser] = ()
                     if isinstance(client, ListsUsers):
                         users = await _unhurried(client.users)
@@ -191,28 +197,30 @@ class Registrations:
 
     # The link.
 
-    async def open_link(self, kind: Kind, token: str) -> tuple[TenantId, int] | None:
-        """Whose link it is and of which registration; None for one that is forged, revoked or of another module."""
-        number = claimed_tenant(token)
-        if number is None or self.cache.tenant(number) is None:
+    async def open_link(self, kind: Kind, token: str) -> tuple[TenantId, IntegrationKey, int] | None:
+        """Whose link it is, of which integration and registration; None for one that is forged, revoked or of another
+        kind of outside system."""
+        claimed = claims_of(token)
+        if claimed is None or kind_of(claimed[1]) != kind or self.cache.tenant(claimed[0]) is None:
             return None
-        found = await self.db.engine(store.select_link_key, number, kind)
+        number, key = claimed
+        found = await self.db.engine(store.select_link_key, number, key)
         if found is None:
             return None
         sealed, registration = found
-        key = (await self._sealer(number)).open(sealed, table="modules", column="link_key", row=kind)
-        return (number, registration) if link_is_good(token, key, number, kind, registration) else None
+        secret = (await self._sealer(number)).open(sealed, table="modules", column="link_key", row=key)
+        return (number, key, registration) if link_is_good(token, secret, number, key, registration) else None
 
     def page_url(self, kind: Kind) -> str:
-        """Where the pages of a module are."""
+        """Where the pages of a kind of module are."""
         return f"{self._public_url}/{kind}-admin/"
 
-    async def _place(self, number: TenantId, kind: Kind) -> ModulePlace:
+    async def _place(self, number: TenantId, key: IntegrationKey) -> ModulePlace:
         """Where we are found; without a token where the link was revoked."""
-        link = Secret(self.page_url(kind))
-        if (found := await self.db.engine(store.select_link_key, number, kind)) is not None:
-            key = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=kind)
-            token = sign_link(key, number, kind, found[1])
+        link = Secret(self.page_url(kind_of(key)))
+        if (found := await self.db.engine(store.select_link_key, number, key)) is not None:
+            secret = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=key)
+            token = sign_link(secret, number, key, found[1])
             link = Secret(f"{link.reveal()}?enterprise_number={number}&token={token.reveal()}")
         return ModulePlace(
             public_url=self._public_url, logo_url=f"{self._public_url}/static/logo.svg", account_url=link
@@ -226,42 +234,42 @@ class Registrations:
 
     # Deeds.
 
-    async def register(self, number: TenantId, adapter: Adapter, who: str) -> SyncResult:
+    async def register(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
         """Registers us, or registers us anew: earlier links and the sessions they opened end."""
-        async with self._locks[number, adapter.kind]:
-            stored = await self.stored(number, adapter)
+        async with self._locks[number, linked.key]:
+            stored = await self.stored(number, linked)
             key = (await self._sealer(number)).seal(
-                Secret(secrets.token_urlsafe(32)), table="modules", column="link_key", row=adapter.kind
+                Secret(secrets.token_urlsafe(32)), table="modules", column="link_key", row=linked.key
             )
             unread = stored.row.saved_at is None and not stored.extensions
-            await self.db.engine(rows.begin, number, adapter.kind, key, who, unread=unread)
-            return await self._notify(number, adapter)
+            await self.db.engine(rows.begin, number, linked.key, key, who, unread=unread)
+            return await self._notify(number, linked)
 
-    async def update(self, number: TenantId, adapter: Adapter, who: str) -> SyncResult:
+    async def update(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
         """Tells the other side everything again; links stay good. Registers nobody."""
-        async with self._locks[number, adapter.kind]:
-            await self.db.engine(insert_audit, number, who, "module.updated", adapter.kind)
-            return await self._notify(number, adapter)
+        async with self._locks[number, linked.key]:
+            await self.db.engine(insert_audit, number, who, "module.updated", linked.key)
+            return await self._notify(number, linked)
 
-    async def deactivate(self, number: TenantId, adapter: Adapter, who: str, *, delete: bool = False) -> SyncResult:
+    async def deactivate(self, number: TenantId, linked: Linked, who: str, *, delete: bool = False) -> SyncResult:
         """Revokes the link at once, then switches us off over there; `delete` also forgets the module here."""
-        async with self._locks[number, adapter.kind]:
-            await self.db.engine(rows.end, number, adapter.kind, who, "deleted" if delete else "inactive")
-            row = (await self.stored(number, adapter)).row
+        async with self._locks[number, linked.key]:
+            await self.db.engine(rows.end, number, linked.key, who, "deleted" if delete else "inactive")
+            row = (await self.stored(number, linked)).row
             if not row.pending:
                 return SyncResult(row.state != "new", unknown_users=tuple(row.unknown_users))
-            return await self._notify(number, adapter)
+            return await self._notify(number, linked)
 
-    async def switched(self, number: TenantId, adapter: Adapter, *, active: bool) -> None:
+    async def switched(self, number: TenantId, linked: Linked, *, active: bool) -> None:
         """The other side has switched us on or off by itself. Off is off here too; on is ours to say, by registering."""
         if active:
             return
-        async with self._locks[number, adapter.kind]:
-            await self.db.engine(rows.end, number, adapter.kind, adapter.kind, "inactive", reported=True)
-        self._readings.pop((number, adapter.kind), None)
+        async with self._locks[number, linked.key]:
+            await self.db.engine(rows.end, number, linked.key, linked.key, "inactive", reported=True)
+        self._readings.pop((number, linked.key), None)
 
     async def save(
-        self, number: TenantId, adapter: Adapter, changes: Mapping[str, str | None], who: str
+        self, number: TenantId, linked: Linked, changes: Mapping[str, str | None], who: str
     ) -> Saved:  # fmt: skip
         """Changes the map here, then there. Raises Invalid with every problem and then changes nothing."""
         if twice := clashes(changes):
@@ -269,28 +277,28 @@ class Registrations:
                 tuple((f"user_extensions.{users[0]}", f"{number_} is given to users {', '.join(users)}; "
                        "a number belongs to one user") for number_, users in twice.items())
             )  # fmt: skip
-        async with self._locks[number, adapter.kind]:
+        async with self._locks[number, linked.key]:
             extensions, moved = await self.db.tenant(
-                number, rows.change_map, number, adapter, changes, who, self._settings(number, adapter.kind)
+                number, rows.change_map, number, linked, changes, who, self._settings(number, linked.key)
             )
             await self.refresh(number)
-            return Saved(extensions, moved, await self._notify(number, adapter))
+            return Saved(extensions, moved, await self._notify(number, linked))
 
-    def changed(self, number: TenantId, adapter: Adapter) -> None:
+    def changed(self, number: TenantId, linked: Linked) -> None:
         """Settings were changed: what was read by the old ones is forgotten, and what waits to be told is looked for."""
-        self._readings.pop((number, adapter.kind), None)
+        self._readings.pop((number, linked.key), None)
         self.waiting.set()
 
-    async def sync(self, number: TenantId, adapter: Adapter, who: str) -> Synced:
+    async def sync(self, number: TenantId, linked: Linked, who: str) -> Synced:
         """Compares the map with theirs. On first use theirs is taken over; after that ours is what holds, and every
         difference is settled over there with a line in the log."""
-        kind = adapter.kind
+        kind = linked.key
         async with self._locks[number, kind]:
-            stored = await self.stored(number, adapter)
+            stored = await self.stored(number, linked)
             row, ours = stored.row, stored.extensions
             try:
                 with trio.fail_after(READ_DEADLINE_S):
-                    async with self._connected(number, adapter) as client:
+                    async with self._connected(number, linked) as client:
                         theirs = await _unhurried(client.module)
             except trio.TooSlowError:
                 return Synced((), {}, (), SyncResult(False, "unavailable", "no answer in time"))
@@ -298,7 +306,7 @@ class Registrations:
                 return Synced((), {}, (), SyncResult(False, problem_of(error), error.detail[:300]))
             imported: Mapping[str, str] = {}
             if theirs is not None and (row.unread or (row.saved_at is None and not ours)):
-                imported = await self._import(number, adapter, theirs, who)
+                imported = await self._import(number, linked, theirs, who)
                 ours = {**ours, **imported}
             if theirs is not None and not theirs.active and row.state == "active" and not row.pending:
                 await self.db.engine(rows.end, number, kind, kind, "inactive", reported=True)
@@ -319,7 +327,7 @@ class Registrations:
                         "tenant": number, "integration": kind, "user": one.user_id, "ours": one.ours or "",
                         "theirs": one.theirs or "",
                     })  # fmt: skip
-                reported = await self._notify(number, adapter)
+                reported = await self._notify(number, linked)
                 if found:
                     lines = "\n".join(
                         f"user {d.user_id}: ours {d.ours or '-'}, theirs {d.theirs or '-'}" for d in found
@@ -331,20 +339,20 @@ class Registrations:
                     await self.db.engine(insert_audit, number, who or kind, "extensions.settled", kind, lines)
             return Synced(found, imported, self._no_phones(stored, imported), reported)
 
-    async def repeat(self, number: TenantId, adapter: Adapter) -> bool:
+    async def repeat(self, number: TenantId, linked: Linked) -> bool:
         """Tells what waits to be told. True when nothing waits any more."""
-        async with self._locks[number, adapter.kind]:
-            if not (await self.stored(number, adapter)).row.pending:
+        async with self._locks[number, linked.key]:
+            if not (await self.stored(number, linked)).row.pending:
                 return True
-            return (await self._notify(number, adapter)).saved
+            return (await self._notify(number, linked)).saved
 
     # Telling.
 
-    async def _notify(self, number: TenantId, adapter: Adapter) -> SyncResult:
+    async def _notify(self, number: TenantId, linked: Linked) -> SyncResult:
         """Tells the other side what is stored here, under the module's lock. Writes down what was said and heard."""
-        kind = adapter.kind
+        kind = linked.key
         self._readings.pop((number, kind), None)
-        stored = await self.stored(number, adapter)
+        stored = await self.stored(number, linked)
         if stored.row.state == "new":
             return SyncResult(False, "not_registered")
         attempt, started = Attempt(kind=stored.row.state, key="", lane="", body={}), time.perf_counter()
@@ -353,13 +361,13 @@ class Registrations:
         with trio.move_on_after(TELL_DEADLINE_S):
             try:
                 # A client of its own: that of the deliveries' actor ends when the settings, and so the map, change.
-                async with self._connected(number, adapter) as client:
+                async with self._connected(number, linked) as client:
                     if stored.row.unread and stored.row.state == "active":
                         theirs = await client.module(attempt=attempt)
                         if theirs is not None:
-                            await self._import(number, adapter, theirs, kind)
-                            stored = await self.stored(number, adapter)
-                    held = await self._text(client, number, adapter, stored, attempt)
+                            await self._import(number, linked, theirs, kind)
+                            stored = await self.stored(number, linked)
+                    held = await self._text(client, number, linked, stored, attempt)
                 failure = None
             except GatewayError as error:
                 failure = error
@@ -378,9 +386,9 @@ class Registrations:
         return SyncResult(True, unknown_users=held.unknown_users)
 
     async def _text(
-        self, client: Registers, number: TenantId, adapter: Adapter, stored: StoredMap, attempt: Attempt
+        self, client: Registers, number: TenantId, linked: Linked, stored: StoredMap, attempt: Attempt
     ) -> Module:  # fmt: skip
-        extensions, place = stored.extensions, await self._place(number, adapter.kind)
+        extensions, place = stored.extensions, await self._place(number, linked.key)
         if stored.row.state != "active":
             await client.deactivate(place, extensions, delete=stored.row.state == "deleted", attempt=attempt)
             return Module(active=False)
@@ -390,99 +398,97 @@ class Registrations:
             await trio.sleep(SLOW_DOWN_S)
             return await client.register(place, extensions, attempt=attempt)
 
-    async def _import(self, number: TenantId, adapter: Adapter, theirs: Module, who: str) -> Mapping[str, str]:
+    async def _import(self, number: TenantId, linked: Linked, theirs: Module, who: str) -> Mapping[str, str]:
         """Takes over what their map knows and ours says nothing about. Returns just that."""
         taken = await self.db.tenant(
-            number, rows.adopt_map, number, adapter, theirs.extensions, who, self._settings(number, adapter.kind)
+            number, rows.adopt_map, number, linked, theirs.extensions, who, self._settings(number, linked.key)
         )
         if taken:
-            log.info("internal numbers taken over", extra={"tenant": number, "integration": adapter.kind, "users": len(taken)})  # fmt: skip
+            log.info("internal numbers taken over", extra={"tenant": number, "integration": linked.key, "users": len(taken)})  # fmt: skip
             await self.refresh(number)
         return taken
 
     def _no_phones(self, stored: StoredMap, imported: Mapping[str, str]) -> tuple[str, ...]:
         return not_among(imported.values(), [phone.number for phone in stored.phones])
 
-    def _settings(self, number: TenantId, kind: Kind) -> dict[str, Any]:
+    def _settings(self, number: TenantId, key: IntegrationKey) -> dict[str, Any]:
         """The integration's settings in force; empty where it is not set up."""
         tenant = self.cache.tenant(number)
-        link = tenant.integrations.get(kind) if tenant is not None else None
+        link = tenant.integrations.get(key) if tenant is not None else None
         return dict(link.settings) if link is not None else {}
 
     # Statuses.
 
-    async def set_status(self, number: TenantId, adapter: Adapter, user_id: str, status: str, who: str) -> SyncResult:
+    async def set_status(self, number: TenantId, linked: Linked, user_id: str, status: str, who: str) -> SyncResult:
         """A person says what a user is doing: kept here, then told there. Raises Invalid."""
         if status not in STATUSES:
             raise Invalid((("status", f"must be one of {', '.join(STATUSES)}"),))
         if not _USER.fullmatch(user_id):
             raise Invalid((("userId", "is not the id of a user"),))
-        await self.db.tenant(number, rows.store_status, number, adapter.kind, user_id, status, who)
-        return await self.send_status(number, adapter, user_id, status)
+        await self.db.tenant(number, rows.store_status, number, linked.key, user_id, status, who)
+        return await self.send_status(number, linked, user_id, status)
 
-    async def send_status(self, number: TenantId, adapter: Adapter, user_id: str, status: str) -> SyncResult:
+    async def send_status(self, number: TenantId, linked: Linked, user_id: str, status: str) -> SyncResult:
         """Tells the other side of it, for the first time or again."""
         failure: GatewayError = Unavailable("no answer in time", certain=False)
         attempt, started = Attempt(kind="status", key="", lane="", body={}), time.perf_counter()
         reported = SyncResult(False, "unavailable", "no answer in time")
         with trio.move_on_after(READ_DEADLINE_S):
             try:
-                async with self._connected(number, adapter, live=True) as client:
+                async with self._connected(number, linked, live=True) as client:
                     if not isinstance(client, SetsStatus):
                         return SyncResult(False, "not_testable")
                     await client.set_status(user_id, status, attempt=attempt)
                 reported = SyncResult(True)
             except GatewayError as error:
                 failure, reported = error, SyncResult(False, problem_of(error), error.detail[:300])
-        self._readings.pop((number, adapter.kind), None)
+        self._readings.pop((number, linked.key), None)
         await self.db.engine(
-            insert_log, number, adapter.kind, "status", request=attempt.request, response=attempt.response,
+            insert_log, number, linked.key, "status", request=attempt.request, response=attempt.response,
             status="done" if reported.saved else _LOGGED.get(reported.code, "retry"), error=None if reported.saved else str(failure),
             duration_ms=int((time.perf_counter() - started) * 1000),
         )  # fmt: skip
         # What was refused for good is not said again.
         if reported.saved or reported.code == "rejected":
-            await self.db.engine(store.mark_status_sent, number, adapter.kind, user_id, status)
+            await self.db.engine(store.mark_status_sent, number, linked.key, user_id, status)
         return reported
 
-    async def receive_status(
-        self, number: TenantId, adapter: Adapter, user_id: str, extension: str, status: str
-    ) -> bool:
+    async def receive_status(self, number: TenantId, linked: Linked, user_id: str, extension: str, status: str) -> bool:
         """The other side says what a user is doing: kept, and never said back. False where nobody has that number,
         or too many users who have none are known already."""
         if not user_id:
-            stored = await self.stored(number, adapter)
+            stored = await self.stored(number, linked)
             user_id = next((user for user, held in stored.extensions.items() if held == extension), "")
         if not _USER.fullmatch(user_id):
             return False
         stored_here = await self.db.tenant(
-            number, store.upsert_received_status, number, adapter.kind, adapter.extensions_field, user_id, status
+            number, store.upsert_received_status, number, linked.key, linked.adapter.extensions_field, user_id, status
         )
-        self._readings.pop((number, adapter.kind), None)
+        self._readings.pop((number, linked.key), None)
         return stored_here
 
     # Clients.
 
     @asynccontextmanager
-    async def _connected(self, number: TenantId, adapter: Adapter, *, live: bool = False) -> AsyncIterator[Any]:
+    async def _connected(self, number: TenantId, linked: Linked, *, live: bool = False) -> AsyncIterator[Any]:
         """A client for one question: with `live` the one that is connected, where one is; else one of our own. Raises
         BadSettings where none can be made."""
-        if live and (lent := self._clients.integration(number, adapter.kind)) is not None:
+        if live and (lent := self._clients.integration(number, linked.key)) is not None:
             yield lent
             return
         tenant = self.cache.tenant(number)
-        if tenant is None or adapter.kind not in tenant.integrations:
+        if tenant is None or linked.key not in tenant.integrations:
             raise BadSettings("not set up")
         try:
-            settings = adapter.settings.model_validate(self._settings(number, adapter.kind))
+            settings = linked.adapter.settings.model_validate(self._settings(number, linked.key))
         except ValidationError as error:
             fields = (
                 ".".join(map(str, one["loc"])) for one in error.errors(include_input=False, include_context=False)
             )
             raise BadSettings(", ".join(fields)) from None
-        base_url = self._provider_urls.get(adapter.kind)
+        base_url = self._provider_urls.get(linked.adapter.kind)
         known = replace(tenant, integrations={}, pbxes=())
-        async with adapter.connect(Link(known, adapter.kind, base_url, self._dial), settings) as client:
+        async with linked.adapter.connect(Link(known, linked.key, base_url, self._dial), settings) as client:
             yield client
 
 

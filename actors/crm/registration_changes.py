@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adapters.base import Adapter
+from adapters.registry import Linked
 from gateway.domain.configuration import Phone
 from gateway.domain.errors import GatewayError
 from gateway.domain.extensions import Moved, adopt, change, differences, given, not_among
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
@@ -37,11 +37,11 @@ class StoredMap:
     """Internal numbers that the other side said belong to nobody, since the map was last told."""
 
 
-async def select_stored_map(conn: Connection, tenant: TenantId, adapter: Adapter) -> StoredMap:
+async def select_stored_map(conn: Connection, tenant: TenantId, linked: Linked) -> StoredMap:
     """What is stored here of one module."""
-    kind = adapter.kind
+    kind = linked.key
     row = await store.select_module(conn, tenant, kind)
-    stored = await store.select_map(conn, tenant, kind, adapter.extensions_field) or {}
+    stored = await store.select_map(conn, tenant, kind, linked.adapter.extensions_field) or {}
     numbers: set[str] = set()
     for note, at in await select_notes(conn, tenant, kind):
         if note.startswith(NOT_EXIST) and (row.told_at is None or at > row.told_at):
@@ -52,7 +52,7 @@ async def select_stored_map(conn: Connection, tenant: TenantId, adapter: Adapter
     )  # fmt: skip
 
 
-async def begin(conn: Connection, number: TenantId, kind: Kind, key: str, who: str, *, unread: bool) -> None:
+async def begin(conn: Connection, number: TenantId, kind: IntegrationKey, key: str, who: str, *, unread: bool) -> None:
     """A new registration."""
     async with conn.transaction():
         await store.begin_registration(conn, number, kind, key, unread=unread)
@@ -60,7 +60,7 @@ async def begin(conn: Connection, number: TenantId, kind: Kind, key: str, who: s
 
 
 async def end(
-    conn: Connection, number: TenantId, kind: Kind, who: str, state: str, *, reported: bool = False
+    conn: Connection, number: TenantId, kind: IntegrationKey, who: str, state: str, *, reported: bool = False
 ) -> None:  # fmt: skip
     """The end of one; nothing where there was none."""
     async with conn.transaction():
@@ -69,7 +69,7 @@ async def end(
 
 
 async def note(
-    conn: Connection, number: TenantId, kind: Kind, row: store.ModuleRow, event: str, fields: dict[str, Any], code: str,
+    conn: Connection, number: TenantId, kind: IntegrationKey, row: store.ModuleRow, event: str, fields: dict[str, Any], code: str,
     failure: GatewayError | None, unknown_users: Sequence[str],
 ) -> None:  # fmt: skip
     """What came of telling the other side of `row`, with what was said and heard."""
@@ -86,13 +86,13 @@ async def note(
 async def change_map(
     conn: Connection,
     number: TenantId,
-    adapter: Adapter,
+    linked: Linked,
     changes: Mapping[str, str | None],
     who: str,
     settings: Mapping[str, Any],
 ) -> tuple[Mapping[str, str], tuple[Moved, ...]]:
     """Changes the map under its lock. Raises Invalid with every problem; the map is then as it was."""
-    stored = await store.select_map(conn, number, adapter.kind, adapter.extensions_field, lock=True)
+    stored = await store.select_map(conn, number, linked.key, linked.adapter.extensions_field, lock=True)
     if stored is None:
         raise Invalid((("user_extensions", "set the integration up first"),))
     phones = [phone.number for phone in await store.select_phones(conn, number)]
@@ -106,24 +106,26 @@ async def change_map(
         raise Invalid(problems)
     made = change(ours, changes)
     taken_away = {user: None for user, value in stored.items() if value is None and user not in made.extensions}
-    row = await store.select_module(conn, number, adapter.kind)
+    row = await store.select_module(conn, number, linked.key)
     if made.extensions != ours or row.saved_at is None:
-        if problems_found := _problems(adapter, settings, made.extensions):
+        if problems_found := _problems(linked, settings, made.extensions):
             raise Invalid(tuple(("user_extensions", text) for text in problems_found))
-        await store.update_map(conn, number, adapter.kind, adapter.extensions_field, {**taken_away, **made.extensions})
+        await store.update_map(
+            conn, number, linked.key, linked.adapter.extensions_field, {**taken_away, **made.extensions}
+        )
         await store.touch_map(
-            conn, number, adapter.kind, unread=row.unread or (row.saved_at is None and not ours)
+            conn, number, linked.key, unread=row.unread or (row.saved_at is None and not ours)
         )  # fmt: skip
         lines = [f"{d.user_id}: {d.ours or '-'} -> {d.theirs or '-'}" for d in differences(ours, made.extensions)]
-        await insert_audit(conn, number, who, "extensions.saved", adapter.kind, "; ".join(lines))
+        await insert_audit(conn, number, who, "extensions.saved", linked.key, "; ".join(lines))
     return made.extensions, made.moved
 
 
-def _problems(adapter: Adapter, settings: Mapping[str, Any], extensions: Mapping[str, str]) -> list[str]:
+def _problems(linked: Linked, settings: Mapping[str, Any], extensions: Mapping[str, str]) -> list[str]:
     """What the adapter's settings class has against a map."""
-    field = adapter.extensions_field
+    field = linked.adapter.extensions_field
     try:
-        adapter.settings.model_validate({**settings, field: dict(extensions)})
+        linked.adapter.settings.model_validate({**settings, field: dict(extensions)})
     except ValidationError as error:
         return [
             item["msg"].removeprefix("Value error, ")
@@ -136,28 +138,30 @@ def _problems(adapter: Adapter, settings: Mapping[str, Any], extensions: Mapping
 async def adopt_map(
     conn: Connection,
     number: TenantId,
-    adapter: Adapter,
+    linked: Linked,
     theirs: Mapping[str, str],
     who: str,
     settings: Mapping[str, Any],
 ) -> Mapping[str, str]:
     """Takes over what their map knows and ours says nothing about. Returns just that."""
-    stored = await store.select_map(conn, number, adapter.kind, adapter.extensions_field, lock=True)
+    stored = await store.select_map(conn, number, linked.key, linked.adapter.extensions_field, lock=True)
     if stored is None:
         return {}
     ours = given(stored)
-    usable = {u: n for u, n in theirs.items() if u not in stored and not _problems(adapter, settings, {u: n})}
+    usable = {u: n for u, n in theirs.items() if u not in stored and not _problems(linked, settings, {u: n})}
     merged = adopt(ours, usable)
     taken = {user: value for user, value in merged.items() if user not in ours}
     if taken:
-        await store.update_map(conn, number, adapter.kind, adapter.extensions_field, {**stored, **merged})
+        await store.update_map(conn, number, linked.key, linked.adapter.extensions_field, {**stored, **merged})
         lines = "; ".join(f"{user}: {value}" for user, value in taken.items())
-        await insert_audit(conn, number, who or adapter.kind, "extensions.imported", adapter.kind, lines)
-    await store.mark_read(conn, number, adapter.kind)
+        await insert_audit(conn, number, who or linked.key, "extensions.imported", linked.key, lines)
+    await store.mark_read(conn, number, linked.key)
     return taken
 
 
-async def store_status(conn: Connection, number: TenantId, kind: Kind, user_id: str, status: str, who: str) -> None:
+async def store_status(
+    conn: Connection, number: TenantId, kind: IntegrationKey, user_id: str, status: str, who: str
+) -> None:
     """What a person says a user is doing."""
     await store.upsert_status(conn, number, kind, user_id, status, who, reported=False)
     await insert_audit(conn, number, who, "status.set", user_id, status)

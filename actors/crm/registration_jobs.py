@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import trio
 
-from actors.crm.registration import REFUSED, REFUSED_REST_S, Registrations, registering
+from actors.crm.registration import REFUSED, REFUSED_REST_S, Registrations, registered_as
 from actors.runtime.directory import Slot
-from adapters.base import Adapter
+from adapters.registry import Linked
 from gateway.domain.errors import GatewayError
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import crm_registrations as store
 from gateway.telemetry import bound
 
@@ -39,7 +39,7 @@ class RegistrationJobs:
         self._modules = modules
         self._epoch_of = epoch_of
         self._limiter = trio.CapacityLimiter(AT_ONCE)
-        self._due: dict[tuple[TenantId, Kind], tuple[float, float, int]] = {}
+        self._due: dict[tuple[TenantId, IntegrationKey], tuple[float, float, int]] = {}
         """When to tell again, the pause after that, and the version that is to be told: a change begins anew."""
         self._statuses_due = 0.0
 
@@ -61,7 +61,7 @@ class RegistrationJobs:
                 self._modules.waiting = trio.Event()
 
     async def _repeat_once(self) -> None:
-        waiting: dict[tuple[TenantId, Kind], tuple[int, str]] = {}
+        waiting: dict[tuple[TenantId, IntegrationKey], tuple[int, str]] = {}
         for number, kind, version, problem in await self._modules.db.engine(store.select_pending_modules):
             if self._is_ours(number):
                 waiting[number, kind] = version, problem
@@ -82,12 +82,12 @@ class RegistrationJobs:
             for number, kind, user, status in await self._modules.db.engine(
                 store.select_untold_statuses, STATUS_LIVES_S
             ):
-                if self._is_ours(number) and (adapter := self._adapter(number, kind)) is not None:
-                    nursery.start_soon(self._status, number, adapter, user, status)
+                if self._is_ours(number) and (linked := self._linked(number, kind)) is not None:
+                    nursery.start_soon(self._status, number, linked, user, status)
 
     async def _compare(self) -> None:
         while True:
-            keys: list[tuple[TenantId, Kind]] = []
+            keys: list[tuple[TenantId, IntegrationKey]] = []
             try:
                 keys = [k for k in await self._modules.db.engine(store.select_active_modules) if self._is_ours(k[0])]
             except GatewayError as error:
@@ -100,34 +100,34 @@ class RegistrationJobs:
                     nursery.start_soon(self._one, key, True)
             await trio.sleep(pause * random.uniform(0.8, 1.2))
 
-    async def _one(self, key: tuple[TenantId, Kind], compare: bool) -> None:
+    async def _one(self, key: tuple[TenantId, IntegrationKey], compare: bool) -> None:
         number, kind = key
-        if (adapter := self._adapter(number, kind, only_enabled=compare)) is None:
+        if (linked := self._linked(number, kind, only_enabled=compare)) is None:
             return
         async with self._limiter:
             with bound(tenant=number, integration=kind):
                 try:
                     if compare:
-                        await self._modules.sync(number, adapter, "")
+                        await self._modules.sync(number, linked, "")
                     else:
-                        await self._modules.repeat(number, adapter)
+                        await self._modules.repeat(number, linked)
                 except GatewayError as error:
                     log.warning("a module could not be kept alike", extra={"reason": str(error)})
 
-    async def _status(self, number: TenantId, adapter: Adapter, user: str, status: str) -> None:
+    async def _status(self, number: TenantId, linked: Linked, user: str, status: str) -> None:
         async with self._limiter:
-            with bound(tenant=number, integration=adapter.kind):
+            with bound(tenant=number, integration=linked.key):
                 try:
-                    await self._modules.send_status(number, adapter, user, status)
+                    await self._modules.send_status(number, linked, user, status)
                 except GatewayError as error:
                     log.warning("a status could not be told", extra={"reason": str(error)})
 
     def _is_ours(self, number: TenantId) -> bool:
         return self._epoch_of(number) is not None
 
-    def _adapter(self, number: TenantId, kind: Kind, *, only_enabled: bool = False) -> Adapter | None:
+    def _linked(self, number: TenantId, key: IntegrationKey, *, only_enabled: bool = False) -> Linked | None:
         tenant = self._modules.cache.tenant(number)
-        link = tenant.integrations.get(kind) if tenant is not None else None
+        link = tenant.integrations.get(key) if tenant is not None else None
         if link is None or (only_enabled and not link.enabled):
             return None
-        return registering().get(kind)
+        return registered_as(key)

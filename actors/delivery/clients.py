@@ -7,7 +7,7 @@ An actor lends its client for as long as it lives; nobody keeps one longer than 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 
 
 class Clients:
@@ -30,6 +30,6 @@ class Clients:
         """The client of one PBX, or None while none is connected."""
         return self._clients.get(f"tenant/{tenant}/pbx/{name}")
 
-    def integration(self, tenant: TenantId, kind: Kind) -> object | None:
+    def integration(self, tenant: TenantId, kind: IntegrationKey) -> object | None:
         """The client of one integration, or None where it is off."""
         return self._clients.get(f"tenant/{tenant}/integration/{kind}")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from actors.runtime.group_commit import GroupCommit
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.call_batches import CallBatch, Recorded, record_and_claim
 from gateway.store.outbox import Claim, Outcome, finish_deliveries, newest_of_lane
 from gateway.store.postgres.pool import Database
@@ -45,12 +45,12 @@ class Handover:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._takers: dict[tuple[TenantId, Kind], Taker] = {}
+        self._takers: dict[tuple[TenantId, IntegrationKey], Taker] = {}
         self.acks: GroupCommit[tuple[Claim, Outcome], bool] = GroupCommit("ack", self._finish)
         """Answers False for an attempt whose lease had passed to another."""
 
     @contextmanager
-    def takes(self, tenant: TenantId, kind: Kind, taker: Taker) -> Iterator[None]:
+    def takes(self, tenant: TenantId, kind: IntegrationKey, taker: Taker) -> Iterator[None]:
         """Within it, new deliveries may be handed to `taker`."""
         self._takers[tenant, kind] = taker
         try:
@@ -61,8 +61,8 @@ class Handover:
 
     async def record(self, batch: Sequence[CallBatch]) -> list[Recorded]:
         """As `call_batches.record`, and hands over what was leased. What was not is in the answer."""
-        wanted: set[tuple[TenantId, Kind, str]] = set()
-        reserved: dict[tuple[TenantId, Kind], tuple[Taker, int]] = {}
+        wanted: set[tuple[TenantId, IntegrationKey, str]] = set()
+        reserved: dict[tuple[TenantId, IntegrationKey], tuple[Taker, int]] = {}
         claims: list[Claim] = []
         try:
             self._reserve(batch, wanted, reserved)
@@ -75,11 +75,11 @@ class Handover:
     def _reserve(
         self,
         batch: Sequence[CallBatch],
-        wanted: set[tuple[TenantId, Kind, str]],
-        reserved: dict[tuple[TenantId, Kind], tuple[Taker, int]],
+        wanted: set[tuple[TenantId, IntegrationKey, str]],
+        reserved: dict[tuple[TenantId, IntegrationKey], tuple[Taker, int]],
     ) -> None:
         """For the first of each lane, as far as there is room."""
-        lanes: set[tuple[TenantId, Kind, str]] = set()
+        lanes: set[tuple[TenantId, IntegrationKey, str]] = set()
         for part in batch:
             for row in newest_of_lane(part.deliveries):
                 place, lane = (part.tenant, row.integration), (part.tenant, row.integration, row.lane)

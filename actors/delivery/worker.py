@@ -30,7 +30,8 @@ from actors.delivery.buckets import Bucket
 from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
 from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
-from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Delivers, Link
+from adapters.base import AdapterSettings, Attempt, Delivered, Delivers, Link
+from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
     Doubtful,
@@ -62,10 +63,11 @@ class DeliveryActor:
     """Runs under supervision, one for each integration that is told of calls."""
 
     def __init__(
-        self, tenant: Tenant, adapter: Adapter, settings: AdapterSettings, services: Services, epoch: int | None = None
+        self, tenant: Tenant, linked: Linked, settings: AdapterSettings, services: Services, epoch: int | None = None
     ) -> None:
         self.tenant = tenant
-        self.adapter = adapter
+        self.key = linked.key
+        self.adapter = linked.adapter
         self.settings = settings
         self.services = services
         self.epoch = epoch
@@ -94,13 +96,13 @@ class DeliveryActor:
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled; then leases of what was not tried are given back."""
-        number, kind = self.tenant.number, self.adapter.kind
+        number, key = self.tenant.number, self.key
         slot.figures = self.figures
         link = Link(
-            tenant=self.tenant, name=kind, base_url=self.services.provider_urls.get(kind), dial=self.services.dial,
+            tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
             report=slot.report,
         )  # fmt: skip
-        with bound(tenant=number, integration=kind), ExitStack() as lent:
+        with bound(tenant=number, integration=key), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
                 assert isinstance(client, Delivers)
                 lent.enter_context(self.services.clients.lend(slot.path, client))
@@ -113,15 +115,15 @@ class DeliveryActor:
                             nursery.start_soon, self._deliver, slot, client, claim, wait
                         )
                         try:
-                            with self.services.outgoing.takes(number, kind, self):
+                            with self.services.outgoing.takes(number, key, self):
                                 while True:
-                                    self._bell = self.services.bells.listen(number, kind)
+                                    self._bell = self.services.bells.listen(number, key)
                                     if not await self._start(await self._claim(slot)):
                                         await self._wait()
                         finally:
                             self._begin = None
                 finally:
-                    self.services.bells.forget(number, kind)
+                    self.services.bells.forget(number, key)
                     await self._release(self._in_hand.values())
 
     def reserve(self, bucket: str) -> bool:
@@ -185,7 +187,7 @@ class DeliveryActor:
         # Shielded: a claim cut short may be kept all the same, and nobody would hold its leases.
         with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
             claims = await self.services.db.engine(
-                claim_deliveries, self.tenant.number, self.adapter.kind, room, LEASE_S, list(self._in_hand),
+                claim_deliveries, self.tenant.number, self.key, room, LEASE_S, list(self._in_hand),
                 list(self._dry()), self.epoch,
             )  # fmt: skip
         self._asking = 0
@@ -215,7 +217,7 @@ class DeliveryActor:
     async def _next_due_s(self) -> float:
         try:
             dry = self._dry()
-            due = await self.services.db.engine(select_next_due, self.tenant.number, self.adapter.kind, list(dry))
+            due = await self.services.db.engine(select_next_due, self.tenant.number, self.key, list(dry))
         except Unavailable:
             return 1.0
         # A lane behind one in flight is due but not ready: its turn is announced by `_bell`.
@@ -235,7 +237,7 @@ class DeliveryActor:
     # One delivery.
 
     async def _deliver(self, slot: Slot, client: Delivers, claim: Claim, wait: float) -> None:
-        with bound(call=claim.call_id or ""):
+        with bound(**{claim.subject.kind: claim.subject.id}):
             outcome = await self._outcome(slot, client, claim, wait)
             COUNTERS[f"deliveries_{outcome.status}"] += 1
             HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)

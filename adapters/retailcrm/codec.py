@@ -120,7 +120,6 @@ def _live(tenant: Tenant, call: Call, kind: str, codes: tuple[str, ...], key: st
     return Draft(
         kind=kind,
         key=f"{call.call_id}:{kind}" if key is None else f"{call.call_id}:{kind}:{key}",
-        lane=call.call_id,
         body={"event": reported},
         expires_s=REAL_TIME_S,
         bucket=BUCKET,
@@ -146,7 +145,6 @@ def _upload(tenant: Tenant, before: Call | None, call: Call, event: CallEnded) -
     return Draft(
         kind="upload",
         key=f"{call.call_id}:upload",
-        lane=call.call_id,
         body={"calls": [reported]},
         keep_s=KEEP_S,
         bucket=BUCKET,

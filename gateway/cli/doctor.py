@@ -94,10 +94,9 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:
-        links = [(pbx.name, pbx.kind, pbx.settings) for pbx in tenant.pbxes if pbx.enabled]
-        links += [(link.kind, link.kind, link.settings) for link in tenant.integrations.values() if link.enabled]
-        for name, kind, values in links:
-            if (adapter := known.get(kind)) is not None:
-                tested = await probe(tenant, adapter, name, values, settings.provider_urls.get(kind), dial)
+        for link in (*tenant.pbxes, *tenant.integrations.values()):
+            if link.enabled and (adapter := known.get(link.kind)) is not None:
+                base_url = settings.provider_urls.get(link.kind)
+                tested = await probe(tenant, adapter, link.name, link.settings, base_url, dial)
                 words = f"{tested.code.replace('_', ' ')}{f' ({tested.detail})' if tested.detail else ''}"
-                found.emit(tested.ok, f"{adapter.title} {name} of tenant {tenant.number}", words)
+                found.emit(tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", words)

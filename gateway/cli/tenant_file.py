@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 
@@ -293,12 +293,17 @@ def _integrations(data: Any, path: str, problems: Problems) -> tuple[LinkBlock, 
     found: list[LinkBlock] = []
     for name, item in data.items():
         where = f"{path}.{name}"
-        if name not in known:
-            problems.add(where, f"no such integration; there are {', '.join(known)}")
+        try:
+            adapter = known.get(kind_of(integration_key(str(name))))
+        except ValueError as error:
+            problems.add(where, str(error))
+            continue
+        if adapter is None:
+            problems.add(where, f"no such integration; there are {', '.join(known)}, each also as KIND:NAME")
         elif not isinstance(item, dict):
             problems.add(where, "must be a block of fields")
         else:
-            link = _link(str(name), known[name], {str(k): v for k, v in item.items()}, where, problems)
+            link = _link(str(name), adapter, {str(k): v for k, v in item.items()}, where, problems)
             if link is not None:
                 found.append(link)
     return tuple(found)
@@ -330,7 +335,7 @@ def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:
     """
     secrets = secret_fields(link.adapter.settings)
     values = {k: v for k, v in link.given.items() if not (k in secrets and v == Secret(MASK))}
-    for name in secrets | marked_fields(link.adapter.settings, "kept"):
+    for name in secrets | marked_fields(link.adapter.settings, "stored"):
         if name not in values and name in stored:
             values[name] = stored[name]
     return link.adapter.settings.model_validate(values)

@@ -113,9 +113,11 @@ def _compare(
         if differ:
             out.add(f"{label}: {', '.join(differ)} changed", store.upsert_tenant, own)
     _compare_phones(tenant, row, prune, label, out)
-    _compare_links(tenant.pbxes, row.pbxes if row else (), "pbxes", sealer, (number, label, path), prune, out, problems)
     _compare_links(
-        tenant.integrations, row.integrations if row else (), "integrations", sealer, (number, label, path), prune, out,
+        tenant.pbxes, row.pbxes if row else (), store.PBXES, sealer, (number, label, path), prune, out, problems
+    )
+    _compare_links(
+        tenant.integrations, row.integrations if row else (), store.INTEGRATIONS, sealer, (number, label, path), prune, out,
         problems,
     )  # fmt: skip
     for place, user in enumerate(block.users):
@@ -147,16 +149,12 @@ def _compare_phones(tenant: TenantFile, row: store.TenantRow | None, prune: bool
 
 
 def _compare_links(
-    links: tuple[LinkBlock, ...], rows: tuple[store.LinkRow, ...], table: str, sealer: Sealer,
+    links: tuple[LinkBlock, ...], rows: tuple[store.LinkRow, ...], of: store.LinkTable, sealer: Sealer,
     where: tuple[TenantId, str, str], prune: bool, out: Changes, problems: Problems,
 ) -> None:  # fmt: skip
     number, label, path = where
     stored = {row.name: row for row in rows}
-    upsert, delete = (
-        (store.upsert_pbx, store.delete_pbx)
-        if table == "pbxes"
-        else (store.upsert_integration, store.delete_integration)
-    )
+    table = of.table
     for place, link in enumerate(links):
         row = stored.get(link.name)
         values = open_secrets(row, table, sealer) if row else {}
@@ -178,10 +176,10 @@ def _compare_links(
         }
         word = f"{', '.join(sorted(differ))} changed" if row else "added"
         new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed)
-        out.add(f"{label}: {table}.{link.name} {word}", upsert, number, new)
+        out.add(f"{label}: {table}.{link.name} {word}", store.upsert_link, of, number, new)
     if prune:
         for name in stored.keys() - {link.name for link in links}:
-            out.add(f"{label}: {table}.{name} removed", delete, number, name)
+            out.add(f"{label}: {table}.{name} removed", store.delete_link, of, number, name)
 
 
 async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: bool) -> str:
@@ -212,7 +210,7 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
     ]
     block |= dict(row.options)
     block["integrations"] = {
-        str(link.kind): {"enabled": link.enabled, **_shown(link.kind, link.settings, reveal)}
+        link.name: {"enabled": link.enabled, **_shown(link.kind, link.settings, reveal)}
         for link in tenant.integrations.values()
     }
     return yaml.safe_dump({"tenants": [block]}, allow_unicode=True, sort_keys=False, width=120)

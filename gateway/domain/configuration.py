@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.secret import Secret
 
 
@@ -25,22 +25,24 @@ class Phone:
 
 
 @dataclass(frozen=True, slots=True)
-class Pbx:
-    """One PBX of the tenant. `settings` is validated by the PBX adapter's settings class."""
+class Connector:
+    """One outside system of a tenant: a PBX or an integration. `settings` is validated by its adapter's settings class."""
 
     name: str
+    """A PBX's name; an integration's key."""
     kind: Kind
     settings: Mapping[str, Any]
     enabled: bool = True
 
+    @property
+    def key(self) -> IntegrationKey:
+        """The name of an integration, as such."""
+        return IntegrationKey(self.name)
 
-@dataclass(frozen=True, slots=True)
-class Integration:
-    """One link to an outside system. `settings` is validated by that adapter's settings class."""
 
-    kind: Kind
-    enabled: bool
-    settings: Mapping[str, Any]
+def integration(key: str, settings: Mapping[str, Any], *, enabled: bool = True) -> Connector:
+    """An integration's connection: its kind follows from its key."""
+    return Connector(key, kind_of(IntegrationKey(key)), settings, enabled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,15 @@ class Tenant:
     language: str
     token_hash: bytes = b""
     phones: tuple[Phone, ...] = ()
-    pbxes: tuple[Pbx, ...] = ()
-    integrations: Mapping[Kind, Integration] = field(default_factory=lambda: MappingProxyType({}))
+    pbxes: tuple[Connector, ...] = ()
+    integrations: Mapping[IntegrationKey, Connector] = field(default_factory=lambda: MappingProxyType({}))
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Tenant-wide options such as `click_to_call`, as the tenant file gives them."""
     version: int = 0
+
+    def of_kind(self, kind: Kind) -> tuple[Connector, ...]:
+        """The integrations of one kind, in the order of their keys."""
+        return tuple(one for key, one in sorted(self.integrations.items()) if one.kind == kind)
 
     def owner_of(self, number: str | None) -> str:
         """The owner of an internal number, or an empty string."""

@@ -1,5 +1,6 @@
 """Identifiers that must not be confused, and UTC time as the contract writes it."""
 
+import re
 from datetime import UTC, datetime
 from typing import NewType
 
@@ -11,6 +12,33 @@ CallId = NewType("CallId", str)
 
 Kind = NewType("Kind", str)
 """The name of an adapter: "asterisk", "retailcrm", "telegram"."""
+
+IntegrationKey = NewType("IntegrationKey", str)
+"""By what an integration of a tenant is known everywhere: `KIND`, or `KIND:NAME` where a tenant has several of a kind
+(contract 10). Column `integration_type` holds it."""
+
+KEY_NAME = r"[a-z0-9][a-z0-9_-]{0,30}"
+"""What may stand behind the colon of an integration key."""
+_KEY = re.compile(rf"[a-z][a-z0-9_]{{0,30}}(:{KEY_NAME})?", re.ASCII)
+
+
+def kind_of(key: IntegrationKey) -> Kind:
+    """The adapter's kind of an integration key."""
+    return Kind(key.partition(":")[0])
+
+
+def titled(title: str, key: IntegrationKey) -> str:
+    """An integration as people read it: the title of its outside system, and its name where it has one."""
+    name = key.partition(":")[2]
+    return f"{title} · {name}" if name else title
+
+
+def integration_key(text: str) -> IntegrationKey:
+    """A key as it was written. Raises ValueError for what is none."""
+    if not _KEY.fullmatch(text):
+        raise ValueError("must be KIND or KIND:NAME, NAME of a to z, 0 to 9, _ and -, at most 31 characters")
+    return IntegrationKey(text)
+
 
 OPERATOR = TenantId("operator")
 """The principal of installation operators where a tenant is expected in a log line or an audit row."""

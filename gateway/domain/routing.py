@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from gateway.domain.calls import Call
 from gateway.domain.events import CallEvent
-from gateway.domain.ids import Kind
+from gateway.domain.ids import IntegrationKey
 
 D = TypeVar("D")
 Planner = Callable[[Call | None, Call, CallEvent], Sequence[D]]
@@ -13,7 +13,7 @@ Planner = Callable[[Call | None, Call, CallEvent], Sequence[D]]
 
 
 def route(
-    planners: Mapping[Kind, Planner[D]], before: Call | None, call: Call, event: CallEvent
-) -> list[tuple[Kind, D]]:
+    planners: Mapping[IntegrationKey, Planner[D]], before: Call | None, call: Call, event: CallEvent
+) -> list[tuple[IntegrationKey, D]]:
     """The deliveries an event makes, integration by integration, in the order in which they must arrive."""
     return [(kind, draft) for kind, plan in planners.items() for draft in plan(before, call, event)]

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from gateway.domain.calls import Call
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.shards import shard_of
 from gateway.store.journal import PostRow
 from gateway.store.outbox import (
@@ -71,7 +71,7 @@ class Refusal(Enum):
     KNOWN = "a post of it or a call that it takes for new is known already, or older posts wait in the journal"
 
 
-Recorded: TypeAlias = frozenset[Kind] | Refusal
+Recorded: TypeAlias = frozenset[IntegrationKey] | Refusal
 """The integrations with something new to deliver that was not leased, or why nothing was written."""
 
 
@@ -242,7 +242,10 @@ async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[Recorded]
 
 
 async def record_and_claim(
-    conn: Connection, batch: Sequence[CallBatch], wanted: Collection[tuple[TenantId, Kind, str]], lease_s: float
+    conn: Connection,
+    batch: Sequence[CallBatch],
+    wanted: Collection[tuple[TenantId, IntegrationKey, str]],
+    lease_s: float,
 ) -> tuple[list[Recorded], list[Claim]]:
     """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
     is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
@@ -267,10 +270,10 @@ async def record_and_claim(
     passed = {row["tenant_id"] for row in rows if row["integration_type"] == ""}
     if not _CONDITIONS.keys() & set(parts):
         passed = fence
-    kinds: dict[str, set[Kind]] = {}
+    kinds: dict[str, set[IntegrationKey]] = {}
     for row in rows:
         if row["integration_type"] and row["delivery_id"] is None:
-            kinds.setdefault(row["tenant_id"], set()).add(Kind(row["integration_type"]))
+            kinds.setdefault(row["tenant_id"], set()).add(IntegrationKey(row["integration_type"]))
     answers: list[Recorded] = []
     for part in whole:
         if part.tenant not in fence or part.epoch not in (None, epochs[part.tenant]):

@@ -177,7 +177,7 @@ async def select_call_deliveries(
     rows = await conn.fetch(
         """
         SELECT delivery_id, integration_type, kind, key, state, attempt, run_at, expires_at, created_at, finished_at, note
-        FROM deliveries WHERE tenant_id = $1 AND call_id = $2 ORDER BY delivery_id LIMIT $3
+        FROM deliveries WHERE tenant_id = $1 AND subject_kind = 'call' AND subject_id = $2 ORDER BY delivery_id LIMIT $3
         """,
         tenant,
         call_id,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.configuration import Phone
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection
 
@@ -60,7 +60,7 @@ class StatusLine:
 # The module ----------------------------------------------------------------------------------------------------------
 
 
-async def select_module(conn: Connection, tenant: TenantId, kind: Kind) -> ModuleRow:
+async def select_module(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> ModuleRow:
     """The module; a new one where there is no row."""
     row = await conn.fetchrow(
         f"SELECT {_COLUMNS} FROM modules WHERE tenant_id = $1 AND integration_type = $2",  # noqa: S608 - constant columns
@@ -70,18 +70,18 @@ async def select_module(conn: Connection, tenant: TenantId, kind: Kind) -> Modul
     return ModuleRow(*row) if row is not None else ModuleRow()
 
 
-async def select_active_modules(conn: Connection) -> list[tuple[TenantId, Kind]]:
+async def select_active_modules(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
     """Of all tenants, those that are registered."""
     rows = await conn.fetch("SELECT tenant_id, integration_type FROM modules WHERE state = 'active'")
-    return [(TenantId(row[0]), Kind(row[1])) for row in rows]
+    return [(TenantId(row[0]), IntegrationKey(row[1])) for row in rows]
 
 
-async def select_pending_modules(conn: Connection) -> list[tuple[TenantId, Kind, int, str]]:
+async def select_pending_modules(conn: Connection) -> list[tuple[TenantId, IntegrationKey, int, str]]:
     """Of all tenants, those the other side has to be told of, with what (the version) and why it could not be yet."""
     rows = await conn.fetch(
         "SELECT tenant_id, integration_type, version, problem FROM modules WHERE state <> 'new' AND told_version < version"
     )
-    return [(TenantId(row[0]), Kind(row[1]), row[2], row[3]) for row in rows]
+    return [(TenantId(row[0]), IntegrationKey(row[1]), row[2], row[3]) for row in rows]
 
 
 async def delete_left_modules(conn: Connection) -> int:
@@ -94,7 +94,7 @@ async def delete_left_modules(conn: Connection) -> int:
     return int(done.rpartition(" ")[2])
 
 
-async def select_link_key(conn: Connection, tenant: TenantId, kind: Kind) -> tuple[str, int] | None:
+async def select_link_key(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> tuple[str, int] | None:
     """The sealed key and the registration whose link it signs; None where the link was revoked."""
     row = await conn.fetchrow(
         "SELECT link_key, registration FROM modules "
@@ -106,7 +106,7 @@ async def select_link_key(conn: Connection, tenant: TenantId, kind: Kind) -> tup
 
 
 async def begin_registration(
-    conn: Connection, tenant: TenantId, kind: Kind, link_key: str, *, unread: bool
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, link_key: str, *, unread: bool
 ) -> None:  # fmt: skip
     """A new registration with a key of its own; what the earlier one signed or opened ends with it. `unread`: the map
     over there is to be looked at before ours is told for the first time."""
@@ -127,7 +127,7 @@ async def begin_registration(
 
 
 async def end_registration(
-    conn: Connection, tenant: TenantId, kind: Kind, state: str, *, reported: bool = False
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, state: str, *, reported: bool = False
 ) -> bool:
     """The link is revoked and its sessions end. `state` is inactive or deleted; `told`: the other side did it itself.
     False where nothing was to be ended."""
@@ -146,7 +146,9 @@ async def end_registration(
     return done.endswith(" 1")
 
 
-async def note_sent(conn: Connection, tenant: TenantId, kind: Kind, version: int, unknown_users: Sequence[str]) -> None:
+async def note_sent(
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, version: int, unknown_users: Sequence[str]
+) -> None:
     """The other side knows `version`."""
     await conn.execute(
         """
@@ -161,7 +163,7 @@ async def note_sent(conn: Connection, tenant: TenantId, kind: Kind, version: int
     )
 
 
-async def note_problem(conn: Connection, tenant: TenantId, kind: Kind, problem: str, detail: str) -> None:
+async def note_problem(conn: Connection, tenant: TenantId, kind: IntegrationKey, problem: str, detail: str) -> None:
     """The other side could not be told."""
     await conn.execute(
         "UPDATE modules SET tried_at = now(), problem = $3, problem_detail = $4 "
@@ -173,7 +175,7 @@ async def note_problem(conn: Connection, tenant: TenantId, kind: Kind, problem: 
     )
 
 
-async def delete_module(conn: Connection, tenant: TenantId, kind: Kind) -> None:
+async def delete_module(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> None:
     """Forgets a module that is gone there too."""
     await conn.execute(
         "DELETE FROM modules WHERE tenant_id = $1 AND integration_type = $2 AND state = 'deleted'", tenant, kind
@@ -184,7 +186,7 @@ async def delete_module(conn: Connection, tenant: TenantId, kind: Kind) -> None:
 
 
 async def select_map(
-    conn: Connection, tenant: TenantId, kind: Kind, field: str, *, lock: bool = False
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, field: str, *, lock: bool = False
 ) -> dict[str, str | None] | None:
     """The map as it is stored, users whose number was taken away among them; None where nothing is set up. `lock` keeps
     it from changing until the transaction ends."""
@@ -202,7 +204,7 @@ async def select_map(
 
 
 async def update_map(
-    conn: Connection, tenant: TenantId, kind: Kind, field: str, extensions: Mapping[str, str | None]
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, field: str, extensions: Mapping[str, str | None]
 ) -> None:
     """Stores a whole map."""
     await conn.execute(
@@ -215,7 +217,7 @@ async def update_map(
     )
 
 
-async def touch_map(conn: Connection, tenant: TenantId, kind: Kind, *, unread: bool) -> None:
+async def touch_map(conn: Connection, tenant: TenantId, kind: IntegrationKey, *, unread: bool) -> None:
     """The map was changed here: the other side has to be told. `unread`: ours is newer than any look at theirs."""
     await conn.execute(
         """
@@ -229,7 +231,7 @@ async def touch_map(conn: Connection, tenant: TenantId, kind: Kind, *, unread: b
     )
 
 
-async def mark_read(conn: Connection, tenant: TenantId, kind: Kind) -> None:
+async def mark_read(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> None:
     """Their map was looked at, and ours says all that it said: from now on ours is what holds."""
     await conn.execute(
         """
@@ -253,7 +255,14 @@ async def select_phones(conn: Connection, tenant: TenantId) -> tuple[Phone, ...]
 
 
 async def upsert_status(
-    conn: Connection, tenant: TenantId, kind: Kind, user_id: str, status: str, changed_by: str, *, reported: bool
+    conn: Connection,
+    tenant: TenantId,
+    kind: IntegrationKey,
+    user_id: str,
+    status: str,
+    changed_by: str,
+    *,
+    reported: bool,
 ) -> None:
     """Keeps what a user is doing now."""
     await conn.execute(
@@ -273,7 +282,7 @@ async def upsert_status(
 
 
 async def upsert_received_status(
-    conn: Connection, tenant: TenantId, kind: Kind, field: str, user_id: str, status: str
+    conn: Connection, tenant: TenantId, kind: IntegrationKey, field: str, user_id: str, status: str
 ) -> bool:
     """Keeps what the other side says a user is doing. False, and nothing kept, for a user who has no number in the map when
     so many others are known already: whoever calls us could name any."""
@@ -294,7 +303,7 @@ async def upsert_received_status(
     return bool(room)
 
 
-async def mark_status_sent(conn: Connection, tenant: TenantId, kind: Kind, user_id: str, status: str) -> None:
+async def mark_status_sent(conn: Connection, tenant: TenantId, kind: IntegrationKey, user_id: str, status: str) -> None:
     """The other side knows it, unless it was changed meanwhile."""
     await conn.execute(
         "UPDATE user_statuses SET told = true "
@@ -306,7 +315,7 @@ async def mark_status_sent(conn: Connection, tenant: TenantId, kind: Kind, user_
     )
 
 
-async def select_statuses(conn: Connection, tenant: TenantId, kind: Kind) -> dict[str, StatusLine]:
+async def select_statuses(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> dict[str, StatusLine]:
     """What the users are doing, by id."""
     rows = await conn.fetch(
         "SELECT user_id, status, changed_by, changed_at, told FROM user_statuses "
@@ -317,11 +326,13 @@ async def select_statuses(conn: Connection, tenant: TenantId, kind: Kind) -> dic
     return {row["user_id"]: StatusLine(*tuple(row)[1:]) for row in rows}
 
 
-async def select_untold_statuses(conn: Connection, younger_than_s: float) -> list[tuple[TenantId, Kind, str, str]]:
+async def select_untold_statuses(
+    conn: Connection, younger_than_s: float
+) -> list[tuple[TenantId, IntegrationKey, str, str]]:
     """Of all tenants, what the other side has not heard and is young enough to be true: tenant, kind, user, status."""
     rows = await conn.fetch(
         "SELECT tenant_id, integration_type, user_id, status FROM user_statuses "
         "WHERE NOT told AND changed_at > now() - make_interval(secs => $1)",
         younger_than_s,
     )
-    return [(TenantId(row[0]), Kind(row[1]), row[2], row[3]) for row in rows]
+    return [(TenantId(row[0]), IntegrationKey(row[1]), row[2], row[3]) for row in rows]

@@ -8,7 +8,8 @@ of its call has overtaken. Read `gateway/web/pages/deliveries.py` next.
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.subjects import Subject, with_subject
 from gateway.store.postgres.pool import Connection
 
 STATES = ("pending", "failed", "doubtful", "expired", "done", "superseded")
@@ -35,7 +36,7 @@ class Found:
     delivery_id: int
     integration: str
     kind: str
-    call_id: str | None
+    subject: Subject
     state: str
     attempt: int
     created_at: datetime
@@ -52,7 +53,7 @@ class Found:
 class Planned:
     """What a replay would do with the deliveries of one integration and kind."""
 
-    integration: Kind
+    integration: IntegrationKey
     kind: str
     replayed: int
     doubtful: int
@@ -66,13 +67,14 @@ class Planned:
 _LATE = "(d.state = 'expired' OR d.expires_at <= now())"
 _OVERTAKEN = """(d.latest_only AND EXISTS (
     SELECT FROM deliveries newer
-    WHERE newer.tenant_id = d.tenant_id AND newer.call_id = d.call_id AND newer.integration_type = d.integration_type
+    WHERE newer.tenant_id = d.tenant_id AND newer.subject_kind = d.subject_kind
+      AND newer.subject_id = d.subject_id AND newer.integration_type = d.integration_type
       AND newer.lane = d.lane AND newer.delivery_id > d.delivery_id AND newer.latest_only
       AND newer.state IN ('pending', 'done', 'superseded')))"""
 _REPLAYABLE = f"(d.state IN ('failed', 'doubtful') AND NOT coalesce({_LATE}, false) AND NOT {_OVERTAKEN})"
 _FITS = """d.tenant_id = $1 AND ($2::bigint IS NULL OR d.delivery_id = $2)
     AND ($3::text IS NULL OR d.integration_type = $3) AND ($4::text IS NULL OR d.state = $4)
-    AND ($5::text IS NULL OR d.kind = $5) AND ($6::text IS NULL OR d.call_id = $6)
+    AND ($5::text IS NULL OR d.kind = $5) AND ($6::text IS NULL OR (d.subject_kind = 'call' AND d.subject_id = $6))
     AND ($7::timestamptz IS NULL OR d.created_at >= $7) AND ($8::timestamptz IS NULL OR d.created_at < $8)"""
 _CANDIDATES = f"""{_FITS} AND d.state IN ('failed', 'doubtful', 'expired') AND d.finished_at <= $9"""
 
@@ -89,7 +91,7 @@ async def search_deliveries(
     """The newest deliveries that fit; older than `before` where it is given."""
     rows = await conn.fetch(
         f"""
-        SELECT d.delivery_id, d.integration_type, d.kind, d.call_id, d.state, d.attempt, d.created_at, d.run_at,
+        SELECT d.delivery_id, d.integration_type, d.kind, d.subject_kind, d.subject_id, d.state, d.attempt, d.created_at, d.run_at,
                d.finished_at, d.body, d.note, {_REPLAYABLE}, last.log_id, last.error_message
         FROM (
             SELECT * FROM deliveries d
@@ -99,7 +101,7 @@ async def search_deliveries(
             ORDER BY d.delivery_id DESC LIMIT $10
         ) d LEFT JOIN LATERAL (
             SELECT l.log_id, l.error_message FROM integration_logs l
-            WHERE l.tenant_id = $1 AND l.call_id = d.call_id AND l.delivery_id = d.delivery_id
+            WHERE l.tenant_id = $1 AND l.subject_kind = d.subject_kind AND l.subject_id = d.subject_id AND l.delivery_id = d.delivery_id
             ORDER BY l.log_id DESC LIMIT 1
         ) last ON true
         ORDER BY d.delivery_id DESC
@@ -108,7 +110,7 @@ async def search_deliveries(
         before,
         most,
     )
-    return [Found(*row) for row in rows]
+    return [Found(*with_subject(row, 3)) for row in rows]
 
 
 async def select_kinds(conn: Connection, tenant: TenantId) -> list[str]:
@@ -151,7 +153,7 @@ async def plan_replay(
 
 async def replay_deliveries(
     conn: Connection, tenant: TenantId, sought: Filters, as_of: datetime, after: int, most: int
-) -> tuple[int | None, list[Kind]]:
+) -> tuple[int | None, list[IntegrationKey]]:
     """Makes the next `most` candidates behind the id `after` wait again, where that is of use. Returns the last id looked
     at, None where there was none, and the integration of each that was replayed. The caller rings."""
     rows = await conn.fetch(
@@ -173,4 +175,4 @@ async def replay_deliveries(
         after,
         most,
     )
-    return max((row[0] for row in rows), default=None), [Kind(row[1]) for row in rows if row[1] is not None]
+    return max((row[0] for row in rows), default=None), [IntegrationKey(row[1]) for row in rows if row[1] is not None]

@@ -4,16 +4,17 @@ Reads inside one tenant; only `delete_old_logs` spans tenants. Rows about delive
 together with the outcome they tell, those about anything else here; secrets were masked by the adapter. Read `gateway/web/pages/integrations.py` next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.ids import TenantId
+from gateway.domain.subjects import Subject, with_subject
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection, Record
 
 _COLUMNS = (
     "log_id, integration_type, event_type, request_data, response_data, status, error_message, created_at, delivery_id, "
-    "call_id, attempt, duration_ms"
+    "subject_kind, subject_id, attempt, duration_ms"
 )
 
 
@@ -30,7 +31,7 @@ class LogLine:
     error: str | None
     created_at: datetime
     delivery_id: int | None
-    call_id: str | None
+    subject: Subject | None
     attempt: int
     duration_ms: int
 
@@ -47,7 +48,8 @@ class OutboxFigures:
 
 
 def _line(row: Record) -> LogLine:
-    return LogLine(*row)
+    line = LogLine(*with_subject(row, 9))
+    return line if line.subject is not None and line.subject.id else replace(line, subject=None)
 
 
 async def insert_log(
@@ -109,12 +111,15 @@ async def select_recent_logs(
     return [_line(row) for row in rows]
 
 
-async def select_call_logs(conn: Connection, tenant: TenantId, call_id: str, most: int = 500) -> list[LogLine]:
-    """Every attempt at every delivery of one call, in order."""
+async def select_subject_logs(conn: Connection, tenant: TenantId, subject: Subject, most: int = 500) -> list[LogLine]:
+    """Every attempt at every delivery about one subject, in order."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} FROM integration_logs WHERE tenant_id = $1 AND call_id = $2 ORDER BY log_id LIMIT $3",  # noqa: S608 - constant columns
+        f"""
+        SELECT {_COLUMNS} FROM integration_logs
+        WHERE tenant_id = $1 AND subject_kind = $2 AND subject_id = $3 ORDER BY log_id LIMIT $4
+        """,  # noqa: S608 - constant columns
         tenant,
-        call_id,
+        *subject,
         most,
     )
     return [_line(row) for row in rows]

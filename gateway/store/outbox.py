@@ -15,8 +15,9 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.shards import shard_of
+from gateway.domain.subjects import Subject, with_subject
 from gateway.store.postgres.pool import Connection, Record
 
 
@@ -24,12 +25,12 @@ from gateway.store.postgres.pool import Connection, Record
 class DeliveryRow:
     """One thing one outside system must be told."""
 
-    integration: Kind
+    integration: IntegrationKey
     lane: str
     key: str
     kind: str
     bucket: str
-    call_id: str
+    subject: Subject
     body: str
     latest_only: bool
     expires_s: float | None
@@ -45,13 +46,13 @@ class Claim:
     """A delivery leased to this process until its lease ends."""
 
     tenant: TenantId
-    integration: Kind
+    integration: IntegrationKey
     delivery_id: int
     lane: str
     key: str
     kind: str
     bucket: str
-    call_id: str | None
+    subject: Subject
     body: str
     attempt: int
     epoch: int
@@ -82,13 +83,13 @@ _OVERTAKE = """older AS MATERIALIZED (
 ), """
 
 _INSERT = """new_deliveries AS (
-    INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, latest_only, body,
-                            expires_at, keep_until, attempt, epoch, lease_until)
-    SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.call_id, r.latest_only, r.body,
-           now() + make_interval(secs => r.expires_s), now() + make_interval(secs => r.keep_s), {leased}
+    INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, subject_kind, subject_id,
+                            latest_only, body, expires_at, keep_until, attempt, epoch, lease_until)
+    SELECT r.tenant_id, r.integration_type, r.lane, r.key, r.kind, r.bucket, r.subject_kind, r.subject_id, r.latest_only,
+           r.body, now() + make_interval(secs => r.expires_s), now() + make_interval(secs => r.keep_s), {leased}
     FROM json_to_recordset({deliveries})
-         AS r (tenant_id text, integration_type text, lane text, key text, kind text, bucket text, call_id text,
-               latest_only bool, body text, expires_s float8, keep_s float8, wanted bool, place int){first_of_lane}
+         AS r (tenant_id text, integration_type text, lane text, key text, kind text, bucket text,
+               subject_kind text, subject_id text, latest_only bool, body text, expires_s float8, keep_s float8, wanted bool, place int){first_of_lane}
     WHERE r.tenant_id IN (SELECT tenant_id FROM {tenants})
     ORDER BY r.place
     ON CONFLICT (tenant_id, integration_type, key) DO NOTHING
@@ -124,13 +125,15 @@ def deliveries_part(tenants: str, *, overtakes: bool, leases: bool) -> str:
 
 
 def deliveries_rows(
-    deliveries: Sequence[tuple[TenantId, DeliveryRow]], now: float, wanted: Collection[tuple[TenantId, Kind, str]]
+    deliveries: Sequence[tuple[TenantId, DeliveryRow]],
+    now: float,
+    wanted: Collection[tuple[TenantId, IntegrationKey, str]],
 ) -> list[dict[str, Any]]:
     """What `deliveries_part` reads. `now` is `time.monotonic()`; `wanted` are to be leased as they are written."""
     return [
         {
             "tenant_id": tenant, "integration_type": row.integration, "lane": row.lane, "key": storable(row.key),
-            "kind": row.kind, "bucket": row.bucket, "call_id": row.call_id, "latest_only": row.latest_only,
+            "kind": row.kind, "bucket": row.bucket, "subject_kind": row.subject.kind, "subject_id": row.subject.id, "latest_only": row.latest_only,
             "body": storable(row.body), "keep_s": row.keep_s - (now - row.received_at_s),
             "expires_s": None if row.expires_s is None else row.expires_s - (now - row.received_at_s),
             "wanted": (tenant, row.integration, row.key) in wanted, "place": place,
@@ -166,7 +169,7 @@ def leased_claims(
             row = written[tenant, integration, key]
             claims.append(
                 Claim(
-                    TenantId(tenant), row.integration, delivery_id, row.lane, key, row.kind, row.bucket, row.call_id,
+                    TenantId(tenant), row.integration, delivery_id, row.lane, key, row.kind, row.bucket, row.subject,
                     storable(row.body), 1, 1, created_at,
                     None if row.expires_s is None else row.expires_s - (now - row.received_at_s),
                     row.keep_s - (now - row.received_at_s), reference,
@@ -176,7 +179,7 @@ def leased_claims(
 
 
 async def claim_deliveries(
-    conn: Connection, tenant: TenantId, integration: Kind, most: int, lease_s: float, in_hand: Sequence[int] = (),
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, most: int, lease_s: float, in_hand: Sequence[int] = (),
     empty_buckets: Sequence[str] = (), epoch: int | None = None,
 ) -> list[Claim]:  # fmt: skip
     """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt.
@@ -204,7 +207,7 @@ async def claim_deliveries(
         SET attempt = d.attempt + 1, epoch = d.epoch + 1, lease_until = now() + make_interval(secs => $4)
         FROM ready
         WHERE d.tenant_id = $1 AND d.delivery_id = ready.delivery_id
-        RETURNING d.tenant_id, d.integration_type, d.delivery_id, d.lane, d.key, d.kind, d.bucket, d.call_id, d.body,
+        RETURNING d.tenant_id, d.integration_type, d.delivery_id, d.lane, d.key, d.kind, d.bucket, d.subject_kind, d.subject_id, d.body,
                   d.attempt, d.epoch, d.created_at, extract(epoch FROM d.expires_at - now())::float8,
                   extract(epoch FROM d.keep_until - now())::float8,
                   (SELECT reference FROM lane_references l WHERE l.tenant_id = $1 AND l.integration_type = $2
@@ -219,11 +222,12 @@ async def claim_deliveries(
         epoch,
         list(empty_buckets),
     )
-    return sorted((Claim(*row) for row in rows), key=lambda claim: claim.delivery_id)
+    claims = (Claim(*with_subject(row, 7)) for row in rows)
+    return sorted(claims, key=lambda claim: claim.delivery_id)
 
 
 async def select_next_due(
-    conn: Connection, tenant: TenantId, integration: Kind, empty_buckets: Sequence[str] = ()
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, empty_buckets: Sequence[str] = ()
 ) -> float | None:
     """Seconds until the first lane has something to try, or None with nothing pending. A leased row counts by its
     lease's end; what stands behind another in its lane does not count, and what is of `empty_buckets` neither."""
@@ -293,11 +297,12 @@ async def finish_deliveries(conn: Connection, acks: Sequence[tuple[Claim, Outcom
             FROM told t
             WHERE d.tenant_id = t.tenant_id AND d.delivery_id = t.delivery_id AND d.epoch = t.epoch
               AND d.state || '' = 'pending'  -- said so that no index of all that is pending is read from end to end
-            RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.call_id
+            RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.subject_kind, d.subject_id
         ), logged AS (
             INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                          status, error_message, delivery_id, call_id, attempt, duration_ms)
-            SELECT tenant_id, h.integration_type, h.kind, t.request, t.response, t.status, t.error, delivery_id, h.call_id,
+                                          status, error_message, delivery_id, subject_kind, subject_id, attempt,
+                                          duration_ms)
+            SELECT tenant_id, h.integration_type, h.kind, t.request, t.response, t.status, t.error, delivery_id, h.subject_kind, h.subject_id,
                    t.attempt, t.duration_ms
             FROM held h JOIN told t USING (tenant_id, delivery_id) WHERE t.tried ORDER BY delivery_id
         ), remembered AS (
@@ -343,7 +348,7 @@ async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:
     )
 
 
-async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
+async def select_due(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
     """Integrations with something due, whoever was told: the poll beneath the in-process wake-up."""
     rows = await conn.fetch(
         """
@@ -354,7 +359,7 @@ async def select_due(conn: Connection) -> list[tuple[TenantId, Kind]]:
               AND d.run_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now()))
         """
     )
-    return [(TenantId(row[0]), Kind(row[1])) for row in rows]
+    return [(TenantId(row[0]), IntegrationKey(row[1])) for row in rows]
 
 
 async def expire_deliveries(conn: Connection, most: int) -> int:
@@ -372,11 +377,11 @@ async def expire_deliveries(conn: Connection, most: int) -> int:
                 SET state = CASE WHEN d.expires_at < now() THEN 'expired' ELSE 'failed' END, finished_at = now(),
                     epoch = d.epoch + 1
                 FROM late WHERE d.tenant_id = late.tenant_id AND d.delivery_id = late.delivery_id
-                RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.call_id, d.attempt, d.state
+                RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.subject_kind, d.subject_id, d.attempt, d.state
             ), logged AS (
                 INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                              status, error_message, delivery_id, call_id, attempt)
-                SELECT tenant_id, integration_type, kind, '', '', state, 'too late to be of use', delivery_id, call_id,
+                                              status, error_message, delivery_id, subject_kind, subject_id, attempt)
+                SELECT tenant_id, integration_type, kind, '', '', state, 'too late to be of use', delivery_id, subject_kind, subject_id,
                        attempt
                 FROM dropped
             )

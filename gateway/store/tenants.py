@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.domain.ids import TenantId
-from gateway.store.postgres.pool import Connection, Record
+from gateway.store.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class LinkRow:
     """A PBX or an integration: `settings` in the clear, `secrets` sealed."""
 
     name: str
-    """The PBX's name; for an integration its type."""
+    """The PBX's name; the integration's key."""
     kind: str
     enabled: bool
     settings: Mapping[str, Any]
@@ -55,7 +55,7 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
                (SELECT coalesce(json_agg(json_build_array(x.name, x.pbx_type, x.enabled, x.settings, x.secrets)
                                          ORDER BY x.name), '[]')
                 FROM pbxes x WHERE x.tenant_id = t.tenant_id)::text AS pbxes,
-               (SELECT coalesce(json_agg(json_build_array(i.integration_type, i.integration_type, i.enabled, i.settings,
+               (SELECT coalesce(json_agg(json_build_array(i.integration_type, split_part(i.integration_type, ':', 1), i.enabled, i.settings,
                                                           i.secrets) ORDER BY i.integration_type), '[]')
                 FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations
         FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)
@@ -147,91 +147,74 @@ async def upsert_phone(conn: Connection, tenant: TenantId, number: str, owner: s
     )
 
 
-async def upsert_pbx(conn: Connection, tenant: TenantId, row: LinkRow) -> None:
-    """Inserts or updates one PBX."""
+@dataclass(frozen=True, slots=True)
+class LinkTable:
+    """A table of connections: PBXes are known by a name and have a kind, integrations by a key in which the kind stands."""
+
+    table: str
+    name: str
+    kind: str
+    """The column with the kind; empty where the name tells it."""
+
+    def kind_of(self, name: str) -> str:
+        """An expression for the kind of a row."""
+        return self.kind or f"split_part({name}, ':', 1)"
+
+
+PBXES = LinkTable("pbxes", "name", "pbx_type")
+INTEGRATIONS = LinkTable("integrations", "integration_type", "")
+
+
+async def upsert_link(conn: Connection, of: LinkTable, tenant: TenantId, row: LinkRow) -> None:
+    """Inserts or updates one PBX or integration."""
+    kind, kinds = (f", {of.kind}", ", $6") if of.kind else ("", "")
     await conn.execute(
-        """
-        INSERT INTO pbxes (tenant_id, name, pbx_type, enabled, settings, secrets) VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (tenant_id, name) DO UPDATE SET
-            pbx_type = excluded.pbx_type, enabled = excluded.enabled, settings = excluded.settings,
-            secrets = excluded.secrets
-        """,
+        f"""
+        INSERT INTO {of.table} (tenant_id, {of.name}, enabled, settings, secrets{kind}) VALUES ($1, $2, $3, $4, $5{kinds})
+        ON CONFLICT (tenant_id, {of.name}) DO UPDATE SET
+            enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets
+            {f", {of.kind} = excluded.{of.kind}" if of.kind else ""}
+        """,  # noqa: S608 - names of a LinkTable, which are constants
         tenant,
         row.name,
-        row.kind,
         row.enabled,
         json.dumps(row.settings),
         json.dumps(row.secrets),
+        *([row.kind] if of.kind else []),
     )
 
 
-async def lock_integration(conn: Connection, tenant: TenantId, kind: str) -> LinkRow | None:
-    """One integration as it is now; nobody changes it until the transaction ends."""
+async def lock_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str) -> LinkRow | None:
+    """One PBX or integration as it is now; nobody changes it until the transaction ends."""
     row = await conn.fetchrow(
-        "SELECT enabled, settings::text, secrets::text FROM integrations "
-        "WHERE tenant_id = $1 AND integration_type = $2 FOR UPDATE",
-        tenant,
-        kind,
-    )
-    return LinkRow(kind, kind, row["enabled"], *_opened(row)) if row is not None else None
-
-
-async def lock_pbx(conn: Connection, tenant: TenantId, name: str) -> LinkRow | None:
-    """The same of one PBX."""
-    row = await conn.fetchrow(
-        "SELECT pbx_type, enabled, settings::text, secrets::text FROM pbxes WHERE tenant_id = $1 AND name = $2 FOR UPDATE",
+        f"""
+        SELECT {of.kind_of(of.name)} AS kind, enabled, settings::text, secrets::text FROM {of.table}
+        WHERE tenant_id = $1 AND {of.name} = $2 FOR UPDATE
+        """,  # noqa: S608 - names of a LinkTable, which are constants
         tenant,
         name,
     )
-    return LinkRow(name, row["pbx_type"], row["enabled"], *_opened(row)) if row is not None else None
+    if row is None:
+        return None
+    return LinkRow(name, row["kind"], row["enabled"], json.loads(row["settings"]), json.loads(row["secrets"]))
 
 
-def _opened(row: Record) -> tuple[dict[str, Any], dict[str, str]]:
-    return json.loads(row["settings"]), json.loads(row["secrets"])
+async def delete_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str) -> None:
+    """Removes one PBX or integration."""
+    await conn.execute(f"DELETE FROM {of.table} WHERE tenant_id = $1 AND {of.name} = $2", tenant, name)  # noqa: S608 - constants
 
 
-async def upsert_integration(conn: Connection, tenant: TenantId, row: LinkRow) -> None:
-    """Inserts or updates one integration."""
-    await conn.execute(
-        """
-        INSERT INTO integrations (tenant_id, integration_type, enabled, settings, secrets) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (tenant_id, integration_type) DO UPDATE SET
-            enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets
-        """,
+async def set_link_enabled(conn: Connection, of: LinkTable, tenant: TenantId, name: str, enabled: bool) -> bool:
+    """Turns a PBX or an integration on or off. False when there is no such row."""
+    done: str = await conn.execute(
+        f"UPDATE {of.table} SET enabled = $3 WHERE tenant_id = $1 AND {of.name} = $2",  # noqa: S608 - constants
         tenant,
-        row.kind,
-        row.enabled,
-        json.dumps(row.settings),
-        json.dumps(row.secrets),
+        name,
+        enabled,
     )
+    return done.endswith(" 1")
 
 
 async def delete_phone(conn: Connection, tenant: TenantId, number: str) -> None:
     """Removes one internal number."""
     await conn.execute("DELETE FROM phones WHERE tenant_id = $1 AND number = $2", tenant, number)
-
-
-async def delete_pbx(conn: Connection, tenant: TenantId, name: str) -> None:
-    """Removes one PBX."""
-    await conn.execute("DELETE FROM pbxes WHERE tenant_id = $1 AND name = $2", tenant, name)
-
-
-async def delete_integration(conn: Connection, tenant: TenantId, kind: str) -> None:
-    """Removes one integration."""
-    await conn.execute("DELETE FROM integrations WHERE tenant_id = $1 AND integration_type = $2", tenant, kind)
-
-
-async def set_integration_enabled(conn: Connection, tenant: TenantId, kind: str, enabled: bool) -> bool:
-    """Flips an integration's switch. False when there is no such integration."""
-    done: str = await conn.execute(
-        "UPDATE integrations SET enabled = $3 WHERE tenant_id = $1 AND integration_type = $2", tenant, kind, enabled
-    )
-    return done.endswith(" 1")
-
-
-async def set_pbx_enabled(conn: Connection, tenant: TenantId, name: str, enabled: bool) -> bool:
-    """Flips a PBX's switch. False when there is no such PBX."""
-    done: str = await conn.execute(
-        "UPDATE pbxes SET enabled = $3 WHERE tenant_id = $1 AND name = $2", tenant, name, enabled
-    )
-    return done.endswith(" 1")

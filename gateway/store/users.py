@@ -8,7 +8,7 @@ a module's link opened it, and it ends with that registration. It decides nothin
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.store.postgres.pool import Connection, Record
 
 _SAME_TENANT = "({0}.tenant_id = $1 OR ($1::text IS NULL AND {0}.tenant_id IS NULL))"
@@ -35,7 +35,7 @@ class Session:
     language: str | None
     """The language its person chose, if they ever did."""
     created_at: datetime
-    scope: Kind | None = None
+    scope: IntegrationKey | None = None
     """The one module whose pages it may see; None for a person's session, which may see all of its tenant."""
 
 
@@ -141,7 +141,7 @@ async def select_session(
 
 
 async def insert_module_session(
-    conn: Connection, tenant: TenantId, token_hash: bytes, scope: Kind, registration: int, csrf: str
+    conn: Connection, tenant: TenantId, token_hash: bytes, scope: IntegrationKey, registration: int, csrf: str
 ) -> None:
     """Opens a session that sees one module's pages and ends with its registration."""
     await conn.execute(
@@ -155,24 +155,28 @@ async def insert_module_session(
 
 
 async def select_module_session(
-    conn: Connection, tenant: TenantId, token_hash: bytes, scope: Kind, idle_s: float, absolute_s: float
+    conn: Connection, tenant: TenantId, token_hash: bytes, kind: Kind, idle_s: float, absolute_s: float
 ) -> Session | None:
-    """The session with this token, unless it is too old or idle, or its registration has ended."""
+    """The session with this token for the pages of this kind of module, unless it is too old or idle, or its registration has ended."""
     row = await conn.fetchrow(
         """
-        SELECT s.email, s.csrf, s.created_at FROM sessions s
+        SELECT s.email, s.csrf, s.created_at, s.scope FROM sessions s
         JOIN modules m ON m.tenant_id = s.tenant_id AND m.integration_type = s.scope
                       AND m.registration = s.registration AND m.state = 'active'
-        WHERE s.tenant_id = $1 AND s.token_hash = $2 AND s.scope = $3
+        WHERE s.tenant_id = $1 AND s.token_hash = $2 AND split_part(s.scope, ':', 1) = $3
           AND s.seen_at > now() - make_interval(secs => $4) AND s.created_at > now() - make_interval(secs => $5)
         """,
         tenant,
         token_hash,
-        scope,
+        kind,
         idle_s,
         absolute_s,
     )
-    return Session(tenant, row["email"], row["csrf"], None, row["created_at"], scope) if row is not None else None
+    return (
+        Session(tenant, row["email"], row["csrf"], None, row["created_at"], IntegrationKey(row["scope"]))
+        if row is not None
+        else None
+    )
 
 
 async def touch_session(conn: Connection, tenant: TenantId | None, token_hash: bytes, every_s: float = 60.0) -> None:

@@ -26,8 +26,8 @@ from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from adapters.base import Tested
 from adapters.registry import adapters
-from gateway.domain.configuration import Tenant
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.configuration import Connector, Tenant
+from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.pool import Database
@@ -65,15 +65,13 @@ class Deps:
     secure_cookies: bool
     hash_limiter: trio.CapacityLimiter
     """Bounds password hashing: without it ten sign-ins would starve the AMI readers."""
-    probe: Callable[[TenantId, Kind], Awaitable[Tested]]
-    """Tests an integration's connection with the settings in force."""
-    probe_pbx: Callable[[TenantId, str], Awaitable[Tested]]
-    """The same for a PBX, by its name."""
+    probe: Callable[[TenantId, Connector], Awaitable[Tested]]
+    """Tests a PBX or an integration with the settings in force."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Registrations
     """Our modules in outside systems."""
-    ring: Callable[[TenantId, Kind], None] = lambda number, kind: None
+    ring: Callable[[TenantId, IntegrationKey], None] = lambda number, kind: None
     """Says that an integration has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None
     """Says that posts of a tenant wait in the journal."""
@@ -179,11 +177,17 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
-        "title_of": lambda kind: found.title if (found := adapters().get(kind)) is not None else kind,
-        "has_modules": lambda tenant: any(kind in tenant.integrations for kind in registering()),
+        "title_of": _title_of,
+        "has_modules": lambda tenant: any(one.kind in registering() for one in tenant.integrations.values()),
         "site_title": title,
     }
     return env
+
+
+def _title_of(key: str) -> str:
+    """How people read an adapter's kind or an integration's key."""
+    found = adapters().get(kind_of(IntegrationKey(key)))
+    return titled(found.title, IntegrationKey(key)) if found is not None else key
 
 
 @dataclass(frozen=True)

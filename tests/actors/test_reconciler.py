@@ -29,16 +29,16 @@ from actors.services import Doorbells, Services
 from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft
 from adapters.http import SafeDialer
 from adapters.registry import adapters
-from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant, integration
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.secret import Secret
 from gateway.domain.shards import shard_of
 from gateway.store.outbox import claim_deliveries, select_next_due
 from tests.actors.delivery.test_worker import Outbox, Unhurried
 from tests.sandbox.pbx import SimulatedPbx
 
-PBX, CRM, CHAT = Kind("pbx"), Kind("crm"), Kind("chat")
+PBX, CRM, CHAT = Kind("pbx"), IntegrationKey("crm"), IntegrationKey("chat")
 
 
 class Settings(AdapterSettings):
@@ -81,8 +81,8 @@ class World:
         )  # fmt: skip
         kinds = {
             PBX: Adapter(kind=PBX, title="PBX", settings=Settings, connect=self._connect, is_pbx=True),
-            CRM: Adapter(kind=CRM, title="CRM", settings=Settings, connect=self._connect, plan=plan),
-            CHAT: Adapter(kind=CHAT, title="Chat", settings=Settings, connect=self._connect, plan=plan),
+            Kind(CRM): Adapter(kind=Kind(CRM), title="CRM", settings=Settings, connect=self._connect, plan=plan),
+            Kind(CHAT): Adapter(kind=Kind(CHAT), title="Chat", settings=Settings, connect=self._connect, plan=plan),
         }
         self.adapters = {**kinds, **(real or {})}
         self.tenants: Reconciler
@@ -173,14 +173,14 @@ async def settled() -> None:
 def tenant(number: str = "0367", **changes: Any) -> Tenant:
     known = Tenant(
         TenantId(number), "June", ZoneInfo("Europe/Minsk"), "BY", "ru", token_hash=b"1", phones=(Phone("150"),),
-        pbxes=(Pbx("main", PBX, {"address": "pbx"}),),
+        pbxes=(Connector("main", PBX, {"address": "pbx"}),),
         integrations={CRM: link(CRM), CHAT: link(CHAT)}, version=1,
     )  # fmt: skip
     return replace(known, **changes)
 
 
-def link(kind: Kind, enabled: bool = True, **settings: Any) -> Integration:
-    return Integration(kind, enabled, settings)
+def link(integration_key: IntegrationKey, enabled: bool = True, **settings: Any) -> Connector:
+    return integration(integration_key, settings, enabled=enabled)
 
 
 ALL = ["tenant/0367", "tenant/0367/integration/chat", "tenant/0367/integration/crm", "tenant/0367/pbx/main"]
@@ -197,7 +197,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "equal settings, read again": ({"integrations": {CHAT: link(CHAT), CRM: link(CRM)}}, []),
     "its token": ({"token_hash": b"2"}, []),
     "one integration": ({"integrations": {CRM: link(CRM, key="new"), CHAT: link(CHAT)}}, ["0367/crm"]),
-    "a PBX": ({"pbxes": (Pbx("main", PBX, {"address": "other"}),)}, ["0367/main"]),
+    "a PBX": ({"pbxes": (Connector("main", PBX, {"address": "other"}),)}, ["0367/main"]),
     "a phone": ({"phones": (Phone("151"),)}, ["0367/chat", "0367/crm", "0367/main"]),
 }
 
@@ -232,7 +232,7 @@ async def test_switches_start_and_stop(autojump_clock: trio.abc.Clock) -> None:
 async def test_settings_that_do_not_fit_wait_for_a_person(autojump_clock: trio.abc.Clock) -> None:
     bad = tenant(
         integrations={CRM: link(CRM, key="s3cret", nonsense="v4lue"), CHAT: link(CHAT)},
-        pbxes=(Pbx("main", PBX, {"address": 5}),),
+        pbxes=(Connector("main", PBX, {"address": 5}),),
     )
     async with world(bad) as here:
         for path in ("tenant/0367/integration/crm", "tenant/0367/pbx/main"):
@@ -346,7 +346,7 @@ async def test_fifty_tenants_leave_nothing_behind() -> None:
         def at(port: int) -> dict[str, Any]:
             return {"host": "127.0.0.1", "port": port, "username": pbx.username, "secret": Secret(pbx.secret)}
 
-        links = [(Pbx("main", asterisk.kind, at(port)),), (Pbx("main", asterisk.kind, at(1)),), ()]
+        links = [(Connector("main", asterisk.kind, at(port)),), (Connector("main", asterisk.kind, at(1)),), ()]
         async with world(
             *(
                 tenant(f"{number:04}", pbxes=links[0 if number < 8 else 1 if number < 12 else 2])

@@ -29,10 +29,10 @@ from actors.runtime.mailbox import Mailbox
 from adapters.asterisk.calls import MARKED, WANTED, CallTracker
 from adapters.asterisk.protocol import Framer
 from adapters.registry import adapters
-from gateway.domain.configuration import Pbx
+from gateway.domain.configuration import Connector
 from gateway.domain.events import NAMES, CallEvent, to_json
 from gateway.domain.health import State
-from gateway.domain.ids import Kind
+from gateway.domain.ids import IntegrationKey, Kind
 from gateway.store.postgres.pool import Connection
 from tests.benchmarks.ami import AT_ONCE, load_run, send_whole, serve_ami
 from tests.benchmarks.ami_parse import TENANT, settings
@@ -40,7 +40,7 @@ from tests.benchmarks.harness import Bench, alternate
 from tests.benchmarks.parts import open_services
 
 HERE = "tests.benchmarks.ami_commit"
-COMPANY = replace(TENANT, pbxes=(Pbx("main", Kind("asterisk"), {}),))
+COMPANY = replace(TENANT, pbxes=(Connector("main", Kind("asterisk"), {}),))
 _INSERT = "INSERT INTO call_events (tenant_id, call_id, seq, event, at, body) VALUES ('0367', $1, $2, $3, $4, $5)"
 
 
@@ -57,7 +57,7 @@ def ours(port: int, dsn: str) -> dict[str, float]:
             await services.db.ping()
             mailbox: Mailbox[PbxEvents] = Mailbox(MAILBOX_ROOM)
             slots = [Slot("tenant/0367"), Slot("tenant/0367/pbx/main")]
-            tenant = TenantCalls(COMPANY, mailbox, services, {crm.kind: plan})
+            tenant = TenantCalls(COMPANY, mailbox, services, {IntegrationKey(crm.kind): plan})
             nursery.start_soon(tenant.run, slots[0])
             while slots[0].health.state is not State.ONLINE:
                 await trio.sleep(0.001)

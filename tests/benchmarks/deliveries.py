@@ -27,7 +27,9 @@ import trio
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits
-from gateway.domain.ids import Kind, TenantId
+from adapters.registry import Linked
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.subjects import call_subject
 from gateway.store.call_batches import CallBatch, EventRow, record
 from gateway.store.outbox import DeliveryRow
 from gateway.store.postgres.pool import OwnConnection, open_session
@@ -36,7 +38,7 @@ from tests.benchmarks.harness import Bench, alternate
 from tests.benchmarks.parts import open_services
 
 HERE = "tests.benchmarks.deliveries"
-KIND = Kind("bench")
+KIND = IntegrationKey("bench")
 AT_ONCE = 8
 WITHIN_S = 2.5
 """A round is over after so long, whatever is left."""
@@ -64,7 +66,7 @@ def _waiting(many: int, mark: int) -> CallBatch:
     recording.events.append(EventRow("bench", mark, "call_ringing", now, "{}"))
     recording.deliveries += [
         DeliveryRow(
-            integration=KIND, lane=f"{mark}.{n}", key=f"{mark}.{n}", kind="in", bucket="", call_id=f"{mark}.{n}",
+            integration=KIND, lane=f"{mark}.{n}", key=f"{mark}.{n}", kind="in", bucket="", subject=call_subject(f"{mark}.{n}"),
             body=BODY, latest_only=False, expires_s=None, keep_s=48 * 3600.0,
         )
         for n in range(many)
@@ -93,8 +95,8 @@ def ours(dsn: str, other: str, many: int, analyze: bool) -> dict[str, float]:
                 yield sink
 
             limits = Limits(rates={}, at_once=AT_ONCE)
-            adapter = Adapter(kind=KIND, title="Bench", settings=AdapterSettings, connect=connect, limits=limits)
-            actor = DeliveryActor(TENANT, adapter, AdapterSettings(), services)
+            adapter = Adapter(kind=Kind(KIND), title="Bench", settings=AdapterSettings, connect=connect, limits=limits)
+            actor = DeliveryActor(TENANT, Linked(KIND, adapter), AdapterSettings(), services)
             started = time.perf_counter()
             nursery.start_soon(actor.run, Slot("tenant/0367/integration/bench"))
             while (sink.taken < many or actor.figures()["in_flight"]) and time.perf_counter() - started < WITHIN_S:

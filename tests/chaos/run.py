@@ -158,7 +158,7 @@ async def found_in(server: OwnServer) -> Found:
             " WHERE source <> 'post'"
         ),
         expired=await server.ask(
-            "SELECT call_id, kind, state, coalesce(finished_at < expires_at - interval '10 s', false) AS early FROM deliveries"
+            "SELECT subject_id AS call_id, kind, state, coalesce(finished_at < expires_at - interval '10 s', false) AS early FROM deliveries"
             " WHERE state NOT IN ('done', 'pending')"
         ),
         posts=await server.ask("SELECT unique_id, address FROM journal"),

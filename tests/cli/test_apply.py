@@ -303,3 +303,54 @@ def test_recordings_are_kept_as_the_file_says(command: Command, installation: Pa
     assert refused.code != 0
     for place in ("recordings.keep_days", "recordings.for_ever", "pbxes[0].recording_url"):
         assert f"tenants[0].{place}" in refused.err
+
+
+def two_of_each(number: str = "0367") -> dict[str, Any]:
+    """Two bots, two accounts of a CRM and two PBXes in one company."""
+    block = june(number=number)
+    crm, bot, pbx = block["integrations"]["retailcrm"], block["integrations"]["telegram"], block["pbxes"][0]
+    block["integrations"]["retailcrm:branch"] = crm | {"api_key": "branch-key", "client_id": "client-id-of-the-branch"}
+    block["integrations"]["telegram:support"] = bot | {"bot_token": "700100201:AAE-support", "enabled": True}
+    block["pbxes"].append(pbx | {"name": "branch", "secret": "branch-secret"})
+    return block
+
+
+def test_several_of_a_kind(command: Command, installation: Path) -> None:
+    reported = command("apply", write(installation, two_of_each()))
+    assert (reported.code, reported.err) == (0, "")
+    for key in ("retailcrm", "retailcrm:branch", "telegram", "telegram:support"):
+        assert f"tenant 0367: integrations.{key} added" in reported.lines
+    export = command("export", "0367", "--reveal").out
+    found = yaml.safe_load(export)["tenants"][0]["integrations"]
+    assert (found["telegram"]["bot_token"], found["telegram"]["enabled"]) == ("700100200:AAE-telegram", False)
+    assert (found["telegram:support"]["bot_token"], found["telegram:support"]["enabled"]) == (
+        "700100201:AAE-support",
+        True,
+    )
+    assert (found["retailcrm"]["api_key"], found["retailcrm:branch"]["api_key"]) == ("crm-key", "branch-key")
+    masked = write(installation, yaml.safe_load(command("export", "0367").out)["tenants"][0])
+    assert command("apply", masked).out == "nothing to change\n"
+    fewer = two_of_each()
+    del fewer["integrations"]["telegram:support"]
+    assert (
+        "tenant 0367: integrations.telegram:support removed"
+        in command("apply", "--prune", write(installation, fewer)).lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("telegram:", "KIND:NAME"),
+        ("telegram:Support", "KIND:NAME"),
+        ("telegram:a b", "KIND:NAME"),
+        ("nobody:x", "no such"),
+    ],
+)
+def test_a_wrong_key_is_named(command: Command, installation: Path, key: str, words: str) -> None:
+    block = june()
+    block["integrations"][key] = block["integrations"]["telegram"]
+    refused = command("apply", write(installation, block))
+    assert refused.code == 1
+    assert f"tenants[0].integrations.{key}: " in refused.err
+    assert words in refused.err

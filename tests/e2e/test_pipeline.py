@@ -272,7 +272,7 @@ async def wait_state(world: World, state: str) -> None:
 
 async def wait_settled(world: World, call_id: str) -> None:
     """Until nothing of the call is pending any more."""
-    query = "SELECT count(*) FROM deliveries WHERE call_id = $1 AND state = 'pending'"
+    query = "SELECT count(*) FROM deliveries WHERE subject_id = $1 AND state = 'pending'"
 
     async def done() -> bool:
         return not (await database(world, rows, query, call_id))[0][0]

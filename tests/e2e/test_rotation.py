@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from actors.crm.account_link import sign_link
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.recording_links import PURPOSE, Signer
 from gateway.domain.secret import Secret
 from gateway.store.postgres.errors import Unsealable
@@ -29,7 +29,7 @@ from tests.sound import wav
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 FIRST = TenantId("01")
-KIND = Kind("retailcrm")
+KIND = IntegrationKey("retailcrm")
 TENANTS, ROWS = int(os.environ.get("ROTATED_TENANTS", "2000")), int(os.environ.get("ROTATED_ROWS", "20000"))
 FIELDS = {"CallerIDNum": "+375296254070", "Extensions": ["150"], "CallType": 0}
 

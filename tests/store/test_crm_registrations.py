@@ -2,13 +2,13 @@
 
 import pytest
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.store import crm_registrations, users
 from gateway.store.postgres.errors import QueryFailed
 from gateway.store.postgres.pool import Connection, Database
 
 A, B = TenantId("0367"), TenantId("0368")
-KIND, HASH = Kind("crm"), b"h" * 32
+KIND, HASH = IntegrationKey("crm"), b"h" * 32
 LONG = 86400.0
 
 
@@ -71,7 +71,7 @@ async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
 
 async def test_a_session_lives_as_long_as_its_registration(two: Database) -> None:
     async def session() -> users.Session | None:
-        return await two.engine(users.select_module_session, A, HASH, KIND, LONG, LONG)
+        return await two.engine(users.select_module_session, A, HASH, Kind(KIND), LONG, LONG)
 
     await register(two)
     await two.engine(users.insert_module_session, A, HASH, KIND, 1, "csrf")
@@ -79,10 +79,10 @@ async def test_a_session_lives_as_long_as_its_registration(two: Database) -> Non
     assert found is not None
     assert (found.tenant, found.scope, found.csrf) == (A, KIND, "csrf")
     assert await two.engine(users.select_session, A, HASH, LONG, LONG) is None
-    assert await two.engine(users.select_module_session, B, HASH, KIND, LONG, LONG) is None
+    assert await two.engine(users.select_module_session, B, HASH, Kind(KIND), LONG, LONG) is None
     assert await two.engine(users.select_module_session, A, HASH, Kind("other"), LONG, LONG) is None
     await two.engine(users.insert_module_session, A, b"i" * 32, KIND, 7, "csrf")
-    assert await two.engine(users.select_module_session, A, b"i" * 32, KIND, LONG, LONG) is None
+    assert await two.engine(users.select_module_session, A, b"i" * 32, Kind(KIND), LONG, LONG) is None
     assert await two.engine(crm_registrations.end_registration, A, KIND, "inactive")
     assert await session() is None
     assert await two.engine(crm_registrations.select_link_key, A, KIND) is None

@@ -7,23 +7,23 @@ import time
 import pytest
 import trio
 
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import call_batches, outbox
 from gateway.store.outbox import Outcome
 from gateway.store.postgres.pool import Connection, Database, OwnConnection, open_session
 from tests.store.test_outbox import CRM, A, B, delivery, recording
 
-CHAT = Kind("telegram")
+CHAT = IntegrationKey("telegram")
 BACKLOG = 50_000
 DONE = Outcome(state="done", status="done")
 
 
 async def fill(
-    conn: Connection | OwnConnection, tenant: TenantId, kind: Kind, count: int, bucket: str, lanes: int
+    conn: Connection | OwnConnection, tenant: TenantId, kind: IntegrationKey, count: int, bucket: str, lanes: int
 ) -> None:
     await conn.execute(
         """
-        INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, call_id, body, keep_until)
+        INSERT INTO deliveries (tenant_id, integration_type, lane, key, kind, bucket, subject_id, body, keep_until)
         SELECT $1, $2, 'lane ' || n % $5, 'key ' || n, 'card', $4, 'call ' || n, '{}', now() + interval '2 days'
         FROM generate_series(1, $3) AS n
         """,

@@ -11,7 +11,8 @@ import trio
 
 from gateway.domain.calls import Call, Phase
 from gateway.domain.events import Direction
-from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.ids import CallId, IntegrationKey, TenantId
+from gateway.domain.subjects import call_subject
 from gateway.store import call_batches, outbox
 from gateway.store.call_batches import CallBatch, EventRow
 from gateway.store.calls import select_calls, select_open_calls
@@ -20,7 +21,7 @@ from gateway.store.outbox import DeliveryRow, Outcome, storable
 from gateway.store.postgres.pool import Connection, Database
 
 A, B = TenantId("0367"), TenantId("0368")
-CRM, CHAT = Kind("retailcrm"), Kind("telegram")
+CRM, CHAT = IntegrationKey("retailcrm"), IntegrationKey("telegram")
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 DONE = Outcome(state="done", status="done")
 AGAIN = Outcome(state="pending", status="retry", again_s=0.0)
@@ -38,9 +39,9 @@ def event(seq: int = 1, call_id: str = "1.1", name: str = "call_ringing") -> Eve
     return EventRow(call_id, seq, name, AT, "{}")
 
 
-def delivery(key: str, lane: str = "1.1", integration: Kind = CRM, **changes: Any) -> DeliveryRow:
+def delivery(key: str, lane: str = "1.1", integration: IntegrationKey = CRM, **changes: Any) -> DeliveryRow:
     row = DeliveryRow(
-        integration=integration, lane=lane, key=key, kind="upload", bucket="", call_id="1.1", body="{}", latest_only=False,
+        integration=integration, lane=lane, key=key, kind="upload", bucket="", subject=call_subject("1.1"), body="{}", latest_only=False,
         expires_s=None, keep_s=48 * 3600.0,
     )  # fmt: skip
     return replace(row, **changes)
@@ -67,7 +68,9 @@ async def states(db: Database) -> dict[str, str]:
     return dict(await db.engine(rows, "SELECT key, state FROM deliveries ORDER BY delivery_id"))
 
 
-async def claim(db: Database, most: int = 10, integration: Kind = CRM, lease_s: float = 20.0, **more: Any) -> list[str]:
+async def claim(
+    db: Database, most: int = 10, integration: IntegrationKey = CRM, lease_s: float = 20.0, **more: Any
+) -> list[str]:
     return [one.key for one in await db.engine(outbox.claim_deliveries, A, integration, most, lease_s, **more)]
 
 

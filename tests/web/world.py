@@ -18,7 +18,7 @@ from adapters.base import Finding, Tested
 from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
 from gateway.domain.calls import Call, Phase, apply
-from gateway.domain.configuration import Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.dialling import CallRefused
 from gateway.domain.events import (
     CallAnswered,
@@ -32,13 +32,14 @@ from gateway.domain.events import (
     to_json,
 )
 from gateway.domain.health import State
-from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.ids import CallId, IntegrationKey, TenantId
 from gateway.domain.secret import Secret
+from gateway.domain.subjects import call_subject
 from gateway.store import call_batches, outbox, users
 from gateway.store.call_orders import Admitted
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import new_data_key, new_master_key, parse_master_keys
-from gateway.store.tenants import LinkRow, TenantRow, upsert_integration, upsert_pbx, upsert_phone, upsert_tenant
+from gateway.store.tenants import INTEGRATIONS, PBXES, LinkRow, TenantRow, upsert_link, upsert_phone, upsert_tenant
 from gateway.web.app import Deps, create_app
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import new_token
@@ -61,7 +62,7 @@ class World:
     app: QuartTrio
     deps: Deps
     cache: ConfigurationCache
-    tested: list[tuple[TenantId, Kind]] = field(default_factory=list)
+    tested: list[tuple[TenantId, IntegrationKey]] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
     placed: list[tuple[str, str, str, str]] = field(default_factory=list)
     made: int = 0
@@ -102,7 +103,7 @@ class World:
             recording.deliveries.append(
                 outbox.DeliveryRow(
                     integration=draft["integration"], lane=call.call_id, key=f"{call.call_id}:{draft['kind']}",
-                    kind=draft["kind"], bucket="", call_id=call.call_id, body="{}", latest_only=False, expires_s=None,
+                    kind=draft["kind"], bucket="", subject=call_subject(call.call_id), body="{}", latest_only=False, expires_s=None,
                     keep_s=3600.0,
                 )
             )  # fmt: skip
@@ -111,7 +112,7 @@ class World:
 
     async def deliver(self, tenant: TenantId, kind: str, outcome: outbox.Outcome) -> None:
         """Makes one attempt at the next delivery of an integration."""
-        claims = await self.db.engine(outbox.claim_deliveries, tenant, Kind(kind), 1, 30.0)
+        claims = await self.db.engine(outbox.claim_deliveries, tenant, IntegrationKey(kind), 1, 30.0)
         for claim in claims:
             await self.db.engine(outbox.finish_delivery, claim, outcome)
 
@@ -170,7 +171,7 @@ async def _configure(
         await users.upsert_user(conn, row.tenant, f"admin@{row.tenant}.example", HASHED)
     await users.upsert_user(conn, None, "operator@gateway.example", HASHED)
     for tenant, link, is_pbx in links:
-        await (upsert_pbx if is_pbx else upsert_integration)(conn, tenant, link)
+        await upsert_link(conn, PBXES if is_pbx else INTEGRATIONS, tenant, link)
 
 
 async def make_world(db: Database) -> World:
@@ -196,13 +197,12 @@ async def make_world(db: Database) -> World:
     await db.engine(_configure, rows, links)
     cache = ConfigurationCache(db, master)
     await cache.load()
-    tested: list[tuple[TenantId, Kind]] = []
+    tested: list[tuple[TenantId, IntegrationKey]] = []
 
-    async def probe(tenant: TenantId, kind: Kind) -> Tested:
-        tested.append((tenant, kind))
-        return Tested(True, "ok", "The key is accepted; shops: <main>.")
-
-    async def probe_pbx(tenant: TenantId, name: str) -> Tested:
+    async def probe(tenant: TenantId, link: Connector) -> Tested:
+        if link.kind != "asterisk":
+            tested.append((tenant, link.key))
+            return Tested(True, "ok", "The key is accepted; shops: <main>.")
         findings = (
             Finding(True, "login", "Asterisk Call Manager/11.0.0"),
             Finding(False, "may_originate", "write = originate"),
@@ -217,7 +217,7 @@ async def make_world(db: Database) -> World:
 
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
-        secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe, probe_pbx=probe_pbx,
+        secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe,
         place=place, master=master,
         modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
@@ -265,7 +265,11 @@ async def play(world: World, tenant: TenantId = JUNE, now: datetime | None = Non
         return now - timedelta(minutes=minutes)
 
     async def keep(*events: CallEvent, emit: bool = True) -> None:
-        drafts = [{"integration": Kind("retailcrm"), "kind": kind} for kind in ("call_event", "upload")] if emit else []
+        drafts = (
+            [{"integration": IntegrationKey("retailcrm"), "kind": kind} for kind in ("call_event", "upload")]
+            if emit
+            else []
+        )
         calls.append(await world.keep(tenant, events, drafts))
 
     a = ringing(world.call_id(), starts(1500), client.format(1), company, [first, second])

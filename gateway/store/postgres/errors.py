@@ -52,6 +52,10 @@ class ChangedMigration(NeedsAttention):
     """A migration was changed after it had been applied. Install the version that this database was made with."""
 
 
+class OldGatewayRuns(NeedsAttention):
+    """A gateway of an older version still runs on this database. Stop it first."""
+
+
 class UnsafeRole(NeedsAttention):
     """The database role would see every tenant's rows. Make it neither owner nor superuser and without BYPASSRLS."""
 

@@ -19,6 +19,7 @@ from gateway.store.postgres.errors import (
     Busy,
     ChangedMigration,
     NotMigrated,
+    OldGatewayRuns,
     QueryFailed,
     StoreError,
     TooNew,
@@ -33,6 +34,12 @@ BUSY_TRIES = 15
 """How often a file is tried that could not get its locks within the session's lock_timeout: waiting longer would
 hold up everyone behind it."""
 BUSY_PAUSE_S = 1.0
+ALONE = "-- needs: no gateway of an older version"
+"""Stands in a file after which code from before it would write what is not there any more."""
+STOPPED_S = 15.0
+"""A gateway that was not seen for so long does not run: it notes that it lives every second or two."""
+STOP_WAIT_S = 20.0
+"""How long the end of others is waited for: one that was killed has left its note behind."""
 
 _NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 
@@ -79,6 +86,8 @@ async def migrate(dsn: str, directory: Traversable | None = None) -> list[str]:
         await _lock(session)
         await session.run(_create_table)
         pending = _pending(known, await session.run(_select_applied))
+        if any(ALONE in migration.sql for migration in pending):
+            await _wait_alone(session)
         for migration in pending:
             await _apply(session, migration)
             log.info("migration %s applied", migration)
@@ -119,6 +128,17 @@ async def _lock(session: Session) -> None:
                 return
             await trio.sleep(LOCK_POLL_S)
     raise Busy(f"another migration has been running for {LOCK_WAIT_S:.0f} s")
+
+
+async def _wait_alone(session: Session) -> None:
+    with trio.move_on_after(STOP_WAIT_S):
+        while True:
+            if not await session.run(_running_instances):
+                return
+            await trio.sleep(LOCK_POLL_S)
+    running = ", ".join(await session.run(_running_instances))
+    raise OldGatewayRuns(f"instances {running} run", person=f"A gateway of an older version still runs on this database ({running}). "
+                         "Stop it first: this version changes tables that it writes to. Nothing was changed.")  # fmt: skip
 
 
 async def _apply(session: Session, migration: Migration) -> None:
@@ -187,6 +207,13 @@ async def _role_is_safe(conn: OwnConnection, role: str) -> bool:
 
 async def _try_lock(conn: OwnConnection) -> bool:
     return bool(await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY))
+
+
+async def _running_instances(conn: OwnConnection) -> list[str]:
+    if await conn.fetchval("SELECT to_regclass('instances')") is None:
+        return []
+    query = "SELECT instance FROM instances WHERE seen_at > clock_timestamp() - make_interval(secs => $1) ORDER BY 1"
+    return [str(row[0]) for row in await conn.fetch(query, STOPPED_S)]
 
 
 async def _create_table(conn: OwnConnection) -> None:

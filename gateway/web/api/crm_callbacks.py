@@ -13,9 +13,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from adapters.base import ActivityRequest, Adapter, CallRequest, Hook, InboundRequest, ResponsibleRequest, StatusRequest
-from gateway.domain.configuration import Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.dialling import CallRefused
-from gateway.domain.ids import Kind
+from gateway.domain.ids import IntegrationKey, Kind
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKey
@@ -50,16 +50,16 @@ class CallbackDeps:
     """What these addresses ask of the rest of the gateway."""
 
     tenant_by_token: Callable[[str], Tenant | None]
-    tenant_by_client: Callable[[Kind, str], Tenant | None]
-    """Whose client id this is. Both raise Unavailable while nobody can know."""
+    tenant_by_client: Callable[[Kind, str], tuple[Tenant, IntegrationKey] | None]
+    """Whose client id this is, and of which integration. Both raise Unavailable while nobody can know."""
     tenant: Callable[[str], Tenant | None]
     key: Callable[[str], Awaitable[ApiKey | None]]
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)`; raises CallRefused."""
     responsible: Callable[[Tenant, str, str, bool], Awaitable[tuple[str | None, bool]]]
     """`responsible(tenant, unique_id, phone, redirect)`: the internal number, and whether the call was sent there."""
-    set_status: Callable[[Tenant, Kind, StatusRequest], Awaitable[Response]]
-    set_activity: Callable[[Tenant, Kind, ActivityRequest], Awaitable[Response]]
+    set_status: Callable[[Tenant, IntegrationKey, StatusRequest], Awaitable[Response]]
+    set_activity: Callable[[Tenant, IntegrationKey, ActivityRequest], Awaitable[Response]]
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
 
 
@@ -100,36 +100,41 @@ def _hook_handler(deps: CallbackDeps, adapter: Adapter, hook: Hook) -> Handler:
 async def _act(deps: CallbackDeps, adapter: Adapter, requested: InboundRequest, request: Request) -> Response:
     if isinstance(requested, ResponsibleRequest):
         return await _answer_responsible(deps, requested)
-    tenant = deps.tenant_by_client(adapter.kind, requested.client_id) or _legacy(
+    found = deps.tenant_by_client(adapter.kind, requested.client_id) or _legacy(
         deps, adapter, requested.client_id, request
     )
-    if tenant is None:
+    if found is None:
         COUNTERS["asked_unauthorized"] += 1
         return problem(401, "AUTH_FAILED", "The client id is not known.")
-    with bound(tenant=tenant.number, integration=adapter.kind):
+    tenant, key = found
+    with bound(tenant=tenant.number, integration=key):
         if isinstance(requested, ActivityRequest):
-            return await deps.set_activity(tenant, adapter.kind, requested)
-        if not tenant.integrations[adapter.kind].enabled:
+            return await deps.set_activity(tenant, key, requested)
+        link = tenant.integrations[key]
+        if not link.enabled:
             return problem(403, "FORBIDDEN", "This integration is switched off.", reason="switched_off")
         if isinstance(requested, StatusRequest):
-            return await deps.set_status(tenant, adapter.kind, requested)
-        extension = requested.extension or _extension_of(tenant, adapter, requested)
+            return await deps.set_status(tenant, key, requested)
+        extension = requested.extension or _extension_of(link, adapter, requested)
         if not extension:
             text = "There is no internal number for that user: set one on the page of internal numbers."
             return problem(400, "VALIDATION_ERROR", text, errors=[("userId", "has no internal number")])
-        return await _place(deps, tenant, extension, requested.phone, adapter.kind)
+        return await _place(deps, tenant, extension, requested.phone, key)
 
 
-def _extension_of(tenant: Tenant, adapter: Adapter, requested: CallRequest) -> str:
-    known = tenant.integrations[adapter.kind].settings.get(adapter.extensions_field, {})
+def _extension_of(link: Connector, adapter: Adapter, requested: CallRequest) -> str:
+    known = link.settings.get(adapter.extensions_field, {})
     return str(known.get(requested.user_id) or "")
 
 
-def _legacy(deps: CallbackDeps, adapter: Adapter, client_id: str, request: Request) -> Tenant | None:
+def _legacy(
+    deps: CallbackDeps, adapter: Adapter, client_id: str, request: Request
+) -> tuple[Tenant, IntegrationKey] | None:
     """A tenant whose settings let its number stand for the client id, from the addresses they name alone."""
     tenant = deps.tenant(client_id) if len(client_id) <= 32 else None
-    link = tenant.integrations.get(adapter.kind) if tenant is not None else None
-    if link is None or not link.settings.get("legacy_client_id"):
+    links = tenant.of_kind(adapter.kind) if tenant is not None else ()
+    link = next((one for one in links if one.settings.get("legacy_client_id")), None)
+    if tenant is None or link is None:
         return None
     try:
         peer = ip_address(
@@ -137,7 +142,8 @@ def _legacy(deps: CallbackDeps, adapter: Adapter, client_id: str, request: Reque
         )
     except ValueError:
         return None
-    return tenant if any(peer in ip_network(net) for net in link.settings.get("legacy_client_nets", ())) else None
+    allowed = any(peer in ip_network(net) for net in link.settings.get("legacy_client_nets", ()))
+    return (tenant, link.key) if allowed else None
 
 
 async def _place(deps: CallbackDeps, tenant: Tenant, extension: str, phone: str, asked_by: str) -> Response:

@@ -21,10 +21,11 @@ from werkzeug.http import parse_cookie
 from actors.crm.registration import Registrations, Synced, SyncResult, registering
 from actors.crm.registration_changes import StoredMap
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
-from gateway.domain.configuration import Integration, Tenant
+from adapters.registry import Linked
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.extensions import differences
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK, Secret
 from gateway.store import users
@@ -47,6 +48,8 @@ class Caller:
     tenant: TenantId | None
     who: str
     module: bool
+    key: IntegrationKey | None = None
+    """The integration whose link it is; None for a person, who may name any of their company."""
     csrf: str | None = None
     """What an unsafe request must bring along; None for a bearer token, which no browser sends by itself."""
 
@@ -68,7 +71,7 @@ class ModuleCallers:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             link = await self.modules.open_link(adapter.kind, text.strip())
-            return [Caller(tenant=link[0], who=f"{adapter.kind}", module=True)] if link is not None else []
+            return [Caller(tenant=link[0], who=link[1], module=True, key=link[1])] if link is not None else []
         cookies = parse_cookie(request.headers.get("cookie", ""))
         db = self.modules.db
         token = read_token(cookies.get("__Host-session" if self.secure_cookies else "session", ""))
@@ -80,14 +83,16 @@ class ModuleCallers:
         if token is not None:
             session = await db.engine(select_and_touch, token, adapter.kind)
             if session is not None:
-                found.append(Caller(tenant=session.tenant, who=session.email, module=True, csrf=session.csrf))
+                found.append(
+                    Caller(tenant=session.tenant, who=session.email, module=True, key=session.scope, csrf=session.csrf)
+                )
         return found
 
 
-Deed = Callable[[Adapter, Tenant, Caller, Request], Awaitable[Response]]
+Operation = Callable[[Linked, Tenant, Caller, Request], Awaitable[Response]]
 
 
-def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Deed) -> Handler:
+def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> Handler:
     async def checked(request: Request) -> Response:
         found = await callers.of(adapter, request)
         if not found:
@@ -109,10 +114,11 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Deed) -> Handl
         caller, tenant = mine[0], callers.modules.cache.tenant(TenantId(number))
         if tenant is None:
             return problem(404, "NOT_FOUND", "There is no such enterprise.")
-        if adapter.kind not in tenant.integrations:
+        link = _asked_for(adapter, tenant, caller, request.query.get("integration", ""))
+        if link is None:
             return problem(404, "NOT_FOUND", "This integration is not set up. Enter its settings first.")
         try:
-            response = await operation(adapter, tenant, caller, request)
+            response = await operation(Linked(link.key, adapter), tenant, caller, request)
         except Invalid as error:
             return invalid(error)
         except GatewayError as error:
@@ -127,6 +133,13 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Deed) -> Handl
         return response
 
     return checked
+
+
+def _asked_for(adapter: Adapter, tenant: Tenant, caller: Caller, named: str) -> Connector | None:
+    """The integration that a request is about: the link's own, the one it names, else the first of its kind."""
+    known = tenant.of_kind(adapter.kind)
+    wanted = caller.key or named
+    return next((one for one in known if one.key == wanted), None) if wanted else next(iter(known), None)
 
 
 def read_map(request: Request) -> dict[str, str | None]:
@@ -208,7 +221,7 @@ def _module(kept: StoredMap) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shown(adapter: Adapter, link: Integration, *, module: bool) -> dict[str, Any]:
+def _shown(adapter: Adapter, link: Connector, *, module: bool) -> dict[str, Any]:
     """The settings as this caller may see them: secrets masked, and for a module only what is shared."""
     secrets, shared = secret_fields(adapter.settings), marked_fields(adapter.settings, "shared")
     values: dict[str, Any] = {}
@@ -223,24 +236,24 @@ def _shown(adapter: Adapter, link: Integration, *, module: bool) -> dict[str, An
     return values
 
 
-class _Deeds:
+class _Operations:
     """What the addresses do."""
 
     def __init__(self, modules: Registrations) -> None:
         self._modules = modules
 
-    async def config(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        link = tenant.integrations[adapter.kind]
-        kept = await self._modules.stored(tenant.number, adapter)
+    async def config(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        link = tenant.integrations[linked.key]
+        kept = await self._modules.stored(tenant.number, linked)
         return answer_json(
             {
-                "enterprise_number": tenant.number, "integration": adapter.kind, "enabled": link.enabled,
-                **_shown(adapter, link, module=caller.module), "module": _module(kept),
+                "enterprise_number": tenant.number, "integration": linked.key, "enabled": link.enabled,
+                **_shown(linked.adapter, link, module=caller.module), "module": _module(kept),
             }
         )  # fmt: skip
 
-    async def put_config(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        sent, model = body_object(request), adapter.settings
+    async def put_config(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        sent, model = body_object(request), linked.adapter.settings
         allowed = marked_fields(model, "shared") if caller.module else frozenset(model.model_fields) | {"enabled"}
         if caller.module and (locked := sorted(sent.keys() - allowed)):
             return problem(403, "FORBIDDEN", "The module's pages may not change this.",
@@ -248,8 +261,8 @@ class _Deeds:
         enabled = sent.pop("enabled", None)
         if enabled is not None and not isinstance(enabled, bool):
             raise Invalid((("enabled", "must be true or false"),))
-        if adapter.extensions_field in sent:
-            raise Invalid(((adapter.extensions_field, "is saved by save-extensions"),))
+        if linked.adapter.extensions_field in sent:
+            raise Invalid(((linked.adapter.extensions_field, "is saved by save-extensions"),))
         secrets = secret_fields(model)
 
         def change(stored: Mapping[str, Any]) -> AdapterSettings:
@@ -264,33 +277,33 @@ class _Deeds:
                 raise Invalid(_problems(error)) from None
 
         number, master = tenant.number, self._modules.cache.master
-        keep = frozenset({adapter.extensions_field})
+        keep = frozenset({linked.adapter.extensions_field})
         if await change_settings(
-            self._modules.db, master, number, adapter.kind, change, sent.keys(), keep, enabled, caller.who
+            self._modules.db, master, number, linked.key, change, sent.keys(), keep, enabled, caller.who
         ):
-            self._modules.changed(number, adapter)
+            self._modules.changed(number, linked)
             await self._modules.refresh(number)
-        return await self.config(adapter, self._modules.cache.tenant(number) or tenant, caller, request)
+        return await self.config(linked, self._modules.cache.tenant(number) or tenant, caller, request)
 
-    async def register(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
+    async def register(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         # The link's own holder updates the registration; a new one would end the very session that asks.
         operation = self._modules.update if caller.module else self._modules.register
-        told = await operation(tenant.number, adapter, caller.who)
-        kept = await self._modules.stored(tenant.number, adapter)
+        told = await operation(tenant.number, linked, caller.who)
+        kept = await self._modules.stored(tenant.number, linked)
         return answer_json(
             {"status": "registered" if told.saved else "waiting", **_crm(told), "unknown_users": list(told.unknown_users),
              "module": _module(kept)}
         )  # fmt: skip
 
-    async def phones(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        kept = await self._modules.stored(tenant.number, adapter)
+    async def phones(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        kept = await self._modules.stored(tenant.number, linked)
         holders = {number: user for user, number in kept.extensions.items()}
         phones = [{"number": p.number, "owner": p.owner, "userId": holders.get(p.number)} for p in kept.phones]
         return answer_json({"enterprise_number": tenant.number, "phones": phones})
 
-    async def extensions(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        reading = await self._modules.read(tenant.number, adapter)
-        kept = await self._modules.stored(tenant.number, adapter)
+    async def extensions(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        reading = await self._modules.read(tenant.number, linked)
+        kept = await self._modules.stored(tenant.number, linked)
         differ = differences(kept.extensions, reading.module.extensions) if reading.module is not None else ()
         return answer_json(
             {
@@ -307,9 +320,9 @@ class _Deeds:
             }
         )  # fmt: skip
 
-    async def save(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        saved = await self._modules.save(tenant.number, adapter, read_map(request), caller.who)
-        kept = await self._modules.stored(tenant.number, adapter)
+    async def save(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        saved = await self._modules.save(tenant.number, linked, read_map(request), caller.who)
+        kept = await self._modules.stored(tenant.number, linked)
         return answer_json(
             {
                 "saved": dict(saved.extensions),
@@ -319,8 +332,8 @@ class _Deeds:
             }
         )  # fmt: skip
 
-    async def sync(self, adapter: Adapter, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        return answer_json(_synced(await self._modules.sync(tenant.number, adapter, caller.who)))
+    async def sync(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        return answer_json(_synced(await self._modules.sync(tenant.number, linked, caller.who)))
 
 
 def _problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
@@ -344,7 +357,7 @@ _MAP_SCHEMA: Mapping[str, Any] = {
 
 def module_addresses(callers: ModuleCallers, adapters: Sequence[Adapter] | None = None) -> list[Address]:
     """The addresses of every adapter that can register us."""
-    deeds, table = _Deeds(callers.modules), list[Address]()
+    deeds, table = _Operations(callers.modules), list[Address]()
     for adapter in adapters if adapters is not None else registering().values():
         title = adapter.title
         for method, name, operation, summary, schema in (

@@ -4,19 +4,19 @@ Whoever calls has been recognised already: these take a tenant, the adapter's ki
 A status that came from there is kept and never sent back. Read `actors/crm/registration.py` next.
 """
 
-from actors.crm.registration import Registrations, registering
+from actors.crm.registration import Registrations, registered_as
 from adapters.base import ActivityRequest, StatusRequest
 from gateway.domain.configuration import Tenant
-from gateway.domain.ids import Kind
+from gateway.domain.ids import IntegrationKey
 from gateway.web.http.routes import Response, answer_json, problem
 
 
-async def set_status(deps: Registrations, tenant: Tenant, kind: Kind, requested: StatusRequest) -> Response:
+async def set_status(deps: Registrations, tenant: Tenant, key: IntegrationKey, requested: StatusRequest) -> Response:
     """A user is free, busy or away. 400 where the request names nobody that is known."""
-    adapter = registering().get(kind)
-    if adapter is None:
+    linked = registered_as(key)
+    if linked is None:
         return problem(404, "NOT_FOUND", "This integration keeps no users here.")
-    if not await deps.receive_status(tenant.number, adapter, requested.user_id, requested.extension, requested.status):
+    if not await deps.receive_status(tenant.number, linked, requested.user_id, requested.extension, requested.status):
         return problem(
             400, "VALIDATION_ERROR", "No such user has an internal number here.",
             errors=[("userId", "is not known") if requested.user_id else ("code", "belongs to no user")],
@@ -24,10 +24,12 @@ async def set_status(deps: Registrations, tenant: Tenant, kind: Kind, requested:
     return answer_json({"status": "accepted"})
 
 
-async def set_activity(deps: Registrations, tenant: Tenant, kind: Kind, requested: ActivityRequest) -> Response:
+async def set_activity(
+    deps: Registrations, tenant: Tenant, key: IntegrationKey, requested: ActivityRequest
+) -> Response:
     """The module was switched off there: its link is revoked here too. Switched on, it waits for a registration."""
-    adapter = registering().get(kind)
-    if adapter is None:
+    linked = registered_as(key)
+    if linked is None:
         return problem(404, "NOT_FOUND", "This integration has no module.")
-    await deps.switched(tenant.number, adapter, active=requested.active)
+    await deps.switched(tenant.number, linked, active=requested.active)
     return answer_json({"status": "accepted"})

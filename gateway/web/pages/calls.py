@@ -20,6 +20,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction, Result
 from gateway.domain.ids import CallId, TenantId, utc_text
 from gateway.domain.numbers import outside
+from gateway.domain.subjects import call_subject
 from gateway.store import call_pages as store
 from gateway.store import integration_logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
@@ -86,7 +87,7 @@ async def _whole(conn: Connection, number: TenantId, call_id: str) -> Whole | No
     if found is None:
         return None
     attempts: dict[int | None, list[integration_logs.LogLine]] = {}
-    for line in await integration_logs.select_call_logs(conn, number, call_id):
+    for line in await integration_logs.select_subject_logs(conn, number, call_subject(call_id)):
         attempts.setdefault(line.delivery_id, []).append(line)
     deliveries = await store.select_call_deliveries(conn, number, call_id)
     return Whole(

@@ -13,14 +13,15 @@ from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, secret_fields
 from gateway.cache import open_secrets
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.configuration import Connector
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
-from gateway.store.tenants import LinkRow
+from gateway.store.tenants import LinkRow, LinkTable
 
 ENTER_AGAIN = "enter it again: the address has changed"
 
@@ -65,28 +66,21 @@ def _makes_itself(info: FieldInfo) -> bool:
 
 
 async def save_settings(
-    db: Database, master: MasterKeys, number: TenantId, kind: Kind, settings: AdapterSettings, person: str
-) -> None:
-    """Stores an integration's valid settings, all of them. One that was not set up yet is switched on by this."""
-    await db.tenant(number, _save_integration, number, kind, settings, await _sealer(db, master, number), person)
-
-
-async def save_pbx(
-    db: Database, master: MasterKeys, number: TenantId, name: str, kind: Kind, settings: AdapterSettings, person: str
-) -> None:
-    """The same for a PBX."""
-    await db.tenant(number, _save_pbx, number, name, kind, settings, await _sealer(db, master, number), person)
+    db: Database, master: MasterKeys, of: LinkTable, number: TenantId, link: Connector, settings: AdapterSettings, person: str
+) -> None:  # fmt: skip
+    """Stores a PBX's or an integration's valid settings, all of them. One that was not set up yet is switched on by this."""
+    await db.tenant(number, _save, of, number, link, settings, await _sealer(db, master, number), person)
 
 
 async def change_settings(
-    db: Database, master: MasterKeys, number: TenantId, kind: Kind, change: Callable[[Mapping[str, Any]], AdapterSettings],
+    db: Database, master: MasterKeys, number: TenantId, key: IntegrationKey, change: Callable[[Mapping[str, Any]], AdapterSettings],
     named: Set[str], keep: Set[str], enabled: bool | None, person: str,
 ) -> bool:  # fmt: skip
     """Changes the fields that are `named`, and the switch unless None: `change` makes valid settings of the stored ones, and
     what it raises changes nothing. The fields in `keep` stay exactly as they are stored. Whether there was something to do.
     Raises Invalid where nothing is set up."""
     sealer = await _sealer(db, master, number)
-    return await db.tenant(number, _change, number, kind, change, named, keep, enabled, sealer, person)
+    return await db.tenant(number, _change, number, key, change, named, keep, enabled, sealer, person)
 
 
 async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
@@ -94,34 +88,32 @@ async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
     return master.sealer(number, row.data_key)
 
 
-async def _save_integration(
-    conn: Connection, number: TenantId, kind: Kind, settings: AdapterSettings, sealer: Sealer, person: str
+async def _save(
+    conn: Connection,
+    of: LinkTable,
+    number: TenantId,
+    link: Connector,
+    settings: AdapterSettings,
+    sealer: Sealer,
+    person: str,
 ) -> None:
-    known = await store.lock_integration(conn, number, kind)
-    plain, sealed = _kept(sealer, "integrations", kind, settings)
-    await store.upsert_integration(
-        conn, number, LinkRow(kind, kind, known.enabled if known is not None else True, plain, sealed)
-    )
-    before = known.settings if known is not None else {}
-    await insert_audit(conn, number, person, "config.changed", kind, _changed(before, plain))
-
-
-async def _save_pbx(
-    conn: Connection, number: TenantId, name: str, kind: Kind, settings: AdapterSettings, sealer: Sealer, person: str
-) -> None:
-    known = await store.lock_pbx(conn, number, name)
-    plain, sealed = _kept(sealer, "pbxes", name, settings)
+    known = await store.lock_link(conn, of, number, link.name)
+    plain, sealed = _stored(sealer, of.table, link.name, settings)
     enabled = known.enabled if known is not None else True
-    await store.upsert_pbx(conn, number, LinkRow(name, kind, enabled, plain, sealed))
-    action, changed = ("pbx.changed", _changed(known.settings, plain)) if known is not None else ("pbx.added", "")
-    await insert_audit(conn, number, person, action, name, changed)
+    await store.upsert_link(conn, of, number, LinkRow(link.name, link.kind, enabled, plain, sealed))
+    changed = _changed(known.settings if known is not None else {}, plain)
+    if of is store.PBXES:
+        action, changed = ("pbx.changed", changed) if known is not None else ("pbx.added", "")
+    else:
+        action = "config.changed"
+    await insert_audit(conn, number, person, action, link.name, changed)
 
 
 async def _change(
-    conn: Connection, number: TenantId, kind: Kind, change: Callable[[Mapping[str, Any]], AdapterSettings],
+    conn: Connection, number: TenantId, key: IntegrationKey, change: Callable[[Mapping[str, Any]], AdapterSettings],
     named: Set[str], keep: Set[str], enabled: bool | None, sealer: Sealer, person: str,
 ) -> bool:  # fmt: skip
-    known = await store.lock_integration(conn, number, kind)
+    known = await store.lock_link(conn, store.INTEGRATIONS, number, key)
     if known is None:
         raise Invalid((("body", "set the integration up first"),))
     switched = enabled is not None and enabled != known.enabled
@@ -130,12 +122,12 @@ async def _change(
     plain, sealed = known.settings, known.secrets
     if named:
         settings = change(open_secrets(known, "integrations", sealer))
-        made, sealed = _kept(sealer, "integrations", kind, settings)
+        made, sealed = _stored(sealer, "integrations", key, settings)
         plain = made | {name: known.settings[name] for name in keep if name in known.settings}
-    row = LinkRow(kind, kind, known.enabled if enabled is None else enabled, plain, sealed)
-    await store.upsert_integration(conn, number, row)
+    row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed)
+    await store.upsert_link(conn, store.INTEGRATIONS, number, row)
     said = [*sorted(named), *(["enabled"] if switched else [])]
-    await insert_audit(conn, number, person, "config.changed", kind, ", ".join(said))
+    await insert_audit(conn, number, person, "config.changed", key, ", ".join(said))
     return True
 
 
@@ -143,7 +135,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return ", ".join(sorted(field for field in after if field not in before or before[field] != after[field]))
 
 
-def _kept(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:
+def _stored(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings as they are kept: what is not secret, and the secrets sealed for their place."""
     secret_names = secret_fields(type(settings))
     dumped = settings.model_dump(mode="json", by_alias=True)

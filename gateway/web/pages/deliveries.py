@@ -17,7 +17,7 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import delivery_pages as store
 from gateway.store.audit import insert_audit
 from gateway.store.delivery_pages import STATES, Filters, Found
@@ -86,7 +86,7 @@ async def _seen(
 
 async def _replay_some(
     conn: Connection, number: TenantId, sought: Filters, as_of: datetime, after: int, most: int, person: str
-) -> tuple[int | None, list[Kind]]:
+) -> tuple[int | None, list[IntegrationKey]]:
     """One batch and its line in the audit, in one transaction."""
     last, replayed = await store.replay_deliveries(conn, number, sought, as_of, after, most)
     if replayed:

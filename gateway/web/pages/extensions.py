@@ -14,13 +14,14 @@ from urllib.parse import urlencode
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.crm.registration import Reading, Registrations, Saved, Synced, SyncResult, registering
+from actors.crm.registration import Reading, Registrations, Saved, Synced, SyncResult, registered_as
 from actors.crm.registration_changes import StoredMap
 from adapters.abilities import STATUSES, CrmUser, SetsStatus
 from adapters.base import Adapter
+from adapters.registry import Linked
 from gateway.domain.configuration import Phone
 from gateway.domain.extensions import differences
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.store.audit import insert_audit
 from gateway.store.crm_registrations import StatusLine, select_phones
@@ -110,10 +111,10 @@ def changes_of(form: Mapping[str, str], new: str, old: str) -> dict[str, str | N
 
 @dataclass(frozen=True)
 class ExtensionsPage:
-    """Draws and serves the page for one adapter's module, wherever it stands."""
+    """Draws and serves the page for one integration's module, wherever it stands."""
 
     site: Site
-    adapter: Adapter
+    linked: Linked
 
     @property
     def modules(self) -> Registrations:
@@ -123,8 +124,8 @@ class ExtensionsPage:
     async def show(self, at: str, here: str, status: int = 200, result: Result | None = None, **more: Any) -> Response:
         """The page. `at` is where its forms go, `here` its own address with a query begun."""
         number = tenant().number
-        reading = await self.modules.read(number, self.adapter)
-        kept = await self.modules.stored(number, self.adapter)
+        reading = await self.modules.read(number, self.linked)
+        kept = await self.modules.stored(number, self.linked)
         lines = lines_of(kept, reading)
         names = {line.user.user_id: line.user.name for line in lines}
         looked = "".join(c for c in request.args.get("q", "").strip()[:80] if c.isprintable())
@@ -134,9 +135,9 @@ class ExtensionsPage:
         link = here + ("&" if "?" in here else "?")
         query = {"q": looked} if looked else {}
         return self.site.page(
-            "extensions.html", status, adapter=self.adapter, kept=kept, reading=reading, names=names, action=at, looked=looked,
+            "extensions.html", status, adapter=self.linked.adapter, key=self.linked.key, kept=kept, reading=reading, names=names, action=at, looked=looked,
             lines=shown[first : first + PAGE], total=len(shown), result=result or Result(), statuses=STATUSES,
-            sets_status=self.adapter.can(SetsStatus), here=here,
+            sets_status=self.linked.adapter.can(SetsStatus), here=here,
             holders={held: names.get(user, user) for user, held in kept.extensions.items()},
             before=link + urlencode({**query, "page": page - 1}) if page > 1 else None,
             after=link + urlencode({**query, "page": page + 1}) if first + PAGE < len(shown) else None,
@@ -150,19 +151,19 @@ class ExtensionsPage:
         statuses: dict[str, SyncResult] = {}
         if changes := changes_of(form, "n-", "w-"):
             try:
-                saved = await self.modules.save(number, self.adapter, changes, who)
+                saved = await self.modules.save(number, self.linked, changes, who)
             except Invalid as error:
                 problems += error.problems
-        for user, status in changes_of(form, "s-", "v-").items() if self.adapter.can(SetsStatus) else ():
+        for user, status in changes_of(form, "s-", "v-").items() if self.linked.adapter.can(SetsStatus) else ():
             try:
-                statuses[user] = await self.modules.set_status(number, self.adapter, user, status or "", who)
+                statuses[user] = await self.modules.set_status(number, self.linked, user, status or "", who)
             except Invalid as error:
                 problems += error.problems
         return Result(saved=saved, statuses=statuses, problems=problems)
 
     async def sync(self, who: str) -> Result:
         """Compares and settles."""
-        return Result(synced=await self.modules.sync(tenant().number, self.adapter, who))
+        return Result(synced=await self.modules.sync(tenant().number, self.linked, who))
 
 
 def _who() -> str:
@@ -173,9 +174,15 @@ def _who() -> str:
 def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
     """The pages below `/<kind>-admin/`, for whoever comes by the module's link."""
     door = ModuleGate(gate, adapter)
-    page = ExtensionsPage(gate.site, adapter)
     pages = Blueprint(f"module_{adapter.kind}", __name__, url_prefix=door.home)
     pages.before_request(door.look)
+
+    def page() -> ExtensionsPage:
+        """The page of the integration whose link opened the session."""
+        session = viewer().session
+        assert session is not None
+        assert session.scope is not None
+        return ExtensionsPage(gate.site, Linked(session.scope, adapter))
 
     def here() -> tuple[str, str]:
         return f"{door.home}/extensions", door.page_of(tenant().number)
@@ -188,7 +195,7 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
         if token or request.method == "POST":
             return await door.open(number, token)
         if viewer().session is not None and number in ("", tenant().number):
-            return await page.show(*here())
+            return await page().show(*here())
         if await door.is_persons(number):
             return redirect(f"/t/{number}/extensions?{urlencode({'kind': adapter.kind})}", 303)
         return gate.site.page("module_refused.html", 401)
@@ -197,14 +204,14 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
     async def save() -> Answer:
         if (refusal := await door.needs_session()) is not None:
             return refusal
-        result = await page.save(_who())
-        return await page.show(*here(), status=422 if result.problems else 200, result=result)
+        result = await page().save(_who())
+        return await page().show(*here(), status=422 if result.problems else 200, result=result)
 
     @pages.post("/extensions/sync")
     async def sync() -> Answer:
         if (refusal := await door.needs_session()) is not None:
             return refusal
-        return await page.show(*here(), result=await page.sync(_who()))
+        return await page().show(*here(), result=await page().sync(_who()))
 
     @pages.post("/preferences")
     async def preferences() -> Answer:
@@ -224,20 +231,20 @@ def extensions_pages(gate: Gate) -> Blueprint:
     pages.before_request(gate.needs_tenant)
     site, deps = gate.site, gate.site.deps
 
-    def chosen(kind: str | None) -> Adapter | None:
+    def chosen(key: str | None) -> Linked | None:
         set_up = deps.modules.set_up(tenant())
-        if kind is None:
+        if key is None:
             return set_up[0] if set_up else None
-        return next((adapter for adapter in set_up if adapter.kind == kind), None)
+        return next((linked for linked in set_up if linked.key == key), None)
 
-    def at(adapter: Adapter) -> tuple[str, str]:
+    def at(linked: Linked) -> tuple[str, str]:
         home = f"/t/{tenant().number}/extensions"
-        return f"{home}/{adapter.kind}", f"{home}?{urlencode({'kind': adapter.kind})}"
+        return f"{home}/{linked.key}", f"{home}?{urlencode({'kind': linked.key})}"
 
     async def show(
         kind: str | None, status: int = 200, result: Result | None = None, phone: Mapping[str, str] | None = None
     ) -> Response:
-        adapter = chosen(kind)
+        linked = chosen(kind)
         form: Mapping[str, Any] = {
             "number": "",
             "owner": "",
@@ -246,33 +253,33 @@ def extensions_pages(gate: Gate) -> Blueprint:
             "error_at": "",
             **(phone or {}),
         }
-        if adapter is None:
+        if linked is None:
             if kind is not None:
                 abort(404)
             phones = await deps.db.tenant(tenant().number, select_phones, tenant().number)
             return site.page("phones.html", status, phones=phones, phone=form)
-        return await ExtensionsPage(site, adapter).show(
-            *at(adapter), status=status, result=result, phone=form, others=deps.modules.set_up(tenant())
+        return await ExtensionsPage(site, linked).show(
+            *at(linked), status=status, result=result, phone=form, others=deps.modules.set_up(tenant())
         )
 
     def needed(kind: str) -> ExtensionsPage:
-        adapter = chosen(kind)
-        if adapter is None:
+        linked = chosen(kind)
+        if linked is None:
             abort(404)
-        return ExtensionsPage(site, adapter)
+        return ExtensionsPage(site, linked)
 
     @pages.get("/extensions")
     async def extensions(number: str) -> Response:
         return await show(request.args.get("kind"))
 
-    @pages.post("/extensions/<kind>/save")
-    async def save(number: str, kind: str) -> Response:
-        result = await needed(kind).save(_who())
-        return await show(kind, 422 if result.problems else 200, result)
+    @pages.post("/extensions/<key>/save")
+    async def save(number: str, key: str) -> Response:
+        result = await needed(key).save(_who())
+        return await show(key, 422 if result.problems else 200, result)
 
-    @pages.post("/extensions/<kind>/sync")
-    async def sync(number: str, kind: str) -> Response:
-        return await show(kind, result=await needed(kind).sync(_who()))
+    @pages.post("/extensions/<key>/sync")
+    async def sync(number: str, key: str) -> Response:
+        return await show(key, result=await needed(key).sync(_who()))
 
     @pages.post("/phones")
     async def save_phone(number: str) -> Answer:
@@ -300,10 +307,10 @@ def extensions_pages(gate: Gate) -> Blueprint:
         gone = (await request.form).get("number", "")
         if not _NUMBER.fullmatch(gone):
             abort(404)
-        for adapter in deps.modules.set_up(tenant()):
-            held = (await deps.modules.stored(tenant().number, adapter)).extensions
+        for linked in deps.modules.set_up(tenant()):
+            held = (await deps.modules.stored(tenant().number, linked)).extensions
             if owners := {user: None for user, extension in held.items() if extension == gone}:
-                await deps.modules.save(tenant().number, adapter, owners, _who())
+                await deps.modules.save(tenant().number, linked, owners, _who())
         await deps.db.tenant(tenant().number, _remove_phone, tenant().number, gone, _who())
         await deps.modules.refresh(tenant().number)
         return redirect(_back(number), 303)
@@ -313,7 +320,7 @@ def extensions_pages(gate: Gate) -> Blueprint:
 
 def _back(number: str) -> str:
     kind = request.args.get("kind", "")
-    known = Kind(kind) in registering()
+    known = registered_as(IntegrationKey(kind)) is not None and kind in tenant().integrations
     return f"/t/{number}/extensions" + (f"?{urlencode({'kind': kind})}" if known else "") + "#phones"
 
 

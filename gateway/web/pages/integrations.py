@@ -16,14 +16,15 @@ from actors.crm.registration import SyncResult
 from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
-from adapters.base import Adapter, Tested
-from gateway.domain.configuration import Integration, Pbx
+from adapters.base import Tested
+from adapters.registry import Linked
+from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import set_integration_enabled
+from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.setup import SetupForm
 from gateway.web.session.auth import Gate
@@ -39,6 +40,7 @@ class Card:
 
     kind: Kind
     name: str
+    """A PBX's name; an integration's key."""
     title: str
     href: str
     set_up: bool = True
@@ -72,18 +74,18 @@ async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored
     )
 
 
-async def _switch(conn: Connection, number: TenantId, kind: Kind, enabled: bool, person: str) -> bool:
-    found = await set_integration_enabled(conn, number, kind, enabled)
+async def _switch(conn: Connection, number: TenantId, key: IntegrationKey, enabled: bool, person: str) -> bool:
+    found = await set_link_enabled(conn, INTEGRATIONS, number, key, enabled)
     if found:
-        await insert_audit(conn, number, person, "config.changed", kind, "enabled: " + ("true" if enabled else "false"))
+        await insert_audit(conn, number, person, "config.changed", key, "enabled: " + ("true" if enabled else "false"))
     return found
 
 
 async def _stored_and_logs(
-    conn: Connection, number: TenantId, kind: str, since: datetime, before: int | None
+    conn: Connection, number: TenantId, key: str, since: datetime, before: int | None
 ) -> tuple[Stored, list[integration_logs.LogLine]]:
     stored = await _stored(conn, number, since)
-    return stored, await integration_logs.select_recent_logs(conn, number, kind, before, LOG_PAGE + 1)
+    return stored, await integration_logs.select_recent_logs(conn, number, key, before, LOG_PAGE + 1)
 
 
 async def slots_of(site: Site, number: TenantId) -> Mapping[str, Slot]:
@@ -99,7 +101,7 @@ def _alive(slot: Slot | None, *, set_up: bool, enabled: bool) -> tuple[Health, i
     return Health(state=State.STOPPED, since=LONG_AGO, code=code if set_up else "not_set_up"), 0, {}
 
 
-def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Pbx) -> Card:
+def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Connector) -> Card:
     """The card of one PBX."""
     adapter = registry.adapters().get(pbx.kind)
     health, restarts, found = _alive(slots.get(f"tenant/{number}/pbx/{pbx.name}"), set_up=True, enabled=pbx.enabled)
@@ -112,23 +114,36 @@ def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Pbx) -> Card:
     )  # fmt: skip
 
 
-def _card(slots: Mapping[str, Slot], number: TenantId, adapter: Adapter, stored: Stored) -> Card:
-    kind = adapter.kind
-    set_up, enabled = kind in stored.switches, stored.switches.get(kind, False)
-    health, restarts, figures = _alive(
-        slots.get(f"tenant/{number}/integration/{kind}"), set_up=set_up, enabled=enabled
-    )  # fmt: skip
+def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: Stored) -> Card:
+    key = linked.key
+    set_up, enabled = key in stored.switches, stored.switches.get(key, False)
+    health, restarts, figures = _alive(slots.get(f"tenant/{number}/integration/{key}"), set_up=set_up, enabled=enabled)
     return Card(
-        kind=kind, name=kind, title=adapter.title, href=f"/t/{number}/integrations/{kind}", set_up=set_up,
-        enabled=enabled, health=health, restarts=restarts, figures=figures,
-        outbox=stored.outbox.get(kind, integration_logs.OutboxFigures()), hour=stored.hour.get(kind, {}), last=stored.last.get(kind),
+        kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
+        href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
+        figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
+        last=stored.last.get(key),
     )  # fmt: skip
 
 
-def _adapter(kind: str) -> Adapter:
-    found = registry.integrations().get(Kind(kind))
-    if found is None:
+def _linked(text: str) -> Linked:
+    """The integration of this key, set up or not; 404 for a key of no adapter."""
+    try:
+        key = integration_key(text)
+    except ValueError:
         abort(404)
+    adapter = registry.integrations().get(kind_of(key))
+    if adapter is None:
+        abort(404)
+    return Linked(key, adapter)
+
+
+def _shown(stored: Stored) -> list[Linked]:
+    """Every integration that is set up, by kind; and those kinds of which there is none yet."""
+    found = []
+    for kind, adapter in registry.integrations().items():
+        keys = sorted(IntegrationKey(key) for key in stored.switches if kind_of(IntegrationKey(key)) == kind)
+        found += [Linked(key, adapter) for key in keys or [IntegrationKey(kind)]]
     return found
 
 
@@ -148,83 +163,102 @@ def integrations_pages(gate: Gate) -> Blueprint:
         return datetime.now(UTC) - timedelta(hours=1)
 
     async def show(
-        kind: str,
+        key: str,
         status: int = 200,
         tested: Tested | None = None,
         form: SetupForm | None = None,
         told: SyncResult | None = None,
     ) -> Response:
-        adapter, who = _adapter(kind), tenant()
-        module = await site.deps.modules.stored(who.number, adapter) if adapter.can(Registers) else None
+        linked, who = _linked(key), tenant()
+        adapter = linked.adapter
+        module = await site.deps.modules.stored(who.number, linked) if adapter.can(Registers) else None
         before = request.args.get("before", "")
-        stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, kind, hour_ago(), older_than(before))
-        card = _card(await slots_of(site, who.number), who.number, adapter, stored)
+        stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, key, hour_ago(), older_than(before))
+        card = _card(await slots_of(site, who.number), who.number, linked, stored)
         if form is None:
-            form = SetupForm.of(adapter.settings, who.integrations.get(adapter.kind, _NOT_SET_UP).settings)
+            form = SetupForm.of(adapter.settings, who.integrations.get(linked.key, _NOT_SET_UP).settings)
         return site.page(
             "integration.html", status, card=card, lines=lines[:LOG_PAGE], tested=tested, form=form,
             older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None, first=not before,
             may_save=site.deps.master is not None, module=module if card.set_up else None, told=told,
         )  # fmt: skip
 
-    @pages.get("/integrations")
-    async def integrations(number: str) -> Response:
+    async def overview(number: str, status: int = 200, another: Mapping[str, Any] | None = None) -> Response:
         who = tenant()
         stored = await db.tenant(who.number, _stored, who.number, hour_ago())
         slots = await slots_of(site, who.number)
         return site.page(
-            "integrations.html",
-            pbxes=[pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
-            cards=[_card(slots, who.number, adapter, stored) for adapter in registry.integrations().values()],
-        )
+            "integrations.html", status, pbxes=[pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
+            cards=[_card(slots, who.number, linked, stored) for linked in _shown(stored)],
+            kinds=list(registry.integrations().values()), another=another or {"kind": "", "name": "", "wrong": False},
+        )  # fmt: skip
 
-    @pages.get("/integrations/<kind>")
-    async def integration(number: str, kind: str) -> Response:
-        return await show(kind)
+    @pages.get("/integrations")
+    async def integrations(number: str) -> Response:
+        return await overview(number)
 
-    @pages.post("/integrations/<kind>/test")
-    async def test(number: str, kind: str) -> Response:
-        return await show(kind, tested=await site.deps.probe(tenant().number, _adapter(kind).kind))
+    @pages.get("/integrations/another")
+    async def another(number: str) -> Answer:
+        """Leads to the form of a further integration of a kind, by the name a person gave it."""
+        kind, name = (request.args.get(field, "").strip()[:64] for field in ("kind", "name"))
+        if kind not in registry.integrations():
+            abort(404)
+        try:
+            found = integration_key(f"{kind}:{name.lower()}")
+        except ValueError:
+            return await overview(number, 422, {"kind": kind, "name": name, "wrong": True})
+        return redirect(f"/t/{number}/integrations/{found}", 303)
 
-    @pages.post("/integrations/<kind>/switch")
-    async def switch(number: str, kind: str) -> Answer:
+    @pages.get("/integrations/<key>")
+    async def one(number: str, key: str) -> Response:
+        return await show(key)
+
+    @pages.post("/integrations/<key>/test")
+    async def test(number: str, key: str) -> Response:
+        link = tenant().integrations.get(_linked(key).key)
+        not_set_up = Tested(ok=False, code="not_configured")
+        return await show(key, tested=await site.deps.probe(tenant().number, link) if link is not None else not_set_up)
+
+    @pages.post("/integrations/<key>/switch")
+    async def switch(number: str, key: str) -> Answer:
         enabled = (await request.form).get("enabled") == "1"
         who = tenant()
-        if not await db.tenant(who.number, _switch, who.number, _adapter(kind).kind, enabled, person()):
+        if not await db.tenant(who.number, _switch, who.number, _linked(key).key, enabled, person()):
             abort(404)
-        return redirect(f"/t/{number}/integrations/{kind}", 303)
+        return redirect(f"/t/{number}/integrations/{key}", 303)
 
-    @pages.post("/integrations/<kind>/module")
-    async def module(number: str, kind: str) -> Response:
-        adapter, who, modules = _adapter(kind), tenant(), site.deps.modules
+    @pages.post("/integrations/<key>/module")
+    async def module(number: str, key: str) -> Response:
+        linked, who, modules = _linked(key), tenant(), site.deps.modules
         session = viewer().session
-        if not adapter.can(Registers) or adapter.kind not in who.integrations or session is None:
+        if not linked.adapter.can(Registers) or linked.key not in who.integrations or session is None:
             abort(404)
         match (await request.form).get("do"):
             case "register":
-                told = await modules.register(who.number, adapter, session.email)
+                told = await modules.register(who.number, linked, session.email)
             case "deactivate" | "delete" as wanted:
-                told = await modules.deactivate(who.number, adapter, session.email, delete=wanted == "delete")
+                told = await modules.deactivate(who.number, linked, session.email, delete=wanted == "delete")
             case _:
                 abort(400)
-        return await show(kind, told=told)
+        return await show(key, told=told)
 
-    @pages.post("/integrations/<kind>/settings")
-    async def settings(number: str, kind: str) -> Answer:
-        adapter, who = _adapter(kind), tenant()
+    @pages.post("/integrations/<key>/settings")
+    async def settings(number: str, key: str) -> Answer:
+        linked, who = _linked(key), tenant()
+        adapter = linked.adapter
         master = site.deps.master
         if master is None:
             abort(404)
-        stored = who.integrations.get(adapter.kind, _NOT_SET_UP).settings
+        stored = who.integrations.get(linked.key, _NOT_SET_UP).settings
         form = SetupForm.of(adapter.settings, stored, await request.form)
         if form.settings is None:
-            return await show(kind, 422, form=form)
-        await save_settings(db, master, who.number, adapter.kind, form.settings, person())
+            return await show(key, 422, form=form)
+        await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), form.settings, person())
         if adapter.can(Registers):
-            site.deps.modules.changed(who.number, adapter)
-        return redirect(f"/t/{number}/integrations/{kind}?saved=1", 303)
+            site.deps.modules.changed(who.number, linked)
+        return redirect(f"/t/{number}/integrations/{key}?saved=1", 303)
 
     return pages
 
 
-_NOT_SET_UP = Integration(Kind(""), False, {})
+_NOT_SET_UP = integration("", {}, enabled=False)

@@ -77,7 +77,10 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator
                 if lost:
                     yield await everything()
                     continue
-                for _, call in await deps.db.tenant(number, select_calls, number, changed):
+                calls = [call_id for subject in changed if (call_id := subject.call_id) is not None]
+                if not calls:
+                    continue
+                for _, call in await deps.db.tenant(number, select_calls, number, calls):
                     if call.open:
                         yield sse("call", row("live_row.html", call), call.call_id)
                     else:

@@ -11,12 +11,12 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from adapters import registry
 from adapters.base import Adapter, Tested
-from gateway.domain.configuration import Pbx
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.configuration import Connector
+from gateway.domain.ids import TenantId
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import delete_pbx, set_pbx_enabled
-from gateway.web.pages.change_settings import save_pbx
+from gateway.store.tenants import PBXES, delete_link, set_link_enabled
+from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.integrations import pbx_card, slots_of
 from gateway.web.pages.setup import SetupForm
 from gateway.web.session.auth import Gate
@@ -28,14 +28,14 @@ NEW = "new"
 
 
 async def _switch(conn: Connection, number: TenantId, name: str, enabled: bool, person: str) -> bool:
-    found = await set_pbx_enabled(conn, number, name, enabled)
+    found = await set_link_enabled(conn, PBXES, number, name, enabled)
     if found:
         await insert_audit(conn, number, person, "pbx.switched_on" if enabled else "pbx.switched_off", name)
     return found
 
 
 async def _delete(conn: Connection, number: TenantId, name: str, person: str) -> None:
-    await delete_pbx(conn, number, name)
+    await delete_link(conn, PBXES, number, name)
     await insert_audit(conn, number, person, "pbx.removed", name)
 
 
@@ -48,7 +48,7 @@ def pbxes_pages(gate: Gate) -> Blueprint:
     kinds = {kind: adapter for kind, adapter in registry.adapters().items() if adapter.is_pbx}
     first = next(iter(kinds))
 
-    def one(name: str) -> tuple[Pbx, Adapter]:
+    def one(name: str) -> tuple[Connector, Adapter]:
         found = next((pbx for pbx in tenant().pbxes if pbx.name == name), None)
         adapter = kinds.get(found.kind) if found is not None else None
         if found is None or adapter is None:
@@ -100,7 +100,9 @@ def pbxes_pages(gate: Gate) -> Blueprint:
             problem = viewer().t("pbx.name_taken")
         if form.settings is None or problem:
             return show_new(422, form, name[:64], problem)
-        await save_pbx(db, site.deps.master, tenant().number, name, first, form.settings, person())
+        await save_settings(
+            db, site.deps.master, PBXES, tenant().number, Connector(name, first, {}), form.settings, person()
+        )
         return redirect(f"/t/{number}/pbxes/{name}?saved=1", 303)
 
     @pages.get("/<name>")
@@ -118,13 +120,13 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         form = SetupForm.of(adapter.settings, found.settings, await request.form, at="s.")
         if form.settings is None:
             return await show(name, 422, form=form)
-        await save_pbx(db, site.deps.master, tenant().number, name, Kind(found.kind), form.settings, person())
+        await save_settings(db, site.deps.master, PBXES, tenant().number, found, form.settings, person())
         return redirect(f"/t/{number}/pbxes/{name}?saved=1", 303)
 
     @pages.post("/<name>/test")
     async def test(number: str, name: str) -> Response:
-        one(name)
-        return await show(name, tested=await site.deps.probe_pbx(tenant().number, name))
+        found, _ = one(name)
+        return await show(name, tested=await site.deps.probe(tenant().number, found))
 
     @pages.post("/<name>/switch")
     async def switch(number: str, name: str) -> Answer:

@@ -17,7 +17,7 @@ from quart import abort, g, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from adapters.base import Adapter
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS, YEAR_S, Gate
@@ -71,7 +71,7 @@ class ModuleGate:
         if token is not None:
             session = await site.deps.db.engine(select_and_touch, token, self.adapter.kind)
         found = site.deps.cache.tenant(session.tenant) if session is not None and session.tenant is not None else None
-        if session is None or found is None or self.adapter.kind not in found.integrations:
+        if session is None or found is None or session.scope not in found.integrations:
             return
         g.form_cookie = None
         chosen = request.cookies.get(self.gate.cookie("language"))
@@ -110,10 +110,10 @@ class ModuleGate:
         if found is None or (number and found[0] != number):
             log.warning("a module's link was refused", extra={"integration": self.adapter.kind})
             return self.gate.site.page("module_refused.html", 401)
-        tenant, registration = found
+        tenant, key, registration = found
         cookie, token = new_token(tenant)
         await deps.db.engine(
-            _replace_session, self._token(), tenant, token.token_hash, self.adapter.kind, registration,
+            _replace_session, self._token(), tenant, token.token_hash, key, registration,
             secrets.token_urlsafe(32),
         )  # fmt: skip
         response = redirect(self.page_of(tenant), 303)
@@ -151,9 +151,15 @@ class ModuleGate:
 
 
 async def _replace_session(
-    conn: Connection, old: Token | None, tenant: TenantId, token_hash: bytes, kind: Kind, registration: int, csrf: str
+    conn: Connection,
+    old: Token | None,
+    tenant: TenantId,
+    token_hash: bytes,
+    key: IntegrationKey,
+    registration: int,
+    csrf: str,
 ) -> None:
     async with conn.transaction():
         if old is not None and old.tenant is not None:
             await users.delete_session(conn, old.tenant, old.token_hash)
-        await users.insert_module_session(conn, tenant, token_hash, kind, registration, csrf)
+        await users.insert_module_session(conn, tenant, token_hash, key, registration, csrf)

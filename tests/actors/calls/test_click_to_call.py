@@ -15,7 +15,7 @@ from actors.calls.refusals import MINUTE_S, PER_MINUTE
 from actors.delivery.clients import Clients
 from actors.runtime.directory import Directory, Slot
 from adapters.abilities import CallOrder
-from gateway.domain.configuration import Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.dialling import CallRefused
 from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
 from gateway.domain.health import State
@@ -27,7 +27,7 @@ JUNE = TenantId("0367")
 TENANT = Tenant(
     JUNE, "June", ZoneInfo("Europe/Minsk"), "BY", "ru",
     phones=(Phone("150", "Anna"), Phone("151")),
-    pbxes=(Pbx("off", Kind("pbx"), {}, False), Pbx("main", Kind("pbx"), {}), Pbx("second", Kind("pbx"), {})),
+    pbxes=(Connector("off", Kind("pbx"), {}, False), Connector("main", Kind("pbx"), {}), Connector("second", Kind("pbx"), {})),
 )  # fmt: skip
 CALL = {"extension": "150", "phone": "+375296254070", "asked_by": "crm"}
 

@@ -24,11 +24,11 @@ from actors.runtime.supervisor import Supervisor, open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Draft
 from gateway.domain.calls import Call
-from gateway.domain.configuration import Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import parse_post
 from gateway.store import call_batches, journal
 from gateway.store.call_batches import CallBatch, Recorded
@@ -43,9 +43,9 @@ __all__ = ["db", "dsn", "postgres"]
 NUMBER = TenantId("0367")
 TENANT = Tenant(
     NUMBER, "June", ZoneInfo("Europe/Minsk"), "BY", "ru", phones=(Phone("150"), Phone("151")),
-    pbxes=(Pbx("main", Kind("asterisk"), {}),),
+    pbxes=(Connector("main", Kind("asterisk"), {}),),
 )  # fmt: skip
-CRM = Kind("crm")
+CRM = IntegrationKey("crm")
 
 
 def plan(before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:

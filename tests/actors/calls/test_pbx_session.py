@@ -18,13 +18,13 @@ from actors.runtime.mailbox import Mailbox
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Services
 from adapters.base import Adapter, AdapterSettings, CallSink
-from gateway.domain.configuration import Pbx, Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import BadCredentials, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, Kind, TenantId
 
-TENANT = Tenant(TenantId("0367"), "June", ZoneInfo("UTC"), "BY", "ru", pbxes=(Pbx("main", Kind("pbx"), {}),))
+TENANT = Tenant(TenantId("0367"), "June", ZoneInfo("UTC"), "BY", "ru", pbxes=(Connector("main", Kind("pbx"), {}),))
 
 
 class World:

@@ -24,10 +24,10 @@ from actors.runtime.supervisor import DeadLetter, open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Draft
 from gateway.domain.calls import Call
-from gateway.domain.configuration import Pbx, Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.events import CallEnded, CallEvent, CallRinging, Direction, Result
 from gateway.domain.health import State
-from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.ids import CallId, IntegrationKey, Kind, TenantId
 from gateway.store import call_batches, dead_letters
 from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Connection, Database
@@ -36,7 +36,7 @@ from tests.store.database import db, dsn, postgres
 __all__ = ["db", "dsn", "postgres"]
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
-CRM, CHAT = Kind("retailcrm"), Kind("telegram")
+CRM, CHAT = IntegrationKey("retailcrm"), IntegrationKey("telegram")
 NUMBERS = [TenantId(number) for number in ("0367", "0368", "0369", "0370")]
 EVENTS = 10_000
 LONG = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=9000))
@@ -129,7 +129,7 @@ async def test_one_poisoned_event_never_stops_the_rest(db: Database, name: str, 
         supervisor.start(outbox_slot := Slot("system/outbox"), lambda slot: records.run())
         slots = []
         for number, mailbox in mailboxes.items():
-            tenant = Tenant(number, "", ZoneInfo("UTC"), "BY", "ru", pbxes=(Pbx("main", Kind("asterisk"), {}),))
+            tenant = Tenant(number, "", ZoneInfo("UTC"), "BY", "ru", pbxes=(Connector("main", Kind("asterisk"), {}),))
             actor = TenantCalls(tenant, mailbox, services, {CRM: plan, CHAT: fine})
             slots.append(Slot(f"tenant/{number}", mailbox=mailbox))
             supervisor.start(slots[-1], actor.run)

@@ -9,16 +9,16 @@ import trio
 from actors.calls.smart_redirect import DEADLINE_S, FAILURES, PAUSE_S, REDIRECT_S, SmartRedirect, send_caller
 from actors.delivery.clients import Clients
 from adapters.abilities import Responsible
-from gateway.domain.configuration import Integration, Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant, integration
 from gateway.domain.errors import Unavailable
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 
-CRM = Kind("crm")
+CRM = IntegrationKey("crm")
 TENANT = Tenant(
     TenantId("0367"), "June", ZoneInfo("Europe/Minsk"), "BY", "ru",
     phones=(Phone("150"), Phone("152")),
-    pbxes=(Pbx("main", Kind("pbx"), {}),),
-    integrations=MappingProxyType({CRM: Integration(CRM, True, {})}),
+    pbxes=(Connector("main", Kind("pbx"), {}),),
+    integrations=MappingProxyType({CRM: integration(CRM, {})}),
 )  # fmt: skip
 WITH_DEFAULT = replace(TENANT, options={"smart_redirect": {"default": "152"}})
 PHONE = "+375296254070"
@@ -96,7 +96,7 @@ async def test_a_crm_that_fails_is_left_alone_for_a_while(autojump_clock: trio.a
 
 async def test_an_integration_that_is_off_is_not_asked(autojump_clock: trio.abc.Clock) -> None:
     crm = Crm()
-    off = replace(TENANT, integrations=MappingProxyType({CRM: Integration(CRM, False, {})}))
+    off = replace(TENANT, integrations=MappingProxyType({CRM: integration(CRM, {}, enabled=False)}))
     assert await ask(crm, off) is None
     assert crm.requested == 0
 

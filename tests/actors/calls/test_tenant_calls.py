@@ -27,7 +27,7 @@ from actors.runtime.supervisor import Child, DeadLetter, Supervisor, open_superv
 from actors.services import Doorbells, Services
 from adapters.base import Draft
 from gateway.domain.calls import Call, Phase, apply
-from gateway.domain.configuration import Pbx, Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.events import (
     CallAnswered,
@@ -40,7 +40,7 @@ from gateway.domain.events import (
     Result,
 )
 from gateway.domain.health import State
-from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.ids import CallId, IntegrationKey, Kind, TenantId
 from gateway.domain.posts import parse_post
 from gateway.store.call_batches import CallBatch, EventRow
 from gateway.store.calls import select_calls, select_open_calls, select_stored_events
@@ -49,10 +49,10 @@ from gateway.store.journal import POSTS_AT_ONCE, PendingPost
 from gateway.store.postgres.errors import BadData
 
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
-CRM, CHAT = Kind("crm"), Kind("chat")
+CRM, CHAT = IntegrationKey("crm"), IntegrationKey("chat")
 NUMBER = TenantId("0367")
-MAIN = Pbx("main", Kind("asterisk"), {})
-BRANCH = Pbx("branch", Kind("asterisk"), {})
+MAIN = Connector("main", Kind("asterisk"), {})
+BRANCH = Connector("branch", Kind("asterisk"), {})
 TENANT = Tenant(
     NUMBER, "June", ZoneInfo("Europe/Minsk"), "BY", "ru", phones=(Phone("150"), Phone("151")), pbxes=(MAIN,)
 )
@@ -130,7 +130,7 @@ class Store:
         self.dead_letters += rows
         self.done |= {row.journal_id for row in rows if row.journal_id is not None}
 
-    async def put(self, recording: CallBatch) -> frozenset[Kind]:
+    async def put(self, recording: CallBatch) -> frozenset[IntegrationKey]:
         self.puts += 1
         await trio.lowlevel.checkpoint()
         if self.away:
@@ -282,7 +282,7 @@ async def test_events_become_a_call_and_its_deliveries_in_order(autojump_clock: 
             await here.receive(ringing())
             await here.receive(answered(), ended())
             await here.settled()
-            assert (await page.changed())[0] == ["170.1"]
+            assert (await page.changed())[0] == [("call", "170.1")]
         assert here.store.reported == ["170.1:ring:150", "170.1:end"]
         assert [here.store.events["170.1", seq] for seq in (1, 2, 3)] == ["call_ringing", "call_answered", "call_ended"]
         assert here.store.call("170.1").phase is Phase.ENDED
@@ -318,7 +318,7 @@ async def test_a_batch_is_heard_again_after_a_crash(
     async with world() as here:
         put, calls = here.store.put, []
 
-        async def crash_once(recording: CallBatch) -> frozenset[Kind]:
+        async def crash_once(recording: CallBatch) -> frozenset[IntegrationKey]:
             calls.append(recording)
             if len(calls) == 1:
                 raise RuntimeError("a bug before the commit")
@@ -375,7 +375,7 @@ async def test_a_crash_behind_the_commit_tells_nothing_twice(
             await here.settled()
         put, calls = here.store.put, []
 
-        async def crash_once(recording: CallBatch) -> frozenset[Kind]:
+        async def crash_once(recording: CallBatch) -> frozenset[IntegrationKey]:
             calls.append(recording)
             kinds = await put(recording)
             if len(calls) == 1:
@@ -631,7 +631,7 @@ ORDERS = [
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("pause", [0.0, 0.2])
 async def test_ami_wins_in_every_order_within_the_grace(
-    autojump_clock: trio.abc.Clock, order: list[str], pbxes: tuple[Pbx, ...], pause: float
+    autojump_clock: trio.abc.Clock, order: list[str], pbxes: tuple[Connector, ...], pause: float
 ) -> None:
     prefix = "main-" if len(pbxes) > 1 else ""
     async with world(replace(TENANT, pbxes=pbxes)) as here:
@@ -652,7 +652,7 @@ async def test_ami_wins_in_every_order_within_the_grace(
 @pytest.mark.parametrize("pbxes", [(MAIN,), (MAIN, BRANCH)], ids=["one PBX", "two PBXes"])
 @pytest.mark.parametrize("ends", ["post", "ami"])
 async def test_a_call_that_posts_told_and_ami_tells_later_is_one_call(
-    autojump_clock: trio.abc.Clock, pbxes: tuple[Pbx, ...], ends: str
+    autojump_clock: trio.abc.Clock, pbxes: tuple[Connector, ...], ends: str
 ) -> None:
     """The link came up in the middle of a call."""
     prefix = "main-" if len(pbxes) > 1 else ""
@@ -675,7 +675,7 @@ async def test_a_call_that_posts_told_and_ami_tells_later_is_one_call(
 
 @pytest.mark.parametrize("pbxes", [(MAIN,), (MAIN, BRANCH)], ids=["one PBX", "two PBXes"])
 async def test_posts_about_a_long_call_of_ami_tell_nothing(
-    autojump_clock: trio.abc.Clock, pbxes: tuple[Pbx, ...], monkeypatch: pytest.MonkeyPatch
+    autojump_clock: trio.abc.Clock, pbxes: tuple[Connector, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than what is remembered about calls that are over."""
     prefix = "main-" if len(pbxes) > 1 else ""

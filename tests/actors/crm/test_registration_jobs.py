@@ -14,10 +14,10 @@ from actors.crm.registration_jobs import COMPARE_S, RegistrationJobs
 from actors.runtime.directory import Slot
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import crm_registrations as store
 
-JUNE, KIND = TenantId("0367"), Kind("retailcrm")
+JUNE, KIND = TenantId("0367"), IntegrationKey("retailcrm")
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Fake:
     version: int = 1
     problem: str = "unavailable"
     active: bool = False
-    untold: list[tuple[TenantId, Kind, str, str]] = field(default_factory=list)
+    untold: list[tuple[TenantId, IntegrationKey, str, str]] = field(default_factory=list)
     away: bool = False
     enabled: bool = True
     repeats: list[float] = field(default_factory=list)

@@ -13,7 +13,7 @@ import actors.delivery.worker
 from actors.delivery.handover import Handover
 from adapters.base import Limits, Rate, Retry
 from gateway.domain.errors import Unavailable
-from gateway.domain.ids import Kind
+from gateway.domain.ids import IntegrationKey
 from gateway.store import call_batches, outbox
 from gateway.store.call_batches import CallBatch, Refusal
 from gateway.store.outbox import Claim, DeliveryRow, Outcome
@@ -103,8 +103,12 @@ async def test_nothing_is_leased_for_another_epoch_and_places_come_back_after_a_
     outgoing: Handover = Handover(Away())  # type: ignore[arg-type]
     ours, theirs = Taker(8), Taker(8, epoch=3)
     takes = outgoing.takes
-    with takes(TENANT.number, KIND, ours), takes(TENANT.number, Kind("x"), theirs), pytest.raises(Unavailable):
-        await outgoing.record([reported(row("a", "a"), row("b", "b", integration=Kind("x")))])
+    with (
+        takes(TENANT.number, KIND, ours),
+        takes(TENANT.number, IntegrationKey("x"), theirs),
+        pytest.raises(Unavailable),
+    ):
+        await outgoing.record([reported(row("a", "a"), row("b", "b", integration=IntegrationKey("x")))])
     assert (ours.got, theirs.got, theirs.room) == ([([], 1)], [], 8)
 
 

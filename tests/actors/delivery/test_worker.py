@@ -30,6 +30,7 @@ from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import Child, Supervisor, open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
+from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
     BadCredentials,
@@ -42,7 +43,8 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.health import State
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.subjects import call_subject
 from gateway.store import call_batches
 from gateway.store.call_batches import CallBatch
 from gateway.store.outbox import (
@@ -60,7 +62,7 @@ from tests.store.database import db, dsn, postgres
 __all__ = ["db", "dsn", "postgres"]
 
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
-KIND = Kind("crm")
+KIND = IntegrationKey("crm")
 TENANT = Tenant(TenantId("0367"), "June", ZoneInfo("UTC"), "BY", "ru")
 FAST = Limits(rates={}, at_once=8)
 FOREVER = 48 * 3600.0
@@ -100,7 +102,7 @@ class Outbox:
     def add(self, lane: str = "", *, expires_s: float | None = None, keep_s: float = FOREVER, bucket: str = "") -> Row:
         number = len(self.rows) + 1
         claim = Claim(
-            TENANT.number, KIND, number, lane or f"lane {number}", f"key {number}", "upload", bucket, f"call {number}", "{}",
+            TENANT.number, KIND, number, lane or f"lane {number}", f"key {number}", "upload", bucket, call_subject(f"call {number}"), "{}",
             0, 0, now(), expires_s, keep_s, None,
         )  # fmt: skip
         self.rows.append(Row(claim, trio.current_time(), claim))
@@ -127,7 +129,7 @@ class Outbox:
     def _claim(
         self,
         tenant: TenantId,
-        kind: Kind,
+        kind: IntegrationKey,
         most: int,
         lease_s: float,
         in_hand: Sequence[int],
@@ -155,7 +157,7 @@ class Outbox:
             row.claim = replace(row.claim, attempt=row.claim.attempt - 1)
         return True
 
-    def _due(self, tenant: TenantId, kind: Kind, empty: Sequence[str]) -> float | None:
+    def _due(self, tenant: TenantId, kind: IntegrationKey, empty: Sequence[str]) -> float | None:
         heads = [row for row in self._heads() if row.claim.bucket not in empty]
         due = [max(row.run_at, row.lease_until or 0) - trio.current_time() for row in heads]
         return min(due, default=None)
@@ -188,7 +190,7 @@ class World:
         """What each attempt comes to, in turn; then the last one for ever. Seconds: success after so long."""
         self.bells = Doorbells()
         self.adapter = Adapter(
-            kind=KIND, title="CRM", settings=AdapterSettings, connect=self._connect, limits=limits, retry=retry
+            kind=Kind(KIND), title="CRM", settings=AdapterSettings, connect=self._connect, limits=limits, retry=retry
         )
         self.services = cast(
             Services,
@@ -203,7 +205,7 @@ class World:
         self.child: Child
 
     def start(self, epoch: int | None = None) -> None:
-        self.actor = DeliveryActor(TENANT, self.adapter, AdapterSettings(), self.services, epoch)
+        self.actor = DeliveryActor(TENANT, Linked(KIND, self.adapter), AdapterSettings(), self.services, epoch)
         self.slot = Slot("tenant/0367/integration/crm")
         self.child = self._supervisor.start(self.slot, self.actor.run)
 
@@ -632,7 +634,7 @@ async def test_a_lane_that_waits_is_not_asked_for_all_the_time(autojump_clock: t
 def rows_of_lanes(lanes: int, each: int) -> list[DeliveryRow]:
     return [
         DeliveryRow(
-            integration=KIND, lane=f"lane {lane}", key=f"{lane}:{number}", kind="upload", bucket="", call_id=f"call {lane}",
+            integration=KIND, lane=f"lane {lane}", key=f"{lane}:{number}", kind="upload", bucket="", subject=call_subject(f"call {lane}"),
             body="{}", latest_only=False, expires_s=None, keep_s=3600.0,
         )
         for number in range(each)

@@ -23,7 +23,7 @@ from adapters.asterisk.settings import AsteriskSettings
 from adapters.base import Arrival, CallSink, Link, StreamsCalls
 from adapters.spills import Spills
 from gateway.domain.calls import Call, Phase
-from gateway.domain.configuration import Pbx, Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, Result
 from gateway.domain.health import State
@@ -524,7 +524,7 @@ async def test_a_recorded_call_ends_without_its_cdr(autojump_clock: MockClock, o
 async def test_several_pbxes_have_their_name_in_the_call_id(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    pbx = partial(Pbx, kind=Kind("asterisk"), settings={})
+    pbx = partial(Connector, kind=Kind("asterisk"), settings={})
     tenant = Tenant(TenantId("1"), "June", ZoneInfo("UTC"), "BY", "ru", pbxes=(pbx("main"), pbx("branch")))
     office = Office(monkeypatch, nursery, tenant)
 
@@ -566,7 +566,7 @@ async def test_a_connection_that_nobody_takes(
     autojump_clock: MockClock, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refused(host: str, port: int) -> trio.abc.Stream:
-        raise ConnectionRefusedError(111, "Connection refused")
+        raise ConnectionRefusedError(111, "Connector refused")
 
     async def slow(host: str, port: int) -> trio.abc.Stream:
         await trio.sleep_forever()

@@ -27,7 +27,7 @@ from gateway.store.postgres.pool import Connection, Database
 from gateway.store.recordings import RecordingLine
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key, new_master_key, parse_master_keys
 from gateway.store.secrets.sealed_file import CHUNK
-from gateway.store.tenants import LinkRow, TenantRow, upsert_pbx, upsert_tenant
+from gateway.store.tenants import PBXES, LinkRow, TenantRow, upsert_link, upsert_tenant
 
 JUNE, MAPLE = TenantId("0367"), TenantId("0368")
 CANARY = b"nobody may read this on a disk"
@@ -50,7 +50,7 @@ class Vault:
         self.sealers[tenant] = self.master.sealer(tenant, wrapped)
         row = TenantRow(tenant, "June", "UTC", "BY", "en", None, wrapped, options, 0, (), (), ())
         await self.db.engine(upsert_tenant, row)
-        await self.db.engine(upsert_pbx, tenant, LinkRow("main", "asterisk", True, {}, {}))
+        await self.db.engine(upsert_link, PBXES, tenant, LinkRow("main", "asterisk", True, {}, {}))
 
     async def send(self, data: bytes, call: str = "7.1", tenant: TenantId = JUNE, name: str = "a.wav") -> str:
         async with await self.recording_files.new_file() as incoming:

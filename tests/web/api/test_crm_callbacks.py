@@ -12,25 +12,26 @@ import trio.lowlevel
 
 from adapters.base import ActivityRequest, StatusRequest
 from adapters.registry import integrations
-from gateway.domain.configuration import Integration, Phone, Tenant
+from gateway.domain.configuration import Phone, Tenant, integration
 from gateway.domain.dialling import CallRefused
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKey
 from gateway.store.call_orders import Admitted
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses
 from gateway.web.http.routes import Address, Request, Response, Table, answer, answer_json, header_values
 
-CRM = next(kind for kind, adapter in integrations().items() if adapter.client_id_field)
+CRM = IntegrationKey(next(kind for kind, adapter in integrations().items() if adapter.client_id_field))
 CLIENT_ID = "an-unguessable-client-id"
 KEY = "gw_live_key"
 
 
 def tenant(**settings: Any) -> Tenant:
+    enabled = settings.pop("enabled", True)
     known = {"client_id": Secret(CLIENT_ID), "user_extensions": {"19": "150", "22": None}, **settings}
     return Tenant(
         TenantId("0367"), "June", ZoneInfo("Europe/Minsk"), "BY", "ru", phones=(Phone("150"), Phone("151")),
-        integrations=MappingProxyType({CRM: Integration(CRM, settings.pop("enabled", True), known)}),
+        integrations=MappingProxyType({CRM: integration(CRM, known, enabled=enabled)}),
     )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ class Here:
         self.requested.append(what)
         return "150", what[-1]
 
-    async def note(self, tenant: Tenant, kind: Kind, requested: StatusRequest | ActivityRequest) -> Response:
+    async def note(self, tenant: Tenant, kind: IntegrationKey, requested: StatusRequest | ActivityRequest) -> Response:
         await trio.lowlevel.checkpoint()
         self.requested.append(requested)
         return answer_json({"status": "accepted"})
@@ -70,7 +71,7 @@ class Here:
     ) -> tuple[int, Any]:  # fmt: skip
         deps = CallbackDeps(
             tenant_by_token=lambda text: self.tenant if text == "t" * 32 else None,
-            tenant_by_client=lambda kind, text: self.tenant if (kind, text) == (CRM, CLIENT_ID) else None,
+            tenant_by_client=lambda kind, text: (self.tenant, CRM) if (kind, text) == (CRM, CLIENT_ID) else None,
             tenant=lambda number: self.tenant if number == "0367" else None,
             key=self.key, place=self.place, responsible=self.responsible, set_status=self.note, set_activity=self.note,
             trusted_proxies=(ip_network("10.0.0.0/8"),),
@@ -131,7 +132,7 @@ async def test_an_address_that_the_client_made_up_stands_for_nothing() -> None:
 
 async def test_an_integration_that_is_off_dials_nothing() -> None:
     here = Here()
-    link = Integration(CRM, False, here.tenant.integrations[CRM].settings)
+    link = integration(CRM, here.tenant.integrations[CRM].settings, enabled=False)
     object.__setattr__(here.tenant, "integrations", MappingProxyType({CRM: link}))
     status, body = await here.get("/retailcrm/make-call", clientId=CLIENT_ID, userId="19", phone="+375296254070")
     assert (status, body["code"]) == (403, "FORBIDDEN")

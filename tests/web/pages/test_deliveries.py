@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.events import Result
-from gateway.domain.ids import CallId, Kind, TenantId
+from gateway.domain.ids import CallId, IntegrationKey, TenantId
+from gateway.domain.subjects import call_subject
 from gateway.store import call_batches, dead_letters, delivery_pages, outbox
 from gateway.store.call_batches import CallBatch
 from gateway.store.delivery_pages import Filters
@@ -22,7 +23,7 @@ from gateway.web.pages.deliveries import read_filters, shown_body
 from tests.web.conftest import SignIn
 from tests.web.world import CSRF, JUNE, MAPLE, World, ended, play, ringing
 
-CRM, CHAT = Kind("retailcrm"), Kind("telegram")
+CRM, CHAT = IntegrationKey("retailcrm"), IntegrationKey("telegram")
 FAILED = Outcome(state="failed", status="failed", error="400 Bad Request: <b>Wrong phone</b>")
 DOUBTFUL = Outcome(state="doubtful", status="doubtful", error="it may have arrived")
 DONE = Outcome(state="done", status="done")
@@ -43,7 +44,7 @@ async def run_sql(conn: Connection, *statements: str) -> None:
 
 def row(key: str, **changes: Any) -> DeliveryRow:
     values: dict[str, Any] = {
-        "integration": CRM, "lane": key.split(":")[0], "key": key, "kind": "upload", "bucket": "", "call_id": "7.1",
+        "integration": CRM, "lane": key.split(":")[0], "key": key, "kind": "upload", "bucket": "", "subject": call_subject("7.1"),
         "body": '{"calls": [{"externalId": "7.1"}], "clientId": "canary-secret"}', "latest_only": False,
         "expires_s": None, "keep_s": 48 * 3600.0,
     }  # fmt: skip
@@ -54,7 +55,7 @@ async def keep(world: World, *made: DeliveryRow, tenant: TenantId = JUNE) -> Non
     await world.db.engine(call_batches.record, [CallBatch(tenant, deliveries=list(made))])
 
 
-async def finish(world: World, outcome: Outcome, integration: Kind = CRM, tenant: TenantId = JUNE) -> None:
+async def finish(world: World, outcome: Outcome, integration: IntegrationKey = CRM, tenant: TenantId = JUNE) -> None:
     for claim in await world.db.engine(outbox.claim_deliveries, tenant, integration, 10_000, 30.0):
         await world.db.engine(outbox.finish_delivery, claim, outcome)
 
@@ -83,7 +84,10 @@ async def test_what_failed_is_shown_with_its_cause_and_body(world: World, sign_i
 
 async def test_filters_narrow(world: World, sign_in: SignIn) -> None:
     await keep(
-        world, row("1:upload"), row("2:in", kind="in", call_id="7.2"), row("3:card", integration=CHAT, kind="card")
+        world,
+        row("1:upload"),
+        row("2:in", kind="in", subject=call_subject("7.2")),
+        row("3:card", integration=CHAT, kind="card"),
     )
     await finish(world, FAILED)
     await keep(world, row("4:waits"))
@@ -149,11 +153,14 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
     ):
         await keep(world, *made)
         await finish(world, outcome)
-    cards = [row(f"c{n}:card", integration=CHAT, kind="card", latest_only=True, call_id=f"c{n}") for n in range(3)]
-    old = row("o:1", lane="o", integration=CHAT, kind="card", latest_only=True, call_id="o")
+    cards = [
+        row(f"c{n}:card", integration=CHAT, kind="card", latest_only=True, subject=call_subject(f"c{n}"))
+        for n in range(3)
+    ]
+    old = row("o:1", lane="o", integration=CHAT, kind="card", latest_only=True, subject=call_subject("o"))
     await keep(world, *cards, old)
     await finish(world, FAILED, CHAT)
-    await keep(world, row("o:2", lane="o", integration=CHAT, kind="card", latest_only=True, call_id="o"))
+    await keep(world, row("o:2", lane="o", integration=CHAT, kind="card", latest_only=True, subject=call_subject("o")))
     await finish(world, DONE, CHAT)
     await keep(world, *[row(f"r{n}:in", kind="in", expires_s=-3600.0) for n in range(5)])
     await world.db.engine(outbox.expire_deliveries, 100)

@@ -16,12 +16,13 @@ import jwt
 import pytest
 import trio
 
-from actors.crm.registration import Registrations, registering
+from actors.crm.registration import Registrations, registered_as
 from adapters.abilities import NamesResponsible, Responsible
-from adapters.base import ActivityRequest, Adapter, StatusRequest
+from adapters.base import ActivityRequest, StatusRequest
+from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Rejected
-from gateway.domain.ids import Kind, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import crm_registrations as store
 from gateway.store import outbox
 from gateway.store.audit import select_audit
@@ -35,7 +36,7 @@ from tests.sandbox.web import Fault
 from tests.web.conftest import SignIn
 from tests.web.world import CSRF, JUNE, MAPLE, SECRET_KEY, World, ringing
 
-KIND = Kind("retailcrm")
+KIND = IntegrationKey("retailcrm")
 ADMIN = "/retailcrm-admin"
 PANEL = "/t/0367/integrations/retailcrm"
 
@@ -54,8 +55,10 @@ class Stage:
         return self.world.deps.modules
 
     @property
-    def adapter(self) -> Adapter:
-        return registering()[KIND]
+    def linked(self) -> Linked:
+        found = registered_as(KIND)
+        assert found is not None
+        return found
 
     @property
     def module(self) -> dict[str, Any]:
@@ -78,7 +81,7 @@ class Stage:
         return parse_qs(urlsplit(self.link).query)["token"][0]
 
     async def row(self, number: TenantId = JUNE) -> store.ModuleRow:
-        return (await self.modules.stored(number, self.adapter)).row
+        return (await self.modules.stored(number, self.linked)).row
 
     async def person(self, number: TenantId | None = JUNE, language: str = "en") -> Any:
         client = self.app.test_client()
@@ -95,7 +98,7 @@ class Stage:
         return client, config.headers["X-CSRF-Token"]
 
     async def register(self, number: TenantId = JUNE) -> None:
-        assert (await self.modules.register(number, self.adapter, "admin")).saved
+        assert (await self.modules.register(number, self.linked, "admin")).saved
 
     def fresh(self) -> None:
         """Forgets what was read a moment ago."""
@@ -126,7 +129,7 @@ async def text_of(response: Any) -> str:
 # Registration and its link
 
 
-async def test_registering_puts_the_whole_module_there(stage: Stage) -> None:
+async def test_registered_as_puts_the_whole_module_there(stage: Stage) -> None:
     client = await stage.person()
     page = await text_of(await client.get(PANEL))
     assert "Not registered" in page
@@ -242,7 +245,7 @@ async def test_a_new_registration_ends_earlier_links_and_sessions(stage: Stage) 
     assert (await client.get(f"{ADMIN}/api/config/0367")).status_code == 401
     await stage.visitor()
     saved = stage.link
-    await stage.modules.save(JUNE, stage.adapter, {"18": "151"}, "admin")
+    await stage.modules.save(JUNE, stage.linked, {"18": "151"}, "admin")
     assert stage.link == saved, "a saved map is no new registration"
 
 
@@ -270,45 +273,45 @@ async def test_switching_off_and_deleting(stage: Stage) -> None:
 
 async def test_what_was_never_registered_is_not_made_by_switching_it_off(stage: Stage) -> None:
     for delete in (False, True):
-        await stage.modules.deactivate(JUNE, stage.adapter, "admin", delete=delete)
+        await stage.modules.deactivate(JUNE, stage.linked, "admin", delete=delete)
     stage.crm.fault = Fault.HTTP_500
-    assert not (await stage.modules.register(JUNE, stage.adapter, "admin")).saved
+    assert not (await stage.modules.register(JUNE, stage.linked, "admin")).saved
     stage.crm.fault = Fault.NONE
-    assert (await stage.modules.deactivate(JUNE, stage.adapter, "admin")).saved
+    assert (await stage.modules.deactivate(JUNE, stage.linked, "admin")).saved
     assert stage.crm.modules == {}
 
 
 async def test_a_crm_that_is_away_hears_of_it_later(stage: Stage) -> None:
     stage.crm.fault = Fault.DROP
-    told = await stage.modules.register(JUNE, stage.adapter, "admin")
+    told = await stage.modules.register(JUNE, stage.linked, "admin")
     assert (told.saved, told.code) == (False, "unavailable")
     row = await stage.row()
     assert (row.state, row.pending, row.problem) == ("active", True, "unavailable")
     client = await stage.person()
     assert "has not been told" in await text_of(await client.get(PANEL))
-    assert not await stage.modules.repeat(JUNE, stage.adapter)
+    assert not await stage.modules.repeat(JUNE, stage.linked)
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.adapter)
+    assert await stage.modules.repeat(JUNE, stage.linked)
     row = await stage.row()
     assert (row.pending, row.problem) == (False, "")
     assert stage.module["active"]
     requested = len(stage.crm.requests)
-    assert await stage.modules.repeat(JUNE, stage.adapter)
+    assert await stage.modules.repeat(JUNE, stage.linked)
     assert len(stage.crm.requests) == requested
     stage.crm.fault = Fault.DROP
-    await stage.modules.deactivate(JUNE, stage.adapter, "admin", delete=True)
+    await stage.modules.deactivate(JUNE, stage.linked, "admin", delete=True)
     assert (await stage.row()).state == "deleted"
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.adapter)
+    assert await stage.modules.repeat(JUNE, stage.linked)
     assert await stage.row() == store.ModuleRow()
 
 
 async def test_a_lost_answer_leaves_a_link_that_works(stage: Stage) -> None:
     stage.crm.fault, stage.crm.fault_count = Fault.DROP_AFTER, 1
-    assert not (await stage.modules.register(JUNE, stage.adapter, "admin")).saved
+    assert not (await stage.modules.register(JUNE, stage.linked, "admin")).saved
     link = stage.link
     await stage.visitor()
-    assert await stage.modules.repeat(JUNE, stage.adapter)
+    assert await stage.modules.repeat(JUNE, stage.linked)
     assert stage.link == link
     await stage.visitor()
 
@@ -317,8 +320,8 @@ async def test_saves_at_the_same_time(stage: Stage) -> None:
     await stage.register()
     async with trio.open_nursery() as nursery:
         for user, number in (("18", "151"), ("22", "152"), ("23", "153"), ("18", "151"), ("22", "150")):
-            nursery.start_soon(stage.modules.save, JUNE, stage.adapter, {user: number}, "admin")
-    kept = await stage.modules.stored(JUNE, stage.adapter)
+            nursery.start_soon(stage.modules.save, JUNE, stage.linked, {user: number}, "admin")
+    kept = await stage.modules.stored(JUNE, stage.linked)
     assert len(set(kept.extensions.values())) == len(kept.extensions) >= 3
     assert stage.codes == {int(user): number for user, number in kept.extensions.items()}
     assert not kept.row.pending
@@ -329,8 +332,8 @@ async def test_no_secret_gets_into_the_log_of_attempts(stage: Stage, caplog: pyt
     await stage.register()
     await stage.visitor()
     stage.crm.fault = Fault.HTTP_500
-    await stage.modules.save(JUNE, stage.adapter, {"18": "151"}, "admin")
-    await stage.modules.sync(JUNE, stage.adapter, "admin")
+    await stage.modules.save(JUNE, stage.linked, {"18": "151"}, "admin")
+    await stage.modules.sync(JUNE, stage.linked, "admin")
     lines = await stage.world.db.tenant(JUNE, select_recent_logs, JUNE, KIND)
     assert {line.event_type for line in lines} == {"register"}
     assert {line.status for line in lines} == {"done", "retry"}
@@ -357,11 +360,13 @@ async def test_switched_off_over_there(stage: Stage) -> None:
     assert (await stage.app.test_client().get(link)).status_code == 401
     await stage.register()
     stage.module["active"] = False  # and we were not told
-    synced = await stage.modules.sync(JUNE, stage.adapter, "")
+    synced = await stage.modules.sync(JUNE, stage.linked, "")
     assert synced.reported.code == "switched_off_there"
     assert (await stage.row()).state == "inactive"
     assert (
-        await set_activity(stage.modules, tenant, Kind("telegram"), ActivityRequest(client_id="", active=True))
+        await set_activity(
+            stage.modules, tenant, IntegrationKey("telegram"), ActivityRequest(client_id="", active=True)
+        )
     ).status == 404
 
 
@@ -662,7 +667,7 @@ async def test_strangers_and_silence(stage: Stage) -> None:
     assert "cannot be asked now" in page
     assert 'value="151" selected' in page
     stage.crm.fault = Fault.NONE
-    assert await stage.modules.repeat(JUNE, stage.adapter)
+    assert await stage.modules.repeat(JUNE, stage.linked)
     assert stage.codes == {18: "151", 19: "150", 777: "153"}
 
 
@@ -685,10 +690,10 @@ async def test_differences_are_settled_in_our_favour(stage: Stage, caplog: pytes
     assert len([record for record in caplog.records if record.getMessage() == "internal number settled"]) == 2
     lines = await stage.world.db.tenant(JUNE, select_recent_logs, JUNE, KIND)
     assert any(line.event_type == "settle" and "user 19: ours 150, theirs 155" in line.request for line in lines)
-    again = await stage.modules.sync(JUNE, stage.adapter, "")
+    again = await stage.modules.sync(JUNE, stage.linked, "")
     assert (again.settled, again.reported.saved) == ((), True)
     stage.crm.modules.clear()  # somebody took the module away
-    await stage.modules.sync(JUNE, stage.adapter, "")
+    await stage.modules.sync(JUNE, stage.linked, "")
     assert stage.codes == {19: "150"}
 
 
@@ -704,9 +709,9 @@ async def test_what_was_refused_is_not_said_again_by_every_comparison(stage: Sta
     stage.module["integrations"]["telephony"]["additionalCodes"] = [{"userId": 19, "code": "155"}]
     await stage.world.db.engine(refused)
     before = tellings()
-    done = await stage.modules.sync(JUNE, stage.adapter, "")
+    done = await stage.modules.sync(JUNE, stage.linked, "")
     assert (done.reported.saved, done.reported.code, tellings()) == (False, "rejected", before)
-    person = await stage.modules.sync(JUNE, stage.adapter, "admin@june.example")
+    person = await stage.modules.sync(JUNE, stage.linked, "admin@june.example")
     assert (person.reported.saved, stage.codes) == (True, {19: "150"}), "whoever asks for it is obeyed"
 
     async def long_ago(conn: Connection) -> None:
@@ -715,7 +720,7 @@ async def test_what_was_refused_is_not_said_again_by_every_comparison(stage: Sta
 
     stage.module["integrations"]["telephony"]["additionalCodes"] = [{"userId": 19, "code": "155"}]
     await stage.world.db.engine(long_ago)
-    assert (await stage.modules.sync(JUNE, stage.adapter, "")).reported.saved
+    assert (await stage.modules.sync(JUNE, stage.linked, "")).reported.saved
     assert stage.codes == {19: "150"}
 
 
@@ -727,7 +732,7 @@ async def test_a_map_changed_by_way_of_the_settings_is_told_too(stage: Stage) ->
     await stage.world.cache.load()
     assert (await stage.row()).pending
     assert [row[:2] for row in await stage.world.db.engine(store.select_pending_modules)] == [(JUNE, KIND)]
-    assert await stage.modules.repeat(JUNE, stage.adapter)
+    assert await stage.modules.repeat(JUNE, stage.linked)
     assert stage.codes == {22: "152"}
     assert not (await stage.row(MAPLE)).pending
 
@@ -765,14 +770,14 @@ async def test_the_map_over_there_is_taken_over_on_first_use(stage: Stage, by: s
             assert (await answer.get_json())["crm"] == "waiting"
             await stage.register()
             expected["19"] = "150"
-    kept = await stage.modules.stored(JUNE, stage.adapter)
+    kept = await stage.modules.stored(JUNE, stage.linked)
     assert kept.extensions == expected
     if by != "sync":
         assert stage.codes == {int(user): number for user, number in expected.items()}
         assert not kept.row.pending
     stage.module["integrations"]["telephony"]["additionalCodes"].append({"userId": 23, "code": "153"})
-    await stage.modules.sync(JUNE, stage.adapter, "")
-    assert (await stage.modules.stored(JUNE, stage.adapter)).extensions == expected, "only the first time"
+    await stage.modules.sync(JUNE, stage.linked, "")
+    assert (await stage.modules.stored(JUNE, stage.linked)).extensions == expected, "only the first time"
 
 
 async def test_numbers_that_nobody_has_there(stage: Stage) -> None:
@@ -785,9 +790,9 @@ async def test_numbers_that_nobody_has_there(stage: Stage) -> None:
     page = await text_of(await (await stage.person()).get("/t/0367/extensions"))
     assert "says that no user there has this number" in page
     assert "150, 151" in page
-    assert (await stage.modules.stored(MAPLE, stage.adapter)).not_exist == frozenset()
-    await stage.modules.save(JUNE, stage.adapter, {"18": "151"}, "admin")
-    assert (await stage.modules.stored(JUNE, stage.adapter)).not_exist == frozenset(), "told anew since"
+    assert (await stage.modules.stored(MAPLE, stage.linked)).not_exist == frozenset()
+    await stage.modules.save(JUNE, stage.linked, {"18": "151"}, "admin")
+    assert (await stage.modules.stored(JUNE, stage.linked)).not_exist == frozenset(), "told anew since"
 
 
 # Statuses
@@ -816,7 +821,7 @@ async def test_statuses_go_both_ways_without_a_loop(stage: Stage) -> None:
     assert received.status == 400
     received = await set_status(stage.modules, tenant, KIND, StatusRequest(client_id="", status="free", user_id="<i>"))
     assert received.status == 400
-    line = (await stage.modules.stored(JUNE, stage.adapter)).statuses["19"]
+    line = (await stage.modules.stored(JUNE, stage.linked)).statuses["19"]
     assert (line.status, line.changed_by, line.reported) == ("break", "retailcrm", True)
     assert await stage.world.db.engine(store.select_untold_statuses, 600.0) == []
     assert len([raw for raw in stage.crm.requests if raw.path.endswith("/status")]) == requested, (
@@ -829,16 +834,16 @@ async def test_statuses_go_both_ways_without_a_loop(stage: Stage) -> None:
     stage.crm.fault = Fault.NONE
     wrong = await client.post("/t/0367/extensions/retailcrm/save", form={**form, "s-19": "asleep"})
     assert wrong.status_code == 422
-    assert (await stage.modules.stored(MAPLE, stage.adapter)).statuses == {}
+    assert (await stage.modules.stored(MAPLE, stage.linked)).statuses == {}
 
 
 async def test_who_is_responsible(stage: Stage) -> None:
-    assert stage.adapter.can(NamesResponsible)
+    assert stage.linked.adapter.can(NamesResponsible)
     stage.crm.managers = {
         "375291112233": {"manager": {"id": 19, "firstName": "Иван"}, "customer": None, "links": {}},
         "375291112244": {"manager": {"id": 18, "firstName": "Анна", "code": "151"}},
     }
-    async with stage.modules._connected(JUNE, stage.adapter) as client:
+    async with stage.modules._connected(JUNE, stage.linked) as client:
         assert await client.responsible("+375291112233") == Responsible(extension="150", user_id="19", name="Иван")
         assert await client.responsible("+375291112244") == Responsible(extension="151", user_id="18", name="Анна")
         assert await client.responsible("+375290000000") is None
@@ -851,9 +856,9 @@ async def test_who_is_responsible(stage: Stage) -> None:
 @pytest.mark.slow
 async def test_a_limit_on_requests_is_waited_for(stage: Stage) -> None:
     stage.crm.fault, stage.crm.fault_count = Fault.HTTP_503, 1
-    assert (await stage.modules.register(JUNE, stage.adapter, "admin")).saved
+    assert (await stage.modules.register(JUNE, stage.linked, "admin")).saved
     stage.crm.fault, stage.crm.fault_count = Fault.HTTP_503, 1
-    reading = await stage.modules.read(JUNE, stage.adapter)
+    reading = await stage.modules.read(JUNE, stage.linked)
     assert (reading.problem, len(reading.users)) == ("", 4)
 
 
@@ -879,11 +884,11 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
         wrong = await client.post("/t/0367/phones", form={**form, name: value})
         assert wrong.status_code == 422, (name, value)
     await client.post("/t/0367/phones/remove", form={"csrf": CSRF, "number": "150"})
-    kept = await stage.modules.stored(JUNE, stage.adapter)
+    kept = await stage.modules.stored(JUNE, stage.linked)
     assert "150" not in {phone.number for phone in kept.phones}
     assert kept.extensions == {}
     assert stage.codes == {}
-    assert {phone.number for phone in (await stage.modules.stored(MAPLE, stage.adapter)).phones} == {"201", "202"}
+    assert {phone.number for phone in (await stage.modules.stored(MAPLE, stage.linked)).phones} == {"201", "202"}
     assert (await client.post("/t/0368/phones", form=form)).status_code == 404
 
 

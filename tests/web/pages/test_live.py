@@ -11,6 +11,7 @@ import trio
 from actors.feed import MOST_PENDING
 from gateway.domain.events import Result
 from gateway.domain.ids import CallId
+from gateway.domain.subjects import call_subject
 from gateway.store import users
 from gateway.web.pages import live
 from gateway.web.pages.live import sse
@@ -86,13 +87,13 @@ async def test_rows_come_as_calls_change(world: World) -> None:
         assert everything["event"] == "all"
         assert 'id="live-5.5"' in everything["data"]
         await world.keep(JUNE, [first, answered(first, "150")])
-        world.feed.publish(JUNE, first.call_id)
+        world.feed.publish(JUNE, call_subject(first.call_id))
         row = await stream.next()
         assert (row["event"], row["id"]) == ("call", "5.5")
         assert "+375 29 111-00-00" in row["data"]
         assert "Talking" in row["data"]
         await world.keep(JUNE, [first, answered(first, "150"), ended(first, 9, Result.ANSWERED, "150")])
-        world.feed.publish(JUNE, first.call_id)
+        world.feed.publish(JUNE, call_subject(first.call_id))
         gone, over = await stream.next(), await stream.next()
         assert (gone["event"], gone["id"]) == ("gone", "5.5")
         assert (over["event"], over["id"]) == ("ended", "5.5")
@@ -104,8 +105,8 @@ async def test_nothing_of_another_company_comes_by(world: World) -> None:
         await world.keep(tenant, [ringing(CallId("5.5"), datetime.now(UTC), number, "100", [])])
     async with streaming(world) as stream:
         assert "7946" not in (await stream.next())["data"]
-        world.feed.publish(MAPLE, CallId("5.5"))
-        world.feed.publish(JUNE, CallId("5.5"))
+        world.feed.publish(MAPLE, call_subject("5.5"))
+        world.feed.publish(JUNE, call_subject("5.5"))
         row = await stream.next()
         assert "+375 29 111-00-00" in row["data"]
         assert "7946" not in row["data"]
@@ -116,7 +117,7 @@ async def test_a_page_that_fell_behind_gets_everything(world: World) -> None:
     async with streaming(world) as stream:
         await stream.next()
         for number in range(MOST_PENDING + 1):
-            world.feed.publish(JUNE, CallId(f"x.{number}"))
+            world.feed.publish(JUNE, call_subject(f"x.{number}"))
         event = await stream.next()
         assert event["event"] == "all"
         assert 'id="live-5.5"' in event["data"]

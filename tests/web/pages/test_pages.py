@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction, Result
-from gateway.domain.ids import CallId, Kind
+from gateway.domain.ids import CallId, IntegrationKey
 from gateway.domain.secret import Secret
 from gateway.store import call_pages, integration_logs, outbox
 from gateway.store.audit import select_audit
@@ -71,7 +71,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
 
 ROUTES = (
     ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
-    ("GET", "/integrations/retailcrm"), ("POST", "/integrations/retailcrm/test"),
+    ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("POST", "/integrations/retailcrm/test"),
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
@@ -116,7 +116,7 @@ async def test_the_wall_between_companies(world: World, sign_in: SignIn) -> None
 async def test_every_route_is_behind_the_wall(world: World) -> None:
     """A route that someone adds is either in the list above, an operator's, or open to everyone on purpose."""
     rules = {rule.rule for rule in world.app.url_map.iter_rules()}
-    walled = {"/t/<number>" + path.replace("retailcrm", "<kind>").replace("main", "<name>").replace("{call}", "<path:call_id>")
+    walled = {"/t/<number>" + path.replace("retailcrm", "<key>").replace("main", "<name>").replace("{call}", "<path:call_id>")
               .replace(str(UUID(int=7)), "<uuid:recording>")
               for _, path in ROUTES}  # fmt: skip
     operators = {"/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/actors/restart",
@@ -158,7 +158,7 @@ async def test_names_and_numbers_are_escaped(world: World, sign_in: SignIn, nast
     await world.db.engine(rename)
     await world.cache.load()
     a = ringing(CallId(f"1.1-{nasty}"), datetime.now(UTC), nasty, "100", ["150"], trunk=nasty)
-    draft = {"integration": Kind("retailcrm"), "kind": nasty}
+    draft = {"integration": IntegrationKey("retailcrm"), "kind": nasty}
     await world.keep(JUNE, [a, answered(a, "150"), ended(a, 9, Result.ANSWERED, "150", queue=nasty)], [draft])
     b = ringing(CallId("2.2"), datetime.now(UTC), nasty, "100", ["150"])
     await world.keep(JUNE, [b])
@@ -271,7 +271,7 @@ async def test_the_switch_and_the_test(world: World, sign_in: SignIn) -> None:
     assert "Switch on" in await text_of(await client.get(home))
     assert (await client.post("/t/0367/integrations/telegram/switch", form={"csrf": CSRF})).status_code == 404
     page = await text_of(await client.post(f"{home}/test", form={"csrf": CSRF}))
-    assert world.tested == [(JUNE, Kind("retailcrm"))]
+    assert world.tested == [(JUNE, IntegrationKey("retailcrm"))]
     assert "Test passed." in page
     assert "shops: &lt;main&gt;" in page
     assert (await client.post("/t/0367/integrations/nothing/test", form={"csrf": CSRF})).status_code == 404
@@ -308,11 +308,11 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
         assert "https://new.crm.example" in page
     await client.post(home.replace("settings", "test"), form=form)
     tenant = await again(world)
-    assert tenant.integrations[Kind("retailcrm")].settings["domain"] == "https://0367.crm.example"
-    client_id = tenant.integrations[Kind("retailcrm")].settings["client_id"]
+    assert tenant.integrations[IntegrationKey("retailcrm")].settings["domain"] == "https://0367.crm.example"
+    client_id = tenant.integrations[IntegrationKey("retailcrm")].settings["client_id"]
     same = {**form, "domain": "https://0367.crm.example/"}
     assert (await client.post(home, form=same)).status_code == 303
-    kept = (await again(world)).integrations[Kind("retailcrm")].settings
+    kept = (await again(world)).integrations[IntegrationKey("retailcrm")].settings
     assert (kept["api_key"], kept["client_id"]) == (Secret(SECRET_KEY), client_id)
     assert (await client.post(home, form={**form, "api_key": "a-key-of-the-new-account"})).status_code == 303
     line, _ = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
@@ -322,7 +322,7 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
     await world.cache.load()
     loaded = world.cache.tenant(JUNE)
     assert loaded is not None
-    stored = loaded.integrations[Kind("retailcrm")]
+    stored = loaded.integrations[IntegrationKey("retailcrm")]
     assert stored.enabled
     assert stored.settings["domain"] == "https://new.crm.example"
     assert stored.settings["api_key"] == Secret("a-key-of-the-new-account")
@@ -332,7 +332,7 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
     assert stored.settings["connect_timeout_s"] == 2.5
     other = world.cache.tenant(MAPLE)
     assert other is not None
-    assert other.integrations[Kind("retailcrm")].settings["domain"] == "https://0368.crm.example"
+    assert other.integrations[IntegrationKey("retailcrm")].settings["domain"] == "https://0368.crm.example"
 
 
 @pytest.mark.parametrize("before", ["9" * 19, "9" * 5000, "\u0664\u0662", "-1", "x"])
@@ -352,7 +352,7 @@ async def test_a_first_set_up_switches_on(world: World, sign_in: SignIn) -> None
     await world.cache.load()
     loaded = world.cache.tenant(JUNE)
     assert loaded is not None
-    stored = loaded.integrations[Kind("telegram")]
+    stored = loaded.integrations[IntegrationKey("telegram")]
     assert (stored.enabled, list(stored.settings["notify_chats"])) == (True, [-1001, -1002])
     assert stored.settings["bot_token"] == Secret(token)
 
