@@ -45,7 +45,7 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.health import State
-from gateway.store.outbox import Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
+from gateway.store.outbox import Ack, Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
 from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,8 @@ class DeliveryActor:
         self._in_hand: dict[int, Claim] = {}
         self._since: dict[int, float] = {}
         """When each came in hand, by Trio's clock."""
+        self._lanes: dict[str, bool] = {}
+        """Lanes with a delivery in hand -> whether another has been written behind it."""
         self._reserved = self._asking = 0
         """Places kept for what is about to be written, and those that the claim under way may fill."""
         self._caught_up = False
@@ -145,6 +147,13 @@ class DeliveryActor:
             await self._start(claims)
         if self._behind:
             self._bell.set()  # the places that were kept may be another's
+
+    def follows(self, lane: str) -> bool:
+        """Notes that something was written behind what is in hand of this lane. False where nothing is."""
+        if lane not in self._lanes:
+            return False
+        self._lanes[lane] = True
+        return True
 
     async def _start(self, claims: Sequence[Claim]) -> int:
         """Begins with those that may be sent now, and gives the others back together. Returns how many were begun."""
@@ -243,29 +252,35 @@ class DeliveryActor:
             HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)
             if outcome.tried:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
-            await self._record(claim, outcome)
+            following = await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
             self._since.pop(claim.delivery_id, None)
-            if self._behind or outcome.state == "pending":
+            followed = self._lanes.pop(claim.lane, False)
+            if following is not None:
+                await self.take([following], 0)
+            if outcome.state == "pending" or (following is None and (followed or self._behind)):
                 self._bell.set()
             if not self._in_hand:
                 self._idle.set()
 
-    async def _record(self, claim: Claim, outcome: Outcome) -> None:
+    async def _record(self, claim: Claim, outcome: Outcome) -> Claim | None:
         """The ack, however long the database is away: what was sent should be known as sent. Cancelled, it still tries
-        for a moment."""
-        recorded = False
+        for a moment. Returns what follows in the lane, where that was leased with it."""
+        recorded, following = False, None
         try:
             while not recorded:
                 with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
-                    if not await self.services.outgoing.acks.put((claim, outcome)):
+                    takes_next = self._may_claim() and self._failures < BREAKER_FAILURES
+                    acked = await self.services.outgoing.ack(Ack(claim, outcome, takes_next, self.epoch))
+                    if not acked.held:
                         log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
-                    recorded = True
+                    recorded, following = True, acked.following
                 if not recorded:
                     await trio.sleep(0.2)
         finally:
             if not recorded:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
+        return following
 
     async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, wait: float) -> Outcome:
         if self._expired(claim):
@@ -314,6 +329,7 @@ class DeliveryActor:
                 del self._since[claim.delivery_id]
             else:
                 self._in_hand[claim.delivery_id] = claim
+                self._lanes[claim.lane] = False
                 ready.append((claim, wait))
         self._given_back = bool(dry)
         COUNTERS["deliveries_waiting"] += len(dry)

@@ -237,8 +237,20 @@ def _call_row(tenant: TenantId, source: str, call: Call) -> dict[str, Any]:
 
 async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[Recorded]:
     """Commits what several tenants' actors made, in one statement. Returns for each part what `Recorded` says."""
-    answers, _ = await record_and_claim(conn, batch, frozenset(), 0.0)
-    return answers
+    written = await record_and_claim(conn, batch, frozenset(), 0.0)
+    return written.answers
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a statement has written."""
+
+    answers: list[Recorded]
+    """For each part."""
+    claims: list[Claim]
+    """What was leased to us as it was written."""
+    lanes: frozenset[tuple[TenantId, IntegrationKey, str]] = frozenset()
+    """(tenant, integration, lane) with something new that was not leased."""
 
 
 async def record_and_claim(
@@ -246,7 +258,7 @@ async def record_and_claim(
     batch: Sequence[CallBatch],
     wanted: Collection[tuple[TenantId, IntegrationKey, str]],
     lease_s: float,
-) -> tuple[list[Recorded], list[Claim]]:
+) -> Written:
     """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
     is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
     epochs: dict[TenantId, int] = {}
@@ -270,10 +282,14 @@ async def record_and_claim(
     passed = {row["tenant_id"] for row in rows if row["integration_type"] == ""}
     if not _CONDITIONS.keys() & set(parts):
         passed = fence
-    kinds: dict[str, set[IntegrationKey]] = {}
-    for row in rows:
-        if row["integration_type"] and row["delivery_id"] is None:
-            kinds.setdefault(row["tenant_id"], set()).add(IntegrationKey(row["integration_type"]))
+    lanes = frozenset(
+        (TenantId(row["tenant_id"]), IntegrationKey(row["integration_type"]), row["key"])
+        for row in rows
+        if row["integration_type"] and row["delivery_id"] is None
+    )
+    keys: dict[str, set[IntegrationKey]] = {}
+    for tenant, key, _ in lanes:
+        keys.setdefault(tenant, set()).add(key)
     answers: list[Recorded] = []
     for part in whole:
         if part.tenant not in fence or part.epoch not in (None, epochs[part.tenant]):
@@ -281,8 +297,8 @@ async def record_and_claim(
         elif part.tenant not in passed:
             answers.append(Refusal.KNOWN)
         else:
-            answers.append(frozenset(kinds.get(part.tenant, ())))
-    return answers, leased_claims(rows, deliveries, now) if leases else []
+            answers.append(frozenset(keys.get(part.tenant, ())))
+    return Written(answers, leased_claims(rows, deliveries, now) if leases else [], lanes)
 
 
 def _call_rows(batch: Sequence[CallBatch]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ anti-join, a backlog that came faster than statistics are gathered was read once
 Over 400 lines, most of them the SQL of one life cycle.
 """
 
+import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -105,14 +106,14 @@ _FIRST_OF_LANE = """
                                              ORDER BY o.delivery_id LIMIT 1) IS NULL AS leased OFFSET 0) AS first_of_lane"""
 
 DELIVERIES_RESULT = """
-UNION ALL SELECT DISTINCT tenant_id, integration_type, NULL::bigint, NULL, NULL::timestamptz, NULL
+UNION ALL SELECT DISTINCT tenant_id, integration_type, NULL::bigint, lane, NULL::timestamptz, NULL
 FROM new_deliveries WHERE NOT leased
 UNION ALL
 SELECT n.tenant_id, n.integration_type, n.delivery_id, n.key, n.created_at,
        (SELECT l.reference FROM lane_references l WHERE l.tenant_id = n.tenant_id
                                                     AND l.integration_type = n.integration_type AND l.lane = n.lane)
 FROM new_deliveries n WHERE n.leased"""
-"""What `deliveries_part` adds to the rows of a statement: integrations with something that nobody holds, then what was leased."""
+"""What `deliveries_part` adds to the rows of a statement: lanes with something new that nobody holds, then what was leased."""
 
 
 @cache
@@ -270,68 +271,131 @@ class Outcome:
     """False when the other side was not even asked; that makes no row in the log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What became of one attempt, and whether its holder takes the next delivery of the lane at once."""
+
+    claim: Claim
+    outcome: Outcome
+    takes_next: bool = False
+    epoch: int | None = None
+    """As for `claim_deliveries`, of the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """`held` is False where the lease had passed to another: then nothing was written. `following` is leased to whoever acked."""
+
+    held: bool
+    following: Claim | None = None
+
+
 async def finish_delivery(conn: Connection, claim: Claim, outcome: Outcome) -> bool:
     """Acks one attempt. False when the lease had passed to another."""
-    (held,) = await finish_deliveries(conn, [(claim, outcome)])
-    return held
+    (acked,) = await finish_and_claim(conn, [Ack(claim, outcome)], 0.0)
+    return acked.held
 
 
-async def finish_deliveries(conn: Connection, acks: Sequence[tuple[Claim, Outcome]]) -> list[bool]:
-    """Acks attempts: of each its state, log row and reference, all in one statement. False for those of which the lease had
-    passed to another."""
-    rows = await conn.fetch(
-        """
-        WITH told AS MATERIALIZED (
-            SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bool[], $7::float8[],
-                                 $8::text[], $9::text[], $10::text[], $11::text[], $12::int[], $13::text[], $14::int[],
-                                 $15::bool[])
-                 AS t (tenant_id, delivery_id, epoch, state, note, uses_attempt, again_s, request, response, status, error,
-                       duration_ms, reference, attempt, tried)
-            WHERE epoch + 0 = epoch  -- all of them; the planner takes that for one row and goes by the key
-        ), held AS (
-            UPDATE deliveries d
-            SET state = t.state, note = t.note, lease_until = NULL,
-                attempt = CASE WHEN t.uses_attempt THEN d.attempt ELSE d.attempt - 1 END,
-                run_at = CASE WHEN t.state = 'pending' THEN now() + make_interval(secs => t.again_s) ELSE d.run_at END,
-                finished_at = CASE WHEN t.state = 'pending' THEN NULL ELSE now() END
-            FROM told t
-            WHERE d.tenant_id = t.tenant_id AND d.delivery_id = t.delivery_id AND d.epoch = t.epoch
-              AND d.state || '' = 'pending'  -- said so that no index of all that is pending is read from end to end
-            RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.subject_kind, d.subject_id
-        ), logged AS (
-            INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                          status, error_message, delivery_id, subject_kind, subject_id, attempt,
-                                          duration_ms)
-            SELECT tenant_id, h.integration_type, h.kind, t.request, t.response, t.status, t.error, delivery_id, h.subject_kind, h.subject_id,
-                   t.attempt, t.duration_ms
-            FROM held h JOIN told t USING (tenant_id, delivery_id) WHERE t.tried ORDER BY delivery_id
-        ), remembered AS (
-            INSERT INTO lane_references (tenant_id, integration_type, lane, reference)
-            SELECT tenant_id, h.integration_type, h.lane, t.reference
-            FROM held h JOIN told t USING (tenant_id, delivery_id) WHERE t.reference IS NOT NULL
-            ON CONFLICT (tenant_id, integration_type, lane)
-            DO UPDATE SET reference = excluded.reference, updated_at = now()
-        )
-        SELECT tenant_id, delivery_id FROM held
-        """,
-        [claim.tenant for claim, _ in acks],
-        [claim.delivery_id for claim, _ in acks],
-        [claim.epoch for claim, _ in acks],
-        [outcome.state for _, outcome in acks],
-        [storable(outcome.note) for _, outcome in acks],
-        [outcome.uses_attempt for _, outcome in acks],
-        [outcome.again_s for _, outcome in acks],
-        [storable(outcome.request) for _, outcome in acks],
-        [storable(outcome.response) for _, outcome in acks],
-        [outcome.status for _, outcome in acks],
-        [storable(outcome.error) for _, outcome in acks],
-        [outcome.duration_ms for _, outcome in acks],
-        [storable(outcome.reference) for _, outcome in acks],
-        [claim.attempt for claim, _ in acks],
-        [outcome.tried for _, outcome in acks],
-    )
-    held = {(row[0], row[1]) for row in rows}
-    return [(claim.tenant, claim.delivery_id) in held for claim, _ in acks]
+_FINISH = """
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($1::json)
+         AS t (tenant_id text, delivery_id bigint, epoch bigint, state text, note text, uses_attempt bool, again_s float8,
+               request text, response text, status text, error text, duration_ms int, reference text, attempt int,
+               tried bool, takes_next bool, shard int, shard_epoch bigint)
+    WHERE epoch + 0 = epoch  -- all of them; the planner takes that for one row and goes by the key
+), held AS (
+    UPDATE deliveries d
+    SET state = t.state, note = t.note, lease_until = NULL,
+        attempt = CASE WHEN t.uses_attempt THEN d.attempt ELSE d.attempt - 1 END,
+        run_at = CASE WHEN t.state = 'pending' THEN now() + make_interval(secs => t.again_s) ELSE d.run_at END,
+        finished_at = CASE WHEN t.state = 'pending' THEN NULL ELSE now() END
+    FROM given t
+    WHERE d.tenant_id = t.tenant_id AND d.delivery_id = t.delivery_id AND d.epoch = t.epoch
+      AND d.state || '' = 'pending'  -- worded so that no index of all that is pending is read from end to end
+    RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.subject_kind, d.subject_id, t.request,
+              t.response, t.status, t.error, t.attempt, t.duration_ms, t.tried, t.reference, t.takes_next, t.shard,
+              t.shard_epoch
+), logged AS (
+    INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
+                                  status, error_message, delivery_id, subject_kind, subject_id, attempt, duration_ms)
+    SELECT tenant_id, integration_type, kind, request, response, status, error, delivery_id, subject_kind, subject_id,
+           attempt, duration_ms
+    FROM held WHERE tried ORDER BY delivery_id
+), remembered AS (
+    INSERT INTO lane_references (tenant_id, integration_type, lane, reference)
+    SELECT tenant_id, integration_type, lane, reference FROM held WHERE reference IS NOT NULL
+    ON CONFLICT (tenant_id, integration_type, lane)
+    DO UPDATE SET reference = excluded.reference, updated_at = now()
+){next}
+SELECT tenant_id, delivery_id, NULL::bigint AS following, NULL AS key, NULL AS kind, NULL AS bucket,
+       NULL AS subject_kind, NULL AS subject_id, NULL AS body, NULL::int AS attempt, NULL::bigint AS epoch,
+       NULL::timestamptz AS created_at, NULL::float8 AS expires_s, NULL::float8 AS keep_s, NULL AS reference
+FROM held{next_result}
+"""
+_NEXT = """, next AS MATERIALIZED (
+    -- What the statement finishes is pending as it sees it, so the first of the lane beside that.
+    SELECT h.tenant_id, h.delivery_id AS finished, h.reference, n.delivery_id
+    FROM held h
+    CROSS JOIN LATERAL (SELECT o.delivery_id, o.run_at, o.lease_until FROM deliveries o
+                        WHERE o.tenant_id = h.tenant_id AND o.integration_type = h.integration_type AND o.lane = h.lane
+                          AND o.state = 'pending' AND o.delivery_id <> h.delivery_id
+                        ORDER BY o.delivery_id LIMIT 1) AS n
+    WHERE h.takes_next AND n.run_at <= now() AND (n.lease_until IS NULL OR n.lease_until < now())
+      AND (h.shard_epoch < 0 OR EXISTS (SELECT FROM shards s WHERE s.shard = h.shard AND s.epoch = h.shard_epoch))
+), leased AS (
+    UPDATE deliveries d
+    SET attempt = d.attempt + 1, epoch = d.epoch + 1, lease_until = now() + make_interval(secs => $2)
+    FROM next
+    WHERE d.tenant_id = next.tenant_id AND d.delivery_id = next.delivery_id
+      AND d.state || '' = 'pending' AND (d.lease_until IS NULL OR d.lease_until < now())
+    RETURNING d.*, next.finished,
+              coalesce(next.reference, (SELECT l.reference FROM lane_references l
+                                        WHERE l.tenant_id = d.tenant_id AND l.integration_type = d.integration_type
+                                          AND l.lane = d.lane)) AS reference
+)"""
+_NEXT_RESULT = """
+UNION ALL
+SELECT tenant_id, finished, delivery_id, key, kind, bucket, subject_kind, subject_id, body, attempt, epoch, created_at,
+       extract(epoch FROM expires_at - now())::float8, extract(epoch FROM keep_until - now())::float8, reference
+FROM leased"""
+_FINISH_ALONE = _FINISH.replace("{next}", "").replace("{next_result}", "")
+_FINISH_AND_NEXT = _FINISH.replace("{next}", _NEXT).replace("{next_result}", _NEXT_RESULT)
+
+
+async def finish_and_claim(conn: Connection, acks: Sequence[Ack], lease_s: float) -> list[Acked]:
+    """Acks attempts: of each its state, log row and reference, and the lease of what follows in its lane where that is wanted
+    and due, all in one statement."""
+    given = [
+        {
+            "tenant_id": ack.claim.tenant, "delivery_id": ack.claim.delivery_id, "epoch": ack.claim.epoch,
+            "state": ack.outcome.state, "note": storable(ack.outcome.note), "uses_attempt": ack.outcome.uses_attempt,
+            "again_s": ack.outcome.again_s, "request": storable(ack.outcome.request),
+            "response": storable(ack.outcome.response), "status": ack.outcome.status, "error": storable(ack.outcome.error),
+            "duration_ms": ack.outcome.duration_ms, "reference": storable(ack.outcome.reference),
+            "attempt": ack.claim.attempt, "tried": ack.outcome.tried,
+            "takes_next": ack.takes_next and ack.outcome.state != "pending", "shard": shard_of(ack.claim.tenant),
+            "shard_epoch": -1 if ack.epoch is None else ack.epoch,
+        }
+        for ack in acks
+    ]  # fmt: skip
+    arguments: list[object] = [json.dumps(given, ensure_ascii=False)]
+    if takes_next := any(row["takes_next"] for row in given):
+        arguments.append(lease_s)
+    rows = await conn.fetch(_FINISH_AND_NEXT if takes_next else _FINISH_ALONE, *arguments)
+    held = {(row["tenant_id"], row["delivery_id"]) for row in rows}
+    following = {(row["tenant_id"], row["delivery_id"]): row for row in rows if row["following"] is not None}
+    answers = []
+    for ack in acks:
+        claim, row = ack.claim, following.get((ack.claim.tenant, ack.claim.delivery_id))
+        after = None
+        if row is not None:
+            after = Claim(
+                claim.tenant, claim.integration, row["following"], claim.lane, row["key"], row["kind"], row["bucket"],
+                Subject(row["subject_kind"], row["subject_id"]), row["body"], row["attempt"], row["epoch"],
+                row["created_at"], row["expires_s"], row["keep_s"], row["reference"],
+            )  # fmt: skip
+        answers.append(Acked((claim.tenant, claim.delivery_id) in held, after))
+    return answers
 
 
 async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:

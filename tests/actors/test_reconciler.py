@@ -78,7 +78,7 @@ class World:
                 recording_files=None, public_url="", direct_posts=DirectPosts(),
                 pending_posts=SimpleNamespace(put=self.tenant),
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
-                ownership=everything_is_ours(), outgoing=Unhurried(self),
+                ownership=everything_is_ours(), outgoing=Unhurried(cast(Any, self)),
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip

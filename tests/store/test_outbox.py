@@ -345,9 +345,8 @@ async def test_what_is_too_late_is_dropped_with_a_line_in_the_log(db: Database) 
 async def test_how_long_something_is_of_use_is_the_databases_to_say(db: Database) -> None:
     """It was heard some time before it is written, and is claimed some time after that."""
     received = delivery("a", expires_s=60.0, keep_s=600.0, received_at_s=time.monotonic() - 20)
-    _, (leased,) = await db.engine(
-        call_batches.record_and_claim, [recording(deliveries=[received])], {(A, CRM, "a")}, 0.0
-    )
+    written = await db.engine(call_batches.record_and_claim, [recording(deliveries=[received])], {(A, CRM, "a")}, 0.0)
+    (leased,) = written.claims
     assert leased.expires_s == pytest.approx(40, abs=5)
     await db.engine(run_sql, "UPDATE deliveries SET expires_at = expires_at - interval '10 seconds'")
     (claimed,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)

@@ -48,6 +48,8 @@ from gateway.domain.subjects import call_subject
 from gateway.store import call_batches
 from gateway.store.call_batches import CallBatch
 from gateway.store.outbox import (
+    Ack,
+    Acked,
     Claim,
     DeliveryRow,
     Outcome,
@@ -175,9 +177,8 @@ Answer = Callable[[Attempt], Awaitable[Delivered]]
 class Unhurried(Handover):
     """Acks one by one, so that a fake of the outbox need know of no groups."""
 
-    def __init__(self, db: Any) -> None:
-        super().__init__(db)
-        self.acks = cast(Any, SimpleNamespace(put=lambda ack: db.engine(finish_delivery, *ack)))
+    async def ack(self, ack: Ack) -> Acked:
+        return Acked(await self._db.engine(finish_delivery, ack.claim, ack.outcome))
 
 
 class World:
