@@ -9,6 +9,7 @@ That it is away is a state that pages and `/ready` show, and no crash. Read `act
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 
@@ -17,8 +18,8 @@ from actors.runtime.ownership import Ownership
 from gateway.cache import ConfigurationCache
 from gateway.domain.errors import NeedsAttention, Retryable, Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import TenantId
-from gateway.store import journal, outbox
+from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.store import call_batches, journal, outbox
 from gateway.store.postgres.errors import StoreError
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Database
@@ -27,7 +28,19 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
 TRY_EVERY_S = 0.2, 5.0
+WARM = 3
+"""Connections that stay open with their plans made: for a commit, an ack and what else is asked meanwhile."""
 _AWAY = (Retryable, StoreError, NeedsAttention)
+
+
+async def _prepare(connection: Any) -> None:
+    """The plans of what calls, posts and deliveries wait for. Writes nothing."""
+    await call_batches.prepare_records(connection)
+    await outbox.finish_and_claim(connection, [], 0.0)
+    await outbox.claim_deliveries(connection, TenantId(""), IntegrationKey(""), 0, 0.0)
+    await outbox.select_next_due(connection, TenantId(""), IntegrationKey(""))
+    await journal.insert_posts(connection, [])
+    await journal.select_pending_posts(connection, [])
 
 
 class DatabaseWatch:
@@ -73,7 +86,12 @@ class DatabaseWatch:
 
     async def _bring_up(self, dsn: str, slot: Slot) -> None:
         pause, longest = TRY_EVERY_S
-        steps: tuple[Callable[[], Awaitable[object]], ...] = (lambda: migrate(dsn), self._db.ping, self._cache.load)
+        steps: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: migrate(dsn),
+            self._db.ping,
+            self._cache.load,
+            lambda: self._db.keep_warm(_prepare, WARM),
+        )
         while True:
             try:
                 for step in steps:

@@ -301,6 +301,25 @@ async def record_and_claim(
     return Written(answers, leased_claims(rows, deliveries, now) if leases else [], lanes)
 
 
+_USUAL = (
+    ("fence", "calls", "events"),
+    ("fence", "calls", "events", "deliveries"),
+    ("fence", "calls", "events", "expected", "deliveries"),
+    ("fence", "posts"),
+    ("fence", "posts", "calls", "events", "deliveries"),
+    ("fence", "posts", "unknown", "calls", "events", "deliveries"),
+    ("fence", "calls", "events", "done", "deliveries"),
+)
+
+
+async def prepare_records(conn: Connection) -> None:
+    """Makes the plans of the usual batches; writes nothing."""
+    for parts in _USUAL:
+        for overtakes in (False, True) if "deliveries" in parts else (False,):
+            leases = "deliveries" in parts
+            await conn.fetch(_statement(parts, overtakes, leases), *["[]"] * len(parts), *[0.0] * leases)
+
+
 def _call_rows(batch: Sequence[CallBatch]) -> list[dict[str, Any]]:
     newest: dict[tuple[TenantId, str], tuple[str, Call]] = {}
     for part in batch:  # a statement updates a row once, and two incarnations of one actor may stand in a batch

@@ -379,7 +379,7 @@ async def finish_and_claim(conn: Connection, acks: Sequence[Ack], lease_s: float
         for ack in acks
     ]  # fmt: skip
     arguments: list[object] = [json.dumps(given, ensure_ascii=False)]
-    if takes_next := any(row["takes_next"] for row in given):
+    if takes_next := not given or any(row["takes_next"] for row in given):
         arguments.append(lease_s)
     rows = await conn.fetch(_FINISH_AND_NEXT if takes_next else _FINISH_ALONE, *arguments)
     held = {(row["tenant_id"], row["delivery_id"]) for row in rows}
