@@ -29,6 +29,7 @@ BENCHMARKS = (
     "idle_tenants",
     "neighbours",
     "statements",
+    "sustained",
 )
 
 
