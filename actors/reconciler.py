@@ -2,7 +2,9 @@
 
     tenant/0367                      calls of the tenant (actors.calls.tenant_calls)
     tenant/0367/pbx/main             one PBX session (actors.calls.pbx_session)
-    tenant/0367/integration/NAME     deliveries to one outside system (actors.delivery.worker)
+    tenant/0367/chats                chats of the tenant (actors.chats.tenant_chats)
+    tenant/0367/integration/KEY      deliveries to one outside system (actors.delivery.worker)
+    tenant/0367/integration/KEY/updates   a stream that is read from it (actors.chats.channel_session)
 
 An actor whose inputs did not change is left alone. A tenant that another instance is about to hand over gets its PBX
 sessions first: they fill the mailbox, of which nothing is told before the tenant is ours. Settings that do not validate become a slot that says so and waits.
@@ -21,11 +23,13 @@ from pydantic import ValidationError
 
 from actors.calls.pbx_session import PbxActor
 from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
+from actors.chats.channel_session import ChannelSession
+from actors.chats.tenant_chats import TenantChats
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
 from actors.runtime.mailbox import Mailbox
 from actors.runtime.supervisor import Child, Run, Supervisor
-from actors.services import Services
+from actors.services import CHATS, Services
 from adapters.base import Adapter, AdapterSettings
 from adapters.registry import Linked
 from gateway.domain.configuration import Connector, Tenant
@@ -166,6 +170,7 @@ class Reconciler:
         mailbox = self._mailboxes.get(number)
         if mailbox is not None:
             mailbox.ring()
+        self._services.bells.ring(number, CHATS)
 
     async def stop(self, grace_s: float) -> None:
         """Inputs first, then what they left in the mailboxes, then deliveries until the grace period ends."""
@@ -226,6 +231,7 @@ class Reconciler:
         names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
         planners: dict[IntegrationKey, Planner[Any]] = {}
         children: list[Wanted] = []
+        chats = False
         delivers: list[tuple[IntegrationKey, AdapterSettings]] = []
         for link in tenant.integrations.values() if epoch is not None else ():
             adapter = self._adapters.get(link.kind)
@@ -240,6 +246,10 @@ class Reconciler:
                 delivers.append((link.key, settings))
                 run = partial(self._run_delivery, place, person, Linked(link.key, adapter), settings, epoch)
                 children.append(Wanted(place, title, (person, link.key, settings, epoch), run))
+            if settings is not None and adapter.streams(settings):
+                session = ChannelSession(person, Linked(link.key, adapter), settings, self._services)
+                children.append(Wanted(f"{place}/updates", title, (person, link.key, settings, epoch), session.run))
+            chats = chats or (settings is not None and adapter.inbound is not None)
         term = self._session_term(number, epoch)
         for pbx in tenant.pbxes:
             adapter = self._adapters.get(pbx.kind)
@@ -251,10 +261,14 @@ class Reconciler:
                 children.append(Wanted(place, pbx.name, (problems,), partial(_wait_for_settings, problems)))
                 continue
             knows = replace(person, pbxes=names)
-            session = PbxActor(knows, pbx.name, adapter, settings, mailbox, self._services)
-            children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings, term), session.run))
+            pbx_session = PbxActor(knows, pbx.name, adapter, settings, mailbox, self._services)
+            children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings, term), pbx_session.run))
         if epoch is None:
             return children
+        if chats:
+            children.append(
+                Wanted(f"{path}/chats", tenant.name, (person, epoch), TenantChats(person, self._services, epoch).run)
+            )
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]

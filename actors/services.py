@@ -8,14 +8,18 @@ import trio
 from actors.calls.click_to_call import ClickToCall
 from actors.calls.direct_posts import DirectPosts
 from actors.calls.smart_redirect import SmartRedirect
+from actors.chats.inbox import Inbox
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
+from actors.integration_tokens import IntegrationTokens, UnstoredTokens
 from actors.runtime.directory import Directory
 from actors.runtime.group_commit import GroupCommit
 from actors.runtime.ownership import Ownership
 from adapters.base import Dialer
+from adapters.budget import Budgets
 from adapters.spills import Spills
+from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.call_batches import CallBatch, Recorded
@@ -23,29 +27,33 @@ from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Database
 
+CHATS = "chats"
+"""The bell of whoever reads a tenant's chats; the other bells are those of integrations, by their keys."""
+
 
 class Doorbells:
-    """Wakes the delivery actor of an integration when something new is due. Rung in the process, never by NOTIFY."""
+    """Wakes a reader of the database when there is something new for it: the delivery actor of an integration, the actor of a
+    tenant's chats. Rung in the process, never by NOTIFY."""
 
     def __init__(self) -> None:
-        self._bells: dict[tuple[TenantId, IntegrationKey], trio.Event] = {}
+        self._bells: dict[tuple[TenantId, str], trio.Event] = {}
 
-    def ring(self, tenant: TenantId, kind: IntegrationKey) -> None:
+    def ring(self, tenant: TenantId, bell_of: str) -> None:
         """Wakes whoever listens; a bell nobody listens to is not kept."""
-        bell = self._bells.get((tenant, kind))
+        bell = self._bells.get((tenant, bell_of))
         if bell is not None:
             bell.set()
 
-    def listen(self, tenant: TenantId, kind: IntegrationKey) -> trio.Event:
+    def listen(self, tenant: TenantId, bell_of: str) -> trio.Event:
         """The bell that the next ring sets. Take it before looking for work, so that no ring falls between."""
-        bell = self._bells.get((tenant, kind))
+        bell = self._bells.get((tenant, bell_of))
         if bell is None or bell.is_set():
-            bell = self._bells[tenant, kind] = trio.Event()
+            bell = self._bells[tenant, bell_of] = trio.Event()
         return bell
 
-    def forget(self, tenant: TenantId, kind: IntegrationKey) -> None:
+    def forget(self, tenant: TenantId, bell_of: str) -> None:
         """Nobody listens any more."""
-        self._bells.pop((tenant, kind), None)
+        self._bells.pop((tenant, bell_of), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,10 @@ class Services:
     outgoing: Handover
     """Leases deliveries as they are written, and keeps what became of them."""
     dial: Dialer
+    budgets: Budgets = field(default_factory=Budgets)
+    """Of remote accounts, shared by all that speak to them."""
+    unstored_tokens: UnstoredTokens = field(default_factory=dict)
+    """Fresh tokens that the database would not take yet."""
     spills: Spills = field(default_factory=Spills)
     """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +84,8 @@ class Services:
     """Recordings; without it no call has one."""
     public_url: str = ""
     """What links of ours begin with."""
+    inbox: Inbox | None = None
+    """Makes updates of messengers durable."""
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
     smart_redirect: SmartRedirect
@@ -80,3 +94,7 @@ class Services:
     ownership: Ownership
     """Which tenants are this instance's."""
     """Places calls for people; is told how its orders fared."""
+
+    def tokens(self, tenant: TenantId, integration: IntegrationKey) -> Tokens:
+        """The tokens of one integration that change by themselves."""
+        return IntegrationTokens(self.db, self.cache.sealer, tenant, integration, self.unstored_tokens)

@@ -5,7 +5,7 @@ listens. An adapter is one `Adapter` value in `adapters/<name>/__init__.py`: its
 our side, and `connect`, which gives a client. What a client can do beyond that is an *ability*, one `Protocol` each; the
 gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to raise "not supported".
 
-This module owns the shapes and does nothing. Read `adapters/retailcrm/__init__.py` next.
+This module owns the shapes and does nothing; a little long, because it is one page of them. Read `adapters/retailcrm/__init__.py` next.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +15,17 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.inbound import Inbound
 from adapters.spills import Spills
+from adapters.tokens import Tokens
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
 from gateway.domain.ids import Kind
+from gateway.domain.limiter import Limits as Limits
+from gateway.domain.limiter import Rate as Rate
+from gateway.domain.limiter import RequestBudget
 from gateway.domain.secret import Secret
 
 
@@ -87,23 +92,6 @@ def marked_fields(settings: type[AdapterSettings], mark: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A token bucket: `per_second` tokens drip in, at most `burst` are held."""
-
-    per_second: float
-    burst: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How hard an outside system may be pressed. A draft's `bucket` picks its rate by the part before a colon, so
-    "telephony" is one bucket and "chat:55501" is one of many with the rate of "chat"; "" is the rest."""
-
-    rates: Mapping[str, Rate] = field(default_factory=lambda: {"": Rate(10, 10)})
-    at_once: int = 8
-
-
-@dataclass(frozen=True, slots=True)
 class Retry:
     """How often a delivery is repeated. `quick_s` are the first delays; then what expires soon comes every `live_s`, and
     what may not be lost after `slow_s` doubling to `cap_s`."""
@@ -150,7 +138,11 @@ class Attempt:
     response: str = ""
     status: int | None = None
     permit: Callable[[], None] = lambda: None
-    """Asked again whenever a part of a request is about to leave. Raises where it must not any more."""
+    """Called whenever a part of a request is about to leave. Raises where it must not any more."""
+    bucket: str = ""
+    """Whose rate its requests count to."""
+    paid: bool = False
+    """Whether the budget has been charged for the first request already: by whoever made the attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +254,12 @@ class Link:
     report: Callable[[State, str, str], None] = lambda state, code, detail: None
     spills: Spills | None = None
     """Where bytes that cannot be dealt with yet may wait on the disk; None: in memory alone."""
+    budget: RequestBudget | None = None
+    """The remote account's, shared by all that speak to it; None: without a limit."""
+    background: bool = False
+    """Nobody waits for what this client does: it gives way to those for whom somebody does."""
+    tokens: Tokens | None = None
+    """Tokens that change by themselves; None where they cannot be stored, such as in a test of unsaved settings."""
 
 
 class Dialer(Protocol):
@@ -289,6 +287,9 @@ class Adapter:
     plan: "Plan | None" = None
     """For systems that are told of calls: pure, event in, drafts out."""
     limits: Limits = field(default_factory=Limits)
+    account: Callable[[Any], str] = lambda settings: ""
+    """The key of the remote account that settings lead to (`adapters.budget.account_key`), where the provider counts
+    requests by it: all that give the same key share a budget. Empty: each integration has its own."""
     retry: Retry = field(default_factory=Retry)
     hooks: tuple[Hook, ...] = ()
     client: type = object
@@ -299,6 +300,12 @@ class Adapter:
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
     extensions_field: str = ""
     """The settings field that maps its users to internal numbers, for adapters whose clients can `Registers`."""
+    hook_id_field: str = ""
+    """The settings field with the unguessable last part of the address that the outside system calls."""
+    inbound: Inbound | None = None
+    """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
+    streams: Callable[[Any], bool] = lambda settings: False
+    """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""

@@ -10,6 +10,8 @@ import trio
 from pydantic import ValidationError
 
 from adapters.base import Adapter, Dialer, Link, Testable, Tested
+from adapters.budget import Budgets, account_of
+from adapters.tokens import Tokens
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
 
@@ -17,8 +19,9 @@ DEADLINE_S = 10.0
 
 
 async def probe(
-    tenant: Tenant, adapter: Adapter, name: str, values: Mapping[str, Any], base_url: str | None, dial: Dialer
-) -> Tested:
+    tenant: Tenant, adapter: Adapter, name: str, values: Mapping[str, Any], base_url: str | None, dial: Dialer,
+    budgets: Budgets | None = None, tokens: Tokens | None = None,
+) -> Tested:  # fmt: skip
     """What the test found. Never raises for what the other side does or for settings that are wrong."""
     try:
         settings = adapter.settings.model_validate(dict(values))
@@ -28,7 +31,13 @@ async def probe(
         return Tested(ok=False, code="bad_settings", detail=", ".join(fields))
     with trio.move_on_after(DEADLINE_S):
         try:
-            async with adapter.connect(Link(tenant, name, base_url, dial), settings) as client:
+            budget = (
+                budgets.of(account_of(adapter, tenant.number, name, settings), adapter.limits)
+                if budgets is not None
+                else None
+            )
+            link = Link(tenant, name, base_url, dial, budget=budget, tokens=tokens)
+            async with adapter.connect(link, settings) as client:
                 return await client.test() if isinstance(client, Testable) else Tested(ok=True, code="not_testable")
         except GatewayError as error:
             return Tested(ok=False, code="unavailable", detail=error.person)

@@ -11,6 +11,7 @@ import trio
 from quart_trio import QuartTrio
 
 from actors.calls.posts import Posts
+from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
 from actors.services import Services
@@ -20,7 +21,7 @@ from adapters.registry import adapters
 from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import Unavailable
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import Post
 from gateway.figures import Figures
 from gateway.settings import Settings
@@ -29,6 +30,7 @@ from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PostRow
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
+from gateway.web.api.hooks import HookDeps, hook_addresses
 from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
@@ -50,6 +52,7 @@ class Served:
     modules: Registrations
     together: CrossInstance
     recording_files: RecordingFiles
+    inbox: Inbox
 
     @property
     def _secure(self) -> bool:
@@ -62,6 +65,9 @@ class Served:
         if not self.services.cache.loaded.is_set():
             raise Unavailable("the configuration has not been read yet", after_s=2.0)
         return found
+
+    def _by_hook(self, kind: Kind, hashed: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        return self._known(self.services.cache.by_hook(kind, hashed))
 
     def _tenant_by_token(self, digest: bytes) -> Tenant | None:
         return self._known(self.services.cache.by_token(digest))
@@ -104,6 +110,7 @@ class Served:
         )
         others = [
             *callback_addresses(callbacks, adapters()),
+            *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store), adapters()),
             *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure)),
             *upload_addresses(self.recording_files, partial(tenant_of, deps)),
         ]
@@ -117,7 +124,10 @@ class Served:
         if tenant is None or adapter is None:
             return Tested(ok=False, code="not_configured")
         base_url = self.settings.provider_urls.get(link.kind)
-        return await probe(tenant, adapter, link.name, link.settings, base_url, self.services.dial)
+        return await probe(
+            tenant, adapter, link.name, link.settings, base_url, self.services.dial, self.services.budgets,
+            self.services.tokens(number, link.key),
+        )  # fmt: skip
 
     def site(self, addresses: list[Address]) -> QuartTrio:
         """The site, with the addresses for machines beside its pages."""

@@ -22,9 +22,11 @@ from typing import Any
 import trio
 
 from actors.calls.click_to_call import ClickToCall
+from actors.calls.direct_posts import DirectPosts
 from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
+from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import RegistrationJobs
 from actors.cross_instance import CrossInstance
@@ -94,9 +96,20 @@ class Gateway:
         self.ownership = Ownership(db, master_keys=cache.master.look)
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
         self.dead_letters = DeadLetters(db)
+        direct_posts = DirectPosts()
+        self.posts = Posts(
+            lambda rows: db.engine(journal.insert_posts, rows),
+            Spool(settings.data_dir / "spool", settings.spool_mib << 20),
+            arrived=self._ring,
+            set_aside=self.dead_letters.put,
+            direct=direct_posts,
+        )
+        inbox = Inbox(self.posts.put, self._ring)
         outgoing = Handover(db)
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
+            inbox=inbox,
+            direct_posts=direct_posts,
             db=db,
             cache=cache,
             directory=directory,
@@ -116,15 +129,10 @@ class Gateway:
             recording_files=self.recording_files,
             public_url=settings.base_url,
         )
-        together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
-        self.posts = Posts(
-            lambda rows: db.engine(journal.insert_posts, rows),
-            Spool(settings.data_dir / "spool", settings.spool_mib << 20),
-            arrived=together.ring,
-            set_aside=self.dead_letters.put,
-            direct=self.services.direct_posts,
+        self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
+        self.modules = Registrations(
+            db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets
         )
-        self.modules = Registrations(db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
             db, cache, self.ownership, self._ring_here, lambda away: self.vitals.database_tried(away=away)
@@ -143,9 +151,13 @@ class Gateway:
             posts=self.posts,
             figures=self.figures,
             modules=self.modules,
-            together=together,
+            together=self.together,
+            inbox=inbox,
             recording_files=self.recording_files,
         )
+
+    def _ring(self, number: TenantId) -> None:
+        self.together.ring(number)
 
     def _ring_here(self, number: TenantId) -> None:
         if self.tenants is not None:
@@ -242,7 +254,8 @@ async def run(settings: Settings) -> int:
             open_database(dsn, size=settings.database_size, engine_size=settings.database_size)
         )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
-        cache = ConfigurationCache(db, master, kinds=tuple(integrations()), caller_fields=callers)
+        hooks = {kind: adapter.hook_id_field for kind, adapter in integrations().items() if adapter.hook_id_field}
+        cache = ConfigurationCache(db, master, tuple(integrations()), caller_fields=callers, hook_fields=hooks)
         blobs = await stack.enter_async_context(open_blobs(settings))
         gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
         gateway.recording_files.clean_spool()

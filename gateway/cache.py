@@ -122,12 +122,17 @@ class ConfigurationCache:
     """Integration kinds the enablement matrix always names, switched on or not."""
     caller_fields: Mapping[Kind, str] = field(default_factory=dict)
     """The settings field by which each kind's outside system says whose it is when it calls us."""
+    hook_fields: Mapping[Kind, str] = field(default_factory=dict)
+    """The settings field with the last part of the address that each kind's outside system calls."""
     clock: Callable[[], float] = time.monotonic
     stats: CacheStats = field(default_factory=CacheStats)
     loaded: trio.Event = field(default_factory=trio.Event)
     _entries: Mapping[TenantId, Entry] = field(default_factory=lambda: MappingProxyType({}))
     _by_token: Mapping[bytes, TenantId] = field(default_factory=lambda: MappingProxyType({}))
     _by_caller: Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    _by_hook: Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]] = field(
         default_factory=lambda: MappingProxyType({})
     )
     _loading: dict[TenantId | None, _Load] = field(default_factory=dict)
@@ -171,6 +176,12 @@ class ConfigurationCache:
     def by_caller(self, kind: Kind, secret_hash: bytes) -> tuple[Tenant, IntegrationKey] | None:
         """The tenant, and which of its integrations of this kind, whose outside system sends the id with this SHA-256."""
         found = self._by_caller.get((kind, secret_hash))
+        tenant = self.tenant(found[0]) if found is not None else None
+        return (tenant, found[1]) if found is not None and tenant is not None else None
+
+    def by_hook(self, kind: Kind, hook_hash: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        """The tenant, and which of its integrations of this kind, whose hook address ends in the id with this SHA-256."""
+        found = self._by_hook.get((kind, hook_hash))
         tenant = self.tenant(found[0]) if found is not None else None
         return (tenant, found[1]) if found is not None and tenant is not None else None
 
@@ -261,14 +272,8 @@ class ConfigurationCache:
         self._by_token = MappingProxyType(
             {entry.tenant.token_hash: number for number, entry in entries.items() if entry.tenant.token_hash}
         )
-        self._by_caller = MappingProxyType(
-            {
-                (link.kind, hashlib.sha256(secret.reveal().encode()).digest()): (number, key)
-                for number, entry in entries.items()
-                for key, link in entry.tenant.integrations.items()
-                if isinstance(secret := link.settings.get(self.caller_fields.get(link.kind, "")), Secret)
-            }
-        )
+        self._by_caller = _by_secret(entries, self.caller_fields)
+        self._by_hook = _by_secret(entries, self.hook_fields)
         if only is None:
             self.stats.last_full_refresh = wall
             self.loaded.set()
@@ -347,3 +352,17 @@ class ConfigurationCache:
 
 def _version(entry: Entry | None) -> int | None:
     return entry.tenant.version if entry is not None else None
+
+
+def _by_secret(
+    entries: Mapping[TenantId, Entry], fields: Mapping[Kind, str]
+) -> Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]]:
+    """Integrations by their kind and the SHA-256 of a secret setting that outside systems send."""
+    return MappingProxyType(
+        {
+            (link.kind, hashlib.sha256(secret.reveal().encode()).digest()): (number, key)
+            for number, entry in entries.items()
+            for key, link in entry.tenant.integrations.items()
+            if isinstance(secret := link.settings.get(fields.get(link.kind, "")), Secret)
+        }
+    )

@@ -23,7 +23,7 @@ from actors.runtime.directory import Directory, Slot, utc_now
 from actors.runtime.peers import CHANNEL
 from adapters.abilities import CallOrder, PlacesCalls
 from gateway.domain.configuration import Tenant
-from gateway.domain.dialling import CallRefused, Rules, check, number_to_dial
+from gateway.domain.dialling import CallRefused, Rules, check, read_written
 from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
@@ -113,7 +113,8 @@ class ClickToCall:
     async def _ask(self, tenant: Tenant, extension: str, phone: str, asked_by: str) -> Admitted:
         if not any(known.number == extension for known in tenant.phones):
             raise CallRefused("no_extension", "code: not an internal number of this company")
-        number = number_to_dial(phone, tenant)
+        written = read_written(phone, tenant)
+        number = written.number
         rules = Rules.of(tenant.options)
         check(rules, tenant, number, self._now())
         ours = self._epoch_of(tenant.number) is not None
@@ -122,7 +123,7 @@ class ClickToCall:
         prefix = f"{name}-" if sum(known.enabled for known in tenant.pbxes) > 1 else ""
         new = NewOrder(
             order_id=order_id, call_id=pbx.call_of(order_id) if pbx is not None else prefix + order_id, pbx=name, asked_by=asked_by, extension=extension,
-            number=number,
+            number=number, then=written.extension,
         )  # fmt: skip
         if self._inbox.statistics().current_buffer_used >= ROOM - 100:
             raise Unavailable("too many calls are being placed", after_s=2.0)
@@ -288,7 +289,7 @@ async def _admit(
     """One transaction: the order, its line in the audit trail, and the ring at whoever is to place it."""
     found = await admit(conn, tenant, order, rules)
     if isinstance(found, Admitted) and not found.repeated:
-        target = f"{order.extension} -> {order.number}"
+        target = f"{order.extension} -> {order.number}" + (f" ext. {order.then}" if order.then else "")
         await insert_audit(conn, tenant, order.asked_by, "call.placed", target, order.order_id)
         if hints:
             await notify(conn, CHANNEL, hints)

@@ -1,12 +1,9 @@
 """Keeps one PBX session alive: connects, hands what it hears to its tenant's mailbox, and connects again after a loss.
 
-Being offline is a state here and not a crash. Backoff is 1 s doubling to 60 s with jitter and starts over after 60 s
-online; a refused login waits for a person and is tried again only every ten minutes, never in a storm. This actor
-interprets nothing. Read `adapters/asterisk/session.py` for what is heard and `actors.calls.tenant_calls` for what becomes of it.
+This actor interprets nothing. Read `actors/runtime/sessions.py` for backoff, `adapters/asterisk/session.py` for what is received and `actors.calls.tenant_calls` for what becomes of it.
 """
 
 import logging
-import random
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -17,23 +14,20 @@ import trio
 from actors.calls.tenant_calls import PbxEvents
 from actors.runtime.directory import Slot, utc_now
 from actors.runtime.mailbox import Mailbox
+from actors.runtime.sessions import Counted, serve_sessions
 from actors.services import Services
 from adapters.abilities import RedirectsCalls
 from adapters.base import Adapter, AdapterSettings, Arrival, CallSink, Link, StreamsCalls
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import GatewayError, NeedsAttention, ProtocolError, Retryable, Unavailable
+from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.events import CallEvent, CallRinging
-from gateway.domain.health import State
 from gateway.store.calls import select_open_calls
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
 
-BACKOFF_BASE_S = 1.0
-BACKOFF_CAP_S = 60.0
-HEALTHY_AFTER_S = 60.0
-ATTENTION_PAUSE_S = 600.0
+COUNTED = Counted(lost="pbx_sessions_lost", refused="pbx_refused")
 KEPT_WITHIN_S = 5.0
 REDIRECTS_AT_ONCE = 50
 
@@ -120,16 +114,8 @@ class PbxActor:
                 self._client = client
                 slot.figures = getattr(client, "figures", None)
                 async with trio.open_nursery() as nursery:
-                    await self._sessions(slot, client, _Sink(self, nursery))
-
-    async def _sessions(self, slot: Slot, client: StreamsCalls, sink: CallSink) -> None:
-        failures = 0
-        while True:
-            slot.report(State.CONNECTING)
-            started = trio.current_time()
-            pause = await self._session(slot, client, sink, failures)
-            failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1
-            await trio.sleep(pause)
+                    sink: CallSink = _Sink(self, nursery)
+                    await serve_sessions(slot, lambda: client.run(sink), COUNTED)
 
     @property
     def behind_s(self) -> float:
@@ -164,29 +150,3 @@ class PbxActor:
                 "asked_ms": round((requested - started) * 1000), "whole_ms": round((trio.current_time() - started) * 1000),
             },
         )  # fmt: skip
-
-    async def _session(self, slot: Slot, client: StreamsCalls, sink: CallSink, failures: int) -> float:
-        """One session. Returns how many seconds to wait before the next."""
-        started = trio.current_time()
-        reason: NeedsAttention | Retryable | ProtocolError
-        try:
-            await client.run(sink)
-        except NeedsAttention as error:
-            COUNTERS["pbx_refused"] += 1
-            pause = ATTENTION_PAUSE_S * random.uniform(0.9, 1.1)
-            state, reason = State.ATTENTION, error
-        except (Retryable, ProtocolError) as error:
-            COUNTERS["pbx_sessions_lost"] += 1
-            if trio.current_time() - started >= HEALTHY_AFTER_S:
-                failures = 0
-            pause = random.uniform(0.5, 1.0) * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(failures, 16))
-            state, reason = State.OFFLINE, error
-        else:
-            raise RuntimeError("a PBX session ended without saying why")
-        slot.report(state, _snake(type(reason).__name__), reason.detail, next_try=utc_now() + timedelta(seconds=pause))
-        log.warning("session ended", extra={"reason": str(reason), "seconds": round(pause, 1)})
-        return pause
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -31,6 +31,7 @@ from actors.delivery.clients import Clients
 from actors.runtime.directory import utc_now
 from adapters.abilities import STATUSES, CrmUser, ListsUsers, Module, ModulePlace, Registers, SetsStatus
 from adapters.base import Adapter, Attempt, Dialer, Link
+from adapters.budget import Budgets, account_of
 from adapters.registry import Linked, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
@@ -144,7 +145,7 @@ class Registrations:
 
     def __init__(
         self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
-        provider_urls: Mapping[str, str], public_url: str,
+        provider_urls: Mapping[str, str], public_url: str, budgets: Budgets | None = None,
     ) -> None:  # fmt: skip
         self.db = db
         self.cache = cache
@@ -152,6 +153,7 @@ class Registrations:
         self._dial = dial
         self._provider_urls = provider_urls
         self._public_url = public_url
+        self._budgets = budgets if budgets is not None else Budgets()
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
         self.waiting = trio.Event()
@@ -488,7 +490,9 @@ class Registrations:
             raise BadSettings(", ".join(fields)) from None
         base_url = self._provider_urls.get(linked.adapter.kind)
         known = replace(tenant, integrations={}, pbxes=())
-        async with linked.adapter.connect(Link(known, linked.key, base_url, self._dial), settings) as client:
+        budget = self._budgets.of(account_of(linked.adapter, number, linked.key, settings), linked.adapter.limits)
+        link = Link(known, linked.key, base_url, self._dial, budget=budget)
+        async with linked.adapter.connect(link, settings) as client:
             yield client
 
 

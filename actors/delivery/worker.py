@@ -6,8 +6,8 @@
 
 What is written while there is room is leased by the commit that writes it and handed over (`actors.delivery.handover`); a claim looks for
 the rest. Order is kept per lane by both; lanes run side by side up to the adapter's limit. The attempt is counted when it is
-claimed, so a delivery that kills the process still runs out of attempts. What has no token of its bucket is given back
-untried, and the bucket is left out of claims until it has one: the others go on. Breaker: after `BREAKER_FAILURES` failures in
+claimed, so a delivery that kills the process still runs out of attempts. What the account's budget has no place for soon is
+given back untried, and its bucket is left out of claims until there is one: the others go on. Breaker: after `BREAKER_FAILURES` failures in
 a row nothing is claimed for a while, then one at a time. This is one of the two modules where `except Exception` is
 legal: a bug in an adapter costs its delivery, not the integration. Over 400 lines: claiming, trying and judging an outcome
 share what is in hand. Read `adapters.base` next.
@@ -18,7 +18,7 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from datetime import timedelta
@@ -26,11 +26,11 @@ from typing import Any
 
 import trio
 
-from actors.delivery.buckets import Bucket
 from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
 from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
 from adapters.base import AdapterSettings, Attempt, Delivered, Delivers, Link
+from adapters.budget import account_of
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -45,6 +45,7 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.health import State
+from gateway.domain.limiter import Booking
 from gateway.store.outbox import Ack, Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
 from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
 
@@ -71,9 +72,10 @@ class DeliveryActor:
         self.settings = settings
         self.services = services
         self.epoch = epoch
-        self._buckets: dict[str, Bucket] = {}
+        account = account_of(linked.adapter, tenant.number, linked.key, settings)
+        self._budget = services.budgets.of(account, linked.adapter.limits)
         self._given_back = False
-        """Whether the last claim held what had no token."""
+        """Whether the last claim held what the account's budget had no place for."""
         self._failures = 0
         self._closed_until = 0.0
         self._bell = trio.Event()
@@ -90,7 +92,7 @@ class DeliveryActor:
         """Whether the last claim left nothing that was ready."""
         self._behind = True
         """Whether something may wait behind what is in hand."""
-        self._begin: Callable[[Claim, float], None] | None = None
+        self._begin: Callable[[Claim, Booking | None], None] | None = None
         self._draining = trio.Event()
         self.last_success: float | None = None
 
@@ -102,7 +104,7 @@ class DeliveryActor:
         slot.figures = self.figures
         link = Link(
             tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
-            report=slot.report,
+            report=slot.report, budget=self._budget, tokens=self.services.tokens(number, key),
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
@@ -113,8 +115,8 @@ class DeliveryActor:
                     async with trio.open_nursery() as nursery:
                         # Whoever hands over a claim does so from a task of its own; log lines are this actor's.
                         ours = copy_context()
-                        self._begin = lambda claim, wait: ours.run(
-                            nursery.start_soon, self._deliver, slot, client, claim, wait
+                        self._begin = lambda claim, booking: ours.run(
+                            nursery.start_soon, self._deliver, slot, client, claim, booking
                         )
                         try:
                             with self.services.outgoing.takes(number, key, self):
@@ -133,7 +135,7 @@ class DeliveryActor:
         `actors.delivery.handover`."""
         if self._begin is None or not self._caught_up or not self._may_claim() or self._room() - self._asking <= 0:
             return False
-        if any(name in self._dry() for name in (bucket, "")):
+        if self._budget.wait_s(bucket) > LONGEST_WAIT_FOR_RATE_S:
             return False
         self._reserved += 1
         return True
@@ -157,10 +159,12 @@ class DeliveryActor:
 
     async def _start(self, claims: Sequence[Claim]) -> int:
         """Begins with those that may be sent now, and gives the others back together. Returns how many were begun."""
-        ready, dry = self._with_tokens(claims)
-        for claim, wait in ready:
+        ready, dry = self._with_places(claims)
+        for claim, booking in ready:
             if self._begin is not None:
-                self._begin(claim, wait)
+                self._begin(claim, booking)
+            elif booking is not None:
+                self._budget.cancel(booking)
         await self._release(dry)
         return len(ready)
 
@@ -245,9 +249,9 @@ class DeliveryActor:
 
     # One delivery.
 
-    async def _deliver(self, slot: Slot, client: Delivers, claim: Claim, wait: float) -> None:
+    async def _deliver(self, slot: Slot, client: Delivers, claim: Claim, booking: Booking | None) -> None:
         with bound(**{claim.subject.kind: claim.subject.id}):
-            outcome = await self._outcome(slot, client, claim, wait)
+            outcome = await self._outcome(slot, client, claim, booking)
             COUNTERS[f"deliveries_{outcome.status}"] += 1
             HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)
             if outcome.tried:
@@ -282,14 +286,14 @@ class DeliveryActor:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
         return following
 
-    async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, wait: float) -> Outcome:
-        if self._expired(claim):
+    async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, booking: Booking | None) -> Outcome:
+        if booking is None:
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
-        if wait:
-            await trio.sleep(wait)
+        if late_s := await self._budget.leave(booking, LONGEST_WAIT_FOR_RATE_S):
+            return Outcome(state="pending", status="waiting", again_s=late_s, uses_attempt=False, tried=False)
         attempt = Attempt(
             kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
-            reference=claim.reference, permit=self._permit,
+            reference=claim.reference, permit=self._permit, bucket=claim.bucket, paid=True,
         )  # fmt: skip
         started = time.perf_counter()
         error: Exception | None = None
@@ -317,20 +321,21 @@ class DeliveryActor:
         if self.epoch is not None and not self.services.ownership.serves(self.tenant.number, self.epoch):
             raise Replaced
 
-    def _with_tokens(self, claims: Collection[Claim]) -> tuple[list[tuple[Claim, float]], list[Claim]]:
-        """Those that may be sent now, each with how long it waits for its token; they are in hand from here on. Then the
-        others."""
-        ready, dry = list[tuple[Claim, float]](), list[Claim]()
+    def _with_places(self, claims: Collection[Claim]) -> tuple[list[tuple[Claim, Booking | None]], list[Claim]]:
+        """Those that may be sent soon, each with its place in the account's budget, or without one where it has expired;
+        they are in hand from here on. Then the others."""
+        ready, dry = list[tuple[Claim, Booking | None]](), list[Claim]()
         for claim in claims:
             self._since[claim.delivery_id] = trio.current_time()
-            wait = 0.0 if self._expired(claim) else self._take_tokens(claim.bucket)
-            if wait > LONGEST_WAIT_FOR_RATE_S:
+            booking = None if self._expired(claim) else self._budget.book(claim.bucket)
+            if booking is not None and booking.at - trio.current_time() > LONGEST_WAIT_FOR_RATE_S:
+                self._budget.cancel(booking)
                 dry.append(claim)
                 del self._since[claim.delivery_id]
             else:
                 self._in_hand[claim.delivery_id] = claim
                 self._lanes[claim.lane] = False
-                ready.append((claim, wait))
+                ready.append((claim, booking))
         self._given_back = bool(dry)
         COUNTERS["deliveries_waiting"] += len(dry)
         return ready, dry
@@ -341,32 +346,8 @@ class DeliveryActor:
         return claim.expires_s is not None and held_s > claim.expires_s
 
     def _dry(self) -> dict[str, float]:
-        """Buckets that have no token for a while, and for how long. A rate of the whole that is used up holds for every
-        bucket without a budget of its own."""
-        waits = {name: held.dry_for(LONGEST_WAIT_FOR_RATE_S) for name, held in self._buckets.items()}
-        whole, rates = waits.get("", 0.0), self.adapter.limits.rates
-        waits = {name: wait if name in rates else max(wait, whole) for name, wait in waits.items()}
-        return {name: wait for name, wait in waits.items() if wait > 0}
-
-    def _take_tokens(self, bucket: str) -> float:
-        """How long to wait until both the bucket's rate and the rate of the whole allow one more. Nothing is spent
-        where that is too long."""
-        taken = list(self._buckets_of(bucket))
-        wait = max((held.take() for held in taken), default=0.0)
-        if wait > LONGEST_WAIT_FOR_RATE_S:
-            for held in taken:
-                held.give_back()
-        return wait
-
-    def _buckets_of(self, bucket: str) -> Iterator[Bucket]:
-        """The bucket, then that of the whole; one named exactly has a budget apart from the rest."""
-        rates = self.adapter.limits.rates
-        if len(self._buckets) > 10_000:
-            self._buckets.clear()
-        for name in (bucket, "") if bucket and bucket not in rates else (bucket,):
-            rate = rates.get(name) or rates.get(name.partition(":")[0])
-            if rate is not None:
-                yield self._buckets.get(name) or self._buckets.setdefault(name, Bucket(rate))
+        """Buckets without a place for a while, and for how long."""
+        return self._budget.full(LONGEST_WAIT_FOR_RATE_S)
 
     def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
         self._failures = 0

@@ -97,7 +97,7 @@ class Telling(Exchange):
             call.extension = story.caller or None if outgoing else (speakers[0] if speakers else None)
             call.last_extension = speakers[0] if speakers else call.extension
             if anchor.employee is None:
-                call.trunk = anchor.endpoint or call.trunk
+                call.trunk = self._line(anchor) or call.trunk
             sought = anchor if outgoing else others[0]
             since = call.ringing_since(story.direction, story.caller) or sought.began
             call.wait_s = round(max(0.0, (at - since).total_seconds()), 3)
@@ -160,6 +160,10 @@ class Telling(Exchange):
         if not call.reported and call.origin is None and not call.internal_hints and not call.outside_hint:
             # Channels that the PBX made for itself: no person had a part in it.
             self.ignored.appendleft(Ignored(at, call.key, "no_person"))
+            return
+        cut = uncertain and call.origin is not None and call.origin.state == ChannelState.DOWN
+        if not call.reported and not call.begun and call.adopted is None and not cut:
+            self.ignored.appendleft(Ignored(at, call.key, "not_begun"))
             return
         story = call.story(self._directory, self._numbers, final=True)
         assert story is not None

@@ -4,7 +4,8 @@
          |                        ^
          +------------------------+
 
-Facts are only ever added; `story`, `result` and `ending` read them. Nothing here knows AMI: `calls.py` feeds it.
+Facts are only ever added; `story`, `result` and `ending` read them. Nothing here knows AMI: `calls.py` feeds it. Longer than
+most modules: one record with everything that is read from it.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from adapters.asterisk.channels import Channel, ChannelState, Directory, Numbers
 from gateway.domain.calls import Call, Phase
 from gateway.domain.events import CallEnded, Direction, HungUpBy, Result
 from gateway.domain.ids import CallId
-from gateway.domain.numbers import ANONYMOUS
+from gateway.domain.numbers import ANONYMOUS, bare
 
 BUSY_CAUSE = 17
 NO_ROUTE_CAUSE = 3
@@ -57,6 +58,12 @@ Asterisk gives it to every leg of a call whose caller gave up."""
 
 MARK_CLUSTER = timedelta(seconds=1)
 """Hangup requests closer than this belong to one ending: the first is who ended it, the others follow."""
+
+SHORTEST_UNAIDED = len("+37529111")
+"""A number that no line was dialled for is an outside one only when it is longer: shorter ones may be codes."""
+
+SAME_DIGITS = 8
+"""Numbers that end in so many equal digits are the same behind what a dialplan puts before them."""
 
 TOGETHER = timedelta(seconds=0.2)
 """Phones of one ring group begin to ring within this."""
@@ -118,6 +125,8 @@ class Conversation:
     """The leg that called the PBX; of a call that the PBX placed, the leg it reached first."""
     placed: bool = False
     """The PBX placed it, as in click-to-call: no leg called in."""
+    begun: bool = False
+    """A channel of it called, was called or has talked. A handset that is lifted and put back is no call."""
     origin_number: str = ""
     origin_exten: str = ""
     origin_cause: int = 0
@@ -176,29 +185,36 @@ class Conversation:
             caller = ANONYMOUS if self.origin.hidden else numbers.outside(self.origin_number)
             called = numbers.outside(self.origin_exten) if is_number(self.origin_exten) else self.origin_exten
             return Story(Direction.INCOMING, caller, called)
-        if not final and self._number_to_come(directory, numbers):
+        if not final and self._number_to_come(directory):
             return None
         caller, target = self.origin.employee, self.origin_exten
-        forwarded = directory.is_internal(target) and self.dialled_out != target
+        typed = target if is_number(target) else ""
+        forwarded = directory.is_internal(target) and not target.endswith(self.dialled_out)
         if self.dialled_out and not forwarded:
-            called = numbers.read(target) or numbers.read(self.dialled_out) or target or self.dialled_out
-            return Story(Direction.OUTGOING, caller, called)
-        if not directory.is_internal(target) and (numbers.read(target) or _is_long(target)):
-            return Story(Direction.OUTGOING, caller, numbers.outside(target))
+            return Story(Direction.OUTGOING, caller, numbers.dialled(typed, self.dialled_out))
+        if self._in_vain(typed, directory, numbers):
+            return Story(Direction.OUTGOING, caller, numbers.dialled(typed))
         return Story(Direction.INTERNAL, caller, target)
 
-    def _number_to_come(self, directory: Directory, numbers: Numbers) -> bool:
-        """Whether the number that an employee calls is not known yet: what was dialled may carry a prefix for a line."""
-        target = self.origin_exten
-        if self.dialled_out or self.answered_at is not None or not _is_long(target):
+    def _in_vain(self, typed: str, directory: Directory, numbers: Numbers) -> bool:
+        """Whether an employee dialled an outside number for which the PBX found no line, and said so. A code of many digits
+        is none: the PBX takes it itself, or calls phones for it."""
+        if self.called or self.inside.dialled or directory.is_internal(typed) or not _is_long(typed):
             return False
-        return not directory.is_internal(target) and numbers.read(target) is None
+        number = numbers.dialled(typed)
+        up = self.origin is not None and self.origin.state == ChannelState.UP
+        return number.startswith("+") and len(number) > SHORTEST_UNAIDED and not up
+
+    def _number_to_come(self, directory: Directory) -> bool:
+        """Whether it is not known yet whether an employee calls a number outside, and which."""
+        if self.dialled_out or self.called or self.answered_at is not None or not _is_long(self.origin_exten):
+            return False
+        return not directory.is_internal(self.origin_exten)
 
     def _story_of_placed(self, directory: Directory, numbers: Numbers, final: bool) -> Story | None:
         employee = next(iter((*self.employees, *self.internal_hints)), "")
-        outside = self.dialled_out or self.outside_hint
-        if outside and (employee or final):
-            return Story(Direction.OUTGOING, employee, numbers.outside(outside))
+        if (self.dialled_out or self.outside_hint) and (employee or final):
+            return Story(Direction.OUTGOING, employee, self._placed_to(numbers))
         others = [number for number in self.employees if number != employee]
         if others:
             return Story(Direction.INTERNAL, employee, others[0])
@@ -209,14 +225,43 @@ class Conversation:
             return Story(Direction.INTERNAL, employee, hinted[0] if hinted else employee)
         return Story(Direction.OUTGOING, employee, "")
 
+    def _placed_to(self, numbers: Numbers) -> str:
+        """The outside number of a call that the PBX placed: as whoever ordered it wrote it, where the line was given the
+        same with digits before it; else what the line was given."""
+        ordered = self.outside_hint if self.outside_hint.startswith("+") else ""
+        read = numbers.read(ordered) if ordered else None
+        if read is not None and (not self.dialled_out or self.dialled_out.endswith(read[-SAME_DIGITS:])):
+            return read
+        return numbers.dialled(self.dialled_out or self.outside_hint)
+
     def hint(self, number: str, directory: Directory) -> None:
         """A number that a channel of a placed call carries."""
+        number = bare(number)
         if not self.placed or not is_number(number):
             return
-        if not directory.is_internal(number):
+        if not directory.is_colleague(number):
             self.outside_hint = self.outside_hint or number
         elif number not in self.internal_hints and len(self.internal_hints) < 8:
             self.internal_hints.append(number)
+
+    def note_origin(self, channel: Channel) -> bool:
+        """Takes the caller's number, and the number dialled, from the leg that called in, where they were not known before.
+        True where that is news."""
+        before = self.origin_number, self.origin_exten
+        if channel.employee is None and not is_number(self.origin_number) and is_number(channel.caller_id):
+            self.origin_number = channel.caller_id
+        exten = channel.exten
+        known = is_number(self.origin_exten)
+        dialled = self.inside.dialled or self.outside.dialled
+        overlap = known and exten.startswith(self.origin_exten) and not dialled  # digits that came one after the other
+        if is_number(exten) and (overlap or (not known and (channel.employee is not None or _is_long(exten)))):
+            self.origin_exten = exten
+        return before != (self.origin_number, self.origin_exten)
+
+    def forget(self, number: str) -> None:
+        """The leg of this number was not called: it calls in."""
+        self.called = [one for one in self.called if one != number]
+        self.employees = [one for one in self.employees if one != number]
 
     def note_called(self, number: str) -> None:
         """An internal number is about to be called."""
@@ -281,6 +326,7 @@ class Conversation:
         for number in other.employees:
             if number not in self.employees:
                 self.employees.append(number)
+        self.begun |= other.begun
         self.queue = self.queue or other.queue
         self.recording = self.recording or other.recording
         self.recording_due |= other.recording_due

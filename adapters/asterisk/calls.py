@@ -19,13 +19,14 @@ from datetime import datetime
 
 from adapters.asterisk.call_events import Telling
 from adapters.asterisk.call_state import Conversation, Mark
-from adapters.asterisk.channels import Channel, ChannelState, Directory, Numbers, dialled_number, is_number
+from adapters.asterisk.channels import Channel, ChannelState, Directory, Numbers, dialled_number, is_number, is_outside
 from adapters.asterisk.pbx_state import number_of, remember
 from adapters.asterisk.protocol import Message
 from adapters.base import Arrival
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Phone
 from gateway.domain.events import CallEvent, Direction
+from gateway.domain.numbers import bare
 
 MAX_CHANNELS = 20_000
 MAX_MARKS = 16
@@ -45,14 +46,17 @@ class CallTracker(Telling):
         trunks: tuple[str, ...] = (),
         phones: tuple[Phone, ...] = (),
         country: str | None = None,
+        dial_prefix: str = "",
         prefix: str = "",
     ) -> None:
-        super().__init__(Directory(trunks, phones), Numbers(country), prefix)
+        """`dial_prefix` are digits that the dialplan wants before an outside number, `prefix` stands before the ids of calls."""
+        super().__init__(Directory(trunks, phones), Numbers(country, dial_prefix), prefix)
         handlers: dict[str, Callable[[Message, datetime], None]] = {
             "Newchannel": self._on_newchannel,
             "Newstate": self._on_newstate,
             "NewCallerid": self._on_callerid,
             "NewConnectedLine": self._on_callerid,
+            "Newexten": self._on_newexten,
             "Rename": self._on_rename,
             "DialBegin": self._on_dial_begin,
             "DialState": self._on_dial_state,
@@ -75,6 +79,11 @@ class CallTracker(Telling):
     def __len__(self) -> int:
         """How many calls are open."""
         return len(set(map(id, self._calls.values()))) + len(self._ending)
+
+    def unlisted(self) -> tuple[dict[str, object], ...]:
+        """Internal numbers that the tenant does not list: `number`, `device` and `at`, when it was last seen; latest first."""
+        seen = reversed(self._directory.unlisted.items())
+        return tuple({"number": number, "device": device, "at": at} for (number, device), at in seen)
 
     @property
     def next_deadline(self) -> datetime | None:
@@ -186,9 +195,21 @@ class CallTracker(Telling):
         if not known:
             call.strangers.add(channel.uniqueid)
         exten = message.get(prefix + "Exten")
-        if exten:
-            channel.exten = exten
+        if exten and exten != channel.exten:
+            channel.exten = bare(exten)
+            self._note_origin(channel, call)
         return found
+
+    def _note_origin(self, channel: Channel, call: Conversation) -> None:
+        """The leg that called in may say later who calls, and whom."""
+        if channel is not call.origin or call.placed or channel.dialled or call.adopted is not None:
+            return
+        fresh = not is_number(call.origin_number)
+        news = call.note_origin(channel)
+        if fresh and is_number(call.origin_number) and channel.known and channel.employee is None:
+            self._settle_again(channel, call)
+        if news and call.reported and call.answered_at is None:
+            call.ring_untold = True
 
     def _check(self, message: Message, channel: Channel, call: Conversation) -> None:
         """After a gap: a state that nobody told us of means that the gap hid something."""
@@ -205,9 +226,15 @@ class CallTracker(Telling):
     def _now_in(self, channel: Channel, call: Conversation, state: int, at: datetime) -> None:
         if channel.state == ChannelState.UP:
             return
-        channel.state = state
+        begun, channel.state = channel.begun, state
+        if ChannelState.begun(state):
+            channel.begun = call.begun = True
+        if state in (ChannelState.RING, ChannelState.RINGING) and channel.shows_person():
+            self._add_leg(channel, call)
         if not channel.is_leg:
             return
+        if state == ChannelState.RING and not begun:
+            self._called_in(channel, call)
         if state == ChannelState.BUSY:  # its hanging up only follows what the PBX told it, and may be heard first
             call.marks = [mark for mark in call.marks if mark.leg is not channel]
         self._settle(channel, call, channel.caller_id, final=state == ChannelState.RING)
@@ -223,16 +250,27 @@ class CallTracker(Telling):
         if (found := self._received(message, at)) is None:
             return
         channel, call = found
-        number = message.get("CallerIDNum", "")
+        number = bare(message.get("CallerIDNum", ""))
         if message.get("CID-CallingPres", "").partition("(")[2].startswith("Presentation Prohibited"):
             channel.hidden = True
-        if channel.is_leg and not channel.known and is_number(number):
+        if channel.is_leg and is_number(number) and not (channel.known and is_number(channel.caller_id)):
             channel.caller_id = number
+            self._note_origin(channel, call)
         if call.placed and (channel.is_leg or channel.is_local):
             call.hint(number, self._directory)
             call.hint(message.get("ConnectedLineNum", ""), self._directory)
-            if call.ring_untold:
-                self._look(call, at)
+        if call.ring_untold:
+            self._look(call, at)
+
+    def _on_newexten(self, message: Message, at: datetime) -> None:
+        """Where in the dialplan a channel goes on: only a caller's whose dialled number is not known yet matters."""
+        channel = self._channels.get(message.get("Uniqueid", ""))
+        if channel is None or not message.get("Exten"):
+            return
+        call = self._of_channel[channel.uniqueid]
+        if channel is call.origin and not is_number(call.origin_exten):
+            channel.exten = bare(message["Exten"])
+            self._note_origin(channel, call)
 
     def _on_rename(self, message: Message, at: datetime) -> None:
         channel = self._channels.get(message.get("Uniqueid", ""))
@@ -253,20 +291,26 @@ class CallTracker(Telling):
         if (found := self._received(message, at, "Dest")) is None:
             return
         channel, call = found
-        channel.dialled = True
+        channel.dialled = channel.begun = True
         source = self._received(message, at) if message.get("Uniqueid") else None
         if source is not None:
+            if not source[0].begun:  # its state was not reported, but who dials has called in
+                source[0].begun = True
+                self._called_in(*source)
             channel.dialled_by = source[0]
             call = self._join(source[1], call)
-        channel.dialled_number = dialled_number(message.get("DialString", ""))
+        call.begun = True
+        channel.dialled_number = dialled_number(message.get("DialString", ""), channel.technology)
+        if _has_digit(channel.dialled_number) and is_outside(channel.dialled_number) and channel.shows_person():
+            self._add_leg(channel, call)
         call.hint(message.get("DestCallerIDNum", ""), self._directory)
         call.marks.clear()
         if not channel.is_leg:
             if channel.is_local and self._directory.is_internal(channel.local_number):
                 self._seek(channel, channel.local_number, call)
             return
-        number = message.get("DestCallerIDNum", "")
-        self._settle(channel, call, number if is_number(number) else channel.dialled_number, final=True)
+        number = bare(message.get("DestCallerIDNum", ""))
+        self._settle(channel, call, number, channel.dialled_number, final=True)
         if channel.employee is not None:
             if source is None:
                 call = self._join(self._left_alone(channel.employee, message, call) or call, call)
@@ -346,7 +390,7 @@ class CallTracker(Telling):
             channel.refusal = _REFUSALS.get(status, 0)
         forward = message.get("Forward", "")
         if forward and channel.employee and len(call.forwards) < 100:
-            call.forwards[dialled_number(forward)] = channel.employee
+            call.forwards[dialled_number(forward, "")] = channel.employee
 
     def _on_bridge_enter(self, message: Message, at: datetime) -> None:
         if (found := self._received(message, at)) is None:
@@ -534,9 +578,10 @@ def _has_digit(text: str) -> bool:
     return any(character.isdigit() for character in text)
 
 
-WANTED = frozenset(name.encode() for name in CallTracker()._handlers) - {b"VarSet", b"Cdr"}
-"""The events the tracker needs, for the framer; the two left out only where they name a recording."""
+WANTED = frozenset(name.encode() for name in CallTracker()._handlers) - {b"VarSet", b"Cdr", b"Newexten"}
+"""The events the tracker needs, for the framer; those left out only where they name a recording or begin an extension."""
 MARKED: dict[bytes, tuple[bytes, ...]] = {
+    b"Newexten": (b"\r\nPriority: 1\r\n",),
     b"VarSet": (b"Variable: MIXMONITOR_FILENAME",),
     b"Cdr": (b"RecordingFile: ", b"recordingfile: "),
 }

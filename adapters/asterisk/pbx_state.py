@@ -13,6 +13,7 @@ from adapters.asterisk.channels import Bridges, Channel, ChannelState, Directory
 from adapters.asterisk.protocol import Message
 from gateway.domain.events import CallEvent, CallMerged, Direction
 from gateway.domain.ids import CallId
+from gateway.domain.numbers import bare
 
 REMEMBERED = 20_000
 """How many ended channels and calls are remembered, to know their stragglers by."""
@@ -121,17 +122,21 @@ class Exchange:
             if not uniqueid or not name or not link or uniqueid in self._dead:
                 return None
             state = number_of(message.get(prefix + "ChannelState"))
-            local = name.startswith("Local/")
-            call = self._call_of(link, at, placed=local or state == ChannelState.DOWN)
+            begun = ChannelState.begun(state)
+            placed = name.startswith("Local/") or not begun  # until it calls in, as many do in their second state
+            call = self._call_of(link, at, placed=placed)
             if call is None:
                 return None
             if uniqueid == call.key and not call.channels.keys() <= {uniqueid}:
-                call.placed = (
-                    local or state == ChannelState.DOWN
-                )  # the first channel, though another was heard before it
-            channel = Channel(uniqueid, name, at, state=state, exten=message.get(prefix + "Exten", ""))
-            channel.caller_id = message.get(prefix + "CallerIDNum", "")
-            channel.dialled = state in (ChannelState.DOWN, ChannelState.RINGING)
+                call.placed = placed  # the first channel, though another was received before it
+            channel = Channel(
+                uniqueid, name, at, state=state, exten=bare(message.get(prefix + "Exten", "")), begun=begun
+            )
+            channel.caller_id = bare(message.get(prefix + "CallerIDNum", ""))
+            channel.dialled = not begun or state in (ChannelState.DIALING, ChannelState.RINGING)
+            if state in (ChannelState.RING, ChannelState.RINGING) or self._directory.is_listed(channel):
+                channel.shows_person()
+            call.begun |= begun or channel.is_local
             self._add(channel, call)
         else:
             call = self._of_channel[uniqueid]
@@ -159,8 +164,11 @@ class Exchange:
                 channel.other_half, half.other_half = half.uniqueid, channel.uniqueid
             call.hint(channel.local_number, self._directory)
             return
-        if not channel.is_leg:
-            return
+        if channel.is_leg:
+            self._add_leg(channel, call)
+
+    def _add_leg(self, channel: Channel, call: Conversation) -> None:
+        """A channel at whose end a person is, or turns out to be."""
         late = call.origin is not None and channel.uniqueid == call.key and not call.reported
         if (call.origin is None or late) and call.adopted is None:
             if late and call.origin is not None:
@@ -171,23 +179,59 @@ class Exchange:
                 channel.dialled = False
         self._settle(channel, call, channel.caller_id, final=not channel.dialled)
 
-    def _settle(self, channel: Channel, call: Conversation, number: str, *, final: bool = False) -> None:
+    def _called_in(self, channel: Channel, call: Conversation) -> None:
+        """A channel that could have been called by the PBX has called in."""
+        if (
+            not channel.dialled
+            or channel.dialled_by is not None
+            or (call.origin is not channel and call.origin is not None)
+        ):
+            return
+        if call.adopted is not None:
+            channel.dialled = False
+            return
+        call.origin = channel
+        call.origin_number, call.origin_exten = channel.caller_id, channel.exten
+        call.placed, channel.dialled, channel.known = False, False, False
+        call.internal_hints, call.outside_hint = [], ""
+        if channel.employee is not None:
+            call.forget(channel.employee)
+        self._settle(channel, call, channel.caller_id, final=True)
+
+    def _settle(
+        self, channel: Channel, call: Conversation, number: str, dialled_number: str = "", *, final: bool = False
+    ) -> None:
         """Finds out whose a leg is, once it can be said."""
         if channel.known or not channel.is_leg:
             return
-        owner = self._directory.owner(channel, number)
-        if owner is None and not (final or is_number(number) or self._directory.is_trunk(channel)):
+        owner = self._directory.owner(channel, number if is_number(number) else "", dialled_number)
+        trunk = self._directory.trunk(channel)
+        if owner is None and not (final or is_number(number) or trunk is not None):
             return
+        if owner not in (None, channel.own_number) and not final and not self._directory.is_internal(owner or ""):
+            return  # a line that is dialled for 600 is called 600 before its DialBegin says what it was given
         channel.employee, channel.known = owner, True
         if owner is None:
             came_in = call.origin is not None and call.origin is not channel and not call.origin.dialled
             if call.trunk is None or not came_in or (call.origin and call.origin.employee):
-                call.trunk = channel.endpoint or call.trunk
+                call.trunk = self._line(channel) or call.trunk
             return
+        self._directory.note(owner, channel, self.last_at or channel.began)
         if channel.dialled:
             call.note_called(owner)
         if owner not in call.employees:
             call.employees.insert(0 if channel is call.origin else len(call.employees), owner)
+
+    def _settle_again(self, channel: Channel, call: Conversation) -> None:
+        """A leg that was taken for one outside while its number was not known."""
+        if call.trunk == self._line(channel):
+            call.trunk = None
+        channel.known = False
+        self._settle(channel, call, channel.caller_id, final=True)
+
+    def _line(self, channel: Channel) -> str:
+        """The outside line of a leg, by the name that the tenant lists where it lists it."""
+        return self._directory.trunk(channel) or channel.endpoint
 
     def _remove(self, channel: Channel) -> Conversation:
         del self._channels[channel.uniqueid]

@@ -38,8 +38,9 @@ class AsteriskClient:
         self._settings = settings
         self._prefix = f"{link.name}-" if len(link.tenant.pbxes) > 1 else ""
         self._tracker = CallTracker(
-            trunks=settings.trunks, phones=link.tenant.phones, country=link.tenant.country, prefix=self._prefix
-        )
+            trunks=settings.trunks, phones=link.tenant.phones, country=link.tenant.country,
+            dial_prefix=settings.dial_prefix, prefix=self._prefix,
+        )  # fmt: skip
         self._line = ActionLine(link, settings)
         self._untold: list[CallEvent] = []
         """What a session that broke off could not hand over; the next one begins with it."""
@@ -77,6 +78,7 @@ class AsteriskClient:
             "frames_seen": self.frames_seen,
             "banner": self.banner,
             "ignored": tuple(self._tracker.ignored),
+            "unlisted": self._tracker.unlisted(),
         }
 
     def call_of(self, order_id: str) -> str:

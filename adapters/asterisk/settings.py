@@ -6,10 +6,11 @@ from typing import Literal
 from pydantic import field_validator
 
 from adapters.base import AdapterSettings, RecordingSource, setting
+from gateway.domain.configuration import is_device_name
 from gateway.domain.secret import Secret
 from gateway.domain.templates import check_template
 
-_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_CONTEXT = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -34,8 +35,8 @@ class AsteriskSettings(AdapterSettings):
         (),
         en="Outside lines",
         ru="Внешние линии",
-        help_en="Names of the endpoints that are trunks, such as trunk-0001.",
-        help_ru="Имена внешних линий (транков), например trunk-0001.",
+        help_en="Names of the endpoints that are trunks, one a line, such as trunk-0001, DAHDI/33 or i2 for an ISDN line.",
+        help_ru="Имена внешних линий (транков), по одному в строке, например trunk-0001, DAHDI/33 или i2 для потока E1.",
     )
     originate_context: str = setting(
         "",
@@ -132,11 +133,12 @@ class AsteriskSettings(AdapterSettings):
     @classmethod
     def _trunks_are_endpoint_names(cls, trunks: tuple[str, ...]) -> tuple[str, ...]:
         for trunk in trunks:
-            if not _NAME.fullmatch(trunk):
+            if not is_device_name(trunk.strip()):
                 raise ValueError(
-                    f"not the name of an endpoint: {trunk!r}; write it as in pjsip.conf, such as trunk-0001"
+                    f"not the name of an endpoint: {trunk!r}; write it as in pjsip.conf, such as trunk-0001, or with its "
+                    "technology, such as DAHDI/33"
                 )
-        return trunks
+        return tuple(dict.fromkeys(trunk.strip() for trunk in trunks))
 
     @field_validator("recording_url")
     @classmethod
@@ -168,6 +170,6 @@ class AsteriskSettings(AdapterSettings):
     @field_validator("originate_context")
     @classmethod
     def _context_is_a_name(cls, context: str) -> str:
-        if context and not _NAME.fullmatch(context):
+        if context and not _CONTEXT.fullmatch(context):
             raise ValueError("a context is letters, digits, '-', '_', '.' and ':' only")
         return context

@@ -4,6 +4,7 @@ Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is told wh
 """
 
 from adapters.base import Adapter, Limits, Rate
+from adapters.budget import account_key
 from adapters.retailcrm.callbacks import HOOKS
 from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
@@ -19,7 +20,8 @@ ADAPTER = Adapter(
     client_id_field="client_id",
     extensions_field="user_extensions",
     plan=plan,
-    # 10 requests a second, and 40 more for telephony. Burst and drip together stay below that in any one second.
-    limits=Limits(rates={"": Rate(9, 1), "telephony": Rate(38, 2)}, at_once=8),
+    # A key may make 10 requests in any one second, and 40 more for telephony: one or two less, for what is late on its way.
+    limits=Limits(rates={"": Rate(9), "telephony": Rate(38)}, at_once=8),
+    account=lambda settings: account_key("retailcrm", settings.domain, settings.api_key),
     hooks=HOOKS,
 )

@@ -1,7 +1,7 @@
 """The conversation with RetailCRM: one request for a delivery, for the connection test, and for each question.
 
 Owns the key's way into the header. Never words a request or judges an answer (`codec.py`, `modules.py`), never repeats
-one (`actors/delivery/worker.py`, `actors/crm/registration.py`), never connects itself (`adapters/http.py`).
+one (`actors/delivery/worker.py`, `actors/crm/registration.py`), never connects itself (`adapters/http/`).
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from adapters.abilities import CrmUser, Module, ModulePlace, Responsible
 from adapters.base import Attempt, Delivered, Link, Tested
-from adapters.http import Http, Timeouts
+from adapters.http import Answer, Http, Timeouts
 from adapters.retailcrm import codec, modules
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.configuration import Tenant
@@ -29,34 +29,45 @@ class RetailcrmClient:
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one delivery. Only an answer counts; the deadline is the caller's."""
         path, form = codec.request(self._settings, attempt)
-        answer = await self._http.send("POST", path, headers=self._key(), form=form, attempt=attempt)
-        return codec.read_delivered(answer.status, answer.text, attempt, answer.headers.get("retry-after"))
+        return await self._http.send(
+            "POST", path, headers=self._key(), form=form, attempt=attempt,
+            read=lambda answer: codec.read_delivered(
+                answer.status, answer.text, attempt, answer.headers.get("retry-after")
+            ),
+        )  # fmt: skip
 
     async def test(self) -> Tested:
         """Whether address and key are right, in words."""
         try:
-            answer = await self._http.send("GET", codec.CREDENTIALS_PATH, headers=self._key())
-            return codec.read_tested(self._tenant, answer.status, answer.text)
+            return await self._http.send(
+                "GET", codec.CREDENTIALS_PATH, headers=self._key(),
+                read=lambda answer: codec.read_tested(self._tenant, answer.status, answer.text),
+            )  # fmt: skip
         except GatewayError as error:
             return codec.failed_test(self._tenant, error)
 
     async def users(self) -> Sequence[CrmUser]:
         """All users, the inactive too, page by page."""
         found: list[CrmUser] = []
-        page = 0
+        page = 1
+
+        def read(answer: Answer) -> modules.UsersPage:
+            return modules.read_users(answer.status, answer.text, page)
+
         while True:
-            page += 1
-            answer = await self._http.send("GET", modules.users_path(page), headers=self._key())
-            part = modules.read_users(answer.status, answer.text, page)
+            part = await self._http.send("GET", modules.users_path(page), headers=self._key(), read=read)
             found += part.users
             if part.last:
                 return tuple({user.user_id: user for user in found}.values())
+            page += 1
 
     async def module(self, *, attempt: Attempt | None = None) -> Module | None:
         """Our module as the account holds it."""
         path = modules.module_path(self._settings)
-        answer = await self._http.send("GET", path, headers=self._key(), attempt=attempt)
-        return modules.read_module(answer.status, answer.text)
+        return await self._http.send(
+            "GET", path, headers=self._key(), attempt=attempt,
+            read=lambda answer: modules.read_module(answer.status, answer.text),
+        )  # fmt: skip
 
     async def register(
         self, place: ModulePlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
@@ -80,20 +91,26 @@ class RetailcrmClient:
         link = place.account_url.reveal()
         hide = [place.account_url, *(Secret(v) for k, v in parse_qsl(urlsplit(link).query) if k == "token")]
         path = modules.edit_path(self._settings)
-        answer = await self._http.send("POST", path, headers=self._key(), form=form, attempt=attempt, hide=hide)
-        return modules.read_edited(answer.status, answer.text, extensions)
+        return await self._http.send(
+            "POST", path, headers=self._key(), form=form, attempt=attempt, hide=hide,
+            read=lambda answer: modules.read_edited(answer.status, answer.text, extensions),
+        )  # fmt: skip
 
     async def responsible(self, phone: str) -> Responsible | None:
         """Who answers for a number, as RetailCRM sees it now."""
         path = modules.manager_path(phone, any_status=self._settings.responsible_any_status)
-        answer = await self._http.send("GET", path, headers=self._key())
-        return modules.read_responsible(answer.status, answer.text, self._settings.user_extensions)
+        return await self._http.send(
+            "GET", path, headers=self._key(), bucket=codec.BUCKET,
+            read=lambda answer: modules.read_responsible(answer.status, answer.text, self._settings.user_extensions),
+        )  # fmt: skip
 
     async def set_status(self, user_id: str, status: str, *, attempt: Attempt | None = None) -> None:
         """Says that a user is free, busy or away."""
         path = modules.status_path(user_id)
-        answer = await self._http.send("POST", path, headers=self._key(), form={"status": status}, attempt=attempt)
-        codec.read_answer(answer.status, answer.text)
+        await self._http.send(
+            "POST", path, headers=self._key(), form={"status": status}, attempt=attempt,
+            read=lambda answer: codec.read_answer(answer.status, answer.text),
+        )  # fmt: skip
 
     def _key(self) -> dict[str, str]:
         return {"x-api-key": self._settings.api_key.reveal()}
@@ -102,12 +119,8 @@ class RetailcrmClient:
 @asynccontextmanager
 async def connect(link: Link, settings: RetailcrmSettings) -> AsyncIterator[RetailcrmClient]:
     """A client of one tenant's account. Opens nothing before first use."""
-    async with Http(
-        link.base_url or settings.domain,
-        dial=link.dial if link.base_url is None else None,
-        timeouts=Timeouts(
-            connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
-        ),
-        secrets=(settings.api_key, settings.client_id),
-    ) as http:
+    timeouts = Timeouts(
+        connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
+    )
+    async with Http.of(link, settings.domain, timeouts, (settings.api_key, settings.client_id)) as http:
         yield RetailcrmClient(http, link.tenant, settings)

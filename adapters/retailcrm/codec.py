@@ -78,7 +78,7 @@ def _drafts(tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -
             if not _reported(before, call):
                 yield _ringing(tenant, call, _codes(call))
         case CallRinging():
-            known = before.rang if before is not None and before.direction is Direction.INCOMING else ()
+            known = before.rang if _may_have_been_reported(before) and before is not None else ()
             if codes := tuple(number for number in event.extensions if number not in known):
                 yield _ringing(tenant, call, codes)
         case CallEnded():
@@ -95,7 +95,14 @@ def _reported(before: Call | None, call: Call) -> bool:
     """True when an earlier event has made a ringing message of this very direction."""
     if before is None or before.direction is not call.direction:
         return False
-    return before.caller == call.caller if call.direction is Direction.OUTGOING else bool(before.rang)
+    if call.direction is Direction.OUTGOING:
+        return before.caller == call.caller
+    return bool(before.rang) and _may_have_been_reported(before)
+
+
+def _may_have_been_reported(before: Call | None) -> bool:
+    """False while an incoming call's number was not known: of a hidden one RetailCRM is told nothing."""
+    return before is not None and before.direction is Direction.INCOMING and bool(_PHONE.fullmatch(before.outside))
 
 
 def _codes(call: Call) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 """Telegram bots: a card for every call in the chats that want one, edited as the call goes on.
 
-Owns the `ADAPTER` value and nothing else. What people write to the bot would arrive through an ability of its own beside
-`deliver`, and be listed under `hooks`. Read `codec.py` next.
+Owns the `ADAPTER` value and nothing else. What people write to the bot comes in through `incoming.py`. Read `codec.py` next.
 """
 
 from adapters.base import Adapter, Limits, Rate
+from adapters.budget import account_key
 from adapters.telegram.client import TelegramClient, connect
 from adapters.telegram.codec import plan
+from adapters.telegram.incoming import INBOUND, polls
 from adapters.telegram.settings import TelegramSettings
 from gateway.domain.ids import Kind
 
@@ -17,5 +18,9 @@ ADAPTER = Adapter(
     connect=connect,
     client=TelegramClient,
     plan=plan,
-    limits=Limits(rates={"": Rate(30, 30), "chat": Rate(1, 3), "group": Rate(20 / 60, 20)}, at_once=8),
+    hook_id_field="hook_id",
+    inbound=INBOUND,
+    streams=polls,
+    limits=Limits(rates={"": Rate(30), "chat": Rate(3, 3.0), "group": Rate(20, 60.0)}, at_once=8),
+    account=lambda settings: account_key("telegram", settings.bot_token),
 )

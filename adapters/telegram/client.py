@@ -3,19 +3,21 @@
 Owns the decision what to try when Telegram answers "not like this": anew where the message is gone, in the new chat
 where the group has moved, as plain text where the markup does not please. Nothing here makes a message appear twice:
 a message whose fate is unknown is `Doubtful` and not repeated, an edit may be. The token is part of every address and
-is masked in all that leaves here (`adapters/http.py`). What the texts say is `codec.py`'s.
+is masked in all that leaves here (`adapters/http/client.py`). What the texts say is `codec.py`'s.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.http import Http, Timeouts
-from adapters.telegram import codec
+from adapters.inbound import UpdateSink
+from adapters.telegram import codec, incoming
 from adapters.telegram.settings import TelegramSettings
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
+from gateway.domain.errors import BadSettings, Doubtful, GatewayError, Rejected, RemoteProtocolError, Unavailable
 
 PUBLIC = "https://api.telegram.org"
 
@@ -23,8 +25,9 @@ PUBLIC = "https://api.telegram.org"
 class TelegramClient:
     """Shows calls in the chats of one bot."""
 
-    def __init__(self, http: Http, tenant: Tenant, settings: TelegramSettings) -> None:
+    def __init__(self, http: Http, polls: Http, tenant: Tenant, settings: TelegramSettings) -> None:
         self._http = http
+        self._polls = polls
         self._tenant = tenant
         self._settings = settings
 
@@ -82,10 +85,38 @@ class TelegramClient:
         number = result.get("message_id") if isinstance(result, dict) else None
         return _delivered(configured, chat, number if isinstance(number, int) and number > 0 else None)
 
-    async def _call(self, method: str, payload: dict[str, Any], attempt: Attempt | None = None) -> Any:
+    async def _call(
+        self, method: str, payload: dict[str, Any], attempt: Attempt | None = None, http: Http | None = None
+    ) -> Any:
         path = f"/bot{self._settings.bot_token.reveal()}/{method}"
-        answer = await self._http.send("POST", path, payload=payload, attempt=attempt)
-        return codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after"))
+        return await (http or self._http).send(
+            "POST", path, payload=payload, attempt=attempt,
+            read=lambda answer: codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after")),
+        )  # fmt: skip
+
+    async def run(self, sink: UpdateSink) -> None:
+        """One session of long polls. An update is confirmed by the poll after the one that brought it, so none is before it is
+        durable. Raises Unavailable; a second reader of the bot is told in its words (409)."""
+        try:
+            if (await self._call("getWebhookInfo", {})).get("url"):
+                await self._call("deleteWebhook", {"drop_pending_updates": False})
+            offset = 0
+            while True:
+                asked = {
+                    "offset": offset,
+                    "timeout": incoming.POLL_S,
+                    "limit": incoming.MOST,
+                    "allowed_updates": incoming.ALLOWED,
+                }
+                sent = await self._call("getUpdates", asked, http=self._polls)
+                if not isinstance(sent, list):
+                    raise RemoteProtocolError("getUpdates answered with no list")
+                await sink.received(incoming.updates(sent))
+                offset = incoming.next_offset(sent, offset)
+        except (codec.Unclear, codec.NotLikeThis) as error:
+            raise Unavailable(str(error)) from None
+        except Rejected as error:
+            raise BadSettings(error.detail) from None
 
     async def test(self) -> Tested:
         """Whether the token is right and the bot is in its chats, in words."""
@@ -115,7 +146,8 @@ class TelegramClient:
         return self._found("ok", name, ", ".join(known)) if known else self._found("no_chats", name)
 
     def _found(self, code: str, *values: str) -> Tested:
-        return Tested(code in ("ok", "no_chats"), code, codec.text_of(self._tenant, code, *values))
+        text = codec.text_of(self._tenant, code, *map(self._http.shown, values))
+        return Tested(code in ("ok", "no_chats"), code, text)
 
 
 def _delivered(configured: int, chat: int, message: int | None) -> Delivered:
@@ -130,12 +162,15 @@ def _delivered(configured: int, chat: int, message: int | None) -> Delivered:
 async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[TelegramClient]:
     """A client of one bot. Opens nothing before first use."""
     token = settings.bot_token.reveal()
-    async with Http(
-        link.base_url or PUBLIC,
-        dial=link.dial if link.base_url is None else None,
-        timeouts=Timeouts(
-            connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
-        ),
-        secrets=(token, token.partition(":")[2]),
-    ) as http:
-        yield TelegramClient(http, link.tenant, settings)
+
+    def http(link: Link, read_s: float, whole_s: float) -> Http:
+        timeouts = Timeouts(connect_s=settings.connect_timeout_s, read_s=read_s, whole_s=whole_s)
+        return Http.of(link, PUBLIC, timeouts, (token, token.partition(":")[2]))
+
+    held_s = incoming.POLL_S + settings.read_timeout_s  # a poll that has nothing to say is answered so late
+    unmetered = replace(link, budget=None)  # a poll counts to no rate, and would hold a place for as long as it waits
+    async with (
+        http(link, settings.read_timeout_s, settings.request_timeout_s) as short,
+        http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
+    ):
+        yield TelegramClient(short, polls, link.tenant, settings)

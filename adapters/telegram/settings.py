@@ -4,10 +4,12 @@ Never asks Telegram; whether the bot is switched on is a column beside these set
 """
 
 import re
+from typing import Literal
 
 from pydantic import field_validator
 
 from adapters.base import AdapterSettings, setting
+from adapters.credentials import UrlId, hook_id
 from gateway.domain.secret import Secret
 
 
@@ -35,6 +37,22 @@ class TelegramSettings(AdapterSettings):
         ru="Сообщать и о звонках между сотрудниками",
         advanced=True,
     )
+    chat: bool = setting(
+        False,
+        en="Take what people write to the bot",
+        ru="Принимать сообщения, которые пишут боту",
+        help_en="In private chats; groups are left alone",
+        help_ru="В личных чатах; группы не затрагиваются",
+    )
+    updates: Literal["poll", "webhook"] = setting(
+        "poll",
+        en="How messages arrive",
+        ru="Как приходят сообщения",
+        help_en="poll: the gateway asks Telegram. webhook: Telegram calls the gateway, at a public https address",
+        help_ru="poll: шлюз спрашивает Telegram. webhook: Telegram обращается к шлюзу по публичному адресу https",
+        advanced=True,
+    )
+    hook_id: UrlId = hook_id()
     connect_timeout_s: float = setting(
         3.0, en="Seconds to connect", ru="Секунд на соединение", advanced=True, gt=0, le=30
     )

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
+from gateway.domain.configuration import is_device_name
 from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
@@ -62,6 +63,12 @@ def _long_token(secret: Secret) -> Secret:
     return secret
 
 
+def _device(name: str) -> str:
+    if not is_device_name(name):
+        raise ValueError("must be the name of a device, such as 151, DAHDI/7 or 101@acme")
+    return name
+
+
 class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +85,7 @@ class PhoneBlock(_Block):
 
     number: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
     owner: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
-    endpoints: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{1,64}$")], ...] = ()
+    endpoints: tuple[Annotated[str, AfterValidator(_device)], ...] = ()
 
 
 class ClickToCallBlock(_Block):

@@ -9,6 +9,17 @@ from zoneinfo import ZoneInfo
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.secret import Secret
 
+LONGEST_DEVICE = 80
+"""What Asterisk takes for the name of a channel or a peer (AST_CHANNEL_NAME)."""
+
+
+def is_device_name(name: str) -> bool:
+    """Whether a PBX can have a device of that name, with or without its technology: letters of any script, spaces within
+    and signs, `DAHDI/7` and `101@acme` among them. A comma, `&` and `|` would end it in a dialplan."""
+    return (
+        0 < len(name) <= LONGEST_DEVICE and name.isprintable() and name == name.strip() and not set(name) & set(",&|")
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Phone:

@@ -21,7 +21,18 @@ RefusalCode = Literal[
     "no_pbx", "pbx_away",
 ]  # fmt: skip
 
-_WRITTEN = re.compile(r"\+?[0-9][0-9 ()./\u00a0-]{1,30}")
+_WORDS = r"(?:[^\W\d_]++[.:]*+[ \u00a0]*+){1,8}+"
+_WRITTEN = re.compile(
+    rf"(?:(?P<before>{_WORDS})(?<=[.: \u00a0]))?"
+    r"(?P<number>\+?[ ]?[0-9(][0-9 ()./\u00a0-]{0,30}[0-9])"
+    r"(?:[ \u00a0]*(?:[,;][ \u00a0]*)?(?:доб|добав|добавочный|доп|вн|внутр|внутренний|ext|extn|extension|int|x|\#)"
+    r"[.:=\u2116 \u00a0]{0,4}(?P<extension>[0-9]{1,8}))?"
+    rf"(?:[ \u00a0]+[(]?{_WORDS}[)]?)?[ \u00a0]*",
+    re.IGNORECASE,
+)
+"""A number with words around it and an extension after it, as people write them into a CRM: `тел. +375 (29) 625-40-70 доб. 12`.
+Anything else, such as a comma without that word, may be more than a number to a PBX."""
+_LONGEST_WRITTEN = 120
 _MARKS = re.compile(r"[^0-9+]")
 _COSTLY = frozenset((
     PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.UAN, PhoneNumberType.PAGER,
@@ -58,21 +69,35 @@ class CallRefused(Exception):
         self.retry_after_s = retry_after_s
 
 
-def number_to_dial(text: str, tenant: Tenant) -> str:
-    """The number in E.164, read with the tenant's country. Raises CallRefused for anything else, sequences with a
-    comma, an ampersand or a letter among them: they would be more than a number to a PBX."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What somebody wrote to have it dialled."""
+
+    number: str
+    """E.164."""
+    extension: str = ""
+    """Digits for whoever answers there. A note for people: no PBX is given them."""
+
+
+def read_written(text: str, tenant: Tenant) -> Written:
+    """The number, read with the tenant's country, and its extension. Raises CallRefused for anything more than a number,
+    an extension and words."""
     bad = CallRefused("bad_number", "phone: not a telephone number that can be read; write it as +375296254070")
-    if not _WRITTEN.fullmatch(text.strip(" ")):
+    written = _WRITTEN.fullmatch(text.strip(" ")) if len(text) <= _LONGEST_WRITTEN else None
+    if written is None:
         raise bad
-    digits = _MARKS.sub("", text)
-    candidates = [digits] if digits.startswith(("+", "0")) else [digits, f"+{digits}"]
+    digits = _MARKS.sub("", written["number"].replace("(0)", ""))
+    candidates = [digits] if digits.startswith("0") else [digits, f"+{digits}"]
+    if digits.startswith("+"):
+        candidates = [digits, digits[1:]]  # +80296254070: a plus before a national number
     for candidate in candidates:
         try:
             parsed = phonenumbers.parse(candidate, tenant.country)
         except phonenumbers.NumberParseException:
             continue
         if phonenumbers.is_valid_number(parsed) and not parsed.extension:
-            return phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
+            number = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
+            return Written(number, written["extension"] or "")
     raise bad
 
 

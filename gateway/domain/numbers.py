@@ -4,8 +4,10 @@ Owns the reading of what PBXes and hosts write down; it never guesses a number t
 what it cannot read as it was given. Read `gateway/domain/posted.py` next for who uses it.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
+from urllib.parse import unquote
 
 import phonenumbers
 
@@ -17,16 +19,76 @@ ANONYMOUS = "anonymous"
 _HIDDEN = frozenset(
     {
         "", "anonymous", "unknown", "<unknown>", "unavailable", "<unavailable>", "private", "restricted", "withheld",
-        "hidden", "blocked", "none", "null", "nil", "n/a", "asterisk", "anonymous@anonymous.invalid",
+        "hidden", "blocked", "none", "null", "nil", "n/a", "asterisk", "anonymous@anonymous.invalid", "out of area",
+        "private number", "unknown number", "unknown caller", "restricted number", "<private>", "<restricted>",
     }
 )  # fmt: skip
 _MARKS = str.maketrans("", "", " \t\u00a0-.()/")
-_SHORTEST_INTERNAL, _LONGEST_INTERNAL = 2, 5
+_SCHEME = re.compile(r"(?:sips?|tel|callto):", re.IGNORECASE)
+_PLAIN = re.compile(r"\+?[0-9*#][0-9*# \t\u00a0().-]*")
+"""A number as people and PBXes write it, codes with * and # included."""
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
+_CONTEXT = re.compile(r";phone-context=(\+[0-9]{1,7})(?:;|$)")
+_WAIT = re.compile(r"[wW]+(?=[0-9*#+])")
+"""Pauses before the digits that an analog line is given."""
+
+PORTS = frozenset(("DAHDI", "Zap", "MGCP", "VPB", "mISDN", "CAPI", "Khomp", "Phone"))
+"""Technologies whose devices are ports: the number of a port is nobody's internal number."""
+
+_OUTSIDE_LINE = ("9", "0")
+"""Digits that PBXes commonly want before an outside number."""
+_SHORTEST_INTERNAL, LONGEST_SHORT = 2, 5
 
 
 def hidden(number: str | None) -> bool:
     """True where the PBX says that it does not know the number or may not show it."""
-    return number is None or number.strip().strip("\"'").casefold() in _HIDDEN
+    return number is None or bare(number).strip("\"'").casefold() in _HIDDEN
+
+
+@lru_cache(maxsize=4096)
+def bare(text: str) -> str:
+    """The number alone of what may be a SIP address: no display name, scheme, host or user parameters (RFC 3261 19.1,
+    RFC 3966, RFC 4694). A `phone-context` that is a prefix is put before the number. What holds no number, such as
+    `sip:anna@example.net`, comes back as it was given, without spaces around it."""
+    given = text.strip()
+    rest = given
+    if rest.endswith(">") and "<" in rest:
+        rest = rest[rest.rindex("<") + 1 : -1].strip() or given
+    scheme = _SCHEME.match(rest)
+    user = rest[scheme.end() :] if scheme else rest
+    user, parameters, _ = user.partition("@")[0].partition(";")
+    if _ESCAPED.search(user):
+        user = unquote(user)
+    user = user.strip().strip("\"'")
+    if user.casefold() in _HIDDEN and user:
+        return user
+    if not _PLAIN.fullmatch(user):
+        return given
+    context = _CONTEXT.search(rest) if parameters and user[0] != "+" else None
+    return context.group(1) + user if context else user
+
+
+@lru_cache(maxsize=4096)
+def in_dial_string(text: str) -> str:
+    """The number in a dial string with or without its technology: `150`, `+375296254070@trunk-0001`,
+    `trunk/sip:375296254070@host:5060`, `g1/w80296254070`, `user:secret@host/80296254070@context`. Empty where it names a
+    device alone."""
+    for part in reversed(text.split("/")):
+        user = part.partition("@")[0]
+        user = user[user.rfind(":") + 1 :] if _SCHEME.match(user) else user
+        number = bare(_WAIT.sub("", user, count=1))
+        if _PLAIN.fullmatch(number):
+            return number
+    return ""
+
+
+def dial_parts(text: str) -> tuple[str, ...]:
+    """The devices or numbers of a list with commas, or of the arguments of Dial: devices joined by `&`, then a timeout,
+    options and an address, which are none."""
+    first, *rest = text.split(",")
+    dial = "&" in first or "/" in first
+    parts = [first, *(part for part in rest if not dial or "&" in part or "/" in part.partition("(")[0])]
+    return tuple(one for part in parts for one in part.split("&"))
 
 
 @lru_cache(maxsize=4096)
@@ -47,7 +109,7 @@ def outside(number: str | None, country: str) -> str:
     """
     if number is None or hidden(number):
         return ANONYMOUS
-    given = number.strip()
+    given = bare(number)
     digits = given.translate(_MARKS)
     if not digits.isascii() or not digits.removeprefix("+").isdigit() or len(digits) > 20:
         return given
@@ -57,6 +119,33 @@ def outside(number: str | None, country: str) -> str:
     return read or given
 
 
+def dialled(number: str | None, country: str, prefixes: Iterable[str] = ()) -> str:
+    """A number that somebody in the company dialled, as `outside` says it. Digits for an outside line may stand before
+    it: where it reads as no number of the country, those of `prefixes` and then the common ones are taken away before it
+    is read as a foreign number without its plus."""
+    if number is None or hidden(number):
+        return ANONYMOUS
+    given = bare(number)
+    digits = given.translate(_MARKS)
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 24 or _readable(digits, country) is not None:
+        return outside(given, country)
+    for prefix in (*prefixes, *_OUTSIDE_LINE):
+        rest = digits.removeprefix(prefix)
+        if prefix and rest != digits and (read := _readable(rest, country) or _after_plus(rest, prefix, prefixes)):
+            return read
+    return outside(given, country)
+
+
+def _after_plus(rest: str, prefix: str, prefixes: Iterable[str]) -> str | None:
+    """A foreign number without its plus behind a prefix that is known to be one."""
+    return _readable(f"+{rest}", "") if prefix in prefixes and rest[:1] != "0" and len(rest) >= 10 else None
+
+
+def is_short(number: str) -> bool:
+    """True for two to five digits: an internal number, unless an outside line carries it."""
+    return number.isascii() and number.isdigit() and _SHORTEST_INTERNAL <= len(number) <= LONGEST_SHORT
+
+
 def is_internal(number: str | None, phones: Iterable[Phone]) -> bool:
     """True for a tenant's internal number. Where the tenant lists no phones: two to five digits."""
     if not number:
@@ -64,4 +153,4 @@ def is_internal(number: str | None, phones: Iterable[Phone]) -> bool:
     listed = [phone.number for phone in phones]
     if listed:
         return number in listed
-    return number.isascii() and number.isdigit() and _SHORTEST_INTERNAL <= len(number) <= _LONGEST_INTERNAL
+    return is_short(number)

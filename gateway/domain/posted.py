@@ -10,6 +10,7 @@ are the host's where it tells any that fit the call, else the time of arrival. R
 and `gateway/domain/calls.py`, which applies the events, after it.
 """
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,11 +18,23 @@ from gateway.domain.calls import Call, Phase, apply
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
 from gateway.domain.ids import CallId
-from gateway.domain.numbers import hidden, is_internal, outside
+from gateway.domain.numbers import (
+    LONGEST_SHORT,
+    PORTS,
+    bare,
+    dialled,
+    hidden,
+    in_dial_string,
+    is_internal,
+    is_short,
+    outside,
+)
 from gateway.domain.posts import Post, Status, Step
 
 _AHEAD = timedelta(minutes=5)
 """A host's clock may be so far ahead of ours before its times are not believed."""
+_CALL_SUFFIX = re.compile(r"-[0-9a-f]+(?:;[12])?$")
+"""What tells the channels of one device apart: PJSIP/150-0000001a."""
 _LONGEST_RING = timedelta(minutes=30)
 _LONGEST_CALL = timedelta(hours=24)
 
@@ -36,49 +49,88 @@ class _Sides:
     ringing: tuple[str, ...]
 
 
-def _extension(number: str) -> str:
-    """`150` of `150`, `SIP/150`, `PJSIP/150-0000001a` or `Local/150@inoffice`."""
-    bare = number.partition("/")[2] or number
-    return bare.partition("@")[0].partition("-")[0] if "/" in number else bare
+def _extension(given: str, tenant: Tenant) -> str:
+    """`150` of `150`, `SIP/150`, `PJSIP/150-0000001a`, `PJSIP/150/sip:150@10.0.0.5` or `Local/150@inoffice/n`, the number
+    of the phone whose device it is, or nothing: for a port without a number, and for an outside number on a line."""
+    technology, slash, device = given.partition("/")
+    if not slash:
+        number = bare(given)
+        return _of_device(number, tenant) or number
+    name = _CALL_SUFFIX.sub("", device)
+    known = (_of_device(one, tenant) for one in (device, given, name, f"{technology}/{name}"))
+    if number := next((one for one in known if one), ""):
+        return number
+    number = in_dial_string(name)
+    on_a_line = "/" in device or ("@" in device and technology != "Local")
+    if on_a_line and len(number) > LONGEST_SHORT and not is_internal(number, tenant.phones):
+        return ""
+    if technology in PORTS:
+        return number if "/" in device else ""
+    return number or name
+
+
+def _of_device(device: str, tenant: Tenant) -> str:
+    return next((phone.number for phone in tenant.phones if device in phone.devices), "")
+
+
+def _extensions(post: Post, tenant: Tenant) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(number for one in post.extensions if (number := _extension(one, tenant))))
+
+
+def _by_line(post: Post, number: str, tenant: Tenant) -> bool:
+    """Whether the host names an outside line, and not the phone itself."""
+    return bool(post.trunk) and _extension(post.trunk or "", tenant) != number
+
+
+def _is_colleague(number: str, post: Post, tenant: Tenant) -> bool:
+    """One of the tenant's phones, or a short number that is not listed and that no outside line carries."""
+    return is_internal(number, tenant.phones) or (is_short(number) and not _by_line(post, number, tenant))
 
 
 def _direction(post: Post, tenant: Tenant, ringing: tuple[str, ...]) -> Direction:
     if post.direction is not None:
         return post.direction
-    if not is_internal(post.caller_id, tenant.phones):
+    caller = _extension(post.caller_id, tenant)
+    if hidden(post.caller_id) or not _is_colleague(caller, post, tenant):
         return Direction.INCOMING
     if not hidden(post.connected_line):
-        inside = is_internal(post.connected_line, tenant.phones)
+        inside = _is_colleague(_extension(post.connected_line, tenant), post, tenant)
         return Direction.INTERNAL if inside else Direction.OUTGOING
-    colleagues = [one for one in ringing if one != post.caller_id and is_internal(one, tenant.phones)]
+    colleagues = [one for one in ringing if one != caller and _is_colleague(one, post, tenant)]
     return Direction.INTERNAL if colleagues else Direction.OUTGOING
 
 
 def _dialled(post: Post, tenant: Tenant) -> str:
     """The company's number of an incoming call, where the host tells it; else what it gives, else nothing."""
-    if not hidden(post.connected_line) and not is_internal(post.connected_line, tenant.phones):
+    if not hidden(post.connected_line) and not is_internal(bare(post.connected_line), tenant.phones):
         return outside(post.connected_line, tenant.country)
     trunk = outside(post.trunk, tenant.country)
     if trunk.startswith("+"):
         return trunk
-    return "" if hidden(post.connected_line) else post.connected_line
+    return "" if hidden(post.connected_line) else bare(post.connected_line)
+
+
+def _client(post: Post, tenant: Tenant) -> str:
+    """The number that an employee dialled; digits for an outside line may stand before it."""
+    prefixes = dict.fromkeys(str(pbx.settings.get("dial_prefix") or "") for pbx in tenant.pbxes)
+    return dialled(post.connected_line, tenant.country, tuple(prefix for prefix in prefixes if prefix))
 
 
 def _sides(post: Post, tenant: Tenant) -> _Sides:
-    extensions = tuple(dict.fromkeys(_extension(number) for number in post.extensions))
+    extensions = _extensions(post, tenant)
     direction = _direction(post, tenant, extensions)
     if direction is Direction.INCOMING:
         caller = outside(post.caller_id, tenant.country)
-        ringing = tuple(number for number in extensions if number != post.caller_id)
+        ringing = tuple(number for number in extensions if number != bare(post.caller_id))
         return _Sides(direction, caller, _dialled(post, tenant), None, ringing)
-    employee = _extension(post.caller_id)
+    employee = _extension(post.caller_id, tenant)
     if direction is Direction.OUTGOING:
         if not is_internal(employee, tenant.phones):
             # The line's own number stands where the employee should; who dials is then among the extensions.
             employee = next((one for one in extensions if is_internal(one, tenant.phones)), employee)
-        return _Sides(direction, employee, outside(post.connected_line, tenant.country), employee or None, ())
+        return _Sides(direction, employee, _client(post, tenant), employee or None, ())
     others = tuple(number for number in extensions if number != employee)
-    called = "" if hidden(post.connected_line) else _extension(post.connected_line)
+    called = "" if hidden(post.connected_line) else _extension(post.connected_line, tenant)
     called = called or (others[0] if others else "")
     return _Sides(direction, employee, called, employee or None, others or ((called,) if called else ()))
 
@@ -115,11 +167,12 @@ def _who(call: Call, post: Post, tenant: Tenant) -> str | None:
     """The employee of the call: who placed it, or who answered as far as the event or the ringing phones tell."""
     if call.direction is Direction.OUTGOING:
         return call.caller or None
-    reported = [_extension(number) for number in (post.connected_line, post.caller_id) if not hidden(number)]
-    named = [_extension(number) for number in post.extensions]
+    caller = "" if hidden(post.caller_id) else _extension(post.caller_id, tenant)
+    reported = ["" if hidden(post.connected_line) else _extension(post.connected_line, tenant), caller]
+    named = _extensions(post, tenant)
     if len(named) == 1:
         reported += named
-    likely = [number for number in reported if number != call.caller and number != post.caller_id] + reported
+    likely = [number for number in reported if number != call.caller and number != caller] + reported
     for number in likely:
         if number != call.caller and (number in call.rang or is_internal(number, tenant.phones)):
             return number

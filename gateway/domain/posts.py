@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction
+from gateway.domain.numbers import dial_parts
 
 DISPATCH = "/dispatch/call-event"
 ADDRESSES = ("/start", "/dial", "/bridge", "/hangup", DISPATCH)
@@ -129,18 +130,15 @@ class _Fields:
         return read.strip()
 
     def extensions(self, name: str) -> tuple[str, ...]:
-        """A list, or text with commas; without repeats, in order."""
+        """A list, or text with commas; each may be a dial string of several phones. Without repeats, in order."""
         given = self.raw(name)
-        if isinstance(given, str):
-            given = given.split(",")
-        elif given is not None and not isinstance(given, list):
-            given = [given]
-        given = given or []
-        if len(given) > _MOST_EXTENSIONS:
+        listed = given if isinstance(given, list) else [] if given is None else [given]
+        several = [one for some in listed for one in (dial_parts(some) if isinstance(some, str) else (some,))]
+        if len(several) > _MOST_EXTENSIONS:
             self.problem(name, f"must be at most {_MOST_EXTENSIONS} numbers")
             return ()
         known = len(self.problems)
-        read = [self.text(name, _LONGEST_NUMBER, value=one) for one in given if one is not None]
+        read = [self.text(name, _LONGEST_NUMBER, value=one) for one in several if one is not None]
         del self.problems[known + 1 :]
         return tuple(dict.fromkeys(one for one in read if one))
 

@@ -121,7 +121,7 @@ _CONDITIONS = {
     "behind": """
     AND NOT EXISTS (
         SELECT FROM json_to_recordset({behind}) AS r (tenant_id text)
-        JOIN journal j ON j.tenant_id = r.tenant_id AND j.done_at IS NULL
+        JOIN journal j ON j.tenant_id = r.tenant_id AND j.stream = 'calls' AND j.done_at IS NULL
         WHERE r.tenant_id = f.tenant_id)""",
 }
 

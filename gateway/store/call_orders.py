@@ -30,6 +30,8 @@ class NewOrder:
     asked_by: str
     extension: str
     number: str
+    then: str = ""
+    """The extension that stood behind the number: for the audit, not for the PBX."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,15 @@ from datetime import datetime
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
 
+CALLS = "calls"
+"""The stream of posted call events."""
 POSTS_AT_ONCE = 500
 """How many posts of one tenant one reading brings."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostRow:
-    """A posted event on its way into the journal."""
+    """What was posted, on its way into the journal."""
 
     tenant: TenantId
     address: str
@@ -26,6 +28,8 @@ class PostRow:
     digest: bytes
     body: str
     received_at: datetime
+    stream: str = CALLS
+    """Who makes something of it: `calls`, `chats` or `deals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,9 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
     stored = await conn.fetch(
         """
         WITH given AS (
-            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
-                 WITH ORDINALITY AS r (tenant_id, address, unique_id, digest, body, received_at, place)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[],
+                                 $7::text[])
+                 WITH ORDINALITY AS r (tenant_id, address, unique_id, digest, body, received_at, stream, place)
         ), firsts AS (
             SELECT DISTINCT ON (tenant_id, digest) * FROM given ORDER BY tenant_id, digest, place
         ), fresh AS (
@@ -59,8 +64,8 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
             ON CONFLICT (tenant_id, digest) DO NOTHING
             RETURNING tenant_id, digest
         ), kept AS (
-            INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at)
-            SELECT r.tenant_id, r.address, r.unique_id, r.digest, r.body, r.received_at
+            INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at, stream)
+            SELECT r.tenant_id, r.address, r.unique_id, r.digest, r.body, r.received_at, r.stream
             FROM firsts r JOIN fresh USING (tenant_id, digest)
             ORDER BY r.place
         )
@@ -72,6 +77,7 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
         [row.digest for row in rows],
         [row.body for row in rows],
         [row.received_at for row in rows],
+        [row.stream for row in rows],
     )
     new = {(record["tenant_id"], record["digest"]) for record in stored}
     answers: list[bool] = []
@@ -82,21 +88,23 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
 
 
 async def select_pending_posts(
-    conn: Connection, wanted: Sequence[tuple[TenantId, int]], most: int = POSTS_AT_ONCE
+    conn: Connection, wanted: Sequence[tuple[TenantId, int]], most: int = POSTS_AT_ONCE, stream: str = CALLS
 ) -> list[list[PendingPost]]:
-    """For each (tenant, journal id): the tenant's posts behind that id that wait for its actor, oldest first, at most `most`.
-    One statement for all; reads across tenants, so it is the engine's."""
+    """For each (tenant, journal id): the tenant's posts of a stream behind that id that wait for their actor, oldest first,
+    at most `most`. One statement for all; reads across tenants, so it is the engine's."""
     rows = await conn.fetch(
         """
         SELECT w.place, j.journal_id, j.address, j.unique_id, j.body, j.received_at
         FROM json_to_recordset($1::json) AS w (place int, tenant_id text, behind bigint)
         CROSS JOIN LATERAL (SELECT * FROM journal p
-                            WHERE p.tenant_id = w.tenant_id AND p.journal_id > w.behind AND p.done_at IS NULL
+                            WHERE p.tenant_id = w.tenant_id AND p.stream = $3 AND p.journal_id > w.behind
+                              AND p.done_at IS NULL
                             ORDER BY p.journal_id LIMIT $2) AS j
         ORDER BY w.place, j.journal_id
         """,
         json.dumps([{"place": n, "tenant_id": one, "behind": behind} for n, (one, behind) in enumerate(wanted)]),
         most,
+        stream,
     )
     found: list[list[PendingPost]] = [[] for _ in wanted]
     for place, *row in rows:

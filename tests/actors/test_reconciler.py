@@ -28,6 +28,7 @@ from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Adapter, AdapterSettings, Attempt, CallSink, Delivered, Draft
+from adapters.budget import Budgets
 from adapters.http import SafeDialer
 from adapters.registry import adapters
 from gateway.domain.configuration import Connector, Phone, Tenant, integration
@@ -78,6 +79,7 @@ class World:
                 recording_files=None, public_url="", direct_posts=DirectPosts(),
                 pending_posts=SimpleNamespace(put=self.tenant),
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
+                budgets=Budgets(), tokens=lambda *_: None,
                 ownership=everything_is_ours(), outgoing=Unhurried(cast(Any, self)),
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),

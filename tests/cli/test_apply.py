@@ -17,10 +17,10 @@ def june(**changes: Any) -> dict[str, Any]:
     block: dict[str, Any] = {
         "number": "0367", "name": "June", "token": TOKEN, "timezone": "Europe/Minsk", "country": "BY", "language": "ru",
         "users": [{"email": "Admin@june.example", "password": PASSWORD}],
-        "phones": [{"number": "150", "owner": "Анна"}, {"number": "151", "endpoints": ["151", "anna-soft"]}],
+        "phones": [{"number": "150", "owner": "Анна"}, {"number": "151", "endpoints": ["151", "DAHDI/7", "Анна дома"]}],
         "pbxes": [{
             "name": "main", "host": "127.0.0.1", "username": "gateway", "secret": "ami-secret",
-            "trunks": ["trunk-0001"], "originate_context": "inoffice",
+            "trunks": ["trunk-0001", "DAHDI/33", "North line"], "originate_context": "inoffice",
         }],
         "click_to_call": {"countries": ["BY"], "per_user_minute": 5},
         "integrations": {

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.configuration import Phone
-from gateway.domain.numbers import ANONYMOUS, is_internal, outside
+from gateway.domain.numbers import ANONYMOUS, bare, dialled, in_dial_string, is_internal, outside
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,56 @@ from gateway.domain.numbers import ANONYMOUS, is_internal, outside
         ("sip:anna@example.net", "BY", "sip:anna@example.net"),
         ("٣٧٥٢٩١٢٣٤٥٦٧", "BY", "٣٧٥٢٩١٢٣٤٥٦٧"),
         ("80291234567", "", "80291234567"),
+        ("+375291234567;cpc=ordinary", "BY", "+375291234567"),
+        ("+375172000001;npdi;rn=+375290000", "BY", "+375172000001"),
+        ('"Anna" <sip:80291234567;cpc=x@10.0.0.1:5060>', "BY", "+375291234567"),
+        ("tel:291234567;phone-context=+375", "", "+375291234567"),
+        ("sip:%2B375291234567@example.net;user=phone", "", "+375291234567"),
+        ("7788;cpc=ordinary", "BY", "7788"),
+        ("sip:anonymous@anonymous.invalid", "BY", "anonymous"),
     ],
 )
 def test_outside(number: str, country: str, read: str) -> None:
     assert outside(number, country) == read
+
+
+@pytest.mark.parametrize(
+    ("number", "country", "prefixes", "read"),
+    [
+        ("989161234567", "RU", (), "+79161234567"),  # also a number of Iran
+        ("979161234567", "RU", (), "+79161234567"),
+        ("94951234567", "RU", ("9",), "+74951234567"),
+        ("+989161234567", "RU", ("9",), "+989161234567"),
+        ("9161234567", "RU", ("9",), "+79161234567"),
+        ("080291234567", "BY", (), "+375291234567"),
+        ("9810375291234567", "RU", (), "+375291234567"),
+        ("7774930901820", "BY", ("777",), "+4930901820"),
+        ("4930901820", "BY", (), "+4930901820"),
+        ("555101", "BY", (), "555101"),
+        ("103", "BY", ("9",), "103"),
+    ],
+)
+def test_dialled(number: str, country: str, prefixes: tuple[str, ...], read: str) -> None:
+    assert dialled(number, country, prefixes) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("150", "150"),
+        ("+375296254070@trunk-0001", "+375296254070"),
+        ("trunk/sip:375296254070;npdi@host:5060", "375296254070"),
+        ("g1/ww80296254070", "80296254070"),
+        ("user:secret@host/80296254070@context", "80296254070"),
+        ("user:123@host", ""),
+        ("80291112233@North line", "80291112233"),
+        ("127.0.0.1:9998/c(ulaw)", ""),
+        ("anna-soft", ""),
+        ("i2/", ""),
+    ],
+)
+def test_in_dial_string(text: str, number: str) -> None:
+    assert in_dial_string(text) == number
 
 
 @pytest.mark.parametrize("number", [None, "", " ", "<unknown>", "Unknown", "anonymous", "ANONYMOUS", '"unavailable"'])
@@ -43,6 +89,8 @@ def test_anything_is_read(number: str, country: str) -> None:
     read = outside(number, country)
     assert read
     assert outside(read, country) == read
+    assert bare(bare(number)) == bare(number)
+    assert dialled(read, country)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What posted events tell of their calls, as a fold: order, repeats, late ones and missing ones."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
@@ -8,9 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.domain.calls import Call, apply
-from gateway.domain.configuration import Phone, Tenant
+from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import Kind, TenantId
 from gateway.domain.posted import reported
 from gateway.domain.posts import parse_post
 
@@ -148,7 +149,17 @@ def test_a_host_whose_clock_is_far_off() -> None:
         ({"CallerIDNum": "150", "Extensions": "151"}, Direction.INTERNAL, "150", "151"),
         ({"CallerIDNum": "150", "ConnectedLineNum": "80291234567"}, Direction.OUTGOING, "150", CLIENT),
         ({"CallerIDNum": "80291234567", "ConnectedLineNum": "150"}, Direction.INCOMING, CLIENT, "150"),
-        ({"CallerIDNum": "103", "Extensions": "150"}, Direction.INCOMING, "103", ""),
+        ({"CallerIDNum": "103", "Extensions": "150", "Trunk": "trunk-0001"}, Direction.INCOMING, "103", ""),
+        ({"CallerIDNum": "155", "Extensions": "150"}, Direction.INTERNAL, "155", "150"),
+        ({"CallerIDNum": "155", "Extensions": "SIP/150", "Trunk": "SIP/155"}, Direction.INTERNAL, "155", "150"),
+        ({"CallerIDNum": "150", "ConnectedLineNum": "155"}, Direction.INTERNAL, "150", "155"),
+        ({"CallerIDNum": "150", "ConnectedLineNum": "103", "Trunk": "gsm"}, Direction.OUTGOING, "150", "103"),
+        ({**IN, "CallerIDNum": "+375291234567;cpc=ordinary"}, Direction.INCOMING, CLIENT, ""),
+        ({**IN, "CallerIDNum": "sip:+375291234567@10.0.0.1;user=phone"}, Direction.INCOMING, CLIENT, ""),
+        ({**IN, "ConnectedLineNum": "+375172001020;npdi;rn=+37529"}, Direction.INCOMING, CLIENT, "+375172001020"),
+        ({**OUT, "ConnectedLineNum": "80291234567;phone-context=x"}, Direction.OUTGOING, "150", CLIENT),
+        ({**OUT, "ConnectedLineNum": "980291234567"}, Direction.OUTGOING, "150", CLIENT),
+        ({**OUT, "CallerIDNum": "150;cpc=ordinary"}, Direction.OUTGOING, "150", CLIENT),
         ({}, Direction.INCOMING, "anonymous", ""),
     ],
 )
@@ -156,6 +167,35 @@ def test_directions(fields: dict[str, Any], direction: Direction, caller: str, c
     _, (ringing,) = fold((0, "dial", fields))
     assert isinstance(ringing, CallRinging)
     assert (ringing.direction, ringing.caller, ringing.called) == (direction, caller, called)
+
+
+@pytest.mark.parametrize(
+    ("given", "ringing"),
+    [
+        ("PJSIP/150&PJSIP/151", ("150", "151")),
+        ("PJSIP/150&PJSIP/151,30,tr", ("150", "151")),
+        (["SIP/150&SIP/151", "152"], ("150", "151", "152")),
+        ("150&151", ("150", "151")),
+        ("Local/150@from-internal/n&Local/151@from-internal/n", ("150", "151")),
+        ("PJSIP/150/sip:150@10.0.0.5:5060&PJSIP/151-00000012", ("150", "151")),
+        ("PJSIP/150&PJSIP/80291112233@provider", ("150",)),
+        ("SIP/150&SIP/provider/80291112233&DAHDI/g1/80291112233", ("150",)),
+        ("DAHDI/7&DAHDI/12&SIP/anna-soft", ("153", "154")),
+    ],
+)
+def test_dial_strings(given: Any, ringing: tuple[str, ...]) -> None:
+    phones = (*TENANT.phones, Phone("153", endpoints=("DAHDI/7",)), Phone("154", endpoints=("anna-soft",)))
+    _, (first,) = fold((0, "dial", {**IN, "Extensions": given}), tenant=replace(TENANT, phones=phones))
+    assert isinstance(first, CallRinging)
+    assert first.extensions == ringing
+
+
+def test_the_prefix_of_the_pbx_is_no_part_of_the_clients_number() -> None:
+    pbx = Connector("main", Kind("asterisk"), {"dial_prefix": "77"})
+    fields = {**OUT, "ConnectedLineNum": "7780291234567"}
+    _, (first,) = fold((0, "dial", fields), tenant=replace(TENANT, pbxes=(pbx,)))
+    assert isinstance(first, CallRinging)
+    assert first.called == CLIENT
 
 
 def test_outgoing() -> None:

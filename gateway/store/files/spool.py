@@ -29,7 +29,7 @@ import trio
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import TenantId
-from gateway.store.journal import PostRow
+from gateway.store.journal import CALLS, PostRow
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -270,7 +270,7 @@ class _Files:
 
 
 def _framed(row: PostRow) -> bytes:
-    said = [row.tenant, row.address, row.unique_id, row.digest.hex(), row.received_at.isoformat(), row.body]
+    said = [row.tenant, row.address, row.unique_id, row.digest.hex(), row.received_at.isoformat(), row.body, row.stream]
     payload = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
@@ -290,9 +290,12 @@ def _row_of(data: memoryview, at: int, payload: memoryview) -> PostRow | None:
     if zlib.crc32(payload) != _HEAD.unpack_from(data, at)[1]:
         return None
     try:
-        tenant, address, unique_id, digest, received_at, body = json.loads(str(payload, "utf-8", "surrogatepass"))
+        tenant, address, unique_id, digest, received_at, body, *more = json.loads(
+            str(payload, "utf-8", "surrogatepass")
+        )
         moment = datetime.fromisoformat(received_at).astimezone(UTC)
-        return PostRow(TenantId(tenant), address, unique_id, bytes.fromhex(digest), body, moment)
+        stream = more[0] if more else CALLS  # what an older version has written holds posted call events alone
+        return PostRow(TenantId(tenant), address, unique_id, bytes.fromhex(digest), body, moment, stream)
     except (ValueError, TypeError):
         return None
 

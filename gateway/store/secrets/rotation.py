@@ -2,7 +2,7 @@
 
     wrapped      tenants.data_key             wrapped anew by the new key; the data key itself stays
     fields       pbxes, integrations.secrets  a JSON object, field -> sealed value
-    values       modules.link_key, recording_blobs.file_key, recordings.url
+    values       modules.link_key, recording_blobs.file_key, recordings.url, integration_tokens.sealed and previous_sealed
 
 Each batch is a transaction that waits for nobody: rows that somebody holds are left for the next pass, so no other
 transaction can be caught in a deadlock with it. What is done bears the new key's id, and that is all a resumed rotation
@@ -40,6 +40,13 @@ class Place:
     first_key: str = ""
     fields: bool = False
     row_is_key: bool = True
+    name: str = ""
+    """A second column of the row's key, after a slash."""
+
+    @property
+    def row_key(self) -> str:
+        """SQL: the key of a row `x`."""
+        return f"(x.{self.key} || '/' || x.{self.name})" if self.name else f"x.{self.key}"
 
     @property
     def stale(self) -> str:
@@ -54,6 +61,8 @@ PLACES = (
     Place("integrations", "integration_type", "secrets", fields=True),
     Place("modules", "integration_type", "link_key"),
     Place("recording_blobs", "address", "file_key"),
+    Place("integration_tokens", "integration_type", "sealed", name="name"),
+    Place("integration_tokens", "integration_type", "previous_sealed", name="name"),
     Place("recordings", "recording_id", "url", "uuid", "00000000-0000-0000-0000-000000000000", row_is_key=False),
 )
 """Every sealed column there is, `tenants.data_key` apart."""
@@ -139,10 +148,10 @@ class Rotation:
             await _begin(conn)
             rows = await conn.fetch(
                 f"""
-                SELECT x.tenant_id, x.{place.key}::text AS key, x.{place.column} AS sealed, t.data_key
+                SELECT x.tenant_id, {place.row_key}::text AS key, x.{place.column} AS sealed, t.data_key
                 FROM {place.table} x JOIN tenants t USING (tenant_id)
-                WHERE (x.tenant_id, x.{place.key}) > ($2, $3::text::{place.key_type}) AND {place.stale}
-                ORDER BY x.tenant_id, x.{place.key} LIMIT $4 FOR NO KEY UPDATE OF x SKIP LOCKED
+                WHERE (x.tenant_id, {place.row_key}) > ($2, $3::text::{place.key_type}) AND {place.stale}
+                ORDER BY x.tenant_id, {place.row_key} LIMIT $4 FOR NO KEY UPDATE OF x SKIP LOCKED
                 """,  # noqa: S608 - one of PLACES, constants
                 self.master.current.id,
                 *after,
@@ -157,7 +166,7 @@ class Rotation:
                 f"""
                 UPDATE {place.table} x SET {place.column} = n.sealed::{kind}
                 FROM unnest($1::text[], $2::text[], $3::text[]) AS n (tenant_id, key, sealed)
-                WHERE x.tenant_id = n.tenant_id AND x.{place.key} = n.key::{place.key_type}
+                WHERE x.tenant_id = n.tenant_id AND {place.row_key} = n.key::{place.key_type}
                 """,  # noqa: S608 - one of PLACES, constants
                 [row["tenant_id"] for row, _ in fresh],
                 [row["key"] for row, _ in fresh],

@@ -19,7 +19,7 @@ from actors.crm.registration_changes import StoredMap
 from adapters.abilities import STATUSES, CrmUser, SetsStatus
 from adapters.base import Adapter
 from adapters.registry import Linked
-from gateway.domain.configuration import Phone
+from gateway.domain.configuration import Phone, is_device_name
 from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
@@ -34,7 +34,6 @@ from gateway.web.site import Answer, Site, tenant, viewer
 PAGE = 50
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 _OWNER = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
-_ENDPOINT = re.compile(r"[0-9A-Za-z_.-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,11 +284,11 @@ def extensions_pages(gate: Gate) -> Blueprint:
     async def save_phone(number: str) -> Answer:
         form = await request.form
         sent = {name: form.get(name, "").strip() for name in ("number", "owner", "endpoints")}
-        ends = tuple(dict.fromkeys(sent["endpoints"].replace(",", " ").split()))
+        ends = _devices(sent["endpoints"])
         wrong = (
             "number" if not _NUMBER.fullmatch(sent["number"])
             else "owner" if not _OWNER.fullmatch(sent["owner"])
-            else "endpoints" if len(ends) > 20 or not all(_ENDPOINT.fullmatch(end) for end in ends)
+            else "endpoints" if len(ends) > 20 or not all(map(is_device_name, ends))
             else ""
         )  # fmt: skip
         if wrong:
@@ -316,6 +315,12 @@ def extensions_pages(gate: Gate) -> Blueprint:
         return redirect(_back(number), 303)
 
     return pages
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    """Names with commas between them, for a name may hold a space; with a number among them spaces will do."""
+    spaced = "," not in text and any(part.isdecimal() for part in text.split())
+    return tuple(dict.fromkeys(part.strip() for part in (text.split() if spaced else text.split(",")) if part.strip()))
 
 
 def _back(number: str) -> str:

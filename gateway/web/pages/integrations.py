@@ -49,6 +49,8 @@ class Card:
     restarts: int = 0
     figures: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[Any] = ()
+    unlisted: Sequence[Mapping[str, Any]] = ()
+    """Internal numbers seen on a PBX that the company does not list: `number`, `device`, `at`."""
     """What a PBX told and nothing was made of, newest first, with why."""
     outbox: integration_logs.OutboxFigures = field(default_factory=integration_logs.OutboxFigures)
     hour: Mapping[str, int] = field(default_factory=dict)
@@ -106,11 +108,11 @@ def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Connector) -> Car
     adapter = registry.adapters().get(pbx.kind)
     health, restarts, found = _alive(slots.get(f"tenant/{number}/pbx/{pbx.name}"), set_up=True, enabled=pbx.enabled)
     figures = dict(found)
-    notes = figures.pop("ignored", ())
+    notes, unlisted = figures.pop("ignored", ()), figures.pop("unlisted", ())
     return Card(
         kind=pbx.kind, name=pbx.name, title=adapter.title if adapter is not None else pbx.kind,
         href=f"/t/{number}/pbxes/{pbx.name}", enabled=pbx.enabled, health=health, restarts=restarts, figures=figures,
-        notes=notes,
+        notes=notes, unlisted=unlisted,
     )  # fmt: skip
 
 

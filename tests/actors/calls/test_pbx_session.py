@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from actors.calls.pbx_session import BACKOFF_CAP_S, KEPT_WITHIN_S, PbxActor
+from actors.calls.pbx_session import KEPT_WITHIN_S, PbxActor
 from actors.calls.tenant_calls import PbxEvents
 from actors.delivery.clients import Clients
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.mailbox import Mailbox
+from actors.runtime.sessions import BACKOFF_CAP_S
 from actors.runtime.supervisor import open_supervisor
 from actors.services import Services
 from adapters.base import Adapter, AdapterSettings, CallSink

@@ -203,7 +203,7 @@ async def test_an_idle_actor_is_handed_what_is_new_and_claims_nothing(
 
 async def test_a_dry_bucket_keeps_no_place(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actors.delivery.worker, "utc_now", lambda: datetime.now(UTC))
-    async with world(limits=Limits(rates={"g": Rate(0.01, 1)}, at_once=8), db=db) as here:
+    async with world(limits=Limits(rates={"g": Rate(1, 100.0)}, at_once=8), db=db) as here:
         real = _Real(here, db)
         await real.write(row("first", "first", bucket="g"))
         await real.all_done()

@@ -30,6 +30,7 @@ from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import Child, Supervisor, open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
+from adapters.budget import Budgets
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -196,7 +197,14 @@ class World:
         self.services = cast(
             Services,
             SimpleNamespace(
-                db=db, bells=self.bells, clients=Clients(), provider_urls={}, dial=None, outgoing=Unhurried(db)
+                db=db,
+                bells=self.bells,
+                clients=Clients(),
+                provider_urls={},
+                dial=None,
+                budgets=Budgets(),
+                tokens=lambda *_: None,
+                outgoing=Unhurried(db),
             ),
         )
         self.at_once = self.most_at_once = 0
@@ -458,7 +466,7 @@ async def test_failures_under_way_when_it_opens_do_not_lengthen_the_pause(autoju
 
 
 async def test_a_bucket_named_exactly_has_its_own_budget(autojump_clock: trio.abc.Clock) -> None:
-    rates = {"": Rate(9, 1), "telephony": Rate(38, 2)}
+    rates = {"": Rate(9, 1), "telephony": Rate(38)}
     async with world(Limits(rates=rates, at_once=64)) as here:
         for _ in range(400):
             here.add(bucket="telephony")
@@ -482,7 +490,7 @@ async def test_buckets_of_a_kind_share_the_rate_of_the_whole(autojump_clock: tri
         for number in range(100):
             here.add(bucket=f"chat:{number % 20}")
         await trio.sleep(4)
-        assert 30 <= len(here.attempts) <= 10 * 4 + 1
+        assert 30 <= len(here.attempts) <= 10 * 5, "ten in any second, of which five have begun"
         for chat in range(20):
             own = [at for at, a in here.attempts if (int(a.key.split()[1]) - 1) % 20 == chat]
             assert len(own) <= 4 + 1
@@ -491,7 +499,7 @@ async def test_buckets_of_a_kind_share_the_rate_of_the_whole(autojump_clock: tri
 
 
 async def test_a_long_wait_for_a_token_is_no_attempt_and_no_line_in_the_log(autojump_clock: trio.abc.Clock) -> None:
-    async with world(Limits(rates={"": Rate(0.1, 1)}, at_once=8)) as here:
+    async with world(Limits(rates={"": Rate(1, 10.0)}, at_once=8)) as here:
         for _ in range(3):
             here.add()
         await trio.sleep(60)
@@ -504,12 +512,12 @@ async def test_a_backlog_without_tokens_is_not_claimed_in_vain_and_holds_up_nobo
     autojump_clock: trio.abc.Clock,
 ) -> None:
     """A group of Telegram takes 20 messages a minute; another chat of the same bot is told at once."""
-    limits = Limits(rates={"": Rate(30, 30), "chat": Rate(1, 3), "group": Rate(20 / 60, 20)}, at_once=8)
+    limits = Limits(rates={"": Rate(30), "chat": Rate(3, 3.0), "group": Rate(20, 60.0)}, at_once=8)
     async with world(limits) as here:
         for _ in range(200):
             here.add(bucket="group:-100")
         await trio.sleep(5)
-        assert len(here.attempts) == pytest.approx(22, abs=1)
+        assert len(here.attempts) == 20, "twenty in any minute"
         claims, calls = here.outbox.claims, here.outbox.calls
         late: list[float] = []
         for _ in range(60):

@@ -55,7 +55,7 @@ def _read(path: Path) -> bytes:
     return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
-SCENARIOS = [Capture(path) for path in sorted(HERE.glob("*/*.ami"))]
+SCENARIOS = [Capture(path) for path in sorted(HERE.glob("*/*.ami")) if path.parent.name != "field"]
 LOADS = [Capture(path) for path in sorted(HERE.glob("[0-9][0-9]/*.ami.gz"))]
 
 

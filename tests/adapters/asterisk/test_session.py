@@ -580,6 +580,12 @@ async def test_a_connection_that_nobody_takes(
         await AsteriskClient(link, SETTINGS).run(Sink())
 
 
+def test_lines_may_have_any_name() -> None:
+    names = ("North line", "Северная линия", "DAHDI/33", "DAHDI/i2", "101@acme", "i2", "office/main")
+    read = AsteriskSettings(host="pbx", username="gateway", secret=SECRET, trunks=(*names, " i2 "))
+    assert read.trunks == names
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -589,7 +595,11 @@ async def test_a_connection_that_nobody_takes(
         ("username", "a\r\nSecret: b"),
         ("secret", "a\nb"),
         ("secret", ""),
-        ("trunks", ["a b"]),
+        ("trunks", ["a,b"]),
+        ("trunks", ["a&b"]),
+        ("trunks", ["a\nb"]),
+        ("trunks", [" "]),
+        ("trunks", ["a" * 81]),
         ("originate_context", "a,b"),
     ],
 )

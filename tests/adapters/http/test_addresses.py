@@ -4,7 +4,6 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-import httpcore2
 import pytest
 import trio
 
@@ -106,11 +105,11 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that were really connected to; nothing leaves the machine."""
     seen: list[str] = []
 
-    async def connect_tcp(self: Any, host: str, port: int, *rest: Any) -> Any:
+    async def open_tcp_stream(host: str, port: int) -> Any:
         seen.append(host)
-        raise httpcore2.ConnectError("refused")
+        raise OSError("refused")
 
-    monkeypatch.setattr(httpcore2.TrioBackend, "connect_tcp", connect_tcp)
+    monkeypatch.setattr(trio, "open_tcp_stream", open_tcp_stream)
     return seen
 
 
@@ -247,12 +246,11 @@ async def test_an_address_that_swallows_packets_leaves_time_for_the_next(
 ) -> None:
     seen: list[str] = []
 
-    async def connect_tcp(self: Any, host: str, port: int, timeout: float, *rest: Any) -> Any:
+    async def open_tcp_stream(host: str, port: int) -> Any:
         seen.append(host)
-        await trio.sleep(timeout)
-        raise httpcore2.ConnectTimeout("late")
+        await trio.sleep_forever()
 
-    monkeypatch.setattr(httpcore2.TrioBackend, "connect_tcp", connect_tcp)
+    monkeypatch.setattr(trio, "open_tcp_stream", open_tcp_stream)
     found = ["fd00::1", "fd00::2", "10.0.0.1"]
     dialer = SafeDialer(allowed_private_nets=["fd00::/8", "10.0.0.0/8"])
     trio.socket.set_custom_hostname_resolver(Names({"crm.example": [found]}))

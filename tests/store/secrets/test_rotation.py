@@ -53,7 +53,7 @@ class Store:
         sealers, found = await self.sealers(master), {}
         for place in PLACES:
             for row in await self.run(
-                f"SELECT tenant_id, {place.key}::text AS key, {place.column} AS sealed FROM {place.table} "
+                f"SELECT tenant_id, {place.row_key}::text AS key, {place.column} AS sealed FROM {place.table} x "
                 f"WHERE {place.column} IS NOT NULL"
             ):
                 bound = row["key"] if place.row_is_key else ""
@@ -93,6 +93,13 @@ async def store(db: Database) -> Store:
                 "INSERT INTO integrations (tenant_id, integration_type, secrets) VALUES ($1, 'crm', $2), ($1, 'empty', '{}')",
                 tenant, json.dumps({"api_key": seal("integrations", "api_key", "crm")}),
             )  # fmt: skip
+            for name in ("oauth", "bot"):
+                row = f"crm/{name}"
+                await conn.execute(
+                    "INSERT INTO integration_tokens (tenant_id, integration_type, name, sealed, previous_sealed) "
+                    "VALUES ($1, 'crm', $2, $3, $4)", tenant, name, seal("integration_tokens", "sealed", row),
+                    seal("integration_tokens", "previous_sealed", row),
+                )  # fmt: skip
             await conn.execute(
                 "INSERT INTO modules (tenant_id, integration_type, state, link_key, version, told_version) "
                 "VALUES ($1, 'crm', 'active', $2, 1, 1)", tenant, seal("modules", "link_key", "crm"),
@@ -115,7 +122,7 @@ async def store(db: Database) -> Store:
 
 async def test_everything_is_under_the_new_key_and_nothing_opens_with_the_old_one(store: Store) -> None:
     before = await store.opened(store.old)
-    assert len(before) == len(TENANTS) * (4 + 1 + 1 + 4 + 4)
+    assert len(before) == len(TENANTS) * (4 + 1 + 4 + 1 + 4 + 4)
     versions = [tuple(row) for row in await store.run("SELECT tenant_id, version FROM tenant_versions ORDER BY 1")]
     reported: list[tuple[str, int, int]] = []
     work = store.rotation(progress=lambda *step: reported.append(step))

@@ -874,12 +874,15 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
     page = await text_of(await client.get("/t/0367/extensions"))
     assert "&lt;b&gt;Вера&lt;/b&gt;" in page
     assert "vera-soft" in page
+    for sent, devices in (("DAHDI/7, Вера дома", "DAHDI/7, Вера дома"), ("199 vera-soft", "199, vera-soft")):
+        await client.post("/t/0367/phones?kind=retailcrm", form={**form, "endpoints": sent})
+        assert devices in await text_of(await client.get("/t/0367/extensions"))
     for name, value in (
         ("number", "12a"),
         ("number", ""),
         ("number", "1" * 16),
         ("owner", "a\x00b"),
-        ("endpoints", "a/b"),
+        ("endpoints", "a|b"),
     ):
         wrong = await client.post("/t/0367/phones", form={**form, name: value})
         assert wrong.status_code == 422, (name, value)

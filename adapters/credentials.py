@@ -1,0 +1,33 @@
+"""Settings fields that many adapters have: ids of ours that outside systems send back, unguessable and made when absent."""
+
+import re
+import secrets
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from adapters.base import setting
+from gateway.domain.secret import Secret
+
+
+def _shape(value: Secret) -> Secret:
+    if not re.fullmatch(r"[0-9A-Za-z_-]{24,128}", value.reveal()):
+        raise ValueError("must be 24 to 128 letters, digits, - and _; leave it empty, and one is made")
+    return value
+
+
+UrlId = Annotated[Secret, AfterValidator(_shape)]
+"""A secret that may be part of an address."""
+
+
+def hook_id() -> Any:
+    """The last part of the address that the outside system calls, `/hooks/KIND/HOOK_ID`."""
+    return setting(
+        en="Last part of the webhook's address",
+        ru="Последняя часть адреса вебхука",
+        help_en="Made by itself; nobody can guess it",
+        help_ru="Создаётся сама; угадать её нельзя",
+        secret=True,
+        advanced=True,
+        default_factory=lambda: Secret(secrets.token_urlsafe(32)),
+    )

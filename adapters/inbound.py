@@ -1,0 +1,80 @@
+"""What comes in from an outside system by itself: webhooks it calls, and streams (long polls) that a client reads.
+
+Both end in the same place. An adapter turns what came into updates, each with the provider's own id; the gateway makes them
+durable, recognises repeats by that id, and only then answers or confirms. Everything here is a shape; the functions of an
+`Inbound` are pure and live in an adapter's `codec.py`. Read `gateway/web/api/hooks.py` for the address and
+`actors/chats/channel_session.py` for the streams.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Stream = Literal["chats", "deals"]
+"""Who makes something of the updates: the tenant's chats or its deals. Calls have addresses of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookCall:
+    """A request to `/hooks/KIND/HOOK_ID`, as it came: the body raw, for signatures are over its bytes."""
+
+    method: str
+    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Names in lower case."""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer in the words of the outside system. Status 401 or 403: the request is not genuine, and is counted."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One thing that happened over there."""
+
+    id: str
+    """The provider's own id: a second update of an integration with an equal id changes nothing."""
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """How an outside system calls us. Pure functions of its codec."""
+
+    verify: Callable[[WebhookCall, Any], Reply | None]
+    """`verify(call, settings)`: None where the request is genuine and holds updates; else the answer to send (a handshake, a
+    refusal). Compares secrets in constant time, over the raw bytes."""
+    read: Callable[[bytes, Any], Sequence[Update]]
+    """`read(body, settings)`. Raises ValueError for a body that is nothing this system sends."""
+    accepts: Callable[[Any], bool] = lambda settings: True
+    """Whether these settings want webhooks at all; otherwise the address is 404, as if it were not there."""
+    accepted: Reply = Reply()
+    """What the outside system wants to hear once everything is durable."""
+    stream: Stream = "chats"
+    account: Callable[[WebhookCall], str | None] | None = None
+    """Whose it is, where one address serves the accounts of many tenants."""
+
+
+class UpdateSink(Protocol):
+    """Where a client that reads a stream leaves what came."""
+
+    async def received(self, updates: Sequence[Update]) -> None:
+        """Returns once the updates are durable, so that they may be confirmed. Waits while nothing can be stored."""
+        ...
+
+
+@runtime_checkable
+class StreamsUpdates(Protocol):
+    """A client that reads updates by itself for as long as its session lives."""
+
+    async def run(self, sink: UpdateSink) -> None:
+        """One session. Raises Unavailable, NeedsAttention or RemoteProtocolError at its end; never returns otherwise.
+        Connecting again with backoff is the caller's."""
+        ...

@@ -1,0 +1,102 @@
+"""`/hooks/{kind}/{hook_id}`: what outside systems call, the same for every adapter that has an `Inbound`.
+
+    hook_id -> integration -> the adapter verifies the raw bytes -> its updates become durable -> the adapter's own answer
+
+Owns who is called and in which order. Never interprets an update, and never writes a hook id, a query or a body into a log or
+an answer. An address that nobody has is 404 without a body. Read `adapters/inbound.py` for the shapes.
+"""
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from adapters.base import Adapter
+from adapters.inbound import Inbound, Reply, Stream, Update, WebhookCall
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.telemetry import COUNTERS, bound
+from gateway.web.http.routes import Address, Handler, Request, Response, problem
+
+log = logging.getLogger(__name__)
+
+HOOK_LIMIT = 1 << 20
+"""Bytes of a body at most."""
+PATH = "/hooks/{kind}/{hook_id}"
+_LONGEST_ID = 128
+_NOBODY = Response(status=404, content_type="text/plain; charset=utf-8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookDeps:
+    """What the address asks of the rest of the gateway."""
+
+    by_hook: Callable[[Kind, bytes], tuple[Tenant, IntegrationKey] | None]
+    """Whose hook id this is, by its SHA-256. Raises Unavailable while nobody can know."""
+    store: Callable[[TenantId, IntegrationKey, Sequence[Update], Stream], Awaitable[None]]
+    """Returns once the updates are durable; raises Unavailable when they cannot be stored."""
+
+
+def hook_addresses(deps: HookDeps, adapters: Mapping[Kind, Adapter]) -> list[Address]:
+    """The address, for GET (handshakes) and POST."""
+    inbound = {kind: adapter for kind, adapter in adapters.items() if adapter.inbound is not None}
+    handler = _handler(deps, inbound)
+    answers = {
+        200: "Stored durably, a repeat too; or the handshake's answer", 403: "The signature is missing or wrong",
+        404: "Nobody has this address", 413: f"The body is over {HOOK_LIMIT} bytes",
+        422: "Not what this outside system sends", 503: "Could not be stored; try again",
+    }  # fmt: skip
+    return [
+        Address(method=method, path=PATH, handler=handler, intake=True, body_limit=HOOK_LIMIT, answers=answers,
+                summary=f"{what} of a messenger or a CRM, at the address that the integration's page shows")
+        for method, what in (("POST", "Webhook"), ("GET", "Handshake"))
+    ]  # fmt: skip
+
+
+def _handler(deps: HookDeps, adapters: Mapping[Kind, Adapter]) -> Handler:
+    async def handle(request: Request) -> Response:
+        kind, hook_id = Kind(request.params["kind"]), request.params["hook_id"]
+        adapter = adapters.get(kind)
+        if adapter is None or adapter.inbound is None or len(hook_id) > _LONGEST_ID:
+            return _NOBODY
+        found = deps.by_hook(kind, hashlib.sha256(hook_id.encode("utf-8", "surrogatepass")).digest())
+        if found is None:
+            COUNTERS["hooks_unknown"] += 1
+            return _NOBODY
+        tenant, key = found
+        with bound(tenant=tenant.number, integration=key):
+            return await _take(deps, adapter, adapter.inbound, tenant, key, request)
+
+    return handle
+
+
+async def _take(
+    deps: HookDeps, adapter: Adapter, inbound: Inbound, tenant: Tenant, key: IntegrationKey, request: Request
+) -> Response:
+    link = tenant.integrations[key]
+    try:
+        settings = adapter.settings.model_validate(dict(link.settings))
+    except ValidationError:
+        return problem(503, "CONFIG_INVALID", "The integration's settings are not valid.", retryable=True)
+    if not link.enabled or not inbound.accepts(settings):
+        return _NOBODY
+    call = WebhookCall(method=request.method, query=request.query, headers=request.headers, body=request.body)
+    reply = inbound.verify(call, settings)
+    if reply is not None:
+        if reply.status in (401, 403):
+            COUNTERS["hooks_refused"] += 1
+            log.warning("a webhook was refused: it is not signed by this integration's system")
+        return _response(reply)
+    try:
+        updates = inbound.read(request.body, settings)
+    except ValueError:
+        COUNTERS["hooks_invalid"] += 1
+        return problem(422, "VALIDATION_ERROR", "The body is not what this outside system sends.")
+    await deps.store(tenant.number, key, updates, inbound.stream)
+    return _response(inbound.accepted)
+
+
+def _response(reply: Reply) -> Response:
+    return Response(status=reply.status, body=reply.body, content_type=reply.content_type)
