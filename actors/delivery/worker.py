@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from datetime import timedelta
+from enum import Enum
 from typing import Any
 
 import trio
@@ -60,6 +61,14 @@ BREAKER_CAP_S = 20.0
 ATTENTION_PAUSE_S = 300.0
 
 
+class Behind(Enum):
+    """What is known of a lane behind the delivery in hand."""
+
+    UNKNOWN = "nothing was written behind it since it came in hand"
+    WRITTEN = "something was: its ack leases it, or else somebody has to look"
+    MORE = "there may be more, and the next ack finds that out"
+
+
 class DeliveryActor:
     """Runs under supervision, one for each integration that is told of calls."""
 
@@ -84,8 +93,8 @@ class DeliveryActor:
         self._in_hand: dict[int, Claim] = {}
         self._since: dict[int, float] = {}
         """When each came in hand, by Trio's clock."""
-        self._lanes: dict[str, bool] = {}
-        """Lanes with a delivery in hand -> whether another has been written behind it."""
+        self._lanes: dict[str, Behind] = {}
+        """Lanes with a delivery in hand -> what is known of others behind it."""
         self._reserved = self._asking = 0
         """Places kept for what is about to be written, and those that the claim under way may fill."""
         self._caught_up = False
@@ -154,7 +163,7 @@ class DeliveryActor:
         """Notes that something was written behind what is in hand of this lane. False where nothing is."""
         if lane not in self._lanes:
             return False
-        self._lanes[lane] = True
+        self._lanes[lane] = Behind.WRITTEN
         return True
 
     async def _start(self, claims: Sequence[Claim]) -> int:
@@ -259,13 +268,23 @@ class DeliveryActor:
             following = await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
             self._since.pop(claim.delivery_id, None)
-            followed = self._lanes.pop(claim.lane, False)
+            behind = self._lanes.pop(claim.lane, Behind.UNKNOWN)
             if following is not None:
                 await self.take([following], 0)
-            if outcome.state == "pending" or (following is None and (followed or self._behind)):
+                if claim.lane in self._lanes:
+                    self._lanes[claim.lane] = behind
+            if outcome.state == "pending" or (following is None and (self._behind or behind is Behind.WRITTEN)):
                 self._bell.set()
             if not self._in_hand:
                 self._idle.set()
+
+    def _takes_next(self, lane: str) -> bool:
+        """Whether the ack is to lease what follows. If so it finds all that was written behind it until now."""
+        known = self._lanes.get(lane, Behind.UNKNOWN) is not Behind.UNKNOWN
+        if not known or not self._may_claim() or self._failures >= BREAKER_FAILURES:
+            return False
+        self._lanes[lane] = Behind.MORE
+        return True
 
     async def _record(self, claim: Claim, outcome: Outcome) -> Claim | None:
         """The ack, however long the database is away: what was sent should be known as sent. Cancelled, it still tries
@@ -274,12 +293,13 @@ class DeliveryActor:
         try:
             while not recorded:
                 with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
-                    takes_next = self._may_claim() and self._failures < BREAKER_FAILURES
+                    takes_next = self._takes_next(claim.lane)
                     acked = await self.services.outgoing.ack(Ack(claim, outcome, takes_next, self.epoch))
                     if not acked.held:
                         log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
                     recorded, following = True, acked.following
                 if not recorded:
+                    self.follows(claim.lane)  # what the lost answer may have leased is for somebody to find
                     await trio.sleep(0.2)
         finally:
             if not recorded:
@@ -334,7 +354,7 @@ class DeliveryActor:
                 del self._since[claim.delivery_id]
             else:
                 self._in_hand[claim.delivery_id] = claim
-                self._lanes[claim.lane] = False
+                self._lanes[claim.lane] = Behind.UNKNOWN
                 ready.append((claim, booking))
         self._given_back = bool(dry)
         COUNTERS["deliveries_waiting"] += len(dry)

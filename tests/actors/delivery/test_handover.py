@@ -199,6 +199,13 @@ async def test_an_idle_actor_is_handed_what_is_new_and_claims_nothing(
             await real.all_done()
         assert claims == before
         assert await db.engine(statements) == [(f"{number}", 1, 1) for number in range(5)]
+        for number in range(5):
+            await real.write(*(row(f"{number}{mark}", f"lane {number}") for mark in "abc"))
+            await real.all_done()
+        assert claims == before, "those behind come with the acks"
+        done = [(key, attempt) for key, attempt, _ in await db.engine(statements)][5:]
+        assert done == [(f"{number}{mark}", 1) for number in range(5) for mark in "abc"]
+        assert [a.key for _, a in here.attempts][5:] == [key for key, _ in done]
 
 
 async def test_a_dry_bucket_keeps_no_place(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
