@@ -5,7 +5,8 @@ connections, the only module that imports the driver. Never holds SQL about our 
 beside it. A crossing is one unit of work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the
 role that sees all of them.
 
-Read `asyncio_thread.py` next for how a call crosses over, `errors.py` for what comes back instead of a result.
+Over 400 lines: connections, roles and the driver's errors need the driver, which is imported here alone. Read
+`asyncio_thread.py` next for how a call crosses over, `errors.py` for what comes back instead of a result.
 """
 
 import asyncio
