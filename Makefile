@@ -1,10 +1,10 @@
-# install, demo, test, check and bench need no more than Python 3.11 or newer and git.
+# install, demo, test, test-all, check and bench need no more than Python 3.11 or newer and git.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := gateway actors adapters tests
 
-.PHONY: install demo test check bench lab chaos clean
+.PHONY: install demo test test-all check audit bench lab chaos clean
 
 install: $(VENV)/.installed
 
@@ -20,9 +20,20 @@ check: install
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/vulture
 
+# What runs in some minutes; `long` tests and the places that others only sample are for test-all.
 test: install
+	@$(BIN)/python -m tests.system_parts --quick
+	@$(BIN)/python -m tests.parts --quick
+
+test-all: install
 	@$(BIN)/python -m tests.system_parts
-	@$(BIN)/pytest
+	@$(BIN)/python -m tests.parts
+
+# Known faults of the locked dependencies, where an index of advisories can be reached; no part of check. pip-audit comes by uvx.
+audit: install
+	@PATH="$(CURDIR)/.uv/bin:$$PATH" uv export --frozen --no-emit-project --all-groups --quiet > .audit-requirements.txt
+	@PATH="$(CURDIR)/.uv/bin:$$PATH" uvx pip-audit --disable-pip --require-hashes -r .audit-requirements.txt; \
+		code=$$?; rm -f .audit-requirements.txt; exit $$code
 
 demo: install
 	@$(BIN)/python -m tests.sandbox.demo

@@ -21,8 +21,8 @@ from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import call_batches, journal, outbox
 from gateway.store.postgres.errors import StoreError
-from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Database
+from gateway.store.postgres.roles import select_login
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,10 @@ class DatabaseWatch:
         self.pending: dict[str, int] = {"pending": 0, "oldest_pending_s": 0}
         """Deliveries that wait, as of the last look."""
 
-    async def run(self, dsn: str, slot: Slot) -> None:
-        """Until cancelled."""
+    async def run(self, migrate: Callable[[], Awaitable[object]], slot: Slot) -> None:
+        """Until cancelled. `migrate` brings the schema up to date."""
         if not self.usable.is_set():
-            await self._bring_up(dsn, slot)
+            await self._bring_up(migrate, slot)
         while True:
             try:
                 await self._db.ping()
@@ -84,12 +84,14 @@ class DatabaseWatch:
                 self._failed(slot, error)
             await trio.sleep(LOOK_EVERY_S)
 
-    async def _bring_up(self, dsn: str, slot: Slot) -> None:
+    async def _bring_up(self, migrate: Callable[[], Awaitable[object]], slot: Slot) -> None:
         pause, longest = TRY_EVERY_S
         steps: tuple[Callable[[], Awaitable[object]], ...] = (
-            lambda: migrate(dsn),
+            migrate,
             self._db.ping,
+            self._look_at_login,
             self._cache.load,
+            self._cache.claim_client_ids,
             lambda: self._db.keep_warm(_prepare, WARM),
         )
         while True:
@@ -108,6 +110,10 @@ class DatabaseWatch:
             await self._ring_for_posts()
         except Unavailable:
             return  # every tenant's actor looks for itself when it starts
+
+    async def _look_at_login(self) -> None:
+        if problem := (await self._db.engine(select_login)).problem:
+            log.warning("the database's login has more rights than it needs", extra={"reason": problem})
 
     def _answered(self, slot: Slot) -> None:
         self.problem = ""

@@ -241,8 +241,8 @@ class Reconciler:
             settings, problems = _validated(adapter, link.settings)
             if settings is None:
                 children.append(Wanted(place, title, (problems,), partial(_wait_for_settings, problems)))
-            elif adapter.plan is not None:
-                planners[link.key] = partial(adapter.plan, settings, person)
+            elif adapter.plan_call is not None:
+                planners[link.key] = partial(adapter.plan_call, settings, person)
                 delivers.append((link.key, settings))
                 run = partial(self._run_delivery, place, person, Linked(link.key, adapter), settings, epoch)
                 children.append(Wanted(place, title, (person, link.key, settings, epoch), run))

@@ -1,6 +1,7 @@
 """What every actor is given: the few long-lived things of the process, opened by `gateway.app`."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -16,11 +17,14 @@ from actors.integration_tokens import IntegrationTokens, UnstoredTokens
 from actors.runtime.directory import Directory
 from actors.runtime.group_commit import GroupCommit
 from actors.runtime.ownership import Ownership
-from adapters.base import Dialer
-from adapters.budget import Budgets
+from adapters.base import AdapterSettings, Dialer, Link
+from adapters.budget import Budgets, account_of
+from adapters.login import LoginFlow, LoginPlace
+from adapters.registry import Linked
 from adapters.spills import Spills
 from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
+from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.call_batches import CallBatch, Recorded
 from gateway.store.files.recording_files import RecordingFiles
@@ -98,3 +102,21 @@ class Services:
     def tokens(self, tenant: TenantId, integration: IntegrationKey) -> Tokens:
         """The tokens of one integration that change by themselves."""
         return IntegrationTokens(self.db, self.cache.sealer, tenant, integration, self.unstored_tokens)
+
+    def link(self, tenant: Tenant, linked: Linked, settings: AdapterSettings, *, background: bool = False) -> Link:
+        """What a client of an integration is given: address, dialer, the account's budget, tokens."""
+        adapter = linked.adapter
+        return Link(
+            tenant=tenant, name=linked.key, base_url=self.provider_urls.get(adapter.kind), dial=self.dial,
+            budget=self.budgets.of(account_of(adapter, tenant.number, linked.key, settings), adapter.limits),
+            background=background, tokens=self.tokens(tenant.number, linked.key),
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def open_login(
+        self, tenant: Tenant, linked: Linked, settings: AdapterSettings, place: LoginPlace
+    ) -> AsyncIterator[LoginFlow]:
+        """A login of an integration whose adapter has one."""
+        assert linked.adapter.login is not None
+        async with linked.adapter.login.open(self.link(tenant, linked, settings), settings, place) as flow:
+            yield flow

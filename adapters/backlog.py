@@ -67,6 +67,7 @@ class Backlog:
         self._written = 0
         self._in_memory = 0
         self._on_disk = 0
+        self._on_disk_packed = 0
         self._closed = False
         self._news = trio.Event()
         self._crowded = trio.Event()
@@ -85,7 +86,11 @@ class Backlog:
         """Adds bytes behind all others. Raises Unavailable when there is no room in memory and none is made on disk."""
         if self._in_memory + len(data) > self._room:
             why = f" ({self.problem})" if self.problem else ""
-            raise Unavailable(f"more waits than the buffer of {self._room >> 20} MiB and the disk hold{why}")
+            raise Unavailable(
+                f"more waits than the buffer of {self._room >> 20} MiB and the disk hold{why}",
+                code="backlog_full",
+                shown="",
+            )
         last = self._tail[-1] if self._tail else None
         if last is not None and len(last.data) + len(data) <= CHUNK and at - last.at <= MOMENT:
             last.data += data
@@ -133,6 +138,7 @@ class Backlog:
             raise Unavailable("what was put on the disk cannot be read back") from None
         self._blocks.popleft()
         self._spills.used -= block.size
+        self._on_disk_packed -= block.size
         self._on_disk -= len(data)
         self._in_memory += len(data)
         at = 0
@@ -161,6 +167,8 @@ class Backlog:
         file = self._file if self._written < FILE else None
         try:
             data = b"".join(chunk.data for chunk in self._moving)
+            if self._spills.folder and self._on_disk_packed >= self._spills.limit * self._spills.share:
+                raise OSError(errno.ENOSPC, "its share of the disk is used up")
             block = await trio.to_thread.run_sync(
                 _write, data, self._spills, file, self._written, limiter=self._spills.threads
             )
@@ -174,6 +182,7 @@ class Backlog:
             old, self._file, self._written = self._file, block.file, block.offset + block.size
             self._close_unless_needed(old)
             self._spills.used += block.size
+            self._on_disk_packed += block.size
             self._in_memory -= size
             self._on_disk += size
             self.spilled += size
@@ -194,6 +203,7 @@ class Backlog:
             with suppress(OSError):
                 file.close()
         self._blocks.clear()
+        self._on_disk_packed = 0
         self._file = None
 
 

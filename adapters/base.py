@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.inbound import Inbound
+from adapters.login import Login
 from adapters.spills import Spills
 from adapters.tokens import Tokens
 from gateway.domain.calls import Call
@@ -54,6 +55,7 @@ def setting(
     stored: bool = False,
     shared: bool = False,
     leads: Sequence[str] = (),
+    unique: bool = False,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
@@ -61,7 +63,8 @@ def setting(
 
     `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
-    stored ones do not follow it to another place.
+    stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
+    installation may have; one that a person chooses has LEAST_UNIQUE characters.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -71,6 +74,7 @@ def setting(
         "stored": stored,
         "shared": shared,
         "leads": list(leads),
+        "unique": unique,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -284,7 +288,7 @@ class Adapter:
     settings: type[AdapterSettings]
     connect: Callable[[Link, Any], AbstractAsyncContextManager[Any]]
     """`async with connect(link, settings) as client`: opens nothing before first use."""
-    plan: "Plan | None" = None
+    plan_call: "PlanCall | None" = None
     """For systems that are told of calls: pure, event in, drafts out."""
     limits: Limits = field(default_factory=Limits)
     account: Callable[[Any], str] = lambda settings: ""
@@ -306,6 +310,8 @@ class Adapter:
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
+    login: Login | None = None
+    """For systems to which a person has to log in, step by step."""
     is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""
@@ -333,7 +339,7 @@ class KeepsRecordings(Protocol):
         ...
 
 
-Plan = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
+PlanCall = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
 """`plan(settings, tenant, before, call, event)`: which deliveries an event makes here; `call` is the state after it,
 `before` the state it changed. Pure, and the same drafts for the same arguments."""
 

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from adapters.base import Adapter
-from gateway.domain.ids import IntegrationKey, Kind
+from gateway.domain.ids import IntegrationKey, Kind, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +38,9 @@ def adapters() -> Mapping[Kind, Adapter]:
 def integrations() -> Mapping[Kind, Adapter]:
     """The adapters a tenant switches on by kind; PBXes are listed apart, by name."""
     return MappingProxyType({kind: adapter for kind, adapter in adapters().items() if not adapter.is_pbx})
+
+
+def linked(key: IntegrationKey) -> Linked | None:
+    """The integration of a key, with its adapter; None where there is none of this kind."""
+    adapter = integrations().get(kind_of(key))
+    return Linked(key, adapter) if adapter is not None else None

@@ -17,6 +17,8 @@ class Spills:
     folder: Path | None = None
     limit: int = 0
     used: int = 0
+    share: float = 0.5
+    """The part of the limit that one backlog may take: who floods leaves room for the others."""
     threads: Any = None
     """The limiter of the threads that do it; None: the event loop's own."""
 

@@ -35,8 +35,10 @@ from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
+from gateway.web.session.sign_in_audit import SignInAudit
 
 T = TypeVar("T")
 
@@ -53,6 +55,8 @@ class Served:
     together: CrossInstance
     recording_files: RecordingFiles
     inbox: Inbox
+    guesses: Guesses
+    sign_ins: SignInAudit
 
     @property
     def _secure(self) -> bool:
@@ -96,6 +100,7 @@ class Served:
             invalidate=self._invalidate,
             operator_token=settings.operator_token,
             operator_open=settings.operator_open,
+            guesses=self.guesses,
         )
         callbacks = CallbackDeps(
             tenant_by_token=lambda text: self._tenant_by_token(token_hash(text)),
@@ -107,12 +112,13 @@ class Served:
             set_status=partial(set_status, self.modules),
             set_activity=partial(set_activity, self.modules),
             trusted_proxies=settings.trusted_proxies,
+            guesses=self.guesses,
         )
         others = [
             *callback_addresses(callbacks, adapters()),
-            *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store), adapters()),
-            *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure)),
-            *upload_addresses(self.recording_files, partial(tenant_of, deps)),
+            *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store, guesses=self.guesses), adapters()),
+            *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),
+            *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
         ]
         return machine_addresses(deps, others)
 
@@ -141,9 +147,13 @@ class Served:
                 public_url=self.settings.base_url,
                 secure_cookies=self._secure,
                 trusted_proxies=self.settings.trusted_proxies,
+                guesses=self.guesses,
+                sign_ins=self.sign_ins,
                 hash_limiter=trio.CapacityLimiter(2),
                 probe=self._probe,
                 place=services.dialling.ask,
+                login=services.open_login,
+                tokens=services.tokens,
                 instance=lambda: services.ownership.me,
                 ask_slots=self.together.slots,
                 master=services.cache.master,

@@ -10,11 +10,13 @@ is a state and not a crash. What the listeners serve is in `gateway.addresses`, 
 """
 
 import gc
+import json
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -48,17 +50,18 @@ from adapters.registry import adapters, integrations
 from adapters.spills import Spills
 from gateway.addresses import Served
 from gateway.cache import ConfigurationCache
+from gateway.database import Addresses, database_server
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.figures import Figures
+from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
 from gateway.readiness import Notifier
 from gateway.resources import open_blobs, safe_dialer
-from gateway.settings import Settings
+from gateway.settings import Settings, shared_environment
 from gateway.store import journal
 from gateway.store.embedded.data_dir_lock import own_folder
-from gateway.store.embedded.embedded import embedded
 from gateway.store.files.blobs import BlobStore
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.spool import Spool
@@ -66,8 +69,10 @@ from gateway.store.postgres.listen import Listener
 from gateway.store.postgres.pool import Database, open_database
 from gateway.store.secrets.seal import load_master_keys
 from gateway.vitals import Vitals
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import serve_people
 from gateway.web.http.intake import Limits, serve_intake
+from gateway.web.session.sign_in_audit import SignInAudit
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +80,7 @@ CHANNEL = "gateway_configuration"
 GC_THRESHOLD = (50_000, 50, 1000)
 """Actors are many objects that live long: at the default pace the collector looks through them for half of the start,
 and holds the loop (measured: 2,500 tenants start in 3 to 4 s instead of 6 to 10). What stands at the start is frozen."""
+OPEN_FILES = 16_384
 HOLD_S = 5.0
 """How long connections wait at the start for the configuration, unless the database is known to be away."""
 HEIRS_WITHIN_S = 3.0
@@ -95,6 +101,8 @@ class Gateway:
         self.vitals = Vitals(directory)
         self.ownership = Ownership(db, master_keys=cache.master.look)
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
+        self.sign_ins = SignInAudit(db)
+        self.guesses = Guesses(settings.trusted_proxies)
         self.dead_letters = DeadLetters(db)
         direct_posts = DirectPosts()
         self.posts = Posts(
@@ -154,6 +162,8 @@ class Gateway:
             together=self.together,
             inbox=inbox,
             recording_files=self.recording_files,
+            guesses=self.guesses,
+            sign_ins=self.sign_ins,
         )
 
     def _ring(self, number: TenantId) -> None:
@@ -165,7 +175,7 @@ class Gateway:
 
     # Actors, in the order in which they start.
 
-    def first_actors(self, dsn: str) -> dict[str, Run]:
+    def first_actors(self, database: Addresses) -> dict[str, Run]:
         """Those that need no configuration: they take posts, and bring the database up."""
         services = self.services
         return {
@@ -174,10 +184,10 @@ class Gateway:
             "reads": _ignoring_slot(services.pending_posts.run),
             "acks": _ignoring_slot(services.outgoing.acks.run),
             "letters": self.dead_letters.run,
-            "database": partial(self._database, dsn),
+            "database": partial(self._database, database),
         }
 
-    def actors(self, dsn: str, tenants: Reconciler) -> dict[str, Run]:
+    def actors(self, owner_dsn: str, tenants: Reconciler) -> dict[str, Run]:
         """Those that follow once the configuration is read."""
         services, modules = self.services, RegistrationJobs(self.modules, self.ownership.epoch_of)
         return {
@@ -189,15 +199,16 @@ class Gateway:
             "tenants": tenants.run,
             "due": partial(wake_due, services),
             "expiry": partial(expire, services),
-            "pruning": partial(prune, services, dsn),
+            "pruning": partial(prune, services, owner_dsn),
+            "sign-ins": self.sign_ins.run,
             "modules": modules.run,
             "recordings": FetchActor(services, self.recording_files).run,
             "retention": partial(retain, services, self.recording_files),
         }
 
-    async def _database(self, dsn: str, slot: Slot) -> None:
+    async def _database(self, database: Addresses, slot: Slot) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.database.run, dsn, slot)
+            nursery.start_soon(self.database.run, database.migrate, slot)
             await self.database.usable.wait()
             self.posts.usable.set()
 
@@ -222,20 +233,11 @@ async def _open_spool(spool: Spool) -> None:
         log.error("the spool cannot be used", extra={"reason": error.detail})
 
 
-@asynccontextmanager
-async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
-    """The address of the database, and what keeps its server alive where it is ours."""
-    if settings.database_url is not None:
-        yield settings.database_url.reveal(), trio.sleep_forever
-        return
-    async with embedded(settings.data_dir, role="run") as server:
-        yield server.dsn, server.supervise
-
-
 async def run(settings: Settings) -> int:
     """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
     trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
     gc.set_threshold(*GC_THRESHOLD)
+    _allow_files()
     systemd = Notifier()
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         stack.callback(nursery.cancel_scope.cancel)
@@ -244,14 +246,14 @@ async def run(settings: Settings) -> int:
         # Where systemd's sockets are elsewhere: links, and what tenants may not connect to, follow them.
         settings = replace(settings, bind=listening.bind, intake_bind=listening.intake_bind)
         nursery.start_soon(systemd.run)
-        await stack.enter_async_context(own_folder(settings.data_dir))
-        dsn, keep_server = await stack.enter_async_context(_postgres(settings))
+        await stack.enter_async_context(own_folder(settings.data_dir, json.dumps(shared_environment(settings))))
+        addresses, keep_server = await stack.enter_async_context(database_server(settings, role="run"))
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
         db = await stack.enter_async_context(
-            open_database(dsn, size=settings.database_size, engine_size=settings.database_size)
+            open_database(addresses.pool, size=settings.database_size, engine_size=settings.database_size)
         )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         hooks = {kind: adapter.hook_id_field for kind, adapter in integrations().items() if adapter.hook_id_field}
@@ -262,12 +264,24 @@ async def run(settings: Settings) -> int:
         stack.push_async_callback(gateway.posts.spool.aclose)
         await _open_spool(gateway.posts.spool)
         systemd.status, systemd.ailment = gateway.figures.status, gateway.vitals.ailment
-        await _serve(gateway, dsn, keep_server, listening, systemd)
+        await _serve(gateway, addresses, keep_server, listening, systemd)
     return 0
 
 
+def _allow_files() -> None:
+    """Both listeners' connections need more files than the 1,024 that a shell allows; what is allowed at most is taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def _serve(
-    gateway: Gateway, dsn: str, keep_server: Callable[[], Awaitable[Any]], listening: Listening, systemd: Notifier
+    gateway: Gateway,
+    database: Addresses,
+    keep_server: Callable[[], Awaitable[Any]],
+    listening: Listening,
+    systemd: Notifier,
 ) -> None:
     settings = gateway.settings
     stop_listening = trio.Event()
@@ -284,7 +298,7 @@ async def _serve(
                 for name, task in actors.items():
                     supervisor.start(Slot(f"system/{name}", name), task)
 
-            start(gateway.first_actors(dsn))
+            start(gateway.first_actors(database))
             # The block ends when both listeners have finished what was in hand; PBX sessions go on until then.
             async with trio.open_nursery() as listeners:
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -294,19 +308,25 @@ async def _serve(
                             await gateway.database.known.wait()
                         await listeners.start(
                             partial(
-                                serve_people, web, listening.people, grace_s=settings.grace_s, shutdown=stop_listening
+                                serve_people,
+                                web,
+                                listening.people,
+                                grace_s=settings.grace_s,
+                                shutdown=stop_listening,
+                                trusted_proxies=settings.trusted_proxies,
                             )
                         )
                         await listeners.start(
                             _serve_until, stop_listening,
-                            partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s)),
+                            partial(serve_intake, intake, addresses, Limits(grace_s=settings.grace_s), settings.trusted_proxies),
                         )  # fmt: skip
                         await gateway.cache.loaded.wait()
-                        start(gateway.actors(dsn, tenants))
+                        start(gateway.actors(database.owner, tenants))
                         await tenants.settled.wait()
                         gc.freeze()
                         systemd.ready()
                         log.info("ready", extra={"tenants": len(gateway.cache), "url": settings.base_url})
+                        await log_first_steps(gateway.services.db, settings, companies=len(gateway.cache))
                         await stop_listening.wait()  # that is, until the signal ends this block
                 gateway.stopping = True
                 systemd.stopping()

@@ -29,7 +29,7 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, utc_text
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
-from gateway.store.postgres.errors import Unsealable
+from gateway.store.postgres.errors import Conflict, Unsealable
 from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.telemetry import HISTOGRAMS
@@ -52,6 +52,8 @@ class Entry:
     read_at: float
     cached_at: datetime
     sealer: Sealer
+    claimed: frozenset[str] = frozenset()
+    """The integrations whose client id no other of the installation can have."""
 
 
 @dataclass(slots=True, eq=False)
@@ -258,7 +260,8 @@ class ConfigurationCache:
             self._unknown.pop(row.tenant, None)
             try:
                 sealer = self.master.sealer(row.tenant, row.data_key)
-                entries[row.tenant] = Entry(_assemble(row, sealer), began, wall, sealer)
+                claimed = frozenset(link.name for link in row.integrations if link.client_id_hash)
+                entries[row.tenant] = Entry(_assemble(row, sealer), began, wall, sealer, claimed)
             except (Unsealable, ValueError, KeyError) as error:
                 # One tenant's row that makes no sense must not keep the others' from being read.
                 reason = error.detail if isinstance(error, Unsealable) else type(error).__name__
@@ -282,6 +285,24 @@ class ConfigurationCache:
             log.info("configuration", extra={"tenant": number, "version": _version(entries.get(number))})
         if changed or only is None:
             self._changed.set()
+
+    async def claim_client_ids(self) -> None:
+        """Claims the client ids that were stored before two integrations were kept from having the same. Of those that
+        share one, the first by the tenant's number has it; the others are named in the log and found by nobody."""
+        filled = False
+        for number, entry in sorted(self._entries.items()):
+            for key, link in entry.tenant.integrations.items():
+                secret = link.settings.get(self.caller_fields.get(link.kind, ""))
+                if key in entry.claimed or not isinstance(secret, Secret):
+                    continue
+                digest = hashlib.sha256(secret.reveal().encode("utf-8", "surrogatepass")).hexdigest()
+                try:
+                    await self.db.engine(store.fill_client_id, number, key, digest)
+                    filled = True
+                except Conflict:
+                    log.error("two integrations have one client id", extra={"tenant": number, "integration": key})
+        if filled:
+            await self.load(anew=True)
 
     async def changed(self) -> None:
         """Waits until a snapshot has changed since the last call."""
@@ -361,8 +382,11 @@ def _by_secret(
     return MappingProxyType(
         {
             (link.kind, hashlib.sha256(secret.reveal().encode()).digest()): (number, key)
+            # Client ids of before that are not claimed yet come first: where two have one, it is the claimed one's.
+            for claimed in (False, True)
             for number, entry in entries.items()
             for key, link in entry.tenant.integrations.items()
-            if isinstance(secret := link.settings.get(fields.get(link.kind, "")), Secret)
+            if (key in entry.claimed) is claimed
+            and isinstance(secret := link.settings.get(fields.get(link.kind, "")), Secret)
         }
     )

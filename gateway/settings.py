@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from gateway.domain.secret import Secret
 
 PREFIX = "GATEWAY_"
+LEAST_TOKEN = 24
 Network = IPv4Network | IPv6Network
 Address = tuple[str, int]
 
@@ -59,6 +60,12 @@ def _url(text: str) -> str:
 def _dsn(text: str) -> Secret:
     if urlsplit(text).scheme not in ("postgresql", "postgres"):
         raise ValueError("must begin with postgresql://")
+    return Secret(text)
+
+
+def _long_token(text: str) -> Secret:
+    if len(text) < LEAST_TOKEN:
+        raise ValueError(f"must be at least {LEAST_TOKEN} characters long, such as `openssl rand -hex 24` makes")
     return Secret(text)
 
 
@@ -113,6 +120,12 @@ class Settings:
         Path("./var"), Path, "embedded PostgreSQL, the spool, recordings and the generated master key", "./var"
     )
     database_url: Secret | None = _var(None, _dsn, "postgresql://… of a real server", "unset: embedded")
+    database_owner_url: Secret | None = _var(
+        None,
+        _dsn,
+        "the same database as the owner of its tables, for migrations and partitions alone",
+        "unset: DATABASE_URL",
+    )
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
     )
@@ -128,8 +141,8 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = _var((), _networks, "CIDRs whose X-Forwarded-* is believed", "empty")
     operator_token: Secret | None = _var(
         None,
-        Secret,
-        "bearer token for /integrations, /cache, /stats, /metrics",
+        _long_token,
+        "bearer token for /integrations, /cache, /stats, /metrics, of 24 characters or more",
         "unset: loopback only, embedded mode only",
     )
     spool_mib: int = _var(
@@ -164,8 +177,7 @@ class Settings:
     @property
     def base_url(self) -> str:
         """What links sent out begin with."""
-        host = f"[{self.bind[0]}]" if ":" in self.bind[0] else self.bind[0]
-        return self.public_url or f"http://{host}:{self.bind[1]}"
+        return self.public_url or f"http://{_address_text(self.bind)}"
 
     @property
     def operator_open(self) -> bool:
@@ -176,6 +188,41 @@ class Settings:
         except ValueError:
             loopback = host == "localhost"
         return self.operator_token is None and self.embedded and loopback
+
+
+SHARED = (
+    "bind", "intake_bind", "public_url", "master_key_file", "allowed_private_nets", "provider_urls", "trusted_proxies",
+)  # fmt: skip
+"""What a running gateway leaves for the commands beside it. None of these is a secret."""
+
+
+def shared_environment(settings: Settings) -> dict[str, str]:
+    """Variables that say what `settings` say, of those that commands beside a running gateway need and that are set."""
+    texts = {
+        "bind": _address_text(settings.bind),
+        "intake_bind": _address_text(settings.intake_bind),
+        "public_url": settings.public_url,
+        "master_key_file": str(settings.master_key_file.absolute()) if settings.master_key_file else "",
+        "allowed_private_nets": ",".join(map(str, settings.allowed_private_nets)),
+        "provider_urls": json.dumps(dict(settings.provider_urls)) if settings.provider_urls else "",
+        "trusted_proxies": ",".join(map(str, settings.trusted_proxies)),
+    }
+    return {PREFIX + name.upper(): texts[name] for name in SHARED if texts[name]}
+
+
+def with_shared(environment: Mapping[str, str], shared: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """The environment with what a running gateway shares where it says nothing itself, and what was taken from there."""
+    taken = {
+        name: value for item in SHARED
+        if isinstance(value := shared.get(name := PREFIX + item.upper()), str)
+        and not environment.get(name) and not environment.get(f"{name}_FILE")
+    }  # fmt: skip
+    return {**environment, **taken}, list(taken)
+
+
+def _address_text(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def variables() -> dict[str, Any]:
@@ -215,6 +262,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     missing = [name for name in bucket if not values.get(known[name].name)]
     if 0 < len(missing) < len(bucket):
         problems += [f"{name}: must be set too, as other S3 settings are" for name in missing]
+    if "database_owner_url" in values and "database_url" not in values:
+        problems.append(f"{PREFIX}DATABASE_OWNER_URL: needs {PREFIX}DATABASE_URL beside it")
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)

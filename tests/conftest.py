@@ -1,13 +1,49 @@
-"""Rules of every test: an unexpected ERROR in the log fails it, and no test reaches beyond this machine."""
+"""Rules of every test: an unexpected ERROR in the log fails it, and no test reaches beyond this machine.
+
+A test marked `long` runs in `make test-all` and CI alone. One that tries every place of something asks `sample` which: some
+of them, always the same, in `make test`, and all with --whole.
+"""
 
 import logging
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
+from zlib import crc32
 
 import pytest
+
+T = TypeVar("T")
+Sample = Callable[[Iterable[T]], list[T]]
+SAMPLE = 10
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --whole."""
+    parser.addoption("--whole", action="store_true", help="try every place, where a test else tries a sample")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that make do with a sample."""
+    for item in items:
+        if "sample" in getattr(item, "fixturenames", ()):
+            item.add_marker("sampled")
+
+
+@pytest.fixture
+def sample(request: pytest.FixtureRequest) -> Sample[Any]:
+    """Picks some of many places, evenly, and not the same ones for each parameter of the test; with --whole all."""
+
+    def pick(places: Iterable[T]) -> list[T]:
+        found = list(places)
+        if request.config.getoption("--whole") or len(found) <= SAMPLE:
+            return found
+        step = len(found) / SAMPLE
+        begin = crc32(request.node.name.encode()) % 1000 / 1000
+        return [found[int((n + begin) * step)] for n in range(SAMPLE)]
+
+    return pick
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,6 @@
-"""Installs the system parts that tests need, where it may: root on Debian. `python -m tests.system_parts`.
+"""Installs the system parts that tests need, where it may: root on Debian. `python -m tests.system_parts [--quick]`.
+
+With --quick only what `make test` needs: no telephones and no Asterisk.
 
 Elsewhere it says in one line what is missing, and just those tests skip, visibly (with CI=true a skip is a failure).
 Everything comes from the package manager that the machine already uses. Takes a moment when nothing is missing.
@@ -19,6 +21,8 @@ PACKAGES = {
     "systemd-analyze": "systemd",
 }
 """Command -> Debian package. PostgreSQL and fonts are looked for by their files."""
+LONG_ONLY = {"sip-tester", "debootstrap"}
+"""Packages that only `make test-all` needs."""
 LAB = Path(__file__).parent / "lab"
 LAB_DONE = Path(os.environ.get("ASTERISK_ROOT", "/opt/asterisk-root"), ".lab-asterisk-done")
 
@@ -61,11 +65,11 @@ def _install(packages: list[str], log: Path) -> bool:
             policy.unlink()
 
 
-def main() -> int:
+def main(*, quick: bool = False) -> int:
     """Installs or says what is missing. A failed installation is told with the end of its log and is no error here:
     the tests that need the part say so themselves."""
-    packages = missing_packages()
-    lab = LAB.exists() and not LAB_DONE.exists()
+    packages = [package for package in missing_packages() if not (quick and package in LONG_ONLY)]
+    lab = not quick and LAB.exists() and not LAB_DONE.exists()
     if not packages and not lab:
         return 0
     if not may_install():
@@ -82,4 +86,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(quick=sys.argv[1:] == ["--quick"]))

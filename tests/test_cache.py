@@ -3,6 +3,7 @@
 Over 400 lines: one database and one cache serve every case.
 """
 
+import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -406,3 +407,29 @@ async def test_equal_rows_make_equal_snapshots(world: World) -> None:
     assert after == before
     assert after[A] is not before[A]
     assert replace(after[A], name="other") != before[A]
+
+
+async def test_client_ids_of_before_are_claimed_once(db: Database, expected_errors: None) -> None:
+    """Two companies could enter the same id; the last one read then had the other's calls placed."""
+
+    kind = Kind("retailcrm")
+
+    async def give(connection: Connection, number: TenantId, text: str) -> None:
+        (row,) = await store.select_tenants(connection, [number])
+        sealed = MASTER.sealer(number, row.data_key).seal(
+            Secret(text), table="integrations", column="client_id", row=CRM
+        )
+        await upsert_link(connection, INTEGRATIONS, number, LinkRow(CRM, "retailcrm", True, {}, {"client_id": sealed}))
+
+    for number, text in ((A, "the same"), (B, "the same"), (TenantId("0369"), "its own")):
+        await db.engine(add_tenant, number)
+        await db.engine(give, number, text)
+    cache = ConfigurationCache(db, MASTER, caller_fields={kind: "client_id"})
+    await cache.load()
+    for _ in range(2):
+        await cache.claim_client_ids()
+        await cache.load()
+        for secret, owner in ((b"the same", A), (b"its own", "0369")):
+            found = cache.by_caller(kind, hashlib.sha256(secret).digest())
+            assert found is not None
+            assert found[0].number == owner

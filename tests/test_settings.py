@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from gateway.domain.secret import Secret
-from gateway.settings import PREFIX, Settings, SettingsError, read_settings, variables
+from gateway.settings import (
+    PREFIX,
+    SHARED,
+    Settings,
+    SettingsError,
+    read_settings,
+    shared_environment,
+    variables,
+    with_shared,
+)
 
 MASTER = "GATEWAY_MASTER_KEY_FILE"
 
@@ -52,7 +61,7 @@ def test_names_without_our_prefix_are_nobody_s_business() -> None:
         ("ALLOWED_PRIVATE_NETS", "127.0.0.0/8, fd00::/8,", (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))),
         ("TRUSTED_PROXIES", "10.0.0.1", (ip_network("10.0.0.1/32"),)),
         ("PROVIDER_URLS", '{"one": "http://127.0.0.1:9001/"}', {"one": "http://127.0.0.1:9001"}),
-        ("OPERATOR_TOKEN", "t0ken", Secret("t0ken")),
+        ("OPERATOR_TOKEN", "t0ken" * 5, Secret("t0ken" * 5)),
         ("LOG_FORMAT", "json", "json"),
         ("LOG_LEVEL", "debug", "DEBUG"),
         ("LLM_URL", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1"),
@@ -103,7 +112,7 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
         BIND="8000",
         BINDE="127.0.0.1:8000",
         LOG_LEVEL="LOUD",
-        OPERATOR_TOKEN="a",
+        OPERATOR_TOKEN="a" * 24,
         OPERATOR_TOKEN_FILE=str(tmp_path / "token"),
         LLM_API_KEY_FILE=str(tmp_path / "missing"),
         MASTER_KEY_FILE_FILE="/etc/gateway/key",
@@ -122,10 +131,10 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
     values = {
         "bind": "127.0.0.1:1", "intake_bind": "127.0.0.1:2", "public_url": "https://x.example", "data_dir": "/x",
         "database_url": "postgresql://u:p@db/x", "allowed_private_nets": "10.0.0.0/8", "provider_urls": '{"a": "http://b"}',
-        "trusted_proxies": "10.0.0.0/8", "operator_token": "secret", "log_format": "json", "log_level": "ERROR",
+        "trusted_proxies": "10.0.0.0/8", "operator_token": "secret" * 4, "log_format": "json", "log_level": "ERROR",
         "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
         "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
-        "spool_mib": "64",
+        "spool_mib": "64", "database_owner_url": "postgresql://o:p@db/x",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"
@@ -133,6 +142,8 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
     # A store wants all of its settings or none.
     store = {PREFIX + other.upper(): text for other, text in values.items() if other.startswith("s3_")}
     others = {other: text for other, text in store.items() if name in store and other != name}
+    if name == "GATEWAY_DATABASE_OWNER_URL":
+        others = {"GATEWAY_DATABASE_URL": values["database_url"]}
     assert read_settings({f"{name}_FILE": str(file), **others}) == read_settings({name: text, **others})
 
 
@@ -162,7 +173,7 @@ def test_a_bad_value_from_a_file_names_the_twin(tmp_path: Path) -> None:
         ({"PUBLIC_URL": "http://localhost:8000"}, True),
         ({"PUBLIC_URL": "https://gw.example"}, False),
         ({"BIND": "0.0.0.0:8000"}, False),
-        ({"OPERATOR_TOKEN": "t"}, False),
+        ({"OPERATOR_TOKEN": "t" * 24}, False),
         ({"DATABASE_URL": "postgresql://u@db/x"}, False),
     ],
 )
@@ -171,5 +182,32 @@ def test_operators_need_a_token_unless_all_is_local(values: dict[str, str], is_o
 
 
 def test_secrets_do_not_show_in_settings() -> None:
-    settings = read(DATABASE_URL="postgresql://u:hunter2@db/x", OPERATOR_TOKEN="hunter3", LLM_API_KEY="hunter4")
+    settings = read(DATABASE_URL="postgresql://u:hunter2@db/x", OPERATOR_TOKEN="hunter3" * 4, LLM_API_KEY="hunter4")
     assert "hunter" not in repr(settings)
+
+
+def test_what_a_running_gateway_shares_with_the_commands_beside_it() -> None:
+    running = read(
+        BIND="[::1]:8010", ALLOWED_PRIVATE_NETS="127.0.0.0/8,10.0.0.0/8", PUBLIC_URL="https://gw.example",
+        PROVIDER_URLS='{"telegram": "http://127.0.0.1:9001"}', TRUSTED_PROXIES="192.0.2.0/24",
+        MASTER_KEY_FILE="/etc/gateway/master.key", OPERATOR_TOKEN="hunter2" * 4, DATABASE_URL="postgresql://u:hunter2@db/g",
+        S3_URL="https://s3.example", S3_BUCKET="b", S3_ACCESS_KEY="hunter2", S3_SECRET_KEY="hunter2", LLM_API_KEY="hunter2",
+    )  # fmt: skip
+    shared = shared_environment(running)
+    assert "hunter2" not in str(shared)
+    environment, taken = with_shared({"PATH": "/bin"}, shared)
+    assert taken == [PREFIX + name.upper() for name in SHARED]
+    beside = read_settings(environment)
+    assert [getattr(beside, name) for name in SHARED] == [getattr(running, name) for name in SHARED]
+    # What the command's own environment says goes before; nothing else is taken, whatever the note holds.
+    own = {"GATEWAY_BIND": "127.0.0.1:1", "GATEWAY_PUBLIC_URL_FILE": "/x"}
+    environment, taken = with_shared(own, {**shared, "GATEWAY_OPERATOR_TOKEN": "x", "GATEWAY_TRUSTED_PROXIES": 5})
+    assert environment["GATEWAY_BIND"] == "127.0.0.1:1"
+    assert not {"GATEWAY_PUBLIC_URL", "GATEWAY_OPERATOR_TOKEN", "GATEWAY_TRUSTED_PROXIES"} & environment.keys()
+    assert "GATEWAY_INTAKE_BIND" in taken
+
+
+def test_the_operators_token_has_a_least_length() -> None:
+    (problem,) = problems(OPERATOR_TOKEN="x" * 23)
+    assert problem.startswith("GATEWAY_OPERATOR_TOKEN: must be at least 24 characters long")
+    assert "xxx" not in problem

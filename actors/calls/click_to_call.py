@@ -23,7 +23,7 @@ from actors.runtime.directory import Directory, Slot, utc_now
 from actors.runtime.peers import CHANNEL
 from adapters.abilities import CallOrder, PlacesCalls
 from gateway.domain.configuration import Tenant
-from gateway.domain.dialling import CallRefused, Rules, check, read_written
+from gateway.domain.dialling import CallRefused, Rules, check, check_extension, may_ring, read_written
 from gateway.domain.errors import Doubtful, GatewayError, Rejected, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
@@ -44,6 +44,7 @@ LOOK_FOR_COUNTED_S = 15.0
 _LIMITS = {
     "per_user_minute": "calls of this employee in one minute",
     "per_user_day": "calls of this employee in one day",
+    "per_company_minute": "calls of this company in one minute",
     "concurrent": "calls at the same time",
 }
 
@@ -111,8 +112,7 @@ class ClickToCall:
             raise
 
     async def _ask(self, tenant: Tenant, extension: str, phone: str, asked_by: str) -> Admitted:
-        if not any(known.number == extension for known in tenant.phones):
-            raise CallRefused("no_extension", "code: not an internal number of this company")
+        check_extension(tenant, extension)
         written = read_written(phone, tenant)
         number = written.number
         rules = Rules.of(tenant.options)
@@ -217,6 +217,9 @@ class ClickToCall:
         if found is None:
             await self._note(number, order_id, "refused", why_not)
             return
+        if not may_ring(handed.tenant, order[0]):  # admitted by an instance of an earlier version, or before a change
+            await self._note(number, order_id, "refused", "the internal number may not be rung")
+            return
         ordered = CallOrder(order_id=order_id, extension=order[0], number=order[1])
         await self._place(_Placing(number, ordered, found[1], trio.current_time()))
 
@@ -232,9 +235,9 @@ class ClickToCall:
             except trio.TooSlowError:
                 state, reason = "doubtful", "the PBX did not answer in time"
             except Doubtful as error:
-                state, reason = "doubtful", error.detail
+                state, reason = "doubtful", error.shown
             except GatewayError as error:
-                state, reason = "refused", error.detail or error.person
+                state, reason = "refused", error.shown or error.person
             COUNTERS[f"call_orders_{state}"] += 1
             log.info("order", extra={"outcome": state, "reason": reason})
             await self._note(placing.tenant, order.order_id, state, reason)

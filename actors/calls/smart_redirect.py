@@ -14,6 +14,7 @@ import trio
 from actors.delivery.clients import Clients
 from adapters.abilities import NamesResponsible, RedirectsCalls
 from gateway.domain.configuration import Tenant
+from gateway.domain.dialling import may_ring
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.numbers import ANONYMOUS, outside
@@ -32,7 +33,7 @@ PAUSE_S = 30.0
 def default_extension(tenant: Tenant) -> str | None:
     """Where callers go of whom nobody knows who is responsible; None leaves them where they are."""
     default = tenant.options.get("smart_redirect", {}).get("default")
-    return default if any(known.number == default for known in tenant.phones) else None
+    return default if may_ring(tenant, default) else None
 
 
 @dataclass(slots=True)
@@ -50,14 +51,13 @@ class SmartRedirect:
 
     async def extension_for(self, tenant: Tenant, phone: str) -> str | None:
         """The internal number to send this caller to, within `DEADLINE_S`; None leaves the call where it is."""
-        own = {known.number for known in tenant.phones}
         with trio.move_on_after(DEADLINE_S):
             for kind, link in tenant.integrations.items():
                 client = self.clients.integration(tenant.number, kind)
                 if not link.enabled or not isinstance(client, NamesResponsible) or phone == ANONYMOUS:
                     continue
                 extension = await self._ask(tenant.number, kind, client, phone)
-                if extension in own:
+                if may_ring(tenant, extension):
                     return extension
         return default_extension(tenant)
 

@@ -5,6 +5,7 @@ reader however many instances run. This actor interprets nothing. Read `actors/r
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 
@@ -12,7 +13,7 @@ from actors.chats.inbox import Inbox
 from actors.runtime.directory import Slot
 from actors.runtime.sessions import Counted, serve_sessions
 from actors.services import Services
-from adapters.base import AdapterSettings, Link
+from adapters.base import AdapterSettings
 from adapters.inbound import Stream, StreamsUpdates, Update
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
@@ -37,10 +38,7 @@ class ChannelSession:
     async def run(self, slot: Slot) -> None:
         """Until cancelled."""
         adapter, key = self.linked.adapter, self.linked.key
-        link = Link(
-            tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(adapter.kind),
-            dial=self.services.dial, report=slot.report,
-        )  # fmt: skip
+        link = replace(self.services.link(self.tenant, self.linked, self.settings), report=slot.report)
         stream: Stream = adapter.inbound.stream if adapter.inbound is not None else "chats"
         inbox = self.services.inbox
         assert inbox is not None

@@ -209,9 +209,10 @@ class Registrations:
         found = await self.db.engine(store.select_link_key, number, key)
         if found is None:
             return None
-        sealed, registration = found
+        sealed, registration, registered_at = found
         secret = (await self._sealer(number)).open(sealed, table="modules", column="link_key", row=key)
-        return (number, key, registration) if link_is_good(token, secret, number, key, registration) else None
+        good = link_is_good(token, secret, number, key, registration, registered_at, utc_now())
+        return (number, key, registration) if good else None
 
     def page_url(self, kind: Kind) -> str:
         """Where the pages of a kind of module are."""
@@ -222,7 +223,7 @@ class Registrations:
         link = Secret(self.page_url(kind_of(key)))
         if (found := await self.db.engine(store.select_link_key, number, key)) is not None:
             secret = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=key)
-            token = sign_link(secret, number, key, found[1])
+            token = sign_link(secret, number, key, utc_now())
             link = Secret(f"{link.reveal()}?enterprise_number={number}&token={token.reveal()}")
         return ModulePlace(
             public_url=self._public_url, logo_url=f"{self._public_url}/static/logo.svg", account_url=link

@@ -16,11 +16,13 @@ from gateway.domain.configuration import Phone
 from gateway.domain.errors import GatewayError
 from gateway.domain.extensions import Moved, adopt, change, differences, given, not_among
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.internal_numbers import problem_with
 from gateway.domain.posts import Invalid
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log, select_notes
 from gateway.store.postgres.pool import Connection
+from gateway.store.tenants import select_numbering
 
 NOT_EXIST = "not_exist_codes: "
 
@@ -104,6 +106,13 @@ async def change_map(
             for user, value in changes.items() if value in strangers and ours.get(user) != value
         )  # fmt: skip
         raise Invalid(problems)
+    country, options = await select_numbering(conn, number)
+    if bad := tuple(
+        (f"user_extensions.{user}", text)
+        for user, value in changes.items()
+        if value and ours.get(user) != value and (text := problem_with(value, country, options))
+    ):
+        raise Invalid(bad)
     made = change(ours, changes)
     taken_away = {user: None for user, value in stored.items() if value is None and user not in made.extensions}
     row = await store.select_module(conn, number, linked.key)
@@ -148,7 +157,14 @@ async def adopt_map(
     if stored is None:
         return {}
     ours = given(stored)
-    usable = {u: n for u, n in theirs.items() if u not in stored and not _problems(linked, settings, {u: n})}
+    country, options = await select_numbering(conn, number)
+    usable = {
+        user: extension for user, extension in theirs.items()
+        if user not in stored and not problem_with(extension, country, options)
+        and not _problems(linked, settings, {user: extension})
+    }  # fmt: skip
+    if never := [f"{user}: {value}" for user, value in theirs.items() if problem_with(value, country, options)]:
+        await insert_audit(conn, number, who or linked.key, "extensions.refused", linked.key, "; ".join(never))
     merged = adopt(ours, usable)
     taken = {user: value for user, value in merged.items() if user not in ours}
     if taken:

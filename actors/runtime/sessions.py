@@ -61,7 +61,8 @@ async def _session(slot: Slot, run: Callable[[], Awaitable[None]], counted: Coun
         state, reason = State.OFFLINE, error
     else:
         raise RuntimeError("a session ended without saying why")
-    slot.report(state, _snake(type(reason).__name__), reason.detail, next_try=utc_now() + timedelta(seconds=pause))
+    code = reason.code or _snake(type(reason).__name__)
+    slot.report(state, code, reason.shown, next_try=utc_now() + timedelta(seconds=pause))
     log.warning("session ended", extra={"reason": str(reason), "seconds": round(pause, 1)})
     return pause
 

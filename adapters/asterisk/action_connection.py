@@ -2,7 +2,9 @@
 
 `ActionLine` logs in with events off when the first action is asked for, keeps the connection for a while, and does one
 action at a time. A connection that was idle is asked whether it lives before anything with an effect is sent on it; an
-action that was sent and not answered is never sent again. Read `session.py` for the connection that listens.
+action that was sent and not answered is never sent again. Nothing is sent at all before the other end has called itself an
+Asterisk manager, and whatever else is the matter there (nobody listens, packets are swallowed, another service answers) is
+one and the same error to people: these settings are no port scanner. Read `session.py` for the connection that listens.
 """
 
 import ssl
@@ -12,6 +14,7 @@ from trio.abc import Stream
 
 from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
 from adapters.asterisk.settings import AsteriskSettings
+from adapters.asterisk.versions import check_version
 from adapters.base import Link
 from adapters.http import tls_context
 from gateway.domain.errors import (
@@ -27,10 +30,18 @@ TRUSTED_S = 2.0
 """A connection that answered so lately is used without asking it first."""
 KEPT_S = 300.0
 
+NO_MANAGER = "asterisk_no_manager"
+"""The code of all that is wrong before the other end has called itself an Asterisk manager."""
+
+
+def no_manager(settings: AsteriskSettings, why: str) -> Unavailable:
+    """The error for an address where no Asterisk manager answers; `why` is for the log alone."""
+    where = f"{settings.host}:{settings.port}"
+    return Unavailable(f"{where}: {why}", code=NO_MANAGER, shown=where)
+
 
 async def open_stream(link: Link, settings: AsteriskSettings) -> Stream:
     """A connection to the manager, encrypted where the settings say so. Raises Unavailable or BadSettings."""
-    where = f"{settings.host}:{settings.port}"
     try:
         with trio.fail_after(settings.connect_timeout_s):
             address = await link.dial.resolve(settings.host, settings.port)
@@ -38,22 +49,53 @@ async def open_stream(link: Link, settings: AsteriskSettings) -> Stream:
             if not settings.tls:
                 return plain
             context = await trio.to_thread.run_sync(tls_context)
-            stream = trio.SSLStream(plain, context, server_hostname=settings.host, https_compatible=True)
             try:
-                await stream.do_handshake()
-            except BaseException:
-                await trio.aclose_forcefully(plain)
-                raise
-            return stream
+                return await _encrypted(plain, context, settings)
+            except trio.BrokenResourceError as error:
+                cause = error.__cause__
+                if not isinstance(cause, ssl.SSLCertVerificationError) or not await _is_manager(address, settings):
+                    raise
+                where = f"{settings.host}:{settings.port}"
+                raise BadSettings(
+                    f"{where}: the certificate is not valid: {cause.verify_message}",
+                    code="asterisk_certificate",
+                    shown=cause.verify_message,
+                ) from None
     except trio.TooSlowError:
-        raise Unavailable(f"{where} did not answer within {settings.connect_timeout_s:g} s") from None
-    except trio.BrokenResourceError as error:
-        cause = error.__cause__
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise BadSettings(f"{where}: the certificate is not valid: {cause.verify_message}") from None
-        raise Unavailable(f"{where}: no encrypted connection there") from None
+        raise no_manager(settings, f"no answer within {settings.connect_timeout_s:g} s") from None
+    except trio.BrokenResourceError:
+        raise no_manager(settings, "no encrypted connection there") from None
     except OSError as error:
-        raise Unavailable(f"{where}: {error.strerror or 'no connection'}") from None
+        raise no_manager(settings, error.strerror or "no connection") from None
+
+
+async def _encrypted(plain: Stream, context: ssl.SSLContext, settings: AsteriskSettings) -> Stream:
+    stream = trio.SSLStream(plain, context, server_hostname=settings.host, https_compatible=True)
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(plain)
+        raise
+    return stream
+
+
+async def _is_manager(address: str, settings: AsteriskSettings) -> bool:
+    """Whether the server whose certificate is not valid is an Asterisk manager at all: only then may people be told of the
+    certificate. Reads its first line and sends nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    framer = Framer(frozenset())
+    try:
+        stream = await _encrypted(await trio.open_tcp_stream(address, settings.port), context, settings)
+        try:
+            while framer.banner is None and (data := await stream.receive_some(READ_SIZE)):
+                framer.feed(bytes(data))
+        finally:
+            await trio.aclose_forcefully(stream)
+    except (OSError, trio.BrokenResourceError, RemoteProtocolError):
+        return False
+    return framer.banner is not None
 
 
 class ActionLine:
@@ -117,13 +159,18 @@ class ActionLine:
         self._stream = await open_stream(self._link, settings)
         try:
             with trio.fail_after(settings.login_timeout_s):
+                await self._read_banner()
+                check_version(self._framer.banner or "")
                 answer = await self._exchange(
                     "Login",
                     (("Username", settings.username), ("Secret", settings.secret.reveal()), ("Events", "off")),
                     None,
                 )
         except trio.TooSlowError:
+            named = self._framer.banner is not None
             await self._drop()
+            if not named:
+                raise no_manager(settings, "it says nothing") from None
             raise Unavailable(f"{settings.host} did not answer the login") from None
         except BaseException:
             await self._drop()
@@ -131,6 +178,19 @@ class ActionLine:
         if answer.get("Response") != "Success":
             await self._drop()
             raise BadCredentials(f"{settings.host} refused the login of {settings.username}")
+
+    async def _read_banner(self) -> None:
+        assert self._stream is not None
+        try:
+            while self._framer.banner is None:
+                received = await self._stream.receive_some(READ_SIZE)
+                if not received:
+                    raise no_manager(self._settings, "it closed the connection")
+                self._framer.feed(bytes(received))
+        except RemoteProtocolError as error:
+            raise no_manager(self._settings, error.detail) from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise no_manager(self._settings, "the connection broke") from None
 
     async def _exchange(self, action: str, headers: tuple[tuple[str, str], ...], action_id: str | None) -> Message:
         assert self._stream is not None

@@ -318,14 +318,10 @@ class Conversation:
         self.links |= other.links
         self.inside.add(other.inside)
         self.outside.add(other.outside)
-        for number in other.rang:
-            if number not in self.rang:
-                self.rang.append(number)
+        self.rang = list(dict.fromkeys((*self.rang, *other.rang)))
         for number, at in other.first_ring.items():
             self.first_ring.setdefault(number, at)
-        for number in other.employees:
-            if number not in self.employees:
-                self.employees.append(number)
+        self.employees = list(dict.fromkeys((*self.employees, *other.employees)))
         self.begun |= other.begun
         self.queue = self.queue or other.queue
         self.recording = self.recording or other.recording

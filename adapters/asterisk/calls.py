@@ -147,6 +147,7 @@ class CallTracker(Telling):
     def resync(self, snapshot: Sequence[Message], open_calls: Iterable[Call], now: datetime) -> list[CallEvent]:
         """After a (re)connect: `snapshot` are the CoreShowChannel events, `open_calls` what the gateway holds open."""
         self._end_waiting()
+        self._crowded = False
         at = now + self._skew
         before = {id(call): self._signature(call) for call in self._calls.values()}
         for known in open_calls:
@@ -563,10 +564,11 @@ class CallTracker(Telling):
 
     def _pair_up(self) -> None:
         """Calls that share a bridge by now are one."""
+        first: dict[str, Channel] = {}
         for channel in self._channels.values():
-            if channel.bridge:
-                for other in list(self._bridges.enter(channel.bridge, channel).values()):
-                    self._join(self._of_channel[channel.uniqueid], self._of_channel[other.uniqueid])
+            if channel.bridge and not self._crowded:
+                other = first.setdefault(channel.bridge, channel)
+                self._join(self._of_channel[channel.uniqueid], self._of_channel[other.uniqueid])
 
 
 def _is_dialled(message: Message) -> bool:

@@ -28,6 +28,11 @@ LAST_STAMP = 7e9
 """A Timestamp past this is not a time."""
 
 
+MAX_CALLS = 3_000
+"""Open calls and calls that wait for their recording: more than any PBX has at once."""
+MAX_OPEN_CHANNELS = 10_000
+MAX_CHANNELS_OF_CALL = 1_000
+
 IGNORED = 20
 
 
@@ -64,11 +69,20 @@ class Exchange:
         self._most_ahead = self._last_ahead = self._last_stamp = 0.0
         self.arrivals = True
         """Whether times of arrival mean anything: not in a capture without an index."""
+        self._crowded = False
+        """One call has more channels than any has."""
         self._gap_at: datetime | None = None
         self.last_at: datetime | None = None
         """The time of the last event, by the PBX's clock where it tells."""
         self.lag_s: float | None = None
         """How long the last event was on its way, where the PBX stamps its events."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more is open than any PBX has at once: the sender is faulty or hostile, and is not to be followed."""
+        return (
+            self._crowded or len(self._channels) > MAX_OPEN_CHANNELS or len(self._calls) + len(self._ending) > MAX_CALLS
+        )
 
     def _take(self) -> list[CallEvent]:
         events, self._events = self._events, []
@@ -159,6 +173,7 @@ class Exchange:
         self._channels[channel.uniqueid] = self._names[channel.name] = channel
         self._of_channel[channel.uniqueid] = call
         call.channels[channel.uniqueid] = channel
+        self._crowded |= len(call.channels) > MAX_CHANNELS_OF_CALL
         if channel.is_local:
             if half := self._names.get(channel.name[:-1] + ("2" if channel.name.endswith("1") else "1")):
                 channel.other_half, half.other_half = half.uniqueid, channel.uniqueid
@@ -259,6 +274,7 @@ class Exchange:
 
         into, other = sorted((one, two), key=rank)
         into.absorb(other)
+        self._crowded |= len(into.channels) > MAX_CHANNELS_OF_CALL
         for link in other.links:
             self._calls[link] = into
         for uniqueid in other.channels:

@@ -1,6 +1,6 @@
-"""A captured AMI stream, told again: what `gateway replay` prints. Reads no file and no clock.
+"""The calls of a captured AMI stream: what `gateway replay` prints. Reads no file and no clock.
 
-Beside the bytes a capture has an index, JSON lines with `t` (seconds since the start), `off` and `n` (the bytes of one
+`captures.py` makes what people hand over into the bytes that Asterisk sent. Beside the bytes a capture has an index, JSON lines with `t` (seconds since the start), `off` and `n` (the bytes of one
 read): the times of arrival. They count from the epoch in the first Uniqueid, which is a whole second, so durations are
 exact and the time of day may be up to a second early. A second banner is a reconnect.
 """
@@ -13,12 +13,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from adapters.asterisk.calls import MARKED, WANTED, CallTracker
-from adapters.asterisk.protocol import BANNER, Framer, Message
-from gateway.domain.errors import RemoteProtocolError
+from adapters.asterisk.captures import Capture, read_capture
+from adapters.asterisk.event_rights import WITH_LINKEDID
+from adapters.asterisk.protocol import Framer, Message
+from adapters.asterisk.versions import check_version, too_old
 from gateway.domain.events import CallEvent
 
 SNAPSHOT = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete"))
-_BANNER = re.compile(re.escape(BANNER) + rb"[^\r\n]{0,100}\r?\n")
+TIMES = 256
+"""How many times as long a message may be as a connection allows: 16 MiB."""
 _UNIQUEID = re.compile(rb"\r\nUniqueid: (?:[^\r\n]*-)?(\d{9,11})\.\d+\r\n")
 
 Read = tuple[int, float]
@@ -40,37 +43,61 @@ def read_index(text: str) -> list[Read]:
     return sorted(reads)
 
 
+def _covered(index: str) -> int:
+    """How many bytes an index speaks of; 0 where its reads have no length."""
+    rows = [json.loads(line) for line in index.splitlines() if line.strip()]
+    return max((int(row["off"]) + int(row.get("n", 0)) for row in rows if "sent" not in row), default=0)
+
+
 def replay(
     data: bytes, index: str | None, trunks: Sequence[str], country: str | None, *, tracker: CallTracker | None = None
 ) -> Iterator[CallEvent]:
-    """The events of a capture, in order; without an index everything came at once. Raises ValueError for a bad index
-    and RemoteProtocolError for what is not AMI. A `tracker` that knows the phones goes before `trunks` and `country`."""
+    """The events of a capture, in order; without an index everything came at once. Raises ValueError for a bad index,
+    RemoteProtocolError for what is not AMI and BadSettings, at its end at the latest, for an Asterisk whose calls cannot be
+    followed. A `tracker` that knows the phones goes before `trunks` and `country`."""
     reads = read_index(index) if index is not None else []
-    starts = [m.start() for m in _BANNER.finditer(data)]
-    if not starts or data[: starts[0]].strip():
-        raise RemoteProtocolError("this is not an AMI capture: it does not begin with Asterisk's banner")
-    clock = _Clock(data, reads)
+    capture = read_capture(data, [offset for offset, _ in reads], _covered(index) if index is not None else 0)
+    clock = _Clock(capture, [t for _, t in reads])
     if tracker is None:
         tracker = CallTracker(trunks=tuple(trunks), country=country)
     tracker.arrivals = index is not None
-    for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True)):
+    linked: set[bool] = set()
+    banner = ""
+    for number, (start, stop, has_banner) in enumerate(capture.sessions):
         if number:
             tracker.lost(clock.at(start - 1))
-        yield from _session(tracker, data, start, stop, clock, gap=number > 0)
-    yield from tracker.close(clock.at(len(data)))
+        framer = Framer(WANTED | SNAPSHOT, MARKED, times=TIMES)
+        if not has_banner:
+            framer.banner = ""
+        yield from _session(tracker, framer, capture.data, start, stop, clock, linked, gap=number > 0)
+        banner = framer.banner or banner
+        check_version(banner)
+    if linked == {False}:
+        raise too_old(banner)
+    yield from tracker.close(clock.at(len(capture.data)))
 
 
 def _session(
-    tracker: CallTracker, data: bytes, start: int, stop: int, clock: "_Clock", *, gap: bool
+    tracker: CallTracker,
+    framer: Framer,
+    data: bytes,
+    start: int,
+    stop: int,
+    clock: "_Clock",
+    linked: set[bool],
+    *,
+    gap: bool,
 ) -> Iterator[CallEvent]:
-    """One connection: from a banner to the next. A list of channels tells what a `gap` hid, or what had begun before the
-    capture; where everything was heard it tells nothing new."""
-    framer = Framer(WANTED | SNAPSHOT, MARKED)
+    """One connection: from a banner to the next. A list of channels shows what a `gap` hid, or what had begun before the
+    capture; where everything came it shows nothing new. `linked` takes whether events say which call they belong to."""
     snapshot: list[Message] = []
     cuts = [start, *(offset for offset in clock.offsets if start < offset < stop), stop]
     for begin, end in pairwise(cuts):
         now = clock.at(begin)
-        for message in framer.feed(data[begin:end]):
+        messages = framer.feed(data[begin:end])
+        for message in messages:
+            if message.get("Event") in WITH_LINKEDID:
+                linked.add(bool(message.get("Linkedid")))
             match message.get("Event"):
                 case "CoreShowChannel":
                     snapshot.append(message)
@@ -85,10 +112,10 @@ def _session(
 class _Clock:
     """Offsets in the capture to times of arrival."""
 
-    def __init__(self, data: bytes, reads: Sequence[Read]) -> None:
-        self.offsets = [offset for offset, _ in reads]
-        self._times = [t for _, t in reads]
-        first = _UNIQUEID.search(data)
+    def __init__(self, capture: Capture, times: Sequence[float]) -> None:
+        self.offsets = capture.offsets
+        self._times = times
+        first = _UNIQUEID.search(capture.data)
         epoch = int(first.group(1)) if first is not None else 0
         begun = self._seconds(first.end() - 1) if first is not None else 0.0
         self._zero = datetime.fromtimestamp(epoch, UTC) - timedelta(seconds=begun)

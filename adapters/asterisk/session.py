@@ -3,31 +3,46 @@
     connect -> banner -> login with events on -> snapshot -> stream       any failure ends `run`; it is called again
 
 Asterisk drops a reader that does not read, so one task only reads, into a `Backlog` (memory, then disk); a second one parses
-and tells, on the clock of when the bytes came. Only when the disk holds no more either is the session given up, and the next
-one resyncs: memory stays bounded, and what was missed shows as `uncertain`. A link that ends while we are behind is heard to
+and emits, on the clock of when the bytes came. Only when the disk holds no more either is the session given up, and the next
+one resyncs: memory stays bounded, and what was missed shows as `uncertain`. A link that ends while we are behind is read to
 its end first. The tracker outlives sessions: the caller keeps the client and calls `run` again after its backoff.
 
-`wire.py` has the bytes of a connection. This file never reconnects by itself, never logs, and the password is nowhere but in the
-login line. Read `calls.py` for what the events mean.
+What a PBX may cost is bounded, each for itself: bytes that wait, the memory of an answer, open calls and channels, and how long
+one step holds the loop. A PBX whose events are withheld from this user is reported as such (`event_rights.py`).
+
+`wire.py` has the bytes of a connection. This file never logs, and the password is nowhere but in the login line, which is sent
+to nothing but an Asterisk manager. Read `calls.py` for what the events mean.
 """
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import trio
+import trio.lowlevel
 
 from adapters.abilities import CallOrder
-from adapters.asterisk import commands
-from adapters.asterisk.action_connection import ActionLine, open_stream
+from adapters.asterisk import commands, event_rights
+from adapters.asterisk.action_connection import NO_MANAGER, ActionLine, no_manager, open_stream
+from adapters.asterisk.advice import LISTEN_ONLY
 from adapters.asterisk.calls import CallTracker
+from adapters.asterisk.event_rights import EventRights
+from adapters.asterisk.pbx_state import MAX_OPEN_CHANNELS
 from adapters.asterisk.protocol import Message
 from adapters.asterisk.settings import AsteriskSettings
+from adapters.asterisk.versions import check_version, described, is_newer, too_old
 from adapters.asterisk.wire import Wire
 from adapters.base import CallSink, Finding, Link, Tested
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RemoteProtocolError, Unavailable
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
+
+STEP_S = 0.01
+"""For how long messages are applied before others run."""
+TEST_S = 4.0
+"""When a test says that no Asterisk manager answers, and not before, whatever was found: the time must not tell a closed port
+from one that swallows packets, nor from another service."""
 
 
 class AsteriskClient:
@@ -58,10 +73,12 @@ class AsteriskClient:
         self.read_gap_s = 0.0
         """The longest time between two reads of this session while the PBX had more for us."""
         self._wire: Wire | None = None
+        self._withheld = False
+        """Events of calls are withheld from this user, as far as was seen."""
 
     @property
     def open_calls(self) -> int:
-        """How many calls the PBX has now, as far as was heard."""
+        """How many calls the PBX has now, as far as it has reported them."""
         return len(self._tracker)
 
     def figures(self) -> dict[str, object]:
@@ -105,36 +122,67 @@ class AsteriskClient:
     async def run(self, sink: CallSink) -> None:
         """One session. Raises Unavailable, BadCredentials, BadSettings or RemoteProtocolError at its end."""
         self._link.report(State.CONNECTING, "asterisk_connecting", self._settings.host)
-        online = False
+        while await self._run_once(sink):
+            pass
+
+    async def _run_once(self, sink: CallSink) -> bool:
+        """One connection. True when it ended only because this user's rights are to be read anew."""
+        online = again = False
         try:
             async with self._session() as wire:
                 snapshot = await self._snapshot(wire)
                 self.sessions += 1
                 online = True
                 self._untold += self._tracker.resync(snapshot, await sink.open_calls(), _now())
-                self._link.report(State.ONLINE, "asterisk_online", self.banner)
-                await self._pump(wire, sink)
+                self._check_load()
+                rights = EventRights(snapshot)
+                self._report(rights)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch_rights, wire, rights)
+                    again = await self._pump(wire, sink, rights)
+                    nursery.cancel_scope.cancel()
         finally:
-            self.gaps += online
+            self.gaps += online and not again
             self._tracker.lost(_now())
+        return again
+
+    def _report(self, rights: EventRights) -> None:
+        """The health of a session that stands."""
+        if rights.proven:
+            self._withheld = False
+        if self._withheld:
+            self._link.report(State.ATTENTION, "asterisk_no_events", event_rights.LINE)
+        elif is_newer(self.banner):
+            self._link.report(State.ONLINE, "asterisk_newer", described(self.banner))
+        else:
+            self._link.report(State.ONLINE, "asterisk_online", described(self.banner))
+
+    async def _watch_rights(self, wire: Wire, rights: EventRights) -> None:
+        """Lists the channels until an event of a call has come. Returns then."""
+        while not rights.proven:
+            await trio.sleep(event_rights.CONFIRM_S)
+            if not rights.suspected:
+                await trio.sleep(event_rights.EVERY_S - event_rights.CONFIRM_S)
+            if not rights.proven:
+                try:
+                    rights.action_id = await wire.send("CoreShowChannels")
+                except Unavailable:
+                    return  # the reading ends by itself, and with the reason
 
     async def test(self) -> Tested:
-        """Connects, logs in, asks for the channels and for what this user may do. Changes nothing."""
+        """Connects, logs in, asks for the channels and for what this user may do. Rings nobody and changes nothing."""
+        began = trio.current_time()
         findings: list[Finding] = []
         try:
-            async with self._session() as wire:
-                findings.append(Finding(True, "login", self.banner))
+            async with self._session(began + TEST_S) as wire:
+                findings.append(Finding(True, "login", described(self.banner)))
                 snapshot = await self._snapshot(wire)
                 findings.append(Finding(True, "channels", str(len(snapshot))))
                 findings += await self._rights(wire)
-        except BadCredentials as error:
-            return Tested(ok=False, code="asterisk_refused", detail=error.detail)
-        except BadSettings as error:
-            return Tested(ok=False, code="asterisk_bad_settings", detail=error.detail, findings=tuple(findings))
-        except RemoteProtocolError as error:
-            return Tested(ok=False, code="asterisk_not_asterisk", detail=error.detail)
         except GatewayError as error:
-            return Tested(ok=False, code="asterisk_unreachable", detail=error.detail, findings=tuple(findings))
+            if error.code == NO_MANAGER:
+                await trio.sleep_until(began + TEST_S)
+            return Tested(ok=False, code=error.code or _code(error), detail=error.shown, findings=tuple(findings))
         return Tested(ok=True, code="asterisk_ok", findings=tuple(findings))
 
     async def _rights(self, wire: Wire) -> list[Finding]:
@@ -157,12 +205,35 @@ class AsteriskClient:
                     found.append(Finding(False, "no_context"))
         except trio.TooSlowError:
             raise Unavailable(f"{self._settings.host} did not answer in time") from None
+        receives = await self._receives_events(wire) if "Originate" in allowed else None
+        if receives is False:
+            raise BadSettings(
+                f"no event of class call reaches {self._settings.username}",
+                code="asterisk_no_events",
+                shown=event_rights.LINE,
+            )
+        found.insert(0, Finding(True, "events" if receives else "events_unknown"))
         return found
 
+    async def _receives_events(self, wire: Wire) -> bool | None:
+        """Whether events of calls reach this user; None where the PBX does not say."""
+        with trio.move_on_after(event_rights.PROBE_S):
+            answer = await wire.ask("Originate", *event_rights.PROBE)
+            if answer.get("Response") != "Success":
+                return None
+            await wire.wait_event("OriginateResponse", answer.get("ActionID", ""))
+            return True
+        return False
+
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Wire]:
-        """A connection that is logged in, with its reader and its pings."""
-        stream = await open_stream(self._link, self._settings)
+    async def _session(self, answered_by: float = float("inf")) -> AsyncIterator[Wire]:
+        """A connection that is logged in, with its reader and its pings. The other end has called itself an Asterisk
+        manager by `answered_by`, on Trio's clock, or this raises Unavailable."""
+        try:
+            with trio.fail_at(answered_by):
+                stream = await open_stream(self._link, self._settings)
+        except trio.TooSlowError:
+            raise no_manager(self._settings, "no answer in time") from None
         wire = Wire(stream, self._settings, self._link.spills)
         self._wire = wire
         try:
@@ -170,6 +241,7 @@ class AsteriskClient:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(wire.read)
                     nursery.start_soon(wire.backlog.spill)
+                    await self._greeted(wire, answered_by)
                     await self._log_in(wire)
                     nursery.start_soon(wire.keep_alive)
                     yield wire
@@ -178,6 +250,20 @@ class AsteriskClient:
             self._wire = None
             wire.backlog.discard()
             await trio.aclose_forcefully(stream)
+
+    async def _greeted(self, wire: Wire, answered_by: float) -> None:
+        """Returns when the other end has called itself an Asterisk manager of a version that will do."""
+        try:
+            with trio.fail_at(min(answered_by, trio.current_time() + self._settings.login_timeout_s)):
+                await wire.greeting()
+        except trio.TooSlowError:
+            raise no_manager(self._settings, "it says nothing") from None
+        except (Unavailable, RemoteProtocolError) as error:
+            if not wire.banner:
+                raise no_manager(self._settings, error.detail) from None
+            raise
+        self.banner = wire.banner
+        check_version(self.banner)
 
     async def _log_in(self, wire: Wire) -> None:
         settings = self._settings
@@ -191,7 +277,6 @@ class AsteriskClient:
                 )
         except trio.TooSlowError:
             raise Unavailable(f"{settings.host} did not answer the login") from None
-        self.banner = wire.banner
         if answer.get("Response") != "Success":
             raise BadCredentials(f"{settings.host} refused the login of {settings.username}")
 
@@ -205,28 +290,47 @@ class AsteriskClient:
         except trio.TooSlowError:
             raise Unavailable(f"{settings.host} did not list its channels") from None
         if answer.get("Response") != "Success":
-            raise BadSettings(f"the AMI user {settings.username} may not list channels; it needs write = reporting")
+            raise BadSettings(
+                f"the AMI user {settings.username} may not list channels",
+                code="asterisk_no_list",
+                shown=f"write = {LISTEN_ONLY}",
+            )
+        if len(channels) > MAX_OPEN_CHANNELS:
+            raise _too_many_calls(f"{len(channels)} channels")
         return channels
 
-    async def _pump(self, wire: Wire, sink: CallSink) -> None:
-        """Runs until the session ends. What one read gave is one batch for the sink."""
+    async def _pump(self, wire: Wire, sink: CallSink, rights: EventRights) -> bool:
+        """Runs until the session ends. What one read gave is one batch for the sink. Returns when events are withheld and
+        it is time to log in again."""
+        log_in_again = trio.current_time() + event_rights.LOG_IN_AGAIN_S
         while True:
+            if self._withheld and trio.current_time() >= log_in_again:
+                return True
             if self._untold:
                 batch = tuple(self._untold)
                 await sink.emit(batch)
                 del self._untold[: len(batch)]
             messages: list[Message] = []
             if wire.behind:
-                messages = await wire.receive()  # what is due may be told by what waits
+                messages = await wire.receive()  # what is due may be reported by what waits
             else:
                 due = self._tracker.next_deadline
                 wait_s = max(0.0, (due - _now()).total_seconds()) if due is not None else float("inf")
+                if self._withheld:
+                    wait_s = min(wait_s, max(0.0, log_in_again - trio.current_time()))
                 with trio.move_on_after(wait_s):
                     messages = await wire.receive()
             now = wire.received_at_s if messages or wire.behind else _now()
+            step_ends = time.perf_counter() + STEP_S
             for message in messages:
+                if time.perf_counter() > step_ends:
+                    self._check_load()
+                    await trio.lowlevel.checkpoint()
+                    step_ends = time.perf_counter() + STEP_S
                 self._untold += self._tracker.feed(message, now)
                 event = message.get("Event")
+                if not rights.proven:
+                    self._learn_rights(rights, message)
                 if event == "OriginateResponse":
                     if (answer := commands.order_answer(message)) is not None:
                         sink.order_answered(*answer)
@@ -236,12 +340,32 @@ class AsteriskClient:
                     and (arrival := self._tracker.arrival(message.get("Uniqueid", ""))) is not None
                 ):
                     sink.arrived(arrival)
+            self._check_load()
             self._untold += self._tracker.tick(now)
             self.frames_seen += wire.take_count()
             self.behind_s = max(0.0, (_now() - now).total_seconds())
             self.read_gap_s = wire.read_gap_s
             if messages:
                 self.last_event_at, self.lag_s = now, self._tracker.lag_s
+
+    def _check_load(self) -> None:
+        """Raises RemoteProtocolError when the PBX has more calls open than any has."""
+        if self._tracker.is_full:
+            raise _too_many_calls(f"{self.open_calls} calls")
+
+    def _learn_rights(self, rights: EventRights, message: Message) -> None:
+        """What one message says of this user's rights, until an event of a call has come. Raises BadSettings for events
+        that do not say which channels belong together."""
+        event = message.get("Event")
+        if event in event_rights.WITH_LINKEDID and not message.get("Linkedid"):
+            raise too_old(self.banner)
+        if event in event_rights.OF_CALLS:
+            rights.saw_event()
+            if self._withheld:
+                self._report(rights)
+        elif rights.take(message) and not self._withheld:
+            self._withheld = True
+            self._report(rights)
 
 
 @asynccontextmanager
@@ -253,6 +377,22 @@ async def connect(link: Link, settings: AsteriskSettings) -> AsyncIterator[Aster
     finally:
         with trio.CancelScope(shield=True):
             await client.aclose()
+
+
+def _too_many_calls(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"more at once than any PBX has: {what}", code="asterisk_too_many_calls", shown="")
+
+
+def _code(error: GatewayError) -> str:
+    """What a failed test is called."""
+    match error:
+        case BadCredentials():
+            return "asterisk_refused"
+        case BadSettings():
+            return "asterisk_bad_settings"
+        case RemoteProtocolError():
+            return "asterisk_not_understood"
+    return "asterisk_unreachable"
 
 
 @contextmanager

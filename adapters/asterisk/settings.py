@@ -93,18 +93,23 @@ class AsteriskSettings(AdapterSettings):
         default_factory=lambda: Secret(""),
     )
 
-    connect_timeout_s: float = setting(10.0, en="Connect timeout, s", ru="Ожидание соединения, с", advanced=True, gt=0)
-    login_timeout_s: float = setting(10.0, en="Login timeout, s", ru="Ожидание входа, с", advanced=True, gt=0)
-    ping_every_s: float = setting(5.0, en="Ping interval, s", ru="Интервал проверки связи, с", advanced=True, gt=0)
+    connect_timeout_s: float = setting(
+        10.0, en="Connect timeout, s", ru="Ожидание соединения, с", advanced=True, gt=0, le=30
+    )
+    login_timeout_s: float = setting(10.0, en="Login timeout, s", ru="Ожидание входа, с", advanced=True, gt=0, le=60)
+    ping_every_s: float = setting(
+        5.0, en="Ping interval, s", ru="Интервал проверки связи, с", advanced=True, ge=1, le=60
+    )
     dead_after_s: float = setting(
         15.0,
         en="Silence that counts as a lost link, s",
         ru="Тишина, после которой связь потеряна, с",
         advanced=True,
         gt=0,
+        le=300,
     )
     buffer_mib: int = setting(
-        64, en="Buffer for bursts, MiB", ru="Буфер для всплесков, МиБ", advanced=True, ge=1, le=1024
+        64, en="Buffer for bursts, MiB", ru="Буфер для всплесков, МиБ", advanced=True, ge=1, le=128
     )
 
     @field_validator("host")

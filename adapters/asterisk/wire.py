@@ -1,15 +1,17 @@
 """The bytes of one AMI connection: reading that waits for nobody, and questions with their answers.
 
-    read (its own task) --> Backlog --> parse --> hear, ask, ask_list (the session's task)
+    read (its own task) --> Backlog --> parse --> receive, ask, ask_list (the session's task)
 
 Asterisk ends a session whose reader keeps it waiting for its write timeout, 100 ms by default, so `read` does nothing but put
-bytes into the backlog. Reading ends when the PBX has gone, or is given up for silence; what had come is heard first.
+bytes into the backlog. Reading ends when the PBX has gone, or is given up for silence; what had come is parsed first.
+Bytes are parsed a step at a time, and others run between two steps. What waits for an answer to end has a limit of memory.
 Knows no calls. Read `session.py` next for what is asked and what becomes of it.
 """
 
 from datetime import UTC, datetime
 
 import trio
+import trio.lowlevel
 from trio.abc import Stream
 
 from adapters.asterisk.calls import MARKED, WANTED
@@ -17,12 +19,16 @@ from adapters.asterisk.protocol import Framer, Message, action_ids, encode_actio
 from adapters.asterisk.settings import AsteriskSettings
 from adapters.backlog import Backlog
 from adapters.spills import Spills
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import RemoteProtocolError, Unavailable
 
 READ_SIZE = 64 * 1024
-"""How much is read, and parsed, in one step, so that a burst does not hold the loop."""
+"""How much is read at once."""
+STEP = 32 * 1024
+"""How much is parsed before others run: about 75 frames of Asterisk's, or 6,500 of the shortest there can be (11 ms)."""
+MAX_WAITING = 64 * 1024 * 1024
+"""How much memory may be held while an answer is waited for: a list of ten thousand channels, with the events beside it."""
 LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"OriginateResponse", b"ShowDialPlanComplete"))
-"""What the session itself hears, beside the tracker."""
+"""What the session itself reads, beside the tracker."""
 
 
 class Wire:
@@ -57,7 +63,7 @@ class Wire:
         return len(self.backlog) > 0
 
     async def read(self) -> None:
-        """Only reads. Runs until the peer is gone or given up; what came before is still heard.
+        """Only reads. Runs until the peer is gone or given up; what came before is still parsed.
 
         Raises Unavailable when neither memory nor disk hold what comes.
         """
@@ -80,7 +86,7 @@ class Wire:
             self.backlog.close()
 
     def _give_up(self, reason: str) -> None:
-        """No more is read. Once what has come was heard, the session ends with this reason."""
+        """No more is read. Once what has come was parsed, the session ends with this reason."""
         if not self._read_all:
             self._end = reason
             self._reading.cancel()
@@ -112,11 +118,19 @@ class Wire:
                 raise Unavailable("the connection broke") from None
         return action_id
 
+    async def greeting(self) -> None:
+        """Waits until the other end has called itself an Asterisk manager. Raises Unavailable or RemoteProtocolError."""
+        while self._framer.banner is None:
+            self._aside += await self._next()
+
     async def ask(self, action: str, *headers: tuple[str, str]) -> Message:
-        """Sends one action, returns its answer. Events that come meanwhile are kept for `hear`."""
+        """Sends one action, returns its answer. Events that come meanwhile wait for `receive`. Raises RemoteProtocolError
+        when more of them come than Asterisk sends while it answers."""
         action_id = await self.send(action, *headers)
+        before = self._framer.cost
         while True:
             batch = await self._next()
+            self._check_waiting(before)
             for number, message in enumerate(batch):
                 if message.get("ActionID") == action_id and "Response" in message:
                     self._aside += batch[number + 1 :]
@@ -126,7 +140,8 @@ class Wire:
     async def ask_list(
         self, action: str, item: str, end: str, *headers: tuple[str, str]
     ) -> tuple[Message, list[Message]]:
-        """The answer to an action that makes a list, and the list."""
+        """The answer to an action that makes a list, and the list. Raises like `ask`, also for a list without end."""
+        before = self._framer.cost
         answer = await self.ask(action, *headers)
         items: list[Message] = []
         if answer.get("Response") != "Success":
@@ -141,6 +156,20 @@ class Wire:
                     return answer, items
                 (items if event == item else stored).append(message)
             batch = await self._next()
+            self._check_waiting(before)
+
+    async def wait_event(self, event: str, action_id: str) -> Message:
+        """The event of this name that an action makes. Raises like `ask`."""
+        before = self._framer.cost
+        batch, self._aside = self._aside, []
+        while True:
+            for number, message in enumerate(batch):
+                if message.get("Event") == event and message.get("ActionID") == action_id:
+                    self._aside += batch[number + 1 :]
+                    return message
+                self._aside.append(message)
+            batch = await self._next()
+            self._check_waiting(before)
 
     async def receive(self) -> list[Message]:
         """The next messages, in order."""
@@ -160,7 +189,18 @@ class Wire:
         except trio.EndOfChannel:
             raise Unavailable(self._end) from None
         self.received_at_s = chunk.at
-        return self._framer.feed(chunk.data)
+        messages: list[Message] = []
+        for start in range(0, len(chunk.data), STEP):
+            if start:  # not to be cancelled here: what was parsed would be lost
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            messages += self._framer.feed(chunk.data[start : start + STEP])
+        return messages
+
+    def _check_waiting(self, before: int) -> None:
+        if self._framer.cost - before > MAX_WAITING:
+            raise RemoteProtocolError(
+                "more came beside an answer than Asterisk ever sends", code="asterisk_too_much", shown=""
+            )
 
 
 def _now() -> datetime:

@@ -19,7 +19,7 @@ ADAPTER = Adapter(
     client=RetailcrmClient,
     client_id_field="client_id",
     extensions_field="user_extensions",
-    plan=plan,
+    plan_call=plan,
     # A key may make 10 requests in any one second, and 40 more for telephony: one or two less, for what is late on its way.
     limits=Limits(rates={"": Rate(9), "telephony": Rate(38)}, at_once=8),
     account=lambda settings: account_key("retailcrm", settings.domain, settings.api_key),

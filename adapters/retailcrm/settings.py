@@ -60,6 +60,7 @@ class RetailcrmSettings(AdapterSettings):
         help_ru="RetailCRM присылает его в каждом запросе к нам. Создаётся сам; кто его знает, может звонить",
         secret=True,
         advanced=True,
+        unique=True,
         default_factory=lambda: Secret(secrets.token_urlsafe(32)),
     )
     user_extensions: Mapping[str, str | None] = setting(

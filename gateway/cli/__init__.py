@@ -5,6 +5,7 @@ This module parses arguments and opens what a command needs; each command is a f
 
 import argparse
 import getpass
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,7 +20,8 @@ from gateway.domain.api_keys import SCOPES
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
-from gateway.settings import Settings, SettingsError, read_settings
+from gateway.settings import Settings, SettingsError, read_settings, with_shared
+from gateway.store.embedded.data_dir_lock import holders_note
 from gateway.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
             print(new_master_key())
             return 0
-        settings = read_settings()
+        settings, options.taken = _settings(beside=options.command != "run")
         configure_logging(settings.log_format, settings.log_level)
         return _first_of_group(partial(trio.run, partial(_COMMANDS[options.command], settings, options)))
     except SettingsError as error:
@@ -63,6 +65,20 @@ def _main(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         _text(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return FAILURE
+
+
+def _settings(*, beside: bool) -> tuple[Settings, list[str]]:
+    """The settings, and which of them come from the gateway that runs on DATA_DIR, for commands `beside` it. Whoever names a
+    database has the environment of that installation, and nothing is taken."""
+    settings = read_settings()
+    if not beside or not settings.embedded or not (note := holders_note(settings.data_dir)):
+        return settings, []
+    try:
+        shared = json.loads(note)
+    except ValueError:
+        return settings, []
+    environment, taken = with_shared(os.environ, shared if isinstance(shared, dict) else {})
+    return read_settings(environment), taken
 
 
 def _first_of_group(command: Callable[[], int]) -> int:
@@ -106,8 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("add", "add a person, or set a new password"), ("link", "print a one-time sign-in link")):
         action = user.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         action.add_argument("email")
-        whose = action.add_mutually_exclusive_group(required=True)
-        whose.add_argument("--tenant", metavar="NUMBER")
+        whose = action.add_mutually_exclusive_group(required=name == "add")
+        which = " (left out: the only account with this address)" if name == "link" else ""
+        whose.add_argument("--tenant", metavar="NUMBER", help=f"of one company{which}")
         whose.add_argument("--operator", action="store_true", help="of the whole installation")
     key = add("api-key", "keys for call services and bots").add_subparsers(
         dest="action", required=True, metavar="ACTION"
@@ -144,27 +161,18 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "Mas
 
 @asynccontextmanager
 async def _open_migrated(settings: Settings) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
-    from gateway.store.embedded.embedded import embedded
-    from gateway.store.postgres.migrate import migrate
+    from gateway.database import database_server
     from gateway.store.postgres.pool import open_database
     from gateway.store.secrets.seal import load_master_keys
 
-    @asynccontextmanager
-    async def server() -> AsyncIterator[str]:
-        if settings.database_url is not None:
-            yield settings.database_url.reveal()
-        else:
-            async with embedded(settings.data_dir) as running:
-                yield running.dsn
-
-    async with server() as dsn:
-        await migrate(dsn)
+    async with database_server(settings) as (addresses, _):
+        await addresses.migrate()
         master = load_master_keys(
             settings.master_key_file, settings.data_dir, may_create=settings.embedded,
             credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
         )  # fmt: skip
-        async with open_database(dsn) as db:
-            yield dsn, db, master
+        async with open_database(addresses.pool) as db:
+            yield addresses.owner, db, master
 
 
 async def _run(settings: Settings, options: argparse.Namespace) -> int:
@@ -174,14 +182,10 @@ async def _run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _migrate(settings: Settings, options: argparse.Namespace) -> int:
-    from gateway.store.embedded.embedded import embedded
-    from gateway.store.postgres.migrate import migrate
+    from gateway.database import database_server
 
-    if settings.database_url is not None:
-        applied = await migrate(settings.database_url.reveal())
-    else:
-        async with embedded(settings.data_dir) as running:
-            applied = await migrate(running.dsn)
+    async with database_server(settings) as (addresses, _):
+        applied = await addresses.migrate()
     for name in applied:
         print(name)
     print(f"{len(applied)} applied; the schema is up to date")
@@ -217,17 +221,19 @@ async def _export(settings: Settings, options: argparse.Namespace) -> int:
 
 async def _user(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli import people
+    from gateway.domain.new_passwords import wrong_with_password
 
-    tenant = None if options.operator else TenantId(options.tenant)
+    tenant = TenantId(options.tenant) if options.tenant is not None else None
     if options.action == "add":
         text = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-        if not 8 <= len(text) <= 256:
-            _text("the password must be 8 to 256 characters long")
+        if wrong := wrong_with_password(text, options.email.lower()):
+            _text(f"the password {wrong}")
             return USAGE
     async with open_store(settings) as (db, _):
         if options.action == "add":
             return await people.add(db, tenant, options.email.lower(), Secret(text), _text)
-        return await people.link(db, tenant, options.email.lower(), settings.base_url, _text)
+        known = options.operator or tenant is not None
+        return await people.link(db, tenant, options.email.lower(), settings.base_url, _text, known=known)
 
 
 async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
@@ -251,7 +257,7 @@ async def _keys(settings: Settings, options: argparse.Namespace) -> int:
 async def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.doctor import doctor
 
-    return await doctor(settings)
+    return await doctor(settings, options.taken)
 
 
 _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] = {

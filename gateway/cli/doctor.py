@@ -5,23 +5,24 @@ the clock, each PBX and each integration. It changes nothing outside.
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from adapters.probe import probe
 from adapters.registry import adapters
 from gateway.cache import assemble
+from gateway.database import database_server
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
 from gateway.resources import open_blobs, safe_dialer
 from gateway.settings import Settings
 from gateway.store import tenants as store
-from gateway.store.embedded.embedded import embedded
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.migrate import check_schema
 from gateway.store.postgres.pool import Database, open_database
+from gateway.store.postgres.roles import select_login
 from gateway.store.secrets.seal import load_master_keys
+from gateway.web.translations import words
 
 CLOCK_LIMIT_S = 2.0
 
@@ -39,33 +40,24 @@ class Findings:
         print(f"{'ok  ' if ok else 'FAIL'}  {text}", flush=True)
 
 
-async def doctor(settings: Settings) -> int:
-    """Runs every check. Returns the exit code."""
+async def doctor(settings: Settings, taken: Sequence[str] = ()) -> int:
+    """Runs every check. Returns the exit code. `taken` are the variables that a running gateway supplied."""
     found = Findings()
-    found.emit(True, "settings")
+    found.emit(True, "settings", f"{', '.join(taken)} of the gateway that runs on {settings.data_dir}" if taken else "")
     try:
-        async with _database(settings) as (dsn, db):
-            await _checks(settings, dsn, db, found)
+        async with database_server(settings) as (addresses, _), open_database(addresses.pool) as db:
+            await _checks(settings, addresses.owner, db, found)
     except GatewayError as error:
         found.emit(False, "database", error.person)
     return 1 if found.failed else 0
 
 
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[tuple[str, Database]]:
-    if settings.database_url is not None:
-        dsn = settings.database_url.reveal()
-        async with open_database(dsn) as db:
-            yield dsn, db
-    else:
-        async with embedded(settings.data_dir) as server, open_database(server.dsn) as db:
-            yield server.dsn, db
-
-
 async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -> None:
     await check_schema(dsn)
     await db.ping()
-    found.emit(True, "database", "schema up to date, roles are safe")
+    login = await db.engine(select_login)
+    user = login.problem or f"the login {login.name} is neither superuser nor owner"
+    found.emit(True, "database", f"schema up to date, roles are safe; {user}")
     drift = abs((await db.engine(store.select_time) - datetime.now(UTC)).total_seconds())
     found.emit(drift <= CLOCK_LIMIT_S, "clock", f"{drift:.2f} s between this machine and the database")
     try:
@@ -98,5 +90,7 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
             if link.enabled and (adapter := known.get(link.kind)) is not None:
                 base_url = settings.provider_urls.get(link.kind)
                 tested = await probe(tenant, adapter, link.name, link.settings, base_url, dial)
-                words = f"{tested.code.replace('_', ' ')}{f' ({tested.detail})' if tested.detail else ''}"
-                found.emit(tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", words)
+                outcome = words("en").code("tested", tested.code, owners=(link.kind,))
+                found.emit(
+                    tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"
+                )

@@ -27,8 +27,23 @@ async def add(db: Database, tenant: TenantId | None, email: str, password: Secre
     return 0
 
 
-async def link(db: Database, tenant: TenantId | None, email: str, public_url: str, text_of: Say) -> int:
-    """Prints a link that signs a person in once, within 15 minutes. Returns the exit code."""
+async def link(
+    db: Database, tenant: TenantId | None, email: str, public_url: str, text_of: Say, *, known: bool = True
+) -> int:
+    """Prints a link that signs a person in once, within 15 minutes. Returns the exit code.
+
+    With `known` False nobody said whose account it is: the one with this address is taken where there is only one.
+    """
+    if not known:
+        accounts = await db.engine(users.select_accounts, email)
+        if len(accounts) > 1:
+            theirs = " or ".join(f"--tenant {one.tenant}" if one.tenant else "--operator" for one in accounts)
+            text_of(f"{email} has {len(accounts)} accounts: say which by {theirs}")
+            return 1
+        if not accounts:
+            text_of(f"no such person: {email}; gateway user add makes one")
+            return 1
+        tenant = accounts[0].tenant
     if not await db.engine(users.user_exists, tenant, email):
         text_of(f"no such person: {email} ({tenant or 'operator'}); gateway user add makes one")
         return 1

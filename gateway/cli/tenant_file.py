@@ -1,7 +1,7 @@
 """The tenant file: what `gateway apply` reads and `gateway export` writes (YAML or JSON).
 
 Validation returns every problem at once, each with its path, and knows the adapters' settings classes. It opens no
-database. Read `gateway.cli.tenants` next.
+database. A little over 400 lines, for one block says what all of a tenant may be. Read `gateway.cli.tenants` next.
 """
 
 import hashlib
@@ -20,8 +20,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
+from adapters.unique_settings import refuse_short
 from gateway.domain.configuration import is_device_name
 from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
+from gateway.domain.internal_numbers import (
+    LONGEST,
+    MOST_DIGITS,
+    SHORTEST,
+    InternalNumberRules,
+    explained,
+    wrong_with,
+)
+from gateway.domain.new_passwords import LEAST, MOST
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 
@@ -52,8 +62,9 @@ def _email(text: str) -> str:
 
 
 def _long_password(secret: Secret) -> Secret:
-    if secret.reveal() != MASK and not 8 <= len(secret.reveal()) <= 256:
-        raise ValueError("must be 8 to 256 characters long")
+    """One of 8 that is stored already may stay as it is: what is new is judged where that is known."""
+    if secret.reveal() != MASK and not 8 <= len(secret.reveal()) <= MOST:
+        raise ValueError(f"must be {LEAST} to {MOST} characters long")
     return secret
 
 
@@ -95,10 +106,18 @@ class ClickToCallBlock(_Block):
     prefixes: tuple[Annotated[str, StringConstraints(pattern=r"^\+?[0-9]{1,15}$")], ...] = ()
     per_user_minute: Annotated[int, Field(ge=0, le=1000)] = 10
     per_user_day: Annotated[int, Field(ge=0, le=100_000)] = 200
+    per_company_minute: Annotated[int, Field(ge=0, le=10_000)] = 60
     concurrent: Annotated[int, Field(ge=0, le=1000)] = 10
     hours: Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")] = (
         "00:00-24:00"
     )
+
+
+class InternalNumbersBlock(_Block):
+    """What may be an internal number beyond the usual: an operator's decision, so it stands in this file alone."""
+
+    longest: Annotated[int, Field(ge=SHORTEST, le=MOST_DIGITS)] = LONGEST
+    service_numbers: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9x]{2,15}$")], ...] = ()
 
 
 class SmartRedirectBlock(_Block):
@@ -130,6 +149,7 @@ class TenantBlock(_Block):
     users: tuple[UserBlock, ...] = ()
     phones: tuple[PhoneBlock, ...] = ()
     click_to_call: ClickToCallBlock = ClickToCallBlock()
+    internal_numbers: InternalNumbersBlock = InternalNumbersBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
 
@@ -163,7 +183,7 @@ class TenantFile:
         """What is kept in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
             mode="json",
-            include={"click_to_call", "legacy_call_token", "recordings", "smart_redirect"},
+            include={"click_to_call", "internal_numbers", "legacy_call_token", "recordings", "smart_redirect"},
             exclude_defaults=True,
         )
         return {name: value for name, value in given.items() if value}
@@ -253,8 +273,26 @@ def _tenant(data: Any, path: str, problems: Problems) -> TenantFile | None:
     if block is None:
         return None
     _repeats((phone.number for phone in block.phones), f"{path}.phones", problems)
+    _judge_numbers(block, links, path, problems)
     _repeats((user.email for user in block.users), f"{path}.users", problems)
     return TenantFile(path, block, pbxes, links)
+
+
+def _judge_numbers(block: TenantBlock, links: Iterable[LinkBlock], path: str, problems: Problems) -> None:
+    rules = InternalNumberRules(block.internal_numbers.longest, block.internal_numbers.service_numbers)
+    given = [(f"{path}.phones[{place}].number", phone.number) for place, phone in enumerate(block.phones)]
+    if block.smart_redirect.default is not None:
+        given.append((f"{path}.smart_redirect.default", block.smart_redirect.default))
+    for link in links:
+        stated = link.given.get(link.adapter.extensions_field)
+        if link.adapter.extensions_field and isinstance(stated, Mapping):
+            place = f"{path}.integrations.{link.name}.{link.adapter.extensions_field}"
+            given += [
+                (f"{place}.{user}", str(value).strip()) for user, value in stated.items() if value not in (None, "")
+            ]
+    for where, number in given:
+        if (reason := wrong_with(number, block.country, rules)) is not None:
+            problems.add(where, explained(reason, number, block.country, rules))
 
 
 def _repeats(names: Iterable[str], path: str, problems: Problems) -> None:
@@ -338,14 +376,16 @@ def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:
     """The block's settings with what is stored in place of `***`, of secrets the file does not name, and of fields that
     our pages fill in.
 
-    Raises ValidationError when a masked secret has nothing stored.
+    Raises ValidationError when a masked secret has nothing stored, or a new client id is short enough to be guessed.
     """
     secrets = secret_fields(link.adapter.settings)
     values = {k: v for k, v in link.given.items() if not (k in secrets and v == Secret(MASK))}
     for name in secrets | marked_fields(link.adapter.settings, "stored"):
         if name not in values and name in stored:
             values[name] = stored[name]
-    return link.adapter.settings.model_validate(values)
+    settings = link.adapter.settings.model_validate(values)
+    refuse_short(settings, stored)
+    return settings
 
 
 def plain_and_secret(settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, Secret]]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from adapters.registry import adapters
+from adapters.unique_settings import unique_hash
 from gateway.cache import assemble, open_secrets
 from gateway.cli.tenant_file import (
     LinkBlock,
@@ -23,10 +24,11 @@ from gateway.cli.tenant_file import (
     token_hash,
 )
 from gateway.domain.ids import Kind, TenantId
+from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants as store
 from gateway.store import users
-from gateway.store.postgres.errors import BadData, BadMasterKey
+from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
 from gateway.web.session.passwords import hash_password, password_fits
@@ -38,6 +40,8 @@ class Changes:
 
     lines: list[str] = field(default_factory=list)
     steps: list[Any] = field(default_factory=list)
+    client_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Whose each client id is, by its hash."""
 
     def add(self, line: str, function: Any, *args: Any) -> None:
         """One change."""
@@ -60,6 +64,10 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     accounts = await db.engine(users.select_all_accounts)
     hashes = {(account.tenant, account.email): account.password_hash for account in accounts}
     everything = Changes()
+    everything.client_ids = {
+        link.client_id_hash: (row.tenant, link.name)
+        for row in known.values() for link in row.integrations if link.client_id_hash
+    }  # fmt: skip
     found = Problems(problems)
     for tenant in tenants:
         _compare(tenant, known.get(tenant.number), hashes, master, prune, everything, found)
@@ -75,6 +83,10 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     if not dry_run and everything.steps:
         try:
             await db.engine(_carry_out, everything.steps)
+        except Conflict as conflict:
+            if conflict.constraint != store.CLIENT_ID_TAKEN:
+                raise
+            raise Refused(["another integration has one of these client ids; client ids must differ"]) from None
         except BadData as error:
             if error.constraint != "master_key_in_force":
                 raise
@@ -126,6 +138,9 @@ def _compare(
             if stored is None:
                 problems.add(f"{path}.users[{place}].password", "*** keeps the stored password, and none is stored")
         elif stored is None or not password_fits(stored, user.password):
+            if wrong := wrong_with_password(user.password.reveal(), user.email):
+                problems.add(f"{path}.users[{place}].password", wrong)
+                continue
             word = "added" if stored is None else "password changed"
             out.add(f"{label}: user {user.email} {word}", users.upsert_user, number, user.email,
                     hash_password(user.password))  # fmt: skip
@@ -175,7 +190,13 @@ def _compare_links(
             for name, secret in sorted(secrets.items())
         }
         word = f"{', '.join(sorted(differ))} changed" if row else "added"
-        new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed)
+        client_id_hash = unique_hash(settings) if of is store.INTEGRATIONS else None
+        mine = (number, link.name)
+        if client_id_hash is not None and out.client_ids.setdefault(client_id_hash, mine) != mine:
+            problems.add(
+                f"{path}.{table}.{link.name}", "another integration has this client id; client ids must differ"
+            )
+        new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed, client_id_hash)
         out.add(f"{label}: {table}.{link.name} {word}", store.upsert_link, of, number, new)
     if prune:
         for name in stored.keys() - {link.name for link in links}:

@@ -1,7 +1,8 @@
 """What may be dialled for whom: a tenant's rules for click-to-call. Pure: numbers, rules and a moment in, a refusal out.
 
-Toll fraud is the danger: whoever can make us dial can make the company pay. So only numbers that can be read as E.164,
-only allowed countries and prefixes, nothing premium, only in the hours that the tenant set. Counting is the store's
+Toll fraud is the danger: whoever can make us dial can make the company pay. Both legs are judged. The number sought has to
+read as E.164, of allowed countries and prefixes, nothing premium, in the hours that the tenant set; the phone that is rung
+has to be one of the tenant's and an internal number (`internal_numbers.py`). Counting is the store's
 (`gateway/store/call_orders.py`); read `actors/calls/click_to_call.py` next.
 """
 
@@ -15,9 +16,11 @@ import phonenumbers
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from gateway.domain.configuration import Tenant
+from gateway.domain.internal_numbers import problem_with
 
 RefusalCode = Literal[
-    "bad_number", "no_extension", "not_allowed", "premium", "hours", "per_user_minute", "per_user_day", "concurrent",
+    "bad_number", "no_extension", "bad_extension", "not_allowed", "premium", "hours", "per_user_minute", "per_user_day", "per_company_minute",
+    "concurrent",
     "no_pbx", "pbx_away",
 ]  # fmt: skip
 
@@ -48,6 +51,7 @@ class Rules:
     prefixes: tuple[str, ...] = ()
     per_user_minute: int = 10
     per_user_day: int = 200
+    per_company_minute: int = 60
     concurrent: int = 10
     hours: str = "00:00-24:00"
 
@@ -99,6 +103,23 @@ def read_written(text: str, tenant: Tenant) -> Written:
             number = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
             return Written(number, written["extension"] or "")
     raise bad
+
+
+def check_extension(tenant: Tenant, extension: str) -> None:
+    """Whether this number may be rung as an employee's phone, whoever stored it and when. Raises CallRefused."""
+    if not any(known.number == extension for known in tenant.phones):
+        raise CallRefused("no_extension", "code: not an internal number of this company")
+    if problem := problem_with(extension, tenant.country, tenant.options):
+        raise CallRefused("bad_extension", f"code: {problem}")
+
+
+def may_ring(tenant: Tenant, extension: str | None) -> bool:
+    """The same as an answer, for what picks a number by itself."""
+    return (
+        extension is not None
+        and any(known.number == extension for known in tenant.phones)
+        and not problem_with(extension, tenant.country, tenant.options)
+    )
 
 
 def check(rules: Rules, tenant: Tenant, number: str, now: datetime) -> None:

@@ -13,8 +13,14 @@ is for the log. Secrets belong in neither.
 class GatewayError(Exception):
     """Something went wrong."""
 
-    def __init__(self, detail: str = "", *, person: str | None = None) -> None:
+    def __init__(
+        self, detail: str = "", *, person: str | None = None, code: str = "", shown: str | None = None
+    ) -> None:
         self.detail = detail
+        self.code = code
+        """A key of the UI's texts that says more than the class does; empty: the class alone."""
+        self.shown = detail if shown is None else shown
+        """What is shown to people beside the text of the code; it may be less than the log is given."""
         self.person = person if person is not None else (type(self).__doc__ or "").strip()
         super().__init__(detail or self.person)
 
@@ -23,9 +29,16 @@ class Retryable(GatewayError):
     """The other side cannot answer now; it will be asked again."""
 
     def __init__(
-        self, detail: str = "", *, after_s: float | None = None, certain: bool = True, person: str | None = None
+        self,
+        detail: str = "",
+        *,
+        after_s: float | None = None,
+        certain: bool = True,
+        person: str | None = None,
+        code: str = "",
+        shown: str | None = None,
     ) -> None:
-        super().__init__(detail, person=person)
+        super().__init__(detail, person=person, code=code, shown=shown)
         self.after_s = after_s
         """Seconds the other side asked us to wait, where it said so."""
         self.certain = certain

@@ -46,7 +46,7 @@ class Admitted:
 class Limited:
     """Which limit stands against it, and when it is worth asking again."""
 
-    limit: Literal["per_user_minute", "per_user_day", "concurrent"]
+    limit: Literal["per_user_minute", "per_user_day", "per_company_minute", "concurrent"]
     retry_after_s: float
 
 
@@ -64,6 +64,9 @@ async def admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rule
                 ORDER BY asked_at DESC LIMIT 1) AS repeated,
                count(*) FILTER (WHERE person = $2 AND asked_at > statement_timestamp() - interval '1 minute') AS minute,
                count(*) FILTER (WHERE person = $2) AS day,
+               count(*) FILTER (WHERE asked_at > statement_timestamp() - interval '1 minute') AS company_minute,
+               extract(epoch FROM min(asked_at) FILTER (WHERE asked_at > statement_timestamp() - interval '1 minute')
+                   + interval '1 minute' - statement_timestamp())::float8 AS company_minute_left,
                extract(epoch FROM min(asked_at) FILTER (
                    WHERE person = $2 AND asked_at > statement_timestamp() - interval '1 minute'
                ) + interval '1 minute' - statement_timestamp())::float8 AS minute_left,
@@ -83,6 +86,8 @@ async def admit(conn: Connection, tenant: TenantId, order: NewOrder, rules: Rule
         return Limited("per_user_minute", max(1.0, row["minute_left"] or MINUTE_S))
     if row["day"] >= rules.per_user_day:
         return Limited("per_user_day", max(1.0, row["day_left"] or DAY_S))
+    if row["company_minute"] >= rules.per_company_minute:
+        return Limited("per_company_minute", max(1.0, row["company_minute_left"] or MINUTE_S))
     if await count_going_on(conn, tenant) >= rules.concurrent:
         return Limited("concurrent", 10.0)
     await conn.execute(

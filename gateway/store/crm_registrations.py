@@ -94,15 +94,15 @@ async def delete_left_modules(conn: Connection) -> int:
     return int(done.rpartition(" ")[2])
 
 
-async def select_link_key(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> tuple[str, int] | None:
-    """The sealed key and the registration whose link it signs; None where the link was revoked."""
+async def select_link_key(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> tuple[str, int, datetime] | None:
+    """The sealed key, the registration whose link it signs, and since when that is; None where the link was revoked."""
     row = await conn.fetchrow(
-        "SELECT link_key, registration FROM modules "
+        "SELECT link_key, registration, registered_at FROM modules "
         "WHERE tenant_id = $1 AND integration_type = $2 AND state = 'active' AND link_key <> ''",
         tenant,
         kind,
     )
-    return (row["link_key"], row["registration"]) if row is not None else None
+    return (row["link_key"], row["registration"], row["registered_at"]) if row is not None else None
 
 
 async def begin_registration(

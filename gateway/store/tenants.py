@@ -12,6 +12,9 @@ from typing import Any
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
 
+CLIENT_ID_TAKEN = "integrations_client_id"
+"""The constraint by which two integrations never share a client id."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
@@ -23,6 +26,8 @@ class LinkRow:
     enabled: bool
     settings: Mapping[str, Any]
     secrets: Mapping[str, str]
+    client_id_hash: str | None = None
+    """Of an integration's id that no other of the installation may have: its SHA-256 in hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
                                          ORDER BY x.name), '[]')
                 FROM pbxes x WHERE x.tenant_id = t.tenant_id)::text AS pbxes,
                (SELECT coalesce(json_agg(json_build_array(i.integration_type, split_part(i.integration_type, ':', 1), i.enabled, i.settings,
-                                                          i.secrets) ORDER BY i.integration_type), '[]')
+                                                          i.secrets, encode(i.client_id_hash, 'hex')) ORDER BY i.integration_type), '[]')
                 FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations
         FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)
         WHERE $1::text[] IS NULL OR t.tenant_id = ANY($1::text[])
@@ -104,6 +109,12 @@ async def select_changed_since(conn: Connection, moment: datetime | None) -> tup
     )
     now: datetime = await conn.fetchval("SELECT clock_timestamp()")
     return {TenantId(row[0]): int(row[1]) for row in rows}, now
+
+
+async def select_numbering(conn: Connection, tenant: TenantId) -> tuple[str, Mapping[str, Any]]:
+    """The tenant's country and options, by which its internal numbers are judged."""
+    row = await conn.fetchrow("SELECT country, options::text AS options FROM tenants WHERE tenant_id = $1", tenant)
+    return (row["country"], json.loads(row["options"])) if row is not None else ("", {})
 
 
 async def select_time(conn: Connection) -> datetime:
@@ -160,27 +171,31 @@ class LinkTable:
         """An expression for the kind of a row."""
         return self.kind or f"split_part({name}, ':', 1)"
 
+    def hash_text(self) -> str:
+        """An expression for the hash of a row's client id: integrations alone have one."""
+        return "NULL" if self.kind else "encode(client_id_hash, 'hex')"
+
 
 PBXES = LinkTable("pbxes", "name", "pbx_type")
 INTEGRATIONS = LinkTable("integrations", "integration_type", "")
 
 
 async def upsert_link(conn: Connection, of: LinkTable, tenant: TenantId, row: LinkRow) -> None:
-    """Inserts or updates one PBX or integration."""
-    kind, kinds = (f", {of.kind}", ", $6") if of.kind else ("", "")
+    """Inserts or updates one PBX or integration. Raises Conflict with CLIENT_ID_TAKEN where another has its client id."""
+    last, value = (of.kind, "$6") if of.kind else ("client_id_hash", "decode($6, 'hex')")
     await conn.execute(
         f"""
-        INSERT INTO {of.table} (tenant_id, {of.name}, enabled, settings, secrets{kind}) VALUES ($1, $2, $3, $4, $5{kinds})
+        INSERT INTO {of.table} (tenant_id, {of.name}, enabled, settings, secrets, {last}) VALUES ($1, $2, $3, $4, $5, {value})
         ON CONFLICT (tenant_id, {of.name}) DO UPDATE SET
-            enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets
-            {f", {of.kind} = excluded.{of.kind}" if of.kind else ""}
+            enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets,
+            {last} = excluded.{last}
         """,  # noqa: S608 - names of a LinkTable, which are constants
         tenant,
         row.name,
         row.enabled,
         json.dumps(row.settings),
         json.dumps(row.secrets),
-        *([row.kind] if of.kind else []),
+        row.kind if of.kind else row.client_id_hash,
     )
 
 
@@ -188,20 +203,38 @@ async def lock_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str
     """One PBX or integration as it is now; nobody changes it until the transaction ends."""
     row = await conn.fetchrow(
         f"""
-        SELECT {of.kind_of(of.name)} AS kind, enabled, settings::text, secrets::text FROM {of.table}
-        WHERE tenant_id = $1 AND {of.name} = $2 FOR UPDATE
+        SELECT {of.kind_of(of.name)} AS kind, enabled, settings::text, secrets::text, {of.hash_text()} AS client_id_hash
+        FROM {of.table} WHERE tenant_id = $1 AND {of.name} = $2 FOR UPDATE
         """,  # noqa: S608 - names of a LinkTable, which are constants
         tenant,
         name,
     )
     if row is None:
         return None
-    return LinkRow(name, row["kind"], row["enabled"], json.loads(row["settings"]), json.loads(row["secrets"]))
+    return LinkRow(
+        name,
+        row["kind"],
+        row["enabled"],
+        json.loads(row["settings"]),
+        json.loads(row["secrets"]),
+        row["client_id_hash"],
+    )
 
 
 async def delete_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str) -> None:
     """Removes one PBX or integration."""
     await conn.execute(f"DELETE FROM {of.table} WHERE tenant_id = $1 AND {of.name} = $2", tenant, name)  # noqa: S608 - constants
+
+
+async def fill_client_id(conn: Connection, tenant: TenantId, key: str, client_id_hash: str) -> None:
+    """Notes the hash of a client id that was stored before there was one. Raises Conflict as `upsert_link`."""
+    await conn.execute(
+        "UPDATE integrations SET client_id_hash = decode($3, 'hex') "
+        "WHERE tenant_id = $1 AND integration_type = $2 AND client_id_hash IS NULL",
+        tenant,
+        key,
+        client_id_hash,
+    )
 
 
 async def set_link_enabled(conn: Connection, of: LinkTable, tenant: TenantId, name: str, enabled: bool) -> bool:

@@ -57,12 +57,26 @@ async def select_accounts(conn: Connection, email: str, most: int = 5) -> list[A
     return [_account(row) for row in rows]
 
 
+async def select_sign_in(conn: Connection, email: str, most: int = 5) -> tuple[list[Account], int]:
+    """The accounts with this e-mail address, and the most that any address of the installation has (at most `most`): so
+    many passwords are compared at every sign-in, that its time tells nothing of the address."""
+    at_most: int = await conn.fetchval(
+        "SELECT coalesce(max(n), 1) FROM (SELECT count(*) AS n FROM users GROUP BY email ORDER BY n DESC LIMIT 1) many"
+    )
+    return await select_accounts(conn, email, most), min(at_most, most)
+
+
 async def select_all_accounts(conn: Connection) -> list[Account]:
     """Every account of the installation."""
     rows = await conn.fetch(
         "SELECT tenant_id, email, password_hash, language FROM users ORDER BY tenant_id NULLS FIRST, email"
     )
     return [_account(row) for row in rows]
+
+
+async def has_users(conn: Connection) -> bool:
+    """Whether anybody at all can sign in."""
+    return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM users)"))
 
 
 async def upsert_user(conn: Connection, tenant: TenantId | None, email: str, password_hash: str) -> None:

@@ -7,6 +7,7 @@ no database and holds no route. Read `auth.py` next.
 import hashlib
 import mimetypes
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from ipaddress import IPv4Network, IPv6Network
@@ -24,17 +25,22 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from actors.crm.registration import Registrations, registering
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
-from adapters.base import Tested
-from adapters.registry import adapters
+from adapters.base import AdapterSettings, Tested
+from adapters.login import LoginFlow, LoginPlace
+from adapters.registry import Linked, adapters
+from adapters.tokens import Tokens
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
+from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.pool import Database
-from gateway.store.secrets.seal import MasterKeys
+from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
+from gateway.web.http.guesses import Guesses
+from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.translations import Words, words
 
 Answer = Response | WerkzeugResponse
@@ -43,6 +49,10 @@ Answer = Response | WerkzeugResponse
 
 class Cache(Protocol):
     """The configuration in memory; both answer at once."""
+
+    def sealer(self, number: TenantId) -> Sealer | None:
+        """What seals and opens the tenant's own."""
+        ...
 
     def tenant(self, number: TenantId) -> Tenant | None:
         """The tenant's snapshot, or None."""
@@ -71,11 +81,19 @@ class Deps:
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Registrations
     """Our modules in outside systems."""
+    login: Callable[[Tenant, Linked, AdapterSettings, LoginPlace], AbstractAsyncContextManager[LoginFlow]]
+    """Opens a login of an integration's adapter."""
+    tokens: Callable[[TenantId, IntegrationKey], Tokens]
+    """The tokens of one integration that change by themselves."""
     ring: Callable[[TenantId, IntegrationKey], None] = lambda number, kind: None
     """Says that an integration has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None
     """Says that posts of a tenant wait in the journal."""
+    sign_ins: SignInAudit | None = None
+    """Notes sign-ins for the audit trails; whoever gives one runs it."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    guesses: Guesses = field(default_factory=Guesses)
+    """Slows the guessing of machine credentials; one for both listeners."""
     largest_body: int = 256 * 1024
     """Bytes that the app takes in one request, whichever address it is for."""
     instance: Callable[[], str] = lambda: ""
@@ -118,7 +136,11 @@ class Viewer:
     @property
     def home(self) -> str:
         """Where the pages of this session are; empty for a person, to whom all of them are open."""
-        return f"/{self.session.scope}-admin" if self.session is not None and self.session.scope is not None else ""
+        return (
+            f"/{kind_of(self.session.scope)}-admin"
+            if self.session is not None and self.session.scope is not None
+            else ""
+        )
 
     @property
     def operator(self) -> bool:
@@ -177,6 +199,9 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
         "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
+        "number_problem": lambda tenant, number: wrong_with(
+            number, tenant.country, InternalNumberRules.of(tenant.options)
+        ),
         "title_of": _title_of,
         "has_modules": lambda tenant: any(one.kind in registering() for one in tenant.integrations.values()),
         "site_title": title,
@@ -197,9 +222,11 @@ class Site:
     deps: Deps
     assets: Mapping[str, Asset] = field(default_factory=_assets)
     env: Environment = field(init=False)
+    sign_ins: SignInAudit = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", _environment(self.assets, self.deps.title))
+        object.__setattr__(self, "sign_ins", self.deps.sign_ins or SignInAudit(self.deps.db))
 
     def render(self, template: str, who: Viewer, **context: Any) -> str:
         """A template as text. Everything in it is escaped."""

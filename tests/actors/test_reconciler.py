@@ -86,8 +86,10 @@ class World:
         )  # fmt: skip
         kinds = {
             PBX: Adapter(kind=PBX, title="PBX", settings=Settings, connect=self._connect, is_pbx=True),
-            Kind(CRM): Adapter(kind=Kind(CRM), title="CRM", settings=Settings, connect=self._connect, plan=plan),
-            Kind(CHAT): Adapter(kind=Kind(CHAT), title="Chat", settings=Settings, connect=self._connect, plan=plan),
+            Kind(CRM): Adapter(kind=Kind(CRM), title="CRM", settings=Settings, connect=self._connect, plan_call=plan),
+            Kind(CHAT): Adapter(
+                kind=Kind(CHAT), title="Chat", settings=Settings, connect=self._connect, plan_call=plan
+            ),
         }
         self.adapters = {**kinds, **(real or {})}
         self.tenants: Reconciler

@@ -109,7 +109,9 @@ async def test_reading_and_writing_at_the_same_time(tmp_path: Path, monkeypatch:
 
 async def test_full_is_said_when_the_disk_holds_no_more(tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(8 * MIB)
-    for spills, why in ((Spills(tmp_path, 2 * MIB), "limit of all spills"), (None, "folder"), (Spills(), "folder")):
+    for spills, why in (
+        (Spills(tmp_path, 2 * MIB, share=1.0), "limit of all spills"), (None, "folder"), (Spills(), "folder")
+    ):  # fmt: skip
         async with spilling(MIB, spills) as backlog:
             with pytest.raises(Unavailable, match="buffer of 1 MiB") as caught:
                 await fill(backlog, noise)
@@ -122,7 +124,7 @@ async def test_full_is_said_when_the_disk_holds_no_more(tmp_path: Path) -> None:
 
 async def test_all_share_one_limit_and_what_was_read_or_given_up_is_free_again(tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(2 * MIB)
-    spills = Spills(tmp_path, 2 * MIB)
+    spills = Spills(tmp_path, 2 * MIB, share=1.0)
     async with spilling(MIB, spills) as first:
         await fill(first, noise)
         async with spilling(MIB, spills) as second:
@@ -133,6 +135,18 @@ async def test_all_share_one_limit_and_what_was_read_or_given_up_is_free_again(t
         assert 0 < spills.used < 2 * MIB, "what the second held"
         assert await drained(first) == noise
     assert spills.used == 0
+
+
+async def test_one_that_floods_leaves_room_on_the_disk_for_the_others(tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(2 * MIB)
+    spills = Spills(tmp_path, 8 * MIB)
+    async with spilling(MIB, spills) as flooded, spilling(MIB, spills) as other:
+        with pytest.raises(Unavailable, match="its share of the disk"):
+            for _ in range(8):
+                await fill(flooded, noise)
+        assert spills.used <= 8 * MIB * spills.share + MIB, "its share, and the block that went over it"
+        await fill(other, noise)
+        assert await drained(other) == noise
 
 
 async def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

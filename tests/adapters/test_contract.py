@@ -107,14 +107,14 @@ def stories() -> Iterator[list[CallEvent]]:
 
 
 def drafts(adapter: Adapter, settings: AdapterSettings, tenant: Tenant) -> list[Draft]:
-    assert adapter.plan is not None
+    assert adapter.plan_call is not None
     made: list[Draft] = []
     for story in stories():
         call: Call | None = None
         for event in story:
             before, call = call, apply(call, event)
             assert call is not None
-            made += adapter.plan(settings, tenant, before, call, event)
+            made += adapter.plan_call(settings, tenant, before, call, event)
     return made
 
 
@@ -179,7 +179,7 @@ def test_times_are_told_in_seconds(adapter: Adapter) -> None:
 
 
 def test_a_plan_is_the_same_whenever_it_is_made(adapter: Adapter, settings: AdapterSettings, tenant: Tenant) -> None:
-    if adapter.plan is None:
+    if adapter.plan_call is None:
         assert adapter.is_pbx, "what is neither told of calls nor a PBX?"
         return
     made = drafts(adapter, settings, tenant)
@@ -187,11 +187,11 @@ def test_a_plan_is_the_same_whenever_it_is_made(adapter: Adapter, settings: Adap
     again = drafts(adapter, adapter.settings.model_validate(EXAMPLES[adapter.kind]), replace(tenant, version=9))
     assert made == again
     assert len({draft.key for draft in made}) == len(made), "two drafts with one key: the second would be dropped"
-    assert inspect.iscoroutinefunction(adapter.plan) is False
+    assert inspect.iscoroutinefunction(adapter.plan_call) is False
 
 
 def test_a_draft_keeps_its_word(adapter: Adapter, settings: AdapterSettings, tenant: Tenant) -> None:
-    if adapter.plan is None:
+    if adapter.plan_call is None:
         return
     for draft in drafts(adapter, settings, tenant):
         body = json.dumps(draft.body, ensure_ascii=False)

@@ -47,10 +47,10 @@ _INSERT = "INSERT INTO call_events (tenant_id, call_id, seq, event, at, body) VA
 def ours(port: int, dsn: str) -> dict[str, float]:
     """One round of the real actors."""
     crm = adapters()[Kind("retailcrm")]
-    assert crm.plan is not None
+    assert crm.plan_call is not None
     reported = crm.settings.model_validate({"domain": "https://bench.retailcrm.ru", "api_key": "bench"})
 
-    plan = partial(crm.plan, reported, TENANT)
+    plan = partial(crm.plan_call, reported, TENANT)
 
     async def run() -> dict[str, float]:
         async with open_services(dsn) as services, trio.open_nursery() as nursery:

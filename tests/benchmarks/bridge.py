@@ -20,6 +20,7 @@ import asyncpg
 import trio
 import uvloop
 
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.pool import Connection, open_database
 from tests.benchmarks.harness import Bench, alternate
 
@@ -36,7 +37,7 @@ def ours(dsn: str, calls: int) -> dict[str, float]:
     """One round from Trio."""
 
     async def run() -> tuple[float, float]:
-        async with open_database(dsn, size=1, engine_size=CONNECTIONS) as db:
+        async with open_database(as_login(dsn), size=1, engine_size=CONNECTIONS) as db:
 
             async def ask(many: int) -> None:
                 for number in range(many):

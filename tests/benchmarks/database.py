@@ -15,6 +15,7 @@ import trio
 from gateway.store.embedded.embedded import embedded
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import OwnConnection, Session, open_session
+from gateway.store.postgres.roles import LOGIN
 
 TEMPLATE = "template_bench"
 
@@ -61,5 +62,5 @@ async def open_server(folder: Path) -> AsyncIterator[Server]:
         server = Server(running.dsn, admin)
         await server.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
         await server.execute(f"CREATE DATABASE {TEMPLATE}")
-        await migrate(running.dsn.replace("/gateway?", f"/{TEMPLATE}?"))
+        await migrate(running.dsn.replace("/gateway?", f"/{TEMPLATE}?"), login=LOGIN, make_login=True)
         yield server

@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from gateway.store.embedded.embedded import as_login
 from tests.benchmarks.harness import Bench
 from tests.sandbox.product import Gateway, free_address, write_private
 
@@ -56,8 +57,9 @@ async def new_installation(bench: Bench, name: str, **settings: str) -> Installa
     folder = bench.folder / name
     folder.mkdir(parents=True, exist_ok=True)
     bind, intake = free_address(0), free_address(0)
+    dsn = await bench.server.new_database()
     environment = {
-        "GATEWAY_DATA_DIR": str(folder), "GATEWAY_DATABASE_URL": await bench.server.new_database(),
+        "GATEWAY_DATA_DIR": str(folder), "GATEWAY_DATABASE_URL": as_login(dsn), "GATEWAY_DATABASE_OWNER_URL": dsn,
         "GATEWAY_MASTER_KEY_FILE": str(folder / "master.key"), "GATEWAY_BIND": bind, "GATEWAY_INTAKE_BIND": intake,
         "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_LOG_FORMAT": "json", **settings,
     }  # fmt: skip

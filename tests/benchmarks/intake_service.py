@@ -14,6 +14,7 @@ from actors.runtime.group_commit import GroupCommit
 from gateway.domain.configuration import Phone, Tenant
 from gateway.domain.ids import TenantId
 from gateway.domain.posts import Post
+from gateway.store.embedded.embedded import as_login
 from gateway.store.journal import PostRow, insert_posts
 from gateway.store.postgres.pool import open_database
 from gateway.web.api.machine import MachineDeps, machine_addresses
@@ -26,7 +27,7 @@ async def serve(dsn: str, token: str, port: int) -> None:
         TenantId("0367"), "June", ZoneInfo("Europe/Minsk"), "BY", "ru", phones=(Phone("150"), Phone("151")),
         token_hash=hashlib.sha256(token.encode()).digest(),
     )  # fmt: skip
-    async with open_database(dsn) as db, trio.open_nursery() as nursery:
+    async with open_database(as_login(dsn)) as db, trio.open_nursery() as nursery:
         posts: GroupCommit[PostRow, bool] = GroupCommit("journal", lambda rows: db.engine(insert_posts, rows))
         nursery.start_soon(posts.run)
 

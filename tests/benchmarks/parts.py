@@ -19,6 +19,7 @@ from actors.services import Services
 from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
 from gateway.store import call_batches
+from gateway.store.embedded.embedded import as_login
 from gateway.store.journal import select_pending_posts
 from gateway.store.postgres.pool import open_database
 
@@ -31,7 +32,7 @@ def dialer() -> SafeDialer:
 @asynccontextmanager
 async def open_services(dsn: str) -> AsyncIterator[Services]:
     """What actors are given, as `gateway.app` makes it, with the group commit running."""
-    async with open_database(dsn, size=8) as db, trio.open_nursery() as nursery:
+    async with open_database(as_login(dsn), size=8) as db, trio.open_nursery() as nursery:
         outgoing = Handover(db)
         records: GroupCommit[call_batches.CallBatch, call_batches.Recorded] = GroupCommit("outbox", outgoing.record)
         nursery.start_soon(records.run)

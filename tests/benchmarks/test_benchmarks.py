@@ -11,7 +11,7 @@ from tests.benchmarks.harness import as_json
 HERE = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_every_benchmark_runs(tmp_path: Path) -> None:
     bench = await run(list(BENCHMARKS), quick=True, folder=tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from gateway.store.embedded.embedded import as_login
 from tests.chaos.nemeses import Clock, Life
 from tests.chaos.proxy import Proxy
 from tests.chaos.server import OwnServer, own_server
@@ -16,6 +17,7 @@ from tests.chaos.traffic import Sink
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
+from tests.store.database import make_login
 
 PROJECT = Path(__file__).resolve().parents[2]
 PHONES = tuple(str(number) for number in range(150, 170))
@@ -92,6 +94,7 @@ async def open_stage(
     pbx_link, links = Proxy(), [(Proxy(), Proxy()) for _ in range(instances)]
     tokens = {f"{300 + number:04}": secrets.token_urlsafe(32) for number in range(tenants)}
     async with own_server(folder / "database") as server, trio.open_nursery() as nursery:
+        await make_login(server.dsn)
         await nursery.start(crm.serve)
         crm_port = int(crm.base.rpartition(":")[2])
         pbx_link.target = ("127.0.0.1", await nursery.start(pbx.serve))
@@ -107,7 +110,7 @@ async def open_stage(
             environment = {
                 "GATEWAY_DATA_DIR": str(folder / f"var-{place}"), "GATEWAY_BIND": bind, "GATEWAY_INTAKE_BIND": intake,
                 "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_LOG_FORMAT": "json",
-                "GATEWAY_DATABASE_URL": server.dsn, "GATEWAY_MASTER_KEY_FILE": str(key),
+                "GATEWAY_DATABASE_URL": as_login(server.dsn), "GATEWAY_DATABASE_OWNER_URL": server.dsn, "GATEWAY_MASTER_KEY_FILE": str(key),
                 "GATEWAY_OPERATOR_TOKEN": token, "CHAOS_CLOCK": str(clock.file), "PYTHONPATH": str(PROJECT),
             }  # fmt: skip
             if instances > 1:  # so that the CRM knows which of them told it something

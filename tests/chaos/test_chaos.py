@@ -17,7 +17,7 @@ from tests.chaos.verdict import STOPS, Verdict, inversions, judged
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.web import Fault
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(420)]
 
 PLAN = Plan(
     seed=int(os.environ.get("SEED") or 1), events=2000, kills=4, pg_stops=2, others=1, minutes=1.0, pbx_calls=60, tenants=6,

@@ -12,7 +12,7 @@ from tests.chaos.plan import Plan
 from tests.chaos.run import run
 from tests.chaos.verdict import Verdict, at
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(420)]
 
 PLAN = Plan(
     seed=int(os.environ.get("SEED") or 7), events=1500, kills=2, pg_stops=1, others=2, minutes=1.0, pbx_calls=40, tenants=8,

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.settings import PREFIX
+from gateway.store.embedded.embedded import as_login
 from gateway.store.secrets.seal import new_master_key
 from tests.store.database import dsn, postgres
 
@@ -72,7 +73,8 @@ def installation(own_environment: None, dsn: str, tmp_path: Path, monkeypatch: p
     key = tmp_path / "master.key"
     key.touch(0o600)
     key.write_text(new_master_key())
-    monkeypatch.setenv("GATEWAY_DATABASE_URL", dsn)
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", as_login(dsn))
+    monkeypatch.setenv("GATEWAY_DATABASE_OWNER_URL", dsn)
     monkeypatch.setenv("GATEWAY_MASTER_KEY_FILE", str(key))
     monkeypatch.setenv("GATEWAY_ALLOWED_PRIVATE_NETS", "127.0.0.0/8")
     monkeypatch.setenv("GATEWAY_LOG_LEVEL", "ERROR")

@@ -1,4 +1,7 @@
-"""`gateway apply` and `gateway export`: declared, declared again, exported, masked, pruned."""
+"""`gateway apply` and `gateway export`: declared, declared again, exported, masked, pruned.
+
+Over 400 lines: most of them are files that are refused.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,8 @@ def june(**changes: Any) -> dict[str, Any]:
         "click_to_call": {"countries": ["BY"], "per_user_minute": 5},
         "integrations": {
             "retailcrm": {
-                "domain": "https://example.retailcrm.ru", "api_key": "crm-key", "client_id": "client-id-of-ours",
+                "domain": "https://example.retailcrm.ru", "api_key": "crm-key",
+                "client_id": f"client-id-of-ours-{changes.get('number', '0367')}-0123456789",
                 "user_extensions": {"19": "150", "22": None}, "send_events": {"in": False},
             },
             "telegram": {"enabled": False, "bot_token": "700100200:AAE-telegram", "notify_chats": [-1001234567890]},
@@ -109,7 +113,7 @@ def test_export_masks_and_apply_of_the_mask_keeps(command: Command, installation
     shown = yaml.safe_load(revealed.out)["tenants"][0]
     assert shown["pbxes"][0]["secret"] == "ami-secret"
     assert shown["integrations"]["retailcrm"]["api_key"] == "crm-key"
-    assert shown["integrations"]["retailcrm"]["client_id"] == "client-id-of-ours"
+    assert shown["integrations"]["retailcrm"]["client_id"] == "client-id-of-ours-0367-0123456789"
     assert (shown["token"], shown["users"][0]["password"]) == ("***", "***")  # only hashes are kept
     assert TOKEN not in revealed.out
     assert PASSWORD not in revealed.out
@@ -119,6 +123,7 @@ def test_export_into_another_installation(command: Command, installation: Path) 
     assert command("apply", write(installation, june())).code == 0
     block = yaml.safe_load(command("export", "0367", "--reveal").out)["tenants"][0]
     moved = block | {"number": "0368", "token": TOKEN[::-1], "users": []}
+    moved["integrations"]["retailcrm"]["client_id"] = "one-of-its-own-0123456789abcdef"
     assert command("apply", write(installation, moved)).code == 0
     there = yaml.safe_load(command("export", "0368", "--reveal").out)["tenants"][0]
     assert there == {key: value for key, value in moved.items() if key != "users"} | {"token": "***"}
@@ -138,6 +143,36 @@ def test_a_client_id_is_made_once(command: Command, installation: Path) -> None:
     assert len(made) >= 32
     assert command("apply", file).out == "nothing to change\n"
     assert client_id() == made
+
+
+def test_a_client_id_is_one_integrations_alone(command: Command, installation: Path) -> None:
+    """Whoever entered another company's id would have its calls placed and its statuses set."""
+    mine = june()["integrations"]["retailcrm"]["client_id"]
+    other = june(number="0368", token=TOKEN[::-1])
+    other["integrations"]["retailcrm"]["client_id"] = mine
+    for blocks in ((june(), other), (other,)):
+        refused = command("apply", write(installation, *blocks))
+        assert refused.code == 1
+        assert "tenants[" in refused.err
+        assert "client ids must differ" in refused.err
+        assert mine not in refused.err
+        assert command("apply", write(installation, june())).code == 0
+    del other["integrations"]["retailcrm"]["client_id"]
+    assert command("apply", write(installation, other)).code == 0
+
+
+def test_a_client_id_that_somebody_chooses_has_24_characters(command: Command, installation: Path) -> None:
+    block = june()
+    block["integrations"]["retailcrm"]["client_id"] = "x" * 23
+    refused = command("apply", write(installation, block))
+    assert (refused.code, "integrations.retailcrm.client_id: must be at least 24 characters" in refused.err) == (
+        1,
+        True,
+    )
+    block["integrations"]["retailcrm"]["client_id"] = "x" * 24
+    assert command("apply", write(installation, block)).code == 0
+    block["integrations"]["retailcrm"]["client_id"] = "***"
+    assert command("apply", write(installation, block)).out == "nothing to change\n"
 
 
 def test_prune_removes_what_is_not_named_but_never_a_tenant(command: Command, installation: Path) -> None:
@@ -273,6 +308,17 @@ def test_people(command: Command, installation: Path) -> None:
     assert command("user", "add", "op@gateway.example", "--operator", stdin=f"{PASSWORD}\n").code == 0
     link = command("user", "link", "anna@june.example", "--tenant", "0367")
     assert link.out.startswith("http://127.0.0.1:8000/")
+    alone = command("user", "link", "Anna@June.example")  # as the README prints it
+    assert (alone.code, alone.out[:42]) == (0, link.out[:42])
+    assert "token=0367." in alone.out
+    assert "token=-." in command("user", "link", "op@gateway.example").out
+    assert command("user", "link", "nobody@june.example").errors == [
+        "gateway: no such person: nobody@june.example; gateway user add makes one"
+    ]
+    assert command("user", "add", "anna@june.example", "--operator", stdin=f"{PASSWORD}\n").code == 0
+    assert command("user", "link", "anna@june.example").errors == [
+        "gateway: anna@june.example has 2 accounts: say which by --operator or --tenant 0367"
+    ]
     assert command("user", "add", "x", "--operator", stdin=f"{PASSWORD}\n").code == 2
     assert command("user", "add", "a@b.example", "--operator", stdin="short\n").code == 2
     assert command("user", "add", "a@b.example", "--tenant", "9999", stdin=f"{PASSWORD}\n").code == 1
@@ -305,11 +351,32 @@ def test_recordings_are_kept_as_the_file_says(command: Command, installation: Pa
         assert f"tenants[0].{place}" in refused.err
 
 
+def test_internal_numbers_are_judged(command: Command, installation: Path) -> None:
+    """What reads as an emergency, service or outside number is refused with its place, and nothing is changed."""
+    phones = [{"number": number} for number in ("150", "101", "02", "7", "1234567", "375902123456")]
+    retailcrm = june()["integrations"]["retailcrm"] | {"user_extensions": {"19": "150", "20": 112}}
+    block = june(phones=phones, smart_redirect={"default": "911"}, integrations={"retailcrm": retailcrm})
+    refused = command("apply", "--dry-run", write(installation, block))
+    assert refused.code == 1
+    for place, word in (
+        ("phones[1].number", "101 is an emergency number in BY"), ("phones[2].number", "02 is an emergency number"),
+        ("phones[3].number", "2 to 6 digits"), ("phones[4].number", "2 to 6 digits"), ("phones[5].number", "2 to 6 digits"),
+        ("smart_redirect.default", "911 is an emergency"),
+        ("integrations.retailcrm.user_extensions.20", "112 is an emergency number in BY"),
+    ):  # fmt: skip
+        assert any(f"{place}: " in line and word in line for line in refused.errors), (place, refused.err)
+    allowed = june(phones=[{"number": "150"}, {"number": "12345678"}], internal_numbers={"longest": 8})
+    assert command("apply", "--dry-run", write(installation, allowed)).code == 0
+
+
 def two_of_each(number: str = "0367") -> dict[str, Any]:
     """Two bots, two accounts of a CRM and two PBXes in one company."""
     block = june(number=number)
     crm, bot, pbx = block["integrations"]["retailcrm"], block["integrations"]["telegram"], block["pbxes"][0]
-    block["integrations"]["retailcrm:branch"] = crm | {"api_key": "branch-key", "client_id": "client-id-of-the-branch"}
+    block["integrations"]["retailcrm:branch"] = crm | {
+        "api_key": "branch-key",
+        "client_id": "client-id-of-the-branch-0123456789",
+    }
     block["integrations"]["telegram:support"] = bot | {"bot_token": "700100201:AAE-support", "enabled": True}
     block["pbxes"].append(pbx | {"name": "branch", "secret": "branch-secret"})
     return block

@@ -179,7 +179,7 @@ def test_one_at_a_time(command: Command, june_applied: Path) -> None:
         await conn.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
 
     async def hold() -> None:
-        async with open_session(os.environ["GATEWAY_DATABASE_URL"]) as session:
+        async with open_session(os.environ["GATEWAY_DATABASE_OWNER_URL"]) as session:
             await session.run(lock)
             held.set()
             await trio.to_thread.run_sync(done.wait)

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from gateway.domain.shards import SHARDS
-from gateway.store.embedded.embedded import embedded
+from gateway.store.embedded.embedded import as_login, embedded
 from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.test_restart import FIELDS, KINDS, Watched
 from tests.e2e.world import BOT, CHAT
@@ -24,8 +24,9 @@ from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.telegram import Telegram
+from tests.store.database import make_login
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 TENANTS = 8
 CALLS = 10
 TALKS, PASSES = 6, int(os.environ.get("PASSES", "3"))
@@ -53,8 +54,8 @@ class Pair:
                 Gateway(
                     {
                         "GATEWAY_DATA_DIR": str(folder / name), "GATEWAY_BIND": bind, "GATEWAY_INTAKE_BIND": intake,
-                        "GATEWAY_DATABASE_URL": dsn, "GATEWAY_MASTER_KEY_FILE": str(key), "GATEWAY_LOG_FORMAT": "json",
-                        "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_OPERATOR_TOKEN": "operators-token",
+                        "GATEWAY_DATABASE_URL": as_login(dsn), "GATEWAY_DATABASE_OWNER_URL": dsn, "GATEWAY_MASTER_KEY_FILE": str(key), "GATEWAY_LOG_FORMAT": "json",
+                        "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_OPERATOR_TOKEN": "operators-token-of-the-test",
                         "GATEWAY_PROVIDER_URLS": json.dumps({"telegram": telegram_url}),
                     },
                     folder / f"{name}.log",
@@ -80,7 +81,7 @@ class Pair:
 
     async def stats(self, place: int) -> dict[str, Any]:
         async with httpx2.AsyncClient(trust_env=False) as client:
-            headers = {"Authorization": "Bearer operators-token"}
+            headers = {"Authorization": "Bearer operators-token-of-the-test"}
             answer: dict[str, Any] = (await client.get(f"{self.urls[place]}/stats", headers=headers, timeout=10)).json()
         return answer
 
@@ -126,6 +127,7 @@ async def open_pair(folder: Path) -> AsyncIterator[Pair]:
     telegram.add_chat(CHAT, "calls")
     crm = RetailCrm(rate_limits=False)
     async with embedded(folder / "database") as server, trio.open_nursery() as nursery:
+        await make_login(server.dsn)
         telegram_url = await nursery.start(telegram.serve)
         await nursery.start(crm.serve)
         pair = Pair(folder, server.dsn, crm, telegram_url)

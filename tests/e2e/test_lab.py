@@ -25,7 +25,7 @@ OFFSETS = {("22", "lab"): 340, ("22", "lab-ro"): 360, ("16", "lab"): 380}
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(400),
     pytest.mark.skipif(bool(missing()), reason=missing() or "ready"),
 ]

@@ -20,7 +20,7 @@ from tests.lab.play import Stage
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(missing()), reason=missing() or "ready"),
 ]
@@ -70,10 +70,13 @@ async def test_a_click_rings_the_desk_phone_and_the_card_is_right(tmp_path: Path
         client = await scene.provider(ring_s=1.5, talk_s=2)
         await trio.sleep(0.5)
         requested = time.time()
+        await ask(stage, phone="+79161234567")
+        refused_ms = (time.time() - requested) * 1000
+        requested = time.time()
         answer = await ask(stage)
         answered_ms = (time.time() - requested) * 1000
         assert answer.status_code == 200, answer.text
-        assert answered_ms < HTTP_LIMIT_MS
+        assert answered_ms < max(HTTP_LIMIT_MS, 10 * refused_ms), "it waits for the PBX"
         again = await ask(stage)
         assert again.json() == answer.json()
         await scene.finish()
@@ -105,15 +108,15 @@ async def test_nothing_typed_becomes_more_than_one_action(tmp_path: Path) -> Non
         assert made == []
 
 
-@pytest.mark.parametrize(("asks", "offset"), [(False, 2040), (True, 2060)])
-async def test_a_caller_is_sent_to_whoever_is_responsible(tmp_path: Path, request_type: bool, offset: int) -> None:
+@pytest.mark.parametrize(("by_dialplan", "offset"), [(False, 2040), (True, 2060)])
+async def test_a_caller_is_sent_to_whoever_is_responsible(tmp_path: Path, by_dialplan: bool, offset: int) -> None:
     """By ourselves as the call comes in, or when the dialplan asks."""
-    settings = {"by_gateway": not request_type, "default": "152"}
+    settings = {"by_gateway": not by_dialplan, "default": "152"}
     async with open_stage(tmp_path, offset, smart_redirect=settings) as stage, stage.lab.scene() as scene:
         await scene.phone("150", ring_s=30)
         responsible = await scene.phone("152", ring_s=1)
         client = await scene.client(CLIENT, DIRECT, talk_s=1)
-        if request_type:
+        if by_dialplan:
             begun = await scene.event(Event="^Newchannel$", Channel=f"^PJSIP/{TRUNK}")
             async with httpx2.AsyncClient(trust_env=False) as http:
                 question = {"Token": stage.world.token, "UniqueId": begun["Uniqueid"], "phone": CLIENT}
@@ -131,7 +134,7 @@ async def test_a_caller_is_sent_to_whoever_is_responsible(tmp_path: Path, reques
         assert upload == upload | {"type": "in", "code": "152", "result": "answered"}
         took_ms = (when(responsible, RINGING) - when(client, "INVITE")) * 1000
         print(
-            f"smart redirect ({'asked' if request_type else 'by itself'}): {took_ms:.0f} ms from INVITE to 152 ringing"
+            f"smart redirect ({'asked' if by_dialplan else 'by itself'}): {took_ms:.0f} ms from INVITE to 152 ringing"
         )
         scene.parties.clear()
 

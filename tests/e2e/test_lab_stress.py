@@ -15,7 +15,7 @@ from tests.lab.machine import SECRET, TRUNK, missing, running_lab
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(missing()), reason=missing() or "ready"),
 ]

@@ -9,10 +9,11 @@ import pytest
 import trio
 from playwright.sync_api import BrowserContext, expect
 
-from tests.e2e.test_browser import browse, open_page, pytestmark
+from tests.e2e.test_browser import browse, open_page
+from tests.e2e.test_browser import pytestmark as browser_marks
 from tests.e2e.world import World, open_world
 
-__all__ = ["pytestmark"]
+pytestmark = [*browser_marks, pytest.mark.long]
 
 SHOTS = os.environ.get("SHOTS")
 """A folder for pictures, for a person to look at."""

@@ -24,7 +24,7 @@ from tests.e2e.world import World, open_world
 from tests.sandbox.web import Request, Response, Site
 from tests.sound import wav
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.long]
 
 CALL = "1795219998.3600"
 ANSWERED = {"CallerIDNum": "+375296254070", "Extensions": ["150"], "CallType": 0, "Trunk": "trunk-0001"}

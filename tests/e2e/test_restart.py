@@ -24,7 +24,7 @@ from tests.e2e.world import World, open_world
 from tests.sandbox.pbx import SimulatedPbx
 from tests.systemd_harness import Unit, sandbox_is_possible
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 RESTARTS = int(os.environ.get("RESTARTS", "5"))
 RATE = int(os.environ.get("RATE", "100"))

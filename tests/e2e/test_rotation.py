@@ -16,9 +16,11 @@ import pytest
 import trio
 
 from actors.crm.account_link import sign_link
+from actors.runtime.directory import utc_now
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.recording_links import PURPOSE, Signer
 from gateway.domain.secret import Secret
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.pool import Connection, open_database
 from gateway.store.secrets.rotation import PLACES, select_wrapped
@@ -26,7 +28,7 @@ from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key, parse_m
 from tests.e2e.test_instances import Pair, open_pair
 from tests.sound import wav
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 FIRST = TenantId("01")
 KIND = IntegrationKey("retailcrm")
@@ -38,7 +40,7 @@ async def requested(pair: Pair, query: str, *values: Any) -> list[Any]:
     async def work(conn: Connection) -> list[Any]:
         return list(await conn.fetch(query, *values, timeout=60))
 
-    async with open_database(pair.dsn, size=1, engine_size=1) as db:
+    async with open_database(as_login(pair.dsn), size=1, engine_size=1) as db:
         return await db.engine(work)
 
 
@@ -47,7 +49,7 @@ def keys(pair: Pair) -> MasterKeys:
 
 
 async def wrapped(pair: Pair) -> list[tuple[TenantId, str]]:
-    async with open_database(pair.dsn, size=1, engine_size=1) as db:
+    async with open_database(as_login(pair.dsn), size=1, engine_size=1) as db:
         return await db.engine(select_wrapped)
 
 
@@ -93,7 +95,7 @@ class Load:
 
     def __init__(self, pair: Pair, link_key: Secret, received: str, sound: bytes) -> None:
         self.pair = pair
-        self.token = sign_link(link_key, FIRST, KIND, 1).reveal()
+        self.token = sign_link(link_key, FIRST, KIND, utc_now()).reveal()
         self.received = received
         self.sound = sound
         self.done: Counter[str] = Counter()

@@ -23,11 +23,12 @@ import httpx2
 import pytest
 import trio
 
-from gateway.store.embedded.embedded import Embedded, embedded
+from gateway.store.embedded.embedded import Embedded, as_login, embedded
 from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.world import World, open_world
+from tests.store.database import make_login
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "3"))
 RATE = int(os.environ.get("RATE", "15"))
@@ -93,10 +94,11 @@ class Postgres:
 async def open_town(folder: Path, *, start: bool = True) -> AsyncIterator[tuple[World, Postgres]]:
     """A world whose gateway works on a PostgreSQL of the test's."""
     async with embedded(folder / "server") as server:
+        await make_login(server.dsn)
         key = folder / "master.key"
         key.touch(mode=0o600)
         settings: dict[str, Any] = {
-            "GATEWAY_DATABASE_URL": server.dsn, "GATEWAY_MASTER_KEY_FILE": str(key), "GATEWAY_OPERATOR_TOKEN": OPERATOR,
+            "GATEWAY_DATABASE_URL": as_login(server.dsn), "GATEWAY_DATABASE_OWNER_URL": server.dsn, "GATEWAY_MASTER_KEY_FILE": str(key), "GATEWAY_OPERATOR_TOKEN": OPERATOR,
         }  # fmt: skip
         async with open_world(folder, start=False, **settings) as world:
             key.write_text(await world.gateway.ask("keys", "new") + "\n")

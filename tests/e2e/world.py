@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import trio
 
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.pool import Connection, open_database
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.product import Gateway, free_address, write_private
@@ -73,10 +74,10 @@ class World:
     async def look(self, query: str, *values: Any) -> Any:
         """One value of the database."""
         dsn = json.loads((self.folder / "var" / "postgres.lock").read_text())["dsn"]
-        async with open_database(dsn, size=1, engine_size=1) as db:
+        async with open_database(as_login(dsn), size=1, engine_size=1) as db:
             return await db.engine(_value, query, *values)
 
-    async def wait_for(self, what: Any, within_s: float = 10.0) -> None:
+    async def wait_for(self, what: Any, within_s: float = 30.0) -> None:
         """Until `what()` is true. Raises AssertionError with what the sandboxes saw."""
         with trio.move_on_after(within_s):
             while not what():

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.pool import Connection, open_database
 from tests.e2e.world import CHAT, World, open_world
 from tests.lab.judge import LIVE_ACCURACY_S, concerns_crm, pairs, wrong_with_cards, wrong_with_crm, wrong_with_ends
@@ -115,7 +116,7 @@ class Stage:
     async def requested(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """What the product's database says."""
         state = json.loads((self.world.folder / "var" / "postgres.lock").read_text())
-        async with open_database(state["dsn"], size=1, engine_size=1) as db:
+        async with open_database(as_login(state["dsn"]), size=1, engine_size=1) as db:
             return await db.engine(work)
 
 

@@ -2,7 +2,9 @@
 
 It owns the children it starts and the files under ./var/demo. Nothing in the product knows that this is a demo.
 
-    sandboxes and PBXes up -> gateway run -> /ready -> apply -> users and links -> calls until Ctrl-C
+    sandboxes and PBXes up -> gateway run -> /ready -> apply, users, links -> modules registered -> calls until Ctrl-C
+
+GATEWAY_BIND, GATEWAY_INTAKE_BIND and the like are taken from the environment; without them 8000 and 8001, or free ports.
 """
 
 import argparse
@@ -16,9 +18,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import trio
 
+from gateway.cli import open_store
+from gateway.cli.tenants import apply
+from gateway.domain.ids import TenantId
+from gateway.domain.secret import Secret
+from gateway.settings import Settings, read_settings
+from gateway.store import users
+from gateway.web.session.passwords import hash_password
+from gateway.web.session.tokens import login_link, new_token
+from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.plays import Truth
 from tests.sandbox.product import Gateway, free_address, write_private
@@ -27,6 +40,7 @@ from tests.sandbox.telegram import Telegram
 
 VAR = Path("var")
 DEMO = VAR / "demo"
+FIRST_USER = 18
 TEMPO = 0.5
 """Talks in the demo are half as long as in life: there is more to see."""
 
@@ -44,12 +58,30 @@ class Company:
     company: str
     chat: int
     people: Mapping[str, str]
-    users: Mapping[str, str]
+    without_phone: str
+    """Somebody whom the CRM knows and who has no internal number yet."""
+    key_refused: bool = False
+    """Its CRM refuses the key that the gateway was given: what a failing integration looks like."""
 
     @property
     def email(self) -> str:
         """Its administrator."""
         return f"admin@{self.name.lower()}.example"
+
+    @property
+    def users(self) -> dict[str, str]:
+        """The CRM's users with a number, as the gateway is told of them."""
+        return {str(user): number for user, number in enumerate(self.people, FIRST_USER)}
+
+    @property
+    def crm_users(self) -> tuple[dict[str, Any], ...]:
+        """All users of the CRM, as it has them."""
+        names = [name.split(" ", 1) for name in (*self.people.values(), self.without_phone)]
+        return tuple(
+            {"id": user, "firstName": first, "lastName": last, "email": f"user{user}@{self.name.lower()}.example",
+             "groups": [{"id": 1, "name": "Продажи" if self.language == "ru" else "Sales", "code": "sales"}]}
+            for user, (first, last) in enumerate(names, FIRST_USER)
+        )  # fmt: skip
 
 
 COMPANIES = (
@@ -57,16 +89,26 @@ COMPANIES = (
         number="0367", name="June", language="ru", country="BY", timezone="Europe/Minsk", regions=("BY", "BY", "BY", "RU"),
         company="375172000001", chat=-1001234567890,
         people={"150": "Иван Петров", "151": "Анна Кузьмина", "152": "Ольга Мороз", "153": "Павел Сидорович", "154": "Вера Климова", "155": "Олег Дорош"},
-        users={"19": "150", "18": "151", "22": "152"},
+        without_phone="Глеб Орлов",
     ),
     Company(
         number="0368", name="Maple", language="en", country="GB", timezone="Europe/London", regions=("GB",),
         company="442079460001", chat=-1009876543210,
         people={"201": "Alice Green", "202": "Bob Stone", "203": "Carol Hill", "204": "Daniel Reed", "205": "Emma Wood"},
-        users={"18": "201", "19": "202", "22": "203"},
+        without_phone="Ian Black",
+    ),
+    Company(
+        number="0369", name="Cedar", language="en", country="GB", timezone="Europe/London", regions=("GB",),
+        company="442079460002", chat=-1001112131415, key_refused=True,
+        people={"301": "Frank Hall", "302": "Grace Moore", "303": "Henry Cole"},
+        without_phone="Jane Reid",
     ),
 )  # fmt: skip
 OPERATOR = "operator@gateway.example"
+PORTS = {"GATEWAY_BIND": 8000, "GATEWAY_INTAKE_BIND": 8001}
+TAKEN = (*PORTS, "GATEWAY_PUBLIC_URL", "GATEWAY_TRUSTED_PROXIES", "GATEWAY_LOG_LEVEL")
+"""Settings of the gateway that whoever starts the demo may choose."""
+REGISTER_WITHIN_S = 10.0
 
 
 def text_of(text: str = "") -> None:
@@ -74,21 +116,37 @@ def text_of(text: str = "") -> None:
     print(text, flush=True)
 
 
-def tenant_of(company: Company, pbx: SimulatedPbx, port: int, crm: RetailCrm, crm_url: str, bot: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A company with its sandboxes, all of them serving."""
+
+    company: Company
+    pbx: SimulatedPbx
+    port: int
+    recordings: Monitor
+    crm: RetailCrm
+    bot: str
+
+
+def tenant_of(staged: Staged) -> dict[str, Any]:
     """The tenant's block of the file for `gateway apply`."""
+    company, pbx, crm = staged.company, staged.pbx, staged.crm
     return {
         "number": company.number, "name": company.name, "token": secrets.token_urlsafe(32),
         "timezone": company.timezone, "country": company.country, "language": company.language,
         "phones": [{"number": number, "owner": owner} for number, owner in company.people.items()],
         "pbxes": [{
-            "name": "main", "host": "127.0.0.1", "port": port, "tls": False, "username": pbx.username,
+            "name": "main", "host": "127.0.0.1", "port": staged.port, "tls": False, "username": pbx.username,
             "secret": pbx.secret, "trunks": [pbx.trunk], "originate_context": "inoffice",
+            "recording_url": staged.recordings.template, "recording_user": pbx.username, "recording_password": pbx.secret,
         }],
+        "recordings": {"keep_days": 30},
         "integrations": {
             "retailcrm": {
-                "enabled": True, "domain": crm_url, "api_key": crm.api_key, "user_extensions": dict(company.users),
+                "enabled": True, "domain": crm.base, "user_extensions": company.users,
+                "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
-            "telegram": {"enabled": True, "bot_token": bot, "notify_chats": [company.chat]},
+            "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat]},
         },
     }  # fmt: skip
 
@@ -120,67 +178,125 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
     telegram = Telegram({bots[company.number]: f"{company.name.lower()}_bot" for company in COMPANIES})
     async with trio.open_nursery() as nursery:
         telegram_url = await nursery.start(telegram.serve)
-        tenants, pages, pbxes = [], [("Telegram", telegram_url)], []
+        stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
-            crm = RetailCrm(secrets.token_hex(16), name=f"RetailCRM of {company.name}")
-            crm_url = await nursery.start(crm.serve)
-            pages.append((crm.name, crm_url))
+            crm = RetailCrm(secrets.token_hex(16), name=f"RetailCRM of {company.name}", users=company.crm_users)
             pbx = SimulatedPbx(
                 secret=secrets.token_hex(8), tempo=TEMPO, extensions=company.people, company=company.company,
                 regions=company.regions, timestamps=bool(index), seed=secrets.randbits(32),
             )  # fmt: skip
-            port = await nursery.start(pbx.serve)
-            pbxes.append((company, pbx))
-            tenants.append(tenant_of(company, pbx, port, crm, crm_url, bots[company.number]))
+            recordings = Monitor(pbx, pbx.username, pbx.secret)
+            await nursery.start(crm.serve)
+            await nursery.start(recordings.site.serve)
+            stage.append(Staged(company, pbx, await nursery.start(pbx.serve), recordings, crm, bots[company.number]))
         file = DEMO / "tenants.json"
-        write_private(file, json.dumps({"tenants": tenants}, ensure_ascii=False, indent=2))
-        bind = free_address(8000)
-        gateway = Gateway(
-            {
-                "GATEWAY_DATA_DIR": str(VAR), "GATEWAY_BIND": bind, "GATEWAY_INTAKE_BIND": free_address(8001),
-                "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8", "GATEWAY_LOG_FORMAT": "text",
-                "GATEWAY_PROVIDER_URLS": json.dumps({"telegram": telegram_url}),
-            },
-            DEMO / "gateway.log",
-        )  # fmt: skip
+        write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
+        gateway = Gateway(environment(telegram_url), DEMO / "gateway.log")
         with stop:
-            await run_gateway(gateway, file, f"http://{bind}", pages, pbxes, rate, seconds)
+            await run_gateway(gateway, file, [("Telegram", telegram_url)], stage, rate, seconds)
         nursery.cancel_scope.cancel()
 
 
+def environment(telegram_url: str) -> dict[str, str]:
+    """The gateway's settings: ours, and what was chosen by whoever starts the demo."""
+    chosen = {name: os.environ[name] for name in TAKEN if os.environ.get(name)}
+    free = {name: free_address(port) for name, port in PORTS.items() if name not in chosen}
+    return {
+        **chosen, **free, "GATEWAY_DATA_DIR": str(VAR), "GATEWAY_LOG_FORMAT": "text",
+        "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8",
+        "GATEWAY_PROVIDER_URLS": json.dumps({"telegram": telegram_url}),
+    }  # fmt: skip
+
+
+def own_password() -> tuple[str, bool]:
+    """The password of the demo's people, the same at every start, and whether it was made just now."""
+    file = DEMO / "password"
+    if file.exists() and (text := file.read_text("utf-8").strip()):
+        return text, False
+    text = secrets.token_urlsafe(9)
+    write_private(file, text + "\n")
+    return text, True
+
+
+async def set_up(settings: Settings, file: Path) -> tuple[dict[str, str], str]:
+    """Declares the companies and their people beside the running gateway. Returns a link for everybody, and the password.
+
+    What `gateway apply`, `user add` and `user link` do, in one process: each of them would take a second.
+    """
+    password, fresh = own_password()
+    people = [(None, OPERATOR), *((TenantId(one.number), one.email) for one in COMPANIES)]
+    links = {}
+    async with open_store(settings) as (db, master):
+        await apply(db, master, [str(file)], dry_run=False, prune=False)
+        hashed = await trio.to_thread.run_sync(hash_password, Secret(password))
+        for tenant, email in people:
+            if fresh or not await db.engine(users.user_exists, tenant, email):
+                await db.engine(users.upsert_user, tenant, email, hashed)
+            text, token = new_token(tenant)
+            await db.engine(users.insert_login_link, tenant, token.token_hash, email)
+            links[email] = login_link(settings.base_url, text)
+        text, token = new_token(None)
+        await db.engine(users.insert_login_link, None, token.token_hash, OPERATOR)
+        links[""] = login_link(settings.base_url, text)
+    return links, password
+
+
+async def register(url: str, link: str, numbers: Sequence[str]) -> None:
+    """Registers the module in the CRM of these companies, as a person does on the integration's page."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=REGISTER_WITHIN_S) as browser:
+        await browser.get(url + urlsplit(link)._replace(scheme="", netloc="").geturl())
+        for number in numbers:
+            with trio.move_on_after(REGISTER_WITHIN_S):
+                while True:
+                    read = await browser.get(f"{url}/retailcrm-admin/api/config/{number}")
+                    if read.status_code == 200:
+                        break
+                    await trio.sleep(0.1)  # the gateway has not read the company yet
+                token = {"X-CSRF-Token": read.headers["x-csrf-token"]}
+                done = await browser.post(f"{url}/retailcrm-admin/api/register/{number}", headers=token)
+                if done.status_code == 200:
+                    continue
+            text_of(f"  the module of {number} could not be registered")
+
+
+def reachable(bind: str) -> str:
+    """Where we reach what listens there: on all addresses means on loopback too."""
+    host, _, port = bind.rpartition(":")
+    return f"http://{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"
+
+
 async def run_gateway(
-    gateway: Gateway, file: Path, url: str, pages: Sequence[tuple[str, str]], pbxes: Sequence[tuple[Company, SimulatedPbx]],
-    rate: float, seconds: float,
-) -> None:  # fmt: skip
+    gateway: Gateway, file: Path, pages: Sequence[tuple[str, str]], stage: Sequence[Staged], rate: float, seconds: float
+) -> None:
     """The gateway from its start to its end, with calls in between."""
-    password = secrets.token_urlsafe(9)
+    settings = read_settings(gateway.environment)
+    url = reachable(gateway.environment["GATEWAY_BIND"])
     text_of("Starting the gateway...")
     async with gateway.running() as child:
         await gateway.wait_ready(child, url)
-        await gateway.ask("apply", str(file))
-        people: list[tuple[str, tuple[str, ...]]] = [("operator", (OPERATOR, "--operator"))]
-        people += [(f"{one.name}, {one.number}", (one.email, "--tenant", one.number)) for one in COMPANIES]
-        links, later = [], f"{OPERATOR} or {' or '.join(one.email for one in COMPANIES)}, password {password}"
-        for name, who in people:
-            try:
-                await gateway.ask("user", "add", *who, stdin=password + "\n")
-            except SystemExit:
-                later = "the users of an earlier demo, with its password"
-            links.append((name, await gateway.ask("user", "link", *who)))
-        text_of(f"\nThe gateway is at {url}; each of these links signs in once:\n")
-        for name, link in links:
-            text_of(f"  {name:14} {link}")
-        text_of(f"\nLater: {later}")
+        links, password = await set_up(settings, file)
+        await register(url, links[""], [one.company.number for one in stage if not one.company.key_refused])
+        text_of(f"\nThe gateway is at {settings.base_url}; each of these links signs in once:\n")
+        text_of(f"  {'operator':14} {links[OPERATOR]}")
+        for one in stage:
+            text_of(f"  {one.company.name}, {one.company.number:8} {links[one.company.email]}")
+        text_of(f"\nLater, password {password}:\n  {', '.join([OPERATOR, *(one.company.email for one in stage)])}")
         text_of("\nThe outside world, as it sees the calls:\n")
-        for name, page in pages:
-            text_of(f"  {name:20} {page}/")
+        for name, page in [*pages, *((one.crm.name, one.crm.base) for one in stage)]:
+            text_of(f"  {name:20} {page}/{refusing(name, stage)}")
         text_of(f"\nCalls are played at {rate:g} a minute on each PBX; log: {gateway.log}. Ctrl-C ends it all.\n")
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as calls:
                 calls.start_soon(must_live, child, gateway.log)
-                for company, pbx in pbxes:
-                    calls.start_soon(play, company, pbx, rate)
+                for one in stage:
+                    calls.start_soon(play, one.company, one.pbx, rate)
+
+
+def refusing(name: str, stage: Sequence[Staged]) -> str:
+    """A word beside the CRM that refuses us."""
+    refused = {one.crm.name for one in stage if one.company.key_refused}
+    return "  (refuses the gateway's key, so that you see a failing integration)" if name in refused else ""
 
 
 async def until_stopped(rate: float, seconds: float) -> None:

@@ -569,7 +569,7 @@ class SimulatedPbx:
             ("BillableSeconds", str(int(now - answer) if answer else 0)), ("Disposition", disposition),
             ("AMAFlags", "DOCUMENTATION"), ("UniqueID", source.uniqueid), ("UserField", ""),
             ("LinkedID", source.linkedid),
-            ("RecordingFile", f"/monitor/rec-{source.linkedid}.wav" if self.records else ""),
+            ("RecordingFile", f"/monitor/rec-{source.linkedid}.wav" if self.records and disposition == "ANSWERED" else ""),
         ]  # fmt: skip
         self.emit("Cdr", headers, "cdr,all")
 

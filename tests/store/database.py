@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.store.embedded.embedded import embedded
+from gateway.store.embedded.embedded import as_login, embedded
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Database, OwnConnection, Session, open_database, open_session
+from gateway.store.postgres.roles import LOGIN
 
 TEMPLATE = "template_migrated"
 FOLDER = "gateway-test-"
@@ -31,6 +32,12 @@ def other_database(dsn: str, name: str) -> str:
     return dsn.replace("/gateway?", f"/{name}?")
 
 
+async def make_login(dsn: str) -> None:
+    """The plain user whom a gateway logs in as where the server is beside it. `dsn` is a superuser's."""
+    async with open_session(dsn) as session:
+        await session.run(_execute, f"CREATE ROLE {LOGIN} LOGIN")
+
+
 @contextmanager
 def quick_folder() -> Iterator[Path]:
     """A folder in memory where there is room: a new database is some 300 files, 10 ms there and up to 0.4 s on disk."""
@@ -39,11 +46,14 @@ def quick_folder() -> Iterator[Path]:
     base = memory if roomy else Path(tempfile.gettempdir())
     for old in base.glob(f"{FOLDER}*"):
         _remove_abandoned(old)
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=base))
-    with (folder / "in_use").open("w") as mark:
+    # It has its name, by which other runs look for what was abandoned, only while it is locked.
+    unnamed = Path(tempfile.mkdtemp(prefix="new-", dir=base))
+    folder = unnamed.with_name(FOLDER + unnamed.name.removeprefix("new-"))
+    with (unnamed / "in_use").open("w") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
+        unnamed.rename(folder)
         yield folder
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
 
 
 def _remove_abandoned(folder: Path) -> None:
@@ -104,7 +114,7 @@ class Postgres:
             async with open_session(other_database(server.dsn, "postgres")) as admin:
                 self._admin: Session = admin
                 await admin.run(_execute, f"CREATE DATABASE {TEMPLATE}")
-                await migrate(other_database(server.dsn, TEMPLATE))
+                await migrate(other_database(server.dsn, TEMPLATE), login=LOGIN, make_login=True)
                 self._ready.set()
                 await self._done.wait()
 
@@ -125,7 +135,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def dsn(postgres: Postgres) -> Iterator[str]:
-    """A migrated database that nobody has used."""
+    """A migrated database that nobody has used: its address for the owner, who is a superuser; `as_login` makes the other."""
     address = postgres.new_database()
     yield address
     postgres.drop_database(address)
@@ -142,5 +152,5 @@ def empty_dsn(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 async def db(dsn: str) -> AsyncIterator[Database]:
     """An open `Database` on a migrated database."""
-    async with open_database(dsn, size=4, engine_size=4) as database:
+    async with open_database(as_login(dsn), size=4, engine_size=4) as database:
         yield database

@@ -211,3 +211,17 @@ async def test_an_order_for_another_instance_is_announced_with_its_commit_or_not
         await store.tenant(A, _admit, A, order(4, "102"), rules, ["0367 gw-4"])  # over the limit
         await session.run(settle)
     assert received == ["0367 gw-2", "0367 gw-3"]
+
+
+async def test_a_company_has_a_limit_beside_its_people(store: Database) -> None:
+    """Two hundred phones of ten calls each were two thousand calls a minute."""
+    rules = Rules(per_user_minute=2, per_company_minute=5, concurrent=1000)
+    for place in range(5):
+        assert isinstance(await store.tenant(A, admit, A, order(place, str(150 + place)), rules), Admitted)
+    limited = await store.tenant(A, admit, A, order(6, "160"), rules)
+    assert isinstance(limited, Limited)
+    assert limited.limit == "per_company_minute"
+    assert 50 < limited.retry_after_s <= 60
+    assert isinstance(await store.tenant(B, admit, B, order(7), rules), Admitted)
+    await store.engine(run_sql, "UPDATE call_orders SET asked_at = asked_at - interval '2 minutes'")
+    assert isinstance(await store.tenant(A, admit, A, order(8, "160"), rules), Admitted)

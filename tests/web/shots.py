@@ -18,9 +18,10 @@ from gateway.domain.dialling import Rules
 from gateway.store.audit import insert_audit
 from gateway.store.call_orders import NewOrder, admit, finish_order
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
-from gateway.store.embedded.embedded import embedded
+from gateway.store.embedded.embedded import as_login, embedded
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Connection, open_database
+from gateway.store.postgres.roles import LOGIN
 from tests.web.world import JUNE, MAPLE, World, make_world, play
 
 CHROMIUM = "/usr/bin/chromium"
@@ -117,8 +118,8 @@ async def main(folder: Path, only: str) -> None:
     """Starts everything, takes the pictures, stops everything."""
     with tempfile.TemporaryDirectory() as data:
         async with embedded(Path(data), settings={"fsync": "off"}) as server:
-            await migrate(server.dsn)
-            async with open_database(server.dsn) as db, trio.open_nursery() as nursery:
+            await migrate(server.dsn, login=LOGIN, make_login=True)
+            async with open_database(as_login(server.dsn)) as db, trio.open_nursery() as nursery:
                 world = await make_world(db)
                 cookies, pages = await prepare(world)
                 config = Config()

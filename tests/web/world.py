@@ -218,12 +218,20 @@ async def make_world(db: Database) -> World:
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe,
-        place=place, master=master,
+        place=place, master=master, login=_no_login, tokens=_no_tokens,
         modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)
     _populate(world)
     return world
+
+
+def _no_login(*_: Any) -> Any:
+    raise AssertionError("no adapter of these tests has a login")
+
+
+def _no_tokens(*_: Any) -> Any:
+    raise AssertionError("no adapter of these tests has tokens")
 
 
 def _populate(world: World) -> None:

@@ -162,9 +162,7 @@ def command_prefix(account: Account | None, paths: Iterable[Path], *, dies_with_
         prefix += ["--reuid", str(account.uid), "--regid", str(account.gid)]
         prefix += ["--init-groups" if _entry(account.uid) else "--clear-groups"]
         if not all(_searchable(path, account) for path in paths):
-            # Under a folder of 0700, such as root's home, the account could not even find its binaries.
-            capability = _search_capability()
-            prefix += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+            prefix += _search_rights(_permitted_capabilities())
     if dies_with_us:
         prefix += ["--pdeathsig", "INT"]
     return [*prefix, "--"] if len(prefix) > 1 else []
@@ -179,14 +177,33 @@ def _searchable(path: Path, account: Account) -> bool:
     return True
 
 
-def _search_capability() -> str:
+def _search_rights(permitted: int | None) -> list[str]:
+    """What lets the account through a folder of 0700, such as root's home, down to its binaries and its data.
+
+    `initdb` and `postgres` look for their own programs by access(2), which goes without capabilities for every account
+    but root; the securebit that says otherwise (capabilities(7), access(2)) is inherited like the capability itself.
+    """
+    if permitted is None:
+        permitted = _capability("dac_read_search") | _capability("setpcap")
     # Containers usually keep dac_override for root and drop the narrower dac_read_search.
+    for name in ("dac_read_search", "dac_override"):
+        if permitted & _capability(name) and permitted & _capability("setpcap"):
+            return [f"--inh-caps=+{name}", f"--ambient-caps=+{name}", "--securebits=+no_setuid_fixup"]
+    raise NoServer(
+        person="PostgreSQL does not run as root, and its account cannot reach this folder: move it out of folders that "
+        "are root's alone (chmod 711 lets through), or run the gateway as an ordinary user."
+    )
+
+
+def _capability(name: str) -> int:
+    return 1 << {"dac_override": 1, "dac_read_search": 2, "setpcap": 8}[name]
+
+
+def _permitted_capabilities() -> int | None:
+    """The mask of capabilities(7), None where the system does not say."""
     try:
         status = Path("/proc/self/status").read_text("ascii", "replace")
     except OSError:
-        return "dac_read_search"
+        return None
     line = re.search(r"^CapPrm:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    permitted = int(line.group(1), 16) if line else 0
-    if permitted >> 2 & 1 or not permitted >> 1 & 1:
-        return "dac_read_search"
-    return "dac_override"
+    return int(line.group(1), 16) if line else None

@@ -22,8 +22,10 @@ from gateway.store.embedded.binaries import (
     server_account,
 )
 from gateway.store.postgres.errors import NoServer
+from gateway.store.postgres.roles import LOGIN
 
 USER = DATABASE = "gateway"
+"""The cluster's superuser, who owns the tables: for migrations and partitions alone."""
 PORT = 5432
 """Names the socket; nothing listens on the network."""
 
@@ -147,8 +149,8 @@ def write_access(data: Path, account: Account | None) -> None:
     name = own_name()
     method = "peer map=gateway" if name else "trust"
     files = {
-        "pg_hba.conf": f"local all {USER} {method}\n",
-        "pg_ident.conf": f'gateway "{name}" {USER}\n' if name else "",
+        "pg_hba.conf": "".join(f"local all {user} {method}\n" for user in (USER, LOGIN)),
+        "pg_ident.conf": "".join(f'gateway "{name}" {user}\n' for user in (USER, LOGIN)) if name else "",
     }
     for file, text in files.items():
         path = data / file

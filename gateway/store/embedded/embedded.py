@@ -22,9 +22,10 @@ from typing import Literal, NoReturn
 
 import trio
 
-from gateway.store.embedded.data_directory import prepare_cluster
+from gateway.store.embedded.data_directory import USER, prepare_cluster
 from gateway.store.embedded.server import Server
 from gateway.store.postgres.errors import NoServer
+from gateway.store.postgres.roles import LOGIN
 
 Role = Literal["run", "command"]
 
@@ -39,11 +40,17 @@ log = logging.getLogger(__name__)
 
 
 class Embedded:
-    """What `embedded` yields: the address, and the server to look after where it is ours."""
+    """What `embedded` yields: the addresses, and the server to look after where it is ours."""
 
     def __init__(self, dsn: str, server: Server | None) -> None:
         self.dsn = dsn
+        """As the owner of the tables: for `migrate` and partitions."""
         self._server = server
+
+    @property
+    def login_dsn(self) -> str:
+        """As the plain login that `migrate` makes: for the pools, which work on what people and machines send."""
+        return as_login(self.dsn)
 
     @property
     def ours(self) -> bool:
@@ -66,6 +73,11 @@ class Embedded:
             await self._server.supervise()
         await trio.sleep_forever()
         raise AssertionError("unreachable")
+
+
+def as_login(dsn: str) -> str:
+    """The address of an embedded server for the plain login instead of the owner."""
+    return dsn.replace(f"postgresql://{USER}@", f"postgresql://{LOGIN}@", 1)
 
 
 @asynccontextmanager

@@ -90,7 +90,7 @@ class Server:
 
     @property
     def dsn(self) -> str:
-        """The address of the gateway's database on this server."""
+        """The address of the gateway's database on this server, as the owner of its tables, who is a superuser."""
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self.socket), safe='')}&port={PORT}"
 
     @property

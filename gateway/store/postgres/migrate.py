@@ -1,7 +1,8 @@
 """The schema: numbered files `migrations/NNNN_name.sql`, forward only, each applied once in a transaction of its own.
 
-Owns the table schema_migrations and the roles gateway_app and gateway_engine. Works as the user of the database's
-address, who owns the tables; the gateway itself then works in the two roles alone. Never goes back and never repairs:
+Owns the table schema_migrations and the roles gateway_app and gateway_engine. Works as the owner of the
+tables on a short connection of its own; the gateway itself logs in as another user, where there is one, and works in the
+two roles alone. Never goes back and never repairs:
 a newer schema or a changed file is refused. Read the SQL in `migrations/` next.
 """
 
@@ -18,6 +19,7 @@ import trio
 from gateway.store.postgres.errors import (
     Busy,
     ChangedMigration,
+    Conflict,
     NotMigrated,
     OldGatewayRuns,
     QueryFailed,
@@ -25,7 +27,8 @@ from gateway.store.postgres.errors import (
     TooNew,
     UnsafeRole,
 )
-from gateway.store.postgres.pool import APP, ENGINE, OwnConnection, Session, open_session
+from gateway.store.postgres.pool import OwnConnection, Session, open_session
+from gateway.store.postgres.roles import APP, ENGINE
 
 LOCK_KEY = 0x67_61_74_65_77_61_79  # "gateway"
 LOCK_WAIT_S = 60.0
@@ -34,6 +37,7 @@ BUSY_TRIES = 15
 """How often a file is tried that could not get its locks within the session's lock_timeout: waiting longer would
 hold up everyone behind it."""
 BUSY_PAUSE_S = 1.0
+GRANT_TRIES = 5
 ALONE = "-- needs: no gateway of an older version"
 """Stands in a file after which code from before it would write what is not there any more."""
 STOPPED_S = 15.0
@@ -77,12 +81,20 @@ def read_migrations(directory: Traversable | None = None) -> list[Migration]:
     return found
 
 
-async def migrate(dsn: str, directory: Traversable | None = None) -> list[str]:
-    """Brings the schema up to date; the names of what was applied. Several at the same time wait for each other."""
+async def migrate(
+    dsn: str, directory: Traversable | None = None, *, login: str | None = None, make_login: bool = False
+) -> list[str]:
+    """Brings the schema up to date; the names of what was applied. Several at the same time wait for each other.
+
+    `login` is the user whom the pools log in as, where it is another one: it may enter both roles from then on, and owns
+    nothing. `make_login`, on the embedded server, makes it, without a password.
+    """
     known = read_migrations(directory)
     async with open_session(dsn) as session:
         for role in (APP, ENGINE):
             await _make_role(session, role)
+        if login is not None:
+            await _let_in(session, login, make_login=make_login)
         await _lock(session)
         await session.run(_create_table)
         pending = _pending(known, await session.run(_select_applied))
@@ -172,6 +184,26 @@ async def _make_role(session: Session, role: str) -> None:
         raise UnsafeRole(f"{role} is a superuser, bypasses row-level security or can log in")
 
 
+async def _let_in(session: Session, login: str, *, make_login: bool) -> None:
+    """Lets the pools' user enter the roles. Of several instances at once each may be the one that does it."""
+    for left in reversed(range(GRANT_TRIES)):
+        if make_login:
+            await session.run(_create_login, login)
+        if await session.run(_may_enter, login):
+            return
+        try:
+            await session.run(_grant_roles, login)
+        except (QueryFailed, Conflict) as error:
+            if left and getattr(error, "code", "") not in ("42501", "42704"):
+                await trio.sleep(0.05)  # "tuple concurrently updated"
+                continue
+            raise NotMigrated(
+                error.detail,
+                person=f"The user {login} in GATEWAY_DATABASE_URL may not enter the roles. As a superuser: "
+                f"GRANT {APP}, {ENGINE} TO {login}.",
+            ) from None
+
+
 # On the loop's thread
 
 
@@ -198,6 +230,29 @@ async def _create_role(conn: OwnConnection, role: str) -> None:
             END LOOP;
         END $$
     """)
+
+
+async def _create_login(conn: OwnConnection, login: str) -> None:
+    await conn.execute(f"""
+        DO $$ BEGIN
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{login}') THEN
+                CREATE ROLE {login} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION;
+            END IF;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+        END $$
+    """)
+
+
+async def _may_enter(conn: OwnConnection, login: str) -> bool | None:
+    """None where there is no such user."""
+    query = "SELECT pg_has_role(oid, $2, 'MEMBER') AND pg_has_role(oid, $3, 'MEMBER') FROM pg_roles WHERE rolname = $1"
+    found: bool | None = await conn.fetchval(query, login, APP, ENGINE)
+    return found
+
+
+async def _grant_roles(conn: OwnConnection, login: str) -> None:
+    quoted: str = await conn.fetchval("SELECT quote_ident($1)", login)
+    await conn.execute(f"GRANT {APP}, {ENGINE} TO {quoted}")
 
 
 async def _role_is_safe(conn: OwnConnection, role: str) -> bool:

@@ -10,7 +10,8 @@ import logging
 import re
 from datetime import UTC, date, datetime, timedelta
 
-from gateway.store.postgres.pool import ENGINE, OwnConnection, open_session
+from gateway.store.postgres.pool import OwnConnection, open_session
+from gateway.store.postgres.roles import ENGINE
 
 AHEAD = 7
 """Days that are made before they begin, so that a gateway which was away for some days finds its own."""

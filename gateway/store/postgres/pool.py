@@ -1,12 +1,11 @@
 """PostgreSQL for a Trio program: asyncpg on one uvloop thread.
 
-Owns the connections, the roles they work in and the translation of the driver's errors; with `lender.py`, which lends the
+Owns the connections and the translation of the driver's errors; with `lender.py`, which lends the
 connections, the only module that imports the driver. Never holds SQL about our tables: that is in the aggregate modules
 beside it. A crossing is one unit of work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the
 role that sees all of them.
 
-Over 400 lines: connections, roles and the driver's errors need the driver, which is imported here alone. Read
-`asyncio_thread.py` next for how a call crosses over, `errors.py` for what comes back instead of a result.
+Read `roles.py` next for whom a connection works as, `asyncio_thread.py` for how a call crosses over, `errors.py` for what comes back instead of a result.
 """
 
 import asyncio
@@ -24,7 +23,8 @@ from gateway.domain.errors import BadSettings, GatewayError, Unavailable
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.asyncio_thread import AsyncioThread, open_asyncio_thread
 from gateway.store.postgres.connection_lending import ConnectionLending
-from gateway.store.postgres.errors import BadData, Busy, Conflict, NotMigrated, QueryFailed, UnsafeRole
+from gateway.store.postgres.errors import BadData, Busy, Conflict, QueryFailed
+from gateway.store.postgres.roles import APP, ENGINE, become
 
 if TYPE_CHECKING:
     Record: TypeAlias = asyncpg.Record
@@ -39,9 +39,6 @@ else:
 P = ParamSpec("P")
 T = TypeVar("T")
 Warm: TypeAlias = Callable[["Connection | OwnConnection"], Awaitable[None]]
-
-APP = "gateway_app"
-ENGINE = "gateway_engine"
 
 CONNECT_S = 5.0
 COMMAND_S = 20.0
@@ -230,7 +227,7 @@ async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> Asy
 
     async def new_pool(role: str, limit: int) -> "_Pool":
         async def prepare(connection: OwnConnection) -> None:
-            await _become(connection, role)
+            await become(connection, role)
             if role == ENGINE:
                 for work in warming:
                     await work(connection)
@@ -308,7 +305,7 @@ async def _connect(
     )
     if role is not None:
         try:
-            await _become(connection, role)
+            await become(connection, role)
         except BaseException:
             connection.terminate()
             raise
@@ -343,32 +340,6 @@ _ENGINE_SETTINGS = {
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
 }
-
-
-async def _become(connection: OwnConnection, role: str) -> None:
-    """Enters the role for the whole session and looks whether row-level security holds for it."""
-    try:
-        await connection.execute(f"SET ROLE {role}")
-    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError):
-        failure: GatewayError = NotMigrated(f"the role {role} does not exist or may not be entered")
-    else:
-        row = await connection.fetchrow(_ROLE_CHECK)
-        assert row is not None
-        if row["name"] == role and not row["above"] and not row["owner"]:
-            return
-        reason = "superuser or BYPASSRLS" if row["above"] else "an owner of tables" if row["owner"] else "not entered"
-        failure = UnsafeRole(f"{row['name']} is {reason}")
-    raise failure
-
-
-_ROLE_CHECK = """
-    SELECT r.rolname AS name,
-           r.rolsuper OR r.rolbypassrls AS above,
-           EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                   WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-                     AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owner
-    FROM pg_roles r WHERE r.rolname = current_user
-"""
 
 
 async def _keep_session(connection: OwnConnection) -> None:

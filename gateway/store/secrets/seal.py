@@ -15,6 +15,7 @@ a master key is replaced.
 import base64
 import binascii
 import hashlib
+import hmac
 import logging
 import os
 import re
@@ -91,6 +92,10 @@ class MasterKeys:
     def ids(self) -> tuple[str, ...]:
         """Ids of all keys, the current one first."""
         return tuple(self._by_id)
+
+    def derived(self, purpose: str) -> bytes:
+        """A key of its own for one purpose, of the current master key; another master key has another."""
+        return hmac.new(self.current.key, f"derived\0{purpose}".encode(), hashlib.sha256).digest()
 
     def look(self) -> tuple[str, ...]:
         """Takes in what was added to the file, and tells the ids. Blocks for the moment that a small file takes, only where

@@ -8,7 +8,7 @@ writes a client id, a token, a key or a query into a log or an answer. Read `tab
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -21,18 +21,21 @@ from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKey
 from gateway.store.call_orders import Admitted
 from gateway.telemetry import COUNTERS, bound
+from gateway.web.http.addresses import client_address
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
-from gateway.web.session.auth import client_address
 
 CALL_SCOPE = "call"
 _STATUS_OF = {
     "bad_number": (422, "VALIDATION_ERROR"),
     "no_extension": (400, "VALIDATION_ERROR"),
+    "bad_extension": (403, "FORBIDDEN"),
     "not_allowed": (403, "FORBIDDEN"),
     "premium": (403, "FORBIDDEN"),
     "hours": (403, "FORBIDDEN"),
     "per_user_minute": (429, "RATE_LIMITED"),
     "per_user_day": (429, "RATE_LIMITED"),
+    "per_company_minute": (429, "RATE_LIMITED"),
     "concurrent": (429, "RATE_LIMITED"),
     "no_pbx": (503, "CONFIG_INVALID"),
     "pbx_away": (503, "UNAVAILABLE"),
@@ -61,6 +64,7 @@ class CallbackDeps:
     set_status: Callable[[Tenant, IntegrationKey, StatusRequest], Awaitable[Response]]
     set_activity: Callable[[Tenant, IntegrationKey, ActivityRequest], Awaitable[Response]]
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    guesses: Guesses = field(default_factory=Guesses)
 
 
 def callback_addresses(deps: CallbackDeps, adapters: Mapping[Kind, Adapter]) -> list[Address]:
@@ -99,13 +103,18 @@ def _hook_handler(deps: CallbackDeps, adapter: Adapter, hook: Hook) -> Handler:
 
 async def _act(deps: CallbackDeps, adapter: Adapter, requested: InboundRequest, request: Request) -> Response:
     if isinstance(requested, ResponsibleRequest):
-        return await _answer_responsible(deps, requested)
+        return await _answer_responsible(deps, requested, request)
+    if (slowed := deps.guesses.refusal(request, requested.client_id)) is not None:
+        return slowed
     found = deps.tenant_by_client(adapter.kind, requested.client_id) or _legacy(
         deps, adapter, requested.client_id, request
     )
     if found is None:
         COUNTERS["asked_unauthorized"] += 1
-        return problem(401, "AUTH_FAILED", "The client id is not known.")
+        return await deps.guesses.wrong(
+            request, requested.client_id, problem(401, "AUTH_FAILED", "The client id is not known.")
+        )
+    deps.guesses.right(requested.client_id)
     tenant, key = found
     with bound(tenant=tenant.number, integration=key):
         if isinstance(requested, ActivityRequest):
@@ -172,6 +181,8 @@ def _external_call(deps: CallbackDeps) -> Handler:
         if missing:
             return problem(422, "VALIDATION_ERROR", "The request is not valid.", errors=missing)
         given = query["clientId"].strip()
+        if (slowed := deps.guesses.refusal(request, given)) is not None:
+            return slowed
         key = await deps.key(given)
         if key is not None:
             tenant, asked_by = deps.tenant(key.tenant), key.hint
@@ -181,7 +192,9 @@ def _external_call(deps: CallbackDeps) -> Handler:
                 tenant = None
         if tenant is None:
             COUNTERS["asked_unauthorized"] += 1
-            return problem(401, "AUTH_FAILED", "clientId is not an API key of this gateway.")
+            unknown = problem(401, "AUTH_FAILED", "clientId is not an API key of this gateway.")
+            return await deps.guesses.wrong(request, given, unknown)
+        deps.guesses.right(given)
         if key is not None and CALL_SCOPE not in key.scopes:
             return problem(403, "FORBIDDEN", f"The key lacks the scope {CALL_SCOPE}.", reason="scope")
         with bound(tenant=tenant.number):
@@ -190,11 +203,16 @@ def _external_call(deps: CallbackDeps) -> Handler:
     return handle
 
 
-async def _answer_responsible(deps: CallbackDeps, requested: ResponsibleRequest) -> Response:
+async def _answer_responsible(deps: CallbackDeps, requested: ResponsibleRequest, request: Request) -> Response:
+    if (slowed := deps.guesses.refusal(request, requested.token)) is not None:
+        return slowed
     tenant = deps.tenant_by_token(requested.token)
     if tenant is None:
         COUNTERS["asked_unauthorized"] += 1
-        return problem(401, "AUTH_FAILED", "The token is missing or not valid.")
+        return await deps.guesses.wrong(
+            request, requested.token, problem(401, "AUTH_FAILED", "The token is missing or not valid.")
+        )
+    deps.guesses.right(requested.token)
     with bound(tenant=tenant.number, call=requested.unique_id):
         extension, redirected = await deps.responsible(tenant, requested.unique_id, requested.phone, requested.redirect)
     return answer_json({"extension": extension, "redirected": redirected})

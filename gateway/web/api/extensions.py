@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,6 +29,7 @@ from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK, Secret
 from gateway.store import users
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
 from gateway.web.pages.change_settings import ENTER_AGAIN, SecretsStay, change_settings, settings_of_change
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
@@ -64,13 +65,15 @@ class ModuleCallers:
 
     modules: Registrations
     secure_cookies: bool
+    guesses: Guesses = field(default_factory=Guesses)
 
     async def of(self, adapter: Adapter, request: Request) -> list[Caller]:
         """Everybody the request is sent by: a browser may hold a person's cookie and a module's. The person first."""
         found: list[Caller] = []
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            link = await self.modules.open_link(adapter.kind, text.strip())
+        if (text := bearer_of(request)) is not None:
+            link = await self.modules.open_link(adapter.kind, text)
+            if link is not None:
+                self.guesses.right(text)
             return [Caller(tenant=link[0], who=link[1], module=True, key=link[1])] if link is not None else []
         cookies = parse_cookie(request.headers.get("cookie", ""))
         db = self.modules.db
@@ -89,15 +92,25 @@ class ModuleCallers:
         return found
 
 
+def bearer_of(request: Request) -> str | None:
+    """The bearer token of a request; None where it brings none."""
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else None
+
+
 Operation = Callable[[Linked, Tenant, Caller, Request], Awaitable[Response]]
 
 
 def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> Handler:
     async def checked(request: Request) -> Response:
+        bearer = bearer_of(request)
+        if bearer and (slowed := callers.guesses.refusal(request, bearer)) is not None:
+            return slowed
         found = await callers.of(adapter, request)
         if not found:
-            return problem(401, "AUTH_FAILED", "Sign in, or send the token of the module's link as a bearer token.",
-                           headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
+            needed = problem(401, "AUTH_FAILED", "Sign in, or send the token of the module's link as a bearer token.",
+                             headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
+            return await callers.guesses.wrong(request, bearer, needed)
         number = request.params["number"]
         mine = [caller for caller in found if caller.may_see(number)]
         if not mine:
@@ -279,7 +292,7 @@ class _Operations:
         number, master = tenant.number, self._modules.cache.master
         keep = frozenset({linked.adapter.extensions_field})
         if await change_settings(
-            self._modules.db, master, number, linked.key, change, sent.keys(), keep, enabled, caller.who
+            self._modules.db, master, number, linked.key, change, sent.keys(), keep, enabled, caller.who, model
         ):
             self._modules.changed(number, linked)
             await self._modules.refresh(number)

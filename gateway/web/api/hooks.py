@@ -9,7 +9,7 @@ an answer. An address that nobody has is 404 without a body. Read `adapters/inbo
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from adapters.inbound import Inbound, Reply, Stream, Update, WebhookCall
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.telemetry import COUNTERS, bound
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, problem
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class HookDeps:
     """Whose hook id this is, by its SHA-256. Raises Unavailable while nobody can know."""
     store: Callable[[TenantId, IntegrationKey, Sequence[Update], Stream], Awaitable[None]]
     """Returns once the updates are durable; raises Unavailable when they cannot be stored."""
+    guesses: Guesses = field(default_factory=Guesses)
 
 
 def hook_addresses(deps: HookDeps, adapters: Mapping[Kind, Adapter]) -> list[Address]:
@@ -61,10 +63,13 @@ def _handler(deps: HookDeps, adapters: Mapping[Kind, Adapter]) -> Handler:
         adapter = adapters.get(kind)
         if adapter is None or adapter.inbound is None or len(hook_id) > _LONGEST_ID:
             return _NOBODY
+        if (slowed := deps.guesses.refusal(request, hook_id)) is not None:
+            return slowed
         found = deps.by_hook(kind, hashlib.sha256(hook_id.encode("utf-8", "surrogatepass")).digest())
         if found is None:
             COUNTERS["hooks_unknown"] += 1
-            return _NOBODY
+            return await deps.guesses.wrong(request, hook_id, _NOBODY)
+        deps.guesses.right(hook_id)
         tenant, key = found
         with bound(tenant=tenant.number, integration=key):
             return await _take(deps, adapter, adapter.inbound, tenant, key, request)

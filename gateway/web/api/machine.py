@@ -8,7 +8,7 @@ fast listener.
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from gateway.domain.posts import DISPATCH, Invalid, Post, parse_post, token_of
 from gateway.domain.secret import Secret
 from gateway.telemetry import COUNTERS, bound
 from gateway.web.api.openapi import document_handler, page_handler
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
 
 
@@ -39,6 +40,7 @@ class MachineDeps:
     """What does not work while posts are taken all the same."""
     operator_token: Secret | None = None
     operator_open: bool = False
+    guesses: Guesses = field(default_factory=Guesses)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -55,10 +57,15 @@ def _event_handler(deps: MachineDeps, path: str) -> Handler:
     async def post_event(request: Request) -> Response:
         try:
             data = body_object(request)
-            tenant = tenant_of(deps, token_of(data))
+            token = token_of(data)
+            if (slowed := deps.guesses.refusal(request, token)) is not None:
+                return slowed
+            tenant = tenant_of(deps, token)
             if tenant is None:
                 COUNTERS["posts_unauthorized"] += 1
-                return problem(401, "AUTH_FAILED", "The token is missing or not valid.")
+                unknown = problem(401, "AUTH_FAILED", "The token is missing or not valid.")
+                return await deps.guesses.wrong(request, token, unknown)
+            deps.guesses.right(token)
             post = parse_post(path, data, tenant, deps.now())
         except Invalid as error:
             COUNTERS["posts_invalid"] += 1
@@ -86,14 +93,30 @@ def _own_host(request: Request) -> bool:
         return False
 
 
+def _from_elsewhere(request: Request) -> bool:
+    """Whether a proxy or a page of another site is behind a request: neither is a person at this machine."""
+    origin = request.headers.get("origin")
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    try:
+        foreign = origin is not None and not _loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        foreign = True
+    return request.forwarded or foreign or not _own_host(request)
+
+
 def _for_operators(deps: MachineDeps, handler: Handler) -> Handler:
     async def checked(request: Request) -> Response:
         if deps.operator_token is not None:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            if (slowed := deps.guesses.refusal(request, given.strip())) is not None:
+                return slowed
             if scheme.lower() != "bearer" or Secret(given.strip()) != deps.operator_token:
-                return problem(401, "AUTH_FAILED", "An operator's bearer token is needed.",
-                               headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
-        elif not deps.operator_open or request.forwarded or not _loopback(request.peer) or not _own_host(request):
+                needed = problem(401, "AUTH_FAILED", "An operator's bearer token is needed.",
+                                 headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
+                return await deps.guesses.wrong(request, given.strip(), needed)
+            deps.guesses.right(given.strip())
+        elif not deps.operator_open or not _loopback(request.peer) or _from_elsewhere(request):
             return problem(403, "FORBIDDEN", "For operators: set GATEWAY_OPERATOR_TOKEN and send it as a bearer token.")
         return await handler(request)
 

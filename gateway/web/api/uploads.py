@@ -23,6 +23,7 @@ from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid, parse_download, token_of
 from gateway.store.files.recording_files import LARGEST, Incoming, RecordingFiles, TooLarge
 from gateway.telemetry import COUNTERS, bound
+from gateway.web.http.guesses import Guesses
 from gateway.web.http.multipart import Begin, Data, End, Malformed, Multipart
 from gateway.web.http.routes import (
     EVENT_LIMIT,
@@ -70,6 +71,7 @@ class _Refused(Exception):
 class _Form:
     """What has come of a multipart form so far."""
 
+    request: Request
     fields: dict[str, str] = field(default_factory=dict)
     tenant: Tenant | None = None
     incoming: Incoming | None = None
@@ -79,7 +81,8 @@ class _Form:
 class Uploads:
     """All uploads of the process."""
 
-    def __init__(self, recording_files: RecordingFiles, tenant_of: TenantOf) -> None:
+    def __init__(self, recording_files: RecordingFiles, tenant_of: TenantOf, guesses: Guesses) -> None:
+        self._guesses = guesses
         self._recording_files = recording_files
         self._tenant_of = tenant_of
         self._at_once = trio.CapacityLimiter(AT_ONCE)
@@ -93,8 +96,10 @@ class Uploads:
             if kind.lower() != "multipart/form-data":
                 return await self._address(request, pull)
             async with AsyncExitStack() as stack:
-                return await self._file(options.get("boundary", ""), pull, stack)
+                return await self._file(request, options.get("boundary", ""), pull, stack)
         except _Refused as refused:
+            if refused.response.status == 401:
+                return await self._guesses.wrong(request, "a wrong one", refused.response)
             return refused.response
         except TooLarge:
             return too_large(LARGEST)
@@ -130,9 +135,7 @@ class Uploads:
             if len(body) > EVENT_LIMIT:
                 return too_large(EVENT_LIMIT)
         data = body_object(Request(method=request.method, path=request.path, headers=request.headers, body=bytes(body)))
-        tenant = self._tenant_of(token_of(data))
-        if tenant is None:
-            return _unauthorized()
+        tenant = self._tenant(request, token_of(data))
         unique_id, url = parse_download(data, url=True)
         with bound(tenant=tenant.number, call=unique_id):
             outcome = await self._recording_files.ask_for(tenant.number, url, unique_id, _pbxes(tenant))
@@ -141,10 +144,19 @@ class Uploads:
 
     # The file itself
 
-    async def _file(self, boundary: str, pull: Pull, stack: AsyncExitStack) -> Response:
+    def _tenant(self, request: Request, token: str | None) -> Tenant:
+        if (slowed := self._guesses.refusal(request, token)) is not None:
+            raise _Refused(slowed)
+        tenant = self._tenant_of(token)
+        if tenant is None:
+            raise _Refused(_unauthorized())
+        self._guesses.right(token)
+        return tenant
+
+    async def _file(self, request: Request, boundary: str, pull: Pull, stack: AsyncExitStack) -> Response:
         if not _BOUNDARY.fullmatch(boundary):
             raise Invalid((("body", "must be multipart/form-data with a boundary"),))
-        form = _Form()
+        form = _Form(request)
         try:
             await self._read(form, Multipart(boundary.encode()), pull, stack)
         except Malformed as error:
@@ -206,9 +218,7 @@ class Uploads:
             raise Invalid(((name, "may be given once"),))
         form.fields[name] = value.decode("utf-8", "replace")
         if name == "token":
-            form.tenant = self._tenant_of(form.fields[name])
-            if form.tenant is None:
-                raise _Refused(_unauthorized())
+            form.tenant = self._tenant(form.request, form.fields[name])
             if form.incoming is not None:
                 self._take_tenants(stack, form.tenant.number)
 
@@ -229,9 +239,11 @@ _SCHEMA: dict[str, Any] = {
 }  # fmt: skip
 
 
-def upload_addresses(recording_files: RecordingFiles, tenant_of: TenantOf) -> list[Address]:
+def upload_addresses(
+    recording_files: RecordingFiles, tenant_of: TenantOf, guesses: Guesses | None = None
+) -> list[Address]:
     """`/download` for the table of machine addresses."""
-    uploads = Uploads(recording_files, tenant_of)
+    uploads = Uploads(recording_files, tenant_of, guesses or Guesses())
 
     async def never(request: Request) -> Response:
         return problem(501, "UNAVAILABLE", "This listener does not take recordings.")

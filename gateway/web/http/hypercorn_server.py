@@ -5,7 +5,8 @@ that stops reading, and forgets its keep-alive timeout under quart-trio. Here ea
 every write has a deadline, and stopping is bounded by the grace period whatever clients do. Only HTTP/1.1 is spoken;
 offers of HTTP/2 and WebSocket are not taken up. `tests/web/http/test_hypercorn_server.py` replays each of these.
 
-It decides nothing about requests: pages are the app's, machine addresses `gateway/web/api/machine.py`'s; read that first.
+Over 400 lines, for a connection, its deadlines and its place among the others are read together. It decides nothing about
+requests: pages are the app's, machine addresses `gateway/web/api/machine.py`'s; read that first.
 """
 
 import logging
@@ -36,7 +37,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.http import routes
+from gateway.web.http.addresses import Networks
 from gateway.web.http.routes import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
+from gateway.web.http.shares import Shares
 from gateway.web.http.streaming import streaming
 
 log = logging.getLogger(__name__)
@@ -50,8 +53,14 @@ LAST_S = 0.5
 BODY_S = 30.0
 LINGER_S = 1.0
 _READ_BYTES = 64 * 1024
-CONNECTIONS = 1000
-"""Beyond these, new ones wait in the kernel's queue: after a restart more may have gathered there."""
+CONNECTIONS = 2000
+"""Beyond these, one that waits for its request ends for a new one, of the address that has the most; where none does, new
+ones wait in the kernel's queue: after a restart more may have gathered there."""
+PATIENCE_S = 1.0
+"""A connection so young does not end where the whole listener is full: its request may be on its way."""
+PER_ADDRESS, BUSY_PER_ADDRESS = 256, 1200
+"""Of these, one address's. Beyond it, its connections end that wait for the rest of a request, or for one at all; so
+many may be busy with an answer."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -70,7 +79,11 @@ class _Http1(H11Protocol):
         """Whether a request has begun and its answer is not out."""
         return self.stream is not None or self.connection.their_state is not h11.IDLE
 
+    answered = 0
+    """Answers that have begun."""
+
     async def stream_send(self, event: StreamEvent) -> None:
+        self.answered += isinstance(event, StreamResponse)
         if isinstance(event, StreamResponse):
             self.endless = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, v in event.headers)
         await super().stream_send(event)
@@ -116,6 +129,7 @@ class _Server(TCPServer):
         self._scope, self._handing = trio.CancelScope(), trio.CancelScope()
         self._closing, self._gone = False, False
         self._http1: _Http1 | None = None
+        self._since = trio.current_time()
 
     async def run(self) -> None:
         stream = cast("trio.SocketStream", self.stream)
@@ -153,6 +167,24 @@ class _Server(TCPServer):
             return
         with trio.CancelScope(shield=True):
             await self._initiate_server_close()
+
+    def rank(self) -> int | None:
+        """How readily this connection ends for another from its address: 0 where no request has come whole, 1 where the
+        next one has not; None while an answer is on its way."""
+        http1 = self._http1
+        if http1 is None:
+            return 0
+        if http1.connection.their_state not in (h11.IDLE, h11.SEND_BODY) or http1.endless:
+            return None
+        return 1 if http1.answered else 0
+
+    def has_waited(self) -> bool:
+        """Whether its client has had time to send what it came for."""
+        return trio.current_time() - self._since > PATIENCE_S
+
+    def give_up(self) -> None:
+        """Ends it for another."""
+        self._scope.cancel()
 
     def end_if_endless(self) -> None:
         """Ends a page's stream of events, which would last as long as the page; browsers ask for it again."""
@@ -253,6 +285,7 @@ async def serve_people(
     shutdown: trio.Event,
     keep_alive_s: float = KEEP_ALIVE_S,
     last_s: float = LAST_S,
+    trusted_proxies: Networks = (),
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` on a listening TCP socket until `shutdown` is set or it is cancelled; closes the socket. Requests in
@@ -264,22 +297,36 @@ async def serve_people(
     wrapped = wrap_app(_shielding_send(cast("ASGIFramework", app)), config.wsgi_max_body_size, "asgi")
     lifespan = Lifespan(wrapped, config, state)
     servers: dict[trio.SocketStream, _Server] = {}
+    shares: Shares[_Server] = Shares(PER_ADDRESS, BUSY_PER_ADDRESS, _Server.rank, trusted_proxies)
     changed = trio.Event()
 
     async def serve_connection(stream: trio.SocketStream) -> None:
         nonlocal changed
         server = servers[stream] = _Server(wrapped, config, context, state, cast("Any", stream))
         try:
-            await server.run()
+            given_up = shares.enter(server, _peer_of(stream))
+            if given_up is not None:
+                COUNTERS["connections_given_up"] += 1
+                given_up.give_up()
+            if given_up is server:
+                await trio.aclose_forcefully(stream)
+            else:
+                await server.run()
         finally:
+            shares.leave(server)
             del servers[stream]
             changed.set()
             changed = trio.Event()
 
     async def room() -> None:
         while len(servers) >= CONNECTIONS:
-            COUNTERS["connections_waited"] += 1
-            await changed.wait()
+            if (given_up := shares.make_room(_Server.has_waited)) is not None:
+                COUNTERS["connections_given_up"] += 1
+                given_up.give_up()
+            else:
+                COUNTERS["connections_waited"] += 1
+            with trio.move_on_after(PATIENCE_S):
+                await changed.wait()
 
     async def all_gone() -> None:
         await trio.lowlevel.checkpoint()  # what was accepted last begins here
@@ -313,6 +360,13 @@ async def serve_people(
                 connections.cancel_scope.cancel()
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel()
+
+
+def _peer_of(stream: trio.SocketStream) -> str:
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return ""  # it has gone already; the first read says so
 
 
 async def _serve_listener(

@@ -31,6 +31,7 @@ import trio
 
 from gateway.listening import has_arrived
 from gateway.telemetry import COUNTERS
+from gateway.web.http.addresses import Networks
 from gateway.web.http.routes import (
     Address,
     Cut,
@@ -44,10 +45,12 @@ from gateway.web.http.routes import (
     problem,
     too_large,
 )
+from gateway.web.http.shares import Shares
 
 log = logging.getLogger(__name__)
 _FORM_BYTES = 64 * 1024
 """What the parts of a form add to the size of what they carry."""
+PATIENCE_S = 1.0
 _Listener = TypeVar("_Listener", bound=trio.abc.Listener[Any])
 
 
@@ -56,6 +59,9 @@ class Limits:
     """How much of us one client, and all of them, may have."""
 
     connections: int = 2000
+    per_address: int = 500
+    busy_per_address: int = 1500
+    """Beyond it, connections of that address end that wait for the rest of a request, or for one at all."""
     head_bytes: int = 16 * 1024
     headers: int = 64
     read_bytes: int = 64 * 1024
@@ -83,7 +89,7 @@ class _Message:
     method: str = ""
     target: bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: list[bytes] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
     size: int = 0
     fed: int = 0
     limit: int = 0
@@ -249,7 +255,7 @@ class _Reader:
         message.size += len(body)
         if message.size > message.limit:
             self._refuse(too_large(message.limit))
-        message.body.append(body)
+        message.body += body
 
     def on_message_complete(self) -> None:
         message = self.current
@@ -289,6 +295,20 @@ class _Connection:
         self._reader = _Reader(service.table, service.limits, peer)
         self._deadline, self._stage = math.inf, ("", -1)
         self.scope = trio.CancelScope(shield=True)
+        self._waits = True
+        self._answered = 0
+        self._since = trio.current_time()
+
+    def has_waited(self) -> bool:
+        """Whether its client has had time to send what it came for."""
+        return trio.current_time() - self._since > PATIENCE_S
+
+    def rank(self) -> int | None:
+        """How readily it ends for another from its address: 0 where no request has come whole, 1 where the next one has
+        not, 2 where a body comes in that its handler takes piece by piece; None while an answer is on its way."""
+        if not self._waits:
+            return None
+        return 2 if self._reader.current.streams else 1 if self._answered else 0
 
     def has_arrived(self) -> bool:
         """Whether a request waits to be read."""
@@ -300,9 +320,11 @@ class _Connection:
         while True:
             while reader.ready:
                 message = reader.ready.popleft()
+                self._waits = False
                 response = await self._answer(message)
                 keep_alive = message.keep_alive and not service.closing
                 await self._send(response, message=message, close=not keep_alive)
+                self._waits, self._answered = True, self._answered + 1
                 if not keep_alive:
                     return await self._linger()
             if reader.refused is not None:
@@ -351,7 +373,7 @@ class _Connection:
         if message.streams:
             return await self._streamed(message)
         if message.body:
-            message.request = _with_body(message.request, b"".join(message.body))
+            message.request = _with_body(message.request, bytes(message.body))
         with trio.move_on_after(self._limits.handler_s):
             return await answer(message.address, message.request)
         COUNTERS["intake_timeouts"] += 1
@@ -392,7 +414,7 @@ class _Connection:
                     raise Cut(problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
                               if late else _bad("The body is cut short."))  # fmt: skip
                 reader.feed(data)
-            data = b"".join(message.body)
+            data = bytes(message.body)
             message.body.clear()
             return data
 
@@ -426,8 +448,11 @@ def _with_body(request: Request, body: bytes) -> Request:
 class _Service:
     """All connections of the listener."""
 
-    def __init__(self, table: Table, limits: Limits) -> None:
+    def __init__(self, table: Table, limits: Limits, trusted_proxies: Networks = ()) -> None:
         self.table, self.limits = table, limits
+        self._shares: Shares[_Connection] = Shares(
+            limits.per_address, limits.busy_per_address, _Connection.rank, trusted_proxies
+        )
         self.closing = False
         """Every answer from now on ends its connection."""
         self.closed = False
@@ -443,11 +468,12 @@ class _Service:
 
     async def handle(self, stream: trio.abc.HalfCloseableStream) -> None:
         """One connection from accept to close. Lets out nothing but cancellation of the process."""
-        connection = _Connection(self, stream, self._prepare(stream))
+        peer = self._prepare(stream)
+        connection = _Connection(self, stream, peer)
         connection.scope.deadline = self.deadline
         try:
             with connection.scope:
-                if not self._room():
+                if not self._room(connection, peer):
                     with trio.fail_after(self.limits.linger_s):
                         await stream.send_all(self._full)
                     return
@@ -461,6 +487,7 @@ class _Service:
             log.exception("intake connection failed")
         finally:
             self._open.discard(connection)
+            self._shares.leave(connection)
             self._left.set()
             await trio.aclose_forcefully(stream)
 
@@ -476,17 +503,24 @@ class _Service:
             pass  # it has gone already; the first read says so
         return ""
 
-    def _room(self) -> bool:
-        """True while there is room, if need be in place of the connection that has been idle longest."""
-        if len(self._open) < self.limits.connections:
-            return True
-        COUNTERS["intake_full"] += 1
-        longest = next(iter(self.idle), None)
-        if longest is None:
+    def _room(self, connection: _Connection, peer: str) -> bool:
+        """True while there is room, if need be in place of one that waits: of the same address where that has its share,
+        else the one that has been idle longest, else of the address that has the most."""
+        given_up = self._shares.enter(connection, peer) if peer else None
+        if given_up is connection:
+            COUNTERS["intake_full"] += 1
             return False
-        self.idle.pop(longest)
-        self._open.discard(longest)
-        longest.scope.cancel()
+        if given_up is None and len(self._open) >= self.limits.connections:
+            COUNTERS["intake_full"] += 1
+            given_up = next(iter(self.idle), None) or self._shares.make_room(_Connection.has_waited)
+            if given_up is None or given_up is connection:
+                return False
+        if given_up is not None:
+            COUNTERS["intake_given_up"] += 1
+            self._shares.leave(given_up)
+            self.idle.pop(given_up, None)
+            self._open.discard(given_up)
+            given_up.scope.cancel()
         return True
 
     async def stop(self) -> None:
@@ -511,11 +545,12 @@ async def serve_intake(
     listeners: Sequence[_Listener],
     addresses: Sequence[Address],
     limits: Limits | None = None,
+    trusted_proxies: Networks = (),
     *,
     task_status: trio.TaskStatus[list[_Listener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the addresses marked `intake` on `listeners`; runs until cancelled, then finishes what is in hand."""
-    service = _Service(Table([address for address in addresses if address.intake]), limits or Limits())
+    service = _Service(Table([address for address in addresses if address.intake]), limits or Limits(), trusted_proxies)
     async with trio.open_nursery() as nursery:
         try:
             await trio.serve_listeners(

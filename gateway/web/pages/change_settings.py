@@ -3,15 +3,18 @@
     row under its lock -> the change -> the settings class -> the row, and a line in the audit trail; one transaction
 
 A secret does not follow its address to another place: it is entered again. What a change does not name stays as it is at
-that moment, whoever changed it meanwhile. Knows no adapter and no form: read `pages/setup.py` and `module_api.py` for those.
+that moment, whoever changed it meanwhile. A client id belongs to one integration of the
+installation. Knows no adapter and no form: read `pages/setup.py` and `module_api.py` for those.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from adapters.base import AdapterSettings, secret_fields
+from adapters.base import AdapterSettings, marked_fields, secret_fields
+from adapters.unique_settings import refuse_short, unique_hash
 from gateway.cache import open_secrets
 from gateway.domain.configuration import Connector
 from gateway.domain.ids import IntegrationKey, TenantId
@@ -19,11 +22,16 @@ from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store import tenants as store
 from gateway.store.audit import insert_audit
+from gateway.store.postgres.errors import Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.tenants import LinkRow, LinkTable
 
 ENTER_AGAIN = "enter it again: the address has changed"
+
+
+TAKEN = "cannot be used: leave it empty to have one made"
+"""Of a client id that another integration of the installation has. It does not say whose."""
 
 
 class SecretsStay(Exception):
@@ -45,6 +53,7 @@ def settings_of_change(
         settings = model.model_validate({name: value for name, value in values.items() if name not in renewed})
     if stay - renewed:
         raise SecretsStay(frozenset(stay - renewed))
+    refuse_short(settings, stored)
     return settings
 
 
@@ -68,19 +77,33 @@ def _makes_itself(info: FieldInfo) -> bool:
 async def save_settings(
     db: Database, master: MasterKeys, of: LinkTable, number: TenantId, link: Connector, settings: AdapterSettings, person: str
 ) -> None:  # fmt: skip
-    """Stores a PBX's or an integration's valid settings, all of them. One that was not set up yet is switched on by this."""
-    await db.tenant(number, _save, of, number, link, settings, await _sealer(db, master, number), person)
+    """Stores a PBX's or an integration's valid settings, all of them. One that was not set up yet is switched on by this.
+    Raises Invalid where another integration has its client id."""
+    sealer = await _sealer(db, master, number)
+    with _taken_named(type(settings)):
+        await db.tenant(number, _save, of, number, link, settings, sealer, person)
 
 
 async def change_settings(
     db: Database, master: MasterKeys, number: TenantId, key: IntegrationKey, change: Callable[[Mapping[str, Any]], AdapterSettings],
-    named: Set[str], keep: Set[str], enabled: bool | None, person: str,
+    named: Set[str], keep: Set[str], enabled: bool | None, person: str, model: type[AdapterSettings],
 ) -> bool:  # fmt: skip
     """Changes the fields that are `named`, and the switch unless None: `change` makes valid settings of the stored ones, and
     what it raises changes nothing. The fields in `keep` stay exactly as they are stored. Whether there was something to do.
-    Raises Invalid where nothing is set up."""
+    Raises Invalid where nothing is set up, or another integration has the client id."""
     sealer = await _sealer(db, master, number)
-    return await db.tenant(number, _change, number, key, change, named, keep, enabled, sealer, person)
+    with _taken_named(model):
+        return await db.tenant(number, _change, number, key, change, named, keep, enabled, sealer, person)
+
+
+@contextmanager
+def _taken_named(model: type[AdapterSettings]) -> Iterator[None]:
+    try:
+        yield
+    except Conflict as conflict:
+        if conflict.constraint != store.CLIENT_ID_TAKEN:
+            raise
+        raise Invalid(tuple((name, TAKEN) for name in sorted(marked_fields(model, "unique")))) from None
 
 
 async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
@@ -100,7 +123,9 @@ async def _save(
     known = await store.lock_link(conn, of, number, link.name)
     plain, sealed = _stored(sealer, of.table, link.name, settings)
     enabled = known.enabled if known is not None else True
-    await store.upsert_link(conn, of, number, LinkRow(link.name, link.kind, enabled, plain, sealed))
+    await store.upsert_link(
+        conn, of, number, LinkRow(link.name, link.kind, enabled, plain, sealed, unique_hash(settings))
+    )
     changed = _changed(known.settings if known is not None else {}, plain)
     if of is store.PBXES:
         action, changed = ("pbx.changed", changed) if known is not None else ("pbx.added", "")
@@ -119,12 +144,13 @@ async def _change(
     switched = enabled is not None and enabled != known.enabled
     if not named and not switched:
         return False
-    plain, sealed = known.settings, known.secrets
+    plain, sealed, client_id_hash = known.settings, known.secrets, known.client_id_hash
     if named:
         settings = change(open_secrets(known, "integrations", sealer))
         made, sealed = _stored(sealer, "integrations", key, settings)
+        client_id_hash = unique_hash(settings)
         plain = made | {name: known.settings[name] for name in keep if name in known.settings}
-    row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed)
+    row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed, client_id_hash)
     await store.upsert_link(conn, store.INTEGRATIONS, number, row)
     said = [*sorted(named), *(["enabled"] if switched else [])]
     await insert_audit(conn, number, person, "config.changed", key, ", ".join(said))

@@ -22,6 +22,7 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Phone, is_device_name
 from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.domain.posts import Invalid
 from gateway.store.audit import insert_audit
 from gateway.store.crm_registrations import StatusLine, select_phones
@@ -33,6 +34,7 @@ from gateway.web.site import Answer, Site, tenant, viewer
 
 PAGE = 50
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+"""What may be removed; what may be saved is `internal_numbers`' to say."""
 _OWNER = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
 
 
@@ -285,16 +287,16 @@ def extensions_pages(gate: Gate) -> Blueprint:
         form = await request.form
         sent = {name: form.get(name, "").strip() for name in ("number", "owner", "endpoints")}
         ends = _devices(sent["endpoints"])
+        reason = wrong_with(sent["number"], tenant().country, InternalNumberRules.of(tenant().options))
         wrong = (
-            "number" if not _NUMBER.fullmatch(sent["number"])
+            "number" if reason is not None
             else "owner" if not _OWNER.fullmatch(sent["owner"])
             else "endpoints" if len(ends) > 20 or not all(map(is_device_name, ends))
             else ""
         )  # fmt: skip
         if wrong:
-            return await show(
-                request.args.get("kind"), 422, phone={**sent, "error": f"phones.wrong_{wrong}", "error_at": wrong}
-            )
+            text = f"phones.wrong_{wrong}" + (f"_{reason}" if wrong == "number" else "")
+            return await show(request.args.get("kind"), 422, phone={**sent, "error": text, "error_at": wrong})
         await deps.db.tenant(
             tenant().number, _save_phone, tenant().number, Phone(sent["number"], sent["owner"], ends), _who()
         )

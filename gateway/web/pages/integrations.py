@@ -21,6 +21,7 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
+from gateway.domain.posts import Invalid
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
@@ -43,6 +44,8 @@ class Card:
     """A PBX's name; an integration's key."""
     title: str
     href: str
+    login: bool = False
+    """Whether a person can sign in to it."""
     set_up: bool = True
     enabled: bool = True
     health: Health
@@ -124,7 +127,7 @@ def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: S
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
         href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
         figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
-        last=stored.last.get(key),
+        last=stored.last.get(key), login=linked.adapter.login is not None,
     )  # fmt: skip
 
 
@@ -255,7 +258,11 @@ def integrations_pages(gate: Gate) -> Blueprint:
         form = SetupForm.of(adapter.settings, stored, await request.form)
         if form.settings is None:
             return await show(key, 422, form=form)
-        await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), form.settings, person())
+        link = integration(linked.key, {})
+        try:
+            await save_settings(db, master, INTEGRATIONS, who.number, link, form.settings, person())
+        except Invalid as refused:
+            return await show(key, 422, form=form.refused(dict(refused.problems)))
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, linked)
         return redirect(f"/t/{number}/integrations/{key}?saved=1", 303)

@@ -5,7 +5,7 @@
     gone   the call with this id is over; `ended` brings its row for the history
     :      nothing for 15 s, so that proxies keep the line open
 
-The stream is a doorbell's reader: it re-reads what changed and holds no state of its own. It ends when its session does,
+The stream is a doorbell's reader: it re-reads what changed and holds no state of its own. It ends when its session does, or a newer one takes its place,
 or when the database is away, and the browser then asks again. Read `gateway/web/static/live.js` for the other end.
 """
 
@@ -15,15 +15,17 @@ from collections.abc import AsyncIterator
 import trio
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.feed import Subscription
 from gateway.domain.calls import Call, Phase
 from gateway.domain.errors import Retryable
+from gateway.domain.subjects import Subject
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.web.session.auth import Gate
+from gateway.web.session.live_streams import CHECK_S, LATER_MS, LiveStream
 from gateway.web.session.tokens import Token
 from gateway.web.site import Viewer
 
 HEARTBEAT_S = 15.0
-SESSION_CHECK_S = 60.0
 RETRY_MS = 2000
 SHORTEST_PAUSE_S = 0.1
 """Changes of a burst are gathered for so long."""
@@ -39,14 +41,32 @@ def sse(event: str, data: str, event_id: str = "") -> str:
 
 def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
     """The stream's response, for as long as the page is open."""
-    response = Response(_stream(gate, who, token), content_type="text/event-stream; charset=utf-8")
+    response = Response(_stream(gate, who, token, gate.source()), content_type="text/event-stream; charset=utf-8")
     response.timeout = None
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator[str]:
+async def _changed(
+    subscription: Subscription, stream: LiveStream, within_s: float
+) -> tuple[list[Subject], bool] | None:
+    """What has changed, or None where nothing has for so long, or the stream was ended."""
+    taken: tuple[list[Subject], bool] | None = None
+
+    async def wait_end() -> None:
+        await stream.ended.wait()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + within_s
+        nursery.start_soon(wait_end)
+        taken = await subscription.changed()
+        nursery.cancel_scope.cancel()
+    return taken
+
+
+async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncIterator[str]:
     deps, found = gate.site.deps, who.tenant
     assert found is not None
     number = found.number
@@ -58,21 +78,26 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None) -> AsyncIterator
         calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number)]
         return sse("all", "\n".join(row("live_row.html", call) for call in calls))
 
-    checked = trio.current_time()
-    with deps.feed.subscribe(number) as subscription:
+    async def alive() -> bool:
+        return await gate.still_signed_in(token)
+
+    hash_of = token.token_hash if token is not None else b""
+    with deps.feed.subscribe(number) as subscription, gate.streams.opened(hash_of, number, source) as stream:
         try:
             yield f"retry: {RETRY_MS}\n\n" + await everything()
+            quiet_since = trio.current_time()
             while True:
-                taken = None
-                with trio.move_on_after(HEARTBEAT_S):
-                    taken = await subscription.changed()
-                if trio.current_time() - checked > SESSION_CHECK_S:
-                    checked = trio.current_time()
-                    if not await gate.still_signed_in(token):
-                        return
+                taken = await _changed(subscription, stream, min(CHECK_S, HEARTBEAT_S))
+                if not await gate.streams.go_on(stream, alive):
+                    if stream.for_newer:
+                        yield f"retry: {LATER_MS}\n\n"
+                    return
                 if taken is None:
-                    yield ": still here\n\n"
+                    if trio.current_time() - quiet_since >= HEARTBEAT_S:
+                        quiet_since = trio.current_time()
+                        yield ": still here\n\n"
                     continue
+                quiet_since = trio.current_time()
                 changed, lost = taken
                 if lost:
                     yield await everything()

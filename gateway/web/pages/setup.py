@@ -8,7 +8,7 @@ declared, `gateway/web/pages/change_settings.py` for how they are kept.
 
 import types
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -79,6 +79,10 @@ class SetupForm:
                 else:
                     whole.append(text)
             return cls(_fields(model, values, problems), errors=tuple(whole))
+
+    def refused(self, problems: Mapping[str, str]) -> "SetupForm":
+        """The same form where the store had something against fields that were valid by themselves."""
+        return SetupForm(tuple(replace(one, error=problems.get(one.name, one.error)) for one in self.fields))
 
     @staticmethod
     def settings_of(model: type[AdapterSettings], stored: Mapping[str, Any]) -> AdapterSettings | None:

@@ -11,10 +11,10 @@ import hmac
 import logging
 import re
 import secrets
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -26,8 +26,12 @@ from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
+from gateway.web.http.addresses import client_address, network_of, source_of
+from gateway.web.session.devices import LIVES_S, device_of, new_device
+from gateway.web.session.live_streams import LiveStreams
 from gateway.web.session.passwords import LONGEST, NOBODY, password_fits
-from gateway.web.session.throttle import Throttle, network_of
+from gateway.web.session.sign_in_audit import SignInAudit
+from gateway.web.session.throttle import Throttle
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, Site, Viewer, viewer
 from gateway.web.translations import LANGUAGES, preferred
@@ -42,28 +46,6 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 UTC_ZONE = ZoneInfo("UTC")
 _CSRF = re.compile(r"[0-9A-Za-z_-]{43}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def client_address(peer: str, forwarded_for: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The client's address: the socket's, or behind trusted proxies the last hop that is not one of them."""
-    hops = [hop.strip() for hop in forwarded_for.split(",") if hop.strip()]
-    while _is_in(peer, trusted) and hops:
-        peer = hops.pop()
-    return peer
-
-
-def _address(trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    client = request.scope.get("client")
-    forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
-    return client_address(str(client[0]) if client else "", forwarded_for, trusted)
-
-
-def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    return any(ip in network for network in networks)
 
 
 def safe_next(text: str | None) -> str:
@@ -86,8 +68,24 @@ class Gate:
 
     site: Site
     throttle: Throttle
+    streams: LiveStreams = field(default_factory=LiveStreams)
+
+    @property
+    def audit(self) -> SignInAudit:
+        """Where sign-ins are noted."""
+        return self.site.sign_ins
 
     # Who is looking.
+
+    def address(self) -> str:
+        """The client's address."""
+        client = request.scope.get("client")
+        forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
+        return client_address(str(client[0]) if client else "", forwarded_for, self.site.deps.trusted_proxies)
+
+    def source(self) -> str:
+        """What counts as one client."""
+        return source_of(self.address())
 
     def cookie(self, name: str) -> str:
         """The name of one of our cookies; with https it is bound to this host by its prefix."""
@@ -158,6 +156,14 @@ class Gate:
 
     # Guards, each a hook of a blueprint.
 
+    def enter(self, number: TenantId) -> bool:
+        """Puts a company of the session's in view, for an address that does not name it. False where it is not theirs."""
+        found = self.in_tenant(viewer(), number)
+        if found is None:
+            return False
+        g.viewer = found
+        return True
+
     async def needs_tenant(self) -> Answer | None:
         """For `/t/<number>/`: a session that may see the tenant."""
         if (refusal := self._needs_session()) is not None:
@@ -167,6 +173,9 @@ class Gate:
         if found is None:
             abort(404)
         g.viewer = found
+        session = found.session
+        if found.operator and session is not None:
+            self.audit.read(TenantId(request.view_args["number"]), session.email)
         return None
 
     async def needs_operator(self) -> Answer | None:
@@ -194,14 +203,18 @@ class Gate:
 
     # Sign-in.
 
-    async def open_session(self, tenant: TenantId | None, email: str, onward: str) -> Answer:
+    async def open_session(self, tenant: TenantId | None, email: str, onward: str, *, link: bool = False) -> Answer:
         """Signs in: a new token always, and the old session, if any, is closed."""
         text, token = new_token(tenant)
-        await self.site.deps.db.engine(_replace_session, self.token(), token, email, secrets.token_urlsafe(32))
+        old = self.token()
+        await self.site.deps.db.engine(_replace_session, old, token, email, secrets.token_urlsafe(32))
+        if old is not None:
+            self.streams.end_session(old.token_hash)
         response = redirect(onward, 303)
         self.set_cookie(response, "session", text, ABSOLUTE_S)
         response.delete_cookie(self.cookie("form"), path="/", secure=self.site.deps.secure_cookies)
         g.form_cookie = None
+        self.audit.opened(tenant, email, network_of(self.address()), link=link)
         log.info("signed in", extra={"tenant": tenant or "operator"})
         return response
 
@@ -211,8 +224,9 @@ class Gate:
         email, password = form.get("email", "").strip().lower(), form.get("password", "")
         onward = safe_next(form.get("next"))
         usable = 3 <= len(email) <= 254 and 0 < len(password) <= LONGEST and not _CONTROL.search(email)
-        network = network_of(_address(self.site.deps.trusted_proxies))
-        verdict = self.throttle.attempt(email[:254], network, trio.current_time())
+        network = network_of(self.address())
+        device = self._device(email)
+        verdict = self.throttle.attempt(email[:254], network, trio.current_time(), device)
         if verdict.refused_s is not None:
             wait = max(1, round(verdict.refused_s))
             log.warning("sign-ins come too fast", extra={"network": network})
@@ -220,21 +234,41 @@ class Gate:
             answer.headers["Retry-After"] = str(wait)
             return answer
         await trio.sleep(verdict.delay_s)
-        accounts = await self.site.deps.db.engine(users.select_accounts, email) if usable else []
+        accounts, compared = await self.site.deps.db.engine(users.select_sign_in, email if usable else "")
         fitting = await trio.to_thread.run_sync(
-            partial(_first_fitting, accounts, Secret(password[:LONGEST])), limiter=self.site.deps.hash_limiter
+            partial(_first_fitting, accounts, Secret(password[:LONGEST]), compared),
+            limiter=self.site.deps.hash_limiter,
         )
         if fitting is None:
+            self.audit.refused(accounts, email, network)
             log.warning("sign-in refused", extra={"network": network})
             return self.site.page("login.html", 401, error="wrong", wait=0, email=email[:254], onward=onward)
-        self.throttle.succeeded(email, network, trio.current_time())
-        return await self.open_session(fitting.tenant, fitting.email, onward)
+        self.throttle.succeeded(email, network, trio.current_time(), device)
+        response = await self.open_session(fitting.tenant, fitting.email, onward)
+        if (key := self._device_key()) is not None and device is None:
+            self.set_cookie(response, "device", new_device(key, email, time.time()), LIVES_S)
+        return response
+
+    def _device_key(self) -> bytes | None:
+        master = self.site.deps.master
+        return master.derived("known devices") if master is not None else None
+
+    def _device(self, email: str) -> str | None:
+        """The name of the device, where this account has signed in from it before."""
+        key, cookie = self._device_key(), request.cookies.get(self.cookie("device"), "")
+        return device_of(key, email, cookie, time.time()) if key is not None and cookie else None
 
 
-def _first_fitting(accounts: Sequence[users.Account], password: Secret) -> users.Account | None:
-    if not accounts:
-        password_fits(NOBODY, password)
-    return next((account for account in accounts if password_fits(account.password_hash, password)), None)
+def _first_fitting(accounts: Sequence[users.Account], password: Secret, compared: int) -> users.Account | None:
+    """As many comparisons for each address, and for a password that fits as for one that does not: the time tells
+    nothing."""
+    found: users.Account | None = None
+    for place in range(max(compared, len(accounts), 1)):
+        account = accounts[place] if place < len(accounts) else None
+        fits = password_fits(account.password_hash if account is not None else NOBODY, password)
+        if fits and account is not None and found is None:
+            found = account
+    return found
 
 
 async def _select_and_touch(conn: Connection, token: Token) -> users.Session | None:
@@ -281,17 +315,30 @@ def auth_pages(gate: Gate) -> Blueprint:
         looking_ahead = "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
         if request.method == "HEAD" or looking_ahead:
             return Response(status=204)  # whoever only looks does not use the link up
+        came_from = request.headers.get("Sec-Fetch-Site")
+        by_itself = came_from in ("none", "same-origin") or (came_from is None and viewer().session is None)
+        if token is not None and not by_itself:
+            # Another site may have opened it, to have somebody work in a session that is not theirs.
+            return site.page("confirm_link.html", link=request.args["token"])
+        return await take_link(token)
+
+    @pages.post("/login/once")
+    async def confirmed() -> Answer:
+        return await take_link(read_token((await request.form).get("token", "")))
+
+    async def take_link(token: Token | None) -> Answer:
         email = None
         if token is not None:
             email = await site.deps.db.engine(users.take_login_link, token.tenant, token.token_hash)
         if token is None or email is None:
             return site.page("login.html", 410, error="link_used", wait=0, email="", onward="/")
-        return await gate.open_session(token.tenant, email, "/")
+        return await gate.open_session(token.tenant, email, "/", link=True)
 
     @pages.post("/logout")
     async def logout() -> Answer:
         if (token := gate.token()) is not None:
             await site.deps.db.engine(users.delete_session, token.tenant, token.token_hash)
+            gate.streams.end_session(token.token_hash)
         response = redirect("/login", 303)
         response.delete_cookie(gate.cookie("session"), path="/", secure=site.deps.secure_cookies)
         return response

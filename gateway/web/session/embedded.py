@@ -20,6 +20,7 @@ from adapters.base import Adapter
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
+from gateway.web.http.guesses import DELAY_S
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS, YEAR_S, Gate
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, viewer
@@ -106,11 +107,17 @@ class ModuleGate:
         ):
             return Response(status=204)  # whoever only looks gets no session
         deps = self.gate.site.deps
+        source = self.gate.source()
+        if deps.guesses.floods(source, text):
+            return self._slowed(DELAY_S)
         found = await deps.modules.open_link(self.adapter.kind, text)
         if found is None or (number and found[0] != number):
             log.warning("a module's link was refused", extra={"integration": self.adapter.kind})
+            if wait := await deps.guesses.failed(source):
+                return self._slowed(wait)
             return self.gate.site.page("module_refused.html", 401)
         tenant, key, registration = found
+        deps.guesses.right(text)
         cookie, token = new_token(tenant)
         await deps.db.engine(
             _replace_session, self._token(), tenant, token.token_hash, key, registration,
@@ -123,6 +130,11 @@ class ModuleGate:
         )  # fmt: skip
         log.info("a module's pages were opened", extra={"tenant": tenant, "integration": self.adapter.kind})
         return response
+
+    def _slowed(self, wait_s: float) -> Response:
+        answer = self.gate.site.page("module_refused.html", 429)
+        answer.headers["Retry-After"] = str(max(1, round(wait_s)))
+        return answer
 
     def page_of(self, number: TenantId | str) -> str:
         """The page's address, without a token."""

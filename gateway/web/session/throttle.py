@@ -2,13 +2,12 @@
 
 Over the limit an attempt first waits and then, where it would wait for too long, is refused with the time to come back;
 nobody is ever locked out. A network from which an account has signed in has an account bucket of its own, so strangers
-who try that account's password elsewhere do not slow its owner down. Memory is bounded: the buckets unused for longest are
+who try that account's password elsewhere do not slow its owner down; nor do they one who comes from a known device. Memory is bounded: the buckets unused for longest are
 forgotten. No clock and no waiting here. Read `gateway/web/session/auth.py` next.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 
 MOST_BUCKETS = 10_000
 LONGEST_DELAY_S = 4.0
@@ -25,17 +24,6 @@ class Pace:
 ACCOUNT = Pace(5, 5.0)
 NETWORK = Pace(20, 1.0)
 EVERYONE = Pace(100, 0.1)
-
-
-def network_of(address: str) -> str:
-    """The /24 or /64 around an address: what one attacker has plenty of counts as one."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if ip.version == 6 and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return str(ip_network(f"{ip}/{24 if ip.version == 4 else 64}", strict=False))
 
 
 class _Buckets:
@@ -81,8 +69,16 @@ class Throttle:
         self._everyone = _Buckets(EVERYONE)
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    def attempt(self, account: str, network: str, now: float) -> Verdict:
-        """What an attempt of now must do; one that is not refused is counted."""
+    def attempt(self, account: str, network: str, now: float, device: str | None = None) -> Verdict:
+        """What an attempt of now must do; one that is not refused is counted. A known device has a bucket of its own and
+        waits for nobody else's attempts."""
+        if device is not None:
+            own = f"{account} device {device}"
+            wait = self._accounts.wait_s(own, now)
+            if wait > LONGEST_DELAY_S:
+                return Verdict(refused_s=wait)
+            self._accounts.take(own, now)
+            return Verdict(delay_s=wait)
         where = self._account_key(account, network)
         wait = max(
             self._accounts.wait_s(where, now), self._networks.wait_s(network, now), self._everyone.wait_s("", now)
@@ -93,8 +89,11 @@ class Throttle:
             buckets.take(key, now)
         return Verdict(delay_s=wait)
 
-    def succeeded(self, account: str, network: str, now: float) -> None:
+    def succeeded(self, account: str, network: str, now: float, device: str | None = None) -> None:
         """Gives the attempt back and remembers the network for this account."""
+        if device is not None:
+            self._accounts.take(f"{account} device {device}", now, -1.0)
+            return
         self._accounts.take(self._account_key(account, network), now, -1.0)
         self._networks.take(network, now, -1.0)
         self._known[f"{account} {network}"] = None

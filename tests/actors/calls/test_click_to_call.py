@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -109,6 +109,23 @@ async def dialling(here: Here, online: bool = True, **pbxes: FakePbx) -> AsyncIt
             yield smart_redirect
             await trio.sleep(30)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("number", ["101", "112", "02", "375902123456", "881612345678"])
+async def test_a_phone_that_reads_as_an_outside_or_emergency_number_is_not_rung(
+    number: str, autojump_clock: trio.abc.Clock
+) -> None:
+    """Toll fraud: whoever could list such a "phone" had it rung, at the company's cost."""
+    tenant = replace(TENANT, phones=(Phone(number), Phone("150")))
+    here, pbx = Here(), FakePbx()
+    async with dialling(here, main=pbx) as orders:
+        with pytest.raises(CallRefused) as refused:
+            await orders.ask(tenant, **(CALL | {"extension": number}))
+        # Admitted elsewhere by an earlier version: refused where it is to be placed.
+        orders.received(JUNE, "gw-other", replace(TENANT, phones=(Phone("151"),)))
+    assert refused.value.code == "bad_extension"
+    assert (here.admitted, pbx.placed) == ([], [])
+    assert here.finished == [("refused", "the internal number may not be rung")]
 
 
 async def test_an_order_is_durable_before_it_is_placed_and_placed_once(autojump_clock: trio.abc.Clock) -> None:

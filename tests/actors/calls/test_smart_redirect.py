@@ -77,6 +77,10 @@ async def test_a_number_that_is_not_the_tenants_is_never_dialled(autojump_clock:
     assert await ask(Crm("+79001112233"), WITH_DEFAULT) == "152"
     odd = replace(TENANT, options={"smart_redirect": {"default": "999"}})
     assert await ask(Crm(None), odd) is None
+    costly = replace(TENANT, phones=(*TENANT.phones, Phone("112"), Phone("881612345678")))
+    for number in ("112", "881612345678"):
+        assert await ask(Crm(number), costly) is None
+        assert await ask(Crm(None), replace(costly, options={"smart_redirect": {"default": number}})) is None
 
 
 async def test_a_slow_crm_costs_no_more_than_the_deadline(autojump_clock: trio.abc.Clock) -> None:

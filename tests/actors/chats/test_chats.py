@@ -15,6 +15,7 @@ from actors.chats.tenant_chats import TenantChats
 from actors.runtime.directory import Slot
 from actors.services import CHATS, Doorbells, Services
 from adapters.base import Adapter, AdapterSettings
+from adapters.budget import Budgets
 from adapters.inbound import Inbound, Update, UpdateSink
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
@@ -67,7 +68,8 @@ class Here:
     @property
     def services(self) -> Services:
         return cast(Services, type("S", (), {
-            "db": self.db, "bells": self.bells, "inbox": self.inbox, "provider_urls": {}, "dial": None,
+            "db": self.db, "bells": self.bells, "inbox": self.inbox, "provider_urls": {}, "dial": None, "link": Services.link,
+            "budgets": Budgets(), "tokens": lambda self, *which: None,
         })())  # fmt: skip
 
     async def logs(self, count: int) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.asterisk.calls import MARKED, WANTED
-from adapters.asterisk.protocol import MAX_ACTION_LINE, MAX_LINE, Framer, Message, action_ids, encode_action, parse
+from adapters.asterisk.protocol import MAX_ACTION_LINE, MAX_FRAME, Framer, Message, action_ids, encode_action, parse
 from gateway.domain.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from tests.adapters.asterisk.captures import SCENARIOS, Capture
 
@@ -81,9 +81,9 @@ def test_a_banner_without_end() -> None:
 
 def test_a_line_without_end() -> None:
     with pytest.raises(RemoteProtocolError):
-        messages(BANNER, *[b"x" * 1000] * (MAX_LINE // 1000 + 2))
+        messages(BANNER, *[b"x" * 1000] * (MAX_FRAME // 1000 + 2))
     with pytest.raises(RemoteProtocolError):
-        messages(BANNER + b"Event: " + b"x" * MAX_LINE + b"\r\n\r\n")
+        messages(BANNER + b"Event: " + b"x" * MAX_FRAME + b"\r\n\r\n")
 
 
 def test_a_message_without_end() -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gateway.store.embedded.data_dir_lock import NAME, WAIT_S, own_folder
+from gateway.store.embedded.data_dir_lock import NAME, WAIT_S, holders_note, own_folder
 from gateway.store.postgres.errors import FolderInUse
 
 
@@ -42,3 +42,13 @@ async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         async with own_folder(tmp_path / "var"):
             pytest.fail("there is no folder")
     assert not (tmp_path / NAME).exists()
+
+
+async def test_the_note_is_there_for_as_long_as_the_gateway_runs(tmp_path: Path) -> None:
+    assert holders_note(tmp_path) == ""
+    async with own_folder(tmp_path, '{"GATEWAY_BIND": "127.0.0.1:8010"}'):
+        assert holders_note(tmp_path) == '{"GATEWAY_BIND": "127.0.0.1:8010"}'
+        assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+    assert holders_note(tmp_path) == "", "what a gateway that has ended left there is nobody's"
+    async with own_folder(tmp_path):
+        assert holders_note(tmp_path) == ""

@@ -1,4 +1,7 @@
-"""The embedded server: both kinds of binaries, who starts it, and what a killed gateway leaves behind."""
+"""The embedded server: both kinds of binaries, who starts it, and what a killed gateway leaves behind.
+
+Long, because every test starts a real server and shares how that is watched.
+"""
 
 import os
 import shutil
@@ -16,12 +19,15 @@ import pytest
 import trio
 
 from gateway.domain.errors import Unavailable
+from gateway.store.embedded import binaries as binaries_module
 from gateway.store.embedded import embedded as embedded_module
 from gateway.store.embedded import server as server_module
 from gateway.store.embedded.binaries import WHEEL_ONLY, Binaries, choose_binaries, find_binaries
 from gateway.store.embedded.embedded import Embedded, embedded
 from gateway.store.postgres.errors import NoServer
+from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Connection, OwnConnection, open_database, open_session
+from gateway.store.postgres.roles import LOGIN
 from tests.store.database import quick_folder
 
 SYSTEM = [binaries for binaries in find_binaries() if binaries.system]
@@ -65,6 +71,10 @@ def pid_of(data_dir: Path) -> int:
 
 def uids_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[:4]
+
+
+def program_of(pid: int) -> Path:
+    return Path(f"/proc/{pid}/exe").readlink()
 
 
 def temporary_socket(dsn: str) -> Path:
@@ -163,7 +173,7 @@ async def test_both_kinds_start_stop_and_keep_what_was_written(tmp_path: Path, s
         durable = settings % "{fsync, synchronous_commit, full_page_writes, listen_addresses}"
         assert await ask(server.dsn, durable) == "on on on "
         found = await ask(server.dsn, "SELECT string_agg(type || ' ' || auth_method, ' ') FROM pg_hba_file_rules")
-        assert found == "local peer"
+        assert found == "local peer local peer"
     assert gone_from(data_dir)
     assert (data_dir / "postgres").stat().st_mode & 0o777 == 0o700
 
@@ -188,6 +198,41 @@ async def test_it_never_runs_as_root_and_works_under_a_private_folder(data_dir: 
         assert len(set(uids)) == 1
         assert os.geteuid() in (0, int(uids[0]))
         assert await ask(server.dsn, "SELECT current_user::text") == "gateway"
+
+
+@pytest.fixture
+def private(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of our own alone with a copy of the wheel in it, which is the only PostgreSQL to be found."""
+    wheel = next(iter(binaries_module._wheel_folders())).parent
+    with quick_folder() as folder:
+        folder.chmod(0o700)
+        package = folder / "home/site" / wheel.parent.name
+        package.mkdir(parents=True, mode=0o700)
+        libraries = wheel.parent.with_name(f"{wheel.parent.name}.libs")
+        for source, target in ((wheel, package), (libraries, package.parent)):
+            subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+        monkeypatch.setattr(binaries_module, "_wheel_folders", lambda: [package / wheel.name / "bin"])
+        yield folder / "home"
+
+
+async def test_a_database_is_made_with_binaries_in_a_private_folder(private: Path) -> None:
+    """As of a clone in /root: the account that root gives the server can search neither its binaries nor DATA_DIR."""
+    async with embedded(private / "var", system=False) as server:
+        pid = pid_of(private / "var")
+        assert program_of(pid).is_relative_to(private)
+        assert "0" not in uids_of(pid)
+        assert await ask(server.dsn, "SELECT current_user::text") == "gateway"
+
+
+def test_what_lets_the_account_through_a_private_folder() -> None:
+    override, read_search, setpcap = 1 << 1, 1 << 2, 1 << 8
+    for permitted, name in ((read_search | override, "dac_read_search"), (override, "dac_override")):
+        rights = binaries_module._search_rights(permitted | setpcap)
+        assert f"--ambient-caps=+{name}" in rights
+        assert "--securebits=+no_setuid_fixup" in rights
+    for permitted in (0, setpcap, override):
+        with pytest.raises(NoServer, match="chmod 711"):
+            binaries_module._search_rights(permitted)
 
 
 async def test_data_of_a_version_that_is_not_installed_is_refused(data_dir: Path) -> None:
@@ -247,10 +292,9 @@ async def test_a_server_that_does_not_start_says_why(data_dir: Path, monkeypatch
 
 @pytest.mark.usefixtures("expected_errors")
 async def test_a_server_that_dies_is_started_again_and_the_pool_goes_on(data_dir: Path) -> None:
-    async with supervised(data_dir) as server, open_session(server.dsn) as session:
-        await session.run(value_of, "CREATE ROLE gateway_app")
-        await session.run(value_of, "CREATE ROLE gateway_engine")
-        async with open_database(server.dsn) as db:
+    async with supervised(data_dir) as server, open_session(server.dsn):
+        await migrate(server.dsn, login=LOGIN, make_login=True)
+        async with open_database(server.login_dsn) as db:
             for turn, number in enumerate((signal.SIGKILL, signal.SIGQUIT, signal.SIGINT), 1):
                 assert await db.engine(value_of, "SELECT 1") == 1
                 os.kill(pid_of(data_dir), number)

@@ -112,7 +112,7 @@ async def test_a_stalled_backend_is_found_by_the_heartbeat(db: Database) -> None
         try:
             start = trio.current_time()
             assert await received.next() == "reset"
-            assert 0.2 < trio.current_time() - start < 2
+            assert 0.2 < trio.current_time() - start < 20
             await notify(db, "after")
             assert await received.next() == "after"
         finally:

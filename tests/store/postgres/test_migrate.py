@@ -1,5 +1,6 @@
 """The migration runner: once each, in order, never backwards, alone."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,33 @@ async def test_two_databases_of_one_cluster_make_the_roles_at_once(
                 nursery.start_soon(one.run, runner._create_role, role)
                 nursery.start_soon(other.run, runner._create_role, role)
             await one.run(run_sql, f"DROP ROLE {role}")
+
+
+async def test_the_owner_lets_the_pools_user_in(empty_dsn: str, files: Path) -> None:
+    """Of a database of one's own: the login was made by a person, the roles by `migrate`; repeated and at once it does no harm."""
+    async with open_session(empty_dsn) as session:
+        await session.run(run_sql, "CREATE ROLE test_pools LOGIN")
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(partial(migrate, empty_dsn, files, login="test_pools"))
+            query = "SELECT pg_has_role('test_pools', 'gateway_app', 'MEMBER') AND NOT rolsuper FROM pg_roles WHERE rolname = 'test_pools'"
+            assert await session.run(value_of, query)
+            with pytest.raises(NotMigrated) as caught:
+                await migrate(empty_dsn, files, login="nobody_here")
+            assert "GRANT gateway_app, gateway_engine TO nobody_here" in caught.value.person
+        finally:
+            await session.run(run_sql, "DROP ROLE test_pools")
+
+
+async def test_a_folder_of_before_gets_its_login(empty_dsn: str, files: Path) -> None:
+    """The embedded server's: made once, whatever there was."""
+    for _ in range(2):
+        await migrate(empty_dsn, files, login="test_login", make_login=True)
+    async with open_session(empty_dsn) as session:
+        query = "SELECT rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolinherit) FROM pg_roles WHERE rolname = 'test_login'"
+        assert await session.run(value_of, query)
+        await session.run(run_sql, "DROP ROLE test_login")
 
 
 BEFORE = 9

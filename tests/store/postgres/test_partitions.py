@@ -10,6 +10,7 @@ import trio
 
 import migrations
 from gateway.domain.ids import TenantId
+from gateway.store.embedded.embedded import as_login
 from gateway.store.journal import PostRow, insert_posts, select_pending_posts
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.partitions import AHEAD, keep_days
@@ -116,7 +117,7 @@ async def test_the_rows_of_an_older_version_come_along(empty_dsn: str, tmp_path:
     await migrate(empty_dsn, tmp_path)
     now = datetime.now(UTC).replace(microsecond=0)
     old = [("old", now - 300 * DAY), ("week", now - 7 * DAY), ("new", now)]
-    async with open_database(empty_dsn, size=1, engine_size=1) as db:
+    async with open_database(as_login(empty_dsn), size=1, engine_size=1) as db:
         for name, at in old:
             await db.engine(
                 run_sql,

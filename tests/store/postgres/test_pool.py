@@ -9,15 +9,18 @@ import random
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
 
 from gateway.domain.errors import BadSettings, Unavailable
 from gateway.domain.ids import TenantId
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres import asyncio_thread, pool
 from gateway.store.postgres.errors import BadData, Busy, Conflict, NotMigrated, QueryFailed, UnsafeRole
 from gateway.store.postgres.pool import Connection, Database, OwnConnection, Session, open_database, open_session
+from gateway.store.postgres.roles import select_login
 from tests.store.database import Postgres, other_database
 
 A, B, NOBODY = TenantId("0367"), TenantId("0368"), TenantId("")
@@ -94,12 +97,12 @@ async def test_keys_and_sessions_are_the_engines_alone(tenants: Database) -> Non
 
 async def test_the_roles(db: Database) -> None:
     query = "SELECT current_user::text || ' ' || session_user::text"
-    assert await db.tenant(A, value_of, query) == "gateway_app gateway"
-    assert await db.engine(value_of, query) == "gateway_engine gateway"
+    assert await db.tenant(A, value_of, query) == "gateway_app gateway_login"
+    assert await db.engine(value_of, query) == "gateway_engine gateway_login"
     # Whatever a borrower did to its session, the next transaction works in the tenant's role.
     await db.tenant(A, run_sql, "RESET ROLE")
     for _ in range(4):
-        assert await db.tenant(A, value_of, query) == "gateway_app gateway"
+        assert await db.tenant(A, value_of, query) == "gateway_app gateway_login"
 
 
 async def test_a_failed_unit_of_work_leaves_nothing(tenants: Database) -> None:
@@ -266,22 +269,19 @@ async def test_cancellation_under_load_returns_every_connection(db: Database) ->
         for _ in range(24):
             nursery.start_soon(one, 10)
     together = 0
-    arrived = trio.Event()
 
     async def meet(conn: Connection) -> None:
         nonlocal together
         together += 1
-        await conn.execute("SELECT pg_sleep(0.3)")
+        while together < 8:
+            await conn.execute("SELECT pg_sleep(0.01)")
 
-    # All of both pools can be held at the same moment.
-    with trio.fail_after(5):
+    # All of both pools can be held at the same moment: nobody leaves before the last has come.
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             for _ in range(4):
                 nursery.start_soon(db.tenant, A, meet)
                 nursery.start_soon(db.engine, meet)
-            await trio.sleep(0.25)
-            assert together == 8
-            arrived.set()
     assert db.connections == {"app": 4, "engine": 4, "idle": 8}
 
 
@@ -386,13 +386,23 @@ async def test_ping_and_counters(db: Database) -> None:
     assert db.queries == 0
     await db.ping()
     before = db.queries
-    await db.tenant(A, value_of, "SELECT 1")
-    assert db.queries - before == 4  # BEGIN, the tenant, the query, COMMIT
-    assert db.connections == {"app": 1, "engine": 1, "idle": 2}
+    for _ in range(10):
+        await db.tenant(A, value_of, "SELECT 1")
+    # BEGIN, the tenant, the query, COMMIT. They are counted a moment later, and a connection that the pool opens meanwhile
+    # asks something of its own.
+    with trio.fail_after(10):
+        while db.queries - before < 40:
+            await trio.sleep(0.01)
+    await trio.sleep(0.05)
+    assert db.queries - before < 50
+    connections = db.connections
+    assert connections["app"] >= 1
+    assert connections["engine"] >= 1
+    assert connections["idle"] == connections["app"] + connections["engine"]
 
 
 async def test_after_the_end(dsn: str) -> None:
-    async with open_database(dsn) as database:
+    async with open_database(as_login(dsn)) as database:
         await database.ping()
     with pytest.raises(Unavailable):
         await database.ping()
@@ -404,7 +414,7 @@ async def test_an_address_nobody_answers_at(dsn: str) -> None:
             await database.ping()
     assert caught.value.certain
     with pytest.raises(Unavailable):
-        async with open_database(other_database(dsn, "missing").replace("test_", "no_")) as database:
+        async with open_database(as_login(other_database(dsn, "missing").replace("test_", "no_"))) as database:
             await database.ping()
     with pytest.raises(BadSettings) as bad:
         async with open_database("postgresql://gateway:hunter2@host:port:/") as database:
@@ -414,7 +424,7 @@ async def test_an_address_nobody_answers_at(dsn: str) -> None:
 
 
 async def test_a_database_without_our_tables_still_has_the_clusters_roles(empty_dsn: str) -> None:
-    async with open_database(empty_dsn) as database:
+    async with open_database(as_login(empty_dsn)) as database:
         await database.ping()
 
 
@@ -432,20 +442,80 @@ async def test_refuses_a_role_above_the_policies(
     altered: Postgres, dsn: str, admin: Session, role: str, power: str
 ) -> None:
     await admin.run(run_sql, f"ALTER ROLE {role} {power}")
-    async with open_database(dsn) as database:
+    async with open_database(as_login(dsn)) as database:
         with pytest.raises(UnsafeRole, match=role):
             await database.ping()
 
 
 async def test_refuses_an_owner(dsn: str, admin: Session) -> None:
     await admin.run(run_sql, "GRANT CREATE ON SCHEMA public TO gateway_app", "ALTER TABLE phones OWNER TO gateway_app")
-    async with open_database(dsn) as database:
+    async with open_database(as_login(dsn)) as database:
         with pytest.raises(UnsafeRole, match="owner"):
             await database.ping()
 
 
 async def test_missing_roles_ask_for_migrate(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "APP", "gateway_absent")
-    async with open_database(dsn) as database:
+    async with open_database(as_login(dsn)) as database:
         with pytest.raises(NotMigrated, match="gateway_absent"):
             await database.ping()
+
+
+# The user who logs in: RESET ROLE leads there
+
+
+async def test_reset_role_leads_to_a_plain_login(db: Database) -> None:
+    """Whoever gets a statement in is a user who owns nothing, reads nothing and runs no program."""
+
+    async def in_tenant(work: Any, *statements: str) -> None:
+        await db.tenant(A, work, *statements)
+
+    for borrow in (in_tenant, db.engine):
+        for statement in (
+            "COPY (SELECT 1) TO PROGRAM 'true'", "SELECT pg_read_file('PG_VERSION')", "SELECT count(*) FROM tenants",
+            "ALTER TABLE phones DISABLE ROW LEVEL SECURITY", "CREATE ROLE another", "CREATE TABLE mine (x int)",
+        ):  # fmt: skip
+            with pytest.raises(QueryFailed, match=r"permission denied|must be"):
+                await borrow(run_sql, "RESET ROLE", statement)
+    login = await db.engine(select_login)
+    assert (login.name, login.owner, login.makes_any_role, login.problem) == ("gateway_login", False, False, "")
+
+
+@pytest.fixture
+def altered_login(postgres: Postgres) -> Iterator[Postgres]:
+    yield postgres
+    postgres.execute("ALTER ROLE gateway_login NOSUPERUSER NOBYPASSRLS")
+    postgres.execute("REVOKE pg_execute_server_program, pg_read_server_files FROM gateway_login")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER ROLE gateway_login SUPERUSER",
+        "ALTER ROLE gateway_login BYPASSRLS",
+        "GRANT pg_execute_server_program TO gateway_login",
+        "GRANT pg_read_server_files TO gateway_login",
+    ],
+)
+async def test_refuses_a_login_above_the_roles(altered_login: Postgres, dsn: str, admin: Session, change: str) -> None:
+    await admin.run(run_sql, change)
+    async with open_database(as_login(dsn)) as database:
+        with pytest.raises(UnsafeRole, match="the login gateway_login") as refused:
+            await database.ping()
+    assert "RESET ROLE" in refused.value.person
+
+
+async def test_refuses_the_owner_who_is_a_superuser(dsn: str) -> None:
+    async with open_database(dsn) as database:
+        with pytest.raises(UnsafeRole, match="the login gateway is"):
+            await database.ping()
+
+
+async def test_a_login_who_owns_the_tables_is_named(dsn: str, admin: Session) -> None:
+    """As with a DATABASE_URL alone, without GATEWAY_DATABASE_OWNER_URL."""
+    await admin.run(
+        run_sql, "GRANT CREATE ON SCHEMA public TO gateway_login", "ALTER TABLE phones OWNER TO gateway_login"
+    )
+    async with open_database(as_login(dsn)) as database:
+        login = await database.engine(select_login)
+    assert (login.owner, "owns the tables" in login.problem) == (True, True)

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+import trio
 import trio.lowlevel
 
 from adapters.base import ActivityRequest, StatusRequest
@@ -19,6 +21,7 @@ from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKey
 from gateway.store.call_orders import Admitted
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses
+from gateway.web.http.guesses import BURST, Guesses
 from gateway.web.http.routes import Address, Request, Response, Table, answer, answer_json, header_values
 
 CRM = IntegrationKey(next(kind for kind, adapter in integrations().items() if adapter.client_id_field))
@@ -43,6 +46,7 @@ class Here:
     requested: list[Any] = field(default_factory=list)
     refuse: CallRefused | None = None
     scopes: tuple[str, ...] = ("call",)
+    guesses: Guesses = field(default_factory=Guesses)
 
     async def place(self, tenant: Tenant, **what: str) -> Admitted:
         await trio.lowlevel.checkpoint()
@@ -74,7 +78,7 @@ class Here:
             tenant_by_client=lambda kind, text: (self.tenant, CRM) if (kind, text) == (CRM, CLIENT_ID) else None,
             tenant=lambda number: self.tenant if number == "0367" else None,
             key=self.key, place=self.place, responsible=self.responsible, set_status=self.note, set_activity=self.note,
-            trusted_proxies=(ip_network("10.0.0.0/8"),),
+            trusted_proxies=(ip_network("10.0.0.0/8"),), guesses=self.guesses,
         )  # fmt: skip
         found = Table(callback_addresses(deps, integrations())).find(method, path)
         assert not isinstance(found, Response)
@@ -106,6 +110,29 @@ async def test_who_is_not_known_is_told_nothing_more() -> None:
         assert status == (401 if client else 422)
         assert CLIENT_ID not in str(body)
     assert here.requested == []
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "name", "right", "more"),
+    [
+        ("/retailcrm/make-call", "GET", "clientId", CLIENT_ID, {"userId": "19", "phone": "+375296254070"}),
+        ("/retailcrm/status", "GET", "clientId", CLIENT_ID, {"userId": "19", "status": "free"}),
+        ("/api/makecallexternal", "GET", "clientId", KEY, {"code": "150", "phone": "+375296254070"}),
+        ("/retailcrm/api/smart-redirect", "POST", "Token", "t" * 32, {"UniqueId": "7.1", "phone": "+375296254070"}),
+    ],
+)  # fmt: skip
+async def test_guessing_is_slowed_and_who_is_right_is_not(
+    path: str, method: str, name: str, right: str, more: dict[str, Any], autojump_clock: trio.abc.Clock
+) -> None:
+    here, began = Here(), trio.current_time()
+    ask: Any = here.get
+    seen = [(await ask(path, method, **{name: f"guess-{turn}"}, **more))[0] for turn in range(60)]
+    assert seen == [401] * BURST + [429] * (60 - BURST)
+    took = trio.current_time() - began
+    assert took > 20
+    assert (await ask(path, method, **{name: right}, **more))[0] == 200
+    assert trio.current_time() - began == took, "at once, from the same address"
+    assert (await ask(path, method, peer="203.0.113.8", **{name: "guess"}, **more))[0] == 401
 
 
 async def test_the_companys_number_stands_for_the_id_where_settings_and_address_say_so() -> None:
@@ -143,7 +170,8 @@ async def test_refusals_have_the_contracts_codes() -> None:
     for code, status, problem in (
         ("bad_number", 422, "VALIDATION_ERROR"), ("no_extension", 400, "VALIDATION_ERROR"),
         ("not_allowed", 403, "FORBIDDEN"), ("premium", 403, "FORBIDDEN"), ("hours", 403, "FORBIDDEN"),
-        ("per_user_minute", 429, "RATE_LIMITED"), ("concurrent", 429, "RATE_LIMITED"),
+        ("per_user_minute", 429, "RATE_LIMITED"), ("per_company_minute", 429, "RATE_LIMITED"),
+        ("bad_extension", 403, "FORBIDDEN"), ("concurrent", 429, "RATE_LIMITED"),
         ("pbx_away", 503, "UNAVAILABLE"), ("no_pbx", 503, "CONFIG_INVALID"),
     ):  # fmt: skip
         here = Here(refuse=CallRefused(code, "phone: no", retry_after_s=7))  # type: ignore[arg-type]

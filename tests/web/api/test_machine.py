@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import trio
 
 from gateway.domain.configuration import Tenant
 from gateway.domain.posts import ADDRESSES, DISPATCH, Post
@@ -70,6 +71,38 @@ async def test_forms(gateway: Gateway) -> None:
 async def test_wrong_tokens(gateway: Gateway, token: Any) -> None:
     status, said = await post(gateway, event(Token=token, UniqueId=""))
     assert (status, said["code"]) == (401, "AUTH_FAILED")
+
+
+async def test_guessing_tokens_is_slowed_and_who_is_right_is_not(
+    gateway: Gateway, autojump_clock: trio.abc.Clock
+) -> None:
+    began = trio.current_time()
+    for path in ("/dial", DISPATCH):
+        for turn in range(40):
+            body = {
+                "token": f"guess-{turn}",
+                "Token": f"guess-{turn}",
+                "uniqueId": "7.1",
+                "event_type": "hangup",
+                "raw": {},
+            }
+            assert (await post(gateway, body, path))[0] in (401, 429)
+    took = trio.current_time() - began
+    assert took > 30
+    assert (await post(gateway, event()))[0] == 200
+    assert trio.current_time() - began == took
+
+
+async def test_guessing_the_operators_token_is_slowed(gateway: Gateway, autojump_clock: trio.abc.Clock) -> None:
+    table, began = gateway.addresses(operator_token=Secret("o" * 32)), trio.current_time()
+
+    async def scrape(token: str) -> int:
+        return (await ask(table, "GET", "/stats", headers={"authorization": f"Bearer {token}"}))[0]
+
+    seen = [await scrape(f"guess-{turn}") for turn in range(40)]
+    assert (seen[0], seen[-1]) == (401, 429)
+    assert trio.current_time() - began > 10
+    assert await scrape("o" * 32) == 200
 
 
 async def test_a_look_up_that_errs_is_not_believed(gateway: Gateway) -> None:
@@ -167,8 +200,12 @@ async def test_operators_without_a_token(gateway: Gateway, address: str) -> None
     host = {"host": "127.0.0.1:8000"}
     assert (await ask(table, method, path, peer="127.0.0.1", headers=host))[0] == 200
     assert (await ask(table, method, path, peer="::1", headers={"host": "localhost"}))[0] == 200
+    for more in ({"origin": "http://127.0.0.1:8000"}, {"sec-fetch-site": "none"}, {"sec-fetch-site": "same-origin"}):
+        assert (await ask(table, method, path, peer="127.0.0.1", headers=host | more))[0] == 200
     for peer, forwarded, headers in (
-        ("10.0.0.1", False, host), ("127.0.0.1", True, host), ("", False, host),
+        ("127.0.0.1", False, host | {"origin": "https://evil.example"}), ("127.0.0.1", False, host | {"origin": "null"}),
+        ("127.0.0.1", False, host | {"sec-fetch-site": "cross-site"}), ("127.0.0.1", False, host | {"origin": "http://[evil"}),
+        ("127.0.0.1", False, host | {"sec-fetch-site": "same-site"}), ("10.0.0.1", False, host), ("127.0.0.1", True, host), ("", False, host),
         ("127.0.0.1", False, {"host": "evil.example"}), ("127.0.0.1", False, {"host": "[evil"}),
     ):  # fmt: skip
         status, said = await ask(table, method, path, peer=peer, forwarded=forwarded, headers=headers)

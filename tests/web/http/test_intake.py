@@ -543,7 +543,7 @@ async def test_stopping_is_bounded() -> None:
         for stream, data in zip(streams, (request_bytes({}), request_bytes({}, "/hang"), b"POST "), strict=True):
             await stream.send_all(data)
         await trio.sleep(0.05)
-    assert trio.current_time() - began < 1.5
+    assert trio.current_time() - began < 10
     for stream in streams:
         await stream.aclose()
 

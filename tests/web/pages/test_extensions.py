@@ -23,13 +23,16 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Rejected
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.posts import Invalid
 from gateway.store import crm_registrations as store
 from gateway.store import outbox
 from gateway.store.audit import select_audit
 from gateway.store.integration_logs import select_recent_logs
 from gateway.store.postgres.pool import Connection
+from gateway.store.tenants import upsert_phone
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.user_status import set_activity, set_status
+from gateway.web.http import guesses
 from gateway.web.http.hypercorn_server import mount
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.web import Fault
@@ -193,7 +196,7 @@ def forged(**claims: Any) -> list[str]:
     def part(data: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
 
-    body = {"tenant": "0367", "kind": "retailcrm", "registration": 1, **claims}
+    body = {"enterprise_number": "0367", "source": "retailcrm", "iat": 0, "exp": 4102444800, **claims}
     return [
         f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(body)}.",
         f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(body)}.AAAA",
@@ -204,14 +207,16 @@ def forged(**claims: Any) -> list[str]:
     ]
 
 
-async def test_forged_links_open_nothing(stage: Stage) -> None:
+async def test_forged_links_open_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guesses, "BURST", 1000)  # so many would be slowed
     await stage.register()
     await stage.register(MAPLE)
     (theirs,) = stage.other.modules.values()
     maples = parse_qs(urlsplit(theirs["accountUrl"]).query)["token"][0]
     head, body, signature = stage.token.split(".")
     tokens = [
-        *forged(), *forged(tenant="0368"), *forged(tenant="9999"), *forged(tenant="../x"), *forged(tenant=7), maples,
+        *forged(), *forged(enterprise_number="0368"), *forged(enterprise_number="9999"),
+        *forged(enterprise_number="../x"), *forged(enterprise_number=7), *forged(tenant="0367", registration=1), maples,
         f"{head}.{body}.{signature[:-2]}AA", f"{head}.{maples.split('.')[1]}.{signature}", "x", "a.b.c", "[" * 900,
         base64.urlsafe_b64encode(b"[" * 600).decode() + ".e30.AAAA", "é.é.é", "a" * 5000, f"{stage.token} ",
     ]  # fmt: skip
@@ -744,7 +749,8 @@ async def _empty_map(conn: Connection) -> None:
 @pytest.mark.parametrize("by", ["register", "sync", "save"])
 async def test_the_map_over_there_is_taken_over_on_first_use(stage: Stage, by: str) -> None:
     await stage.register()
-    codes = [{"userId": 22, "code": "152"}, {"userId": 18, "code": "999"}, {"userId": 23, "code": "1 2"}]
+    codes = [{"userId": 22, "code": "152"}, {"userId": 18, "code": "999"}, {"userId": 23, "code": "1 2"},
+             {"userId": 24, "code": "112"}, {"userId": 25, "code": "881612345678"}]  # fmt: skip
 
     async def forget(conn: Connection) -> None:
         await conn.execute("DELETE FROM modules")
@@ -881,11 +887,24 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
         ("number", "12a"),
         ("number", ""),
         ("number", "1" * 16),
+        ("number", "7"),
+        ("number", "1234567"),
+        ("number", "375902123456"),
+        ("number", "101"),
+        ("number", "112"),
+        ("number", "02"),
         ("owner", "a\x00b"),
         ("endpoints", "a|b"),
     ):
         wrong = await client.post("/t/0367/phones", form={**form, name: value})
         assert wrong.status_code == 422, (name, value)
+        if value in ("101", "112", "02"):
+            assert "This is an emergency number" in await text_of(wrong)
+    await stage.world.db.tenant(JUNE, upsert_phone, JUNE, "103", "old row", [])
+    await stage.world.cache.load()
+    assert "This is an emergency number" in await text_of(await client.get("/t/0367/extensions"))
+    with pytest.raises(Invalid, match="emergency number in BY"):
+        await stage.modules.save(JUNE, stage.linked, {"23": "103"}, "")
     await client.post("/t/0367/phones/remove", form={"csrf": CSRF, "number": "150"})
     kept = await stage.modules.stored(JUNE, stage.linked)
     assert "150" not in {phone.number for phone in kept.phones}
@@ -908,7 +927,7 @@ async def test_without_such_a_crm_the_numbers_alone(stage: Stage, sign_in: SignI
     assert 'href="/t/0367/extensions"' not in await text_of(await client.get("/t/0367/calls"))
     assert (await client.get("/t/0367/extensions?kind=retailcrm")).status_code == 404
     assert (await client.get(f"{ADMIN}/api/config/0367")).status_code == 404
-    answer = await client.post("/t/0367/phones", form={"csrf": CSRF, "number": "7", "owner": "", "endpoints": ""})
+    answer = await client.post("/t/0367/phones", form={"csrf": CSRF, "number": "77", "owner": "", "endpoints": ""})
     assert answer.location == "/t/0367/extensions#phones"
 
 

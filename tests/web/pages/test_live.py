@@ -15,7 +15,8 @@ from gateway.domain.subjects import call_subject
 from gateway.store import users
 from gateway.web.pages import live
 from gateway.web.pages.live import sse
-from tests.web.world import HASHED, JUNE, MAPLE, World, answered, ended, ringing
+from gateway.web.session import live_streams
+from tests.web.world import CSRF, HASHED, JUNE, MAPLE, World, answered, ended, ringing
 
 
 class Stream:
@@ -68,9 +69,9 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(world: World) -> AsyncIterator[Stream]:
+async def streaming(world: World, cookie: str | None = None) -> AsyncIterator[Stream]:
     """A stream of the first company's calls, left at the block's end."""
-    stream = Stream(await world.session(JUNE))
+    stream = Stream(cookie or await world.session(JUNE))
     async with trio.open_nursery() as nursery:
         app: Any = world.app
         nursery.start_soon(app, stream.scope, stream.receive, stream.send)
@@ -132,12 +133,43 @@ async def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pyte
 
 async def test_the_stream_ends_with_the_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "HEARTBEAT_S", 0.01)
-    monkeypatch.setattr(live, "SESSION_CHECK_S", 0.0)
+    monkeypatch.setattr(live_streams, "CHECK_S", 0.0)
     async with streaming(world) as stream:
         await stream.next()
         await world.db.engine(users.upsert_user, JUNE, "admin@0367.example", HASHED)
         with trio.fail_after(5):
             await stream.ended.wait()
+
+
+async def test_streams_end_at_once_when_somebody_signs_out(world: World) -> None:
+    cookie = await world.session(JUNE)
+    client = world.app.test_client()
+    client.set_cookie("localhost", "session", cookie)
+    async with streaming(world, cookie) as one, streaming(world, cookie) as two, streaming(world) as other:
+        for stream in (one, two, other):
+            await stream.next()
+        assert (await client.post("/logout", form={"csrf": CSRF})).status_code == 303
+        with trio.fail_after(2):
+            await one.ended.wait()
+            await two.ended.wait()
+        await trio.sleep(0.05)
+        assert not other.ended.is_set(), "another session's goes on"
+
+
+@pytest.mark.parametrize("key", ["PER_SESSION", "PER_TENANT", "PER_ADDRESS", "IN_ALL"])
+async def test_the_oldest_stream_ends_for_a_newer_one(world: World, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(live_streams, key, 2)
+    cookie = await world.session(JUNE)
+    async with streaming(world, cookie) as first:
+        await first.next()
+        async with streaming(world, cookie) as second:
+            await second.next()
+            async with streaming(world, cookie) as third:
+                await third.next()
+                assert await first.next() == {"retry": "60000"}
+                with trio.fail_after(2):
+                    await first.ended.wait()
+                assert not second.ended.is_set()
 
 
 async def test_a_client_that_leaves_frees_its_subscription(world: World) -> None:

@@ -71,7 +71,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
 
 ROUTES = (
     ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
-    ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("POST", "/integrations/retailcrm/test"),
+    ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("GET", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/test"),
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
@@ -126,7 +126,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
     }
     assert rules == walled | operators | modules | {
-        "/", "/login", "/login/once", "/logout", "/preferences", "/static/<name>"
+        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>"
     }  # fmt: skip
 
 
@@ -283,6 +283,27 @@ async def again(world: World) -> Tenant:
     tenant = world.cache.tenant(JUNE)
     assert tenant is not None
     return tenant
+
+
+async def test_two_companies_never_have_one_client_id(world: World, sign_in: SignIn) -> None:
+    form = {
+        "csrf": CSRF, "domain": "https://0367.crm.example", "api_key": "***", "client_id": "a-client-id-of-june-0123456789",
+    }  # fmt: skip
+    home = "/t/{}/integrations/retailcrm/settings"
+    assert (await (await sign_in(JUNE)).post(home.format(JUNE), form=form)).status_code == 303
+    maple = await sign_in(MAPLE)
+    form["domain"] = "https://0368.crm.example"
+    refused = await maple.post(home.format(MAPLE), form=form)
+    page = await text_of(refused)
+    assert (refused.status_code, "cannot be used: leave it empty" in page) == (422, True)
+    assert form["client_id"] not in page
+    short = await maple.post(home.format(MAPLE), form={**form, "client_id": "x" * 23})
+    assert (short.status_code, "must be at least 24 characters" in await text_of(short)) == (422, True)
+    # What is stored already stays, however short it is; and one's own may be saved again.
+    assert (await maple.post(home.format(MAPLE), form={**form, "client_id": "***"})).status_code == 303
+    assert (
+        await (await sign_in(JUNE)).post(home.format(JUNE), form={**form, "domain": "https://0367.crm.example"})
+    ).status_code == 303
 
 
 async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, sign_in: SignIn) -> None:

@@ -1,18 +1,27 @@
-"""Sign-in, sessions, one-time links, CSRF, headers, and how fast passwords may be tried."""
+"""Sign-in, sessions, one-time links, CSRF, headers, and how fast passwords may be tried.
+
+Over 400 lines: one sign-in passes all of it.
+"""
 
 import re
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
+import trio
 from quart import Response
 
 from gateway.domain.secret import Secret
 from gateway.store import users
+from gateway.store.audit import select_audit
 from gateway.store.postgres.pool import Connection
-from gateway.web.session.auth import client_address, safe_next
+from gateway.web.http.addresses import client_address, network_of
+from gateway.web.session import auth
+from gateway.web.session.auth import safe_next
+from gateway.web.session.devices import device_of, new_device
 from gateway.web.session.passwords import hash_password, password_fits
-from gateway.web.session.throttle import MOST_BUCKETS, Throttle, network_of
+from gateway.web.session.sign_in_audit import SignInAudit
+from gateway.web.session.throttle import MOST_BUCKETS, Throttle
 from gateway.web.session.tokens import new_token, read_token
 from tests.web.conftest import SignIn
 from tests.web.world import CSRF, HASHED, JUNE, MAPLE, PASSWORD, World
@@ -268,3 +277,138 @@ def test_passwords_fit_their_own_hash_alone() -> None:
 )
 def test_the_address_behind_a_trusted_proxy(peer: str, forwarded_for: str, address: str) -> None:
     assert client_address(peer, forwarded_for, (ip_network("127.0.0.0/8"),)) == address
+
+
+# Known devices, equal time, links from elsewhere, and the audit
+
+
+async def test_a_known_device_is_not_held_up_by_guesses_from_elsewhere(world: World) -> None:
+    """Neither by those at its account, nor by a flood at all accounts, wherever the owner is now."""
+    owner, stranger = world.app.test_client(), world.app.test_client()
+    first = await log_in(owner, "admin@0367.example")
+    cookie = next(c for c in first.headers.getlist("Set-Cookie") if c.startswith("device="))
+    assert "HttpOnly" in cookie
+    assert "Max-Age=31536000" in cookie
+    await owner.post("/logout", form={"csrf": await csrf_of(owner, "/t/0367/calls")})
+    form = {"csrf": await csrf_of(stranger), "email": "admin@0367.example", "password": "guess"}
+    for turn in range(12):
+        await stranger.post("/login", form=form, scope_base={"client": (f"198.51.{turn}.7", 1)})
+    refused = await stranger.post("/login", form=form, scope_base={"client": ("203.0.113.7", 1)})
+    assert refused.status_code == 429
+    form = {"csrf": await csrf_of(owner), "email": "admin@0367.example", "password": PASSWORD}
+    elsewhere = {"scope_base": {"client": ("203.0.113.7", 1)}}  # a network that has never signed in
+    assert (await owner.post("/login", form=form, **elsewhere)).status_code == 303
+
+
+def test_a_device_is_an_accounts_own_and_cannot_be_made_up() -> None:
+    key, now = b"k" * 32, 1_800_000_000.0
+    cookie = new_device(key, "a@june.example", now)
+    assert device_of(key, "a@june.example", cookie, now) == cookie.partition(".")[0]
+    assert device_of(key, "b@june.example", cookie, now) is None
+    assert device_of(b"x" * 32, "a@june.example", cookie, now) is None
+    assert device_of(key, "a@june.example", cookie, now + 366 * 86400) is None
+    for made_up in ("", "x", cookie[:-1] + "0", cookie.replace(".", ".1", 1), "a" * 16 + cookie[16:] + "0"):
+        assert device_of(key, "a@june.example", made_up, now) is None
+    throttle = Throttle()
+    for _ in range(200):
+        throttle.attempt("a", "n", 0.0)
+    assert throttle.attempt("a", "n", 0.0).refused_s is not None
+    assert throttle.attempt("a", "n", 0.0, "device").delay_s == 0.0
+    for _ in range(5):
+        throttle.attempt("a", "n", 0.0, "device")
+    assert throttle.attempt("a", "n", 0.0, "device").refused_s is not None, "who stole it guesses no faster"
+
+
+async def test_every_sign_in_compares_as_many_passwords(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: known or unknown, right or wrong, one company or two."""
+    compared: list[str] = []
+
+    def counted(stored: str, password: Secret) -> bool:
+        compared.append(stored)
+        return password_fits(stored, password)
+
+    monkeypatch.setattr(auth, "password_fits", counted)
+    counts = []
+    for twice in (False, True):
+        if twice:
+            await world.db.engine(users.upsert_user, MAPLE, "admin@0367.example", HASHED)
+        for email, password in (
+            ("admin@0367.example", "wrong"), ("admin@0367.example", PASSWORD), ("admin@0368.example", "wrong"),
+            ("nobody@0367.example", PASSWORD), ("no address", PASSWORD), ("operator@gateway.example", "wrong"),
+        ):  # fmt: skip
+            compared.clear()
+            await log_in(world.app.test_client(), email, password)
+            counts.append(len(compared))
+    assert counts == [1] * 6 + [2] * 6
+
+
+@pytest.mark.parametrize("came_from", ["cross-site", "same-site"])
+@pytest.mark.parametrize("signed_in", [True, False])
+async def test_a_link_from_another_site_asks_first(
+    world: World, sign_in: SignIn, came_from: str, signed_in: bool
+) -> None:
+    text, token = new_token(MAPLE)
+    await world.db.engine(users.insert_login_link, MAPLE, token.token_hash, "admin@0368.example")
+    client = await sign_in() if signed_in else world.app.test_client()
+    asked = await client.get(f"/login/once?token={text}", headers={"Sec-Fetch-Site": came_from})
+    page = await asked.get_data(as_text=True)
+    assert (asked.status_code, "Another site has opened" in page, 'action="/login/once"' in page) == (200, True, True)
+    assert ("end the session" in page) is signed_in
+    if signed_in:
+        assert (await client.get("/")).location == "/t/0367/calls", "the session goes on"
+    form = {"csrf": "x" * 43, "token": text}
+    assert (await client.post("/login/once", form=form)).status_code == 403
+    form["csrf"] = CSRF if signed_in else next(iter(re.findall(r'name="csrf" value="([^"]+)"', page)))
+    assert (await client.post("/login/once", form=form)).location == "/"
+    assert (await client.get("/")).location == "/t/0368/calls"
+    assert (
+        await client.post("/login/once", form={"csrf": await csrf_of(client, "/t/0368/calls"), "token": text})
+    ).status_code == 410
+
+
+@pytest.mark.parametrize(("came_from", "asks"), [("none", False), ("same-origin", False), (None, True)])
+async def test_a_link_that_somebody_opened_themselves_asks_nothing(
+    world: World, sign_in: SignIn, came_from: str | None, asks: bool
+) -> None:
+    """A browser that does not say where it came from is asked where a session would be lost."""
+    text, token = new_token(MAPLE)
+    await world.db.engine(users.insert_login_link, MAPLE, token.token_hash, "admin@0368.example")
+    client = await sign_in()
+    headers = {"Sec-Fetch-Site": came_from} if came_from else {}
+    assert (await client.get(f"/login/once?token={text}", headers=headers)).status_code == (200 if asks else 303)
+
+
+async def test_sign_ins_and_operators_stand_in_the_audit(world: World, sign_in: SignIn) -> None:
+    audit = SignInAudit(world.db)
+    app = world.app_with(sign_ins=audit)
+    await log_in(app.test_client(), "admin@0367.example", "wrong")
+    await log_in(app.test_client(), "admin@0367.example")
+    await log_in(app.test_client(), "nobody@0367.example")
+    text, token = new_token(JUNE)
+    await world.db.engine(users.insert_login_link, JUNE, token.token_hash, "admin@0367.example")
+    await app.test_client().get(f"/login/once?token={text}")
+    operator = app.test_client()
+    operator.set_cookie("localhost", "session", await world.session(None))
+    for path in ("/t/0367/calls", "/t/0367/calls?page=2", "/t/0367/audit"):
+        await operator.get(path)
+    await audit.flush()
+    lines = await world.db.tenant(JUNE, select_audit, JUNE, None, 50)
+    assert [(line.action, line.actor) for line in reversed(lines)] == [
+        ("session.refused", "admin@0367.example"), ("session.opened", "admin@0367.example"),
+        ("session.opened_by_link", "admin@0367.example"), ("operator.read", "operator@gateway.example"),
+    ]  # fmt: skip
+    page = await (await (await sign_in()).get("/t/0367/audit")).get_data(as_text=True)
+    assert "An operator looked at the company" in page
+    assert "Sign-in refused" in page
+
+
+async def test_a_flood_of_failures_is_a_line_with_a_count(world: World, autojump_clock: trio.abc.Clock) -> None:
+    audit = SignInAudit(world.db)
+    accounts = await world.db.engine(users.select_accounts, "admin@0367.example")
+    for _ in range(500):
+        audit.refused(accounts, "admin@0367.example", "198.51.100.0/24")
+    await trio.sleep(61)
+    await audit.flush()
+    lines = await world.db.tenant(JUNE, select_audit, JUNE, None, 1000)
+    assert len(lines) == 31
+    assert (lines[0].action, lines[0].target) == ("session.refused_more", "470")

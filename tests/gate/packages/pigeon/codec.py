@@ -1,0 +1,54 @@
+"""Pigeon's wire, pure: what is planned for a call, whose webhooks are genuine, which updates there are."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.base import Draft
+from adapters.inbound import Reply, Update, WebhookCall
+from gateway.domain.calls import Call
+from gateway.domain.configuration import Tenant
+from gateway.domain.events import CallEnded, CallEvent
+from pigeon.settings import PigeonSettings
+
+ACCEPTED = Reply(200, b"coo")
+
+
+def plan(
+    settings: PigeonSettings, tenant: Tenant, before: Call | None, call: Call, event: CallEvent
+) -> Sequence[Draft]:
+    """A note in the room at the end of each call."""
+    if not isinstance(event, CallEnded):
+        return ()
+    body = {"room": settings.room, "text": f"{call.caller} -> {call.called}: {event.result}"}
+    return (Draft(kind="note", key=f"{call.call_id}:note", body=body),)
+
+
+def signature(key: str, body: bytes) -> str:
+    """Of a webhook's body."""
+    return hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+
+
+def verify(call: WebhookCall, settings: PigeonSettings) -> Reply | None:
+    """A handshake is answered with its challenge; a webhook must be signed."""
+    if call.method == "GET":
+        return Reply(200, call.query.get("challenge", "")[:100].encode())
+    sent = call.headers.get("x-pigeon-signature", "").encode("utf-8", "surrogatepass")
+    right = signature(settings.signing_key.reveal(), call.body).encode()
+    return None if hmac.compare_digest(sent, right) else Reply(403)
+
+
+def read(body: bytes, settings: PigeonSettings) -> Sequence[Update]:
+    """The letters of a webhook. Raises ValueError."""
+    return letters(json.loads(body))
+
+
+def letters(sent: Any) -> Sequence[Update]:
+    """Letters as updates, by their numbers. Raises ValueError."""
+    if not isinstance(sent, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("number"), int) for one in sent
+    ):
+        raise ValueError("not a list of letters")
+    return [Update(str(one["number"]), one) for one in sent]
