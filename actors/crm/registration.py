@@ -353,10 +353,10 @@ class Registrations:
                 # A client of its own: that of the deliveries' actor ends when the settings change.
                 async with self._connected(number, linked) as client:
                     if stored.row.unread and stored.row.state == "active":
-                        theirs = await _standing(client, attempt)
-                        if theirs is not None:
-                            await self._import(number, linked, theirs, kind)
-                            stored = await self.stored(number, linked)
+                        # Where there is nothing over there yet, that is what was read.
+                        theirs = await _unhurried(partial(_standing, client, attempt))
+                        await self._import(number, linked, theirs or Registration(active=False), kind)
+                        stored = await self.stored(number, linked)
                     held = await self._text(client, number, linked, stored, attempt)
                 failure = None
             except GatewayError as error:
