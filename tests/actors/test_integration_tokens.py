@@ -17,8 +17,8 @@ from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.errors import BadCredentials, Unavailable
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.secret import Secret
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.pool import Connection, Database, open_database
-from gateway.store.postgres.roles import as_login
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key, new_master_key, parse_master_keys
 from tests.store.database import db, dsn, postgres
 
