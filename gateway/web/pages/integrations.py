@@ -31,7 +31,7 @@ from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.form_rounds import form_shown, read_round, with_problems
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
-from gateway.web.session.surroundings import flashed, look_around, troubles_of
+from gateway.web.session.surroundings import UPDATES, flashed, look_around, most_urgent, troubles_of
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
 
 LOG_PAGE = 50
@@ -125,7 +125,10 @@ def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Connector) -> Car
 def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: Stored) -> Card:
     key = linked.key
     set_up, enabled = key in stored.switches, stored.switches.get(key, False)
-    health, restarts, figures = _alive(slots.get(f"tenant/{number}/integration/{key}"), set_up=set_up, enabled=enabled)
+    place = f"tenant/{number}/integration/{key}"
+    health, restarts, figures = _alive(
+        most_urgent(slots.get(f"{place}{part}") for part in ("", UPDATES)), set_up=set_up, enabled=enabled
+    )
     return Card(
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
         href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,

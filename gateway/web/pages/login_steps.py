@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from adapters.base import AdapterSettings
+from adapters.base import AdapterSettings, Tested
 from adapters.login import LoginDone, LoginPlace, LoginStep
 from adapters.registry import Linked, linked
 from gateway.domain.errors import GatewayError
@@ -33,9 +33,11 @@ from gateway.store.audit import insert_audit
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.pool import Connection
 from gateway.web.pages.change_settings import change_settings
+from gateway.web.pages.form_rounds import form_shown, read_round
 from gateway.web.pages.qr import qr_svg
-from gateway.web.pages.setup import SetupForm
 from gateway.web.session.auth import Gate
+from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, Site, tenant, viewer
 
 log = logging.getLogger(__name__)
@@ -199,33 +201,26 @@ def login_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("login_steps", __name__, url_prefix="/t/<number>/integrations/<key>/login")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, logins = gate.site, Logins(gate.site, gate)
 
-    def show(
-        link: Linked, under: _Under | None, status: int = 200, problem: str = "", form: SetupForm | None = None
-    ) -> Response:
-        model = (
-            link.adapter.login.forms.get(under.step.id)
-            if under is not None and link.adapter.login is not None
-            else None
-        )
-        if form is None and model is not None:
-            form = SetupForm.of(model, {})
+    def show(link: Linked, under: _Under | None, status: int = 200, problem: str = "") -> Response:
+        model = _form_of(link, under)
         response = site.page(
-            "login_step.html", status, key=link.key, step=under.step if under is not None else None, form=form,
+            "login_step.html", status, key=link.key, step=under.step if under is not None else None,
+            form=form_shown(model, {}, "s.")[0] if model is not None else None,
             transaction=under.transaction if under is not None else "", problem=problem,
             qr=qr_svg(under.step.qr) if under is not None and under.step.qr else "",
         )  # fmt: skip
-        if under is not None and under.step.kind == "redirect" and not problem:
+        if under is not None and under.step.kind == "redirect" and flashed("note") is None:
             # Not as the answer to a form: our own policy lets no form lead to another site.
             response.headers["Refresh"] = f"0; url={under.step.url}"
         return response
 
-    async def lead(link: Linked, transaction: str, step: LoginStep | LoginDone) -> Answer:
-        home = f"/t/{tenant().number}/integrations/{link.key}"
-        if isinstance(step, LoginDone):
-            return redirect(f"{home}?saved=1", 303)
-        return redirect(f"{home}/login?transaction={transaction}", 303)
+    async def lead(onward: str, flash: Flash | None = None) -> Answer:
+        if flash is None:
+            return redirect(onward, 303)
+        return await lead_on(site.deps, gate.token(), onward, flash, tenant=tenant().number)
 
     @pages.get("")
     async def look(number: str, key: str) -> Answer:
@@ -238,30 +233,44 @@ def login_pages(gate: Gate) -> Blueprint:
     @pages.post("")
     async def submit(number: str, key: str) -> Answer:
         link, sent = _link(key), await request.form
+        home = f"/t/{tenant().number}/integrations/{link.key}"
         transaction, step = sent.get("transaction", ""), sent.get("step", "")
         try:
             if not transaction:
-                return await lead(link, *await logins.begin(link))
-            under = await logins.find(transaction, link.adapter.kind)
-            if under is None:
-                return show(link, None, 410, problem="login_steps.over")
-            values: Mapping[str, Any] = {}
-            model = link.adapter.login.forms.get(under.step.id) if link.adapter.login is not None else None
-            if model is not None and step == under.step.id:
-                form = SetupForm.of(model, {}, sent, at="s.")
-                if form.settings is None:
-                    return show(link, under, 422, form=form)
-                values = form.settings.model_dump()
-            following = await logins.go_on(under, step, values)
-            return await lead(link, transaction, following if following is not None else under.step)
+                transaction, following = await logins.begin(link)
+            else:
+                under = await logins.find(transaction, link.adapter.kind)
+                if under is None:
+                    return await lead(f"{home}/login?transaction=")
+                values: Mapping[str, Any] = {}
+                model = _form_of(link, under)
+                if model is not None and step == under.step.id:
+                    accepted, flash = await read_round(gate, model, {}, _nothing_to_test, at="s.")
+                    if accepted is None:
+                        return await lead(f"{home}/login?transaction={transaction}", flash)
+                    values = {name: getattr(accepted, name) for name in model.model_fields}
+                following = await logins.go_on(under, step, values) or under.step
         except Invalid:
-            return redirect(f"/t/{tenant().number}/integrations/{link.key}", 303)
+            return await lead(home)
         except GatewayError as error:
             log.warning("a login step failed", extra={"integration": link.key, "reason": str(error)})
-            under = await logins.find(transaction, link.adapter.kind) if transaction else None
-            return show(link, under, 502, problem=error.person)
+            problem = note("login_steps.problem", "bad", why=error.person)
+            return await lead(f"{home}/login?transaction={transaction}", problem)
+        if isinstance(following, LoginDone):
+            return await lead(home, note("login_steps.done"))
+        return await lead(f"{home}/login?transaction={transaction}")
 
     return pages
+
+
+def _form_of(link: Linked, under: _Under | None) -> type[AdapterSettings] | None:
+    """The form of the step at hand, if it has one."""
+    login = link.adapter.login
+    return login.forms.get(under.step.id) if under is not None and login is not None else None
+
+
+async def _nothing_to_test(values: Mapping[str, Any]) -> Tested:
+    return Tested(ok=True, code="ok")
 
 
 def oauth_pages(gate: Gate) -> Blueprint:
@@ -293,7 +302,7 @@ def oauth_pages(gate: Gate) -> Blueprint:
         home = f"/t/{under.row.tenant}/integrations/{under.linked.key}"
         if isinstance(following, LoginStep) and following.kind != "redirect":
             return redirect(f"{home}/login?transaction={under.transaction}", 303)
-        return redirect(f"{home}?saved=1", 303)
+        return await lead_on(site.deps, gate.token(), home, note("login_steps.done"), tenant=under.row.tenant)
 
     @pages.get("/start")
     async def start(kind: str) -> Answer:

@@ -18,6 +18,8 @@ from gateway.web.session.tokens import Token
 from gateway.web.site import viewer
 
 WELL = (State.ONLINE, State.STOPPED, State.STARTING, State.CONNECTING)
+UPDATES = "/updates"
+"""What the path of an integration's stream ends with, behind that of its deliveries."""
 _URGENCY = (State.FAILED, State.ATTENTION, State.OFFLINE, State.DEGRADED)
 
 
@@ -34,12 +36,21 @@ def troubles_of(number: TenantId, slots: Iterable[Slot]) -> list[Trouble]:
     """What a company's people should know of, the worst first."""
     found = []
     for slot in slots:
-        kind, _, name = slot.path.removeprefix(f"tenant/{number}/").partition("/")
+        kind, _, name = slot.path.removeprefix(f"tenant/{number}/").removesuffix(UPDATES).partition("/")
         room = {"pbx": "pbxes", "integration": "integrations"}.get(kind)
         if room is None or not name or "/" in name or slot.health.state in WELL:
             continue
         found.append(Trouble(slot.title or name, f"/t/{number}/{room}/{name}", slot.health))
     return sorted(found, key=lambda one: _URGENCY.index(one.health.state))
+
+
+def most_urgent(slots: Iterable[Slot | None]) -> Slot | None:
+    """The slot of several of one connection that a person should know of first."""
+    alive = [slot for slot in slots if slot is not None]
+    in_trouble = [slot for slot in alive if slot.health.state in _URGENCY]
+    return (
+        min(in_trouble, key=lambda slot: _URGENCY.index(slot.health.state)) if in_trouble else next(iter(alive), None)
+    )
 
 
 def flashed(kind: str) -> Flash | None:
