@@ -23,6 +23,7 @@ from gateway.store import (
     crm_registrations,
     dead_letters,
     external_ids,
+    flashes,
     integration_logs,
     journal,
     outbox,
@@ -114,6 +115,7 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (dead_letters.delete_old_dead_letters, KEEP_LETTERS_S),
     (audit.delete_old_audit, KEEP_AUDIT_S),
     (external_ids.delete_old_external_ids, KEEP_EXTERNAL_IDS_S),
+    (flashes.delete_old_flashes, flashes.LIVES_S),
 )
 
 

@@ -11,7 +11,7 @@ This module owns the shapes and does nothing; a little long, because it is one p
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,6 +45,14 @@ class AdapterSettings(BaseModel):
     )
 
 
+class BadValue(ValueError):
+    """What a settings class raises for a value that cannot be right: the sentence in both languages. Repeats no secret."""
+
+    def __init__(self, en: str, ru: str) -> None:
+        super().__init__(en)
+        self.texts = {"en": en, "ru": ru}
+
+
 def setting(
     default: Any = ...,
     *,
@@ -58,6 +66,8 @@ def setting(
     shared: bool = False,
     leads: Sequence[str] = (),
     unique: bool = False,
+    widget: str = "",
+    options: Mapping[str, Mapping[str, str]] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
 ) -> Any:
@@ -66,7 +76,8 @@ def setting(
     `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
     stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
-    installation may have; one that a person chooses has LEAST_UNIQUE characters.
+    installation may have; one that a person chooses has LEAST_UNIQUE characters. `widget`: how the form shows it where the
+    type does not say (`url`). `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -77,6 +88,8 @@ def setting(
         "shared": shared,
         "leads": list(leads),
         "unique": unique,
+        "widget": widget,
+        "options": {value: dict(labels) for value, labels in (options or {}).items()},
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, json_schema_extra=extra, **constraints)
@@ -190,7 +203,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a connection test looked at. `code` is a key of the UI's texts."""
+    """One thing that a connection test looked at. `code` has a text `finding.CODE` in the adapter's `texts.toml`."""
 
     ok: bool
     code: str
@@ -207,9 +220,13 @@ class Tested:
     findings: tuple[Finding, ...] = ()
 
 
+GATEWAY_ADDRESS = "GATEWAY_ADDRESS"
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A text to paste on the other side, with what it is and where it goes, by language."""
+    """A text to paste on the other side, with what it is and where it goes, by language. `GATEWAY_ADDRESS` in the block
+    stands for the address from which we connect; a page that knows it fills it in."""
 
     title: Mapping[str, str]
     text: Mapping[str, str]
@@ -309,13 +326,26 @@ class Dialer(Protocol):
         ...
 
 
+SystemType = Literal["crm", "channel", "pbx"]
+"""What an outside system is to a company; a channel is a messenger."""
+SettingsClass = type[AdapterSettings]
+Class = type
+"""`type` as an annotation in a class that has a field of this name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """One kind of outside system, all that the gateway knows of it."""
 
     kind: Kind
     title: str
-    settings: type[AdapterSettings]
+    """The system's own name, the same in every language."""
+    type: SystemType
+    package: str = ""
+    """The import package with `texts.toml`, `icon.svg` and `example.yaml` (`adapters/folder.py`): `__name__`, as a rule."""
+    docs_url: str = ""
+    """Where the provider explains what our settings ask for."""
+    settings: SettingsClass
     connect: Callable[[Link, Any], AbstractAsyncContextManager[Any]]
     """`async with connect(link, settings) as client`: opens nothing before first use."""
     plan_call: "PlanCall | None" = None
@@ -326,7 +356,7 @@ class Adapter:
     requests by it: all that give the same key share a budget. Empty: each integration has its own."""
     retry: Retry = field(default_factory=Retry)
     hooks: tuple[Hook, ...] = ()
-    client: type = object
+    client: Class = object
     """The class of what `connect` gives, so that abilities are known before anything is connected."""
     client_id_field: str = ""
     """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
@@ -344,11 +374,15 @@ class Adapter:
     """What every integration of this kind does by itself every so often."""
     login: Login | None = None
     """For systems to which a person has to log in, step by step."""
-    is_pbx: bool = False
     replay: "Replay | None" = None
     """For PBXes: tells a capture of their stream again."""
 
-    def can(self, ability: type) -> bool:
+    @property
+    def is_pbx(self) -> bool:
+        """Whether it is a PBX; a company's PBXes are listed apart, by name."""
+        return self.type == "pbx"
+
+    def can(self, ability: Class) -> bool:
         """Whether its clients have an ability, such as `can(ListsUsers)`."""
         return issubclass(self.client, ability)
 

@@ -6,13 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from adapters.base import setting
+from adapters.base import BadValue, setting
 from gateway.domain.secret import Secret
 
 
 def _shape(value: Secret) -> Secret:
     if not re.fullmatch(r"[0-9A-Za-z_-]{24,128}", value.reveal()):
-        raise ValueError("must be 24 to 128 letters, digits, - and _; leave it empty, and one is made")
+        raise BadValue(
+            "must be 24 to 128 letters, digits, - and _; leave it empty, and one is made",
+            "от 24 до 128 латинских букв, цифр, - и _; оставьте пустым, и он создастся сам",
+        )
     return value
 
 

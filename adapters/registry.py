@@ -1,5 +1,5 @@
 """The list of adapters: the only module that names a concrete one. An installed package adds its own through the
-`gateway.adapters` entry-point group, whose entries load an `Adapter`."""
+`gateway.adapters` entry-point group, whose entries load an `Adapter`. What stands in an adapter's folder is checked here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from adapters.base import Adapter
+from adapters.folder import read_folder
 from gateway.domain.ids import IntegrationKey, Kind, kind_of
 
 
@@ -25,13 +26,15 @@ OURS = ("asterisk", "retailcrm", "telegram")
 
 @cache
 def adapters() -> Mapping[Kind, Adapter]:
-    """Every adapter by kind, ours first."""
+    """Every adapter by kind, ours first. Raises BadFolder where one's texts, icon or example are not as they must be."""
     found: dict[Kind, Adapter] = {}
     for name in OURS:
         adapter: Adapter = import_module(f"adapters.{name}").ADAPTER
         found[adapter.kind] = adapter
     for entry in entry_points(group="gateway.adapters"):
         found.setdefault((loaded := entry.load()).kind, loaded)
+    for adapter in found.values():
+        read_folder(adapter.package)
     return MappingProxyType(found)
 
 

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from adapters.base import AdapterSettings, marked_fields
 from gateway.domain.secret import MASK, Secret
+from gateway.domain.text import Bilingual, texts_of
 
 LEAST_UNIQUE = 24
 
@@ -31,7 +32,10 @@ def refuse_short(settings: AdapterSettings, stored: Mapping[str, Any]) -> None:
     for name in marked_fields(type(settings), "unique"):
         value = getattr(settings, name)
         if isinstance(value, Secret) and value != stored.get(name) and len(value.reveal()) < LEAST_UNIQUE:
-            text = f"must be at least {LEAST_UNIQUE} characters long; leave it out to have one made"
+            text = Bilingual(
+                f"must be at least {LEAST_UNIQUE} characters long; leave it out to have one made",
+                f"не короче {LEAST_UNIQUE} знаков; оставьте пустым, и он создастся сам",
+            )
             raise refused_field(type(settings), name, text)
 
 
@@ -39,5 +43,11 @@ def refused_field(model: type[AdapterSettings], name: str, text: str) -> Validat
     """The error of one field, as pydantic would raise it. `text` repeats nothing that was entered."""
     return ValidationError.from_exception_data(
         model.__name__,
-        [{"type": PydanticCustomError("refused", "{text}", {"text": text}), "loc": (name,), "input": MASK}],
+        [
+            {
+                "type": PydanticCustomError("refused", "{text}", {"text": text, "texts": dict(texts_of(text))}),
+                "loc": (name,),
+                "input": MASK,
+            }
+        ],
     )

@@ -307,14 +307,15 @@ class Gateway:
                 gauges[f'actors{{state="{name}"}}'] = count
         return prometheus(gauges)
 
-    async def probe(self, number: TenantId, link: Connector) -> Tested:
-        """Tests a PBX or an integration with the settings in force."""
+    async def probe(self, number: TenantId, link: Connector, *, language: str = "") -> Tested:
+        """Tests a PBX or an integration with these settings, stored or not; what is found is in the reader's language."""
         tenant, adapter = self.cache.tenant(number), adapters().get(link.kind)
         if tenant is None or adapter is None:
             return Tested(ok=False, code="not_configured")
         base_url = self.settings.provider_urls.get(link.kind)
+        reader = replace(tenant, language=language) if language else tenant
         return await probe(
-            tenant, adapter, link.name, link.settings, base_url, self.services.dial, self.services.budgets,
+            reader, adapter, link.name, link.settings, base_url, self.services.dial, self.services.budgets,
             self.services.tokens(number, link.key),
         )  # fmt: skip
 

@@ -1,11 +1,13 @@
 """The tables of README.md and docs/ that are made from the code: `python -m tests.readme_tables` prints them.
 
-`--write` puts them between their marks, `<!-- table NAME -->` and `<!-- end -->`. `tests/test_project.py` compares.
+`--write` puts them between their marks, `<!-- table NAME -->` and `<!-- end -->`; the adapters' blocks in the example of a tenant
+file come from their `example.yaml`. `tests/test_project.py` compares.
 """
 
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from adapters.base import Adapter, AdapterSettings
+from adapters.folder import read_folder
 from adapters.registry import adapters
 from gateway.cli import _parser
 from gateway.domain.secret import Secret
@@ -20,6 +23,7 @@ from gateway.settings import variables
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = re.compile(r"^(    (pbxes|integrations):\n)(?: {6}.*\n)+", re.MULTILINE)
 MARKED = re.compile(r"<!-- table ([\w ]+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 
 
@@ -52,6 +56,8 @@ def _fields(settings: type[AdapterSettings]) -> Iterator[tuple[str, ...]]:
     for name, info in settings.model_fields.items():
         extra: Mapping[str, Any] = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         reported = [extra["label"]["en"], *([extra["help"]["en"].rstrip(".")] if extra["help"].get("en") else [])]
+        if extra.get("options"):
+            reported.append(", ".join(f"`{value}`: {labels['en']}" for value, labels in extra["options"].items()))
         meaning = ". ".join(reported) + ("; secret" if extra.get("secret") else "")
         default = "required" if info.is_required() else _value(info.get_default(call_default_factory=True))
         yield f"`{info.alias or name}`", default, meaning
@@ -95,7 +101,14 @@ def tables() -> dict[str, str]:
 def written(text: str) -> str:
     """A page with its tables as they should be."""
     made = tables()
-    return MARKED.sub(lambda mark: f"<!-- table {mark[1]} -->\n{made[mark[1]]}<!-- end -->\n", text)
+    text = MARKED.sub(lambda mark: f"<!-- table {mark[1]} -->\n{made[mark[1]]}<!-- end -->\n", text)
+    return BLOCKS.sub(lambda block: block[1] + examples(pbxes=block[2] == "pbxes"), text)
+
+
+def examples(*, pbxes: bool) -> str:
+    """The blocks of a tenant file below `pbxes` or `integrations`, as the adapters have them."""
+    found = [read_folder(one.package).example for one in adapters().values() if one.is_pbx is pbxes]
+    return "".join(textwrap.indent(block, " " * 6) for block in found)
 
 
 def main() -> None:

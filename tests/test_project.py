@@ -257,9 +257,9 @@ def test_an_adapter_s_name_stays_in_its_folder() -> None:
             own = home in OURS and set(NAMES.findall(word.lower())) == {home}
             if not own and path != "adapters/registry.py" and (path, word) not in ALLOWED:
                 found.append(f"{path}:{line}: {word[:60]!r}")
-    for folder in ("templates", "static"):
+    for folder in ("templates", "static", "texts"):
         for file in sorted((ROOT / "gateway" / "web" / folder).rglob("*")):
-            if file.suffix in (".html", ".css", ".js") and NAMES.search(file.read_text("utf-8")):
+            if file.suffix in (".html", ".css", ".js", ".toml", ".svg") and NAMES.search(file.read_text("utf-8")):
                 found.append(str(file.relative_to(ROOT)))
     assert found == []
 
@@ -269,6 +269,7 @@ def test_every_adapter_has_the_same_files_and_tests() -> None:
         folder = ROOT / "adapters" / kind
         names = {file.stem for file in folder.glob("*.py")}
         assert {"__init__", "settings"} <= names
+        assert {"texts.toml", "icon.svg", "example.yaml"} <= {file.name for file in folder.iterdir()}
         assert {"codec", "client"} <= names or (adapter.is_pbx and {"protocol", "calls", "session"} <= names)
         assert list((ROOT / "tests" / "adapters" / kind).glob("test_*.py"))
         assert adapter.kind == kind

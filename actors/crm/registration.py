@@ -51,6 +51,7 @@ from gateway.domain.extensions import Difference, Moved, clashes, differences, n
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
+from gateway.domain.text import Bilingual
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log
@@ -229,12 +230,11 @@ class Registrations:
     async def register(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
         """Registers us, or registers us anew: earlier links and the sessions they opened end."""
         async with self._locks[number, linked.key]:
-            stored = await self.stored(number, linked)
             key = (await self._sealer(number)).seal(
                 Secret(secrets.token_urlsafe(32)), table="modules", column="link_key", row=linked.key
             )
-            unread = stored.row.saved_at is None and not stored.extensions
-            await self.db.engine(rows.begin, number, linked.key, key, who, unread=unread)
+            # A first registration, or one by an earlier module's code, finds a map there: it is taken over before ours is sent.
+            await self.db.engine(rows.begin, number, linked.key, key, who, unread=True)
             return await self._notify(number, linked)
 
     async def update(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
@@ -266,8 +266,10 @@ class Registrations:
         """Changes the map here, then there. Raises Invalid with every problem and then changes nothing."""
         if twice := clashes(changes):
             raise Invalid(
-                tuple((f"user_extensions.{users[0]}", f"{number_} is given to users {', '.join(users)}; "
-                       "a number belongs to one user") for number_, users in twice.items())
+                tuple((f"user_extensions.{users[0]}", Bilingual(
+                    f"{number_} is given to users {', '.join(users)}; a number belongs to one user",
+                    f"{number_} отдан пользователям {', '.join(users)}; номер принадлежит одному пользователю",
+                )) for number_, users in twice.items())
             )  # fmt: skip
         async with self._locks[number, linked.key]:
             extensions, moved = await self.db.tenant(number, rows.change_map, number, linked, changes, who)
@@ -352,10 +354,9 @@ class Registrations:
                 # A client of its own: that of the deliveries' actor ends when the settings change.
                 async with self._connected(number, linked) as client:
                     if stored.row.unread and stored.row.state == "active":
-                        theirs = await _standing(client, attempt)
-                        if theirs is not None:
-                            await self._import(number, linked, theirs, kind)
-                            stored = await self.stored(number, linked)
+                        theirs = await _unhurried(partial(_standing, client, attempt))
+                        await self._import(number, linked, theirs or Registration(active=False), kind)
+                        stored = await self.stored(number, linked)
                     held = await self._text(client, number, linked, stored, attempt)
                 failure = None
             except GatewayError as error:
@@ -412,9 +413,10 @@ class Registrations:
         """A person says what a user is doing: kept here, then told there. Raises Invalid."""
         known = [one.word for one in statuses_of(linked.adapter)]
         if status not in known:
-            raise Invalid((("status", f"must be one of {', '.join(known)}"),))
+            words = ", ".join(known)
+            raise Invalid((("status", Bilingual(f"must be one of {words}", f"должен быть одним из: {words}")),))
         if not _is_user(linked, user_id):
-            raise Invalid((("userId", "is not the id of a user"),))
+            raise Invalid((("userId", Bilingual("is not the id of a user", "не идентификатор пользователя")),))
         await self.db.tenant(number, rows.store_status, number, linked.key, user_id, status, who)
         return await self.send_status(number, linked, user_id, status)
 

@@ -17,6 +17,7 @@ from gateway.domain.extensions import Moved, adopt, change, differences, given, 
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.internal_numbers import problem_with
 from gateway.domain.posts import Invalid
+from gateway.domain.text import Bilingual
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log, select_notes
@@ -91,13 +92,15 @@ async def change_map(
     """Changes the map under its lock. Raises Invalid with every problem; the map is then as it was."""
     stored = await select_map(conn, number, linked.key, lock=True)
     if stored is None:
-        raise Invalid((("user_extensions", "set the integration up first"),))
+        raise Invalid((("user_extensions", Bilingual("set the integration up first", "сначала настройте интеграцию")),))
     phones = [phone.number for phone in await store.select_phones(conn, number)]
     ours = given(stored)
     news = [value for user, value in changes.items() if value and ours.get(user) != value]
     if strangers := not_among(news, phones):
         problems = tuple(
-            (f"user_extensions.{user}", f"{value} is not an internal number of this company")
+            (f"user_extensions.{user}", Bilingual(
+                f"{value} is not an internal number of this company", f"{value} — не внутренний номер этой компании"
+            ))
             for user, value in changes.items() if value in strangers and ours.get(user) != value
         )  # fmt: skip
         raise Invalid(problems)
@@ -109,7 +112,8 @@ async def change_map(
     ):
         raise Invalid(bad)
     made = change(ours, changes)
-    taken_away = {user: None for user, value in stored.items() if value is None and user not in made.extensions}
+    # Who has lost a number stays named: what the other side still holds for them is not taken over again.
+    taken_away = {user: None for user in stored if user not in made.extensions}
     row = await store.select_registration(conn, number, linked.key)
     if made.extensions != ours or row.saved_at is None:
         if problems_found := _problems(linked, made.extensions):

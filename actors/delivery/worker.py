@@ -28,6 +28,7 @@ import trio
 
 from actors.delivery.external_ids import ExternalIds, UnstoredIds
 from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
+from actors.delivery.recent import RecentOutcomes
 from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
 from adapters.base import AdapterSettings, Attempt, Delivered, Delivers, Link
@@ -79,6 +80,7 @@ class DeliveryActor:
         self._given_back = False
         """Whether the last claim held what the account's budget had no place for."""
         self._failures = 0
+        self._recent = RecentOutcomes()
         self._closed_until = 0.0
         self._bell = trio.Event()
         """Set by news of something due and whenever an attempt is over: one thing to wait for, and no task for it."""
@@ -302,7 +304,14 @@ class DeliveryActor:
             self._succeeded(slot, delivered)
             note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
             return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
-        return self._failed(slot, claim, error, fields)
+        outcome = self._failed(slot, claim, error, fields)
+        if outcome.state != "pending":
+            # A side that answers and refuses looks well to the breaker: what became of the last ones says otherwise.
+            self._recent.add(trio.current_time(), outcome.error)
+            found, known = self._recent.verdict(trio.current_time()), slot.health
+            if found is not None and known.state is not State.OFFLINE and known.code != "needs_attention":
+                slot.report(found.state, found.code, found.detail)
+        return outcome
 
     def _permit(self) -> None:
         """Raises Replaced where the tenant may be another instance's by now: whoever owns it will send it."""
@@ -339,6 +348,11 @@ class DeliveryActor:
     def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
         self._failures = 0
         self.last_success = trio.current_time()
+        self._recent.add(self.last_success, None)
+        found = self._recent.verdict(self.last_success)
+        if found is not None:
+            slot.report(found.state, found.code, found.detail)
+            return
         state = State.DEGRADED if delivered.note else State.ONLINE
         slot.report(state, delivered.note or "ready", delivered.detail)
 

@@ -36,7 +36,9 @@ async def serve_sessions(slot: Slot, run: Callable[[], Awaitable[None]], counted
     """Until cancelled: one session after another. `run` is one session and raises at its end."""
     failures = 0
     while True:
-        slot.report(State.CONNECTING)
+        if failures == 0:
+            slot.report(State.CONNECTING)
+        # A further try says nothing new: why the last session was lost stays to be read meanwhile.
         started = trio.current_time()
         pause = await _session(slot, run, counted, failures)
         failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1

@@ -13,10 +13,12 @@ from gateway.domain.ids import Kind
 ADAPTER = Adapter(
     kind=Kind("asterisk"),
     title="Asterisk",
+    type="pbx",
+    package=__name__,
+    docs_url="https://docs.asterisk.org/Configuration/Interfaces/Asterisk-Manager-Interface-AMI/",
     settings=AsteriskSettings,
     connect=connect,
     client=AsteriskClient,
     advice=advice,
-    is_pbx=True,
     replay=replay,
 )

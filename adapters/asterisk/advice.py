@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from adapters.asterisk.calls import MARKED, WANTED
 from adapters.asterisk.settings import AsteriskSettings
-from adapters.base import Advice
+from adapters.base import GATEWAY_ADDRESS, Advice
 
 READ = "call,cdr,agent,reporting"
 WRITE = "reporting,originate,call"
@@ -25,11 +25,11 @@ def advice(settings: AsteriskSettings | None) -> Sequence[Advice]:
         Advice(
             title={"en": "On the PBX: manager.conf", "ru": "На АТС: manager.conf"},
             text={
-                "en": "Add this user, put in the password that is entered here and the address of this gateway, then "
-                "run: asterisk -rx 'manager reload'. To listen only, without calls from the CRM and redirects, "
+                "en": "Add this user, put in the password that is entered here, check the address (it is the one from which "
+                "this gateway connects, unless something between translates it), then run: asterisk -rx 'manager reload'. To listen only, without calls from the CRM and redirects, "
                 f"leave write = {LISTEN_ONLY}.",
-                "ru": "Добавьте этого пользователя, впишите пароль, указанный здесь, и адрес этого шлюза, затем "
-                "выполните: asterisk -rx 'manager reload'. Чтобы только слушать, без звонков из CRM и "
+                "ru": "Добавьте этого пользователя, впишите пароль, указанный здесь, проверьте адрес (с него подключается "
+                "этот шлюз, если по пути адреса не подменяются), затем выполните: asterisk -rx 'manager reload'. Чтобы только слушать, без звонков из CRM и "
                 f"перевода, оставьте write = {LISTEN_ONLY}.",
             },
             block=manager_conf(settings.username if settings is not None else "gateway"),
@@ -43,7 +43,7 @@ def manager_conf(username: str) -> str:
         f"[{username}]",
         "secret = PASSWORD",
         "deny = 0.0.0.0/0.0.0.0",
-        "permit = GATEWAY_ADDRESS/255.255.255.255",
+        f"permit = {GATEWAY_ADDRESS}/255.255.255.255",
         f"read = {READ}",
         f"write = {WRITE}",
         "writetimeout = 5000",

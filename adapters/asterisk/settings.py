@@ -5,13 +5,13 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from adapters.base import AdapterSettings, RecordingSource, setting
+from adapters.base import AdapterSettings, BadValue, RecordingSource, setting
 from gateway.domain.configuration import is_device_name
 from gateway.domain.secret import Secret
 from gateway.domain.templates import check_template
+from gateway.domain.text import has_control
 
 _CONTEXT = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class AsteriskSettings(AdapterSettings):
@@ -50,9 +50,12 @@ class AsteriskSettings(AdapterSettings):
         "plus",
         en="How outside numbers are dialled",
         ru="Как набирать внешние номера",
-        help_en="plus: +375296254070, digits: 375296254070, national: 80296254070",
-        help_ru="plus: +375296254070, digits: 375296254070, national: 80296254070",
         advanced=True,
+        options={
+            "plus": {"en": "with a plus: +375296254070", "ru": "с плюсом: +375296254070"},
+            "digits": {"en": "digits alone: 375296254070", "ru": "только цифры: 375296254070"},
+            "national": {"en": "as within the country: 80296254070", "ru": "как внутри страны: 80296254070"},
+        },
     )
     dial_prefix: str = setting(
         "",
@@ -81,6 +84,7 @@ class AsteriskSettings(AdapterSettings):
         "{uniqueid}, {linkedid}. Пусто: записи присылают нам.",
         max_length=1000,
         leads=("recording_password",),
+        widget="url",
     )
     recording_user: str = setting(
         "", en="User for recordings", ru="Пользователь для записей", advanced=True, max_length=80
@@ -116,22 +120,31 @@ class AsteriskSettings(AdapterSettings):
     @classmethod
     def _host_is_one_name(cls, host: str) -> str:
         host = host.strip()
-        if not host or "/" in host or any(c.isspace() for c in host) or _CONTROL.search(host):
-            raise ValueError("enter a host name or an address without http:// and without spaces")
+        if not host or "/" in host or any(c.isspace() for c in host) or has_control(host):
+            raise BadValue(
+                "enter a host name or an address without http:// and without spaces",
+                "введите имя или адрес без http:// и без пробелов",
+            )
         return host
 
     @field_validator("username")
     @classmethod
     def _username_is_one_line(cls, username: str) -> str:
-        if _CONTROL.search(username):
-            raise ValueError("the user name must not contain control characters")
+        if has_control(username):
+            raise BadValue(
+                "the user name must not contain control characters",
+                "в имени пользователя не может быть управляющих знаков",
+            )
         return username
 
     @field_validator("secret")
     @classmethod
     def _secret_is_one_line(cls, secret: Secret) -> Secret:
-        if not secret or _CONTROL.search(secret.reveal()) or len(secret.reveal()) > 200:
-            raise ValueError("the password must be 1 to 200 characters without control characters")
+        if not secret or has_control(secret.reveal()) or len(secret.reveal()) > 200:
+            raise BadValue(
+                "the password must be 1 to 200 characters without control characters",
+                "пароль — от 1 до 200 знаков без управляющих",
+            )
         return secret
 
     @field_validator("trunks")
@@ -139,9 +152,11 @@ class AsteriskSettings(AdapterSettings):
     def _trunks_are_endpoint_names(cls, trunks: tuple[str, ...]) -> tuple[str, ...]:
         for trunk in trunks:
             if not is_device_name(trunk.strip()):
-                raise ValueError(
+                raise BadValue(
                     f"not the name of an endpoint: {trunk!r}; write it as in pjsip.conf, such as trunk-0001, or with its "
-                    "technology, such as DAHDI/33"
+                    "technology, such as DAHDI/33",
+                    f"это не имя линии: {trunk!r}; пишите как в pjsip.conf, например trunk-0001, или с технологией, "
+                    "например DAHDI/33",
                 )
         return tuple(dict.fromkeys(trunk.strip() for trunk in trunks))
 
@@ -149,21 +164,34 @@ class AsteriskSettings(AdapterSettings):
     @classmethod
     def _template_makes_an_address(cls, template: str) -> str:
         if template:
-            check_template(template)
+            try:
+                check_template(template)
+            except ValueError as error:
+                raise BadValue(
+                    str(error),
+                    "нужен один адрес http:// или https:// без пробелов и пароля, хотя бы с одним полем, например "
+                    "https://pbx.example/monitor/{file}; имя сервера полей не содержит",
+                ) from None
         return template
 
     @field_validator("recording_user")
     @classmethod
     def _user_fits_a_header(cls, user: str) -> str:
-        if ":" in user or _CONTROL.search(user):
-            raise ValueError("the user name must hold neither ':' nor control characters")
+        if ":" in user or has_control(user):
+            raise BadValue(
+                "the user name must hold neither ':' nor control characters",
+                "в имени пользователя не может быть «:» и управляющих знаков",
+            )
         return user
 
     @field_validator("recording_password")
     @classmethod
     def _password_is_one_line(cls, password: Secret) -> Secret:
-        if _CONTROL.search(password.reveal()) or len(password.reveal()) > 200:
-            raise ValueError("the password must be at most 200 characters, without control characters")
+        if has_control(password.reveal()) or len(password.reveal()) > 200:
+            raise BadValue(
+                "the password must be at most 200 characters, without control characters",
+                "пароль — не больше 200 знаков без управляющих",
+            )
         return password
 
     def recording_source(self) -> RecordingSource | None:
@@ -176,5 +204,8 @@ class AsteriskSettings(AdapterSettings):
     @classmethod
     def _context_is_a_name(cls, context: str) -> str:
         if context and not _CONTEXT.fullmatch(context):
-            raise ValueError("a context is letters, digits, '-', '_', '.' and ':' only")
+            raise BadValue(
+                "a context is letters, digits, '-', '_', '.' and ':' only",
+                "контекст — только латинские буквы, цифры, «-», «_», «.» и «:»",
+            )
         return context

@@ -30,6 +30,7 @@ from adapters.http.connecting import connect
 from adapters.http.masking import READING_FAULTS, Mask, misread, token_words, values_of
 from adapters.http.requests import Site
 from adapters.http.wire import Head, Stale, Unpacker, Wire, Wires
+from adapters.http_settings import HttpSettings
 from gateway.domain.errors import GatewayError, LocalProtocolError, RateLimited, Unavailable
 from gateway.domain.limiter import Limits, RequestBudget
 from gateway.domain.secret import Secret
@@ -54,6 +55,13 @@ class Timeouts:
     connect_s: float
     read_s: float
     whole_s: float
+
+    @classmethod
+    def of(cls, settings: HttpSettings) -> "Timeouts":
+        """Those that a tenant's settings name."""
+        return cls(
+            connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

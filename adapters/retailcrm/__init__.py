@@ -15,6 +15,9 @@ from gateway.domain.ids import Kind
 ADAPTER = Adapter(
     kind=Kind("retailcrm"),
     title="RetailCRM",
+    type="crm",
+    package=__name__,
+    docs_url="https://docs.retailcrm.ru/",
     settings=RetailcrmSettings,
     connect=connect,
     client=RetailcrmClient,

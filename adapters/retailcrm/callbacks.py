@@ -5,15 +5,14 @@ are all taken. Unknown fields are left alone. Read `gateway/web/api/crm_callback
 """
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from adapters.base import ActivityRequest, CallRequest, Hook, ResponsibleRequest, StatusRequest
 from adapters.retailcrm.modules import ACTIVITY, MAKE_CALL, REDIRECT, STATUS, STATUS_WORDS
 from gateway.domain.posts import Invalid
+from gateway.domain.text import has_breaking
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST = 128
 
 
@@ -30,7 +29,7 @@ class _Fields:
             self.problems.append((names[0], "must be one text"))
             return ""
         text = str(value)
-        if len(text) > _LONGEST or _CONTROL.search(text):
+        if len(text) > _LONGEST or has_breaking(text):
             self.problems.append((names[0], f"must be at most {_LONGEST} characters without control characters"))
             return ""
         text = text.strip()

@@ -146,8 +146,6 @@ class RetailcrmClient:
 @asynccontextmanager
 async def connect(link: Link, settings: RetailcrmSettings) -> AsyncIterator[RetailcrmClient]:
     """A client of one tenant's account. Opens nothing before first use."""
-    timeouts = Timeouts(
-        connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s, whole_s=settings.request_timeout_s
-    )
-    async with Http.of(link, settings.domain, timeouts, (settings.api_key, settings.client_id)) as http:
+    secrets = settings.api_key, settings.client_id
+    async with Http.of(link, settings.domain, Timeouts.of(settings), secrets) as http:
         yield RetailcrmClient(http, link.tenant, settings)

@@ -11,14 +11,18 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from adapters.base import AdapterSettings, setting
+from adapters.base import AdapterSettings, BadValue, setting
+from adapters.http_settings import HttpSettings
 from gateway.domain.secret import Secret
 
 
-def _visible(name: str, value: Secret) -> Secret:
+def _visible(value: Secret) -> Secret:
     """A credential goes into a header or a form as it is: it must be one line of visible ASCII."""
     if not re.fullmatch(r"[!-~]+", value.reveal()):
-        raise ValueError(f"{name} is empty, or has a space or a letter that cannot be in it")
+        raise BadValue(
+            "it is empty, or has a space or a letter that cannot be in it",
+            "здесь пусто, или есть пробел либо буква, которых в ключе быть не может",
+        )
     return value
 
 
@@ -31,7 +35,7 @@ class SendEvents(AdapterSettings):
     upload: bool = setting(True, en="Call goes into the log", ru="Вызов попадает в журнал")
 
 
-class RetailcrmSettings(AdapterSettings):
+class RetailcrmSettings(HttpSettings):
     """How one tenant's account is reached, and what it is told."""
 
     domain: str = setting(
@@ -41,6 +45,7 @@ class RetailcrmSettings(AdapterSettings):
         help_ru="Например, https://example.retailcrm.ru",
         max_length=255,
         leads=("api_key", "client_id"),
+        widget="url",
     )
     api_key: Secret = setting(
         en="API key",
@@ -98,15 +103,6 @@ class RetailcrmSettings(AdapterSettings):
         help_ru="Сети, например 203.0.113.0/24",
         advanced=True,
     )
-    connect_timeout_s: float = setting(
-        2.0, en="Seconds to connect", ru="Секунд на соединение", advanced=True, gt=0, le=30
-    )
-    read_timeout_s: float = setting(
-        3.0, en="Seconds to wait for an answer", ru="Секунд на ожидание ответа", advanced=True, gt=0, le=30
-    )
-    request_timeout_s: float = setting(
-        10.0, en="Seconds for a request as a whole", ru="Секунд на запрос целиком", advanced=True, gt=0, le=60
-    )
 
     @field_validator("domain")
     @classmethod
@@ -116,25 +112,36 @@ class RetailcrmSettings(AdapterSettings):
         parts = urlsplit(text if "://" in text else f"https://{text}")
         # The raw authority is looked at too: whatever is not plainly a name and a port is refused, not repaired.
         if parts.scheme not in ("http", "https") or not re.fullmatch(r"[^\s@/?#\\%]+", parts.netloc):
-            raise ValueError("an address like https://example.retailcrm.ru is expected")
+            raise BadValue(
+                "an address like https://example.retailcrm.ru is expected",
+                "нужен адрес вида https://example.retailcrm.ru",
+            )
         if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError("only the address of the account is expected, without a path")
+            raise BadValue(
+                "only the address of the account is expected, without a path", "нужен только адрес аккаунта, без пути"
+            )
         host = parts.hostname.rstrip(".")
         host = f"[{host}]" if ":" in host else host
-        port = parts.port  # raises ValueError for a number that is no port
+        try:
+            port = parts.port
+        except ValueError:
+            raise BadValue("the port is not a number from 1 to 65535", "порт — число от 1 до 65535") from None
         return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
 
     @field_validator("api_key")
     @classmethod
     def _key(cls, value: Secret) -> Secret:
-        return _visible("the key", value)
+        return _visible(value)
 
     @field_validator("client_id")
     @classmethod
     def _client_id(cls, value: Secret) -> Secret:
-        return _visible("the client id", value)
+        return _visible(value)
 
     @field_validator("legacy_client_nets")
     @classmethod
     def _nets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(ip_network(net.strip())) for net in value)
+        try:
+            return tuple(str(ip_network(net.strip())) for net in value)
+        except ValueError:
+            raise BadValue("networks such as 203.0.113.0/24 are expected", "нужны сети вида 203.0.113.0/24") from None

@@ -14,6 +14,9 @@ from gateway.domain.ids import Kind
 ADAPTER = Adapter(
     kind=Kind("telegram"),
     title="Telegram",
+    type="channel",
+    package=__name__,
+    docs_url="https://core.telegram.org/bots",
     settings=TelegramSettings,
     connect=connect,
     client=TelegramClient,

@@ -15,9 +15,17 @@ from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.http import Http, Timeouts
 from adapters.inbound import UpdateSink
 from adapters.telegram import codec, incoming
-from adapters.telegram.settings import TelegramSettings
+from adapters.telegram.settings import Place, TelegramSettings
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import BadSettings, Doubtful, GatewayError, Rejected, RemoteProtocolError, Unavailable
+from gateway.domain.errors import (
+    BadCredentials,
+    BadSettings,
+    Doubtful,
+    GatewayError,
+    Rejected,
+    RemoteProtocolError,
+    Unavailable,
+)
 
 PUBLIC = "https://api.telegram.org"
 
@@ -34,6 +42,7 @@ class TelegramClient:
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one state of one card."""
         configured, text = int(attempt.body["chat"]), str(attempt.body["text"])
+        topic = int(attempt.body["topic"]) if attempt.body.get("topic") is not None else None
         shown = codec.Reference.read(attempt.reference)
         chat = configured if shown is None or shown.chat is None else shown.chat
         if shown is not None:
@@ -46,10 +55,10 @@ class TelegramClient:
             else:
                 return _delivered(configured, chat, shown.message)
         try:
-            return await self._send(attempt, configured, chat, text)
+            return await self._send(attempt, configured, chat, topic, text)
         except codec.Migrated as moved:
             chat = moved.chat
-        return await self._send(attempt, configured, chat, text, last=True)
+        return await self._send(attempt, configured, chat, topic, text, last=True)
 
     async def _edit(self, attempt: Attempt, chat: int, message: int, text: str) -> None:
         """Raises Gone and Migrated for the caller to go on."""
@@ -60,18 +69,21 @@ class TelegramClient:
                 await self._call("editMessageText", codec.message(chat, text, edit=message, markup=False), attempt)
         except codec.Unchanged:
             return
-        except codec.BadMarkup as error:
+        except (codec.BadMarkup, codec.BadTopic) as error:
             raise Rejected(str(error)) from None
         except codec.Unclear as error:
             raise Unavailable(str(error), certain=False) from None
 
-    async def _send(self, attempt: Attempt, configured: int, chat: int, text: str, *, last: bool = False) -> Delivered:
+    async def _send(
+        self, attempt: Attempt, configured: int, chat: int, topic: int | None, text: str, *, last: bool = False
+    ) -> Delivered:
         """Raises Migrated for the caller to go on, unless this is the `last` chat to try."""
         try:
             try:
-                result = await self._call("sendMessage", codec.message(chat, text), attempt)
+                result = await self._call("sendMessage", codec.message(chat, text, topic=topic), attempt)
             except codec.BadMarkup:
-                result = await self._call("sendMessage", codec.message(chat, text, markup=False), attempt)
+                plain = codec.message(chat, text, topic=topic, markup=False)
+                result = await self._call("sendMessage", plain, attempt)
         except codec.Unclear as error:
             raise Doubtful(str(error)) from None
         except Unavailable as error:
@@ -81,6 +93,9 @@ class TelegramClient:
         except codec.NotLikeThis as error:
             if isinstance(error, codec.Migrated) and not last:
                 raise
+            if isinstance(error, codec.BadTopic):
+                where = str(chat) if topic is None else f"{chat}/{topic}"
+                raise Rejected(f"{error}. {codec.text_of(self._tenant, error.code, where)}") from None
             raise Rejected(str(error)) from None
         number = result.get("message_id") if isinstance(result, dict) else None
         return _delivered(configured, chat, number if isinstance(number, int) and number > 0 else None)
@@ -131,19 +146,48 @@ class TelegramClient:
 
     async def _test(self) -> Tested:
         me = await self._call("getMe", {})
-        name = codec.title({"username": me.get("username")} if isinstance(me, dict) else None, 0)
+        bot = me if isinstance(me, dict) else {}
+        name = codec.title({"username": bot.get("username")}, 0)
         known: list[str] = []
-        missing: list[str] = []
-        for chat in self._settings.notify_chats:
+        wrong: dict[str, list[str]] = {}
+        for place in self._settings.places:
             try:
-                known.append(codec.title(await self._call("getChat", {"chat_id": chat}), chat))
+                code, shown = await self._write_to(place, bot.get("id"))
             except codec.Migrated as moved:
                 return self._found("chat_migrated", str(moved.chat))
-            except Rejected:
-                missing.append(str(chat))
-        if missing:
-            return self._found("chat_not_found", name, ", ".join(missing))
+            known.append(shown) if code == "ok" else wrong.setdefault(code, []).append(shown)
+        for code in ("chat_not_found", "no_right", "topic_closed", "topic_not_found"):
+            if places := wrong.get(code):
+                texts = (name, ", ".join(places)) if code in ("chat_not_found", "no_right") else (", ".join(places),)
+                return self._found(code, *texts)
         return self._found("ok", name, ", ".join(known)) if known else self._found("no_chats", name)
+
+    async def _write_to(self, place: Place, bot: Any) -> tuple[str, str]:
+        """Whether the bot may write to a place, as a finding's code, and how the place calls itself. Nothing is written: a
+        "typing" that nobody needs to see is as far as it goes."""
+        try:
+            chat = await self._call("getChat", {"chat_id": place.chat})
+        except Rejected:
+            return "chat_not_found", str(place)
+        shown = codec.place_title(chat, place)
+        if place.chat < 0:
+            try:
+                member = await self._call("getChatMember", {"chat_id": place.chat, "user_id": bot})
+            except Rejected:
+                member = {}
+            if not codec.may_write(chat, member):
+                return "no_right", shown
+        if isinstance(chat, dict) and chat.get("type") == "channel":
+            return "ok", shown  # channels know no "typing"
+        try:
+            await self._call("sendChatAction", {**codec.to_place(place.chat, place.topic), "action": "typing"})
+        except codec.BadTopic as error:
+            return error.code, shown
+        except Rejected:
+            return "no_right", shown
+        except BadCredentials:
+            pass  # the token was good a moment ago: a server of one's own that does not have this method
+        return "ok", shown
 
     def _found(self, code: str, *values: str) -> Tested:
         text = codec.text_of(self._tenant, code, *map(self._http.shown, values))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.base import Draft
-from adapters.telegram.settings import TelegramSettings
+from adapters.telegram.settings import GENERAL, Place, TelegramSettings
 from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RateLimited, Rejected, Unavailable
@@ -63,6 +63,10 @@ _WORDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+_UNKNOWN = frozenset({"?", "s", "unknown", "<unknown>"})
+"""What a PBX puts where it does not know the number that was dialled."""
+
+
 def plan(
     settings: TelegramSettings, tenant: Tenant, before: Call | None, call: Call, event: CallEvent
 ) -> Sequence[Draft]:
@@ -78,15 +82,15 @@ def plan(
     return [
         Draft(
             kind=CARD,
-            key=f"{call.call_id}:{chat}:{call.events}",
-            lane=f"{call.call_id}:{chat}",
-            body={"chat": chat, "text": text},
+            key=f"{call.call_id}:{place}:{call.events}",
+            lane=f"{call.call_id}:{place}",
+            body={"chat": place.chat, "text": text, **({"topic": place.topic} if place.topic is not None else {})},
             expires_s=USEFUL_S,
             keep_s=USEFUL_S,
-            bucket=f"{'group' if chat < 0 else 'chat'}:{chat}",
+            bucket=f"{'group' if place.chat < 0 else 'chat'}:{place.chat}",
             latest_only=True,
         )
-        for chat in settings.notify_chats
+        for place in settings.places
     ]
 
 
@@ -126,7 +130,8 @@ def _lines(tenant: Tenant, call: Call, most: int) -> list[str]:
     title = word(call.direction.value)
     outcome = word(call.result.value) if ended and call.result is not None and not call.uncertain else ""
     lines = [f"<b>{title}</b>" + (f" — {outcome}" if outcome else ""), line("from", person(call.caller))]
-    lines.append(line("dialled" if call.direction is Direction.INCOMING else "to", person(call.called)))
+    if call.called and call.called not in _UNKNOWN:
+        lines.append(line("dialled" if call.direction is Direction.INCOMING else "to", person(call.called)))
     lines.append(line("began", call.started_at.astimezone(tenant.timezone).strftime("%d.%m %H:%M:%S")))
     if call.queue:
         lines.append(line("queue", _clean(call.queue)))
@@ -191,10 +196,17 @@ class Reference:
         return None if found is None else cls(int(found[1]), int(found[2]) if found[2] else None)
 
 
-def message(chat: int, text: str, *, edit: int | None = None, markup: bool = True) -> dict[str, Any]:
-    """The body of a sendMessage, or with `edit` of an editMessageText."""
+def to_place(chat: int, topic: int | None) -> dict[str, Any]:
+    """The parameters that name a chat and its topic."""
+    return {"chat_id": chat, **({"message_thread_id": topic} if topic not in (None, GENERAL) else {})}
+
+
+def message(
+    chat: int, text: str, *, topic: int | None = None, edit: int | None = None, markup: bool = True
+) -> dict[str, Any]:
+    """The body of a sendMessage, or with `edit` of an editMessageText, which knows the topic by itself."""
     return {
-        "chat_id": chat,
+        **to_place(chat, topic if edit is None else None),
         **({} if edit is None else {"message_id": edit}),
         "text": text if markup else html.unescape(re.sub("</?b>", "", text)),
         **({"parse_mode": "HTML"} if markup else {}),
@@ -223,6 +235,14 @@ class Gone(NotLikeThis):
 
 class BadMarkup(NotLikeThis):
     """Telegram cannot read the markup of the text."""
+
+
+class BadTopic(NotLikeThis):
+    """The topic is closed or not there; `code` says which."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Migrated(NotLikeThis):
@@ -268,6 +288,10 @@ def _refusal(code: int, said: str, parameters: Mapping[str, Any], retry_after: s
             return Unchanged(said)
         if re.search("message to edit not found|message can't be edited|message_id_invalid", low):
             return Gone(said)
+        if "topic_closed" in low:
+            return BadTopic(detail, "topic_closed")
+        if re.search("message thread not found|topic_deleted|topic_id_invalid", low):
+            return BadTopic(detail, "topic_not_found")
         if "can't parse" in low:
             return BadMarkup(said)
         if "temporarily unavailable" in low:
@@ -305,6 +329,21 @@ _SAID: Mapping[str, tuple[str, str]] = {
         "The bot @{} works, but is not in: {}. Add it there, or correct the id.",
         "Бот @{} работает, но не состоит в: {}. Добавьте его туда или исправьте идентификатор.",
     ),
+    "no_right": (
+        "The bot @{} may not write to: {}. Make it an administrator there, or allow it to send messages.",
+        "Бот @{} не может писать в: {}. Сделайте его там администратором или разрешите ему отправлять сообщения.",
+    ),
+    "topic_closed": (
+        "The topic is closed: {}. Open it in Telegram, make the bot an administrator who may manage topics, or name another "
+        "topic, such as -1001234567890/17.",
+        "Тема закрыта: {}. Откройте её в Telegram, сделайте бота администратором с правом управлять темами или укажите "
+        "другую тему, например -1001234567890/17.",
+    ),
+    "topic_not_found": (
+        "There is no such topic: {}. Copy the number from a link to a message of the topic, and write "
+        "-1001234567890/17.",
+        "Такой темы нет: {}. Возьмите её номер из ссылки на сообщение этой темы и запишите так: -1001234567890/17.",
+    ),
     "chat_migrated": (
         "The chat has a new id: {}. Enter it in the settings.",
         "У чата новый идентификатор: {}. Укажите его в настройках.",
@@ -329,6 +368,29 @@ def finding(error: GatewayError) -> str:
         if isinstance(error, kind):
             return code
     return "unavailable" if isinstance(error, Unavailable) else "rejected"
+
+
+def may_write(chat: Any, member: Any) -> bool:
+    """Whether a bot that is `member` of `chat` may write there, by what getChatMember and getChat answered."""
+    known, there = (one if isinstance(one, dict) else {} for one in (chat, member))
+    match there.get("status"):
+        case "creator":
+            return True
+        case "administrator":
+            return known.get("type") != "channel" or there.get("can_post_messages") is True
+        case "restricted":
+            return there.get("is_member") is True and there.get("can_send_messages") is True
+        case "member":
+            rights = known.get("permissions")
+            silent = isinstance(rights, dict) and rights.get("can_send_messages") is False
+            return known.get("type") != "channel" and not silent
+        case _:
+            return False
+
+
+def place_title(chat: Any, place: Place) -> str:
+    """How a place calls itself: the chat's name, and the number of the topic."""
+    return title(chat, place.chat) + (f" / {place.topic}" if place.topic is not None else "")
 
 
 def title(chat: Any, fallback: int) -> str:

@@ -90,7 +90,7 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
             if link.enabled and (adapter := known.get(link.kind)) is not None:
                 base_url = settings.provider_urls.get(link.kind)
                 tested = await probe(tenant, adapter, link.name, link.settings, base_url, dial)
-                outcome = words("en").code("tested", tested.code, owners=(link.kind,))
+                outcome = words("en").code("tested", tested.code, link.kind)
                 found.emit(
                     tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"
                 )

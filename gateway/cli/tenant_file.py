@@ -36,12 +36,13 @@ from gateway.domain.internal_numbers import (
 from gateway.domain.new_passwords import LEAST, MOST
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
+from gateway.domain.text import CONTROL_CLASS
 
 MAP = "user_extensions"
 """The field of an integration's block that is no setting: it has a table of its own."""
 
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=f"^[^{CONTROL_CLASS}]*$")
 ]
 
 
@@ -100,7 +101,7 @@ class PhoneBlock(_Block):
     """An internal number."""
 
     number: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
-    owner: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    owner: Annotated[str, StringConstraints(max_length=200, pattern=f"^[^{CONTROL_CLASS}]*$")] = ""
     endpoints: tuple[Annotated[str, AfterValidator(_device)], ...] = ()
 
 

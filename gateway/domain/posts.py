@@ -20,13 +20,13 @@ from zoneinfo import ZoneInfo
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction
 from gateway.domain.numbers import dial_parts
+from gateway.domain.text import has_breaking
 
 DISPATCH = "/dispatch/call-event"
 ADDRESSES = ("/start", "/dial", "/bridge", "/hangup", DISPATCH)
 TOKEN_FIELD = "token"  # noqa: S105 - the field's name
 """Compared without regard to case: hosts send `Token`, call services `token`."""
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?)\d*\s?(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII
 )
@@ -121,7 +121,7 @@ class _Fields:
             self.problem(name, "is too long")
             return ""
         read = str(given)
-        if _CONTROL.search(read):
+        if has_breaking(read):
             self.problem(name, "must not hold control characters")
             return ""
         if len(read) > longest:

@@ -81,6 +81,8 @@ class DayFigures:
     answered: int
     missed: int
     """Incoming ones that nobody took."""
+    unreached: int
+    """Outgoing ones in which nobody was reached; `calls` is the sum of the three."""
     wait_s: float | None
     """Mean wait of the incoming ones that were answered."""
     talk_s: float | None
@@ -192,7 +194,8 @@ async def select_day_figures(conn: Connection, tenant: TenantId, since: datetime
         """
         SELECT count(*) AS calls,
                count(*) FILTER (WHERE result = 'answered') AS answered,
-               count(*) FILTER (WHERE direction = 'incoming' AND result <> 'answered') AS missed,
+               count(*) FILTER (WHERE direction = 'incoming' AND result IS DISTINCT FROM 'answered') AS missed,
+               count(*) FILTER (WHERE direction = 'outgoing' AND result IS DISTINCT FROM 'answered') AS unreached,
                avg(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered') AS wait_s,
                avg(talk_s) FILTER (WHERE result = 'answered') AS talk_s
         FROM calls

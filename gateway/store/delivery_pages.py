@@ -1,10 +1,11 @@
 """The outbox as people look at it and set right what failed. Works inside one tenant.
 
-A replay is the same delivery once more: its key, body and place in its lane stay, its attempts and the time it is kept begin
-anew. What would be useless by now is never replayed: a message about a moment that has passed, and a card that a newer one
+A replay is the same delivery once more: its attempts and the time it is kept begin anew, and what it says is planned by the
+settings of now where its call's events are still stored (`actors/delivery/replanning.py`). What would be useless by now is never replayed: a message about a moment that has passed, and a card that a newer one
 of its call has overtaken. Read `gateway/web/pages/deliveries.py` next.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -151,11 +152,23 @@ async def plan_replay(
     return planned, int(more) - sum(one.replayed + one.late + one.overtaken for one in planned)
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One delivery that waits again."""
+
+    delivery_id: int
+    integration: IntegrationKey
+    kind: str
+    key: str
+    latest_only: bool
+    call_id: str | None
+
+
 async def replay_deliveries(
     conn: Connection, tenant: TenantId, sought: Filters, as_of: datetime, after: int, most: int
-) -> tuple[int | None, list[IntegrationKey]]:
+) -> tuple[int | None, list[Replayed]]:
     """Makes the next `most` candidates behind the id `after` wait again, where that is of use. Returns the last id looked
-    at, None where there was none, and the integration of each that was replayed. The caller rings."""
+    at, None where there was none, and what was replayed. The caller rings."""
     rows = await conn.fetch(
         f"""
         WITH looked AS (
@@ -166,13 +179,89 @@ async def replay_deliveries(
             SET state = 'pending', attempt = 0, epoch = d.epoch + 1, run_at = now(), lease_until = NULL, finished_at = NULL,
                 note = '', keep_until = now() + (d.keep_until - d.created_at)
             FROM looked WHERE d.tenant_id = $1 AND d.delivery_id = looked.delivery_id AND looked.replayable
-            RETURNING d.delivery_id, d.integration_type
+            RETURNING d.delivery_id, d.integration_type, d.kind, d.key, d.latest_only,
+                      CASE WHEN d.subject_kind = 'call' THEN d.subject_id END AS call_id
         )
-        SELECT looked.delivery_id, again.integration_type FROM looked LEFT JOIN again USING (delivery_id)
+        SELECT looked.delivery_id, again.integration_type, again.kind, again.key, again.latest_only, again.call_id
+        FROM looked LEFT JOIN again USING (delivery_id) ORDER BY looked.delivery_id
         """,  # noqa: S608 - constant text
         *_values(tenant, sought),
         as_of,
         after,
         most,
     )
-    return max((row[0] for row in rows), default=None), [IntegrationKey(row[1]) for row in rows if row[1] is not None]
+    found = [Replayed(*row) for row in rows if row["integration_type"] is not None]
+    return max((row["delivery_id"] for row in rows), default=None), found
+
+
+async def select_events_of_calls(conn: Connection, tenant: TenantId, calls: Sequence[str]) -> dict[str, list[str]]:
+    """The events of several calls as JSON, each call's in order; a call without stored events is missing."""
+    rows = await conn.fetch(
+        "SELECT call_id, body FROM call_events WHERE tenant_id = $1 AND call_id = ANY($2::text[]) ORDER BY call_id, seq",
+        tenant,
+        list(calls),
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["call_id"], []).append(row["body"])
+    return found
+
+
+async def select_keys_of_calls(conn: Connection, tenant: TenantId, calls: Sequence[str]) -> set[tuple[str, str]]:
+    """Integration and key of every delivery about these calls."""
+    rows = await conn.fetch(
+        "SELECT integration_type, key FROM deliveries WHERE tenant_id = $1 AND subject_kind = 'call' "
+        "AND subject_id = ANY($2::text[])",
+        tenant,
+        list(calls),
+    )
+    return {(row["integration_type"], row["key"]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a delivery is to say now, and where in its integration's order."""
+
+    delivery_id: int
+    key: str
+    lane: str
+    bucket: str
+    body: str
+
+
+async def revise_deliveries(conn: Connection, tenant: TenantId, revisions: Sequence[Revision]) -> None:
+    """Replaces what deliveries say. Only for those that the same transaction has made wait."""
+    await conn.execute(
+        """
+        UPDATE deliveries d SET key = n.key, lane = n.lane, bucket = n.bucket, body = n.body
+        FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[]) AS n (delivery_id, key, lane, bucket, body)
+        WHERE d.tenant_id = $1 AND d.delivery_id = n.delivery_id
+        """,
+        tenant,
+        [one.delivery_id for one in revisions],
+        [one.key for one in revisions],
+        [one.lane for one in revisions],
+        [one.bucket for one in revisions],
+        [one.body for one in revisions],
+    )
+
+
+async def leave_deliveries(conn: Connection, tenant: TenantId, ids: Sequence[int], note: str) -> None:
+    """Gives up what the same transaction has made wait, with the code of why."""
+    await conn.execute(
+        "UPDATE deliveries SET state = 'failed', finished_at = now(), note = $3 "
+        "WHERE tenant_id = $1 AND delivery_id = ANY($2::bigint[])",
+        tenant,
+        list(ids),
+        note,
+    )
+
+
+async def note_deliveries(conn: Connection, tenant: TenantId, ids: Sequence[int], note: str) -> None:
+    """Notes something about deliveries that wait: the code of a text."""
+    await conn.execute(
+        "UPDATE deliveries SET note = $3 WHERE tenant_id = $1 AND delivery_id = ANY($2::bigint[])",
+        tenant,
+        list(ids),
+        note,
+    )

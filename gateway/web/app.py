@@ -29,7 +29,7 @@ from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.session.auth import Gate, auth_pages
 from gateway.web.session.throttle import Throttle
-from gateway.web.site import Answer, Cache, Deps, Site
+from gateway.web.site import Answer, Asset, Cache, Deps, Site
 
 __all__ = ["Cache", "Deps", "create_app"]
 
@@ -62,14 +62,23 @@ def create_app(deps: Deps) -> QuartTrio:
 
 
 def _add_static_files(app: QuartTrio, site: Site) -> None:
-    @app.get("/static/<name>")
-    async def static_file(name: str) -> Response:
-        asset = site.assets.get(name)
+    def served(asset: Asset | None) -> Response:
         if asset is None:
             abort(404)
         response = Response(asset.body, content_type=asset.content_type)
         fresh = request.args.get("v") == asset.version
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fresh else "no-cache"
+        return response
+
+    @app.get("/static/<name>")
+    async def static_file(name: str) -> Response:
+        return served(site.assets.get(name))
+
+    @app.get("/icons/<kind>.svg")
+    async def icon(kind: str) -> Response:
+        """The drawing of an outside system. Opened by itself it may still load and run nothing."""
+        response = served(site.icons.get(kind))
+        response.headers["Content-Security-Policy"] = "default-src 'none'"
         return response
 
 

@@ -22,15 +22,16 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from actors.crm.registration import Registrations, registering
+from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from adapters.base import AdapterSettings, Tested
+from adapters.folder import read_folder
 from adapters.login import LoginFlow, LoginPlace
 from adapters.registry import Linked, adapters
 from adapters.tokens import Tokens
-from gateway.domain.configuration import Connector, Tenant
-from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of, titled
 from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
@@ -40,6 +41,8 @@ from gateway.store.users import Session
 from gateway.web import formats
 from gateway.web.formats import Formats
 from gateway.web.http.guesses import Guesses
+from gateway.web.local_address import local_address_towards
+from gateway.web.navigation import menu
 from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.translations import Words, words
 
@@ -75,8 +78,8 @@ class Deps:
     secure_cookies: bool
     hash_limiter: trio.CapacityLimiter
     """Bounds password hashing: without it ten sign-ins would starve the AMI readers."""
-    probe: Callable[[TenantId, Connector], Awaitable[Tested]]
-    """Tests a PBX or an integration with the settings in force."""
+    probe: Callable[..., Awaitable[Tested]]
+    """`probe(tenant, connector, language=)` tests a PBX or an integration with the connector's settings, stored or not."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)` places a call; raises CallRefused."""
     modules: Registrations
@@ -104,6 +107,8 @@ class Deps:
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None
     """Seals what people enter into set-up forms; without it the forms are read-only."""
+    local_address: Callable[[str, int], Awaitable[str | None]] = local_address_towards
+    """The address from which we would connect to a host and port, for what is pasted on the other side."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
@@ -184,11 +189,21 @@ def _assets() -> Mapping[str, Asset]:
         kind = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
         body = entry.read_bytes()
         charset = "; charset=utf-8" if kind.startswith("text/") else ""
-        found[entry.name] = Asset(kind + charset, body, hashlib.sha256(body).hexdigest()[:12])
+        found[entry.name] = _asset(kind + charset, body)
     return MappingProxyType(found)
 
 
-def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
+def _asset(content_type: str, body: bytes) -> Asset:
+    return Asset(content_type, body, hashlib.sha256(body).hexdigest()[:12])
+
+
+def _icons() -> Mapping[str, Asset]:
+    """The drawings of the adapters by kind."""
+    drawn = {kind: read_folder(adapter.package).icon for kind, adapter in adapters().items()}
+    return MappingProxyType({kind: _asset("image/svg+xml", body) for kind, body in drawn.items() if body})
+
+
+def _environment(assets: Mapping[str, Asset], icons: Mapping[str, Asset], title: str) -> Environment:
     env = Environment(
         loader=PackageLoader("gateway.web"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -198,12 +213,16 @@ def _environment(assets: Mapping[str, Asset], title: str) -> Environment:
         "duration": formats.duration,
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
-        "said": lambda t, prefix, code: t.code(prefix, code, owners=adapters()),
+        "said": lambda t, prefix, code, key="": t.code(prefix, code, kind_of(IntegrationKey(key))),
+        "remedy": lambda t, code, key="": t.optional("remedy", code, kind_of(IntegrationKey(key))),
         "number_problem": lambda tenant, number: wrong_with(
             number, tenant.country, InternalNumberRules.of(tenant.options)
         ),
         "title_of": _title_of,
-        "has_modules": lambda tenant: any(one.kind in registering() for one in tenant.integrations.values()),
+        "icon": lambda kind: f"/icons/{kind}.svg?v={icons[kind].version}" if kind in icons else "",
+        "docs_url": lambda kind: found.docs_url if (found := adapters().get(kind)) is not None else "",
+        "example_of": _example_of,
+        "menu": menu,
         "site_title": title,
     }
     return env
@@ -215,17 +234,30 @@ def _title_of(key: str) -> str:
     return titled(found.title, IntegrationKey(key)) if found is not None else key
 
 
+def _example_of(kind: str, name: str) -> str:
+    """The adapter's block of a tenant file, for the PBX of this name or the integration of this key."""
+    adapter = adapters().get(Kind(kind))
+    if adapter is None:
+        return ""
+    example = read_folder(adapter.package).example
+    if adapter.is_pbx:
+        return example.replace("- name: main\n", f"- name: {name}\n", 1)
+    return example if name == kind else example.replace(f"{kind}:\n", f'"{name}":\n', 1)
+
+
 @dataclass(frozen=True)
 class Site:
     """Dependencies, templates and static files of one app."""
 
     deps: Deps
     assets: Mapping[str, Asset] = field(default_factory=_assets)
+    icons: Mapping[str, Asset] = field(default_factory=_icons)
+    """The drawings of outside systems by kind."""
     env: Environment = field(init=False)
     sign_ins: SignInAudit = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "env", _environment(self.assets, self.deps.title))
+        object.__setattr__(self, "env", _environment(self.assets, self.icons, self.deps.title))
         object.__setattr__(self, "sign_ins", self.deps.sign_ins or SignInAudit(self.deps.db))
 
     def render(self, template: str, who: Viewer, **context: Any) -> str:
@@ -234,7 +266,9 @@ class Site:
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """A whole page, or a fragment, for whoever made the request."""
-        return Response(self.render(template, viewer(), **context), status, content_type="text/html; charset=utf-8")
+        around = {"note": g.get("flash"), "troubles": g.get("troubles", ())}
+        text = self.render(template, viewer(), **{**around, **context})
+        return Response(text, status, content_type="text/html; charset=utf-8")
 
     def formats(self, language: str, zone: ZoneInfo) -> Formats:
         """The formats of a reader."""

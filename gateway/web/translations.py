@@ -1,26 +1,30 @@
 """The words of the admin UI in both languages: `texts/en.toml` and `texts/ru.toml`, equal keys, plurals by number.
 
 A key reads like `calls.title`. A text with plural forms is a table with the forms of its language ("one", "few", "many",
-"other") and takes `n`. Codes that come from actors and adapters have texts under a prefix; one without a text is shown as
-it is. It never holds markup. Read `formats.py` next.
+"other") and takes `n`. Codes that come from actors and adapters have texts under a prefix: an adapter's own in its folder
+(`adapters/folder.py`), found by its kind, what all share here. A code without a text is shown as it is. It never holds
+markup. Read `formats.py` next.
 """
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-LANGUAGES = ("en", "ru")
+from adapters.folder import read_folder
+from adapters.registry import adapters
+from gateway.domain.texts import LANGUAGES, Text, Texts, flat, plural
 
 
 class Words:
-    """One language."""
+    """One language: the UI's texts, and those of the adapters by kind."""
 
-    def __init__(self, language: str, texts: Mapping[str, str | Mapping[str, str]]) -> None:
+    def __init__(self, language: str, texts: Texts, of_adapters: Mapping[str, Texts] = MappingProxyType({})) -> None:
         self.language = language
         self.texts = texts
+        self.of_adapters = of_adapters
 
     def __call__(self, key: str, **values: Any) -> str:
         """The text of `key` with its values filled in. Raises KeyError: a text that is missing is a bug."""
@@ -29,44 +33,46 @@ class Words:
             text = text[plural(self.language, values["n"])]
         return text.format_map(values) if values else text
 
-    def code(self, prefix: str, code: str | None, *, owners: Iterable[str] = ()) -> str:
-        """The text of a code under `prefix`, else the code itself; `owners` may have put their name before it."""
-        if not code:
-            return ""
-        for candidate in (code, *(code.removeprefix(f"{owner}_") for owner in owners)):
-            text = self.texts.get(f"{prefix}.{candidate}")
+    def code(self, prefix: str, code: str | None, kind: str = "") -> str:
+        """The text of a code under `prefix`, else the code itself. `kind` is the adapter that made the code, where it is
+        known; a code may also bear it in front (`KIND_CODE`)."""
+        return self.optional(prefix, code, kind) or code or ""
+
+    def optional(self, prefix: str, code: str | None, kind: str = "") -> str:
+        """The same, but empty where there is no text."""
+        for text in self._candidates(prefix, code, kind) if code else ():
             if isinstance(text, str):
                 return text
-        return code
+        return ""
+
+    def about(self, kind: str) -> str:
+        """One sentence on an adapter's outside system; empty where it has none."""
+        found = self.of_adapters.get(kind, {}).get("about", "")
+        return found if isinstance(found, str) else ""
+
+    def _candidates(self, prefix: str, code: str, kind: str) -> Iterator[Text | None]:
+        key = f"{prefix}.{code}"
+        yield self.of_adapters.get(kind, {}).get(key)
+        yield self.texts.get(key)
+        for owner, texts in self.of_adapters.items():
+            if code.startswith(f"{owner}_"):
+                bare = f"{prefix}.{code.removeprefix(f'{owner}_')}"
+                yield texts.get(bare)
+                yield self.texts.get(bare)
+        if not kind:
+            yield from (texts.get(key) for texts in self.of_adapters.values())
 
 
-def plural(language: str, n: int) -> str:
-    """The plural form for `n` things."""
-    if language != "ru":
-        return "one" if n == 1 else "other"
-    if n % 10 == 1 and n % 100 != 11:
-        return "one"
-    return "few" if 2 <= n % 10 <= 4 and not 12 <= n % 100 <= 14 else "many"
-
-
-FORMS = MappingProxyType({"en": frozenset({"one", "other"}), "ru": frozenset({"one", "few", "many"})})
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | Mapping[str, str]]]:
-    """Keys joined by dots. A table whose keys are all plural forms is a text."""
-    for name, value in tree.items():
-        key = f"{prefix}.{name}" if prefix else name
-        if isinstance(value, str) or not value.keys() - {"one", "few", "many", "other"}:
-            yield key, value
-        else:
-            yield from flat(value, key)
+def words(language: str) -> Words:
+    """The words of one of LANGUAGES."""
+    return _words(language, tuple((kind, adapter.package) for kind, adapter in adapters().items()))
 
 
 @cache
-def words(language: str) -> Words:
-    """The words of one of LANGUAGES."""
+def _words(language: str, packages: tuple[tuple[str, str], ...]) -> Words:
     text = files("gateway.web").joinpath("texts", f"{language}.toml").read_text("utf-8")
-    return Words(language, MappingProxyType(dict(flat(tomllib.loads(text)))))
+    of_adapters = {kind: read_folder(package).texts[language] for kind, package in packages}
+    return Words(language, MappingProxyType(dict(flat(tomllib.loads(text)))), MappingProxyType(of_adapters))
 
 
 def preferred(accept_language: str) -> str | None:

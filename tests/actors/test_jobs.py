@@ -87,7 +87,7 @@ class Shop:
     @property
     def adapter(self) -> Adapter:
         return Adapter(
-            kind=Kind("shop"), title="Shop", settings=Settings, connect=self.connect,
+            kind=Kind("shop"), title="Shop", type="crm", settings=Settings, connect=self.connect,
             jobs=(Job("menu", 3600.0, self.run), Job("goodbye", 3600.0, self.run, first_s=7200.0, while_off=True)),
         )  # fmt: skip
 

@@ -82,10 +82,12 @@ class World:
             ),
         )  # fmt: skip
         kinds = {
-            PBX: Adapter(kind=PBX, title="PBX", settings=Settings, connect=self._connect, is_pbx=True),
-            Kind(CRM): Adapter(kind=Kind(CRM), title="CRM", settings=Settings, connect=self._connect, plan_call=plan),
+            PBX: Adapter(kind=PBX, title="PBX", type="pbx", settings=Settings, connect=self._connect),
+            Kind(CRM): Adapter(
+                kind=Kind(CRM), title="CRM", type="crm", settings=Settings, connect=self._connect, plan_call=plan
+            ),
             Kind(CHAT): Adapter(
-                kind=Kind(CHAT), title="Chat", settings=Settings, connect=self._connect, plan_call=plan
+                kind=Kind(CHAT), title="Chat", type="channel", settings=Settings, connect=self._connect, plan_call=plan
             ),
         }
         self.adapters = {**kinds, **(real or {})}

@@ -94,7 +94,14 @@ def ours(dsn: str, other: str, many: int, analyze: bool) -> dict[str, float]:
                 yield sink
 
             limits = Limits(rates={}, at_once=AT_ONCE)
-            adapter = Adapter(kind=Kind(KIND), title="Bench", settings=AdapterSettings, connect=connect, limits=limits)
+            adapter = Adapter(
+                kind=Kind(KIND),
+                title="Bench",
+                type="crm",
+                settings=AdapterSettings,
+                connect=connect,
+                limits=limits,
+            )
             actor = DeliveryActor(TENANT, Linked(KIND, adapter), AdapterSettings(), services)
             started = time.perf_counter()
             nursery.start_soon(actor.run, Slot("tenant/0367/integration/bench"))

@@ -124,11 +124,11 @@ async def test_a_map_waits_for_a_crm_that_is_away(tmp_path: Path, number: str) -
             expect(page.get_by_text("Done.")).to_be_visible()
             world.crm.fault = "http_500"
             page, _ = open_page(browsing, f"{world.url}/t/{number}/extensions")
-            expect(page.get_by_text("cannot be asked now")).to_be_visible()
+            expect(page.get_by_text("does not answer now")).to_be_visible()
             expect(page.locator("#n-19")).to_have_value("150")
             page.locator("#n-19").select_option("153")
             page.get_by_role("button", name="Save", exact=True).click()
-            expect(page.get_by_text("has not been told yet; that is repeated by itself").first).to_be_visible()
+            expect(page.get_by_text("has not been updated yet; this is retried automatically").first).to_be_visible()
             world.crm.fault = "none"
 
         await browse(world, register, locale="en-GB")

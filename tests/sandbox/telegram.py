@@ -137,6 +137,7 @@ class Message:
     shown: str
     source: str
     markup: Any = None
+    topic: int | None = None
     edits: int = 0
     edited_at: float | None = None
 
@@ -153,6 +154,12 @@ class Chat:
     can_post_messages: bool = True
     forbidden: str | None = None
     migrated_to: int | None = None
+    closed_topics: set[int] = field(default_factory=set)
+    """Topics in which only administrators who manage topics may write; 1 is General."""
+    topics: set[int] = field(default_factory=set)
+    """The topics of a forum group, General (1) among them; empty: the group is no forum."""
+    silent: bool = False
+    """Whether plain members may not write."""
     messages: dict[int, Message] = field(default_factory=dict)
     next_id: int = 1
     tokens: float = float(BURST)
@@ -161,7 +168,7 @@ class Chat:
     def as_json(self) -> dict[str, Any]:
         """The chat as a message carries it."""
         name = {"first_name": self.title} if self.type == "private" else {"title": self.title}
-        return {"id": self.id, "type": self.type, **name}
+        return {"id": self.id, "type": self.type, **name, **({"is_forum": True} if self.topics else {})}
 
 
 @dataclass(slots=True)
@@ -223,6 +230,7 @@ class Telegram:
             "editmessagetext": self._edit_message_text,
             "getchat": self._get_chat,
             "getchatmember": self._get_chat_member,
+            "sendchataction": self._send_chat_action,
             "setwebhook": self._set_webhook,
             "deletewebhook": self._delete_webhook,
             "getwebhookinfo": self._get_webhook_info,
@@ -344,7 +352,24 @@ class Telegram:
         if chat.status in ("left", "kicked"):
             said = "is not a member of" if chat.status == "left" else "was kicked from"
             raise Refusal(403, f"Forbidden: bot {said} the {chat.type} chat")
+        mute = chat.status == "restricted" or (chat.type == "channel" and chat.status == "administrator")
+        if (mute and not chat.can_post_messages) or (
+            chat.status == "member" and (chat.silent or chat.type == "channel")
+        ):
+            raise Refusal(400, "Bad Request: not enough rights to send text messages to the chat")
         return chat
+
+    def _topic(self, chat: Chat, params: Mapping[str, Any]) -> int | None:
+        """The topic a message is for; refuses what is not there, and what is closed to plain members."""
+        given = params.get("message_thread_id")
+        if given is not None and not re.fullmatch(r"[1-9]\d{0,9}", str(given)):
+            raise Refusal(400, "Bad Request: invalid message thread identifier specified")
+        if given is not None and (int(given) == 1 or int(given) not in chat.topics):
+            raise Refusal(400, "Bad Request: message thread not found")
+        topic = int(given) if given is not None else (1 if chat.topics else None)
+        if topic in chat.closed_topics and chat.status not in ("administrator", "creator"):
+            raise Refusal(400, "Bad Request: TOPIC_CLOSED")
+        return topic if given is not None else None
 
     def _spend(self, chat: Chat) -> None:
         now = self.clock()
@@ -377,6 +402,8 @@ class Telegram:
             "message_id": message.message_id, "date": message.date, "chat": chat.as_json(), "from": bot.as_json(),
             "text": message.text,
         }  # fmt: skip
+        if message.topic is not None:
+            reported |= {"message_thread_id": message.topic, "is_topic_message": True}
         if message.edited_at is not None:
             reported["edit_date"] = int(message.edited_at)
         return reported
@@ -386,11 +413,12 @@ class Telegram:
 
     async def _send_message(self, bot: Bot, params: Mapping[str, Any]) -> Any:
         chat = self._writable(params)
+        topic = self._topic(chat, params)
         plain, shown = self._text(params)
         self._spend(chat)
         message = Message(
             message_id=chat.next_id, date=int(time.time()), bot=bot.username, text=plain, shown=shown,
-            source=params["text"], markup=params.get("reply_markup"),
+            source=params["text"], markup=params.get("reply_markup"), topic=topic,
         )  # fmt: skip
         chat.next_id += 1
         chat.messages[message.message_id] = message
@@ -418,8 +446,25 @@ class Telegram:
         message.edited_at = time.time()
         return self._reported(bot, chat, message)
 
+    async def _send_chat_action(self, bot: Bot, params: Mapping[str, Any]) -> Any:
+        chat = self._writable(params)
+        if chat.type == "channel":
+            raise Refusal(400, "Bad Request: CHANNEL_INVALID")
+        if params.get("action") not in ("typing", "upload_photo", "record_voice", "upload_voice", "upload_document"):
+            raise Refusal(400, "Bad Request: wrong parameter action in request")
+        self._topic(chat, params)
+        return True
+
     async def _get_chat(self, bot: Bot, params: Mapping[str, Any]) -> Any:
-        return {**self._chat(params).as_json(), "accent_color_id": 0, "max_reaction_count": 11}
+        chat = self._chat(params)
+        if chat.migrated_to is not None:
+            raise Refusal(
+                400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=chat.migrated_to
+            )
+        if chat.status in ("left", "kicked") and chat.type != "channel":
+            raise Refusal(403, f"Forbidden: bot was kicked from the {chat.type} chat")
+        rights = {"permissions": {"can_send_messages": not chat.silent}} if chat.type in ("group", "supergroup") else {}
+        return {**chat.as_json(), "accent_color_id": 0, "max_reaction_count": 11, **rights}
 
     async def _get_chat_member(self, bot: Bot, params: Mapping[str, Any]) -> Any:
         chat = self._chat(params)

@@ -1,5 +1,6 @@
 """The admin UI over a real database with two companies."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -40,3 +41,22 @@ def sign_in(world: World) -> SignIn:
 def gateway() -> Gateway:
     """What the machine addresses speak to, held in memory."""
     return Gateway()
+
+
+async def submitted(client: TestClientProtocol, path: str, form: dict[str, str], language: str | None = None) -> str:
+    """Sends a form and follows its redirect, which every POST answers with: the page that then shows the result."""
+    answer = await client.post(path, form=form)
+    assert answer.status_code == 303, (path, answer.status_code)
+    assert answer.location is not None
+    if language is not None:
+        client.set_cookie("localhost", "language", language)
+    page = await client.get(answer.location.partition("#")[0])
+    assert page.status_code == 200, answer.location
+    return str(await page.get_data(as_text=True))
+
+
+def plain(location: str | None) -> str:
+    """A redirect's address without the id of what the page shows once."""
+    address, mark, fragment = (location or "").partition("#")
+    bare = re.sub(r"[?&]done=[0-9A-Za-z_-]+", "", address)
+    return bare + mark + fragment

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from string import Formatter
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,32 +9,27 @@ import pytest
 from gateway.domain.calls import Phase
 from gateway.domain.events import NAMES, Direction, HungUpBy, Result
 from gateway.domain.health import State
+from gateway.domain.texts import LANGUAGES, plural, unequal
 from gateway.web.formats import TONES, Formats, duration, offset, phone
 from gateway.web.site import Asset, _environment
-from gateway.web.translations import FORMS, LANGUAGES, plural, preferred, words
+from gateway.web.translations import Words, preferred, words
 
 EN, RU = words("en").texts, words("ru").texts
 
 
-def names(text: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(text) if name}
+def test_the_languages_are_equal() -> None:
+    """In keys, plural forms and the values that are filled in."""
+    assert unequal({"en": EN, "ru": RU}) == []
 
 
-def test_keys_are_equal() -> None:
-    assert EN.keys() == RU.keys()
-
-
-@pytest.mark.parametrize("key", sorted(EN))
-def test_both_take_the_same_values(key: str) -> None:
-    found = []
-    for language, texts in (("en", EN), ("ru", RU)):
-        text = texts[key]
-        if isinstance(text, str):
-            found.append(names(text))
-        else:
-            assert text.keys() == FORMS[language]
-            found.append(set().union(*(names(form) for form in text.values())))
-    assert found[0] == found[1]
+def test_what_is_unequal_is_found() -> None:
+    forms = {"one": "{n} day", "other": "{n} days"}
+    assert unequal({"en": {"a": "{x}", "b": "-", "d": forms}, "ru": {"a": "{y}", "c": "-", "d": forms}}) == [
+        "b: not in every language",
+        "c: not in every language",
+        "a: the languages take different values",
+        "d: the forms in ru must be few, many, one",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -57,13 +51,24 @@ def test_every_code_of_ours_has_a_text(prefix: str, codes: list[str]) -> None:
 def test_an_unknown_code_is_shown_as_it_is() -> None:
     t = words("en")
     assert t.code("health", "never_heard_of") == "never_heard_of"
-    assert t.code("health", "vendor_online", owners=["vendor"]) == t("health.online")
     assert t.code("health", "") == ""
+
+
+def test_a_code_of_an_adapter_has_the_adapters_text() -> None:
+    vendor, other = {"health.asleep": "Asleep.", "health.online": "Awake."}, {"health.asleep": "Resting."}
+    t = Words("en", {"health.online": "Connected.", "health.ready": "Works."}, {"vendor": vendor, "other": other})
+    assert [t.code("health", "asleep", kind) for kind in ("vendor", "other")] == ["Asleep.", "Resting."]
+    assert t.code("health", "vendor_asleep") == "Asleep."
+    assert t.code("health", "asleep") == "Asleep.", "whoever made it is not known"
+    assert t.code("health", "online", "vendor") == "Awake."
+    assert [t.code("health", "online", kind) for kind in ("", "other")] == ["Connected.", "Connected."]
+    assert t.code("health", "other_ready") == "Works.", "what all share needs no text of the adapter's own"
+    assert t.code("health", "asleep", "third") == "asleep"
 
 
 def test_templates_name_only_texts_that_exist() -> None:
     asset = Asset("text/css", b"", "0")
-    env = _environment({"style.css": asset, "live.js": asset, "logo.svg": asset}, "x")
+    env = _environment({"style.css": asset, "live.js": asset, "logo.svg": asset}, {}, "x")
     assert env.loader is not None
     for template in env.loader.list_templates():
         source = env.loader.get_source(env, template)[0]

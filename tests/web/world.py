@@ -200,7 +200,14 @@ async def make_world(db: Database) -> World:
     await cache.load()
     tested: list[tuple[TenantId, IntegrationKey]] = []
 
-    async def probe(tenant: TenantId, link: Connector) -> Tested:
+    async def local_address(host: str, port: int) -> str | None:
+        return "203.0.113.9"
+
+    async def probe(tenant: TenantId, link: Connector, *, language: str = "") -> Tested:
+        if "nowhere" in str(link.settings.get("domain")):
+            return Tested(False, "unreachable", f"{link.settings['domain']} does not answer")
+        if str(link.settings.get("host")) == "169.254.169.254":
+            return Tested(False, "bad_settings", "169.254.169.254 is an address of this network")
         if link.kind != "asterisk":
             tested.append((tenant, link.key))
             return Tested(True, "ok", "The key is accepted; shops: <main>.")
@@ -219,7 +226,7 @@ async def make_world(db: Database) -> World:
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe,
-        place=place, master=master, login=_no_login, tokens=_no_tokens,
+        place=place, master=master, local_address=local_address, login=_no_login, tokens=_no_tokens,
         modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested)

@@ -32,7 +32,8 @@ from gateway.domain.secret import MASK, Secret
 from gateway.store import users
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
-from gateway.web.pages.change_settings import ENTER_AGAIN, SecretsStay, change_settings, settings_of_change
+from gateway.web.pages.change_settings import SecretsStay, change_settings, settings_of_change
+from gateway.web.pages.field_errors import ENTER_AGAIN
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
 from gateway.web.session.embedded import module_cookie, select_and_touch
 from gateway.web.session.tokens import read_token
@@ -273,7 +274,7 @@ class _Operations:
             try:
                 return settings_of_change(model, stored, {**stored, **values}, kept)
             except SecretsStay as stay:
-                raise Invalid(tuple((name, ENTER_AGAIN) for name in sorted(stay.fields))) from None
+                raise Invalid(tuple((name, ENTER_AGAIN["en"]) for name in sorted(stay.fields))) from None
             except ValidationError as error:
                 raise Invalid(_problems(error)) from None
 

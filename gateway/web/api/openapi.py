@@ -93,9 +93,15 @@ def page_handler(table: list[Address]) -> Handler:
             needed = address.schema.get("required", ())
             pairs = [
                 (name, shape(inner) + ("; required" if name in needed else ""))
-                for name, inner in address.schema["properties"].items()
+                for name, inner in address.schema.get("properties", {}).items()
             ]
-            parts.append(rows(pairs, "Field", "Value"))
+            # A body whose names are not fixed, such as a map, is said as a whole.
+            rest = address.schema.get("additionalProperties")
+            if isinstance(rest, Mapping):
+                pairs.append(("any name", shape(rest)))
+            if said := address.schema.get("description"):
+                parts.append(f"<p>{html.escape(str(said))}</p>")
+            parts.append(rows(pairs or [("the body", shape(address.schema) or "any")], "Field", "Value"))
         return "".join([*parts, rows([(str(k), v) for k, v in address.answers.items()], "Status", "Meaning")])
 
     style_hash = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

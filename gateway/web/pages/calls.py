@@ -8,11 +8,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
-from quart import Blueprint, abort, redirect, request
+from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.calls import Call
@@ -28,9 +29,11 @@ from gateway.store.calls import select_open_calls
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
 from gateway.web.formats import duration
-from gateway.web.pages.live import live_calls
+from gateway.web.pages.live import day_begins, live_calls
 from gateway.web.pages.player import note_link, players, recording_name, retry, short_link, without_address
 from gateway.web.session.auth import Gate
+from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, tenant, viewer
 from gateway.web.translations import Words
 
@@ -206,6 +209,7 @@ def calls_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("calls", __name__, url_prefix="/t/<number>")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
     @pages.get("/calls")
@@ -213,8 +217,7 @@ def calls_pages(gate: Gate) -> Blueprint:
         who = tenant()
         filters = read_filters(request.args, who)
         after = read_place(request.args.get("after"))
-        today = _midnight(datetime.now(who.timezone).date(), who.timezone)
-        seen = await db.tenant(who.number, _overview, who.number, filters, after, today)
+        seen = await db.tenant(who.number, _overview, who.number, filters, after, day_begins(who.timezone))
         sent = {name: request.args.get(name, "") for name in _FIELDS}
         requested = {name: value for name, value in sent.items() if value}
         older = {**requested, "after": write_place(seen.found[PAGE - 1])} if len(seen.found) > PAGE else None
@@ -229,8 +232,12 @@ def calls_pages(gate: Gate) -> Blueprint:
             return Response(content_type="text/event-stream; charset=utf-8")
         return live_calls(gate, viewer(), gate.token())
 
-    async def show(call_id: str, link: tuple[UUID, str] | None = None) -> Response:
-        who = tenant()
+    async def show(call_id: str) -> Response:
+        who, flash, link = tenant(), flashed("link"), None
+        if flash is not None and (recording_files := site.deps.recording_files) is not None:
+            # Made at this moment: the flash names the recording, and no link stands anywhere.
+            recording = UUID(flash.body["recording"])
+            link = recording, short_link(recording_files, who.number, site.deps.public_url, recording)
         whole = await db.tenant(who.number, _whole, who.number, call_id)
         if whole is None:
             abort(404)
@@ -250,17 +257,19 @@ def calls_pages(gate: Gate) -> Blueprint:
         return await show(call_id)
 
     @pages.post("/recordings/<uuid:recording>/link")
-    async def link(number: str, recording: UUID) -> Response:
+    async def link(number: str, recording: UUID) -> Answer:
         who, recording_files, session = tenant(), site.deps.recording_files, viewer().session
         if recording_files is None or session is None:
             abort(404)
         line = await db.tenant(who.number, note_link, who.number, recording, session.email)
         if line is None:
             abort(404)
-        text = short_link(recording_files, who.number, site.deps.public_url, recording)
         if request.headers.get("X-Fragment"):
+            text = short_link(recording_files, who.number, site.deps.public_url, recording)
             return Response(text, content_type="text/plain; charset=utf-8")
-        return await show(line.call_id, (recording, text))
+        onward = f"/t/{number}/calls/{quote(line.call_id)}"
+        flash = Flash(kind="link", body={"recording": str(recording), "call": line.call_id})
+        return await lead_on(site.deps, gate.token(), onward, flash)
 
     @pages.post("/recordings/<uuid:recording>/retry")
     async def retry_fetch(number: str, recording: UUID) -> Answer:
@@ -268,6 +277,7 @@ def calls_pages(gate: Gate) -> Blueprint:
         call_id = await db.tenant(who.number, retry, who.number, recording, session.email if session else "")
         if call_id is None:
             abort(404)
-        return redirect(f"/t/{number}/calls/{quote(call_id)}", 303)
+        onward = f"/t/{number}/calls/{quote(call_id)}"
+        return await lead_on(site.deps, gate.token(), onward, note("recording.retried"))
 
     return pages

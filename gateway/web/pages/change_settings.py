@@ -20,6 +20,7 @@ from gateway.domain.configuration import Connector
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
+from gateway.domain.text import Bilingual
 from gateway.store import tenants as store
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.errors import Conflict
@@ -27,10 +28,9 @@ from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.tenants import LinkRow, LinkTable
 
-ENTER_AGAIN = "enter it again: the address has changed"
-
-
-TAKEN = "cannot be used: leave it empty to have one made"
+TAKEN = Bilingual(
+    "cannot be used: leave it empty to have one made", "использовать нельзя: оставьте пустым, и он создастся сам"
+)
 """Of a client id that another integration of the installation has. It does not say whose."""
 
 
@@ -122,10 +122,10 @@ async def _save(
     known = await store.lock_link(conn, of, number, link.name)
     plain, sealed = _stored(sealer, of.table, link.name, settings)
     enabled = known.enabled if known is not None else True
-    await store.upsert_link(
-        conn, of, number, LinkRow(link.name, link.kind, enabled, plain, sealed, unique_hash(settings))
-    )
-    changed = _changed(known.settings if known is not None else {}, plain)
+    row = LinkRow(link.name, link.kind, enabled, plain, sealed, unique_hash(settings))
+    await store.upsert_link(conn, of, number, row)
+    opened = open_secrets(known, of.table, sealer) if known is not None else {}
+    changed = _changed(known.settings if known is not None else {}, plain, _new_secrets(opened, settings))
     if of is store.PBXES:
         action, changed = ("pbx.changed", changed) if known is not None else ("pbx.added", "")
     else:
@@ -144,19 +144,36 @@ async def _change(
     if not named and not switched:
         return False
     plain, sealed, client_id_hash = known.settings, known.secrets, known.client_id_hash
+    fresh: Set[str] = frozenset()
     if named:
-        settings = change(open_secrets(known, "integrations", sealer))
+        opened = open_secrets(known, "integrations", sealer)
+        settings = change(opened)
+        fresh = _new_secrets(opened, settings)
         plain, sealed = _stored(sealer, "integrations", key, settings)
         client_id_hash = unique_hash(settings)
     row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed, client_id_hash)
     await store.upsert_link(conn, store.INTEGRATIONS, number, row)
-    said = [*sorted(named), *(["enabled"] if switched else [])]
-    await insert_audit(conn, number, person, "config.changed", key, ", ".join(said))
+    shown = [f"{name}{CHANGED_MARK}" if name in fresh else name for name in sorted(named)]
+    detail = ", ".join([*shown, *(["enabled"] if switched else [])])
+    await insert_audit(conn, number, person, "config.changed", key, detail)
     return True
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(field for field in after if field not in before or before[field] != after[field]))
+CHANGED_MARK = ": *** -> *** changed"
+"""Stands in the audit behind the name of a secret that has another value now."""
+
+
+def _new_secrets(before: Mapping[str, Any], after: AdapterSettings) -> frozenset[str]:
+    """The secrets whose value differs from the stored one, by name."""
+    return frozenset(
+        name for name in secret_fields(type(after)) if (getattr(after, name) or None) != (before.get(name) or None)
+    )
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any], fresh: Set[str]) -> str:
+    """What differs, by name; a secret's value is never told."""
+    names = {field: field for field in after if field not in before or before[field] != after[field]}
+    return ", ".join(sorted({**names, **{name: f"{name}{CHANGED_MARK}" for name in fresh}}.values()))
 
 
 def _stored(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:

@@ -4,9 +4,10 @@ A letter about a post can be heard again, since the post is still in the journal
 Both are audited in the company's trail. Read `gateway/store/dead_letters.py` for what a letter is.
 """
 
+from functools import partial
 from typing import Any
 
-from quart import Blueprint, abort, redirect, request
+from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.ids import TenantId
@@ -14,6 +15,8 @@ from gateway.store.audit import insert_audit
 from gateway.store.dead_letters import Letter, count_dead_letters, delete_dead_letter, replay_post, select_dead_letters
 from gateway.store.postgres.pool import Connection
 from gateway.web.session.auth import Gate
+from gateway.web.session.flash import lead_on, note
+from gateway.web.session.surroundings import look_around
 from gateway.web.site import Answer, viewer
 
 PAGE = 50
@@ -44,6 +47,7 @@ def dead_letters_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("letters", __name__, url_prefix="/operators/letters")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_operator)
+    pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 
     def number_of(text: str) -> int | None:
@@ -71,11 +75,11 @@ def dead_letters_pages(gate: Gate) -> Blueprint:
     @pages.post("/dismiss")
     async def dismiss() -> Answer:
         await chosen(_dismiss)
-        return redirect("/operators/letters", 303)
+        return await lead_on(deps, gate.token(), "/operators/letters", note("letters.dismissed"))
 
     @pages.post("/replay")
     async def replay() -> Answer:
         deps.ring_posts(await chosen(_process_again))
-        return redirect("/operators/letters", 303)
+        return await lead_on(deps, gate.token(), "/operators/letters", note("letters.replayed"))
 
     return pages

@@ -7,22 +7,26 @@ It works in batches, each audited with what it did. Read `gateway/store/delivery
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.delivery.replanning import drafts_now, matching
+from adapters.base import Draft
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store import delivery_pages as store
 from gateway.store.audit import insert_audit
-from gateway.store.delivery_pages import STATES, Filters, Found
+from gateway.store.delivery_pages import STATES, Filters, Found, Replayed, Revision
 from gateway.store.postgres.pool import Connection
 from gateway.web.session.auth import Gate
+from gateway.web.session.surroundings import look_around
 from gateway.web.site import Answer, tenant, viewer
 
 PAGE = 50
@@ -84,16 +88,50 @@ async def _seen(
     return await store.search_deliveries(conn, number, sought, before, PAGE + 1), await store.select_kinds(conn, number)
 
 
+async def _replan(conn: Connection, who: Tenant, replayed: Sequence[Replayed]) -> set[int]:
+    """Words what waits again by the settings of now. Returns the ids of what these do not send any more: it is left as it
+    was, and says so; what cannot be planned again, for its call's events are gone, is sent as it was and says that."""
+    calls = sorted({one.call_id for one in replayed if one.call_id is not None})
+    events = await store.select_events_of_calls(conn, who.number, calls)
+    taken = await store.select_keys_of_calls(conn, who.number, calls)
+    planned: dict[tuple[IntegrationKey, str], list[Draft]] = {}
+    revisions: list[Revision] = []
+    unsent: list[int] = []
+    as_planned: list[int] = []
+    for one in replayed:
+        if one.call_id is None or one.call_id not in events:
+            as_planned.append(one.delivery_id)
+            continue
+        place = one.integration, one.call_id
+        if place not in planned:
+            planned[place] = drafts_now(who, one.integration, events[one.call_id])
+        known = frozenset(key for integration, key in taken if integration == one.integration)
+        draft = matching(planned[place], one.key, one.kind, latest_only=one.latest_only, taken=known)
+        if draft is None:
+            unsent.append(one.delivery_id)
+            continue
+        taken.add((one.integration, draft.key))
+        body = json.dumps(dict(draft.body), ensure_ascii=False)
+        revisions.append(Revision(one.delivery_id, draft.key, draft.lane, draft.bucket, body))
+    await store.revise_deliveries(conn, who.number, revisions)
+    await store.leave_deliveries(conn, who.number, unsent, "not_sent_now")
+    await store.note_deliveries(conn, who.number, as_planned, "as_planned")
+    return set(unsent)
+
+
 async def _replay_some(
-    conn: Connection, number: TenantId, sought: Filters, as_of: datetime, after: int, most: int, person: str
-) -> tuple[int | None, list[IntegrationKey]]:
-    """One batch and its line in the audit, in one transaction."""
-    last, replayed = await store.replay_deliveries(conn, number, sought, as_of, after, most)
+    conn: Connection, who: Tenant, sought: Filters, as_of: datetime, after: int, most: int, person: str
+) -> tuple[int | None, list[IntegrationKey], int]:
+    """One batch and its line in the audit, in one transaction; how many were left, too."""
+    number = who.number
+    last, found = await store.replay_deliveries(conn, number, sought, as_of, after, most)
+    left = await _replan(conn, who, found) if found else set()
+    replayed = [one.integration for one in found if one.delivery_id not in left]
     if replayed:
         detail = ", ".join(f"{kind}: {count}" for kind, count in sorted(Counter(replayed).items()))
         target = str(sought.delivery_id) if sought.delivery_id is not None else f"{after + 1}-{last}"
         await insert_audit(conn, number, person, "delivery.replayed", target, detail)
-    return last, replayed
+    return last, replayed, len(left)
 
 
 def deliveries_pages(gate: Gate) -> Blueprint:
@@ -101,22 +139,26 @@ def deliveries_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("deliveries", __name__, url_prefix="/t/<number>/deliveries")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
     def given(sent: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name in FIELDS if (value := sent.get(name, "").strip()[:200])}
 
+    def count(name: str) -> int | None:
+        text = request.args.get(name, "")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else None
+
     @pages.get("")
     async def deliveries(number: str) -> Response:
         who, sent, before = tenant(), given(request.args), _before(request.args.get("before", ""))
         found, kinds = await db.tenant(who.number, _seen, who.number, read_filters(sent, who), before)
-        replayed = request.args.get("replayed", "")
         older = found[PAGE - 1].delivery_id if len(found) > PAGE else None
         return site.page(
             "deliveries.html", found=[(one, shown_body(one.body)) for one in found[:PAGE]], kinds=kinds, sent=sent,
             states=STATES, integrations=sorted({*integrations(), *who.integrations}), query=urlencode(sent),
             older=urlencode({**sent, "before": older}) if older is not None else None, first=before is None,
-            replayed=int(replayed) if replayed.isascii() and replayed.isdecimal() and len(replayed) < 6 else None,
+            replayed=count("replayed"), unsent=count("unsent"),
         )  # fmt: skip
 
     @pages.get("/replay")
@@ -144,16 +186,17 @@ def deliveries_pages(gate: Gate) -> Blueprint:
             abort(400)
         if session is None or as_of.tzinfo is None or as_of > datetime.now(UTC):
             abort(400)
-        sought, after, looked, done = read_filters(sent, who), 0, 0, 0
+        sought, after, looked, done, unsent = read_filters(sent, who), 0, 0, 0, 0
         while looked < MOST:
-            last, replayed = await db.tenant(
-                who.number, _replay_some, who.number, sought, as_of, after, BATCH, session.email
+            last, replayed, left = await db.tenant(
+                who.number, _replay_some, who, sought, as_of, after, BATCH, session.email
             )
             if last is None:
                 break
-            after, looked, done = last, looked + BATCH, done + len(replayed)
+            after, looked, done, unsent = last, looked + BATCH, done + len(replayed), unsent + left
             for kind in set(replayed):
                 site.deps.ring(who.number, kind)
-        return redirect(f"/t/{number}/deliveries?{urlencode({**sent, 'replayed': done})}", 303)
+        more = {"unsent": unsent} if unsent else {}
+        return redirect(f"/t/{number}/deliveries?{urlencode({**sent, 'replayed': done, **more})}", 303)
 
     return pages

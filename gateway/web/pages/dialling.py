@@ -4,19 +4,60 @@ Whoever is signed in may dial within the same rules and limits as the CRM's user
 Read `actors/calls/click_to_call.py` for what happens then.
 """
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
-from quart import Blueprint, redirect, request
+from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from adapters.base import Adapter
+from adapters.registry import adapters
 from gateway.domain.dialling import CallRefused
-from gateway.store.audit import select_audit
+from gateway.domain.ids import Kind
+from gateway.store.audit import AuditLine, select_audit
 from gateway.store.call_orders import select_orders
+from gateway.web.pages.change_settings import CHANGED_MARK
 from gateway.web.session.auth import Gate
+from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, older_than, tenant, viewer
+from gateway.web.translations import Words
 
 SHOWN = 50
 REMEMBERED_S = 365 * 86400.0
+
+
+def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
+    """Target and detail of a line as a person reads them: names of systems and of settings instead of codes."""
+    known = adapters()
+    target = found.title if (found := known.get(Kind(line.target.partition(":")[0]))) is not None else line.target
+    match line.action:
+        case "call.refused":
+            return target, t.code("refused", line.detail)
+        case "status.set":
+            return target, t.code("user_status", line.detail)
+        case "api_key.created":
+            return target, ", ".join(t.code("keys", f"scope_{scope}") for scope in line.detail.split(", "))
+        case "config.changed" | "pbx.changed" if line.detail:
+            owner = found or next((one for one in known.values() if one.is_pbx), None)
+            return target, ", ".join(_changed_setting(part, owner, t) for part in line.detail.split(", "))
+        case _:
+            return target, line.detail
+
+
+def _changed_setting(part: str, owner: Adapter | None, t: Words) -> str:
+    """`api_key: *** -> *** changed`, `domain` or `enabled: true` in the reader's words."""
+    name, colon, rest = part.partition(": ")
+    if name == "enabled":
+        return t("audit.off" if rest == "false" else "audit.on")
+    fields = owner.settings.model_fields if owner is not None else {}
+    info = next((info for field, info in fields.items() if name in (field, info.alias)), None)
+    extra = info.json_schema_extra if info is not None and isinstance(info.json_schema_extra, dict) else {}
+    label = extra.get("label")
+    shown = str(label[t.language]) if isinstance(label, dict) and t.language in label else name
+    return f"{shown}: {t('audit.secret_changed')}" if colon and rest in CHANGED_MARK else shown
 
 
 def dialling_pages(gate: Gate) -> Blueprint:
@@ -24,35 +65,39 @@ def dialling_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("dialling", __name__, url_prefix="/t/<number>")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
-    async def show(status: int = 200, refused: CallRefused | None = None, phone: str = "", mine: str = "") -> Response:
-        who = tenant()
-        orders = await db.tenant(who.number, select_orders, who.number, SHOWN)
-        remembered = request.cookies.get(gate.cookie("extension"), "")
-        return site.page(
-            "dialling.html", status, orders=orders, refused=refused, phone=phone[:64], mine=mine or remembered,
-            moving=any(order.open for order in orders[:5]),
-        )  # fmt: skip
+    async def orders_of() -> dict[str, Any]:
+        orders = await db.tenant(tenant().number, select_orders, tenant().number, SHOWN)
+        return {"orders": orders, "moving": any(order.open for order in orders[:5])}
 
     @pages.get("/dialling")
     async def dialling(number: str) -> Response:
-        return await show(phone=request.args.get("phone", ""))
+        flash = flashed("refused")
+        refused: Mapping[str, Any] = flash.body if flash is not None else {}
+        remembered = request.cookies.get(gate.cookie("extension"), "")
+        return site.page(
+            "dialling.html", refused=refused.get("code", ""), phone=str(refused.get("phone") or request.args.get("phone", ""))[:64],
+            mine=refused.get("extension") or remembered, **await orders_of(),
+        )  # fmt: skip
+
+    @pages.get("/dialling/orders")
+    async def orders(number: str) -> Response:
+        return site.page("orders.html", **await orders_of())
 
     @pages.post("/dialling")
     async def dial(number: str) -> Answer:
-        form = await request.form
+        form, home = await request.form, f"/t/{quote(number)}/dialling"
         phone, extension = form.get("phone", ""), form.get("extension", "")
         session = viewer().session
         assert session is not None
         try:
             await site.deps.place(tenant(), extension=extension, phone=phone, asked_by=session.email)
         except CallRefused as refused:
-            answer = await show(429 if refused.retry_after_s else 422, refused, phone, extension)
-            if refused.retry_after_s:
-                answer.headers["Retry-After"] = str(round(refused.retry_after_s))
-            return answer
-        onward = redirect(f"/t/{quote(number)}/dialling", 303)
+            body = {"code": refused.code, "phone": phone[:64], "extension": extension[:64]}
+            return await lead_on(site.deps, gate.token(), home, Flash(kind="refused", body=body))
+        onward = await lead_on(site.deps, gate.token(), home, note("dialling.placed", number=phone[:64]))
         gate.set_cookie(onward, "extension", extension, REMEMBERED_S)
         return onward
 
@@ -61,8 +106,9 @@ def dialling_pages(gate: Gate) -> Blueprint:
         who = tenant()
         before = request.args.get("before", "")
         lines = await db.tenant(who.number, select_audit, who.number, older_than(before), SHOWN + 1)
+        t = viewer().t
         return site.page(
-            "audit.html", lines=lines[:SHOWN], older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
+            "audit.html", lines=[(line, *audit_texts(line, t)) for line in lines[:SHOWN]], older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
             first=not before,
         )  # fmt: skip
 

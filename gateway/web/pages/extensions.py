@@ -8,9 +8,12 @@ page says why it waits. No outside system is known here by name. Read `actors/cr
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
@@ -24,18 +27,22 @@ from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.domain.posts import Invalid
+from gateway.domain.text import has_control, texts_of
 from gateway.store.audit import insert_audit
 from gateway.store.crm_registrations import StatusLine, select_phones
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import delete_phone, upsert_phone
+from gateway.web.pages.confirm import confirm_page
 from gateway.web.session.auth import Gate
 from gateway.web.session.embedded import ModuleGate
+from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, Site, tenant, viewer
 
 PAGE = 50
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 """What may be removed; what may be saved is `internal_numbers`' to say."""
-_OWNER = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
+_LONGEST_OWNER = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +68,8 @@ class Result:
     saved: Saved | None = None
     synced: Synced | None = None
     statuses: Mapping[str, SyncResult] | None = None
-    problems: Sequence[tuple[str, str]] = ()
+    problems: Sequence[tuple[str, Mapping[str, str]]] = ()
+    """Fields and what is wrong with them, by language."""
 
 
 def lines_of(kept: StoredMap, reading: Reading) -> list[Line]:
@@ -122,7 +130,7 @@ class ExtensionsPage:
         """The deeds."""
         return self.site.deps.modules
 
-    async def show(self, at: str, here: str, status: int = 200, result: Result | None = None, **more: Any) -> Response:
+    async def show(self, at: str, here: str, status: int = 200, **more: Any) -> Response:
         """The page. `at` is where its forms go, `here` its own address with a query begun."""
         number = tenant().number
         reading = await self.modules.read(number, self.linked)
@@ -137,7 +145,7 @@ class ExtensionsPage:
         query = {"q": looked} if looked else {}
         return self.site.page(
             "extensions.html", status, adapter=self.linked.adapter, key=self.linked.key, kept=kept, reading=reading, names=names, action=at, looked=looked,
-            lines=shown[first : first + PAGE], total=len(shown), result=result or Result(), statuses=statuses_of(self.linked.adapter),
+            lines=shown[first : first + PAGE], total=len(shown), result=_read_result(), statuses=statuses_of(self.linked.adapter),
             here=here,
             holders={held: names.get(user, user) for user, held in kept.extensions.items()},
             before=link + urlencode({**query, "page": page - 1}) if page > 1 else None,
@@ -148,23 +156,36 @@ class ExtensionsPage:
     async def save(self, who: str) -> Result:
         """Numbers first, then statuses."""
         form, number = await request.form, tenant().number
-        saved, problems = None, list[tuple[str, str]]()
+        saved, problems = None, list[tuple[str, Mapping[str, str]]]()
         statuses: dict[str, SyncResult] = {}
         if changes := changes_of(form, "n-", "w-"):
             try:
                 saved = await self.modules.save(number, self.linked, changes, who)
             except Invalid as error:
-                problems += error.problems
+                problems += [(field, texts_of(text)) for field, text in error.problems]
         for user, status in changes_of(form, "s-", "v-").items() if statuses_of(self.linked.adapter) else ():
             try:
                 statuses[user] = await self.modules.set_status(number, self.linked, user, status or "", who)
             except Invalid as error:
-                problems += error.problems
+                problems += [(field, texts_of(text)) for field, text in error.problems]
         return Result(saved=saved, statuses=statuses, problems=problems)
 
     async def sync(self, who: str) -> Result:
         """Compares and settles."""
         return Result(synced=await self.modules.sync(tenant().number, self.linked, who))
+
+
+def _flash_of(result: Result) -> Flash:
+    return Flash(kind="result", body=to_jsonable_python(result))
+
+
+def _read_result() -> Result:
+    """What the last button has done, where it led here."""
+    flash = flashed("result")
+    return _RESULT.validate_python(flash.body) if flash is not None else Result()
+
+
+_RESULT = TypeAdapter(Result)
 
 
 def _who() -> str:
@@ -177,6 +198,10 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
     door = ModuleGate(gate, adapter)
     pages = Blueprint(f"module_{adapter.kind}", __name__, url_prefix=door.home)
     pages.before_request(door.look)
+
+    @pages.before_request
+    async def around() -> None:
+        await look_around(gate, door.token())
 
     def page() -> ExtensionsPage:
         """The page of the integration whose link opened the session."""
@@ -205,14 +230,13 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
     async def save() -> Answer:
         if (refusal := await door.needs_session()) is not None:
             return refusal
-        result = await page().save(_who())
-        return await page().show(*here(), status=422 if result.problems else 200, result=result)
+        return await lead_on(gate.site.deps, door.token(), here()[1], _flash_of(await page().save(_who())))
 
     @pages.post("/extensions/sync")
     async def sync() -> Answer:
         if (refusal := await door.needs_session()) is not None:
             return refusal
-        return await page().show(*here(), result=await page().sync(_who()))
+        return await lead_on(gate.site.deps, door.token(), here()[1], _flash_of(await page().sync(_who())))
 
     @pages.post("/preferences")
     async def preferences() -> Answer:
@@ -230,6 +254,7 @@ def extensions_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("extensions", __name__, url_prefix="/t/<number>")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 
     def chosen(key: str | None) -> Linked | None:
@@ -242,25 +267,30 @@ def extensions_pages(gate: Gate) -> Blueprint:
         home = f"/t/{tenant().number}/extensions"
         return f"{home}/{linked.key}", f"{home}?{urlencode({'kind': linked.key})}"
 
-    async def show(
-        kind: str | None, status: int = 200, result: Result | None = None, phone: Mapping[str, str] | None = None
-    ) -> Response:
+    async def lead(onward: str, flash: Flash) -> Answer:
+        return await lead_on(deps, gate.token(), onward, flash)
+
+    def phone_form() -> Mapping[str, Any]:
+        """The form of a number: empty, one that is listed (`?edit=`), or what was not accepted a moment ago."""
+        empty = {"number": "", "owner": "", "endpoints": "", "error": "", "error_at": "", "edited": False}
+        if (flash := flashed("phone")) is not None:
+            return {**empty, **flash.body}
+        wanted = request.args.get("edit", "")
+        listed = next((phone for phone in tenant().phones if phone.number == wanted), None)
+        if listed is None:
+            return empty
+        ends = ", ".join(listed.endpoints)
+        return {**empty, "number": listed.number, "owner": listed.owner, "endpoints": ends, "edited": True}
+
+    async def show(kind: str | None) -> Response:
         linked = chosen(kind)
-        form: Mapping[str, Any] = {
-            "number": "",
-            "owner": "",
-            "endpoints": "",
-            "error": "",
-            "error_at": "",
-            **(phone or {}),
-        }
         if linked is None:
             if kind is not None:
                 abort(404)
             phones = await deps.db.tenant(tenant().number, select_phones, tenant().number)
-            return site.page("phones.html", status, phones=phones, phone=form)
+            return site.page("phones.html", phones=phones, phone=phone_form())
         return await ExtensionsPage(site, linked).show(
-            *at(linked), status=status, result=result, phone=form, others=deps.modules.set_up(tenant())
+            *at(linked), phone=phone_form(), others=deps.modules.set_up(tenant())
         )
 
     def needed(kind: str) -> ExtensionsPage:
@@ -274,13 +304,14 @@ def extensions_pages(gate: Gate) -> Blueprint:
         return await show(request.args.get("kind"))
 
     @pages.post("/extensions/<key>/save")
-    async def save(number: str, key: str) -> Response:
-        result = await needed(key).save(_who())
-        return await show(key, 422 if result.problems else 200, result)
+    async def save(number: str, key: str) -> Answer:
+        page = needed(key)
+        return await lead(at(page.linked)[1], _flash_of(await page.save(_who())))
 
     @pages.post("/extensions/<key>/sync")
-    async def sync(number: str, key: str) -> Response:
-        return await show(key, result=await needed(key).sync(_who()))
+    async def sync(number: str, key: str) -> Answer:
+        page = needed(key)
+        return await lead(at(page.linked)[1], _flash_of(await page.sync(_who())))
 
     @pages.post("/phones")
     async def save_phone(number: str) -> Answer:
@@ -290,31 +321,48 @@ def extensions_pages(gate: Gate) -> Blueprint:
         reason = wrong_with(sent["number"], tenant().country, InternalNumberRules.of(tenant().options))
         wrong = (
             "number" if reason is not None
-            else "owner" if not _OWNER.fullmatch(sent["owner"])
+            else "owner" if len(sent["owner"]) > _LONGEST_OWNER or has_control(sent["owner"])
             else "endpoints" if len(ends) > 20 or not all(map(is_device_name, ends))
             else ""
         )  # fmt: skip
         if wrong:
+            typed = {name: value[:2000] for name, value in sent.items()}
             text = f"phones.wrong_{wrong}" + (f"_{reason}" if wrong == "number" else "")
-            return await show(request.args.get("kind"), 422, phone={**sent, "error": text, "error_at": wrong})
+            return await lead(_back(number), Flash(kind="phone", body={**typed, "error": text, "error_at": wrong}))
         await deps.db.tenant(
             tenant().number, _save_phone, tenant().number, Phone(sent["number"], sent["owner"], ends), _who()
         )
         await deps.modules.refresh(tenant().number)
-        return redirect(_back(number), 303)
+        return await lead(_back(number), note("phones.saved", number=sent["number"]))
+
+    @pages.get("/phones/remove")
+    async def confirm_remove(number: str) -> Response:
+        wanted, t = request.args.get("number", ""), viewer().t
+        phone = next((phone for phone in tenant().phones if phone.number == wanted), None)
+        if phone is None:
+            abort(404)
+        title = t("phones.remove_title", number=f"{phone.number} {phone.owner}".strip())
+        return confirm_page(
+            site, title=title, text=t("phones.remove_text"), action=f"/t/{number}/phones/remove{_query()}",
+            fields={"number": wanted}, button=t("phones.remove"), back=_back(number),
+        )  # fmt: skip
 
     @pages.post("/phones/remove")
     async def remove_phone(number: str) -> Answer:
-        gone = (await request.form).get("number", "")
+        form = await request.form
+        gone = form.get("number", "")
         if not _NUMBER.fullmatch(gone):
             abort(404)
+        if form.get("sure") != "1":
+            query = {"number": gone, **({"kind": kind} if (kind := request.args.get("kind", "")) else {})}
+            return redirect(f"/t/{number}/phones/remove?{urlencode(query)}", 303)
         for linked in deps.modules.set_up(tenant()):
             held = (await deps.modules.stored(tenant().number, linked)).extensions
             if owners := {user: None for user, extension in held.items() if extension == gone}:
                 await deps.modules.save(tenant().number, linked, owners, _who())
         await deps.db.tenant(tenant().number, _remove_phone, tenant().number, gone, _who())
         await deps.modules.refresh(tenant().number)
-        return redirect(_back(number), 303)
+        return await lead(_back(number), note("phones.removed", number=gone))
 
     return pages
 
@@ -325,10 +373,15 @@ def _devices(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in (text.split() if spaced else text.split(",")) if part.strip()))
 
 
-def _back(number: str) -> str:
+def _query() -> str:
+    """`?kind=` of the page that this request belongs to."""
     kind = request.args.get("kind", "")
     known = registered_as(IntegrationKey(kind)) is not None and kind in tenant().integrations
-    return f"/t/{number}/extensions" + (f"?{urlencode({'kind': kind})}" if known else "") + "#phones"
+    return f"?{urlencode({'kind': kind})}" if known else ""
+
+
+def _back(number: str) -> str:
+    return f"/t/{number}/extensions{_query()}#phones"
 
 
 async def _save_phone(conn: Connection, number: TenantId, phone: Phone, who: str) -> None:

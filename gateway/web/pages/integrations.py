@@ -5,14 +5,14 @@ changes a row, and the actors follow the row. Read `setup.py` next for the set-u
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.crm.registration import SyncResult
 from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
@@ -27,8 +27,11 @@ from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
-from gateway.web.pages.setup import SetupForm
+from gateway.web.pages.confirm import confirm_page
+from gateway.web.pages.form_rounds import form_shown, read_round, with_problems
 from gateway.web.session.auth import Gate
+from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
+from gateway.web.session.surroundings import flashed, look_around, troubles_of
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
 
 LOG_PAGE = 50
@@ -157,6 +160,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("integrations", __name__, url_prefix="/t/<number>")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_tenant)
+    pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
     def person() -> str:
@@ -167,40 +171,51 @@ def integrations_pages(gate: Gate) -> Blueprint:
     def hour_ago() -> datetime:
         return datetime.now(UTC) - timedelta(hours=1)
 
-    async def show(
-        key: str,
-        status: int = 200,
-        tested: Tested | None = None,
-        form: SetupForm | None = None,
-        told: SyncResult | None = None,
-    ) -> Response:
+    async def lead(onward: str, flash: Flash) -> Answer:
+        return await lead_on(site.deps, gate.token(), onward, flash, tenant=tenant().number)
+
+    async def show(key: str) -> Response:
         linked, who = _linked(key), tenant()
         adapter = linked.adapter
         module = await site.deps.modules.stored(who.number, linked) if adapter.can(Registers) else None
         before = request.args.get("before", "")
         stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, key, hour_ago(), older_than(before))
         card = _card(await slots_of(site, who.number), who.number, linked, stored)
-        if form is None:
-            form = SetupForm.of(adapter.settings, who.integrations.get(linked.key, _NOT_SET_UP).settings)
+        form, refused = form_shown(adapter.settings, who.integrations.get(linked.key, _NOT_SET_UP).settings)
+        tested, told = flashed("tested"), flashed("told")
         return site.page(
-            "integration.html", status, card=card, lines=lines[:LOG_PAGE], tested=tested, form=form,
-            older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None, first=not before,
-            may_save=site.deps.master is not None, module=module if card.set_up else None, told=told,
+            "integration.html", card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
+            form=form, refused=refused, older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None,
+            first=not before, may_save=site.deps.master is not None, module=module if card.set_up else None,
+            told=told.body if told is not None else None,
         )  # fmt: skip
 
-    async def overview(number: str, status: int = 200, another: Mapping[str, Any] | None = None) -> Response:
+    async def all_cards() -> dict[str, Any]:
         who = tenant()
         stored = await db.tenant(who.number, _stored, who.number, hour_ago())
         slots = await slots_of(site, who.number)
-        return site.page(
-            "integrations.html", status, pbxes=[pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
-            cards=[_card(slots, who.number, linked, stored) for linked in _shown(stored)],
-            kinds=list(registry.integrations().values()), another=another or {"kind": "", "name": "", "wrong": False},
-        )  # fmt: skip
+        return {
+            "pbxes": [pbx_card(slots, who.number, pbx) for pbx in who.pbxes],
+            "cards": [_card(slots, who.number, linked, stored) for linked in _shown(stored)],
+        }
+
+    async def overview(status: int = 200, another: Mapping[str, Any] | None = None) -> Response:
+        kinds = list(registry.integrations().values())
+        given = another or {"kind": "", "name": "", "wrong": False}
+        return site.page("integrations.html", status, kinds=kinds, another=given, **await all_cards())
+
+    @pages.get("/troubles")
+    async def trouble_banner(number: str) -> Response:
+        found = troubles_of(tenant().number, await site.deps.slots(f"tenant/{tenant().number}"))
+        return site.page("troubles.html", troubles=found)
+
+    @pages.get("/integrations/cards")
+    async def cards(number: str) -> Response:
+        return site.page("integration_cards.html", **await all_cards())
 
     @pages.get("/integrations")
     async def integrations(number: str) -> Response:
-        return await overview(number)
+        return await overview()
 
     @pages.get("/integrations/another")
     async def another(number: str) -> Answer:
@@ -211,18 +226,27 @@ def integrations_pages(gate: Gate) -> Blueprint:
         try:
             found = integration_key(f"{kind}:{name.lower()}")
         except ValueError:
-            return await overview(number, 422, {"kind": kind, "name": name, "wrong": True})
+            return await overview(422, {"kind": kind, "name": name, "wrong": True})
         return redirect(f"/t/{number}/integrations/{found}", 303)
 
     @pages.get("/integrations/<key>")
     async def one(number: str, key: str) -> Response:
         return await show(key)
 
+    @pages.get("/integrations/<key>/health")
+    async def health(number: str, key: str) -> Response:
+        linked, who = _linked(key), tenant()
+        stored = await db.tenant(who.number, _stored, who.number, hour_ago())
+        card = _card(await slots_of(site, who.number), who.number, linked, stored)
+        return site.page("integration_health.html", card=card)
+
     @pages.post("/integrations/<key>/test")
-    async def test(number: str, key: str) -> Response:
+    async def test(number: str, key: str) -> Answer:
         link = tenant().integrations.get(_linked(key).key)
-        not_set_up = Tested(ok=False, code="not_configured")
-        return await show(key, tested=await site.deps.probe(tenant().number, link) if link is not None else not_set_up)
+        tested = Tested(ok=False, code="not_configured")
+        if link is not None:
+            tested = await site.deps.probe(tenant().number, link, language=viewer().t.language)
+        return await lead(f"/t/{number}/integrations/{key}", tested_flash(tested))
 
     @pages.post("/integrations/<key>/switch")
     async def switch(number: str, key: str) -> Answer:
@@ -230,42 +254,60 @@ def integrations_pages(gate: Gate) -> Blueprint:
         who = tenant()
         if not await db.tenant(who.number, _switch, who.number, _linked(key).key, enabled, person()):
             abort(404)
-        return redirect(f"/t/{number}/integrations/{key}", 303)
+        await site.deps.modules.refresh(who.number)
+        said = note("integration.switched_on" if enabled else "integration.switched_off")
+        return await lead(f"/t/{number}/integrations/{key}", said)
+
+    @pages.get("/integrations/<key>/module/delete")
+    async def confirm_delete(number: str, key: str) -> Response:
+        linked, home, t = _linked(key), f"/t/{number}/integrations/{key}", viewer().t
+        if not linked.adapter.can(Registers) or linked.key not in tenant().integrations:
+            abort(404)
+        title = titled(linked.adapter.title, linked.key)
+        return confirm_page(
+            site, title=t("module.delete_title", title=title), text=t("module.delete_hint", title=title),
+            action=f"{home}/module", fields={"do": "delete"}, button=t("module.delete"), back=home,
+        )  # fmt: skip
 
     @pages.post("/integrations/<key>/module")
-    async def module(number: str, key: str) -> Response:
+    async def module(number: str, key: str) -> Answer:
         linked, who, modules = _linked(key), tenant(), site.deps.modules
-        session = viewer().session
-        if not linked.adapter.can(Registers) or linked.key not in who.integrations or session is None:
+        if not linked.adapter.can(Registers) or linked.key not in who.integrations:
             abort(404)
-        match (await request.form).get("do"):
+        form, home = await request.form, f"/t/{number}/integrations/{key}"
+        match form.get("do"):
+            case "delete" if form.get("sure") != "1":
+                return redirect(f"{home}/module/delete", 303)
             case "register":
-                told = await modules.register(who.number, linked, session.email)
+                told = await modules.register(who.number, linked, person())
             case "deactivate" | "delete" as wanted:
-                told = await modules.deactivate(who.number, linked, session.email, delete=wanted == "delete")
+                told = await modules.deactivate(who.number, linked, person(), delete=wanted == "delete")
             case _:
                 abort(400)
-        return await show(key, told=told)
+        return await lead(home, Flash(kind="told", body=asdict(told)))
 
     @pages.post("/integrations/<key>/settings")
     async def settings(number: str, key: str) -> Answer:
-        linked, who = _linked(key), tenant()
-        adapter = linked.adapter
-        master = site.deps.master
+        linked, who, home = _linked(key), tenant(), f"/t/{number}/integrations/{key}"
+        adapter, master = linked.adapter, site.deps.master
         if master is None:
             abort(404)
+
+        async def probe(values: Mapping[str, Any]) -> Tested:
+            return await site.deps.probe(who.number, integration(linked.key, values), language=viewer().t.language)
+
         stored = who.integrations.get(linked.key, _NOT_SET_UP).settings
-        form = SetupForm.of(adapter.settings, stored, await request.form)
-        if form.settings is None:
-            return await show(key, 422, form=form)
-        link = integration(linked.key, {})
+        accepted, flash = await read_round(gate, adapter.settings, stored, probe)
+        if accepted is None:
+            return await lead(f"{home}#setup", flash)
         try:
-            await save_settings(db, master, INTEGRATIONS, who.number, link, form.settings, person())
+            await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), accepted, person())
         except Invalid as refused:
-            return await show(key, 422, form=form.refused(dict(refused.problems)))
+            return await lead(f"{home}#setup", with_problems(flash, refused))
+        await site.deps.modules.refresh(who.number)
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, linked)
-        return redirect(f"/t/{number}/integrations/{key}?saved=1", 303)
+        return await lead(home, note("setup.saved"))
 
     return pages
 

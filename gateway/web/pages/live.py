@@ -2,6 +2,7 @@
 
     all    the whole live table: at the start, and whenever changes were lost
     call   a row to put in its place; its id is the call's
+    figures  the figures of the day: whenever a call has ended
     gone   the call with this id is over; `ended` brings its row for the history
     :      nothing for 15 s, so that proxies keep the line open
 
@@ -11,6 +12,8 @@ or when the database is away, and the browser then asks again. Read `gateway/web
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, time
+from zoneinfo import ZoneInfo
 
 import trio
 from quart_trio.wrappers import TrioResponse as Response
@@ -19,6 +22,7 @@ from actors.feed import Subscription
 from gateway.domain.calls import Call, Phase
 from gateway.domain.errors import Retryable
 from gateway.domain.subjects import Subject
+from gateway.store.call_pages import select_day_figures
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.web.session.auth import Gate
 from gateway.web.session.live_streams import CHECK_S, LATER_MS, LiveStream
@@ -30,6 +34,11 @@ RETRY_MS = 2000
 SHORTEST_PAUSE_S = 0.1
 """Changes of a burst are gathered for so long."""
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
+
+
+def day_begins(zone: ZoneInfo) -> datetime:
+    """The moment at which today began for a company."""
+    return datetime.combine(datetime.now(zone).date(), time(), zone).astimezone(UTC)
 
 
 def sse(event: str, data: str, event_id: str = "") -> str:
@@ -74,6 +83,10 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
     def row(template: str, call: Call) -> str:
         return gate.site.render(template, who, call=call, fresh=True, recorded=())
 
+    async def figures() -> str:
+        day = await deps.db.tenant(number, select_day_figures, number, day_begins(found.timezone))
+        return sse("figures", gate.site.render("day_figures.html", who, figures=day))
+
     async def everything() -> str:
         calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number)]
         return sse("all", "\n".join(row("live_row.html", call) for call in calls))
@@ -85,6 +98,7 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
     with deps.feed.subscribe(number) as subscription, gate.streams.opened(hash_of, number, source) as stream:
         try:
             yield f"retry: {RETRY_MS}\n\n" + await everything()
+            yield await figures()
             quiet_since = trio.current_time()
             while True:
                 taken = await _changed(subscription, stream, min(CHECK_S, HEARTBEAT_S))
@@ -101,17 +115,22 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
                 changed, lost = taken
                 if lost:
                     yield await everything()
+                    yield await figures()
                     continue
                 calls = [call_id for subject in changed if (call_id := subject.call_id) is not None]
                 if not calls:
                     continue
+                ended = False
                 for _, call in await deps.db.tenant(number, select_calls, number, calls):
                     if call.open:
                         yield sse("call", row("live_row.html", call), call.call_id)
                     else:
                         yield sse("gone", call.phase, call.call_id)
                         if call.phase is Phase.ENDED:
+                            ended = True
                             yield sse("ended", row("call_row.html", call), call.call_id)
+                if ended:
+                    yield await figures()
                 await trio.sleep(SHORTEST_PAUSE_S)
         except Retryable:
             return

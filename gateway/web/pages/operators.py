@@ -5,12 +5,13 @@ through the directory. It reads no tenant's calls. Read `actors/runtime/director
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from quart import Blueprint, abort, redirect, request
+from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from actors.runtime.directory import Slot, worst
@@ -18,6 +19,8 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.health import State
 from gateway.store.shards import select_owners
 from gateway.web.session.auth import Gate
+from gateway.web.session.flash import lead_on, note
+from gateway.web.session.surroundings import look_around
 from gateway.web.site import Answer, viewer
 
 MOST_TENANTS = 200
@@ -28,7 +31,9 @@ _URGENCY = (
 )  # fmt: skip
 
 # The picture, in its own units.
-NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 232, 54, 64, 14, 4
+NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 232, 50, 56, 10, 4
+MOST_WELL = 2
+"""Of one parent so many that are well are drawn by themselves; more of them are one box together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,25 @@ def tenant_lines(tenants: Iterable[Tenant], slots: Sequence[Slot]) -> list[Tenan
     return lines
 
 
-def _tree(slots: Sequence[Slot], only: str | None, root_title: str, system_title: str) -> tuple[Node, int]:
+def _gathered(path: str, nodes: list[Node], well: Callable[[int], str]) -> list[Node]:
+    """Children as they are drawn: those in trouble each, many that are well as one box."""
+    fine = [node for node in nodes if node.state in (State.ONLINE, State.STOPPED)]
+    if len(fine) <= MOST_WELL:
+        return nodes
+    rest = [node for node in nodes if node not in fine]
+    return [*rest, Node(path, well(len(fine)), None, State.ONLINE)]
+
+
+def _tree(
+    slots: Sequence[Slot], only: str | None, root_title: str, system_title: str, well: Callable[[int], str]
+) -> tuple[Node, int]:
     root = Node("", root_title)
     system = [slot for slot in slots if slot.path.startswith("system/")]
     if system and only is None:
         branch = Node("system", system_title, None, worst(slot.health for slot in system))
-        branch.children = [Node(slot.path, slot.title, slot, slot.health.state) for slot in system]
+        branch.children = _gathered(
+            "system", [Node(slot.path, slot.title, slot, slot.health.state) for slot in system], well
+        )
         root.children.append(branch)
     groups = [(number, own) for number, own in _by_tenant(slots).items() if only in (None, number)]
     states = {number: worst(slot.health for slot in own) for number, own in groups}
@@ -102,17 +120,22 @@ def _tree(slots: Sequence[Slot], only: str | None, root_title: str, system_title
         head = next((slot for slot in own if slot.path == f"tenant/{number}"), None)
         title = f"{number} {head.title}".strip() if head is not None else number
         branch = Node(f"tenant/{number}", title, head, head.health.state if head is not None else states[number])
-        branch.children = [
+        children = [
             Node(slot.path, slot.title or slot.path, slot, slot.health.state) for slot in own if slot is not head
         ]
+        branch.children = children if only else _gathered(f"tenant/{number}", children, well)
         root.children.append(branch)
-    root.state = worst(slot.health for slot in slots)
+    # A company's own trouble is not the gateway's: the root shows what all companies stand on.
+    root.state = worst(slot.health for slot in (slots if only else system))
     return root, len(groups) - len(drawn)
 
 
-def draw(slots: Sequence[Slot], only: str | None, root_title: str, system_title: str) -> Picture:
-    """Places the tree from left to right: a leaf takes a line, a parent stands beside its first child."""
-    root, hidden = _tree(slots, only, root_title, system_title)
+def draw(
+    slots: Sequence[Slot], only: str | None, root_title: str, system_title: str, well: Callable[[int], str]
+) -> Picture:
+    """Places the tree from left to right: a leaf takes a line, a parent stands beside its first child. `well` words a box
+    for so many processes without trouble."""
+    root, hidden = _tree(slots, only, root_title, system_title, well)
     nodes: list[Node] = []
     edges: list[tuple[Node, Node]] = []
     lines = 0
@@ -140,6 +163,7 @@ def operators_pages(gate: Gate) -> Blueprint:
     pages = Blueprint("operators", __name__, url_prefix="/operators")
     pages.before_request(gate.look)
     pages.before_request(gate.needs_operator)
+    pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 
     @pages.get("/tenants")
@@ -154,9 +178,16 @@ def operators_pages(gate: Gate) -> Blueprint:
         only = request.args.get("tenant") or None
         t = viewer().t
         slots = await deps.slots(f"tenant/{only}" if only else "")
-        drawn = draw(slots, only, site.deps.title, t("actors.system"))
-        shown = [node.slot for node in drawn.nodes if node.slot is not None]
-        shown.sort(key=lambda slot: slot.path)
+        drawn = draw(slots, only, site.deps.title, t("actors.system"), lambda n: t("actors.well", n=n))
+        companies = {node.path for node in drawn.nodes}
+        shown = sorted(
+            (
+                slot
+                for slot in slots
+                if slot.path.startswith("system/") or "/".join(slot.path.split("/")[:2]) in companies
+            ),
+            key=lambda slot: slot.path,
+        )
         return {"picture": drawn, "slots": shown, "only": only, "node_w": NODE_W, "node_h": NODE_H}
 
     @pages.get("/actors")
@@ -180,6 +211,8 @@ def operators_pages(gate: Gate) -> Blueprint:
         slot.restart()
         only = form.get("tenant", "")
         where = f"?{urlencode({'tenant': only})}" if only else ""
-        return redirect(f"/operators/actors{where}", 303)
+        return await lead_on(
+            deps, gate.token(), f"/operators/actors{where}", note("actors.restarted", name=slot.title or path)
+        )
 
     return pages

@@ -1,22 +1,24 @@
 """The set-up form of an integration or a PBX, made from its adapter's settings class: nothing here knows which one.
 
-A field's input follows its type: a switch for bool, a number, a line, a line for each item, a line `key = value` for each
-pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
+A field's input follows its type: a switch for bool, a number, a list to choose from for a Literal, a line, a line for each
+item, a line `key = value` for each pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
 goes through the settings class, and its complaints come back field by field. Read `adapters/base.py` for how fields are
 declared, `gateway/web/pages/change_settings.py` for how they are kept.
 """
 
 import types
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
-from typing import Any, Union, get_args, get_origin
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, secret_fields
 from gateway.domain.secret import MASK, Secret
-from gateway.web.pages.change_settings import ENTER_AGAIN, SecretsStay, settings_of_change
+from gateway.web.pages.change_settings import SecretsStay, settings_of_change
+from gateway.web.pages.field_errors import ENTER_AGAIN, Said, whole_and_fields
+from gateway.web.session.flash import Flash
 
 LONGEST_VALUE = 20_000
 
@@ -27,15 +29,18 @@ class Field:
 
     name: str
     widget: str
-    """switch, number, secret, line, lines, pairs or group."""
+    """switch, number, secret, line, url, select, lines, pairs or group."""
     label: Mapping[str, str]
     help: Mapping[str, str]
     advanced: bool = False
     required: bool = False
     value: Any = ""
-    error: str = ""
-    again: bool = False
-    """A stored secret that is to be entered again, for it would go elsewhere."""
+    error: Said | None = None
+    """What is wrong with it, by language."""
+    first: bool = False
+    """The first that is wrong: it gets the focus."""
+    options: Sequence[tuple[str, Mapping[str, str]]] = ()
+    """The values of a select with their labels."""
     children: Sequence["Field"] = ()
 
 
@@ -45,8 +50,17 @@ class SetupForm:
 
     fields: Sequence[Field]
     settings: AdapterSettings | None = None
-    errors: Sequence[str] = field(default=())
+    errors: Sequence[Said] = field(default=())
     """What is wrong with the whole and not with one field."""
+    problems: Mapping[str, Said] = field(default_factory=dict)
+    """What is wrong with fields, by name."""
+    pending: str = ""
+    """The id under which secrets that were typed wait until the form is accepted."""
+
+    @property
+    def wrong(self) -> Sequence[Field]:
+        """The fields that are wrong, in the form's order."""
+        return [one for one in self.fields if one.error]
 
     @classmethod
     def of(
@@ -66,23 +80,19 @@ class SetupForm:
             settings = settings_of_change(model, stored, values, kept)
             return cls(_fields(model, values, {}), settings=settings)
         except SecretsStay as stay:
-            return cls(_fields(model, values, dict.fromkeys(stay.fields, ENTER_AGAIN), stay.fields))
+            problems: Mapping[str, Said] = dict.fromkeys(stay.fields, ENTER_AGAIN)
+            return cls(_fields(model, values, problems, stay.fields), problems=problems)
         except ValidationError as error:
-            problems: dict[str, str] = {}
-            whole = []
-            for one in error.errors(include_input=False, include_context=False, include_url=False):
-                text = one["msg"].removeprefix("Value error, ")
-                if one["loc"]:
-                    name = str(one["loc"][0])
-                    place = " ".join(str(part) for part in one["loc"][1:] if part != "[key]")
-                    problems.setdefault(name, f"{place}: {text}" if place else text)
-                else:
-                    whole.append(text)
-            return cls(_fields(model, values, problems), errors=tuple(whole))
+            whole, problems = whole_and_fields(error)
+            return cls(_fields(model, values, problems), errors=whole, problems=problems)
 
-    def refused(self, problems: Mapping[str, str]) -> "SetupForm":
-        """The same form where the store had something against fields that were valid by themselves."""
-        return SetupForm(tuple(replace(one, error=problems.get(one.name, one.error)) for one in self.fields))
+    @classmethod
+    def again(cls, model: type[AdapterSettings], stored: Mapping[str, Any], flash: Flash, at: str = "") -> "SetupForm":
+        """The form as it was sent and not accepted, with what was wrong. Secrets that were typed are held for it."""
+        sent = {**flash.body["values"], **{name: secret.reveal() for name, secret in flash.secrets.items()}}
+        problems, emptied = flash.body["problems"], frozenset(flash.body["empty"])
+        fields = _fields(model, _values(model, stored, sent, at), problems, emptied)
+        return cls(fields, errors=flash.body["errors"], problems=problems, pending=flash.flash_id)
 
     @staticmethod
     def settings_of(model: type[AdapterSettings], stored: Mapping[str, Any]) -> AdapterSettings | None:
@@ -113,6 +123,10 @@ def _widget(info: FieldInfo, *, secret: bool) -> str:
         return "switch"
     if kind in (int, float):
         return "number"
+    if get_origin(kind) is Literal:
+        return "select"
+    if isinstance(info.json_schema_extra, dict) and (widget := info.json_schema_extra.get("widget")):
+        return str(widget)
     if isinstance(kind, type) and issubclass(kind, AdapterSettings):
         return "group"
     origin = get_origin(kind)
@@ -122,10 +136,11 @@ def _widget(info: FieldInfo, *, secret: bool) -> str:
 
 
 def _fields(
-    model: type[AdapterSettings], values: Mapping[str, Any], problems: Mapping[str, str], again: Set[str] = frozenset()
+    model: type[AdapterSettings], values: Mapping[str, Any], problems: Mapping[str, Said], again: Set[str] = frozenset()
 ) -> list[Field]:
+    """`again`: stored secrets that are to be entered anew, so that nothing stands for them."""
     secrets = secret_fields(model)
-    made = []
+    made: list[Field] = []
     for name, info in model.model_fields.items():
         extra: Mapping[str, Any] = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         widget = _widget(info, secret=name in secrets)
@@ -138,12 +153,21 @@ def _fields(
         made.append(
             Field(
                 name=key, widget=widget, label=extra.get("label", {"en": key, "ru": key}), help=extra.get("help", {}),
-                advanced=bool(extra.get("advanced")), required=info.is_required(), again=name in again,
-                value="" if name in again else _shown(widget, value),
-                error=problems.get(key, problems.get(name, "")), children=children,
+                advanced=bool(extra.get("advanced")), required=info.is_required(),
+                value="" if name in again else _shown(widget, value), error=(wrong := problems.get(key, problems.get(name))),
+                first=wrong is not None and not any(one.first for one in made), children=children,
+                options=_options(info, extra) if widget == "select" else (),
             )
         )  # fmt: skip
     return made
+
+
+def _options(info: FieldInfo, extra: Mapping[str, Any]) -> list[tuple[str, Mapping[str, str]]]:
+    """The values of a `Literal`, each with its label or with itself."""
+    labels = extra.get("options") or {}
+    return [
+        (str(value), labels.get(str(value), {"en": str(value), "ru": str(value)})) for value in get_args(_inner(info))
+    ]
 
 
 def _shown(widget: str, value: Any) -> Any:

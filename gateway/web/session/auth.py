@@ -24,6 +24,7 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
+from gateway.domain.texts import LANGUAGES
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.addresses import client_address, network_of, source_of
@@ -34,7 +35,7 @@ from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.session.throttle import Throttle
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, Site, Viewer, viewer
-from gateway.web.translations import LANGUAGES, preferred
+from gateway.web.translations import preferred
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,14 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from adapters.base import Adapter
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.texts import LANGUAGES
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.guesses import DELAY_S
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS, YEAR_S, Gate
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, viewer
-from gateway.web.translations import LANGUAGES, preferred
+from gateway.web.translations import preferred
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +61,15 @@ class ModuleGate:
     def _cookie(self) -> str:
         return module_cookie(secure=self.gate.site.deps.secure_cookies)
 
-    def _token(self) -> Token | None:
+    def token(self) -> Token | None:
+        """The token of the module's session that the browser sent."""
         return read_token(request.cookies.get(self._cookie, ""))
 
     async def look(self) -> None:
         """Makes the Viewer of this request. The first hook of the blueprint."""
         # Not the address as it was sent: it may hold a token, and pages lead back to where they are.
         who = g.viewer = replace(self.gate.anonymous(), path=f"{self.home}/")
-        token, site = self._token(), self.gate.site
+        token, site = self.token(), self.gate.site
         session = None
         if token is not None:
             session = await site.deps.db.engine(select_and_touch, token, self.adapter.kind)
@@ -120,7 +122,7 @@ class ModuleGate:
         deps.guesses.right(text)
         cookie, token = new_token(tenant)
         await deps.db.engine(
-            _replace_session, self._token(), tenant, token.token_hash, key, registration,
+            _replace_session, self.token(), tenant, token.token_hash, key, registration,
             secrets.token_urlsafe(32),
         )  # fmt: skip
         response = redirect(self.page_of(tenant), 303)
@@ -142,7 +144,7 @@ class ModuleGate:
 
     async def leave(self) -> Answer:
         """Ends the session."""
-        if (token := self._token()) is not None:
+        if (token := self.token()) is not None:
             await self.gate.site.deps.db.engine(users.delete_session, token.tenant, token.token_hash)
         response = redirect(f"{self.home}/", 303)
         response.delete_cookie(self._cookie, path=self.home, secure=self.gate.site.deps.secure_cookies)

@@ -72,6 +72,10 @@ function liveCalls(table) {
       document.getElementById(`live-${event.lastEventId}`)?.remove();
       counted();
     });
+    source.addEventListener("figures", (event) => {
+      const figures = document.getElementById("day-figures");
+      if (figures) figures.innerHTML = event.data;
+    });
     source.addEventListener("ended", (event) => {
       if (!history) return;
       history.hidden = false;
@@ -105,6 +109,15 @@ function liveCalls(table) {
   if (!document.hidden) open();
 }
 
+// What is wrong in the company stands in the menu too.
+function badge(part) {
+  const troubles = part.querySelector("[data-troubles]");
+  const shown = document.getElementById("trouble-badge");
+  if (!troubles || !shown) return;
+  shown.hidden = troubles.dataset.troubles === "0";
+  shown.querySelector("[data-count]").textContent = troubles.dataset.troubles;
+}
+
 function polled(part) {
   let shown = "";
   setInterval(async () => {
@@ -116,13 +129,29 @@ function polled(part) {
     const markup = await answer.text();
     if (markup === shown) return;
     shown = markup;
-    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+    const active = part.contains(document.activeElement) ? document.activeElement : null;
+    const focused = active ? active.id : "";
+    const href = active ? active.getAttribute("href") : null;
+    const open = [...part.querySelectorAll("details")].map((one) => one.open);
     const left = part.querySelector(".picture")?.scrollLeft ?? 0;
     part.innerHTML = markup;
     const picture = part.querySelector(".picture");
     if (picture) picture.scrollLeft = left;
+    part.querySelectorAll("details").forEach((one, place) => { if (open[place]) one.open = true; });
     if (focused) document.getElementById(focused)?.focus();
-  }, 2000);
+    else if (href) part.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus();
+    badge(part);
+  }, Number(part.dataset.pollS || 2) * 1000);
+}
+
+// A block that is to be pasted elsewhere gets a button that copies it, where the browser can.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.parentElement.querySelector("pre").textContent);
+    button.textContent = button.dataset.copied;
+  });
 }
 
 // On a narrow screen the tabs scroll sideways.

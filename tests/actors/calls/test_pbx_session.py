@@ -38,7 +38,7 @@ class World:
         self.slot = Slot("tenant/0367/pbx/main")
         self.reads = 0
         self.away = 0
-        adapter = Adapter(kind=Kind("pbx"), title="PBX", settings=AdapterSettings, connect=self._connect, is_pbx=True)
+        adapter = Adapter(kind=Kind("pbx"), title="PBX", type="pbx", settings=AdapterSettings, connect=self._connect)
         services = cast(Services, SimpleNamespace(db=self, clients=Clients(), spills=None, provider_urls={}, dial=None))
         self.actor = PbxActor(TENANT, "main", adapter, AdapterSettings(), self.mailbox, services)
 

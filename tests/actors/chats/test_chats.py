@@ -152,7 +152,14 @@ async def session(here: Here, pigeon: Pigeon, slot: Slot) -> AsyncIterator[None]
         yield pigeon
 
     inbound = Inbound(verify=lambda call, settings: None, read=lambda body, settings: ())
-    adapter = Adapter(kind=Kind("pigeon"), title="Pigeon", settings=AdapterSettings, connect=connect, inbound=inbound)
+    adapter = Adapter(
+        kind=Kind("pigeon"),
+        title="Pigeon",
+        type="channel",
+        settings=AdapterSettings,
+        connect=connect,
+        inbound=inbound,
+    )
     actor = ChannelSession(TENANT, Linked(KEY, adapter), AdapterSettings(), here.services)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(actor.run, slot)

@@ -85,7 +85,7 @@ async def run(fake: Fake, name: str) -> JobResult | None:
 
 def test_who_has_which() -> None:
     assert set(jobs_of(Fake())) == {"registration", "extensions", "statuses"}
-    bare = Adapter(kind=Kind("x"), title="X", settings=AdapterSettings, connect=cast(Any, None))
+    bare = Adapter(kind=Kind("x"), title="X", type="crm", settings=AdapterSettings, connect=cast(Any, None))
     assert registration_jobs(cast(Any, None))(bare) == []
     assert {name for name, job in jobs_of(Fake()).items() if job.while_off} == {"registration", "statuses"}
 
@@ -204,7 +204,9 @@ async def connect(link: Link, settings: object) -> AsyncIterator[Numbers]:
     yield Numbers()
 
 
-NUMBERS = Adapter(kind=Kind("numbers"), title="Numbers", settings=AdapterSettings, connect=connect, client=Numbers)
+NUMBERS = Adapter(
+    kind=Kind("numbers"), title="Numbers", type="crm", settings=AdapterSettings, connect=connect, client=Numbers
+)
 
 
 async def test_a_map_without_a_registration(june: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,13 @@ class World:
         """What each attempt comes to, in turn; then the last one for ever. Seconds: success after so long."""
         self.bells = Doorbells()
         self.adapter = Adapter(
-            kind=Kind(KIND), title="CRM", settings=AdapterSettings, connect=self._connect, limits=limits, retry=retry
+            kind=Kind(KIND),
+            title="CRM",
+            type="crm",
+            settings=AdapterSettings,
+            connect=self._connect,
+            limits=limits,
+            retry=retry,
         )
         self.services = cast(
             Services,
@@ -352,6 +358,26 @@ async def test_what_cannot_succeed_is_not_repeated(
         await trio.sleep(60)
         assert (row.state, behind.state) == (state, "done"), "and its lane goes on"
         assert len(here.attempts) == 2
+
+
+async def test_health_follows_what_becomes_of_deliveries(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.answers = [Rejected("400: chat not found")]
+        for count, (state, code) in enumerate(
+            [(State.DEGRADED, "some_deliveries_fail")] * 2 + [(State.ATTENTION, "deliveries_failing")] * 2, 1
+        ):
+            here.add()
+            await trio.sleep(5)
+            assert (here.slot.health.state, here.slot.health.code) == (state, code)
+            assert here.slot.health.detail == f"{count}/{count}: 400: chat not found"
+        here.answers = [None]
+        here.add()
+        await trio.sleep(5)
+        assert here.slot.health.code == "some_deliveries_fail", "one that arrived is no all-clear"
+        for _ in range(40):
+            here.add()
+            await trio.sleep(5)
+        assert here.slot.health.state is State.ONLINE
 
 
 async def test_one_that_needs_a_person_stops_the_integration(autojump_clock: trio.abc.Clock) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import trio
 
 from adapters import base
 from adapters.base import Attempt, Delivered, Link
@@ -13,6 +14,7 @@ from gateway.domain.errors import BadCredentials, Doubtful, GatewayError, RateLi
 from tests.adapters.conftest import Remote, Reply, as_json
 from tests.adapters.http.test_http import everything_of, unused_port
 from tests.adapters.telegram.test_codec import GROUP
+from tests.sandbox.telegram import Telegram
 
 TOKEN = "7001002000:canary-secret-of-the-bot"
 NEW = -1009876543210
@@ -174,10 +176,33 @@ BOT = as_json({"ok": True, "result": {"id": 7001002000, "is_bot": True, "first_n
 CHAT = as_json({"ok": True, "result": {"id": GROUP, "type": "supergroup", "title": "Продажи"}})
 
 
+DONE = as_json({"ok": True, "result": True})
+SILENT = as_json({"ok": True, "result": {"id": GROUP, "type": "supergroup", "title": "Продажи",
+                                          "permissions": {"can_send_messages": False}}})  # fmt: skip
+CHANNEL = as_json({"ok": True, "result": {"id": GROUP, "type": "channel", "title": "Новости"}})
+
+
+def member(status: str, **rights: bool) -> Reply:
+    return as_json({"ok": True, "result": {"user": {"id": 7001002000, "is_bot": True}, "status": status, **rights}})
+
+
+MEMBER = member("member")
+
+
 @pytest.mark.parametrize(
     ("replies", "code", "said"),
     [
-        ([BOT, CHAT], "ok", "Бот @shop_bot может писать в: Продажи"),
+        ([BOT, CHAT, MEMBER, DONE], "ok", "Бот @shop_bot может писать в: Продажи"),
+        ([BOT, CHAT, member("administrator"), no(404, "Not Found")], "ok", "может писать в: Продажи"),
+        ([BOT, CHAT, member("restricted", is_member=True, can_send_messages=False)], "no_right", "Продажи"),
+        ([BOT, CHAT, member("left")], "no_right", "Продажи"),
+        ([BOT, SILENT, MEMBER], "no_right", "Продажи"),
+        ([BOT, SILENT, member("administrator"), DONE], "ok", "Продажи"),
+        ([BOT, CHANNEL, member("administrator", can_post_messages=False)], "no_right", "Новости"),
+        ([BOT, CHANNEL, member("administrator", can_post_messages=True)], "ok", "Новости"),
+        ([BOT, CHAT, MEMBER, no(400, "Bad Request: TOPIC_CLOSED")], "topic_closed", "укажите другую тему"),
+        ([BOT, CHAT, MEMBER, no(400, "Bad Request: message thread not found")], "topic_not_found", "Такой темы нет"),
+        ([BOT, CHAT, MEMBER, no(403, "Forbidden: bot was kicked from the group chat")], "no_right", "Продажи"),
         ([BOT, no(400, "Bad Request: chat not found")], "chat_not_found", str(GROUP)),
         ([BOT, MIGRATED], "chat_migrated", str(NEW)),
         ([no(401, "Unauthorized")], "bad_credentials", "токен"),
@@ -201,3 +226,64 @@ async def test_a_bot_without_chats_works(remote: Remote, link: Link) -> None:
     async with connect(link, settings(notify_chats=[])) as client:
         found = await client.test()
     assert (found.ok, found.code) == (True, "no_chats")
+
+
+async def test_a_card_for_a_topic_names_it_and_general_is_named_by_nothing(remote: Remote, link: Link) -> None:
+    for topic, named in ((17, {"message_thread_id": 17}), (1, {}), (None, {})):
+        remote.seen.clear()
+        remote.replies = [MARKUP, ok(18)]
+        attempt = replace(card(), body={"chat": GROUP, "text": TEXT, "topic": topic})
+        async with connect(link, settings()) as client:
+            assert await client.deliver(attempt) == Delivered(reference="18")
+        for seen in remote.seen:
+            found = seen.json()
+            assert {name: found[name] for name in found if name == "message_thread_id"} == named
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("TOPIC_CLOSED", f"Тема закрыта: {GROUP}/17. Откройте её"), ("message thread not found", "Такой темы нет")],
+)
+async def test_a_topic_that_takes_nothing_says_what_to_do(remote: Remote, link: Link, text: str, said: str) -> None:
+    remote.replies = [no(400, f"Bad Request: {text}")]
+    async with connect(link, settings()) as client:
+        with pytest.raises(Rejected) as raised:
+            await client.deliver(replace(card(), body={"chat": GROUP, "text": TEXT, "topic": 17}))
+    assert f"400: Bad Request: {text}" in str(raised.value)
+    assert said in str(raised.value)
+
+
+async def test_a_bot_against_the_sandbox(open_link: Link, nursery: trio.Nursery) -> None:
+    """The sandbox refuses what Telegram refuses: the right to write, closed topics, topics that are not there."""
+    sandbox = Telegram({TOKEN: "shop_bot"}, rate_limits=False)
+    link = replace(open_link, base_url=await nursery.start(sandbox.serve))
+    forum = sandbox.add_chat(GROUP, "Продажи")
+    forum.topics, forum.closed_topics = {1, 17}, {1}
+
+    async def found(*chats: int | str) -> str:
+        async with connect(link, settings(notify_chats=chats, read_timeout_s=3)) as client:
+            tested: base.Tested = await client.test()
+            return tested.code
+
+    async def sent(topic: int | None) -> None:
+        async with connect(link, settings(read_timeout_s=3)) as client:
+            await client.deliver(replace(card(), body={"chat": GROUP, "text": TEXT, "topic": topic}))
+
+    assert [await found(GROUP), await found(f"{GROUP}/17"), await found(f"{GROUP}/18")] == [
+        "topic_closed", "ok", "topic_not_found"
+    ]  # fmt: skip
+    await sent(17)
+    assert [message.topic for message in sandbox.messages(GROUP)] == [17]
+    for topic in (None, 1, 18):
+        with pytest.raises(Rejected):
+            await sent(topic)
+    forum.silent = True
+    assert await found(f"{GROUP}/17") == "no_right"
+    with pytest.raises(Rejected, match="not enough rights"):
+        await sent(17)
+    forum.status = "administrator"
+    assert [await found(GROUP), await found(f"{GROUP}/17")] == ["ok", "ok"]
+    sandbox.add_chat(-1005, "Новости", "channel").can_post_messages = False
+    assert await found(-1005) == "no_right"
+    assert not sandbox.messages(-1005)
+    assert await found(-1006) == "chat_not_found"

@@ -247,3 +247,40 @@ def test_chats_are_numbers_and_come_once() -> None:
     for wrong in ([0], ["@channel"], [1 << 60], list(range(1, 30))):
         with pytest.raises(ValidationError):
             settings(notify_chats=wrong)
+
+
+def test_a_topic_stands_behind_a_slash() -> None:
+    assert settings(notify_chats=["-1001234567890/17", " -100 ", -100, "-1001234567890/17"]).notify_chats == (
+        "-1001234567890/17", -100,
+    )  # fmt: skip
+    assert [(place.chat, place.topic) for place in settings(notify_chats=["-100/2", 7]).places] == [
+        (-100, 2),
+        (7, None),
+    ]
+    for wrong in (
+        "5/17",
+        "-100/0",
+        "-100/x",
+        "-100/",
+        "/17",
+        "-100/17/3",
+        "-100/99999999999",
+        "https://t.me/c/1/2",
+        True,
+        1.5,
+    ):
+        with pytest.raises(ValidationError):
+            settings(notify_chats=[wrong])
+
+
+def test_a_card_goes_to_its_topic(tenant: Tenant) -> None:
+    ((draft,),) = reported(tenant, RING, notify_chats=[f"{GROUP}/17"])
+    assert (draft.key, draft.lane, draft.bucket) == (f"{ID}:{GROUP}/17:1", f"{ID}:{GROUP}/17", f"group:{GROUP}")
+    assert (draft.body["chat"], draft.body["topic"]) == (GROUP, 17)
+
+
+@pytest.mark.parametrize("called", ["", "?", "s", "unknown"])
+def test_a_called_number_that_nobody_knows_is_left_out(tenant: Tenant, called: str) -> None:
+    lines = text(tenant, replace(RING, called=called))
+    assert not any(line.startswith(("На номер", "Кому")) for line in lines)
+    assert lines[1] == "От: +375291112233"

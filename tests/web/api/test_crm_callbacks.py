@@ -70,17 +70,21 @@ class Here:
         await trio.lowlevel.checkpoint()
         return ApiKey(TenantId("0367"), "gw_live_hint", self.scopes) if text == KEY else None
 
-    async def get(
-        self, path: str, method: str = "GET", peer: str = "203.0.113.7", headers: Sequence[tuple[str, str]] = (),
-        **query: str,
-    ) -> tuple[int, Any]:  # fmt: skip
-        deps = CallbackDeps(
+    def deps(self) -> CallbackDeps:
+        """What the addresses ask."""
+        return CallbackDeps(
             tenant_by_token=lambda text: self.tenant if text == "t" * 32 else None,
             tenant_by_client=lambda kind, text: (self.tenant, CRM) if (kind, text) == (CRM, CLIENT_ID) else None,
             tenant=lambda number: self.tenant if number == "0367" else None,
             key=self.key, place=self.place, responsible=self.responsible, set_status=self.note, set_activity=self.note,
             trusted_proxies=(ip_network("10.0.0.0/8"),), guesses=self.guesses,
         )  # fmt: skip
+
+    async def get(
+        self, path: str, method: str = "GET", peer: str = "203.0.113.7", headers: Sequence[tuple[str, str]] = (),
+        **query: str,
+    ) -> tuple[int, Any]:  # fmt: skip
+        deps = self.deps()
         found = Table(callback_addresses(deps, integrations())).find(method, path)
         assert not isinstance(found, Response)
         address: Address = found[0]

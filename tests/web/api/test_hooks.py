@@ -40,7 +40,7 @@ def read(body: bytes, settings: Settings) -> Sequence[Update]:
 
 
 PIGEON = Adapter(
-    kind=Kind("pigeon"), title="Pigeon", settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
+    kind=Kind("pigeon"), title="Pigeon", type="channel", settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
     inbound=Inbound(verify=verify, read=read, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok")),
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ from gateway.store.files.blobs import FolderBlobs
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.web.api.recordings import Span, read_range
 from tests.sound import wav
-from tests.web.conftest import SignIn
+from tests.web.conftest import SignIn, submitted
 from tests.web.world import CSRF, JUNE, MAPLE, World, answered, ended, ringing
 
 SOUND = wav(2.0)
@@ -235,8 +235,8 @@ async def test_the_page_has_a_player_a_link_and_an_audit_row(smart_redirect: Sma
     assert f'src="/recordings/file/{smart_redirect.id}' in page
     assert 'data-seek="' in page
     assert "media-src 'self'" in (await client.get("/t/0367/calls/7.1")).headers["Content-Security-Policy"]
-    shown = await client.post(f"/t/0367/recordings/{smart_redirect.id}/link", form={"csrf": CSRF})
-    assert "signature=" in await shown.get_data(as_text=True)
+    page = await submitted(client, f"/t/0367/recordings/{smart_redirect.id}/link", {"csrf": CSRF})
+    assert "signature=" in page
     text = await (
         await client.post(
             f"/t/0367/recordings/{smart_redirect.id}/link", form={"csrf": CSRF}, headers={"X-Fragment": "1"}

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.events import Result
+from actors.delivery.replanning import drafts_now
+from gateway.domain.events import CallEvent, Result, to_json
 from gateway.domain.ids import CallId, IntegrationKey, TenantId
 from gateway.domain.subjects import call_subject
 from gateway.store import dead_letters, delivery_pages, outbox
@@ -86,7 +87,7 @@ async def test_filters_narrow(world: World, sign_in: SignIn) -> None:
         world,
         row("1:upload"),
         row("2:in", kind="in", subject=call_subject("7.2")),
-        row("3:card", integration=CHAT, kind="card"),
+        row("3:card", integration=CHAT, kind="call_card"),
     )
     await finish(world, FAILED)
     await keep(world, row("4:waits"))
@@ -123,13 +124,13 @@ async def test_one_is_done_again_with_the_same_key_and_fresh_attempts(world: Wor
     client.set_cookie("localhost", "session", await world.session(JUNE))
     client.set_cookie("localhost", "language", "en")
     page, form = await ask(client, f"?id={chosen}")
-    assert "This will make 1 delivery again" in page
+    assert "This will retry 1 delivery" in page
     assert await states(world) == {"1:upload": "failed", "2:upload": "failed"}, "asking changes nothing"
     refused = await client.post("/t/0367/deliveries/replay", form=form | {"csrf": "forged"})
     assert refused.status_code == 403
     done = await client.post("/t/0367/deliveries/replay", form=form)
     assert (done.status_code, done.headers["Location"]) == (303, f"/t/0367/deliveries?id={chosen}&replayed=1")
-    assert "1 delivery waits" in await text_of(await client.get(done.headers["Location"]))
+    assert "1 delivery will be retried" in await text_of(await client.get(done.headers["Location"]))
     assert await states(world) == {"1:upload": "pending", "2:upload": "failed"}
     assert rung == [("0367", "retailcrm")]
     ((kept, attempt),) = await world.db.engine(
@@ -153,19 +154,21 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
         await keep(world, *made)
         await finish(world, outcome)
     cards = [
-        row(f"c{n}:card", integration=CHAT, kind="card", latest_only=True, subject=call_subject(f"c{n}"))
+        row(f"c{n}:card", integration=CHAT, kind="call_card", latest_only=True, subject=call_subject(f"c{n}"))
         for n in range(3)
     ]
-    old = row("o:1", lane="o", integration=CHAT, kind="card", latest_only=True, subject=call_subject("o"))
+    old = row("o:1", lane="o", integration=CHAT, kind="call_card", latest_only=True, subject=call_subject("o"))
     await keep(world, *cards, old)
     await finish(world, FAILED, CHAT)
-    await keep(world, row("o:2", lane="o", integration=CHAT, kind="card", latest_only=True, subject=call_subject("o")))
+    await keep(
+        world, row("o:2", lane="o", integration=CHAT, kind="call_card", latest_only=True, subject=call_subject("o"))
+    )
     await finish(world, DONE, CHAT)
     await keep(world, *[row(f"r{n}:in", kind="in", expires_s=-3600.0) for n in range(5)])
     await world.db.engine(outbox.expire_deliveries, 100)
     client = await sign_in()
     page, form = await ask(client)
-    assert "This will make 18 deliveries again" in page
+    assert "This will retry 18 deliveries" in page
     assert re.search(r"RetailCRM: line in the log of calls — 14 \(2 doubtful\)", page)
     assert "RetailCRM: incoming call rings — 1<" in page
     assert "Telegram: card of the call — 3<" in page
@@ -183,7 +186,7 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
     assert now.pop("o:2") == "done"
     assert Counter(now.values()) == {"pending": 18, "expired": 5}
     page, _ = await ask(client, "?state=expired")
-    assert "Nothing here can be done again" in page
+    assert "Nothing here can be retried" in page
     assert 'class="primary"' not in page.partition("<main")[2]
 
 
@@ -196,7 +199,7 @@ async def test_ten_thousand_in_batches_and_lanes_keep_their_order(
     await world.db.engine(run_sql, "UPDATE deliveries SET state = 'failed', finished_at = now()")
     client = await sign_in()
     page, form = await ask(client, "?kind=upload")
-    assert "This will make 300 deliveries again" in page
+    assert "This will retry 300 deliveries" in page
     assert "100 more are left" in page
     done = await client.post("/t/0367/deliveries/replay", form=form)
     assert done.headers["Location"].endswith("replayed=300")
@@ -312,3 +315,86 @@ async def test_an_orphan_call_of_a_delivery_is_no_trouble(world: World, sign_in:
     a = ringing(CallId("8.8"), datetime.now(UTC), "+375291110000", "100", ["150"])
     await world.keep(JUNE, [a, ended(a, 5, Result.MISSED)])
     assert (await (await sign_in()).get("/t/0367/deliveries")).status_code == 200
+
+
+# What is made again is made by the settings of now
+
+
+async def _settings(conn: Connection, integration: str, changes: str) -> None:
+    await conn.execute(
+        "INSERT INTO integrations (tenant_id, integration_type, enabled, settings, secrets) VALUES ('0367', $1, true, '{}', '{}') "
+        "ON CONFLICT DO NOTHING",
+        integration,
+    )
+    await conn.execute(
+        "UPDATE integrations SET settings = settings || $2::text::jsonb WHERE tenant_id = '0367' AND integration_type = $1",
+        integration,
+        changes,
+    )
+
+
+async def _planned(world: World, integration: IntegrationKey, settings: str) -> list[DeliveryRow]:
+    """The deliveries of one missed call by these settings, stored with the call and failed; and the settings themselves."""
+    await world.db.engine(_settings, integration, settings)
+    await world.cache.load()
+    tenant = world.cache.tenant(JUNE)
+    assert tenant is not None
+    first = ringing(CallId("7.7"), datetime.now(UTC) - timedelta(seconds=30), "+375291110000", "100", ["150"])
+    events: list[CallEvent] = [first, ended(first, 20, Result.MISSED)]
+    await world.keep(JUNE, events)
+    drafts = drafts_now(tenant, integration, [json.dumps(to_json(event)) for event in events])
+    made = [
+        row(draft.key, integration=integration, kind=draft.kind, lane=draft.lane, bucket=draft.bucket, body=json.dumps(dict(draft.body)),
+            subject=call_subject("7.7"), latest_only=draft.latest_only)
+        for draft in drafts
+    ]  # fmt: skip
+    await keep(world, *made)
+    for _ in made:
+        await finish(world, FAILED, integration)
+    return made
+
+
+async def _bodies(world: World) -> list[tuple[Any, ...]]:
+    return await world.db.engine(rows, "SELECT kind, key, state, note, body FROM deliveries ORDER BY delivery_id")
+
+
+async def test_a_card_that_failed_goes_to_the_chat_that_is_entered_now(world: World, sign_in: SignIn) -> None:
+    made = await _planned(world, CHAT, '{"bot_token": "700:secret", "notify_chats": [-100]}')
+    assert [one.kind for one in made] == ["call_card", "call_card"]
+    await world.db.engine(_settings, CHAT, '{"notify_chats": ["-200/17"]}')
+    await world.cache.load()
+    client = await sign_in()
+    _, form = await ask(client, "?integration=telegram&kind=call_card")
+    await client.post("/t/0367/deliveries/replay", form=form)
+    waits = [(key, json.loads(body)) for _, key, state, _, body in await _bodies(world) if state == "pending"]
+    ((key, body),) = waits
+    assert (key, body["chat"], body["topic"]) == ("7.7:-200/17:2", -200, 17)
+    assert "-100" not in json.dumps(body)
+
+
+async def test_what_is_not_sent_any_more_says_so_and_the_rest_says_what_is_true_now(
+    world: World, sign_in: SignIn
+) -> None:
+    made = await _planned(world, CRM, '{"send_events": {"in": true, "out": true, "hangup": true, "upload": true}}')
+    assert [one.kind for one in made] == ["in", "hangup", "upload"]
+    await world.db.engine(run_sql, "UPDATE deliveries SET body = '{\"old\": 1}'")
+    await world.db.engine(_settings, CRM, '{"send_events": {"in": true, "out": true, "hangup": false, "upload": true}}')
+    await world.cache.load()
+    client = await sign_in()
+    _, form = await ask(client)
+    answer = await client.post("/t/0367/deliveries/replay", form=form)
+    page = await text_of(await client.get(answer.location))
+    assert "1 was left as it is: the settings of now do not send it" in page
+    assert "Not sent: the settings of now" in page
+    found = {kind: (state, note, body) for kind, _, state, note, body in await _bodies(world)}
+    assert found["hangup"][:2] == ("failed", "not_sent_now")
+    assert (found["upload"][0], json.loads(found["upload"][2])) == ("pending", json.loads(made[2].body))
+
+
+async def test_what_cannot_be_planned_again_says_so(world: World, sign_in: SignIn) -> None:
+    await keep(world, row("1:upload"))
+    await finish(world, FAILED)
+    client = await sign_in()
+    _, form = await ask(client)
+    answer = await client.post("/t/0367/deliveries/replay", form=form)
+    assert "the events of its call are no longer stored" in await text_of(await client.get(answer.location))

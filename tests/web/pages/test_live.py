@@ -1,5 +1,6 @@
 """The stream of live calls: rows as they happen, whole tables after a loss, an end with the session."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from actors.feed import MOST_PENDING
-from gateway.domain.events import Result
+from gateway.domain.events import Direction, Result
 from gateway.domain.ids import CallId
 from gateway.domain.subjects import call_subject
 from gateway.store import users
@@ -53,15 +54,17 @@ class Stream:
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self.ended.set()
 
-    async def next(self) -> dict[str, str]:
-        """The next event."""
-        with trio.fail_after(5):
-            text = await self._receive.receive()
-        fields: dict[str, str] = {}
-        for line in filter(None, text.splitlines()):
-            name, _, value = line.partition(": ")
-            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
-        return fields
+    async def next(self, *, figures: bool = False) -> dict[str, str]:
+        """The next event; those with the figures of the day are passed over unless they are wanted."""
+        while True:
+            with trio.fail_after(5):
+                text = await self._receive.receive()
+            fields: dict[str, str] = {}
+            for line in filter(None, text.splitlines()):
+                name, _, value = line.partition(": ")
+                fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+            if figures or fields.get("event") != "figures":
+                return fields
 
     def leave(self) -> None:
         """The client goes away."""
@@ -182,3 +185,34 @@ async def test_a_client_that_leaves_frees_its_subscription(world: World) -> None
 def test_what_goes_over_the_wire() -> None:
     assert sse("call", "<tr>\n</tr>\n", "a\nb") == "event: call\nid: ab\ndata: <tr>\ndata: </tr>\n\n"
     assert sse("gone", "", "1") == "event: gone\nid: 1\ndata: \n\n"
+
+
+async def test_the_figures_of_the_day_grow_with_the_table_and_add_up(world: World) -> None:
+    async with streaming(world) as stream:
+        events = [await stream.next(figures=True), await stream.next(figures=True)]
+        assert [event["event"] for event in events] == ["all", "figures"]
+        at = datetime.now(UTC)
+        for place, (direction, result) in enumerate(
+            ((Direction.INCOMING, Result.ANSWERED), (Direction.INCOMING, Result.MISSED), (Direction.INCOMING, Result.BUSY),
+             (Direction.OUTGOING, Result.NO_ANSWER), (Direction.INTERNAL, Result.MISSED))
+        ):  # fmt: skip
+            caller, called = ("150", "+375291110000") if direction is Direction.OUTGOING else ("+375291110000", "100")
+            call = ringing(CallId(f"6.{place}"), at, caller, called, ["150"], direction=direction)
+            await world.keep(JUNE, [call, ended(call, 9, result, "150" if result is Result.ANSWERED else None)])
+            world.feed.publish(JUNE, call_subject(call.call_id))
+            assert [(await stream.next(figures=True))["event"] for _ in range(3)] == [
+                "gone",
+                "ended",
+                "figures",
+            ] or place
+        page = await (await sign_in_to(world)).get("/t/0367/calls")
+        figures = (await page.get_data(as_text=True)).partition('<dl class="figures">')[2].partition("</dl>")[0]
+        numbers = [int(one) for one in re.findall(r"(?:<dd[^>]*>|</span>)(\d+)<", figures)]
+        assert numbers == [4, 1, 2, 1]
+        assert numbers[0] == sum(numbers[1:])
+
+
+async def sign_in_to(world: World) -> Any:
+    client = world.app.test_client()
+    client.set_cookie("localhost", "session", await world.session(JUNE))
+    return client

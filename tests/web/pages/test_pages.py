@@ -22,7 +22,7 @@ from gateway.store.audit import select_audit
 from gateway.store.call_pages import Filters
 from gateway.store.postgres.pool import Connection
 from gateway.web.pages.calls import read_filters, read_place
-from tests.web.conftest import SignIn
+from tests.web.conftest import SignIn, plain, submitted
 from tests.web.world import CSRF, JUNE, MAPLE, SECRET_KEY, World, answered, ended, play, ringing
 
 NASTY = (
@@ -75,7 +75,10 @@ ROUTES = (
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
-    ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("POST", "/keys/revoke"),
+    ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"),
+    ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
+    ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
+    ("GET", "/dialling/orders"), ("GET", "/phones/remove"),
     ("POST", "/integrations/retailcrm/module"), ("GET", "/extensions"), ("POST", "/extensions/retailcrm/save"),
     ("POST", "/extensions/retailcrm/sync"), ("POST", "/phones"), ("POST", "/phones/remove"),
     ("GET", "/deliveries"), ("GET", "/deliveries/replay"), ("POST", "/deliveries/replay"),
@@ -126,7 +129,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
     }
     assert rules == walled | operators | modules | {
-        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>"
+        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>", "/icons/<kind>.svg"
     }  # fmt: skip
 
 
@@ -263,14 +266,14 @@ async def test_the_switch_and_the_test(world: World, sign_in: SignIn) -> None:
     client = await sign_in()
     home = "/t/0367/integrations/retailcrm"
     response = await client.post(f"{home}/switch", form={"csrf": CSRF, "enabled": "0"})
-    assert (response.status_code, response.location) == (303, home)
+    assert (response.status_code, plain(response.location)) == (303, home)
     assert await world.db.tenant(JUNE, integration_logs.select_switches, JUNE) == {"retailcrm": False}
     assert await world.db.tenant(MAPLE, integration_logs.select_switches, MAPLE) == {"retailcrm": True}
     (line,) = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
     assert (line.action, line.target, line.detail) == ("config.changed", "retailcrm", "enabled: false")
     assert "Switch on" in await text_of(await client.get(home))
     assert (await client.post("/t/0367/integrations/telegram/switch", form={"csrf": CSRF})).status_code == 404
-    page = await text_of(await client.post(f"{home}/test", form={"csrf": CSRF}))
+    page = await submitted(client, f"{home}/test", {"csrf": CSRF})
     assert world.tested == [(JUNE, IntegrationKey("retailcrm"))]
     assert "Test passed." in page
     assert "shops: &lt;main&gt;" in page
@@ -293,12 +296,11 @@ async def test_two_companies_never_have_one_client_id(world: World, sign_in: Sig
     assert (await (await sign_in(JUNE)).post(home.format(JUNE), form=form)).status_code == 303
     maple = await sign_in(MAPLE)
     form["domain"] = "https://0368.crm.example"
-    refused = await maple.post(home.format(MAPLE), form=form)
-    page = await text_of(refused)
-    assert (refused.status_code, "cannot be used: leave it empty" in page) == (422, True)
+    page = await submitted(maple, home.format(MAPLE), form)
+    assert "cannot be used: leave it empty" in page
     assert form["client_id"] not in page
-    short = await maple.post(home.format(MAPLE), form={**form, "client_id": "x" * 23})
-    assert (short.status_code, "must be at least 24 characters" in await text_of(short)) == (422, True)
+    short = await submitted(maple, home.format(MAPLE), {**form, "client_id": "x" * 23})
+    assert "must be at least 24 characters" in short
     # What is stored already stays, however short it is; and one's own may be saved again.
     assert (await maple.post(home.format(MAPLE), form={**form, "client_id": "***"})).status_code == 303
     assert (
@@ -313,28 +315,24 @@ async def test_the_set_up_form_keeps_secrets_and_names_problems(world: World, si
         "csrf": CSRF, "domain": "https://new.crm.example", "api_key": "***", "client_id": "***", "send_events.in": "1",
         "legacy_client_nets": "", "connect_timeout_s": "2.5",
     }  # fmt: skip
-    wrong = await client.post(home, form={**form, "domain": "ftp://x/y"})
-    page = await text_of(wrong)
-    assert wrong.status_code == 422
+    page = await submitted(client, home, {**form, "domain": "ftp://x/y"})
     assert "an address like" in page
     assert SECRET_KEY not in page
     # A stored key does not follow its address to another one: neither saved there, nor tested there.
     for language, words in (("en", "Enter it again"), ("ru", "Введите заново")):
-        refused = await (await sign_in(JUNE, language)).post(home, form=form)
-        assert refused.status_code == 422
-        page = await text_of(refused)
+        page = await submitted(await sign_in(JUNE, language), home, form)
         assert words in page
         assert SECRET_KEY not in page
         assert "https://new.crm.example" in page
-    await client.post(home.replace("settings", "test"), form=form)
+    await submitted(client, home.replace("settings", "test"), form)
     tenant = await again(world)
     assert tenant.integrations[IntegrationKey("retailcrm")].settings["domain"] == "https://0367.crm.example"
     client_id = tenant.integrations[IntegrationKey("retailcrm")].settings["client_id"]
     same = {**form, "domain": "https://0367.crm.example/"}
-    assert (await client.post(home, form=same)).status_code == 303
+    assert "Saved." in await submitted(client, home, same)
     kept = (await again(world)).integrations[IntegrationKey("retailcrm")].settings
     assert (kept["api_key"], kept["client_id"]) == (Secret(SECRET_KEY), client_id)
-    assert (await client.post(home, form={**form, "api_key": "a-key-of-the-new-account"})).status_code == 303
+    assert "Saved." in await submitted(client, home, {**form, "api_key": "a-key-of-the-new-account"})
     line, _ = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
     assert (line.action, line.target) == ("config.changed", "retailcrm")
     assert {"domain"} <= set(line.detail.split(", "))
@@ -365,11 +363,10 @@ async def test_a_mark_that_is_none_begins_the_list_anew(world: World, sign_in: S
 async def test_a_first_set_up_switches_on(world: World, sign_in: SignIn) -> None:
     client = await sign_in()
     home = "/t/0367/integrations/telegram/settings"
-    assert (await client.post(home, form={"csrf": CSRF, "bot_token": "***"})).status_code == 422
+    assert "Required." in await submitted(client, home, {"csrf": CSRF, "bot_token": "***"})
     token = "123456789:AAEabcdefghijklmnop"
     form = {"csrf": CSRF, "bot_token": token, "notify_chats": "-1001\n-1002"}
-    assert (await client.post(home, form=form)).status_code == 303
-    await world.cache.load()
+    assert "Saved." in await submitted(client, home, form)
     loaded = world.cache.tenant(JUNE)
     assert loaded is not None
     stored = loaded.integrations[IntegrationKey("telegram")]
@@ -383,7 +380,7 @@ async def test_operators_restart_what_is_stuck(world: World, sign_in: SignIn) ->
     assert "tenant/<wbr>0368" in page
     assert "Maple &lt;i&gt;Ltd" in page
     response = await client.post("/operators/actors/restart", form={"csrf": CSRF, "path": "tenant/0368/pbx/main"})
-    assert response.location == "/operators/actors"
+    assert plain(response.location) == "/operators/actors"
     assert world.restarted == ["tenant/0368/pbx/main"]
     missing = await client.post("/operators/actors/restart", form={"csrf": CSRF, "path": "tenant/none"})
     assert missing.status_code == 404

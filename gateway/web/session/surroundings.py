@@ -1,0 +1,67 @@
+"""What every page of a person shows around its own matter: what is wrong in the company, and the result of the last button.
+
+A hook of a blueprint, behind its guards; pages alone pay for it, not fragments and streams. Read `flash.py` for results.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from quart import g, request
+
+from actors.runtime.directory import Slot
+from gateway.domain.health import Health, State
+from gateway.domain.ids import TenantId
+from gateway.web.session.auth import SAFE_METHODS, Gate
+from gateway.web.session.flash import PARAMETER, Flash, read_flash
+from gateway.web.session.tokens import Token
+from gateway.web.site import viewer
+
+WELL = (State.ONLINE, State.STOPPED, State.STARTING, State.CONNECTING)
+_URGENCY = (State.FAILED, State.ATTENTION, State.OFFLINE, State.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A PBX or an integration that does not do what it should."""
+
+    title: str
+    href: str
+    health: Health
+
+
+def troubles_of(number: TenantId, slots: Iterable[Slot]) -> list[Trouble]:
+    """What a company's people should know of, the worst first."""
+    found = []
+    for slot in slots:
+        kind, _, name = slot.path.removeprefix(f"tenant/{number}/").partition("/")
+        room = {"pbx": "pbxes", "integration": "integrations"}.get(kind)
+        if room is None or not name or "/" in name or slot.health.state in WELL:
+            continue
+        found.append(Trouble(slot.title or name, f"/t/{number}/{room}/{name}", slot.health))
+    return sorted(found, key=lambda one: _URGENCY.index(one.health.state))
+
+
+def flashed(kind: str) -> Flash | None:
+    """The result to show on this page, if it is of this kind."""
+    found = cast("Flash | None", g.get("flash"))
+    return found if found is not None and found.kind == kind else None
+
+
+def troubles() -> Sequence[Trouble]:
+    """What is wrong in the company in view."""
+    return cast("Sequence[Trouble]", g.get("troubles", ()))
+
+
+async def look_around(gate: Gate, token: Token | None = None) -> None:
+    """Reads both. `token` is that of the session where it is not a person's."""
+    if request.method not in SAFE_METHODS or request.headers.get("X-Fragment"):
+        return
+    if "text/event-stream" in request.headers.get("Accept", "") or viewer().session is None:
+        return
+    deps, tenant = gate.site.deps, viewer().tenant
+    number = tenant.number if tenant is not None else None
+    if flash_id := request.args.get(PARAMETER, ""):
+        g.flash = await read_flash(deps, token or gate.token(), flash_id, tenant=number)
+    if number is not None and viewer().person:
+        g.troubles = troubles_of(number, await deps.slots(f"tenant/{number}"))

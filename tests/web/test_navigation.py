@@ -1,0 +1,63 @@
+"""The menu: who sees which section, which of them is the page in view."""
+
+from dataclasses import replace
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from adapters.abilities import Registers
+from adapters.registry import integrations
+from gateway.domain.configuration import Tenant, integration
+from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.web.navigation import SECTIONS, Audience, Section, menu
+from gateway.web.translations import words
+
+
+@pytest.fixture
+def tenant() -> Tenant:
+    """A company without integrations."""
+    return Tenant(TenantId("0367"), "June", ZoneInfo("Europe/Minsk"), "BY", "ru")
+
+
+def names(tenant: Tenant | None, path: str = "/", *, operator: bool = False) -> list[str]:
+    return [one.section.name for one in menu(tenant, path, operator=operator)]
+
+
+def test_every_section_has_a_text() -> None:
+    assert [one.name for one in SECTIONS if f"nav.{one.name}" not in words("en").texts] == []
+
+
+def test_a_section_is_for_its_audience(tenant: Tenant) -> None:
+    company = {one.name for one in SECTIONS if one.audience is Audience.COMPANY and one.needs is None}
+    operators = {one.name for one in SECTIONS if one.audience is Audience.OPERATORS}
+    assert set(names(tenant)) == company
+    assert set(names(tenant, operator=True)) == company | operators
+    assert set(names(None, operator=True)) == operators
+    assert names(None) == []
+
+
+def test_a_section_may_need_an_ability(tenant: Tenant) -> None:
+    section = Section(name="extensions", address="/extensions", needs=Registers)
+    for kind, adapter in integrations().items():
+        for key in (IntegrationKey(kind), IntegrationKey(f"{kind}:second")):
+            has = replace(tenant, integrations=MappingProxyType({key: integration(key, {})}))
+            assert bool(menu(has, "/", operator=False, sections=[section])) == adapter.can(Registers)
+    gone = replace(tenant, integrations=MappingProxyType({IntegrationKey("no_such"): integration("no_such", {})}))
+    assert not menu(gone, "/", operator=False, sections=[section])
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/calls", "calls"), ("/calls/7.7", "calls"), ("/calls?page=2", "calls"), ("/pbxes/new", "integrations"),
+     ("/integrations/telegram", "integrations"), ("/callsign", None), ("", None)],
+)  # fmt: skip
+def test_the_section_in_view_is_marked(tenant: Tenant, path: str, name: str | None) -> None:
+    marked = [one.section.name for one in menu(tenant, f"/t/{tenant.number}{path}", operator=True) if one.here]
+    assert marked == ([name] if name else [])
+
+
+def test_the_operators_sections_stand_apart_from_a_companys(tenant: Tenant) -> None:
+    apart = [one.section.name for one in menu(tenant, "/", operator=True) if one.apart]
+    assert apart == ["tenants"]
+    assert not [one for one in menu(None, "/", operator=True) if one.apart]
