@@ -40,6 +40,12 @@ class CrossInstance:
         peers.answer |= {"responsible": self._responsible_here, "slots": self._slots_here}
         ownership.emit = self._announce_shards
 
+    def ring(self, number: TenantId) -> None:
+        """Posts of the tenant wait in the journal: its actor looks, in whichever instance it lives."""
+        self._ring(number)
+        if not self._owns(number):
+            self._peers.mark("posts", number)
+
     async def responsible(self, tenant: Tenant, unique_id: str, phone: str, redirect: bool) -> tuple[str | None, bool]:
         """The internal number of whoever is responsible for a caller, and whether the call was sent there."""
         if self._owns(tenant.number) or not self._peers.others():

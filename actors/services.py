@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import trio
 
 from actors.calls.click_to_call import ClickToCall
+from actors.calls.direct_posts import DirectPosts
 from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.inbox import Inbox
 from actors.delivery.clients import Clients
@@ -25,8 +26,9 @@ from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.store.call_batches import CallBatch, Recorded
 from gateway.store.files.recording_files import RecordingFiles
-from gateway.store.outbox import CallBatch
+from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Database
 
 CHATS = "chats"
@@ -66,8 +68,12 @@ class Services:
     cache: ConfigurationCache
     directory: Directory
     feed: Feed
-    records: GroupCommit[CallBatch, frozenset[IntegrationKey] | None]
+    records: GroupCommit[CallBatch, Recorded]
     """Makes what a tenant's actor recorded durable; answers with the integrations that got something to deliver."""
+    pending_posts: GroupCommit[tuple[TenantId, int], list[PendingPost]]
+    """Reads a tenant's posts behind a journal id; those of several tenants share a statement."""
+    direct_posts: DirectPosts = field(default_factory=DirectPosts)
+    """Hands posts to their tenant's actor while the senders wait."""
     outgoing: Handover
     """Leases deliveries as they are written, and keeps what became of them."""
     dial: Dialer

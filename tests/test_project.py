@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors import housekeeping
-from actors.calls import tenant_calls
+from actors.calls import calls_book
 from actors.delivery import handover, worker
 from actors.runtime import sessions
 from actors.runtime.supervisor import RestartPolicy
@@ -150,11 +150,11 @@ def test_log_events_and_counters_named_in_operations_exist() -> None:
 
 
 def test_figures_are_those_of_the_code() -> None:
-    hours = int(tenant_calls.FORGOTTEN_AFTER.total_seconds() / 3600)
+    hours = int(calls_book.FORGOTTEN_AFTER.total_seconds() / 3600)
     days = int(housekeeping.KEEP_DELIVERIES_S / 86400)
     assert housekeeping.KEEP_POSTS_S == housekeeping.KEEP_DELIVERIES_S
     for page, said in (
-        ("docs/choices.md", f"waits {tenant_calls.AMI_GRACE_S:g} s for AMI's word"),
+        ("docs/choices.md", f"waits {calls_book.AMI_GRACE_S:g} s for AMI's word"),
         ("docs/choices.md", f"nothing is heard for {hours} h ends"),
         (
             "docs/choices.md",

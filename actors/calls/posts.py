@@ -1,5 +1,7 @@
 """Posted events become durable here: in PostgreSQL, or in the spool while it is away. Nothing else answers a post.
 
+A post that its tenant's actor can apply at once is committed with all that comes of it (`actors.calls.direct_posts`). Others:
+
     direct     the spool is empty: each group is one commit in the journal
                --PostgreSQL refuses, or takes over PATIENCE_S--> spooling, with that very group
     spooling   each group is one fsync in the spool, behind what waits there; the oldest segment is tried again and again
@@ -17,12 +19,14 @@ from itertools import islice
 import outcome
 import trio
 
+from actors.calls.direct_posts import DirectPosts
 from actors.runtime.directory import Slot
 from actors.runtime.group_commit import GroupCommit
 from actors.runtime.supervisor import DeadLetter
 from gateway.domain.errors import GatewayError, NeedsAttention, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
+from gateway.domain.posts import Post
 from gateway.store.files.spool import Spool
 from gateway.store.journal import PostRow
 from gateway.store.postgres.errors import StoreError, blames_data
@@ -48,8 +52,10 @@ class Posts:
         *,
         arrived: Callable[[TenantId], None],
         set_aside: Callable[[DeadLetter], None],
+        direct: DirectPosts | None = None,
     ) -> None:
         self._insert = insert
+        self._direct = direct
         self.spool = spool
         self._arrived = arrived
         self._set_aside = set_aside
@@ -64,9 +70,15 @@ class Posts:
         self.usable = trio.Event()
         """Set by whoever knows that PostgreSQL has our schema: before that, nothing is replayed."""
 
-    async def put(self, row: PostRow) -> bool:
-        """Whether the post is new, once it is durable. Raises Unavailable when it could not be made so."""
-        return await self._groups.put(row)
+    async def put(self, row: PostRow, post: Post | None = None) -> bool:
+        """Whether the post is new, once it is durable. Raises Unavailable when it could not be made so. Given `post` too, the
+        actor of its tenant may commit it; the tenant's bell is rung for one that went to the journal."""
+        away = bool(self.spool.records or self.refusing)
+        if post is not None and self._direct is not None and not away and await self._direct.put(row, post):
+            return True
+        new = await self._groups.put(row)
+        self._arrived(row.tenant)  # for a repeat too: nobody may have looked since the first was stored
+        return new
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled. What waits in the spool then is replayed by the next start."""

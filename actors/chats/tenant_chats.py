@@ -64,7 +64,7 @@ class TenantChats:
     async def _once(self, slot: Slot) -> int:
         """Reads what waits and commits what becomes of it. Returns how many rows that were."""
         number, db = self.tenant.number, self.services.db
-        waiting = await db.tenant(number, select_pending_posts, number, 0, AT_ONCE, STREAM)
+        (waiting,) = await db.engine(select_pending_posts, [(number, 0)], AT_ONCE, STREAM)
         if waiting and not await db.engine(record_updates, number, self.epoch, [_line(post) for post in waiting]):
             COUNTERS["stale_writes_refused"] += 1
             log.warning("a stale write was refused: the tenant is another instance's")

@@ -2,8 +2,10 @@
 share a commit.
 
     record: who has room? --> one commit, with leases for it --> handed over at once          no claim in between
+                                                            +--> behind one in hand: its ack leases it
                                                             +--> the rest is claimed when the doorbell rings
-    acks:   whatever gathers while the last commit is in flight goes with the next one, each answered by itself
+    acks:   whatever gathers while the last commit is in flight goes with the next one, each answered by itself, with the
+            next delivery of its lane
 
 A delivery is still told to nobody before it is durable, and its lease is the same as that of a claim: who dies with it loses it
 when it ends. Read `actors.delivery.worker` next.
@@ -15,7 +17,8 @@ from typing import Protocol
 
 from actors.runtime.group_commit import GroupCommit
 from gateway.domain.ids import IntegrationKey, TenantId
-from gateway.store.outbox import CallBatch, Claim, Outcome, finish_deliveries, newest_of_lane, record_and_claim
+from gateway.store.call_batches import CallBatch, Recorded, Refusal, Written, record_and_claim
+from gateway.store.outbox import Ack, Acked, Claim, finish_and_claim, newest_of_lane
 from gateway.store.postgres.pool import Database
 
 ATTEMPT_DEADLINE_S = 12.0
@@ -38,6 +41,9 @@ class Taker(Protocol):
     async def take(self, claims: Sequence[Claim], reserved: int) -> None:
         """Gives back so many places and begins with these, at once."""
 
+    def follows(self, lane: str) -> bool:
+        """Whether it has a delivery of the lane in hand, whose ack then leases the next one."""
+
 
 class Handover:
     """One for the process."""
@@ -45,8 +51,7 @@ class Handover:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._takers: dict[tuple[TenantId, IntegrationKey], Taker] = {}
-        self.acks: GroupCommit[tuple[Claim, Outcome], bool] = GroupCommit("ack", self._finish)
-        """Answers False for an attempt whose lease had passed to another."""
+        self.acks: GroupCommit[Ack, Acked] = GroupCommit("ack", self._finish)
 
     @contextmanager
     def takes(self, tenant: TenantId, kind: IntegrationKey, taker: Taker) -> Iterator[None]:
@@ -58,18 +63,27 @@ class Handover:
             if self._takers.get((tenant, kind)) is taker:
                 del self._takers[tenant, kind]
 
-    async def record(self, batch: Sequence[CallBatch]) -> list[frozenset[IntegrationKey] | None]:
-        """As `outbox.record`, and hands over what was leased. What was not is in the answer."""
+    async def record(self, batch: Sequence[CallBatch]) -> list[Recorded]:
+        """As `call_batches.record`, and hands over what was leased. What was not is in the answer."""
         wanted: set[tuple[TenantId, IntegrationKey, str]] = set()
         reserved: dict[tuple[TenantId, IntegrationKey], tuple[Taker, int]] = {}
-        claims: list[Claim] = []
+        written = Written([], [])
         try:
             self._reserve(batch, wanted, reserved)
-            kinds, claims = await self._db.engine(record_and_claim, batch, wanted, LEASE_S)
+            written = await self._db.engine(record_and_claim, batch, wanted, LEASE_S)
         finally:
             for place, (taker, places) in reserved.items():
-                await taker.take([claim for claim in claims if (claim.tenant, claim.integration) == place], places)
-        return kinds
+                claims = [claim for claim in written.claims if (claim.tenant, claim.integration) == place]
+                await taker.take(claims, places)
+        rings = {(tenant, key) for tenant, key, lane in written.lanes if not self._follows(tenant, key, lane)}
+        return [
+            answer if isinstance(answer, Refusal) else frozenset(key for key in answer if (part.tenant, key) in rings)
+            for part, answer in zip(batch, written.answers, strict=True)
+        ]
+
+    def _follows(self, tenant: TenantId, key: IntegrationKey, lane: str) -> bool:
+        taker = self._takers.get((tenant, key))
+        return taker is not None and taker.follows(lane)
 
     def _reserve(
         self,
@@ -90,5 +104,9 @@ class Handover:
                     wanted.add((part.tenant, row.integration, row.key))
                     reserved[place] = taker, reserved.get(place, (taker, 0))[1] + 1
 
-    async def _finish(self, acks: Sequence[tuple[Claim, Outcome]]) -> list[bool]:
-        return await self._db.engine(finish_deliveries, acks)
+    async def ack(self, ack: Ack) -> Acked:
+        """Stores what became of an attempt. Raises Unavailable where nobody can tell whether it is stored."""
+        return await self.acks.put(ack)
+
+    async def _finish(self, acks: Sequence[Ack]) -> list[Acked]:
+        return await self._db.engine(finish_and_claim, acks, LEASE_S)

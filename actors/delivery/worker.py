@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from datetime import timedelta
+from enum import Enum
 from typing import Any
 
 import trio
@@ -48,7 +49,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.health import State
 from gateway.domain.limiter import Booking
-from gateway.store.outbox import Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
+from gateway.store.outbox import Ack, Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
 from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,14 @@ BREAKER_PAUSE_S = 5.0
 BREAKER_CAP_S = 20.0
 """A ring is of use for a minute: a breaker that stayed shut as long would let rings expire that a CRM which is back would take."""
 ATTENTION_PAUSE_S = 300.0
+
+
+class Behind(Enum):
+    """What is known of a lane behind the delivery in hand."""
+
+    UNKNOWN = "nothing was written behind it since it came in hand"
+    WRITTEN = "something was: its ack leases it, or else somebody has to look"
+    MORE = "there may be more, and the next ack finds that out"
 
 
 class DeliveryActor:
@@ -88,6 +97,8 @@ class DeliveryActor:
         self._in_hand: dict[int, Claim] = {}
         self._since: dict[int, float] = {}
         """When each came in hand, by Trio's clock."""
+        self._lanes: dict[str, Behind] = {}
+        """Lanes with a delivery in hand -> what is known of others behind it."""
         self._reserved = self._asking = 0
         """Places kept for what is about to be written, and those that the claim under way may fill."""
         self._caught_up = False
@@ -151,6 +162,13 @@ class DeliveryActor:
             await self._start(claims)
         if self._behind:
             self._bell.set()  # the places that were kept may be another's
+
+    def follows(self, lane: str) -> bool:
+        """Notes that something was written behind what is in hand of this lane. False where nothing is."""
+        if lane not in self._lanes:
+            return False
+        self._lanes[lane] = Behind.WRITTEN
+        return True
 
     async def _start(self, claims: Sequence[Claim]) -> int:
         """Begins with those that may be sent now, and gives the others back together. Returns how many were begun."""
@@ -251,29 +269,46 @@ class DeliveryActor:
             HISTOGRAMS["delivery_attempt"].observe(outcome.duration_ms / 1000)
             if outcome.tried:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
-            await self._record(claim, outcome)
+            following = await self._record(claim, outcome)
             self._in_hand.pop(claim.delivery_id, None)
             self._since.pop(claim.delivery_id, None)
-            if self._behind or outcome.state == "pending":
+            behind = self._lanes.pop(claim.lane, Behind.UNKNOWN)
+            if following is not None:
+                await self.take([following], 0)
+                if claim.lane in self._lanes:
+                    self._lanes[claim.lane] = behind
+            if outcome.state == "pending" or (following is None and (self._behind or behind is Behind.WRITTEN)):
                 self._bell.set()
             if not self._in_hand:
                 self._idle.set()
 
-    async def _record(self, claim: Claim, outcome: Outcome) -> None:
+    def _takes_next(self, lane: str) -> bool:
+        """Whether the ack is to lease what follows. If so it finds all that was written behind it until now."""
+        known = self._lanes.get(lane, Behind.UNKNOWN) is not Behind.UNKNOWN
+        if not known or not self._may_claim() or self._failures >= BREAKER_FAILURES:
+            return False
+        self._lanes[lane] = Behind.MORE
+        return True
+
+    async def _record(self, claim: Claim, outcome: Outcome) -> Claim | None:
         """The ack, however long the database is away: what was sent should be known as sent. Cancelled, it still tries
-        for a moment."""
-        recorded = False
+        for a moment. Returns what follows in the lane, where that was leased with it."""
+        recorded, following = False, None
         try:
             while not recorded:
                 with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
-                    if not await self.services.outgoing.acks.put((claim, outcome)):
+                    takes_next = self._takes_next(claim.lane)
+                    acked = await self.services.outgoing.ack(Ack(claim, outcome, takes_next, self.epoch))
+                    if not acked.held:
                         log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
-                    recorded = True
+                    recorded, following = True, acked.following
                 if not recorded:
+                    self.follows(claim.lane)  # what the lost answer may have leased is for somebody to find
                     await trio.sleep(0.2)
         finally:
             if not recorded:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
+        return following
 
     async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, booking: Booking | None) -> Outcome:
         if booking is None:
@@ -331,6 +366,7 @@ class DeliveryActor:
                 del self._since[claim.delivery_id]
             else:
                 self._in_hand[claim.delivery_id] = claim
+                self._lanes[claim.lane] = Behind.UNKNOWN
                 ready.append((claim, booking))
         self._given_back = bool(dry)
         COUNTERS["deliveries_waiting"] += len(dry)

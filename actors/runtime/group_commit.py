@@ -1,7 +1,7 @@
 """Group commit: whatever gathers while the last commit is in flight goes with the next one.
 
-`GroupCommit` is used twice: for posted events on their way into the journal, and for what tenants' actors recorded. An
-item is answered only when it is durable. A group that is refused is halved until the guilty item fails alone; its owner is
+`GroupCommit` is used for posted events on their way into the journal, for what tenants' actors recorded, for acks, and for
+reading what waits in the journal. An item is answered only when it is durable. A group that is refused is halved until the guilty item fails alone; its owner is
 told why, and the others are kept. Read `actors.calls.tenant_calls` next.
 """
 
@@ -40,9 +40,11 @@ class GroupCommit(Generic[I, R]):
     """Writes items in groups. `write` makes one group durable and answers for each item, in order."""
 
     def __init__(
-        self, name: str, write: Callable[[Sequence[I]], Awaitable[Sequence[R]]], *, most: int = 500, room: int = 10_000
-    ) -> None:
+        self, name: str, write: Callable[[Sequence[I]], Awaitable[Sequence[R]]], *, most: int = 500,
+        room: int = 10_000, metric: str = "",
+    ) -> None:  # fmt: skip
         self.name = name
+        self._metric = metric or f"{name}_commit"
         self._write = write
         self._most = most
         self._room = room
@@ -90,7 +92,7 @@ class GroupCommit(Generic[I, R]):
         started = time.perf_counter()
         outcome = await outcome_of(lambda: self._write([waiting.item for waiting in group]))
         if not isinstance(outcome, Exception):
-            HISTOGRAMS[f"{self.name}_commit"].observe(time.perf_counter() - started)
+            HISTOGRAMS[self._metric].observe(time.perf_counter() - started)
             for waiting, answer in zip(group, outcome, strict=True):
                 waiting.answer = answer
                 waiting.done.set()

@@ -37,7 +37,7 @@ class Mailbox(Generic[T]):
         self._in_hand: list[T] = []
         self._current: object = None
         self._deaths: dict[object, int] = {}
-        self._rung = False
+        self._rung = self._woken = False
         self._arrived = trio.Event()
         self._room = trio.Event()
         self._idle = trio.Event()
@@ -63,6 +63,16 @@ class Mailbox(Generic[T]):
         self._rung = True
         self._arrived.set()
 
+    @property
+    def rung(self) -> bool:
+        """Whether the doorbell rang and was not answered yet."""
+        return self._rung
+
+    def wake(self) -> None:
+        """Lets `take_all` return: something waits for the reader elsewhere in memory. Never blocks."""
+        self._woken = True
+        self._arrived.set()
+
     def take_rung(self) -> bool:
         """Whether the doorbell rang since the last call."""
         rung, self._rung = self._rung, False
@@ -73,10 +83,11 @@ class Mailbox(Generic[T]):
 
         What an earlier reader took and did not finish comes first.
         """
-        while not (self._waiting or self._in_hand or self._rung):
+        while not (self._waiting or self._in_hand or self._rung or self._woken):
             self._arrived = trio.Event()
             await self._arrived.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._woken = False
         self._in_hand.extend(self._waiting)
         self._waiting.clear()
         self._room.set()

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 from adapters.probe import probe
 from adapters.registry import adapters
-from gateway.app import open_blobs, safe_dialer
 from gateway.cache import assemble
 from gateway.database import database_server
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
+from gateway.resources import open_blobs, safe_dialer
 from gateway.settings import Settings
 from gateway.store import tenants as store
 from gateway.store.postgres.errors import Unsealable

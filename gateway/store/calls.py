@@ -1,4 +1,4 @@
-"""Calls as the tenant's actor reads them back: the fold's state, row by row. Writing is `gateway.store.outbox.record`."""
+"""Calls as the tenant's actor reads them back: the fold's state, row by row. Writing is `gateway.store.call_batches.record`."""
 
 from collections.abc import Sequence
 

@@ -4,6 +4,7 @@ The journal is partitioned by the day of receipt (`partitions.py`), so digests h
 statement. Read `gateway.store.outbox` next: `record` marks a post done in the transaction that keeps its result.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ from gateway.store.postgres.pool import Connection
 
 CALLS = "calls"
 """The stream of posted call events."""
+POSTS_AT_ONCE = 500
+"""How many posts of one tenant one reading brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +88,28 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
 
 
 async def select_pending_posts(
-    conn: Connection, tenant: TenantId, after: int, most: int, stream: str = CALLS
-) -> list[PendingPost]:
-    """The tenant's posts of a stream that wait for the actor that reads it, oldest first, after a journal id."""
+    conn: Connection, wanted: Sequence[tuple[TenantId, int]], most: int = POSTS_AT_ONCE, stream: str = CALLS
+) -> list[list[PendingPost]]:
+    """For each (tenant, journal id): the tenant's posts of a stream behind that id that wait for their actor, oldest first,
+    at most `most`. One statement for all; reads across tenants, so it is the engine's."""
     rows = await conn.fetch(
         """
-        SELECT journal_id, address, unique_id, body, received_at FROM journal
-        WHERE tenant_id = $1 AND stream = $4 AND journal_id > $2 AND done_at IS NULL
-        ORDER BY journal_id LIMIT $3
+        SELECT w.place, j.journal_id, j.address, j.unique_id, j.body, j.received_at
+        FROM json_to_recordset($1::json) AS w (place int, tenant_id text, behind bigint)
+        CROSS JOIN LATERAL (SELECT * FROM journal p
+                            WHERE p.tenant_id = w.tenant_id AND p.stream = $3 AND p.journal_id > w.behind
+                              AND p.done_at IS NULL
+                            ORDER BY p.journal_id LIMIT $2) AS j
+        ORDER BY w.place, j.journal_id
         """,
-        tenant,
-        after,
+        json.dumps([{"place": n, "tenant_id": one, "behind": behind} for n, (one, behind) in enumerate(wanted)]),
         most,
         stream,
     )
-    return [PendingPost(*row) for row in rows]
+    found: list[list[PendingPost]] = [[] for _ in wanted]
+    for place, *row in rows:
+        found[place].append(PendingPost(*row))
+    return found
 
 
 async def select_tenants_with_posts(conn: Connection) -> list[TenantId]:

@@ -1,6 +1,6 @@
 """Recordings as rows: whose they are, where their sound lies, and what is still to be fetched.
 
-A row is made at the hangup in the statement that ends the call (`outbox.record`), or by an upload that came first.
+A row is made at the hangup in the statement that ends the call (`call_batches.record`), or by an upload that came first.
 A recording whose call is not known yet is loose and joins its call later. The caller owns the transaction where a function
 says so. File keys and addresses to fetch from stand here sealed. Read `recording_work.py` for what goes on behind the
 scenes, `shelf.py` for the files.

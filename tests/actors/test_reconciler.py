@@ -20,6 +20,7 @@ import trio
 import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
+from actors.calls.direct_posts import DirectPosts
 from actors.delivery.clients import Clients
 from actors.feed import Feed
 from actors.reconciler import REPLACE_GRACE_S, Reconciler
@@ -75,9 +76,11 @@ class World:
         self.services = cast(
             Services,
             SimpleNamespace(
+                recording_files=None, public_url="", direct_posts=DirectPosts(),
+                pending_posts=SimpleNamespace(put=self.tenant),
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
                 budgets=Budgets(), tokens=lambda *_: None,
-                ownership=everything_is_ours(), outgoing=Unhurried(self),
+                ownership=everything_is_ours(), outgoing=Unhurried(cast(Any, self)),
                 dial=SafeDialer(allowed_private_nets=(ip_network("127.0.0.0/8"),), own=set()),
             ),
         )  # fmt: skip

@@ -19,7 +19,18 @@ from tests.benchmarks.database import open_server
 from tests.benchmarks.harness import HEAD, Bench, as_json
 
 FOLDER = Path("var/bench")
-BENCHMARKS = ("ami_parse", "ami_commit", "intake", "deliveries", "latency", "bridge", "idle_tenants", "neighbours")
+BENCHMARKS = (
+    "ami_parse",
+    "ami_commit",
+    "intake",
+    "deliveries",
+    "latency",
+    "bridge",
+    "idle_tenants",
+    "neighbours",
+    "statements",
+    "sustained",
+)
 
 
 async def run(names: list[str], *, quick: bool, folder: Path) -> Bench:

@@ -30,7 +30,8 @@ from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits
 from adapters.registry import Linked
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.subjects import call_subject
-from gateway.store.outbox import CallBatch, DeliveryRow, EventRow, record
+from gateway.store.call_batches import CallBatch, EventRow, record
+from gateway.store.outbox import DeliveryRow
 from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.benchmarks.ami_parse import TENANT
 from tests.benchmarks.harness import Bench, alternate

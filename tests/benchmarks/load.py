@@ -17,8 +17,8 @@ import uvloop
 class _Client(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self, requests: Iterator[bytes], until: float) -> None:
-        self._requests, self._until = requests, until
+    def __init__(self, requests: Iterator[bytes], until: float, every_s: float) -> None:
+        self._requests, self._until, self._every_s = requests, until, every_s
         self.took: list[float] = []
         self.refused = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -30,10 +30,11 @@ class _Client(asyncio.Protocol):
 
     def _next(self) -> None:
         self._at = time.perf_counter()
-        if self._at >= self._until:
-            self._transport.close()
+        request = next(self._requests, b"") if self._at < self._until else b""
+        if request:
+            self._transport.write(request)
         else:
-            self._transport.write(next(self._requests))
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
@@ -48,7 +49,10 @@ class _Client(asyncio.Protocol):
         else:
             self.refused += 1
         self._answer = b""
-        self._next()
+        if self._every_s:
+            asyncio.get_running_loop().call_later(self._every_s, self._next)
+        else:
+            self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
@@ -72,14 +76,18 @@ def _requests(token: str, address: str) -> Iterator[bytes]:
             )
 
 
-def post(address: str, token: str, connections: int, seconds: float) -> dict[str, float]:
-    """One round: what was accepted in this time, and how long each took."""
+def post(
+    address: str, token: str, connections: int, seconds: float, most: int | None = None, every_s: float = 0.0
+) -> dict[str, float]:
+    """One round: what was accepted in this time, and how long each took. At most `most` of each connection, `every_s` apart."""
 
     async def run() -> list[_Client]:
         host, _, port = address.partition(":")
         loop, until = asyncio.get_running_loop(), time.perf_counter() + seconds
         made = [
-            await loop.create_connection(lambda: _Client(_requests(token, address), until), host, int(port))
+            await loop.create_connection(
+                lambda: _Client(itertools.islice(_requests(token, address), most), until, every_s), host, int(port)
+            )
             for _ in range(connections)
         ]
         clients = [client for _, client in made]

@@ -23,6 +23,7 @@ from tests.benchmarks.installation import Installation, new_installation
 
 ANSWER_S, TALK_S = 0.3, 0.4
 SETTLE_S = 1.2
+OPERATOR = "an-operator-of-the-benchmarks-32-characters"
 
 
 class Crm:
@@ -112,20 +113,24 @@ class Pbx:
 class Company:
     """One tenant: its PBX and its CRM."""
 
-    def __init__(self, number: str, script: CallScript, delay_s: float) -> None:
+    def __init__(self, number: str, script: CallScript, delay_s: float, *, posting: bool = False) -> None:
         self.number = number
+        self.posting = posting
         self.pbx = Pbx(script)
         self.crm = Crm(delay_s)
+        self.token = f"{number}-token-of-at-least-32-characters"
+        self.url = self.intake = ""
+        """Of the gateway that serves it, once that runs."""
 
     async def open(self, nursery: trio.Nursery) -> dict[str, Any]:
         """Starts both; returns the tenant's block."""
         port = await nursery.start(serve_ami, self.pbx.play)
         crm = await nursery.start(self.crm.serve)
         return {
-            "number": self.number, "name": self.number, "token": f"{self.number}-token-of-at-least-32-characters",
+            "number": self.number, "name": self.number, "token": self.token,
             "timezone": "Europe/Minsk", "country": "BY", "language": "ru",
             "phones": [{"number": "150", "owner": "Anna"}, {"number": "151", "owner": "Boris"}],
-            "pbxes": [{
+            "pbxes": [] if self.posting else [{
                 "name": "main", "host": "127.0.0.1", "port": port, "username": "bench", "secret": "bench",
                 "trunks": ["trunk-0001"],
             }],
@@ -142,18 +147,26 @@ class Company:
 
 
 @asynccontextmanager
-async def open_companies(bench: Bench, name: str, delays: Sequence[float]) -> AsyncIterator[list[Company]]:
-    """The running gateway with a company for each delay (of its CRM's answers), all online."""
+async def open_companies(
+    bench: Bench, name: str, delays: Sequence[float], *, posting: int = 0
+) -> AsyncIterator[list[Company]]:
+    """The running gateway with a company for each delay (of its CRM's answers), all online. The last `posting` of them have
+    no PBX to connect to: their hosts post."""
     script = CallScript()
-    companies = [Company(f"{1000 + place}", script, delay) for place, delay in enumerate(delays)]
-    installation: Installation = await new_installation(bench, name)
+    companies = [
+        Company(f"{1000 + place}", script, delay, posting=place >= len(delays) - posting)
+        for place, delay in enumerate(delays)
+    ]
+    installation: Installation = await new_installation(bench, name, GATEWAY_OPERATOR_TOKEN=OPERATOR)
     async with trio.open_nursery() as nursery:
         blocks = [await company.open(nursery) for company in companies]
         await installation.apply(blocks)
         async with installation.running():
             with trio.fail_after(30):
                 for company in companies:
-                    await company.pbx.online.wait()
+                    company.url, company.intake = installation.url, installation.intake
+                    if not company.posting:
+                        await company.pbx.online.wait()
             await trio.sleep(0.5)
             yield companies
         nursery.cancel_scope.cancel()

@@ -18,9 +18,9 @@ from actors.runtime.ownership import Ownership
 from actors.services import Services
 from adapters.http import SafeDialer
 from gateway.cache import ConfigurationCache
-from gateway.domain.ids import IntegrationKey
-from gateway.store import outbox
+from gateway.store import call_batches
 from gateway.store.embedded.embedded import as_login
+from gateway.store.journal import select_pending_posts
 from gateway.store.postgres.pool import open_database
 
 
@@ -34,14 +34,12 @@ async def open_services(dsn: str) -> AsyncIterator[Services]:
     """What actors are given, as `gateway.app` makes it, with the group commit running."""
     async with open_database(as_login(dsn), size=8) as db, trio.open_nursery() as nursery:
         outgoing = Handover(db)
-        records: GroupCommit[outbox.CallBatch, frozenset[IntegrationKey] | None] = GroupCommit(
-            "outbox", outgoing.record
-        )
+        records: GroupCommit[call_batches.CallBatch, call_batches.Recorded] = GroupCommit("outbox", outgoing.record)
         nursery.start_soon(records.run)
         nursery.start_soon(outgoing.acks.run)
         directory, clients, ownership = Directory(), Clients(), Ownership(db)
         yield Services(
-            db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
+            pending_posts=GroupCommit("journal", lambda wanted: db.engine(select_pending_posts, wanted)), db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
             dial=dialer(), clients=clients, smart_redirect=SmartRedirect(clients), outgoing=outgoing, ownership=ownership,
             dialling=ClickToCall(db, directory, clients, ownership.epoch_of),
         )  # fmt: skip

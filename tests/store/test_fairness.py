@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from gateway.domain.ids import IntegrationKey, TenantId
-from gateway.store import outbox
+from gateway.store import call_batches, outbox
 from gateway.store.outbox import Outcome
 from gateway.store.postgres.pool import Connection, Database, OwnConnection, open_session
 from tests.store.test_outbox import CRM, A, B, delivery, recording
@@ -44,7 +44,7 @@ async def one_delivery(db: Database, number: int) -> float:
     """From the record to the ack, as a tenant's and a delivery actor do it. Seconds."""
     row = delivery(f"b{number}", lane=f"b{number}", keep_s=3600.0)
     started = time.perf_counter()
-    await db.engine(outbox.record, [recording(B, deliveries=[row])])
+    await db.engine(call_batches.record, [recording(B, deliveries=[row])])
     (claim,) = await db.engine(outbox.claim_deliveries, B, CRM, 8, 20.0)
     assert await db.engine(outbox.finish_delivery, claim, DONE)
     await db.engine(outbox.select_next_due, B, CRM)

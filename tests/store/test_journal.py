@@ -25,7 +25,8 @@ async def run_sql(connection: Connection, *statements: str) -> None:
 
 
 async def pending(db: Database, tenant: TenantId = A, after: int = 0, most: int = 100) -> list[str]:
-    return [one.unique_id for one in await db.tenant(tenant, select_pending_posts, tenant, after, most)]
+    (found,) = await db.engine(select_pending_posts, [(tenant, after)], most)
+    return [one.unique_id for one in found]
 
 
 async def test_a_repeat_is_known_within_a_group_and_across_groups(db: Database) -> None:
@@ -42,7 +43,7 @@ async def test_the_same_post_of_another_tenant_is_another_post(db: Database) -> 
 
 async def test_posts_come_back_in_order_as_they_were(db: Database) -> None:
     await db.engine(insert_posts, [post(str(number)) for number in range(30)])
-    read = await db.tenant(A, select_pending_posts, A, 0, 10)
+    (read,) = await db.engine(select_pending_posts, [(A, 0)], 10)
     assert [one.unique_id for one in read] == [str(number) for number in range(10)]
     assert (read[0].address, read[0].body, read[0].received_at) == ("/dial", '{"UniqueId": "0"}', AT)
     assert await pending(db, after=read[-1].journal_id) == [str(number) for number in range(10, 30)]
@@ -51,7 +52,7 @@ async def test_posts_come_back_in_order_as_they_were(db: Database) -> None:
 
 async def test_a_finished_post_is_not_read_again_and_still_known(db: Database) -> None:
     await db.engine(insert_posts, [post("1"), post("2")])
-    first, _ = await db.tenant(A, select_pending_posts, A, 0, 10)
+    ((first, _),) = await db.engine(select_pending_posts, [(A, 0)])
     row = dead_letters.DeadLetterRow(A, "tenant/0367", "a post", "why", first.journal_id)
     await db.engine(dead_letters.insert_dead_letters, [row], "1.0")
     assert await pending(db) == ["2"]
@@ -75,10 +76,21 @@ async def test_a_post_out_of_all_days_is_kept_and_removed_when_it_is_old_and_don
     assert await db.engine(insert_posts, [long_ago, post("2")]) == [True, True]
     assert await pending(db) == ["1", "2"]
     assert await db.engine(journal.delete_old_rest, 14 * 86400.0, 10) == 0
-    first = (await db.tenant(A, select_pending_posts, A, 0, 10))[0]
+    ((first, *_),) = await db.engine(select_pending_posts, [(A, 0)])
     await db.engine(insert_dead_letters, [DeadLetterRow(A, "tenant/1001", "a post", "why", first.journal_id)], "1")
     assert await db.engine(journal.delete_old_rest, 14 * 86400.0, 10) == 1
     assert await pending(db) == ["2"]
+
+
+async def test_posts_of_many_tenants_are_read_together_and_apart(db: Database) -> None:
+    tenants = [TenantId(f"{number:04}") for number in range(20)]
+    await db.engine(insert_posts, [post(str(number), tenant) for number in range(5) for tenant in tenants])
+    wanted = [(tenant, 0) for tenant in (*reversed(tenants), TenantId("nobody"), tenants[3])]
+    found = await db.engine(select_pending_posts, wanted, 3)
+    assert [[one.unique_id for one in posts] for posts in found] == [["0", "1", "2"]] * 20 + [[], ["0", "1", "2"]]
+    assert len({one.journal_id for posts in found[:20] for one in posts}) == 60
+    again = await db.engine(select_pending_posts, [(tenants[0], found[19][-1].journal_id)], 3)
+    assert [one.unique_id for one in again[0]] == ["3", "4"]
 
 
 @pytest.mark.parametrize("size", [1, 500])

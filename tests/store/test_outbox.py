@@ -13,10 +13,11 @@ from gateway.domain.calls import Call, Phase
 from gateway.domain.events import Direction
 from gateway.domain.ids import CallId, IntegrationKey, TenantId
 from gateway.domain.subjects import call_subject
-from gateway.store import outbox
+from gateway.store import call_batches, outbox
+from gateway.store.call_batches import CallBatch, EventRow
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.store.journal import PostRow, insert_posts, select_pending_posts
-from gateway.store.outbox import CallBatch, DeliveryRow, EventRow, Outcome, storable
+from gateway.store.outbox import DeliveryRow, Outcome, storable
 from gateway.store.postgres.pool import Connection, Database
 
 A, B = TenantId("0367"), TenantId("0368")
@@ -83,33 +84,38 @@ async def test_a_recording_is_kept_whole_and_comes_back_as_it_was(db: Database) 
     )  # fmt: skip
     (post,) = await posted(db, "1.1")
     kinds = await db.engine(
-        outbox.record,
+        call_batches.record,
         [recording(calls=[whole], events=[event()], deliveries=[delivery("a"), delivery("b", integration=CHAT)],
                    posts_done=[(post, AT)])],
     )  # fmt: skip
     assert kinds == [{CRM, CHAT}]
     assert await db.tenant(A, select_open_calls, A) == [("main", whole)]
     assert await db.tenant(A, select_calls, A, ["1.1", "2.2"]) == [("main", whole)]
-    assert await db.tenant(A, select_pending_posts, A, 0, 10) == []
+    assert await db.engine(select_pending_posts, [(A, 0)]) == [[]]
 
 
 async def posted(db: Database, *unique_ids: str) -> list[int]:
     await db.engine(insert_posts, [PostRow(A, "/dial", one, one.encode(), "{}", AT) for one in unique_ids])
-    return [post.journal_id for post in await db.tenant(A, select_pending_posts, A, 0, 100)]
+    (posts,) = await db.engine(select_pending_posts, [(A, 0)])
+    return [post.journal_id for post in posts]
 
 
 async def test_the_same_recording_twice_changes_nothing(db: Database) -> None:
     part = recording(calls=[call()], events=[event()], deliveries=[delivery("a")])
-    await db.engine(outbox.record, [part])
-    assert await db.engine(outbox.record, [part]) == [frozenset()]
+    await db.engine(call_batches.record, [part])
+    assert await db.engine(call_batches.record, [part]) == [frozenset()]
     assert await db.engine(rows, "SELECT count(*) FROM call_events") == [(1,)]
     assert await states(db) == {"a": "pending"}
 
 
 async def test_an_older_state_of_a_call_is_refused(db: Database) -> None:
-    await db.engine(outbox.record, [recording(calls=[call(3, caller="new")], events=[event(3, name="call_answered")])])
-    await db.engine(outbox.record, [recording(calls=[call(2, caller="old")], events=[event(3, name="call_ringing")])])
-    await db.engine(outbox.record, [recording(calls=[call(3, caller="same")])])
+    await db.engine(
+        call_batches.record, [recording(calls=[call(3, caller="new")], events=[event(3, name="call_answered")])]
+    )
+    await db.engine(
+        call_batches.record, [recording(calls=[call(2, caller="old")], events=[event(3, name="call_ringing")])]
+    )
+    await db.engine(call_batches.record, [recording(calls=[call(3, caller="same")])])
     ((_, known),) = await db.tenant(A, select_open_calls, A)
     assert (known.events, known.caller) == (3, "new")
     assert await db.engine(rows, "SELECT event FROM call_events") == [("call_answered",)]
@@ -120,7 +126,7 @@ async def test_one_call_in_two_recordings_of_one_commit(db: Database) -> None:
     older = recording(calls=[call(1)], events=[event(1)], deliveries=[delivery("a")])
     newer = recording(calls=[call(2, caller="new")], events=[event(1), event(2)], deliveries=[delivery("a")])
     for order in ([older, newer], [newer, older]):
-        await db.engine(outbox.record, order)
+        await db.engine(call_batches.record, order)
         ((_, known),) = await db.tenant(A, select_open_calls, A)
         assert (known.events, known.caller) == (2, "new")
     assert await states(db) == {"a": "pending"}
@@ -128,7 +134,7 @@ async def test_one_call_in_two_recordings_of_one_commit(db: Database) -> None:
 
 async def test_tenants_of_one_commit_do_not_mix(db: Database) -> None:
     kinds = await db.engine(
-        outbox.record,
+        call_batches.record,
         [
             recording(A, calls=[call(1)], deliveries=[delivery("a")]),
             recording(B, calls=[call(2)], deliveries=[delivery("a", integration=CHAT)]),
@@ -145,7 +151,7 @@ async def test_text_that_no_database_keeps_is_kept_as_well_as_may_be(db: Databas
     assert "\0" not in storable(bad)
     strange = call(1, caller=bad, called=bad, trunk=bad, ringing=(bad,), rang=(bad,), extension=bad, queue=bad)
     await db.engine(
-        outbox.record,
+        call_batches.record,
         [recording(calls=[strange], events=[replace(event(), body=bad)], deliveries=[delivery(bad, body=bad)])],
     )
     (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
@@ -167,16 +173,16 @@ def card(key: str, lane: str = "card") -> DeliveryRow:
 
 
 async def test_a_newer_card_overtakes_one_that_nobody_tried(db: Database) -> None:
-    await db.engine(outbox.record, [recording(deliveries=[card("1"), card("other", "else"), card("2")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("1"), card("other", "else"), card("2")])])
     assert await states(db) == {"other": "pending", "2": "pending"}, "of one batch the newest alone is written"
-    await db.engine(outbox.record, [recording(deliveries=[card("3")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("3")])])
     assert await states(db) == {"other": "pending", "2": "superseded", "3": "pending"}
 
 
 async def test_a_card_that_was_tried_is_not_overtaken(db: Database) -> None:
-    await db.engine(outbox.record, [recording(deliveries=[card("1")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("1")])])
     (first,) = await db.engine(outbox.claim_deliveries, A, CHAT, 1, 20.0)
-    await db.engine(outbox.record, [recording(deliveries=[card("2")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("2")])])
     assert await states(db) == {"1": "pending", "2": "pending"}
     assert await claim(db, integration=CHAT) == [], "the lane is taken"
     await db.engine(outbox.finish_delivery, first, replace(DONE, reference="message 7"))
@@ -186,11 +192,11 @@ async def test_a_card_that_was_tried_is_not_overtaken(db: Database) -> None:
 
 async def test_a_card_kept_twice_does_not_overtake_itself_or_its_successor(db: Database) -> None:
     """The answer to a commit was lost, and it was made again."""
-    await db.engine(outbox.record, [recording(deliveries=[card("1")])])
-    await db.engine(outbox.record, [recording(deliveries=[card("1")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("1")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("1")])])
     assert await states(db) == {"1": "pending"}
-    await db.engine(outbox.record, [recording(deliveries=[card("2")])])
-    await db.engine(outbox.record, [recording(deliveries=[card("1")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("2")])])
+    await db.engine(call_batches.record, [recording(deliveries=[card("1")])])
     assert await states(db) == {"1": "superseded", "2": "pending"}
 
 
@@ -198,14 +204,14 @@ async def test_a_card_kept_twice_does_not_overtake_itself_or_its_successor(db: D
 
 
 async def test_only_the_oldest_of_a_lane_is_claimed(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a1", lane="a"), reported("a2", lane="a"), reported("b1", lane="b")])
+    await db.engine(call_batches.record, [reported("a1", lane="a"), reported("a2", lane="a"), reported("b1", lane="b")])
     assert await claim(db) == ["a1", "b1"]
     assert await claim(db) == []
 
 
 async def test_a_lane_waits_for_its_oldest_and_its_neighbours_do_not(db: Database) -> None:
     await db.engine(
-        outbox.record,
+        call_batches.record,
         [reported("a1", lane="a"), reported("a2", lane="a"), reported("b1", lane="b"), reported("b2", lane="b")],
     )
     first, second = await db.engine(outbox.claim_deliveries, A, CRM, 10, 20.0)
@@ -218,7 +224,7 @@ async def test_a_lane_waits_for_its_oldest_and_its_neighbours_do_not(db: Databas
 
 
 async def test_two_claimers_never_get_the_same(db: Database) -> None:
-    await db.engine(outbox.record, [reported(*(str(n) for n in range(200)))])
+    await db.engine(call_batches.record, [reported(*(str(n) for n in range(200)))])
     await db.engine(run_sql, "UPDATE deliveries SET lane = key")
     got: list[str] = []
 
@@ -233,7 +239,7 @@ async def test_two_claimers_never_get_the_same(db: Database) -> None:
 
 
 async def test_a_row_that_another_transaction_holds_is_skipped(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b")])
+    await db.engine(call_batches.record, [reported("a", lane="a"), reported("b", lane="b")])
     held, go = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -255,20 +261,20 @@ async def test_a_row_that_another_transaction_holds_is_skipped(db: Database) -> 
 
 
 async def test_what_is_in_hand_is_not_claimed_again_by_its_holder(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b")])
+    await db.engine(call_batches.record, [reported("a", lane="a"), reported("b", lane="b")])
     taken = await db.engine(outbox.claim_deliveries, A, CRM, 10, -1.0)
     assert await claim(db, in_hand=[taken[0].delivery_id]) == ["b"]
 
 
 async def test_an_attempt_is_counted_when_it_is_claimed(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a")])
+    await db.engine(call_batches.record, [reported("a")])
     for attempt in (1, 2, 3):
         (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)  # its process died at once
         assert (taken.attempt, taken.epoch) == (attempt, attempt)
 
 
 async def test_an_ack_names_the_lease_it_holds(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a")])
+    await db.engine(call_batches.record, [reported("a")])
     (old,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)
     (new,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
     assert not await db.engine(outbox.finish_delivery, old, DONE)
@@ -279,7 +285,7 @@ async def test_an_ack_names_the_lease_it_holds(db: Database) -> None:
 
 
 async def test_a_lease_that_is_given_back_uses_no_attempt_and_an_old_one_changes_nothing(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a")])
+    await db.engine(call_batches.record, [reported("a")])
     (old,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
     await db.engine(outbox.release_deliveries, [old])
     (new,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
@@ -289,7 +295,7 @@ async def test_a_lease_that_is_given_back_uses_no_attempt_and_an_old_one_changes
 
 
 async def test_an_outcome_writes_its_log_unless_nobody_was_asked(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a")])
+    await db.engine(call_batches.record, [reported("a")])
     (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
     waits = Outcome(state="pending", status="waiting", uses_attempt=False, tried=False)
     await db.engine(outbox.finish_delivery, taken, waits)
@@ -310,7 +316,9 @@ async def test_whoever_is_due_is_named_once_and_only_while_switched_on(db: Datab
     link = "INSERT INTO integrations (tenant_id, integration_type, enabled) VALUES ('0367', '{}', {})"
     await db.engine(run_sql, tenant, link.format("retailcrm", "true"), link.format("telegram", "false"))
     assert await db.engine(outbox.select_due) == []
-    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b"), reported("c", integration=CHAT)])
+    await db.engine(
+        call_batches.record, [reported("a", lane="a"), reported("b", lane="b"), reported("c", integration=CHAT)]
+    )
     assert await db.engine(outbox.select_due) == [(A, CRM)]
     await claim(db)
     assert await db.engine(outbox.select_due) == []
@@ -321,7 +329,7 @@ async def test_whoever_is_due_is_named_once_and_only_while_switched_on(db: Datab
 
 async def test_what_is_too_late_is_dropped_with_a_line_in_the_log(db: Database) -> None:
     await db.engine(
-        outbox.record,
+        call_batches.record,
         [recording(deliveries=[
             delivery("late", "1", expires_s=-1.0), delivery("old", "2", keep_s=-1.0), delivery("fresh", "3"),
             delivery("held", "4", expires_s=-1.0),
@@ -337,7 +345,8 @@ async def test_what_is_too_late_is_dropped_with_a_line_in_the_log(db: Database) 
 async def test_how_long_something_is_of_use_is_the_databases_to_say(db: Database) -> None:
     """It was heard some time before it is written, and is claimed some time after that."""
     received = delivery("a", expires_s=60.0, keep_s=600.0, received_at_s=time.monotonic() - 20)
-    _, (leased,) = await db.engine(outbox.record_and_claim, [recording(deliveries=[received])], {(A, CRM, "a")}, 0.0)
+    written = await db.engine(call_batches.record_and_claim, [recording(deliveries=[received])], {(A, CRM, "a")}, 0.0)
+    (leased,) = written.claims
     assert leased.expires_s == pytest.approx(40, abs=5)
     await db.engine(run_sql, "UPDATE deliveries SET expires_at = expires_at - interval '10 seconds'")
     (claimed,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, 20.0)
@@ -346,14 +355,16 @@ async def test_how_long_something_is_of_use_is_the_databases_to_say(db: Database
 
 
 async def test_an_ack_after_the_expiry_is_refused(db: Database) -> None:
-    await db.engine(outbox.record, [reported("a", expires_s=-1.0)])
+    await db.engine(call_batches.record, [reported("a", expires_s=-1.0)])
     (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)
     assert await db.engine(outbox.expire_deliveries, 10) == 1
     assert not await db.engine(outbox.finish_delivery, taken, DONE)
 
 
 async def test_old_rows_go_in_batches_and_a_reference_in_use_stays(db: Database) -> None:
-    await db.engine(outbox.record, [recording(deliveries=[card("1", "old"), card("2", "used"), card("3", "new")])])
+    await db.engine(
+        call_batches.record, [recording(deliveries=[card("1", "old"), card("2", "used"), card("3", "new")])]
+    )
     for taken in await db.engine(outbox.claim_deliveries, A, CHAT, 10, 20.0):
         await db.engine(outbox.finish_delivery, taken, replace(DONE, reference=f"message of {taken.lane}"))
     await db.engine(
@@ -369,7 +380,7 @@ async def test_old_rows_go_in_batches_and_a_reference_in_use_stays(db: Database)
 
 async def test_pending_deliveries_are_counted(db: Database) -> None:
     assert await db.engine(outbox.count_pending) == {"pending": 0, "oldest_pending_s": 0}
-    await db.engine(outbox.record, [reported("a", lane="a"), reported("b", lane="b")])
+    await db.engine(call_batches.record, [reported("a", lane="a"), reported("b", lane="b")])
     (taken, _) = await db.engine(outbox.claim_deliveries, A, CRM, 10, 20.0)
     await db.engine(outbox.finish_delivery, taken, DONE)
     assert await db.engine(outbox.count_pending) == {"pending": 1, "oldest_pending_s": 0}

@@ -6,7 +6,7 @@ import trio
 
 from gateway.domain.ids import TenantId
 from gateway.domain.shards import SHARDS, fair_share, shard_of
-from gateway.store import outbox, shards
+from gateway.store import call_batches, outbox, shards
 from gateway.store.postgres.pool import Connection, Database
 from tests.store.test_outbox import CRM, call, delivery, event, recording
 
@@ -119,15 +119,15 @@ async def test_many_seek_at_once_and_none_gets_what_another_has(db: Database) ->
 async def test_a_stale_write_is_refused_in_its_own_statement(db: Database) -> None:
     epoch = await own(db, "one")
     part = recording(calls=[call()], events=[event()], deliveries=[delivery("a")], epoch=epoch)
-    assert await db.engine(outbox.record, [part]) == [{CRM}]
+    assert await db.engine(call_batches.record, [part]) == [{CRM}]
     await pass_on(db)
     later = await own(db, "two")
     assert later == epoch + 1
     stale = recording(calls=[call(2)], events=[event(2)], deliveries=[delivery("b")], epoch=epoch)
     fresh = recording(calls=[call(3)], events=[event(3)], deliveries=[delivery("c")], epoch=later)
     other = recording(B, calls=[call(1)], deliveries=[delivery("d")], epoch=later)
-    assert await db.engine(outbox.record, [stale]) == [None]
-    assert await db.engine(outbox.record, [stale, fresh, other]) == [None, {CRM}, {CRM}]
+    assert await db.engine(call_batches.record, [stale]) == [call_batches.Refusal.STALE]
+    assert await db.engine(call_batches.record, [stale, fresh, other]) == [call_batches.Refusal.STALE, {CRM}, {CRM}]
     stored = await db.engine(_keys)
     assert stored == ["a", "c", "d"]
     assert await db.engine(outbox.claim_deliveries, A, CRM, 5, 20.0, (), (), epoch) == []
@@ -146,7 +146,7 @@ async def test_a_takeover_waits_for_a_write_under_way(db: Database) -> None:
     async def write(connection: Connection) -> None:
         async with connection.transaction():
             part = recording(calls=[call()], events=[event()], epoch=epoch)
-            assert await outbox.record(connection, [part]) == [frozenset()]
+            assert await call_batches.record(connection, [part]) == [frozenset()]
             db_thread_locked.set_result(None)
             await asyncio.sleep(0.3)
         order.append("written")

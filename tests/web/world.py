@@ -35,7 +35,7 @@ from gateway.domain.health import State
 from gateway.domain.ids import CallId, IntegrationKey, TenantId
 from gateway.domain.secret import Secret
 from gateway.domain.subjects import call_subject
-from gateway.store import outbox, users
+from gateway.store import call_batches, outbox, users
 from gateway.store.call_orders import Admitted
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import new_data_key, new_master_key, parse_master_keys
@@ -89,13 +89,15 @@ class World:
 
     async def keep(self, tenant: TenantId, events: Sequence[CallEvent], drafts: Sequence[dict[str, Any]] = ()) -> Call:
         """Records a call as the tenant's actor does."""
-        recording = outbox.CallBatch(tenant)
+        recording = call_batches.CallBatch(tenant)
         call: Call | None = None
         for event in events:
             call = apply(call, event)
             assert call is not None
             body = json.dumps(to_json(event), ensure_ascii=False)
-            recording.events.append(outbox.EventRow(call.call_id, call.events, to_json(event)["event"], event.at, body))
+            recording.events.append(
+                call_batches.EventRow(call.call_id, call.events, to_json(event)["event"], event.at, body)
+            )
         assert call is not None
         recording.calls[call.call_id] = ("main", call)
         for draft in drafts:
@@ -106,7 +108,7 @@ class World:
                     keep_s=3600.0,
                 )
             )  # fmt: skip
-        await self.db.engine(outbox.record, [recording])
+        await self.db.engine(call_batches.record, [recording])
         return call
 
     async def deliver(self, tenant: TenantId, kind: str, outcome: outbox.Outcome) -> None:

@@ -33,9 +33,11 @@ class ConnectionLending:
     """Lends up to `limit` connections of one pool."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, limit: int) -> None:
+        self.kept = 0
+        """So many idle connections are not given back to the pool, which would close them after a while."""
         self._loop = loop
         self._pool = pool
-        self._limit = limit
+        self.limit = limit
         self._held = 0
         """Connections out of the pool, lent or idle, and those being opened."""
         self._idle: deque[tuple[Connection, float]] = deque()
@@ -61,7 +63,7 @@ class ConnectionLending:
             if _is_open(connection):
                 return connection
             await self._return(connection)
-        if self._held < self._limit:
+        if self._held < self.limit:
             self._held += 1
         else:
             handed = await self._turn()
@@ -102,7 +104,7 @@ class ConnectionLending:
             self._held -= 1
         else:
             self._idle.append((connection, self._loop.time()))
-            if self._sweeper is None:
+            if self._sweeper is None and len(self._idle) > self.kept:
                 self._sweeper = self._loop.call_later(IDLE_S, self._sweep)
 
     def _free_place(self) -> None:
@@ -120,18 +122,18 @@ class ConnectionLending:
         """Gives back what was idle for long: the pool closes it after a while."""
         self._sweeper = None
         long_ago = self._loop.time() - IDLE_S
-        while self._idle and self._idle[0][1] <= long_ago:
+        while len(self._idle) > self.kept and self._idle[0][1] <= long_ago:
             task = self._loop.create_task(self._return(self._idle.popleft()[0]))
             self._sweeps.add(task)
             task.add_done_callback(self._sweeps.discard)
-        if self._idle:
+        if len(self._idle) > self.kept:
             self._sweeper = self._loop.call_later(IDLE_S / 4, self._sweep)
 
     async def close(self) -> None:
         """Waits for what is lent, then closes every connection."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._limit = 0
+        self.limit = 0
         while self._idle:
             await self._return(self._idle.popleft()[0])
         await self._pool.close()

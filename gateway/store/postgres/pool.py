@@ -38,6 +38,7 @@ else:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Warm: TypeAlias = Callable[["Connection | OwnConnection"], Awaitable[None]]
 
 CONNECT_S = 5.0
 COMMAND_S = 20.0
@@ -69,9 +70,11 @@ class Database:
     """Two small pools on one thread. Made by `open_database`."""
 
     def __init__(
-        self, thread: AsyncioThread, dsn: str, app: ConnectionLending, engine: ConnectionLending, counter: "_Counter"
-    ) -> None:
+        self, thread: AsyncioThread, dsn: str, app: ConnectionLending, engine: ConnectionLending, counter: "_Counter",
+        warming: "list[Warm]",
+    ) -> None:  # fmt: skip
         self.thread = thread
+        self._warming = warming
         self._dsn = dsn
         self._app = app
         self._engine = engine
@@ -113,6 +116,14 @@ class Database:
                 connection.terminate()
 
         return await self.thread.run(_translated, with_connection)
+
+    async def keep_warm(self, work: "Warm", many: int) -> None:
+        """Opens `many` of the engine's connections, runs `work` on each, and from now on on every one that is opened: it
+        makes the plans of the statements that somebody waits for, so that the first call of a quiet hour pays for none.
+        As many stay open. Raises what the database raises."""
+        self._warming[:] = [work]
+        many = self._engine.kept = min(many, self._engine.limit)
+        await self.thread.run(self._warm_up, work, many)
 
     async def ping(self) -> None:
         """Raises Unavailable, NotMigrated or UnsafeRole unless both roles can work."""
@@ -179,6 +190,14 @@ class Database:
                 await self._engine.release(connection, clean=clean)
         raise failure
 
+    async def _warm_up(self, work: "Warm", many: int) -> None:
+        async def and_the_rest(connection: Connection) -> None:
+            await work(connection)
+            await self._warm_up(work, many - 1)  # while this one is lent, so that the next is another
+
+        if many > 0:
+            await self._in_engine(and_the_rest)
+
     async def _ping_app(self) -> None:
         await self._in_tenant("", _select_1)
 
@@ -204,10 +223,14 @@ class Session:
 async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> AsyncIterator[Database]:
     """Nothing is connected before the first call: `ping` tells whether the database can be worked with."""
     counter = _Counter()
+    warming: list[Warm] = []
 
     async def new_pool(role: str, limit: int) -> "_Pool":
         async def prepare(connection: OwnConnection) -> None:
             await become(connection, role)
+            if role == ENGINE:
+                for work in warming:
+                    await work(connection)
             connection.add_query_logger(counter.count)
 
         return await asyncpg.create_pool(
@@ -215,12 +238,14 @@ async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> Asy
             min_size=0,
             max_size=limit,
             max_queries=1_000_000,
+            statement_cache_size=300,
+            max_cached_statement_lifetime=0,
             max_inactive_connection_lifetime=300.0,
             init=prepare,
             reset=_keep_session,
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
-            server_settings=_server_settings("gateway"),
+            server_settings=_server_settings("gateway") | (_ENGINE_SETTINGS if role == ENGINE else {}),
         )
 
     async with open_asyncio_thread(uvloop.new_event_loop, name="database") as thread:
@@ -229,7 +254,7 @@ async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> Asy
             for role, limit in ((APP, size), (ENGINE, engine_size)):
                 pool = await thread.run(_translated, lambda role=role, limit=limit: new_pool(role, limit))
                 lenders.append(ConnectionLending(thread.loop, pool, limit))
-            yield Database(thread, dsn, lenders[0], lenders[1], counter)
+            yield Database(thread, dsn, lenders[0], lenders[1], counter, warming)
         finally:
             await _shielded(thread, _close_lenders, lenders)
 
@@ -305,6 +330,16 @@ def _server_settings(application_name: str, statement_s: float = STATEMENT_S) ->
         "timezone": "UTC",
         "jit": "off",  # our statements are short: compiling one costs more than running it
     }
+
+
+_ENGINE_SETTINGS = {
+    # The engine's statements are few, short and look rows up by keys: each is planned once a connection.
+    "plan_cache_mode": "force_generic_plan",
+    # Whatever statistics say of a table that is nearly empty or of a JSON argument.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
 
 
 async def _keep_session(connection: OwnConnection) -> None:

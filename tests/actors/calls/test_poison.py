@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
+from actors.calls.direct_posts import DirectPosts
 from actors.calls.tenant_calls import PbxEvents, TenantCalls
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
@@ -27,7 +28,8 @@ from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.events import CallEnded, CallEvent, CallRinging, Direction, Result
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, IntegrationKey, Kind, TenantId
-from gateway.store import dead_letters, outbox
+from gateway.store import call_batches, dead_letters
+from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Connection, Database
 from tests.store.database import db, dsn, postgres
 
@@ -56,6 +58,10 @@ def ended(call_id: str) -> CallEnded:
     )  # fmt: skip
 
 
+async def no_posts(wanted: object) -> list[PendingPost]:
+    return []
+
+
 def plan(before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
     if call.caller == "poison" and before is None:
         raise ValueError("a planner that fails")
@@ -77,7 +83,7 @@ async def figures(conn: Connection) -> dict[str, Any]:
 
 Poison = Callable[[int], list[CallEvent]]
 POISONS: dict[str, tuple[Callable[[int], list[CallEvent]], str]] = {
-    "refused": (lambda n: [ringing(f"1.{n}\0"), ended(f"1.{n}")], "BadData: CharacterNotInRepertoireError"),
+    "refused": (lambda n: [ringing(f"1.{n}\0"), ended(f"1.{n}")], "BadData: UntranslatableCharacterError"),
     "too long": (lambda n: [ringing(f"1.{n}{LONG}"), ended(f"1.{n}")], "QueryFailed: ProgramLimitExceededError 54000"),
     "planner": (lambda n: [ringing(f"1.{n}", "poison"), ended(f"1.{n}")], "ValueError: a planner that fails"),
 }
@@ -89,10 +95,10 @@ async def test_one_poisoned_event_never_stops_the_rest(db: Database, name: str, 
     poison, cause = POISONS[name]
     directory, set_aside = Directory(), list[DeadLetter]()
 
-    async def record(batch: Sequence[outbox.CallBatch]) -> list[frozenset[IntegrationKey] | None]:
-        return await db.engine(outbox.record, batch)
+    async def record(batch: Sequence[call_batches.CallBatch]) -> list[call_batches.Recorded]:
+        return await db.engine(call_batches.record, batch)
 
-    records = GroupCommit[outbox.CallBatch, frozenset[IntegrationKey] | None]("outbox", record)
+    records = GroupCommit[call_batches.CallBatch, call_batches.Recorded]("outbox", record)
     services = cast(
         Services,
         SimpleNamespace(
@@ -103,6 +109,9 @@ async def test_one_poisoned_event_never_stops_the_rest(db: Database, name: str, 
             feed=Feed(),
             bells=Doorbells(),
             public_url="",
+            direct_posts=DirectPosts(),
+            pending_posts=SimpleNamespace(put=no_posts),
+            ownership=SimpleNamespace(instances=1),
         ),
     )
     mailboxes = {number: Mailbox[PbxEvents](2000) for number in NUMBERS}

@@ -13,17 +13,17 @@ import pytest
 import trio
 
 from actors.calls import recordings
+from actors.calls.calls_book import POSTED
+from actors.calls.expected_recordings import ExpectedRecordings
 from actors.calls.recordings import DELAY_CAP_S, FetchActor, delay_s
-from actors.calls.tenant_calls import POSTED, PbxEvents, TenantCalls
 from actors.runtime.directory import Slot
-from actors.runtime.mailbox import Mailbox
 from actors.services import Services
 from gateway.domain.calls import Call, apply
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadCredentials, Unavailable
 from gateway.domain.events import CallEnded, CallEvent, Direction, Result
 from gateway.domain.ids import CallId, TenantId
-from gateway.store import outbox
+from gateway.store import call_batches
 from gateway.store import recording_queue as store
 from gateway.store.files.recording_files import RecordingFiles, TooLarge
 from gateway.store.recording_queue import Fetch
@@ -201,15 +201,14 @@ def test_pauses_grow() -> None:
 # At the hangup
 
 
-def emit(source: str, event: CallEnded, **options: Any) -> tuple[Call, CallEvent, outbox.CallBatch]:
+def emit(source: str, event: CallEnded, **options: Any) -> tuple[Call, CallEvent, call_batches.CallBatch]:
     """What a tenant's actor makes of the end of a call."""
     tenant = Tenant(JUNE, "June", ZoneInfo("UTC"), "BY", "en", options={"recordings": options})
     recording_files = RecordingFiles(cast(Any, None), cast(Any, None), Path("unused"), lambda tenant: KEYS)
-    services = cast(Services, type("S", (), {"recording_files": recording_files, "public_url": "https://gw.example"})())
-    actor = TenantCalls(tenant, Mailbox[PbxEvents](1), services, {})
-    call, recording = apply(None, event), outbox.CallBatch(JUNE)
+    recordings = ExpectedRecordings(tenant, recording_files, "https://gw.example")
+    call, recording = apply(None, event), call_batches.CallBatch(JUNE)
     assert call is not None
-    linked, said, expected = actor._with_link(source, call, event, event.at)
+    linked, said, expected = recordings.with_link(source, call, event, event.at, posted=source == POSTED)
     recording.expected += [expected] if expected is not None else []
     return linked, said, recording
 

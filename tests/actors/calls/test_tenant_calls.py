@@ -14,8 +14,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
+import actors.calls.calls_book
+import actors.calls.post_reader
 import actors.calls.tenant_calls
-from actors.calls.tenant_calls import AMI_GRACE_S, FORGOTTEN_AFTER, POSTED, PbxEvents, TenantCalls
+from actors.calls.calls_book import AMI_GRACE_S, FORGOTTEN_AFTER, POSTED
+from actors.calls.direct_posts import DirectPosts
+from actors.calls.tenant_calls import PbxEvents, TenantCalls
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.mailbox import Mailbox
@@ -38,10 +42,10 @@ from gateway.domain.events import (
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, IntegrationKey, Kind, TenantId
 from gateway.domain.posts import parse_post
+from gateway.store.call_batches import CallBatch, EventRow
 from gateway.store.calls import select_calls, select_open_calls, select_stored_events
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
-from gateway.store.journal import PendingPost, select_pending_posts
-from gateway.store.outbox import CallBatch, EventRow
+from gateway.store.journal import POSTS_AT_ONCE, PendingPost
 from gateway.store.postgres.errors import BadData
 
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -111,9 +115,14 @@ class Store:
             return [self.calls[call_id] for call_id in args[1] if call_id in self.calls]
         if work is select_stored_events:
             return [(call_id, body) for (call_id, _), body in self.bodies.items() if call_id in args[1]]
-        assert work is select_pending_posts
-        waiting = [post for key, post in sorted(self.posts.items()) if key not in self.done and key > args[1]]
-        return waiting[: args[2]]
+        raise AssertionError(work)
+
+    async def read(self, wanted: tuple[TenantId, int]) -> list[PendingPost]:
+        await trio.lowlevel.checkpoint()
+        if self.away:
+            raise Unavailable("away")
+        waiting = [post for key, post in sorted(self.posts.items()) if key not in self.done and key > wanted[1]]
+        return waiting[:POSTS_AT_ONCE]
 
     async def engine(self, work: Callable[..., Any], rows: Sequence[DeadLetterRow], version: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -174,7 +183,16 @@ class World:
         self.services = cast(
             Services,
             SimpleNamespace(
-                recording_files=None, db=store, records=store, directory=directory, feed=Feed(), bells=Doorbells()
+                recording_files=None,
+                public_url="",
+                db=store,
+                records=store,
+                directory=directory,
+                feed=Feed(),
+                bells=Doorbells(),
+                direct_posts=DirectPosts(),
+                pending_posts=SimpleNamespace(put=store.read),
+                ownership=SimpleNamespace(instances=1),
             ),
         )
         self.slot = Slot("")
@@ -455,7 +473,7 @@ async def test_an_event_that_cannot_be_folded_is_set_aside(
             raise ZeroDivisionError
         return apply(call, event)
 
-    monkeypatch.setattr(actors.calls.tenant_calls, "apply", broken)
+    monkeypatch.setattr(actors.calls.calls_book, "apply", broken)
     async with world() as here:
         await here.receive(ringing("170.1"), ended("170.1"), ringing("170.2"), ended("170.2"))
         await here.settled()
@@ -477,7 +495,7 @@ async def test_a_poison_post_gets_one_letter_and_its_neighbours_are_kept(
 
     store = Store(refuses=lambda row: how == "database" and row.call_id == "170.2")
     if how == "reading":
-        monkeypatch.setattr(actors.calls.tenant_calls, "parse_post", failing)
+        monkeypatch.setattr(actors.calls.post_reader, "parse_post", failing)
     async with world(store=store) as here:
         here.post("/dial", "170.1")
         poison = here.post("/dial", "170.2", CallerIDNum="poison" if how == "planner" else "375296254070")
@@ -664,13 +682,7 @@ async def test_posts_about_a_long_call_of_ami_tell_nothing(
     async with world(replace(TENANT, pbxes=pbxes)) as here:
         await here.receive(ringing(f"{prefix}170.1"), answered(f"{prefix}170.1"))
         await here.settled()
-        fresh = TenantCalls._reset
-
-        def reset(actor: TenantCalls) -> None:
-            fresh(actor)
-            _forget(actor)
-
-        monkeypatch.setattr(TenantCalls, "_reset", reset)
+        monkeypatch.setattr(actors.calls.calls_book, "TTLCache", lambda **_: _Forgetful())
         await here.replace()
         here.post("/hangup", CallStatus="2")
         await here.settled()
@@ -678,10 +690,6 @@ async def test_posts_about_a_long_call_of_ami_tell_nothing(
         await here.receive(ended(f"{prefix}170.1"))
         await here.settled()
         assert here.store.reported == [f"{prefix}170.1:ring:150", f"{prefix}170.1:end"]
-
-
-def _forget(actor: TenantCalls) -> None:
-    actor._ami = cast(Any, _Forgetful())
 
 
 class _Forgetful(dict[str, CallId]):
@@ -714,7 +722,7 @@ async def test_a_post_committed_behind_others_is_found(autojump_clock: trio.abc.
         here._journal = 1
         late = here.post("/dial", "170.2")
         here.mailbox.take_rung()  # nobody rang for it: its sender's connection was gone
-        await trio.sleep(actors.calls.tenant_calls.LOOK_BACK_S + 1)
+        await trio.sleep(actors.calls.post_reader.LOOK_BACK_S + 1)
         assert late.journal_id in here.store.done
         assert set(here.store.calls) == {"170.6", "170.2"}
 

@@ -10,7 +10,7 @@ from actors.delivery.external_ids import ExternalIds, UnstoredIds
 from adapters.base import Attempt, Delivered
 from gateway.domain.errors import Replaced, Unavailable
 from gateway.domain.subjects import call_subject
-from gateway.store import outbox
+from gateway.store import call_batches, outbox
 from gateway.store.external_ids import delete_old_external_ids, select_external_ids, upsert_external_id
 from gateway.store.outbox import Claim, Outcome
 from gateway.store.postgres.pool import Connection, Database
@@ -33,7 +33,7 @@ async def write(db: Database) -> None:
         )
 
     await db.engine(tenant)
-    await db.engine(outbox.record, [outbox.CallBatch(TENANT.number, deliveries=rows_of_lanes(1, 1))])
+    await db.engine(call_batches.record, [call_batches.CallBatch(TENANT.number, deliveries=rows_of_lanes(1, 1))])
 
 
 async def claim(db: Database, lease_s: float = 20.0) -> Claim:

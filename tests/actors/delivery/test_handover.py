@@ -14,8 +14,9 @@ from actors.delivery.handover import Handover
 from adapters.base import Limits, Rate, Retry
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey
-from gateway.store import outbox
-from gateway.store.outbox import CallBatch, Claim, DeliveryRow, Outcome
+from gateway.store import call_batches, outbox
+from gateway.store.call_batches import CallBatch, Refusal
+from gateway.store.outbox import Ack, Acked, Claim, DeliveryRow, Outcome
 from gateway.store.postgres.pool import Connection, Database
 from tests.actors.delivery.test_worker import KIND, TENANT, World, pending, rows_of_lanes, world
 from tests.store.database import db, dsn, postgres
@@ -39,6 +40,9 @@ class Taker:
         self.got.append(([claim.key for claim in claims], reserved))
         self.claims += claims
 
+    def follows(self, lane: str) -> bool:
+        return any(claim.lane == lane for claim in self.claims)
+
 
 def reported(*rows: DeliveryRow) -> CallBatch:
     return CallBatch(TENANT.number, deliveries=list(rows))
@@ -57,14 +61,49 @@ async def test_the_first_of_each_lane_is_leased_as_far_as_there_is_room(db: Data
     outgoing, taker = Handover(db), Taker(2)
     with outgoing.takes(TENANT.number, KIND, taker):
         answers = await outgoing.record([reported(row("a1", "a"), row("a2", "a"), row("b1", "b"), row("c1", "c"))])
-    assert answers == [{KIND}], "of a2 and c1 somebody has to be told"
+    assert answers == [{KIND}], "c1 has to be claimed; a2 comes with the ack of a1"
     assert taker.got == [(["a1", "b1"], 2)]
     assert await claim(db) == ["c1"]
-    held = await db.engine(
-        outbox.finish_deliveries, [(taker.claims[0], DONE), (replace(taker.claims[1], epoch=0), DONE)]
-    )
-    assert held == [True, False]
+    acks = [Ack(taker.claims[0], DONE, takes_next=True), Ack(replace(taker.claims[1], epoch=0), DONE, takes_next=True)]
+    first, second = await db.engine(outbox.finish_and_claim, acks, 20.0)
+    assert (first.held, second) == (True, Acked(held=False))
+    assert first.following is not None
+    assert (first.following.key, first.following.attempt, first.following.epoch) == ("a2", 1, 1)
+    assert await claim(db) == []
+
+
+async def test_what_stands_behind_one_in_hand_rings_for_nobody(db: Database) -> None:
+    outgoing, taker = Handover(db), Taker(8)
+    with outgoing.takes(TENANT.number, KIND, taker):
+        assert await outgoing.record([reported(row("a1", "a"), row("a2", "a"))]) == [frozenset()]
+        assert await outgoing.record([reported(row("a3", "a"))]) == [frozenset()]
+        assert await outgoing.record([reported(row("b1", "b", integration=IntegrationKey("x")))]) == [{"x"}]
+    (claimed,) = taker.claims
+    for key in ("a2", "a3"):
+        (acked,) = await db.engine(
+            outbox.finish_and_claim, [Ack(claimed, replace(DONE, reference="message 7"), takes_next=True)], 20.0
+        )
+        assert acked.following is not None
+        assert (acked.following.key, acked.following.reference) == (key, "message 7")
+        claimed = acked.following
+    again = replace(DONE, state="pending", again_s=60.0)
+    (acked,) = await db.engine(outbox.finish_and_claim, [Ack(claimed, again, takes_next=True)], 20.0)
+    assert acked == Acked(held=True)
+
+
+async def test_nothing_follows_for_another_epoch_or_one_that_is_not_due(db: Database) -> None:
+    outgoing, taker = Handover(db), Taker(8)
+    with outgoing.takes(TENANT.number, KIND, taker):
+        await outgoing.record([reported(row("a1", "a"), row("a2", "a"), row("b1", "b"), row("b2", "b"))])
+    await db.engine(later, "b2")
+    a1, b1 = taker.claims
+    acks = [Ack(a1, DONE, takes_next=True, epoch=99), Ack(b1, DONE, takes_next=True)]
+    assert await db.engine(outbox.finish_and_claim, acks, 20.0) == [Acked(held=True), Acked(held=True)]
     assert await claim(db) == ["a2"]
+
+
+async def later(conn: Connection, key: str) -> None:
+    await conn.execute("UPDATE deliveries SET run_at = now() + interval '1 hour' WHERE key = $1", key)
 
 
 async def test_what_is_leased_is_rung_for_nobody_and_has_all_of_a_claim(db: Database) -> None:
@@ -120,7 +159,8 @@ class _Real:
 
     async def write(self, *rows: DeliveryRow) -> None:
         for kinds in await self.outgoing.record([reported(*rows)]):
-            for kind in kinds or ():
+            assert not isinstance(kinds, Refusal)
+            for kind in kinds:
                 self.here.bells.ring(TENANT.number, kind)
 
     async def all_done(self) -> None:
@@ -159,6 +199,13 @@ async def test_an_idle_actor_is_handed_what_is_new_and_claims_nothing(
             await real.all_done()
         assert claims == before
         assert await db.engine(statements) == [(f"{number}", 1, 1) for number in range(5)]
+        for number in range(5):
+            await real.write(*(row(f"{number}{mark}", f"lane {number}") for mark in "abc"))
+            await real.all_done()
+        assert claims == before, "those behind come with the acks"
+        done = [(key, attempt) for key, attempt, _ in await db.engine(statements)][5:]
+        assert done == [(f"{number}{mark}", 1) for number in range(5) for mark in "abc"]
+        assert [a.key for _, a in here.attempts][5:] == [key for key, _ in done]
 
 
 async def test_a_dry_bucket_keeps_no_place(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,10 +245,10 @@ async def test_a_claim_that_comes_while_draining_is_given_back(db: Database, mon
         with trio.fail_after(5):
             while not here.actor.reserve(""):
                 await trio.sleep(0.01)
-        _, claims = await db.engine(
-            outbox.record_and_claim, [reported(row("a", "a"))], {(TENANT.number, KIND, "a")}, 20.0
+        written = await db.engine(
+            call_batches.record_and_claim, [reported(row("a", "a"))], {(TENANT.number, KIND, "a")}, 20.0
         )
         assert await here.actor.drain(1) == []
-        await here.actor.take(claims, 1)
+        await here.actor.take(written.claims, 1)
         assert here.attempts == []
         assert await db.engine(statements) == [("a", 0, 1)]

@@ -46,14 +46,16 @@ from gateway.domain.errors import (
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.subjects import call_subject
-from gateway.store import outbox
+from gateway.store import call_batches
+from gateway.store.call_batches import CallBatch
 from gateway.store.outbox import (
-    CallBatch,
+    Ack,
+    Acked,
     Claim,
     DeliveryRow,
     Outcome,
     claim_deliveries,
-    finish_delivery,
+    finish_and_claim,
     release_deliveries,
     select_next_due,
 )
@@ -115,7 +117,7 @@ class Outbox:
         if self.away:
             raise Unavailable("away", certain=False)
         statements: dict[Callable[..., Any], Callable[..., Any]] = {
-            claim_deliveries: self._claim, finish_delivery: self._finish, select_next_due: self._due,
+            claim_deliveries: self._claim, finish_and_claim: self._finish_and_claim, select_next_due: self._due,
             release_deliveries: self._release,
         }  # fmt: skip
         return statements[work](*args)
@@ -147,6 +149,20 @@ class Outbox:
             row.lease_until = at + lease_s
         return [row.claim for row in taken]
 
+    def _finish_and_claim(self, acks: Sequence[Ack], lease_s: float) -> list[Acked]:
+        (ack,) = acks
+        if not self._finish(ack.claim, ack.outcome):
+            return [Acked(held=False)]
+        at, lane = trio.current_time(), ack.claim.lane
+        if not ack.takes_next or ack.outcome.state == "pending":
+            return [Acked(held=True)]
+        for row in self._heads():
+            if row.claim.lane == lane and row.run_at <= at and (row.lease_until or 0) <= at:
+                row.claim = replace(row.claim, attempt=row.claim.attempt + 1, epoch=row.claim.epoch + 1, **row.left())
+                row.lease_until = at + lease_s
+                return [Acked(held=True, following=row.claim)]
+        return [Acked(held=True)]
+
     def _finish(self, claim: Claim, outcome: Outcome) -> bool:
         row = self.rows[claim.delivery_id - 1]
         if row.claim.epoch != claim.epoch or row.state != "pending":
@@ -176,9 +192,9 @@ Answer = Callable[[Attempt], Awaitable[Delivered]]
 class Unhurried(Handover):
     """Acks one by one, so that a fake of the outbox need know of no groups."""
 
-    def __init__(self, db: Any) -> None:
-        super().__init__(db)
-        self.acks = cast(Any, SimpleNamespace(put=lambda ack: db.engine(finish_delivery, *ack)))
+    async def ack(self, ack: Ack) -> Acked:
+        (acked,) = await self._db.engine(finish_and_claim, [ack], LEASE_S)
+        return acked
 
 
 class World:
@@ -677,7 +693,7 @@ def rows_of_lanes(lanes: int, each: int) -> list[DeliveryRow]:
 
 
 async def stored(connection: Connection, rows: Sequence[DeliveryRow]) -> None:
-    await outbox.record(connection, [CallBatch(TENANT.number, deliveries=list(rows))])
+    await call_batches.record(connection, [CallBatch(TENANT.number, deliveries=list(rows))])
 
 
 async def pending(connection: Connection) -> int:

@@ -15,13 +15,13 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.events import Direction
 from gateway.domain.ids import CallId, TenantId
 from gateway.domain.recording_links import PURPOSE, Signer
-from gateway.store import outbox
+from gateway.store import call_batches
 from gateway.store import recording_queue as work
 from gateway.store import recordings as rows
+from gateway.store.call_batches import CallBatch, ExpectedRow
 from gateway.store.files import recording_files as shelf_module
 from gateway.store.files.blobs import FolderBlobs, Missing
 from gateway.store.files.recording_files import RecordingFiles, TooLarge
-from gateway.store.outbox import CallBatch, ExpectedRow
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.recordings import RecordingLine
@@ -89,7 +89,7 @@ class Vault:
                     url=None, begins_at=now, ended_at=now, run_at=None,
                 )
             )  # fmt: skip
-        await self.db.engine(outbox.record, [part])
+        await self.db.engine(call_batches.record, [part])
 
     async def join(self) -> None:
         for one in await self.db.engine(work.select_joins, 900.0, 100):

@@ -72,7 +72,7 @@ async def test_what_had_fallen_beside_the_days_moves_into_its_own(dsn: str, owne
     assert [await place_of(owner, name) for name in ("early", "lost", "late")] == [
         "journal_rest", "journal_20310506", "journal_20310507",
     ]  # fmt: skip
-    assert [p.unique_id for p in await db.tenant(A, select_pending_posts, A, 0, 9)] == ["early", "lost", "late"]
+    assert [p.unique_id for p in (await db.engine(select_pending_posts, [(A, 0)]))[0]] == ["early", "lost", "late"]
     assert await db.engine(insert_posts, [post("lost", at)]) == [False]
 
 
@@ -89,7 +89,7 @@ async def test_a_day_is_dropped_whole_once_nothing_in_it_waits(
     assert "posts wait longer" in caplog.text
     await db.engine(run_sql, "UPDATE journal SET done_at = now() WHERE unique_id = '1'")
     assert (await keep_days(dsn, KEEP_S, now=later + DAY))[1] == [now.date()]
-    assert [p.unique_id for p in await db.tenant(A, select_pending_posts, A, 0, 9)] == ["2"]
+    assert [p.unique_id for p in (await db.engine(select_pending_posts, [(A, 0)]))[0]] == ["2"]
     assert await db.engine(insert_posts, [post("1", later)]) == [False], "a repeat is known for as long as its digest"
 
 
@@ -131,7 +131,7 @@ async def test_the_rows_of_an_older_version_come_along(empty_dsn: str, tmp_path:
             assert await place_of(owner, "week") == f"journal_{now - 7 * DAY:%Y%m%d}"
         assert await db.engine(insert_posts, [post(name, now) for name, _ in old]) == [False, False, False]
         assert await db.engine(insert_posts, [post("more", now)]) == [True]
-        waiting = await db.tenant(A, select_pending_posts, A, 0, 9)
+        (waiting,) = await db.engine(select_pending_posts, [(A, 0)])
         assert [(p.unique_id, p.journal_id) for p in waiting] == [("old", 1), ("new", 3), ("more", 4)]
 
 

@@ -343,6 +343,45 @@ async def test_a_context_variable_crosses(db: Database) -> None:
     assert await db.engine(work) == "0367"
 
 
+async def _plans(connection: OwnConnection | Connection) -> None:
+    await connection.fetch("SELECT $1::text AS planned_once", "x")
+
+
+async def _planned(connection: Connection) -> tuple[int, int]:
+    """The connection's backend, and how often the statement was planned for whatever values."""
+    row = await connection.fetchrow(
+        "SELECT pg_backend_pid(), (SELECT generic_plans - custom_plans FROM pg_prepared_statements "
+        "WHERE statement LIKE '%planned_once' AND statement NOT LIKE '%LIKE%')"
+    )
+    assert row is not None
+    return int(row[0]), int(row[1] or 0)
+
+
+async def test_kept_connections_have_their_plans_made_and_so_have_those_that_replace_them(
+    db: Database, admin: Session
+) -> None:
+    await db.keep_warm(_plans, 3)
+    assert db.connections == {"app": 0, "engine": 3, "idle": 3}
+    backend, plans = await db.engine(_planned)
+    assert plans > 0
+    await admin.run(value_of, f"SELECT pg_terminate_backend({backend})")
+    with suppress(Unavailable):
+        await db.engine(_planned)
+    with trio.fail_after(5):
+        backends: set[int] = set()
+        while len(backends) < 2:
+            async with trio.open_nursery() as nursery:
+
+                async def look() -> None:
+                    another, plans = await db.engine(_planned)
+                    assert plans > 0
+                    backends.add(another)
+
+                for _ in range(4):
+                    nursery.start_soon(look)
+    assert backend not in backends
+
+
 async def test_ping_and_counters(db: Database) -> None:
     assert db.queries == 0
     await db.ping()

@@ -1,0 +1,167 @@
+"""What the two listeners serve: addresses for machines, and the site for people, put together from what the process has.
+
+Knows no socket and starts nothing. Read `gateway/web/api/machine.py` for the addresses and `gateway/web/site.py` for the site.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, TypeVar
+
+import trio
+from quart_trio import QuartTrio
+
+from actors.calls.posts import Posts
+from actors.chats.inbox import Inbox
+from actors.crm.registration import Registrations
+from actors.cross_instance import CrossInstance
+from actors.services import Services
+from adapters.base import Tested
+from adapters.probe import probe
+from adapters.registry import adapters
+from gateway.domain.api_keys import hash_of, looks_right
+from gateway.domain.configuration import Connector, Tenant
+from gateway.domain.errors import Unavailable
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.posts import Post
+from gateway.figures import Figures
+from gateway.settings import Settings
+from gateway.store.api_keys import ApiKey, use_api_key
+from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.journal import PostRow
+from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
+from gateway.web.api.extensions import ModuleCallers, module_addresses
+from gateway.web.api.hooks import HookDeps, hook_addresses
+from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
+from gateway.web.api.uploads import upload_addresses
+from gateway.web.api.user_status import set_activity, set_status
+from gateway.web.app import Deps, create_app
+from gateway.web.http.guesses import Guesses
+from gateway.web.http.hypercorn_server import mount
+from gateway.web.http.routes import Address
+from gateway.web.session.sign_in_audit import SignInAudit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What both listeners are made of."""
+
+    settings: Settings
+    services: Services
+    posts: Posts
+    figures: Figures
+    modules: Registrations
+    together: CrossInstance
+    recording_files: RecordingFiles
+    inbox: Inbox
+    guesses: Guesses
+    sign_ins: SignInAudit
+
+    @property
+    def _secure(self) -> bool:
+        return self.settings.base_url.startswith("https://")
+
+    # For machines.
+
+    def _known(self, found: T | None) -> T | None:
+        """Raises Unavailable before the configuration was read: then nobody can be told no."""
+        if not self.services.cache.loaded.is_set():
+            raise Unavailable("the configuration has not been read yet", after_s=2.0)
+        return found
+
+    def _by_hook(self, kind: Kind, hashed: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        return self._known(self.services.cache.by_hook(kind, hashed))
+
+    def _tenant_by_token(self, digest: bytes) -> Tenant | None:
+        return self._known(self.services.cache.by_token(digest))
+
+    async def _journal(self, tenant: Tenant, post: Post) -> Literal["accepted", "duplicate"]:
+        row = PostRow(tenant.number, post.address, post.unique_id, post.digest, post.body, post.received_at)
+        return "accepted" if await self.posts.put(row, post) else "duplicate"
+
+    async def _invalidate(self, number: str) -> bool:
+        return await self.services.cache.invalidate(TenantId(number))
+
+    async def _key(self, text: str) -> ApiKey | None:
+        return await self.services.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
+
+    def machines(self) -> list[Address]:
+        """The table of addresses for machines."""
+        cache, settings = self.services.cache, self.settings
+        deps = MachineDeps(
+            tenant_by_token=self._tenant_by_token,
+            journal=self._journal,
+            ready=self.figures.ready,
+            degraded=self.figures.degraded,
+            stats=self.figures.stats,
+            metrics=self.figures.metrics,
+            enablement=lambda number: cache.enablement(TenantId(number)),
+            invalidate=self._invalidate,
+            operator_token=settings.operator_token,
+            operator_open=settings.operator_open,
+            guesses=self.guesses,
+        )
+        callbacks = CallbackDeps(
+            tenant_by_token=lambda text: self._tenant_by_token(token_hash(text)),
+            tenant_by_client=lambda kind, text: self._known(cache.by_caller(kind, token_hash(text))),
+            tenant=lambda number: self._known(cache.tenant(TenantId(number))),
+            key=self._key,
+            place=self.services.dialling.ask,
+            responsible=self.together.responsible,
+            set_status=partial(set_status, self.modules),
+            set_activity=partial(set_activity, self.modules),
+            trusted_proxies=settings.trusted_proxies,
+            guesses=self.guesses,
+        )
+        others = [
+            *callback_addresses(callbacks, adapters()),
+            *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store, guesses=self.guesses), adapters()),
+            *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),
+            *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
+        ]
+        return machine_addresses(deps, others)
+
+    # For people.
+
+    async def _probe(self, number: TenantId, link: Connector, *, language: str = "") -> Tested:
+        """Tests a PBX or an integration with these settings, stored or not; what is found is in the reader's language."""
+        tenant, adapter = self.services.cache.tenant(number), adapters().get(link.kind)
+        if tenant is None or adapter is None:
+            return Tested(ok=False, code="not_configured")
+        base_url = self.settings.provider_urls.get(link.kind)
+        reader = replace(tenant, language=language) if language else tenant
+        return await probe(
+            reader, adapter, link.name, link.settings, base_url, self.services.dial, self.services.budgets,
+            self.services.tokens(number, link.key),
+        )  # fmt: skip
+
+    def site(self, addresses: list[Address]) -> QuartTrio:
+        """The site, with the addresses for machines beside its pages."""
+        services = self.services
+        return create_app(
+            Deps(
+                db=services.db,
+                cache=services.cache,
+                directory=services.directory,
+                feed=services.feed,
+                public_url=self.settings.base_url,
+                secure_cookies=self._secure,
+                trusted_proxies=self.settings.trusted_proxies,
+                guesses=self.guesses,
+                sign_ins=self.sign_ins,
+                hash_limiter=trio.CapacityLimiter(2),
+                probe=self._probe,
+                place=services.dialling.ask,
+                login=services.open_login,
+                tokens=services.tokens,
+                instance=lambda: services.ownership.me,
+                ask_slots=self.together.slots,
+                master=services.cache.master,
+                modules=self.modules,
+                recording_files=self.recording_files,
+                ring=services.bells.ring,
+                ring_posts=self.together.ring,
+                mounts=(partial(mount, addresses=addresses),),
+            )
+        )
