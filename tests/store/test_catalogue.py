@@ -11,6 +11,7 @@ EXCEPTED_INDEXES = {
     "tenants_token",  # tokens are looked up before the tenant is known, and two tenants never share one
     "api_keys_hash",  # likewise
     "integrations_client_id",  # likewise
+    "logins_transaction",  # likewise: the id of a login comes back alone, from the provider
     "shards_pkey",
     "instances_pkey",
     "retired_master_keys_pkey",
