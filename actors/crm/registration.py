@@ -354,6 +354,7 @@ class Registrations:
                 # A client of its own: that of the deliveries' actor ends when the settings change.
                 async with self._connected(number, linked) as client:
                     if stored.row.unread and stored.row.state == "active":
+                        # Where there is nothing over there yet, that is what was read.
                         theirs = await _unhurried(partial(_standing, client, attempt))
                         await self._import(number, linked, theirs or Registration(active=False), kind)
                         stored = await self.stored(number, linked)

@@ -17,6 +17,7 @@ from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.errors import BadCredentials, Unavailable
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.secret import Secret
+from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.pool import Connection, Database, open_database
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key, new_master_key, parse_master_keys
 from tests.store.database import db, dsn, postgres
@@ -137,7 +138,7 @@ async def test_two_instances_with_many_callers_spend_a_refresh_token_once(world:
     async def call(tokens: IntegrationTokens, stale: Token) -> None:
         found.append(await tokens.refresh("oauth", provider.exchange, stale=stale))
 
-    async with open_database(world.dsn, size=2, engine_size=3) as second:
+    async with open_database(as_login(world.dsn), size=2, engine_size=3) as second:
         ours, theirs = world.tokens(), world.tokens(second)
         stale = await ours.current("oauth")
         assert stale is not None
@@ -270,7 +271,7 @@ async def test_killed_between_the_exchange_and_the_commit(world: World, monkeypa
     assert process.stdin is not None
     assert process.stdout is not None
     key = world.master.current.line()
-    await process.stdin.send_all(f"{world.dsn}\n---\n{key}\n---\n{world.wrapped}".encode())
+    await process.stdin.send_all(f"{as_login(world.dsn)}\n---\n{key}\n---\n{world.wrapped}".encode())
     await process.stdin.aclose()
     with trio.fail_after(30):
         assert (await process.stdout.receive_some(100)).startswith(b"asked")

@@ -10,6 +10,7 @@ from gateway.store.postgres.pool import Database, OwnConnection, Session, open_s
 EXCEPTED_INDEXES = {
     "tenants_token",  # tokens are looked up before the tenant is known, and two tenants never share one
     "api_keys_hash",  # likewise
+    "logins_transaction",  # a redirect comes back with its state alone
     "integrations_client_id",  # likewise
     "logins_transaction",  # likewise: the id of a login comes back alone, from the provider
     "shards_pkey",

@@ -198,7 +198,7 @@ SAME = re.compile(
     r"RetailCRM|Telegram|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
-    r"asterisk -rx 'manager reload'|write = reporting|from-internal|sales|Anna|support"
+    r"asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|support"
 )
 
 

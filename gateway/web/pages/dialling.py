@@ -12,6 +12,7 @@ from urllib.parse import quote
 from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from adapters.abilities import statuses_of
 from adapters.base import Adapter
 from adapters.registry import adapters
 from gateway.domain.dialling import CallRefused
@@ -37,7 +38,9 @@ def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
         case "call.refused":
             return target, t.code("refused", line.detail)
         case "status.set":
-            return target, t.code("user_status", line.detail)
+            words = (one for adapter in known.values() for one in statuses_of(adapter) if one.word == line.detail)
+            said = next(words, None)
+            return target, said.label[t.language] if said is not None else line.detail
         case "api_key.created":
             return target, ", ".join(t.code("keys", f"scope_{scope}") for scope in line.detail.split(", "))
         case "config.changed" | "pbx.changed" if line.detail:

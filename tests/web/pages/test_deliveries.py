@@ -1,4 +1,5 @@
-"""The outbox on its page, doing it again after being told what that is, and the operators' dead letters."""
+"""The outbox on its page, doing it again after being told what that is, and the operators' dead letters. Long:
+it is one story of one page."""
 
 import html
 import json
