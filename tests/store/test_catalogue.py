@@ -12,7 +12,6 @@ EXCEPTED_INDEXES = {
     "api_keys_hash",  # likewise
     "logins_transaction",  # a redirect comes back with its state alone
     "integrations_client_id",  # likewise
-    "logins_transaction",  # likewise: the id of a login comes back alone, from the provider
     "shards_pkey",
     "instances_pkey",
     "retired_master_keys_pkey",
