@@ -90,7 +90,7 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
             partial(_keep_days, dsn),
             *(partial(_delete, services.db, delete, keep_s) for delete, keep_s in _KEPT),
             partial(services.db.engine, users.delete_stale_sessions),
-            partial(services.db.engine, crm_registrations.delete_left_modules),
+            partial(services.db.engine, crm_registrations.delete_left_registrations),
         )
         for task in tasks:
             try:

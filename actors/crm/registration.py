@@ -1,14 +1,15 @@
-"""Our module in an outside system: registered, told of the map of internal numbers, switched off, and kept alike.
+"""Our registration in an outside system, the map of its users' internal numbers, and their statuses: changed here, then there.
 
     new --register--> active --deactivate--> inactive --register--> active
-                         +--------delete--------+--> deleted --told--> (no row)
+                         +--------delete--------+--> deleted --the other side knows--> (no row)
 
-What a person wants is committed first (a row's `version`), then the other side is told; while it does not answer, the
-change waits and `actors/crm/registration_jobs.py` repeats it. One lock a module keeps an instance's tellings in order, and each tells
-the whole of what is stored at that moment, so a repeat is harmless; what two instances told at once the next comparison
-settles. It knows no system by name: clients come from the registry.
-A little long, because every deed on a module is here. Read `module_rows.py` next for what a deed stores, `links.py` for the
-link.
+Commit, then notify: what a person wants is committed first (a row's `version`), then the other side is notified; while it does
+not answer, the change waits and a job repeats it (`actors/crm/registration_jobs.py`). One lock an integration keeps an
+instance's requests in order, and each request holds the whole of what is stored at that moment, so a repeat is harmless; what
+two instances sent at once the next comparison settles. It knows no system by name: clients come from the registry. A system
+that only has numbers of its users (`KeepsExtensions`) needs no registration: its row is active from the first number on.
+Over 400 lines, because every operation on a registration is here. Read `registration_changes.py` next for what an operation
+stores, `account_link.py` for the link.
 """
 
 import logging
@@ -67,14 +68,14 @@ FRESH_S = 15.0
 """A page that is looked at again so soon is made of the same answer."""
 SLOW_DOWN_S = 1.1
 REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
-"""Problems that do not go away by saying the same again."""
+"""Problems that do not go away by sending the same again."""
 REFUSED_REST_S = 86_400.0
-"""How rarely that is done at last; what is changed meanwhile is told soon."""
+"""How rarely that is done at last; what is changed meanwhile is sent soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """Whether the other side knows what is stored here; otherwise why not, as a code and what was heard."""
+    """Whether the other side knows what is stored here; otherwise why not, as a code and the response."""
 
     saved: bool
     code: str = ""
@@ -103,7 +104,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the other side says now; with a `problem` it did not say it."""
+    """What the other side answered just now; with a `problem` there was no usable answer."""
 
     users: tuple[CrmUser, ...] = ()
     held: HeldExtensions | None = None
@@ -131,7 +132,7 @@ def registered_as(key: IntegrationKey) -> Linked | None:
 
 
 class Registrations:
-    """Everything that can be done with a module. `who` is a person's address, or what acts in their place."""
+    """Every operation on a registration, a map or a status. `who` is a person's address, or what acts in their place."""
 
     def __init__(
         self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
@@ -150,7 +151,7 @@ class Registrations:
     # What is known.
 
     def set_up(self, tenant: Tenant) -> list[Linked]:
-        """The integrations with a module that this tenant has set up, in the order of their keys."""
+        """The integrations of this tenant whose systems register us or have numbers of their users, in the order of their keys."""
         return [found for key in sorted(tenant.integrations) if (found := registered_as(key)) is not None]
 
     async def stored(self, number: TenantId, linked: Linked) -> StoredMap:
@@ -204,7 +205,7 @@ class Registrations:
         return (number, key, registration) if good else None
 
     def page_url(self, kind: Kind) -> str:
-        """Where the pages of a kind of module are."""
+        """Where the pages are that a registration's link opens."""
         return f"{self._public_url}/{kind}-admin/"
 
     async def _place(self, number: TenantId, key: IntegrationKey) -> RegistrationPlace:
@@ -224,7 +225,7 @@ class Registrations:
             raise BadSettings(f"no tenant {number}")
         return self.cache.master.sealer(number, rows[0].data_key)
 
-    # Deeds.
+    # Operations.
 
     async def register(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
         """Registers us, or registers us anew: earlier links and the sessions they opened end."""
@@ -237,13 +238,13 @@ class Registrations:
             return await self._notify(number, linked)
 
     async def update(self, number: TenantId, linked: Linked, who: str) -> SyncResult:
-        """Tells the other side everything again; links stay good. Registers nobody."""
+        """Sends the other side everything again; links stay good. Registers nobody."""
         async with self._locks[number, linked.key]:
             await self.db.engine(insert_audit, number, who, "module.updated", linked.key)
             return await self._notify(number, linked)
 
     async def deactivate(self, number: TenantId, linked: Linked, who: str, *, delete: bool = False) -> SyncResult:
-        """Revokes the link at once, then switches us off over there; `delete` also forgets the module here."""
+        """Revokes the link at once, then switches us off over there; `delete` also removes the row here."""
         async with self._locks[number, linked.key]:
             await self.db.engine(rows.end, number, linked.key, who, "deleted" if delete else "inactive")
             row = (await self.stored(number, linked)).row
@@ -336,10 +337,10 @@ class Registrations:
                 return SyncResult(True)
             return await self._notify(number, linked)
 
-    # Telling.
+    # Notifying.
 
     async def _notify(self, number: TenantId, linked: Linked) -> SyncResult:
-        """Tells the other side what is stored here, under the module's lock. Writes down what was said and heard."""
+        """Sends the other side what is stored here, under the integration's lock. Request and response go into the log."""
         kind = linked.key
         self._readings.pop((number, kind), None)
         stored = await self.stored(number, linked)
@@ -484,7 +485,7 @@ class Registrations:
             yield client
 
 
-def _refused_lately(row: store.ModuleRow) -> bool:
+def _refused_lately(row: store.RegistrationRow) -> bool:
     """Whether the other side has refused, within a day, what would only be said again."""
     tried = row.tried_at
     return row.problem in REFUSED and tried is not None and (utc_now() - tried).total_seconds() < REFUSED_REST_S

@@ -1,7 +1,7 @@
-"""What the deeds on a module do to the store: one transaction each, with its line in the audit trail.
+"""What operations on a registration store: one transaction each, with its line in the audit trail.
 
 Owns the rules that only the stored map can decide (whose number it was, whether it is one of the company's). It talks to no
-outside system and asks no cache: these run on the database's thread. Read `modules.py` for when, `gateway/store/crm_registrations.py`
+outside system and asks no cache: these run on the database's thread. Read `registration.py` for when, `gateway/store/crm_registrations.py`
 for the statements.
 """
 
@@ -32,18 +32,18 @@ NOT_EXIST = "not_exist_codes: "
 class StoredMap:
     """What is stored here."""
 
-    row: store.ModuleRow
+    row: store.RegistrationRow
     extensions: Mapping[str, str]
     phones: tuple[Phone, ...]
     statuses: Mapping[str, store.StatusLine] = field(default_factory=dict)
     not_exist: frozenset[str] = frozenset()
-    """Internal numbers that the other side said belong to nobody, since the map was last told."""
+    """Internal numbers that the other side said belong to nobody, since the map was last sent."""
 
 
 async def select_stored_map(conn: Connection, tenant: TenantId, linked: Linked) -> StoredMap:
-    """What is stored here of one module."""
+    """What is stored here of one integration."""
     kind = linked.key
-    row = await store.select_module(conn, tenant, kind)
+    row = await store.select_registration(conn, tenant, kind)
     stored = await select_map(conn, tenant, kind) or {}
     numbers: set[str] = set()
     for note, at in await select_notes(conn, tenant, kind):
@@ -72,10 +72,10 @@ async def end(
 
 
 async def note(
-    conn: Connection, number: TenantId, kind: IntegrationKey, row: store.ModuleRow, event: str, fields: dict[str, Any], code: str,
+    conn: Connection, number: TenantId, kind: IntegrationKey, row: store.RegistrationRow, event: str, fields: dict[str, Any], code: str,
     failure: GatewayError | None, unknown_users: Sequence[str],
 ) -> None:  # fmt: skip
-    """What came of telling the other side of `row`, with what was said and heard."""
+    """What came of notifying the other side of `row`, with request and response."""
     async with conn.transaction():
         await insert_log(conn, number, kind, event, **fields)
         if failure is not None:
@@ -83,7 +83,7 @@ async def note(
             return
         await store.note_sent(conn, number, kind, row.version, unknown_users)
         if row.state == "deleted":
-            await store.delete_module(conn, number, kind)
+            await store.delete_registration(conn, number, kind)
 
 
 async def change_map(
@@ -114,7 +114,7 @@ async def change_map(
     made = change(ours, changes)
     # Who has lost a number stays named: what the other side still holds for them is not taken over again.
     taken_away = {user: None for user in stored if user not in made.extensions}
-    row = await store.select_module(conn, number, linked.key)
+    row = await store.select_registration(conn, number, linked.key)
     if made.extensions != ours or row.saved_at is None:
         if problems_found := _problems(linked, made.extensions):
             raise Invalid(tuple(("user_extensions", text) for text in problems_found))

@@ -1,6 +1,6 @@
-"""Our modules in outside systems, the maps of users to internal numbers, and what users are doing.
+"""Our registrations in outside systems, and what their users are doing.
 
-A module's row says what it is to be (`state`) and how far the other side knows it (`version`, `told_version`). The map
+A row of `modules` says what a registration is to be (`state`) and how far the other side knows it (`version`, `told_version`). The map
 itself stands in `user_extensions`; a trigger raises `version` with it and with the integration's settings. Keys of links are sealed and the engine's
 alone. It talks to no outside system: read `actors/crm/registration.py` next.
 """
@@ -24,8 +24,8 @@ MOST_STATUSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class ModuleRow:
-    """How one module stands. `state` is new, active, inactive or deleted."""
+class RegistrationRow:
+    """How one registration stands. `state` is new, active, inactive or deleted."""
 
     state: str = "new"
     registration: int = 0
@@ -42,7 +42,7 @@ class ModuleRow:
 
     @property
     def pending(self) -> bool:
-        """Whether the other side has yet to be told of something."""
+        """Whether the other side has yet to be notified of something."""
         return self.state != "new" and self.told_version < self.version
 
 
@@ -56,22 +56,22 @@ class StatusLine:
     reported: bool
 
 
-# The module ----------------------------------------------------------------------------------------------------------
+# The registration ----------------------------------------------------------------------------------------------------
 
 
-async def select_module(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> ModuleRow:
-    """The module; a new one where there is no row."""
+async def select_registration(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> RegistrationRow:
+    """The registration; a new one where there is no row."""
     row = await conn.fetchrow(
         f"SELECT {_COLUMNS} FROM modules WHERE tenant_id = $1 AND integration_type = $2",  # noqa: S608 - constant columns
         tenant,
         kind,
     )
-    return ModuleRow(*row) if row is not None else ModuleRow()
+    return RegistrationRow(*row) if row is not None else RegistrationRow()
 
 
-async def delete_left_modules(conn: Connection) -> int:
-    """Forgets the deleted modules of integrations that were removed before the other side could be told: nobody can tell
-    it any more. Returns how many."""
+async def delete_left_registrations(conn: Connection) -> int:
+    """Removes the deleted registrations of integrations that were removed before the other side could be notified. Returns how
+    many."""
     done: str = await conn.execute(
         "DELETE FROM modules m WHERE state = 'deleted' AND NOT EXISTS (SELECT FROM integrations i "
         "WHERE i.tenant_id = m.tenant_id AND i.integration_type = m.integration_type)"
@@ -149,7 +149,7 @@ async def note_sent(
 
 
 async def note_problem(conn: Connection, tenant: TenantId, kind: IntegrationKey, problem: str, detail: str) -> None:
-    """The other side could not be told."""
+    """The other side could not be notified."""
     await conn.execute(
         "UPDATE modules SET tried_at = now(), problem = $3, problem_detail = $4 "
         "WHERE tenant_id = $1 AND integration_type = $2",
@@ -160,8 +160,8 @@ async def note_problem(conn: Connection, tenant: TenantId, kind: IntegrationKey,
     )
 
 
-async def delete_module(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> None:
-    """Forgets a module that is gone there too."""
+async def delete_registration(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> None:
+    """Removes a registration that is gone there too."""
     await conn.execute(
         "DELETE FROM modules WHERE tenant_id = $1 AND integration_type = $2 AND state = 'deleted'", tenant, kind
     )
@@ -220,7 +220,7 @@ async def upsert_status(
     *,
     reported: bool,
 ) -> None:
-    """Keeps what a user is doing now."""
+    """Stores what a user is doing now."""
     await conn.execute(
         """
         INSERT INTO user_statuses (tenant_id, integration_type, user_id, status, changed_by, told)

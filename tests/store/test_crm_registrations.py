@@ -32,9 +32,9 @@ async def two(db: Database) -> Database:
     return db
 
 
-async def register(db: Database, tenant: TenantId = A, key: str = "sealed") -> crm_registrations.ModuleRow:
+async def register(db: Database, tenant: TenantId = A, key: str = "sealed") -> crm_registrations.RegistrationRow:
     await db.engine(crm_registrations.begin_registration, tenant, KIND, key, unread=False)
-    return await db.tenant(tenant, crm_registrations.select_module, tenant, KIND)
+    return await db.tenant(tenant, crm_registrations.select_registration, tenant, KIND)
 
 
 async def test_the_key_is_the_engines_alone(two: Database) -> None:
@@ -46,7 +46,7 @@ async def test_the_key_is_the_engines_alone(two: Database) -> None:
         await two.tenant(A, crm_registrations.select_link_key, A, KIND)
     with pytest.raises(QueryFailed):
         await two.tenant(A, crm_registrations.begin_registration, A, KIND, "mine", unread=False)
-    assert await two.tenant(B, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
+    assert await two.tenant(B, crm_registrations.select_registration, A, KIND) == crm_registrations.RegistrationRow()
     assert await two.tenant(B, select_map, A, KIND) is None
     with pytest.raises(QueryFailed):
         await two.tenant(B, replace_map, A, KIND, {"1": "2"})
@@ -57,15 +57,15 @@ async def test_registrations_and_what_is_to_be_told(two: Database) -> None:
     row = await register(two)
     assert (row.state, row.registration, row.pending) == ("active", 1, True)
     await two.engine(crm_registrations.note_sent, A, KIND, row.version, ["22"])
-    row = await two.tenant(A, crm_registrations.select_module, A, KIND)
+    row = await two.tenant(A, crm_registrations.select_registration, A, KIND)
     assert (row.pending, list(row.unknown_users)) == (False, ["22"])
     assert not row.pending
     await two.engine(crm_registrations.note_problem, A, KIND, "unavailable", "no\0answer")
     await two.tenant(A, replace_map, A, KIND, {"19": "151"})
-    row = await two.tenant(A, crm_registrations.select_module, A, KIND)
+    row = await two.tenant(A, crm_registrations.select_registration, A, KIND)
     assert (row.pending, row.problem, row.problem_detail) == (True, "unavailable", "no\ufffdanswer")
     await two.engine(crm_registrations.note_sent, A, KIND, row.version - 1, [])
-    assert (await two.tenant(A, crm_registrations.select_module, A, KIND)).pending, (
+    assert (await two.tenant(A, crm_registrations.select_registration, A, KIND)).pending, (
         "an older telling proves nothing of a newer"
     )
     assert (await register(two)).registration == 2
@@ -94,11 +94,11 @@ async def test_a_session_lives_as_long_as_its_registration(two: Database) -> Non
 async def test_switched_off_there_is_told_already(two: Database) -> None:
     await register(two)
     assert await two.engine(crm_registrations.end_registration, A, KIND, "inactive", reported=True)
-    row = await two.tenant(A, crm_registrations.select_module, A, KIND)
+    row = await two.tenant(A, crm_registrations.select_registration, A, KIND)
     assert (row.state, row.pending) == ("inactive", False)
     assert await two.engine(crm_registrations.end_registration, A, KIND, "deleted")
-    await two.engine(crm_registrations.delete_module, A, KIND)
-    assert await two.tenant(A, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
+    await two.engine(crm_registrations.delete_registration, A, KIND)
+    assert await two.tenant(A, crm_registrations.select_registration, A, KIND) == crm_registrations.RegistrationRow()
     assert not await two.engine(crm_registrations.end_registration, A, KIND, "deleted")
 
 
@@ -134,12 +134,12 @@ async def test_a_deleted_module_goes_with_its_integration(two: Database) -> None
     for tenant in (A, B):
         await register(two, tenant)
         assert await two.engine(crm_registrations.end_registration, tenant, KIND, "deleted")
-    assert await two.engine(crm_registrations.delete_left_modules) == 0, "the other side has yet to hear of it"
+    assert await two.engine(crm_registrations.delete_left_registrations) == 0, "the other side has yet to hear of it"
 
     async def remove(conn: Connection) -> None:
         await conn.execute("DELETE FROM integrations WHERE tenant_id = $1", A)
 
     await two.engine(remove)
-    assert await two.engine(crm_registrations.delete_left_modules) == 1
-    assert await two.tenant(A, crm_registrations.select_module, A, KIND) == crm_registrations.ModuleRow()
-    assert (await two.tenant(B, crm_registrations.select_module, B, KIND)).pending
+    assert await two.engine(crm_registrations.delete_left_registrations) == 1
+    assert await two.tenant(A, crm_registrations.select_registration, A, KIND) == crm_registrations.RegistrationRow()
+    assert (await two.tenant(B, crm_registrations.select_registration, B, KIND)).pending

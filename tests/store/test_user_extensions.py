@@ -53,10 +53,10 @@ async def test_a_change_is_noted_once_and_equal_rows_are_none(two: Database) -> 
     await two.tenant(A, replace_map, A, CRM, whole)
     after = await version(two)
     assert after > before
-    row = await two.tenant(A, crm_registrations.select_module, A, CRM)
+    row = await two.tenant(A, crm_registrations.select_registration, A, CRM)
     await two.tenant(A, replace_map, A, CRM, whole)
     assert await version(two) == after
-    assert (await two.tenant(A, crm_registrations.select_module, A, CRM)).version == row.version == 2
+    assert (await two.tenant(A, crm_registrations.select_registration, A, CRM)).version == row.version == 2
     assert await version(two, B) == elsewhere
 
 

@@ -164,7 +164,7 @@ async def test_a_change_that_is_committed_is_due_even_if_its_process_ends_then(j
     assert found is not None
     assert found.attempts == 0
     # What the other side knows makes nothing due.
-    known = await june.tenant(JUNE, store.select_module, JUNE, KIND)
+    known = await june.tenant(JUNE, store.select_registration, JUNE, KIND)
     await june.engine(store.note_sent, JUNE, KIND, known.version, [])
     await june.engine(pull)
     await june.engine(store.note_problem, JUNE, KIND, "unavailable", "")

@@ -286,7 +286,7 @@ async def test_while_an_older_gateway_runs_nothing_is_changed(
         await check_schema(before_keys, of_version(tmp_path / "old", BEFORE))
 
 
-BEFORE_MAP = 14
+BEFORE_MAP = 15
 """The last version whose gateways look for the map of internal numbers in settings."""
 
 MAPS = """

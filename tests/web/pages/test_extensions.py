@@ -85,7 +85,7 @@ class Stage:
     def token(self) -> str:
         return parse_qs(urlsplit(self.link).query)["token"][0]
 
-    async def row(self, number: TenantId = JUNE) -> store.ModuleRow:
+    async def row(self, number: TenantId = JUNE) -> store.RegistrationRow:
         return (await self.modules.stored(number, self.linked)).row
 
     async def person(self, number: TenantId | None = JUNE, language: str = "en") -> Any:
@@ -273,7 +273,7 @@ async def test_switching_off_and_deleting(stage: Stage) -> None:
     for _ in range(2):
         await submitted(client, f"{PANEL}/module", {"csrf": CSRF, "do": "delete", "sure": "1"})
         assert stage.module["freeze"] is True
-    assert await stage.row() == store.ModuleRow()
+    assert await stage.row() == store.RegistrationRow()
     await stage.register()
     assert len(stage.crm.modules) == 1
     assert (await stage.app.test_client().get(link)).status_code == 401
@@ -311,7 +311,7 @@ async def test_a_crm_that_is_away_hears_of_it_later(stage: Stage) -> None:
     assert (await stage.row()).state == "deleted"
     stage.crm.fault = Fault.NONE
     assert (await stage.modules.repeat(JUNE, stage.linked)).saved
-    assert await stage.row() == store.ModuleRow()
+    assert await stage.row() == store.RegistrationRow()
 
 
 async def test_a_lost_answer_leaves_a_link_that_works(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
