@@ -309,6 +309,8 @@ class Link:
     """The remote account's, shared by all that speak to it; None: without a limit."""
     background: bool = False
     """Nobody waits for what this client does: it gives way to those for whom somebody does."""
+    hook_url: Secret | None = None
+    """The address that the outside system calls, for adapters that have one; its last part is unguessable."""
     tokens: Tokens | None = None
     """Tokens that change by themselves; None where they cannot be stored, such as in a test of unsaved settings."""
 

@@ -133,6 +133,29 @@ class TelegramClient:
         except Rejected as error:
             raise BadSettings(error.detail) from None
 
+    async def ensure_webhook(self, url: str) -> bool:
+        """Makes Telegram call `url` with what people write. Whether there was something to change. Source: Bot API,
+        "setWebhook"; what it stored is read back, for it takes an address it cannot reach without a word."""
+        try:
+            return await self._ensure_webhook(url)
+        except (codec.Unclear, codec.NotLikeThis) as error:
+            raise Unavailable(str(error)) from None
+
+    async def _ensure_webhook(self, url: str) -> bool:
+        known = await self._call("getWebhookInfo", {})
+        if isinstance(known, dict) and known.get("url") == url:
+            if problem := str(known.get("last_error_message") or ""):
+                raise Unavailable(f"Telegram could not call us: {problem[:200]}")
+            return False
+        wanted = {
+            "url": url, "secret_token": incoming.webhook_secret(self._settings), "allowed_updates": incoming.ALLOWED,
+            "drop_pending_updates": False,
+        }  # fmt: skip
+        await self._call("setWebhook", wanted)
+        if (await self._call("getWebhookInfo", {})).get("url") != url:
+            raise Unavailable("Telegram stored another address than the one it was given")
+        return True
+
     async def test(self) -> Tested:
         """Whether the token is right and the bot is in its chats, in words."""
         try:

@@ -12,7 +12,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
 import trio
@@ -40,6 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Warm: TypeAlias = Callable[["Connection | OwnConnection"], Awaitable[None]]
 
+QUEUE_TRIES, QUEUE_PAUSE_S = 50, 0.02
 CONNECT_S = 5.0
 COMMAND_S = 20.0
 """The client's own limit, above the server's: it ends the wait for a server that is frozen."""
@@ -219,6 +220,19 @@ class Session:
         return await self._thread.run(_translated, lambda: work(self._connection, *args, **kwargs))
 
 
+async def _connect_patiently(*args: Any, **kwargs: Any) -> Any:
+    """A connection of the driver. Where the queue of a Unix socket is full, connect(2) answers EAGAIN at once instead of waiting
+    as it does for TCP: then a moment later again. Raises as the driver does."""
+    for left in reversed(range(QUEUE_TRIES)):
+        try:
+            return await asyncpg.connect(*args, **kwargs)
+        except BlockingIOError:
+            if not left:
+                raise
+            await asyncio.sleep(QUEUE_PAUSE_S)
+    raise AssertionError
+
+
 @asynccontextmanager
 async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> AsyncIterator[Database]:
     """Nothing is connected before the first call: `ping` tells whether the database can be worked with."""
@@ -243,6 +257,7 @@ async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> Asy
             max_inactive_connection_lifetime=300.0,
             init=prepare,
             reset=_keep_session,
+            connect=_connect_patiently,
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
             server_settings=_server_settings("gateway") | (_ENGINE_SETTINGS if role == ENGINE else {}),
