@@ -1,9 +1,9 @@
-"""The conversation with the Bot API: one card is sent or edited per delivery.
+"""Requests to the Bot API: one card is sent or edited per delivery.
 
 Owns the decision what to try when Telegram answers "not like this": anew where the message is gone, in the new chat
-where the group has moved, as plain text where the markup does not please. Nothing here makes a message appear twice:
-a message whose fate is unknown is `Doubtful` and not repeated, an edit may be. The token is part of every address and
-is masked in all that leaves here (`adapters/http/client.py`). What the texts say is `codec.py`'s.
+where the group has moved, as plain text where the markup is refused. Nothing here makes a message appear twice:
+a message whose outcome is unknown is `Doubtful` and not repeated, an edit may be. The token is in every address and
+is masked in all that leaves here (`adapters/http/client.py`). What the texts contain is in `codec.py`.
 """
 
 from collections.abc import AsyncIterator
@@ -111,7 +111,7 @@ class TelegramClient:
 
     async def run(self, sink: UpdateSink) -> None:
         """One session of long polls. An update is confirmed by the poll after the one that brought it, so none is before it is
-        durable. Raises Unavailable; a second reader of the bot is told in its words (409)."""
+        durable. Raises Unavailable; a second reader of the bot gives Telegram's own words (409)."""
         try:
             if (await self._call("getWebhookInfo", {})).get("url"):
                 await self._call("deleteWebhook", {"drop_pending_updates": False})
@@ -187,7 +187,7 @@ class TelegramClient:
 
     async def _write_to(self, place: Place, bot: Any) -> tuple[str, str]:
         """Whether the bot may write to a place, as a finding's code, and how the place calls itself. Nothing is written: a
-        "typing" that nobody needs to see is as far as it goes."""
+        "typing" action is all that is sent."""
         try:
             chat = await self._call("getChat", {"chat_id": place.chat})
         except Rejected:
@@ -234,7 +234,7 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
         timeouts = Timeouts(connect_s=settings.connect_timeout_s, read_s=read_s, whole_s=whole_s)
         return Http.of(link, PUBLIC, timeouts, (token, token.partition(":")[2]))
 
-    held_s = incoming.POLL_S + settings.read_timeout_s  # a poll that has nothing to say is answered so late
+    held_s = incoming.POLL_S + settings.read_timeout_s  # a poll without updates is answered so late
     unmetered = replace(link, budget=None)  # a poll counts to no rate, and would hold a place for as long as it waits
     async with (
         http(link, settings.read_timeout_s, settings.request_timeout_s) as short,

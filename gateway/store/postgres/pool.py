@@ -1,6 +1,6 @@
 """PostgreSQL for a Trio program: asyncpg on one uvloop thread.
 
-Owns the connections and the translation of the driver's errors; with `lender.py`, which lends the
+Owns the connections and the translation of the driver's errors; with `connection_lending.py`, which gives out the
 connections, the only module that imports the driver. Never holds SQL about our tables: that is in the aggregate modules
 beside it. A crossing is one unit of work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the
 role that sees all of them.
@@ -194,7 +194,7 @@ class Database:
     async def _warm_up(self, work: "Warm", many: int) -> None:
         async def and_the_rest(connection: Connection) -> None:
             await work(connection)
-            await self._warm_up(work, many - 1)  # while this one is lent, so that the next is another
+            await self._warm_up(work, many - 1)  # while this one is in use, so that the next is another
 
         if many > 0:
             await self._in_engine(and_the_rest)
@@ -235,7 +235,7 @@ async def _connect_patiently(*args: Any, **kwargs: Any) -> Any:
 
 @asynccontextmanager
 async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> AsyncIterator[Database]:
-    """Nothing is connected before the first call: `ping` tells whether the database can be worked with."""
+    """Nothing is connected before the first call: `ping` checks whether the database can be worked with."""
     counter = _Counter()
     warming: list[Warm] = []
 
@@ -350,7 +350,7 @@ def _server_settings(application_name: str, statement_s: float = STATEMENT_S) ->
 _ENGINE_SETTINGS = {
     # The engine's statements are few, short and look rows up by keys: each is planned once a connection.
     "plan_cache_mode": "force_generic_plan",
-    # Whatever statistics say of a table that is nearly empty or of a JSON argument.
+    # Whatever statistics show of a table that is nearly empty or of a JSON argument.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
