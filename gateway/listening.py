@@ -104,6 +104,8 @@ def listening_socket(address: Address) -> socket.socket:
 
 def has_arrived(sock: socket.socket | trio.socket.SocketType) -> bool:
     """Whether something waits to be read from a connection, be it its end. Does not read, and does not wait."""
+    if sock.fileno() < 0:
+        return True  # closed here
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))

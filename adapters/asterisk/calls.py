@@ -80,6 +80,11 @@ class CallTracker(Telling):
         """How many calls are open."""
         return len(set(map(id, self._calls.values()))) + len(self._ending)
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether a call is open."""
+        return bool(self._calls or self._ending)
+
     def unlisted(self) -> tuple[dict[str, object], ...]:
         """Internal numbers that the tenant does not list: `number`, `device` and `at`, when it was last seen; latest first."""
         seen = reversed(self._directory.unlisted.items())

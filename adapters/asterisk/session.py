@@ -17,7 +17,7 @@ to nothing but an Asterisk manager. Read `calls.py` for what the events mean.
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 import trio
 import trio.lowlevel
@@ -31,6 +31,7 @@ from adapters.asterisk.event_rights import EventRights
 from adapters.asterisk.pbx_state import MAX_OPEN_CHANNELS
 from adapters.asterisk.protocol import Message
 from adapters.asterisk.settings import AsteriskSettings
+from adapters.asterisk.steady_clock import SteadyClock
 from adapters.asterisk.versions import check_version, described, is_newer, too_old
 from adapters.asterisk.wire import Wire
 from adapters.base import CallSink, Finding, Link, Tested
@@ -56,6 +57,7 @@ class AsteriskClient:
             trunks=settings.trunks, phones=link.tenant.phones, country=link.tenant.country,
             dial_prefix=settings.dial_prefix, prefix=self._prefix,
         )  # fmt: skip
+        self._clock = SteadyClock(lambda: self._tracker.has_calls)
         self._line = ActionLine(link, settings)
         self._untold: list[CallEvent] = []
         """What a session that broke off could not hand over; the next one begins with it."""
@@ -133,7 +135,7 @@ class AsteriskClient:
                 snapshot = await self._snapshot(wire)
                 self.sessions += 1
                 online = True
-                self._untold += self._tracker.resync(snapshot, await sink.open_calls(), _now())
+                self._untold += self._tracker.resync(snapshot, await sink.open_calls(), self._clock.now())
                 self._check_load()
                 rights = EventRights(snapshot)
                 self._report(rights)
@@ -143,7 +145,7 @@ class AsteriskClient:
                     nursery.cancel_scope.cancel()
         finally:
             self.gaps += online and not again
-            self._tracker.lost(_now())
+            self._tracker.lost(self._clock.now())
         return again
 
     def _report(self, rights: EventRights) -> None:
@@ -234,7 +236,7 @@ class AsteriskClient:
                 stream = await open_stream(self._link, self._settings)
         except trio.TooSlowError:
             raise no_manager(self._settings, "no answer in time") from None
-        wire = Wire(stream, self._settings, self._link.spills)
+        wire = Wire(stream, self._settings, self._clock, self._link.spills)
         self._wire = wire
         try:
             with _first_failure():
@@ -315,12 +317,12 @@ class AsteriskClient:
                 messages = await wire.receive()  # what is due may be reported by what waits
             else:
                 due = self._tracker.next_deadline
-                wait_s = max(0.0, (due - _now()).total_seconds()) if due is not None else float("inf")
+                wait_s = max(0.0, (due - self._clock.now()).total_seconds()) if due is not None else float("inf")
                 if self._withheld:
                     wait_s = min(wait_s, max(0.0, log_in_again - trio.current_time()))
                 with trio.move_on_after(wait_s):
                     messages = await wire.receive()
-            now = wire.received_at_s if messages or wire.behind else _now()
+            now = wire.received_at_s if messages or wire.behind else self._clock.now()
             step_ends = time.perf_counter() + STEP_S
             for message in messages:
                 if time.perf_counter() > step_ends:
@@ -343,7 +345,7 @@ class AsteriskClient:
             self._check_load()
             self._untold += self._tracker.tick(now)
             self.frames_seen += wire.take_count()
-            self.behind_s = max(0.0, (_now() - now).total_seconds())
+            self.behind_s = max(0.0, (self._clock.now() - now).total_seconds())
             self.read_gap_s = wire.read_gap_s
             if messages:
                 self.last_event_at, self.lag_s = now, self._tracker.lag_s
@@ -415,7 +417,3 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield from _leaves(error)
         else:
             yield error
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -8,8 +8,6 @@ Bytes are parsed a step at a time, and others run between two steps. What waits 
 Knows no calls. Read `session.py` next for what is requested and what becomes of it.
 """
 
-from datetime import UTC, datetime
-
 import trio
 import trio.lowlevel
 from trio.abc import Stream
@@ -17,6 +15,7 @@ from trio.abc import Stream
 from adapters.asterisk.calls import MARKED, WANTED
 from adapters.asterisk.protocol import Framer, Message, action_ids, encode_action
 from adapters.asterisk.settings import AsteriskSettings
+from adapters.asterisk.steady_clock import SteadyClock
 from adapters.backlog import Backlog
 from adapters.spills import Spills
 from gateway.domain.errors import RemoteProtocolError, Unavailable
@@ -34,13 +33,16 @@ LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"Origina
 class Wire:
     """The bytes of one connection: a reader, a backlog, actions and their answers."""
 
-    def __init__(self, stream: Stream, settings: AsteriskSettings, spills: Spills | None = None) -> None:
+    def __init__(
+        self, stream: Stream, settings: AsteriskSettings, clock: SteadyClock, spills: Spills | None = None
+    ) -> None:
+        self._clock = clock
         self._stream = stream
         self._settings = settings
         self._framer = Framer(WANTED | LISTENED, MARKED)
         self._ids = action_ids()
         self.backlog = Backlog(settings.buffer_mib * 1024 * 1024, spills)
-        self.received_at_s = _now()
+        self.received_at_s = clock.now()
         """When what was parsed last had come."""
         self.read_gap_s = 0.0
         self._read_at = trio.current_time()
@@ -78,7 +80,7 @@ class Wire:
                     if more:  # the read before was full: this one had nothing to wait for
                         self.read_gap_s = max(self.read_gap_s, now - self._read_at)
                     self._read_at, more = now, len(data) >= READ_SIZE
-                    self.backlog.put_nowait(data, _now())
+                    self.backlog.put_nowait(data, self._clock.now())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
         finally:
@@ -201,7 +203,3 @@ class Wire:
             raise RemoteProtocolError(
                 "more came beside an answer than Asterisk ever sends", code="asterisk_too_much", shown=""
             )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

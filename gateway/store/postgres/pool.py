@@ -2,7 +2,7 @@
 
 Owns the connections and the translation of the driver's errors; with `connection_lending.py`, which gives out the
 connections, the only module that imports the driver. Never holds SQL about our tables: that is in the aggregate modules
-beside it. A crossing is one unit of work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the
+beside it. Over 400 lines: making a connection and giving up a dead one belong together. A crossing is one unit of work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the
 role that sees all of them.
 
 Read `roles.py` next for whom a connection works as, `asyncio_thread.py` for how a call crosses over, `errors.py` for what comes back instead of a result.

@@ -170,12 +170,14 @@ class _Server(TCPServer):
 
     def rank(self) -> int | None:
         """How readily this connection ends for another from its address: 0 where no request has come whole, 1 where the
-        next one has not; None while an answer is on its way."""
+        next one has not; None while an answer is on its way, or what came is still to be read, as after a restart."""
         http1 = self._http1
+        if http1 is not None and (http1.connection.their_state not in (h11.IDLE, h11.SEND_BODY) or http1.endless):
+            return None
+        if has_arrived(cast("trio.SocketStream", self.stream).socket):
+            return None
         if http1 is None:
             return 0
-        if http1.connection.their_state not in (h11.IDLE, h11.SEND_BODY) or http1.endless:
-            return None
         return 1 if http1.answered else 0
 
     def has_waited(self) -> bool:
@@ -304,7 +306,7 @@ async def serve_people(
         nonlocal changed
         server = servers[stream] = _Server(wrapped, config, context, state, cast("Any", stream))
         try:
-            given_up = shares.enter(server, _peer_of(stream))
+            given_up = shares.enter(server, _peer_of(stream), _Server.has_waited)
             if given_up is not None:
                 COUNTERS["connections_given_up"] += 1
                 given_up.give_up()

@@ -305,8 +305,9 @@ class _Connection:
 
     def rank(self) -> int | None:
         """How readily it ends for another from its address: 0 where no request has come whole, 1 where the next one has
-        not, 2 where a body comes in that its handler takes piece by piece; None while an answer is on its way."""
-        if not self._waits:
+        not, 2 where a body comes in that its handler takes piece by piece; None while an answer is on its way, or what
+        came is still to be read, as after a restart."""
+        if not self._waits or self.has_arrived():
             return None
         return 2 if self._reader.current.streams else 1 if self._answered else 0
 
@@ -506,7 +507,7 @@ class _Service:
     def _room(self, connection: _Connection, peer: str) -> bool:
         """True while there is room, if need be in place of one that waits: of the same address where that has its share,
         else the one that has been idle longest, else of the address that has the most."""
-        given_up = self._shares.enter(connection, peer) if peer else None
+        given_up = self._shares.enter(connection, peer, _Connection.has_waited) if peer else None
         if given_up is connection:
             COUNTERS["intake_full"] += 1
             return False

@@ -28,14 +28,14 @@ class Shares(Generic[T]):
     def __len__(self) -> int:
         return len(self._source)
 
-    def enter(self, connection: T, peer: str) -> T | None:
-        """Counts a new connection. Returns the one to end in its place where the address has its share already: the new
-        one itself where too many others are busy."""
+    def enter(self, connection: T, peer: str, waited: Callable[[T], bool] = lambda connection: True) -> T | None:
+        """Counts a new connection. Returns the one to end in its place where the address has its share already and one of
+        its connections has `waited` long enough: the new one itself where too many others are busy or too young."""
         source = "" if is_in(peer, self._trusted) else source_of(peer)
         of = self._of.setdefault(source, {})
         given_up = None
         if source and len(of) >= self._most:
-            given_up = self._readiest(of)
+            given_up = self._readiest(of, waited)
             if given_up is not None:
                 self.leave(given_up)
                 of = self._of.setdefault(source, {})
@@ -58,14 +58,16 @@ class Shares(Generic[T]):
         """Of the address that has the most, the one to end where the listener is full; None where all are busy, or none
         has `waited` long enough for its client to be at fault."""
         for of in sorted(self._of.values(), key=len, reverse=True):
-            if (found := self._readiest({one: None for one in of if waited(one)})) is not None:
+            if (found := self._readiest(of, waited)) is not None:
                 self.leave(found)
                 return found
         return None
 
-    def _readiest(self, of: dict[T, None]) -> T | None:
+    def _readiest(self, of: dict[T, None], waited: Callable[[T], bool]) -> T | None:
         best: tuple[int, T] | None = None
         for connection in of:
+            if not waited(connection):
+                break  # those after it are younger
             rank = self._rank(connection)
             if rank is not None and (best is None or rank < best[0]):
                 best = (rank, connection)

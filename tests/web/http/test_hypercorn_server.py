@@ -306,6 +306,27 @@ async def test_more_than_fit_wait_for_their_turn(gateway: Gateway, monkeypatch: 
         assert statuses == [200] * 6
 
 
+async def test_what_gathered_while_we_were_away_is_answered_beyond_its_share(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypercorn_server, "PER_ADDRESS", 5)
+    sock = listening_socket(("127.0.0.1", 0))
+    streams = [await trio.open_tcp_stream("127.0.0.1", sock.getsockname()[1]) for _ in range(60)]
+    for stream in streams:
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(
+            lambda task_status: serve_people(
+                an_app(gateway), sock, grace_s=1, shutdown=trio.Event(), task_status=task_status
+            )
+        )
+        for stream in streams:
+            with trio.fail_after(10):
+                assert bytes(await stream.receive_some(12)) == b"HTTP/1.1 200"
+            await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("path", ["/flood", "/hang"])
 @pytest.mark.slow
 async def test_stopping_is_bounded(gateway: Gateway, path: str) -> None:

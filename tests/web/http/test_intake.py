@@ -458,6 +458,23 @@ async def test_no_room(gateway: Gateway) -> None:
         await alive(connect)
 
 
+async def test_what_gathered_while_we_were_away_is_answered_beyond_its_share(gateway: Gateway) -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(60)]
+    for stream in streams:
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+    async with trio.open_nursery() as nursery:
+        limits = Limits(per_address=5, busy_per_address=100)
+        await nursery.start(
+            lambda task_status: serve_intake([listener], gateway.addresses(), limits, task_status=task_status)
+        )
+        for stream in streams:
+            assert await Answers(stream).status() == 200
+            await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
 async def test_stopping_finishes_what_is_in_hand(gateway: Gateway) -> None:
     began, go_on = trio.Event(), trio.Event()
 

@@ -54,7 +54,7 @@ def test_room_is_made_by_whoever_has_most() -> None:
 
 def test_nobody_loses_a_place_before_their_request_can_have_come() -> None:
     here = Connections(most=100)
-    for name in ("young", "old"):
+    for name in ("old", "young"):
         here.enter(name)
     assert here.shares.make_room(lambda name: name == "old") == "old"
     assert here.shares.make_room(lambda name: name == "old") is None
