@@ -1,4 +1,4 @@
-"""What one tenant's actor makes of one batch, with all that is needed to take it back and to apply its parts alone.
+"""What one tenant's actor makes of one batch, with the state needed to roll it back and to apply its parts alone.
 
 Filled by `actors.calls.calls_book` and `actors.calls.post_reader`; `actors.calls.keeper` commits it, and halves it where the
 database refuses it.

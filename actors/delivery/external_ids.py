@@ -1,4 +1,4 @@
-"""The external ids of one attempt's subject: read once when they are asked for, and stored as soon as they are known.
+"""The external ids of one attempt's subject: read once on first use, and stored as soon as they are known.
 
     create there -> remember (committed) -> link there          killed after any step, the next attempt goes on from there
 
@@ -32,7 +32,7 @@ class UnstoredIds:
         self._ids: OrderedDict[_Place, dict[str, str]] = OrderedDict()
 
     def put(self, place: _Place, name: str, external_id: str) -> None:
-        """Keeps one."""
+        """Adds one."""
         self._ids.setdefault(place, {})[name] = external_id
         while len(self._ids) > MOST_UNSTORED:
             self._ids.popitem(last=False)

@@ -38,23 +38,23 @@ SEEK_S = 0.5
 ASK_WITHIN_S = 2.0
 HOLD_S = 30.0
 HEIR_WITHIN_S = 10.0
-"""How long we wait for an heir to be ready; then it has what it was offered all the same."""
+"""Seconds to wait for an heir to be ready; then it gets what it was offered all the same."""
 AT_ONCE = SHARDS // 10
 """How many shards are passed on in one round."""
 TAKEN_AT_ONCE = SHARDS // 4
-"""How many that nobody serves are taken in one round: whoever waits for them has waited for the lease already."""
+"""How many free shards are taken in one round: their tenants have already waited for the lease to end."""
 
 
 def instance_name() -> str:
-    """Unique on every machine, and telling to a person."""
+    """Unique among all instances, and readable."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 @dataclass
 class Ownership:
-    """One for the process. `let_go` stops the actors of shards before they are given away; `prepare` connects, for shards
-    that come, what may be connected twice; `tell` makes the other instances look at once; `master_keys` says which ones we
-    hold, for a rotation uses no key that an instance lacks."""
+    """One for the process. `let_go` stops the actors of shards before they are given away; `prepare` connects the PBX
+    sessions of shards about to be taken over; `emit` makes the other instances look at once; `master_keys` names the keys
+    held here, since a rotation uses no key that an instance lacks."""
 
     db: Database
     me: str = field(default_factory=instance_name)
@@ -76,12 +76,12 @@ class Ownership:
     _trusted_until: float = float("-inf")
     _surplus_since: float | None = None
     _turn: trio.Lock = field(default_factory=trio.Lock)
-    """One statement about our leases at a time: an answer from before a change is no news."""
+    """One statement about our leases at a time: a response from before a change is outdated."""
     _changed: trio.Event = field(default_factory=trio.Event)
     _nudged: trio.Event = field(default_factory=trio.Event)
     _looked: trio.Event = field(default_factory=trio.Event)
 
-    # What others ask; all of it answers at once.
+    # Queries of other modules; none of them waits.
 
     @property
     def held(self) -> Mapping[int, int]:
@@ -248,7 +248,7 @@ class Ownership:
                 await self._pass_on(frozenset(random.sample(sorted(self._held), min(surplus, AT_ONCE))))
 
     async def _withdraw(self) -> None:
-        """An heir would else stay connected to what it will not have."""
+        """Otherwise an heir would stay connected to shards that it will not get."""
         try:
             with trio.fail_after(ASK_WITHIN_S):
                 await self.db.engine(store.withdraw, self.me)

@@ -6,8 +6,8 @@
     gone   the call with this id is over; `ended` brings its row for the history
     :      nothing for 15 s, so that proxies keep the line open
 
-The stream is a doorbell's reader: it re-reads what changed and holds no state of its own. It ends when its session does, or a newer one takes its place,
-or when the database is away, and the browser then asks again. Read `gateway/web/static/live.js` for the other end.
+The stream re-reads what changed and holds no state of its own. It ends when its session does, when a newer stream takes its
+place, or when the database is away; the browser then reconnects. Read `gateway/web/static/live.js` for the other end.
 """
 
 import re

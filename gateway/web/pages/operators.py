@@ -1,6 +1,6 @@
 """For operators of the installation: all tenants with their health, and what is alive as a tree.
 
-The picture is drawn here as numbers and in `actors.html` as SVG. The one thing a page may ask of an actor is a restart,
+The picture is drawn here as numbers and in `actors.html` as SVG. The only request a page may make to an actor is a restart,
 through the directory. It reads no tenant's calls. Read `actors/runtime/directory.py` for what a slot is.
 """
 
@@ -125,7 +125,7 @@ def _tree(
         ]
         branch.children = children if only else _gathered(f"tenant/{number}", children, well)
         root.children.append(branch)
-    # A company's own trouble is not the gateway's: the root shows what all companies stand on.
+    # A company's problem is not the gateway's: the root shows only shared parts.
     root.state = worst(slot.health for slot in (slots if only else system))
     return root, len(groups) - len(drawn)
 
