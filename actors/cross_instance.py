@@ -47,7 +47,7 @@ class CrossInstance:
             self._peers.mark("posts", number)
 
     async def responsible(self, tenant: Tenant, unique_id: str, phone: str, redirect: bool) -> tuple[str | None, bool]:
-        """The internal number of whoever is responsible for a caller, and whether the call was sent there."""
+        """The internal number of the user responsible for a caller, and whether the call was sent there."""
         if self._owns(tenant.number) or not self._peers.others():
             return await self._send_to_responsible(tenant, unique_id, phone, redirect=redirect)
         for extension, sent in await self._peers.ask("responsible", [tenant.number, unique_id, phone, redirect]):

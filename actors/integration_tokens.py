@@ -1,7 +1,7 @@
 """The tokens of one integration: stored before they are used, refreshed by one at a time among all instances.
 
     current                            from memory for half a minute, else the row
-    refresh  -> may we trade?  --yes-> exchange -> stored, the one before beside it -> returned
+    refresh  -> may we?  --yes-> exchange -> stored, the one before beside it -> returned
                       +-------- no --> wait for what the other brings
     worked                             the one before is dropped
 
@@ -35,7 +35,7 @@ EXCHANGE_S = 8.0
 STORE_S = 4.0
 LEASE_S = EXCHANGE_S + 2 * STORE_S
 WAIT_S = 6.0
-"""For another's trade."""
+"""Seconds to wait for another's exchange."""
 LOOK_S = 0.1
 
 

@@ -32,7 +32,7 @@ from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Database
 
 CHATS = "chats"
-"""The bell of whoever reads a tenant's chats; the other bells are those of integrations, by their keys."""
+"""The bell of the actor that reads a tenant's chats; the other bells are those of integrations, by their keys."""
 
 
 class Doorbells:
@@ -56,7 +56,7 @@ class Doorbells:
         return bell
 
     def forget(self, tenant: TenantId, bell_of: str) -> None:
-        """Nobody listens any more."""
+        """Removes a bell."""
         self._bells.pop((tenant, bell_of), None)
 
 

@@ -34,7 +34,7 @@ class Batch:
 
     tenant: TenantId
     epoch: int | None = None
-    """Of the lease under which the tenant is served; None where there are no leases."""
+    """Epoch of the lease under which the tenant is served; None where there are no leases."""
     again: bool = False
     """Whether its events were applied before: they are not counted or logged a second time."""
     recording: CallBatch = field(init=False)

@@ -1,6 +1,6 @@
 """Posts handed to the actor of their tenant while their senders wait: the actor commits post, event and deliveries at once.
 
-    put --> the tenant's actor takes it --> committed      True: the post is durable, and all that came of it
+    put --> the tenant's actor takes it --> committed      True: post, event and deliveries are durable
         |                               +-> not by it      None: the journal has to take it first
         +-> nobody takes it now                            None
 

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 RETRY_CAP_S = 5.0
 COMMIT_PATIENCE_S = 5.0
-"""How long a commit under way is waited for, also by an actor that is being stopped."""
+"""Seconds to wait for a commit under way, also in an actor that is being stopped."""
 
 B = TypeVar("B")
 I = TypeVar("I")  # noqa: E741 - item
@@ -46,7 +46,7 @@ class Book(Protocol[B, I]):
         """Dead letters for items that could not be applied."""
 
     def rest(self, batch: B) -> B | None:
-        """What of the batch is to be committed whatever becomes of its items, or None."""
+        """The part of the batch to commit even if its items are refused, or None."""
 
     def take_back(self, batch: B, now: datetime) -> None:
         """The state as it was before the batch."""
@@ -122,7 +122,7 @@ class Keeper(Generic[B, I]):
     ) -> T:
         """Writes, however long the database is away: nothing is notified before it is durable, nothing is dropped.
 
-        A write under way is waited for even by an actor that is being replaced: its successor shall not begin from
+        A write under way is waited for even by an actor that is being replaced: its successor must not start from
         the state before it. Trying the same again is safe. `on_failure` is called after each try without an answer.
         """
         pause = 0.1

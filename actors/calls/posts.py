@@ -68,7 +68,7 @@ class Posts:
         self._away = ""
         """Why the last try to replay failed."""
         self.usable = trio.Event()
-        """Set by whoever knows that PostgreSQL has our schema: before that, nothing is replayed."""
+        """Set once PostgreSQL has our schema: before that, nothing is replayed."""
 
     async def put(self, row: PostRow, post: Post | None = None) -> bool:
         """Whether the post is new, once it is durable. Raises Unavailable when it could not be made so. Given `post` too, the

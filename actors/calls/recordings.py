@@ -179,7 +179,7 @@ class FetchActor:
             await self._recording_files.keep_fetched(fetch, sealed, name)
 
     async def _note(self, fetch: Fetch, error: GatewayError) -> None:
-        """What came of a try that failed."""
+        """The outcome of a failed try."""
         problem, lasting = _problem(error)
         late = utc_now() - fetch.asked_at > PATIENCE
         again = None if lasting or late else delay_s(fetch.attempt)
@@ -192,7 +192,7 @@ class FetchActor:
 
 
 def _problem(error: GatewayError) -> tuple[str, bool]:
-    """A code for the page, and whether trying again is of no use."""
+    """A code for the page, and whether a retry is useless."""
     match error:
         case TooLarge():
             return "too_large", True

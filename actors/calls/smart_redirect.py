@@ -112,7 +112,7 @@ async def _send_caller(clients: Clients, tenant: Tenant, unique_id: str, extensi
 async def send_to_responsible(
     smart_redirect: SmartRedirect, clients: Clients, tenant: Tenant, unique_id: str, phone: str, *, redirect: bool
 ) -> tuple[str | None, bool]:
-    """Whoever is responsible for a caller, and whether the call was sent there: where this instance has the clients."""
+    """The number of the user responsible for a caller, and whether the call was sent there. Needs this instance's clients."""
     extension = await smart_redirect.extension_for(tenant, outside(phone, tenant.country))
     sent = False
     if extension is not None and redirect:

@@ -7,7 +7,7 @@ causes.
 
 A batch is whatever waits; it leaves the mailbox only when it is committed. An event that cannot be processed becomes a dead
 letter, and the rest of the batch goes on. This actor contacts no outside system. Read `actors.calls.calls_book` for
-what an event does, `actors.delivery.worker` for what becomes of the deliveries.
+what an event does, `actors.delivery.worker` for the deliveries.
 """
 
 import logging
@@ -189,7 +189,7 @@ class TenantCalls:
 
     async def _without_direct(self, batch: Batch) -> None:
         """The same without its direct posts, which the journal takes: one of them or its call is known already, for this
-        very batch may have been committed without an answer, or the database refuses what came of them."""
+        very batch may have been committed without a response, or the database refuses their results."""
         COUNTERS["direct_posts_refused"] += len(batch.direct)
         self.book.take_back(batch, utc_now())
         for post in batch.direct:

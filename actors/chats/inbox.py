@@ -27,7 +27,7 @@ class Inbox:
     put: Callable[[PostRow], Awaitable[bool]]
     """Makes a row durable; whether it is new. Raises Unavailable."""
     ring: Callable[[TenantId], None]
-    """Wakes whoever reads the tenant's journal."""
+    """Wakes the reader of the tenant's journal."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def store(self, tenant: TenantId, key: IntegrationKey, updates: Sequence[Update], stream: Stream) -> None:

@@ -85,7 +85,7 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A map that was changed here, and what came of it there."""
+    """A map that was changed here, and the result of sending it there."""
 
     extensions: Mapping[str, str]
     moved: tuple[Moved, ...]
@@ -183,14 +183,14 @@ class Registrations:
         return self._readings[key]
 
     async def refresh(self, number: TenantId) -> None:
-        """Reads the tenant's configuration anew, so that whoever has changed it sees it at once."""
+        """Reads the tenant's configuration again, so that a change is visible at once to its author."""
         with suppress(Unavailable):
             await self.cache.load(number, anew=True)
 
     # The link.
 
     async def open_link(self, kind: Kind, token: str) -> tuple[TenantId, IntegrationKey, int] | None:
-        """Whose link it is, of which integration and registration; None for one that is forged, revoked or of another
+        """Tenant, integration and registration of a link; None for one that is forged, revoked or of another
         kind of outside system."""
         claimed = claims_of(token)
         if claimed is None or kind_of(claimed[1]) != kind or self.cache.tenant(claimed[0]) is None:
@@ -209,7 +209,7 @@ class Registrations:
         return f"{self._public_url}/{kind}-admin/"
 
     async def _place(self, number: TenantId, key: IntegrationKey) -> RegistrationPlace:
-        """Where we are found; without a token where the link was revoked."""
+        """Our link for the other side; without a token if it was revoked."""
         link = Secret(self.page_url(kind_of(key)))
         if (found := await self.db.engine(store.select_link_key, number, key)) is not None:
             secret = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=key)

@@ -61,7 +61,7 @@ class ExternalIds:
         instance's by now, Unavailable where the database could not take it."""
         if not name or not external_id or len(external_id) > LONGEST:
             raise ValueError(f"an external id has a name and 1 to {LONGEST} characters")
-        # Shielded: what was made outside exists, whatever becomes of this attempt.
+        # Shielded: the object exists in the outside system even if this attempt fails.
         with trio.move_on_after(STORE_WITHIN_S, shield=True):
             while True:
                 try:

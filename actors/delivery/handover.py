@@ -21,7 +21,7 @@ from gateway.store.outbox import Ack, Acked, Claim, finish_and_claim, newest_of_
 from gateway.store.postgres.pool import Database
 
 ATTEMPT_DEADLINE_S = 12.0
-"""Around every attempt, beyond the adapter's own finer timeouts."""
+"""Seconds. Deadline of every attempt, beyond the adapter's own finer timeouts."""
 LONGEST_WAIT_FOR_RATE_S = 2.0
 ACK_S = 5.0
 LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
@@ -32,13 +32,13 @@ class Taker(Protocol):
     """Who makes one integration's deliveries."""
 
     epoch: int | None
-    """Under which epoch of its tenant's shard it runs."""
+    """The epoch of its tenant's shard under which it runs."""
 
     def reserve(self, bucket: str) -> bool:
         """Reserves a place for a delivery that is about to be written, if it could be attempted at once."""
 
     async def take(self, claims: Sequence[Claim], reserved: int) -> None:
-        """Gives back so many places and begins with these, at once."""
+        """Releases this many reserved places and starts these deliveries at once."""
 
     def follows(self, lane: str) -> bool:
         """Whether it has a delivery of the lane in hand, whose ack then leases the next one."""

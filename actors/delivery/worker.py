@@ -96,7 +96,7 @@ class DeliveryActor:
         self._idle = trio.Event()
         self._in_hand: dict[int, Claim] = {}
         self._since: dict[int, float] = {}
-        """When each came in hand, by Trio's clock."""
+        """When each was taken, by Trio's clock."""
         self._lanes: dict[str, Behind] = {}
         """Lanes with a delivery in hand -> what is known of others behind it."""
         self._reserved = self._asking = 0
@@ -126,7 +126,7 @@ class DeliveryActor:
                 slot.report(State.ONLINE, "ready")
                 try:
                     async with trio.open_nursery() as nursery:
-                        # Whoever hands over a claim does so from a task of its own; log lines are this actor's.
+                        # A claim is handed over from another task; its log lines are this actor's.
                         ours = copy_context()
                         self._begin = lambda claim, booking: ours.run(
                             nursery.start_soon, self._deliver, slot, client, claim, booking
@@ -154,7 +154,7 @@ class DeliveryActor:
         return True
 
     async def take(self, claims: Sequence[Claim], reserved: int) -> None:
-        """Begins with what was leased as it was written."""
+        """Starts the deliveries that were leased as they were written."""
         self._reserved -= reserved
         if self._begin is None or self._draining.is_set():
             await self._release(claims)
@@ -171,7 +171,7 @@ class DeliveryActor:
         return True
 
     async def _start(self, claims: Sequence[Claim]) -> int:
-        """Begins with those that may be sent now, and gives the others back together. Returns how many were begun."""
+        """Starts those that may be sent now, and releases the others together. Returns how many were started."""
         ready, dry = self._with_places(claims)
         for claim, booking in ready:
             if self._begin is not None:
@@ -349,7 +349,7 @@ class DeliveryActor:
         return outcome
 
     def _permit(self) -> None:
-        """Raises Replaced where the tenant may be another instance's by now: whoever owns it will send it."""
+        """Raises Replaced where another instance may own the tenant by now: the owner will send it."""
         if self.epoch is not None and not self.services.ownership.serves(self.tenant.number, self.epoch):
             raise Replaced
 
@@ -378,7 +378,7 @@ class DeliveryActor:
         return claim.expires_s is not None and held_s > claim.expires_s
 
     def _dry(self) -> dict[str, float]:
-        """Buckets without a place for a while, and for how long."""
+        """Buckets whose budget is used up, and for how many seconds."""
         return self._budget.full(LONGEST_WAIT_FOR_RATE_S)
 
     def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
@@ -416,7 +416,7 @@ class DeliveryActor:
                 self._close(ATTENTION_PAUSE_S)
                 next_try = utc_now() + timedelta(seconds=ATTENTION_PAUSE_S)
                 slot.report(State.ATTENTION, "needs_attention", error.person, next_try=next_try)
-                # Due at once for whoever comes with corrected settings; until then this actor claims nothing.
+                # Due at once for the next actor, with corrected settings; until then this one claims nothing.
                 return self._again(claim, 0.0, "attention", text, fields, uses_attempt=False)
             case Doubtful():
                 return Outcome(state="doubtful", status="doubtful", error=text, **fields)
@@ -436,7 +436,7 @@ class DeliveryActor:
         self, claim: Claim, after_s: float | None, status: str, text: str, fields: dict[str, Any], *,
         uses_attempt: bool = True,
     ) -> Outcome:  # fmt: skip
-        """A retry by the adapter's schedule, unless the delivery would be useless or too old by then."""
+        """A retry by the adapter's schedule, unless the delivery would have expired or be too old by then."""
         retry = self.adapter.retry
         tried = claim.attempt - 1 if uses_attempt else 0
         if tried < len(retry.quick_s):
@@ -450,5 +450,5 @@ class DeliveryActor:
         if claim.expires_s is not None and age_s > claim.expires_s:
             return Outcome(state="expired", status="expired", error=text, uses_attempt=uses_attempt, **fields)
         if age_s > claim.keep_s:
-            return Outcome(state="failed", status="failed", error=f"retention ended: {text}", **fields)
+            return Outcome(state="failed", status="failed", error=f"kept long enough: {text}", **fields)
         return Outcome(state="pending", status=status, error=text, again_s=pause, uses_attempt=uses_attempt, **fields)

@@ -1,6 +1,6 @@
 """Who is alive: every supervised slot by path, with its health, restarts and mailbox.
 
-Pages and monitors read it; nobody starts or stops an actor through it except to ask for a restart. It holds no task.
+Pages and monitors read it; the only control it offers is a request for a restart. It holds no task.
 Paths read like `tenant/0367/pbx/main`. Read `actors.runtime.supervisor` next.
 """
 
@@ -46,7 +46,7 @@ class Slot:
             self._arrival.set()
 
     async def arrived(self) -> None:
-        """Waits until it has come through, or has failed to, for the first time or again."""
+        """Waits until the actor has connected, or has failed to, for the first time or again."""
         if self.health.state in _ON_THE_WAY:
             self._arrival = self._arrival or trio.Event()
             await self._arrival.wait()

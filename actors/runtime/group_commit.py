@@ -53,7 +53,7 @@ class GroupCommit(Generic[I, R]):
 
     async def put(self, item: I) -> R:
         """Waits until `item` is durable. Raises Unavailable when it could not be stored or the outcome is unknown, StoreError
-        when this very item is refused: trying it again is of no use.
+        when this very item is refused: a retry is useless.
 
         Cancelled before its turn, the item is not written; cancelled later, it may be.
         """

@@ -72,7 +72,7 @@ class Ownership:
     _leaving: frozenset[int] = frozenset()
     _stays: bool = True
     _offered: bool = False
-    """Whether an heir may stand in the table for something that was not handed over."""
+    """Whether the table may name an heir for shards that were not handed over."""
     _trusted_until: float = float("-inf")
     _surplus_since: float | None = None
     _turn: trio.Lock = field(default_factory=trio.Lock)
@@ -99,11 +99,11 @@ class Ownership:
         return None if shard in self._leaving else self._held.get(shard)
 
     def serves(self, tenant: TenantId, epoch: int) -> bool:
-        """Whether the tenant is surely ours at this very moment, under that epoch."""
+        """Whether the tenant is certainly ours now, under that epoch."""
         return self.trusted and self._held.get(shard_of(tenant)) == epoch
 
     def comes(self, tenant: TenantId) -> bool:
-        """Whether the tenant is about to be ours: whatever may be connected twice, is."""
+        """Whether the tenant is about to be ours: its PBX sessions are already connected."""
         return shard_of(tenant) in self._coming
 
     def nudge(self) -> None:

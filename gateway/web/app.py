@@ -39,7 +39,7 @@ _SHOWN = frozenset({400, 401, 403, 404, 405, 413, 429, 500, 503})
 
 
 def create_app(deps: Deps) -> QuartTrio:
-    """The app for one installation. Whoever calls it serves it."""
+    """The app for one installation. The caller serves it."""
     app = QuartTrio(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = deps.largest_body
     app.url_map.merge_slashes = False

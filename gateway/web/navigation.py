@@ -17,7 +17,7 @@ class Audience(Enum):
     """Whom a section is for."""
 
     COMPANY = auto()
-    """Whoever looks at a company; addresses are below it."""
+    """Everyone who may see a company; addresses are below it."""
     OPERATORS = auto()
 
 

@@ -93,7 +93,7 @@ class Deps:
     ring_posts: Callable[[TenantId], None] = lambda number: None
     """Notifies that posts of a tenant wait in the journal."""
     sign_ins: SignInAudit | None = None
-    """Notes sign-ins for the audit trails; whoever gives one runs it."""
+    """Notes sign-ins for the audit trails; the caller runs its actor."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     guesses: Guesses = field(default_factory=Guesses)
     """Slows the guessing of machine credentials; one for both listeners."""
@@ -112,7 +112,7 @@ class Deps:
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
-    """Whoever adds addresses of their own to the app."""
+    """Functions that add further addresses to the app."""
 
     async def slots(self, path: str = "") -> Sequence[Slot]:
         """The actors at and below a path, in order."""
@@ -265,7 +265,7 @@ class Site:
         return self.env.get_template(template).render(who=who, t=who.t, f=who.f, **context)
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
-        """A whole page, or a fragment, for whoever made the request."""
+        """A whole page, or a fragment, for the viewer of the request."""
         around = {"note": g.get("flash"), "troubles": g.get("troubles", ())}
         text = self.render(template, viewer(), **{**around, **context})
         return Response(text, status, content_type="text/html; charset=utf-8")

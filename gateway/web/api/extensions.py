@@ -45,7 +45,7 @@ MAP = "user_extensions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Whoever calls. `module` is true for what the module's link opened; `tenant` None is an operator."""
+    """The caller of a request. `module` is true for what the module's link opened; `tenant` None is an operator."""
 
     tenant: TenantId | None
     who: str
@@ -53,16 +53,16 @@ class Caller:
     key: IntegrationKey | None = None
     """The integration whose link it is; None for a person, who may name any of their company."""
     csrf: str | None = None
-    """What an unsafe request must bring along; None for a bearer token, which no browser sends by itself."""
+    """The CSRF token that an unsafe request must send; None for a bearer token, which no browser sends by itself."""
 
     def may_see(self, number: str) -> bool:
-        """Whether the number is theirs."""
+        """Whether the caller may use the tenant of this number."""
         return self.tenant in (None, number)
 
 
 @dataclass(frozen=True)
 class ModuleCallers:
-    """Finds out who calls."""
+    """Identifies the caller."""
 
     modules: Registrations
     secure_cookies: bool

@@ -45,7 +45,7 @@ from gateway.web.http.streaming import streaming
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 30.0
-"""A connection without a request in hand is closed after so long; the same for a request whose headers do not end."""
+"""Seconds after which an idle connection, or one whose request headers do not end, is closed."""
 WRITE_S = 20.0
 """Seconds that a client may read nothing of the response."""
 LAST_S = 0.5

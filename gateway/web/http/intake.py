@@ -344,7 +344,7 @@ class _Connection:
             if data is None:
                 reader.refused = problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
             elif not data:
-                return None  # a request cut short here is nobody's request
+                return None  # a request cut short here is dropped
             else:
                 reader.feed(data)
 
@@ -456,7 +456,7 @@ class _Service:
         self.closing = False
         """Every answer from now on ends its connection."""
         self.closed = False
-        """Nobody is waited for any more."""
+        """The grace period is over."""
         self.deadline = math.inf
         self.idle: dict[_Connection, None] = {}
         """Those that wait for a request, longest first."""

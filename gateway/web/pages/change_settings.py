@@ -2,8 +2,8 @@
 
     row under its lock -> the change -> the settings class -> the row, and a line in the audit trail; one transaction
 
-A secret does not follow its address to another place: it is entered again. What a change does not name stays as it is at
-that moment, whoever changed it meanwhile. A client id belongs to one integration of the
+A stored secret is never sent to a changed address: it has to be entered again. Fields that a change does not name
+keep their current values. A client id belongs to one integration of the
 installation. Knows no adapter and no form: read
 `gateway/web/pages/setup.py` and `gateway/web/api/extensions.py` for those.
 """

@@ -33,7 +33,7 @@ _URGENCY = (
 # The picture, in its own units.
 NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 232, 50, 56, 10, 4
 MOST_WELL = 2
-"""Of one parent so many that are well are drawn by themselves; more of them are one box together."""
+"""How many healthy children of one parent are drawn singly; more are drawn as one box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TenantLine:
     tenant: Tenant
     state: State
     troubles: list[Slot]
-    """What is not as it should be, worst first."""
+    """Problems, worst first."""
 
 
 @dataclass

@@ -54,7 +54,7 @@ class _Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Wait so long and then try; or come back after so long."""
+    """Seconds to wait before the attempt, or until a refused one may be repeated."""
 
     delay_s: float = 0.0
     refused_s: float | None = None
