@@ -7,9 +7,9 @@ A post that its tenant's actor can apply at once is committed with all that come
     spooling   each group is one fsync in the spool, behind what waits there; the oldest segment is tried again and again
                --the last one is committed while new groups are held back for it--> direct
 
-So posts enter the journal in the order in which they came: none overtakes what waits in the spool. A group that PostgreSQL
-has committed without a response stands in both; its digests identify the repeat. A post that fits no column is set aside as a dead letter.
-Read `gateway/store/files/spool.py` next for the files.
+So posts enter the journal in the order in which they came: none overtakes what waits in the spool. A group that PostgreSQL has
+committed without a response stands in both; its digests identify the repeat. A post that fits no column is set aside as a dead
+letter. Read `gateway/store/files/spool.py` next for the files.
 """
 
 import logging

@@ -8,9 +8,9 @@ A delivery written while there is room is leased by the commit that writes it an
 claim finds the rest. Both preserve the order within a lane; lanes run in parallel up to the adapter's limit. An attempt is
 counted when it is claimed, so a delivery that kills the process still runs out of attempts. A delivery that exceeds the
 account's budget is released untried, and its bucket is left out of claims until there is room; other buckets go on. Breaker:
-after `BREAKER_FAILURES` failures in a row nothing is claimed for a while, then one at a time. This is one of the two modules where `except Exception` is
-legal: a bug in an adapter costs its delivery, not the integration. Over 400 lines: claiming, trying and judging an outcome
-share what is in hand. Read `adapters.base` next.
+after `BREAKER_FAILURES` failures in a row nothing is claimed for a while, then one at a time. This is one of the two modules
+where `except Exception` is legal: a bug in an adapter costs its delivery, not the integration. Over 400 lines: claiming,
+trying and judging an outcome share what is in hand. Read `adapters.base` next.
 """
 
 import json

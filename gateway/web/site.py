@@ -1,7 +1,7 @@
 """What every page shares: the dependencies, who is looking (`Viewer`), templates, static files, and the HTML answer.
 
-`Viewer` is made once a request by `gateway/web/session/auth.py` and is all that a template knows of the request. This module reads
-no database and holds no route. Read `gateway/web/session/auth.py` next.
+`Viewer` is made once a request by `gateway/web/session/auth.py` and is all that a template knows of the request. This module
+reads no database and holds no route. Read `gateway/web/session/auth.py` next.
 """
 
 import hashlib

@@ -2,8 +2,9 @@
 
     request -> the hook reads its fields -> whose it is (client id, token or API key) -> the operation -> the response
 
-Owns who may request what. Never dials or redirects itself (`actors/calls/click_to_call.py`, `actors/calls/smart_redirect.py`), and never
-writes a client id, a token, a key or a query into a log or an answer. Read `gateway/web/http/routes.py` for what an address is.
+Owns who may request what. Never dials or redirects itself (`actors/calls/click_to_call.py`, `actors/calls/smart_redirect.py`),
+and never writes a client id, a token, a key or a query into a log or an answer. Read `gateway/web/http/routes.py` for what an
+address is.
 """
 
 import hashlib

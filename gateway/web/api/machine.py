@@ -1,7 +1,7 @@
 """The addresses for machines as one table that both listeners serve: the fast intake and the Quart side.
 
-Owns the handlers, the token and operator checks. It never stores anything itself and never writes a token, a query value
-or a body into a log or an error text. `gateway/web/http/routes.py` defines request and response; read `gateway/web/http/intake.py`
+Owns the handlers, the token and operator checks. It never stores anything itself and never writes a token, a query value or a
+body into a log or an error text. `gateway/web/http/routes.py` defines request and response; read `gateway/web/http/intake.py`
 next for the fast listener.
 """
 

@@ -9,8 +9,9 @@ loop without any of the limits; 45 of them are reading, checking and answering t
 conflicting lengths, folded headers and bare line feeds; what it lets through and we do not is refused in
 `_Reader.on_headers_complete`. A request reaches its handler complete or not at all: a truncated body is dropped.
 
-Owns connections and their limits. It never looks into a body and holds no request longer than its own deadlines. Over
-400 lines, for a deadline and the bytes it guards are read together. Read `gateway/web/http/hypercorn_server.py` next for the other one.
+Owns connections and their limits. It never looks into a body and holds no request longer than its own deadlines. Over 400
+lines, for a deadline and the bytes it guards are read together. Read `gateway/web/http/hypercorn_server.py` next for the other
+one.
 """
 
 import logging

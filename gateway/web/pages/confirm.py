@@ -13,5 +13,5 @@ from gateway.web.site import Site
 def confirm_page(
     site: Site, *, title: str, text: str, action: str, fields: Mapping[str, str], button: str, back: str
 ) -> Response:
-    """The page with the question `title`, the consequences in `text`, and `button` (which posts `fields` to `action`) or `back`."""
+    """The page with the question `title`, the consequences in `text`, `button` (posts `fields` to `action`) and `back`."""
     return site.page("confirm.html", title=title, text=text, action=action, fields=fields, button=button, back=back)

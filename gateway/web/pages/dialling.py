@@ -1,7 +1,7 @@
 """Click-to-call from our own pages: choose a phone, enter a number, see the outcome. And the audit trail.
 
-Whoever is signed in may dial within the same rules and limits as the CRM's users; every refusal states its reason and is audited.
-Read `actors/calls/click_to_call.py` for what happens then.
+Whoever is signed in may dial within the same rules and limits as the CRM's users; every refusal states its reason and is
+audited. Read `actors/calls/click_to_call.py` for what happens then.
 """
 
 from collections.abc import Mapping

@@ -41,7 +41,7 @@ async def read_round(
     typed = {name: Secret(sent[name].strip()) for name in hidden if sent.get(name, "").strip() not in ("", MASK)}
     body: dict[str, Any] = {
         "values": {name: value[:LONGEST_VALUE] for name, value in sent.items() if name not in _OURS and name not in typed},
-        "problems": {name: dict(texts) for name, texts in form.problems.items()}, "errors": [dict(texts) for texts in form.errors],
+        "problems": {name: dict(one) for name, one in form.problems.items()}, "errors": [dict(one) for one in form.errors],
         **(more or {}),
         "empty": [one.name for one in form.wrong if one.widget == "secret"],
     }  # fmt: skip

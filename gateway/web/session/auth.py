@@ -3,8 +3,8 @@
     cookie -> session in the database -> Viewer -> CSRF on unsafe methods -> guard of the blueprint -> page
 
 Cookies hold random tokens, the database their hashes. A number that is not the session's is a 404 like one that does not
-exist. Hashing happens in a thread behind a limiter. It never reveals whether an e-mail address is known, neither by text
-nor by timing. Read `gateway/web/session/throttle.py` for how fast passwords may be tried, `gateway/web/pages/calls.py` for a page.
+exist. Hashing happens in a thread behind a limiter. It never reveals whether an e-mail address is known, neither by text nor
+by timing. Read `gateway/web/session/throttle.py` for how fast passwords may be tried, `gateway/web/pages/calls.py` for a page.
 """
 
 import hmac

@@ -2,8 +2,8 @@
 
     link (GET or POST) -> token verified -> session row with a scope -> cookie for /<kind>-admin/ -> 303 without the token
 
-The cookie differs from the one of people, so a signed-in person stays signed in. Such a session ends with its registration. It never
-writes a token anywhere and trusts no number but the token's own. Read `auth.py` for people's sessions and
+The cookie differs from the one of people, so a signed-in person stays signed in. Such a session ends with its registration. It
+never writes a token anywhere and trusts no number but the token's own. Read `auth.py` for people's sessions and
 `gateway/web/pages/extensions.py` for the page.
 """
 

@@ -1,7 +1,7 @@
 """How fast passwords may be tried: token buckets per account, per network and for the whole installation.
 
-Over the limit an attempt first waits and then, where it would wait for too long, is refused with the time to come back;
-nobody is ever locked out. A network from which an account has signed in has an account bucket of its own, and so has a known device:
+Over the limit an attempt first waits and then, where it would wait for too long, is refused with the time to come back; nobody
+is ever locked out. A network from which an account has signed in has an account bucket of its own, and so has a known device:
 strangers who try that account's password elsewhere do not slow its owner down. Memory is bounded: the least recently used
 buckets are dropped. No clock and no waiting here. Read `gateway/web/session/auth.py` next.
 """
