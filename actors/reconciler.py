@@ -1,4 +1,4 @@
-"""Makes what runs equal to what the configuration says: the desired state is data, and a changed actor is replaced.
+"""Makes what runs equal to the configuration: the desired state is data, and a changed actor is replaced.
 
     tenant/0367                      calls of the tenant (actors.calls.tenant_calls)
     tenant/0367/pbx/main             one PBX session (actors.calls.pbx_session)
