@@ -1,7 +1,7 @@
-"""What only the instance that owns a tenant can do or say, asked of any of them.
+"""Requests that only the instance that owns a tenant can serve, accepted by any instance.
 
-    posts taken here     ring the owner                      a caller waits       the owner asks the CRM and redirects
-    a call changed       ring pages that are open elsewhere  a page shows actors  the owner says how they are
+    posts taken here     ring the owner                      a caller waits       the owner queries the CRM and redirects
+    a call changed       ring pages that are open elsewhere  a page shows actors  the owner reports their state
     an order admitted    the owner places it                 a restart            the owner restarts
 
 Decides nothing itself. Read `actors/runtime/peers.py` for the wire and `actors/runtime/ownership.py` for who owns what.
@@ -20,11 +20,11 @@ from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 
 FAR_SLOTS = 300
-"""Of another instance's slots so many are shown, those in trouble first."""
+"""How many of another instance's slots are shown, those in trouble first."""
 
 
 class CrossInstance:
-    """One for the process. `ring` tells a tenant's actor here that posts wait."""
+    """One for the process. `ring` notifies a tenant's actor here that posts wait."""
 
     def __init__(
         self, ownership: Ownership, peers: Peers, services: Services, ring: Callable[[TenantId], None]
@@ -47,7 +47,7 @@ class CrossInstance:
             self._peers.mark("posts", number)
 
     async def responsible(self, tenant: Tenant, unique_id: str, phone: str, redirect: bool) -> tuple[str | None, bool]:
-        """The internal number of whoever is responsible for a caller, and whether the call was sent there."""
+        """The internal number of the user responsible for a caller, and whether the call was sent there."""
         if self._owns(tenant.number) or not self._peers.others():
             return await self._send_to_responsible(tenant, unique_id, phone, redirect=redirect)
         for extension, sent in await self._peers.ask("responsible", [tenant.number, unique_id, phone, redirect]):
@@ -55,8 +55,8 @@ class CrossInstance:
         return default_extension(tenant), False
 
     async def slots(self, prefix: str) -> list[Slot]:
-        """The slots at and below a path, wherever they live; of every instance where none is named. What another does
-        not say in time is missing."""
+        """The slots at and below a path, wherever they live; of every instance where none is named. Responses that
+        come too late are missing."""
         here = self._services.directory.below(prefix)
         if not self._peers.others() or (prefix and self._is_ours(prefix)):
             return here
@@ -84,7 +84,7 @@ class CrossInstance:
     async def _announce_shards(self) -> None:
         await self._peers.emit("shards", "")
 
-    # What others say and ask.
+    # Hints and requests of other instances.
 
     def _posts_hinted(self, numbers: Sequence[str]) -> None:
         for number in numbers:

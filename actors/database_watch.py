@@ -1,10 +1,10 @@
-"""Brings the database up at the start (schema, configuration) and keeps looking whether it answers.
+"""Brings the database up at the start (schema, configuration) and checks continuously that it answers.
 
     not answered yet --> away: tried again and again <--> usable: pinged every two seconds
                                                            |
                                                            +--> tenants whose posts wait are rung, deliveries counted
 
-That it is away is a state that pages and `/ready` show, and no crash. Read `actors.reconciler` for what then starts.
+A database that is away is a state that pages and `/ready` show, not a crash. Read `actors.reconciler` for what then starts.
 """
 
 import logging
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
 TRY_EVERY_S = 0.2, 5.0
 WARM = 3
-"""Connections that stay open with their plans made: for a commit, an ack and what else is asked meanwhile."""
+"""Connections that stay open with their plans prepared: for a commit, an ack and other statements meanwhile."""
 _AWAY = (Retryable, StoreError, NeedsAttention)
 
 
 async def _prepare(connection: Any) -> None:
-    """The plans of what calls, posts and deliveries wait for. Writes nothing."""
+    """Prepares the plans of the statements of calls, posts and deliveries. Writes nothing."""
     await call_batches.prepare_records(connection)
     await outbox.finish_and_claim(connection, [], 0.0)
     await outbox.claim_deliveries(connection, TenantId(""), IntegrationKey(""), 0, 0.0)
@@ -44,7 +44,7 @@ async def _prepare(connection: Any) -> None:
 
 
 class DatabaseWatch:
-    """One for the process. `ring` is told of each tenant with posts that wait, `tried` of each round trip: whether the
+    """One for the process. `ring` is called with each tenant whose posts wait, `tried` after each round trip with whether the
     database is away."""
 
     def __init__(

@@ -1,5 +1,5 @@
 """What has just changed, for pages that are open: a doorbell per tenant, never the data. Pages that another instance
-serves hear of it through `actors.runtime.peers`.
+serves are notified through `actors.runtime.peers`.
 
 A subscriber that falls behind keeps one pending mark and re-reads; nothing queues without bound, nothing blocks the
 publisher.
@@ -26,7 +26,7 @@ class Subscription:
         self.overflowed = False
 
     def mark(self, subject: Subject) -> None:
-        """Notes a change; the order of first marks is kept."""
+        """Notes a change; the order of first marks is preserved."""
         if len(self._changed) >= MOST_PENDING:
             self.overflowed = True
         else:
@@ -44,7 +44,7 @@ class Subscription:
 
 
 class Feed:
-    """Doorbells of all tenants. `mark` says to the other instances what was published here."""
+    """Doorbells of all tenants. `mark` notifies the other instances of what was published here."""
 
     def __init__(self, mark: Callable[[str], None] = lambda text: None) -> None:
         self._mark = mark
@@ -71,7 +71,7 @@ class Feed:
         """Another instance has published these."""
         for text in texts:
             tenant, _, named = text.partition(" ")
-            with suppress(ValueError):  # an instance of another version may say what this one does not know
+            with suppress(ValueError):  # an instance of another version may send subjects unknown to this one
                 self._ring(TenantId(tenant), subject_from(named))
 
     def _ring(self, tenant: TenantId, subject: Subject) -> None:

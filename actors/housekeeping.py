@@ -1,4 +1,4 @@
-"""What nobody else looks after: overdue deliveries, rows past their time, dead letters, a loop that is held up.
+"""Periodic maintenance: overdue deliveries, rows past their retention, dead letters, a blocked event loop.
 
 Every statement works in batches and survives a database that is away. Read `gateway.app` for how it is started.
 """
@@ -42,7 +42,7 @@ PRUNE_EVERY_S = 600.0
 KEEP_DELIVERIES_S = 14 * 86400.0
 KEEP_POSTS_S = 14 * 86400.0
 KEEP_DIGESTS_S = KEEP_POSTS_S
-"""A repeat of a post is known for so long."""
+"""Seconds for which a repeat of a post is recognised."""
 KEEP_LOGS_S = 30 * 86400.0
 KEEP_ORDERS_S = 90 * 86400.0
 KEEP_LETTERS_S = 90 * 86400.0
@@ -99,7 +99,7 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
                 health = State.DEGRADED, "database_away"
                 break
             except GatewayError as error:
-                # One table that cannot be pruned is no reason to leave the others, nor to begin anew at once.
+                # One table that cannot be pruned must not stop the others, nor cause an immediate restart.
                 log.error("old rows could not be removed", extra={"reason": str(error)})
                 health = State.DEGRADED, "not_pruned"
         slot.report(*health)
@@ -132,7 +132,7 @@ async def _delete(db: Database, delete: Callable[[Connection, float, int], Await
 
 
 class DeadLetters:
-    """Takes what the supervisor set aside and keeps it. Bounded: the oldest waits are dropped and logged."""
+    """Stores the messages that the supervisor set aside. Bounded: beyond the limit they are only logged."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -147,7 +147,7 @@ class DeadLetters:
             log.error("too many messages set aside; this one is in the log alone", extra={"actor": dead_letter.path})
 
     async def run(self, slot: Slot) -> None:
-        """Until cancelled: writes letters down, and marks a post that cannot be dealt with as done."""
+        """Until cancelled: stores dead letters, and marks a post that cannot be processed as done."""
         slot.report(State.ONLINE)
         async for dead_letter in self._receive:
             tenant = TenantId(dead_letter.path.split("/")[1] if "/" in dead_letter.path else dead_letter.path)

@@ -1,12 +1,12 @@
 """The tokens of one integration: stored before they are used, refreshed by one at a time among all instances.
 
     current                            from memory for half a minute, else the row
-    refresh  -> who may trade? --yes-> exchange -> stored, the one before beside it -> returned
+    refresh  -> may we?  --yes-> exchange -> stored, the one before beside it -> returned
                       +-------- no --> wait for what the other brings
     worked                             the one before is dropped
 
-The trade is shielded, within `EXCHANGE_S`: an answer that was under way when the caller was cancelled holds a token that
-exists nowhere else. Where it cannot be stored it is held in memory and stored by whoever asks next. A process that dies
+The exchange is shielded, within `EXCHANGE_S`: a response under way when the caller is cancelled holds a token that exists
+nowhere else. Where it cannot be stored it is held in memory and stored by the next caller. A process that dies
 between the two leaves the old token, and the row free after `LEASE_S`. No token and no answer of an exchange is ever logged.
 
 Read `gateway/store/integration_tokens.py` for the rows, `adapters/tokens.py` for how an adapter uses this.
@@ -35,7 +35,7 @@ EXCHANGE_S = 8.0
 STORE_S = 4.0
 LEASE_S = EXCHANGE_S + 2 * STORE_S
 WAIT_S = 6.0
-"""For another's trade."""
+"""Seconds to wait for another's exchange."""
 LOOK_S = 0.1
 
 

@@ -5,7 +5,7 @@ result.
                                                           +-> stopped: the lease is given back
 
 One system actor for all tenants: at most `AT_ONCE` jobs run, and `OF_ONE_TENANT` of one tenant. A problem is a state of the
-row and no crash; a bug in an adapter costs its job. What is asked for now (`soon`) runs within a moment here, and within
+row and no crash; a bug in an adapter costs its job. A job requested now (`soon`) runs within a moment here, and within
 `LOOK_S` where another instance owns the tenant. Read `adapters/jobs.py` for what a job is.
 """
 
@@ -55,9 +55,9 @@ DEADLINE_S = 60.0
 """Around every run."""
 FINISH_WITHIN_S = 10.0
 LEASE_S = DEADLINE_S + FINISH_WITHIN_S + 10.0
-"""Whoever holds a job has run it and written that down by then."""
+"""Seconds. The holder of a job has run it and stored the result by then."""
 FIRST_WITHIN_S = 5.0
-"""New jobs are spread over so many seconds, so that a start is no burst."""
+"""Seconds over which new jobs are spread, to avoid a burst at the start."""
 REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
 """Problems that do not go away by themselves."""
 
@@ -96,7 +96,7 @@ class Jobs:
         self._bell = trio.Event()
 
     async def soon(self, tenant: TenantId, key: IntegrationKey, name: str) -> bool:
-        """Has a job run now. False where there is no such job. Raises Unavailable."""
+        """Makes a job due now. False where there is no such job. Raises Unavailable."""
         found = await self._services.db.tenant(tenant, hasten_job, tenant, key, name)
         self._bell.set()
         return found
@@ -220,7 +220,7 @@ class Jobs:
             raise Unavailable("no answer before the deadline", certain=False) from None
 
     async def _finish(self, claim: JobClaim, outcome: _Outcome) -> bool:
-        """Writes the result down, however often the database has to be asked. True where nothing is held any more."""
+        """Stores the result, with as many tries as the database needs. True once the lease is released."""
         job, result = self._jobs[kind_of(claim.key)][claim.name], outcome.result
         again_s = _next_s(job, claim.attempts, result, outcome.retry_after_s)
         COUNTERS["jobs_failed" if result.problem else "jobs_done"] += 1
@@ -263,7 +263,7 @@ def _judged(claim: JobClaim, ran: JobResult | Exception) -> JobResult:
 
 
 def _next_s(job: Job, attempts: int, result: JobResult, retry_after_s: float | None) -> float:
-    """Seconds until the next run: what was asked for, the period, or the backoff; with jitter where nobody asked."""
+    """Seconds until the next run: as requested, the period, or the backoff; with jitter unless requested."""
     if result.after_s is not None:
         return result.after_s
     if not result.problem:

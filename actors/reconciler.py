@@ -1,4 +1,4 @@
-"""Makes what runs equal to what the configuration says: the desired state is data, and actors are replaced, never told.
+"""Makes what runs equal to the configuration: the desired state is data, and a changed actor is replaced.
 
     tenant/0367                      calls of the tenant (actors.calls.tenant_calls)
     tenant/0367/pbx/main             one PBX session (actors.calls.pbx_session)
@@ -7,7 +7,8 @@
     tenant/0367/integration/KEY/updates   a stream that is read from it (actors.chats.channel_session)
 
 An actor whose inputs did not change is left alone. A tenant that another instance is about to hand over gets its PBX
-sessions first: they fill the mailbox, of which nothing is told before the tenant is ours. Settings that do not validate become a slot that says so and waits.
+sessions first: they fill the mailbox, which is not processed before the tenant is ours. Settings that do not validate become
+a slot that reports this and waits.
 Read `actors.runtime.supervisor` for what happens to a crash.
 """
 
@@ -44,7 +45,7 @@ REPLACE_GRACE_S = 3.0
 """How long an actor that is replaced may finish the requests in hand."""
 
 PREPARE_WITHIN_S = 5.0
-"""How long the sessions of a tenant that comes may take to connect; then it comes without them."""
+"""Seconds that the sessions of a tenant being taken over may need to connect; then it is taken over without them."""
 
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
@@ -98,8 +99,8 @@ class Reconciler:
                     nursery.start_soon(_first, changed, nursery.cancel_scope)
 
     async def let_go(self, shards: frozenset[int]) -> None:
-        """Stops the actors of these shards, which their ownership calls no longer ours: PBX sessions, then what they left
-        in the mailboxes, then the rest."""
+        """Stops the actors of these shards, which this instance no longer owns: PBX sessions, then the actors that drain
+        their mailboxes, then the rest."""
         numbers = [number for number in self._mailboxes if shard_of(number) in shards]
         async with trio.open_nursery() as nursery:
             for number in numbers:
@@ -207,7 +208,7 @@ class Reconciler:
         self._running[item.path] = _Running(item, self._supervisor.start(slot, item.run))
 
     def _plan(self, tenant: Tenant) -> list[Wanted]:
-        """As `_wanted`, which reads settings anew: for a tenant that is as it was, what it answered then."""
+        """As `_wanted`, cached: settings are read anew only for a tenant that has changed."""
         epoch = self._services.ownership.epoch_of(tenant.number)
         known = self._planned.get(tenant.number)
         if known is None or known[:2] != (tenant, epoch):
@@ -273,7 +274,7 @@ class Reconciler:
         run = partial(self._run_tenant, whole, mailbox, planners, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]
 
-    # An incarnation starts with a fresh object, so nothing of a crash is left in it.
+    # An incarnation starts with a fresh object, so no state of a crash is left in it.
 
     async def _run_tenant(
         self,

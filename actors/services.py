@@ -1,4 +1,4 @@
-"""What every actor is given: the few long-lived things of the process, opened by `gateway.app`."""
+"""The long-lived objects of the process that every actor is given, opened by `gateway.app`."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Database
 
 CHATS = "chats"
-"""The bell of whoever reads a tenant's chats; the other bells are those of integrations, by their keys."""
+"""The bell of the actor that reads a tenant's chats; the other bells are those of integrations, by their keys."""
 
 
 class Doorbells:
@@ -45,7 +45,7 @@ class Doorbells:
         self._bells: dict[tuple[TenantId, str], trio.Event] = {}
 
     def ring(self, tenant: TenantId, bell_of: str) -> None:
-        """Wakes whoever listens; a bell nobody listens to is not kept."""
+        """Wakes the listener; a ring without a listener is dropped."""
         bell = self._bells.get((tenant, bell_of))
         if bell is not None:
             bell.set()
@@ -58,7 +58,7 @@ class Doorbells:
         return bell
 
     def forget(self, tenant: TenantId, bell_of: str) -> None:
-        """Nobody listens any more."""
+        """Removes a bell."""
         self._bells.pop((tenant, bell_of), None)
 
 
@@ -77,7 +77,7 @@ class Services:
     direct_posts: DirectPosts = field(default_factory=DirectPosts)
     """Hands posts to their tenant's actor while the senders wait."""
     outgoing: Handover
-    """Leases deliveries as they are written, and keeps what became of them."""
+    """Leases deliveries as they are written, and stores their outcomes."""
     dial: Dialer
     budgets: Budgets = field(default_factory=Budgets)
     """Of remote accounts, shared by all that speak to them."""
@@ -95,11 +95,11 @@ class Services:
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
     smart_redirect: SmartRedirect
-    """Asks who is responsible for a caller."""
+    """Finds who is responsible for a caller."""
     dialling: ClickToCall
     ownership: Ownership
     """Which tenants are this instance's."""
-    """Places calls for people; is told how its orders fared."""
+    """Places calls for people; receives the outcomes of its orders."""
 
     def tokens(self, tenant: TenantId, integration: IntegrationKey) -> Tokens:
         """The tokens of one integration that change by themselves."""

@@ -1,4 +1,4 @@
-"""What one tenant's actor makes of one batch, with all that is needed to take it back and to apply its parts alone.
+"""What one tenant's actor makes of one batch, with the state needed to roll it back and to apply its parts alone.
 
 Filled by `actors.calls.calls_book` and `actors.calls.post_reader`; `actors.calls.keeper` commits it, and halves it where the
 database refuses it.
@@ -34,7 +34,7 @@ class Batch:
 
     tenant: TenantId
     epoch: int | None = None
-    """Of the lease under which the tenant is served; None where there are no leases."""
+    """Epoch of the lease under which the tenant is served; None where there are no leases."""
     again: bool = False
     """Whether its events were applied before: they are not counted or logged a second time."""
     recording: CallBatch = field(init=False)

@@ -3,9 +3,9 @@
     event --> fold (domain.calls) --> route (domain.routing) --> rows of a batch (actors.calls.batch)
 
 Owns the rules by which AMI and posts about one call become one call: where AMI reports a call, posts about it are noted and
-add nothing, and a post waits `AMI_GRACE_S` for AMI while a PBX link is up. An event that cannot be folded, and a planner that
-fails, cost themselves: the call then ends `uncertain`, or that integration misses that event. Times come as arguments: `now`
-is UTC, `at` Trio's clock. Read `actors.calls.tenant_calls` next, which runs it.
+add nothing, and a post waits `AMI_GRACE_S` for AMI while a PBX link is up. An event that cannot be folded is set aside, and its
+call ends `uncertain`. A planner that fails costs its integration that one event. Times are arguments: `now` is UTC, `at` is
+Trio's clock. Read `actors.calls.tenant_calls` next, which runs it.
 """
 
 import json
@@ -46,7 +46,7 @@ FORGOTTEN_AFTER = timedelta(hours=4)
 """A posted call of which nothing more was received for so long ends uncertain."""
 SAME_WITHIN_S = 1.0
 _STAMPS = frozenset({"at", "wait_s", "talk_s", "uncertain"})
-"""What may differ in one event that two have received."""
+"""Fields that may differ when two instances have received the same event."""
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ class CallsBook:
             self._stored.setdefault(call_id, []).append(json.loads(body))
 
     def forget_stored(self) -> None:
-        """Nothing that is received from here on can have been stored before."""
+        """From here on, no event received can have been stored before."""
         if self._stored:
             self._stored = {}
 
@@ -136,7 +136,7 @@ class CallsBook:
         return bare if call_id not in self._calls and (reported_by == POSTED or bare in self._ended) else call_id
 
     def receive(self, received: Received, batch: Batch, now: datetime) -> None:
-        """Folds and routes one event. A bug in that costs this event alone, and its call the certainty of its end."""
+        """Folds and routes one event. A bug there costs this event alone, and its call then ends `uncertain`."""
         crash = contained(lambda: self._fold(received, batch, now))
         if crash is None:
             return
@@ -165,7 +165,7 @@ class CallsBook:
         linked, notified, expected = self._recordings.with_link(
             source, call, event, received.received_at, posted=source == POSTED
         )
-        # Nothing below fails: an event is applied whole or not at all.
+        # Nothing below fails: an event is applied fully or not at all.
         if by_ami:
             self._ami[self._bare(source, event.call_id)] = event.call_id
         batch.received.append(received)
@@ -188,7 +188,7 @@ class CallsBook:
     def _route(
         self, received: Received, before: Call | None, call: Call, event: CallEvent, batch: Batch, now: datetime
     ) -> None:
-        """Asks every integration's planner. One that fails misses this event, and the others do not."""
+        """Runs every integration's planner. One that fails misses this event; the others do not."""
         received_at_s = time.monotonic() - max(0.0, (now - received.received_at).total_seconds())
         for kind, planner in self._planners.items():
 
@@ -263,8 +263,8 @@ class CallsBook:
         self, unique_id: str, post: Post | None, received_at: datetime, batch: Batch, now: datetime,
         *, journal_id: int | None = None,
     ) -> None:  # fmt: skip
-        """What a post says of its call. `post` is None where it is not valid under today's settings; without a
-        `journal_id` it is a direct one. Raises what a bug raises."""
+        """Applies what a post reports of its call. `post` is None where it is not valid under today's settings; without a
+        `journal_id` it is a direct one. Lets a bug's exception through."""
         call_id = CallId(unique_id)
         if self.ami_reported(unique_id):
             COUNTERS["posts_told_by_ami"] += 1
@@ -329,7 +329,7 @@ class CallsBook:
         return Received(source, end, received.received_at)
 
     def dead_letter(self, message: Received | PendingPost, trace: str) -> DeadLetterRow:
-        """The letter about a message that could not be dealt with."""
+        """The dead letter for a message that could not be processed."""
         COUNTERS["messages_set_aside"] += 1
         if isinstance(message, PendingPost):
             text = f"POST {message.address} {message.unique_id}\n{message.body}"

@@ -1,10 +1,10 @@
-"""Places calls for people: rules, then limits and the row in one commit, then one action at the PBX, whatever comes of it.
+"""Places calls for people: rules, then limits and the row in one commit, then exactly one action at the PBX.
 
     ask -> CallRefused (audited)
-        -> Admitted, durable ... answered to whoever asked; then the PBX is asked, once
-             taken | refused | doubtful ... noted in the row; the call itself is told by the PBX's events
+        -> Admitted, durable ... the client gets its response; then one request goes to the PBX
+             taken | refused | doubtful ... stored in the row; the call itself is reported by the PBX's events
 
-An order that was admitted is this actor's: the client that asked may go away. Nothing here is ever tried twice. Read
+An admitted order belongs to this actor: the client may disconnect. Nothing is ever tried twice. Read
 `gateway/domain/dialling.py` for what may be dialled, `gateway/store/call_orders.py` for the limits.
 """
 
@@ -55,7 +55,7 @@ class _Placing:
     order: CallOrder
     pbx: PlacesCalls
     since: float
-    """When it was admitted: what waited for so long that nobody expects the phone to ring any more is not placed."""
+    """When it was admitted. An order that waited so long that nobody expects the phone to ring is not placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ class ClickToCall:
         self._inbox, self._work = trio.open_memory_channel[_Placing | _Handed | _Failed](ROOM)
 
     async def ask(self, tenant: Tenant, *, extension: str, phone: str, asked_by: str) -> Admitted:
-        """Admits one call. Raises CallRefused, which is audited or, of many in a minute, counted, and Unavailable when nothing could be kept."""
+        """Admits one call. Raises CallRefused, which is audited (many in a minute are counted instead), and Unavailable when
+        nothing could be stored."""
         try:
             return await self._ask(tenant, extension, phone, asked_by)
         except CallRefused as refused:
@@ -140,7 +141,7 @@ class ClickToCall:
         else:
             COUNTERS["call_orders_admitted"] += 1
             if pbx is None:
-                return found  # the instance that owns the tenant has been rung at
+                return found  # the instance that owns the tenant has been notified
             self._inbox.send_nowait(
                 _Placing(
                     tenant.number, CallOrder(order_id=order_id, extension=extension, number=number), pbx,
@@ -166,7 +167,7 @@ class ClickToCall:
         raise CallRefused("no_pbx", "no PBX of this company is set up to place calls (context for click-to-call)")
 
     def received(self, number: TenantId, order_id: str, tenant: Tenant | None) -> None:
-        """Another instance has admitted an order; if the tenant is ours, it is ours to place. Never waits."""
+        """Another instance has admitted an order. It is placed here if this instance owns the tenant. Never waits."""
         if tenant is None or self._epoch_of(number) is None:
             return
         try:
@@ -175,7 +176,7 @@ class ClickToCall:
             COUNTERS["call_orders_unnoted"] += 1
 
     def answered(self, tenant: TenantId, order_id: str, failure: str) -> None:
-        """The PBX says whether the employee's phone was reached. Never waits."""
+        """The PBX reports whether the employee's phone was reached. Never waits."""
         log.info("order", extra={"tenant": tenant, "call": order_id, "outcome": failure or "employee_answered"})
         if failure:
             try:
@@ -211,7 +212,7 @@ class ClickToCall:
         try:
             order = await self._db.tenant(number, take_order, number, order_id, *place)
         except GatewayError:
-            return  # nobody has it; it is called doubtful before long, and never placed
+            return  # nobody has it: it soon becomes doubtful, and is never placed
         if order is None:
             return
         if found is None:
@@ -253,8 +254,8 @@ class ClickToCall:
                 await trio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             except GatewayError as error:
-                # One tenant's order is no reason to end the placing of everybody's: it is called doubtful before long.
-                log.error("an order's outcome cannot be kept", extra={"tenant": tenant, "reason": str(error)})
+                # One tenant's order must not stop the others' orders: it soon becomes doubtful.
+                log.error("an order's outcome cannot be stored", extra={"tenant": tenant, "reason": str(error)})
                 return
 
     async def _look_for_left(self) -> None:
@@ -267,7 +268,7 @@ class ClickToCall:
             await trio.sleep(LOOK_FOR_LEFT_S)
 
     async def _note_counted(self) -> None:
-        """Until cancelled: a line for the refusals that got none of their own."""
+        """Until cancelled: writes one audit line for the refusals that were only counted."""
         while True:
             await trio.sleep(LOOK_FOR_COUNTED_S)
             for number, count in self._refusals.take_counted(trio.current_time()):
@@ -289,7 +290,7 @@ def _first_pbx(tenant: Tenant) -> str:
 async def _admit(
     conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules, hints: Sequence[str]
 ) -> Admitted | Limited:
-    """One transaction: the order, its line in the audit trail, and the ring at whoever is to place it."""
+    """One transaction: the order, its audit line, and the notification for the instance that is to place it."""
     found = await admit(conn, tenant, order, rules)
     if isinstance(found, Admitted) and not found.repeated:
         target = f"{order.extension} -> {order.number}" + (f" ext. {order.then}" if order.then else "")

@@ -1,12 +1,12 @@
 """Posts handed to the actor of their tenant while their senders wait: the actor commits post, event and deliveries at once.
 
-    put --> the tenant's actor takes it --> committed      True: the post is durable, and all that came of it
+    put --> the tenant's actor takes it --> committed      True: post, event and deliveries are durable
         |                               +-> not by it      None: the journal has to take it first
         +-> nobody takes it now                            None
 
-An optimistic short cut and no promise of its own: whatever does not fit (AMI may still report the call, older posts wait,
-another instance owns the tenant, the database is away or refuses) is answered None, and the post goes to the journal as
-every post can. Its digest tells a repeat on either way. Read `actors.calls.posts` next.
+An optimistic short cut that promises nothing: whatever does not fit (AMI may still report the call, older posts wait,
+another instance owns the tenant, the database is away or refuses) is answered None, and the post goes to the journal.
+Its digest identifies a repeat on either way. Read `actors.calls.posts` next.
 """
 
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ class DirectPosts:
                 del self._takers[tenant]
 
     async def put(self, row: PostRow, post: Post) -> bool:
-        """Whether the post is durable, and new. False: nothing is known of it, and the journal has to take it."""
+        """Whether the post is durable and new. False where that is not known: the journal has to take it."""
         taker = self._takers.get(row.tenant)
         key = row.tenant, row.digest
         if taker is None or key in self._recent:

@@ -1,11 +1,11 @@
-"""Commits what an actor made of a batch, however long the database is away, and finds what it refuses by halves.
+"""Commits what an actor made of a batch, however long the database is away. Bisects a batch that the database refuses.
 
     batch --> one commit --> committed
-                        +--> refused: the batch is taken back, its items applied again by halves until the guilty one
-                        |    stands alone; that one is set aside as a dead letter
+                        +--> refused: the batch is rolled back, its items applied again by halves until the refused
+                        |    item stands alone; that one becomes a dead letter
                         +--> known or stale: the owner of the batch decides
 
-Knows no call: `Book` says how a batch is taken back and made again, for whatever kind of batch it is. Read
+Independent of calls: `Book` defines how a batch is rolled back and made again. Read
 `actors.runtime.group_commit` next.
 """
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 RETRY_CAP_S = 5.0
 COMMIT_PATIENCE_S = 5.0
-"""How long a commit under way is waited for, also by an actor that is being stopped."""
+"""Seconds to wait for a commit under way, also in an actor that is being stopped."""
 
 B = TypeVar("B")
 I = TypeVar("I")  # noqa: E741 - item
@@ -37,16 +37,16 @@ T = TypeVar("T")
 
 
 class Book(Protocol[B, I]):
-    """The state that batches change, as far as a keeper needs it."""
+    """The state that batches change: the part of it that a keeper needs."""
 
     def items(self, batch: B) -> Sequence[I]:
-        """What the batch was made of, in order."""
+        """The items of the batch, in order."""
 
     def letters(self, batch: B) -> Sequence[DeadLetterRow]:
-        """What could not be applied at all."""
+        """Dead letters for items that could not be applied."""
 
     def rest(self, batch: B) -> B | None:
-        """What of the batch is to be committed whatever becomes of its items, or None."""
+        """The part of the batch to commit even if its items are refused, or None."""
 
     def take_back(self, batch: B, now: datetime) -> None:
         """The state as it was before the batch."""
@@ -58,7 +58,7 @@ class Book(Protocol[B, I]):
         """What is to be applied in place of an item that was set aside, or None."""
 
     def dead_letter(self, message: I, trace: str) -> DeadLetterRow:
-        """The letter about an item that the database refuses."""
+        """The dead letter for an item that the database refuses."""
 
 
 class Keeper(Generic[B, I]):
@@ -79,7 +79,7 @@ class Keeper(Generic[B, I]):
         self._now = now
 
     async def keep(self, batch: B) -> None:
-        """Commits the batch. Where the database refuses it, its halves, until what is guilty stands alone."""
+        """Commits the batch. Where the database refuses it, commits its halves, until the refused item stands alone."""
         await self._insert(self._book.letters(batch))
         if not batch:
             return
@@ -122,7 +122,7 @@ class Keeper(Generic[B, I]):
     ) -> T:
         """Writes, however long the database is away: nothing is notified before it is durable, nothing is dropped.
 
-        A write under way is waited for even by an actor that is being replaced: its successor shall not begin from
+        A write under way is waited for even by an actor that is being replaced: its successor must not start from
         the state before it. Trying the same again is safe. `on_failure` is called after each try without an answer.
         """
         pause = 0.1

@@ -1,6 +1,7 @@
-"""Keeps one PBX session alive: connects, hands what it hears to its tenant's mailbox, and connects again after a loss.
+"""Keeps one PBX session alive: connects, passes what it receives to its tenant's mailbox, reconnects after a loss.
 
-This actor interprets nothing. Read `actors/runtime/sessions.py` for backoff, `adapters/asterisk/session.py` for what is received and `actors.calls.tenant_calls` for what becomes of it.
+This actor interprets nothing. Read `actors/runtime/sessions.py` for backoff, `adapters/asterisk/session.py` for what is
+received and `actors.calls.tenant_calls` for how it is processed.
 """
 
 import logging
@@ -58,7 +59,7 @@ class _Sink:
     async def open_calls(self) -> Sequence[Call]:
         number = self._actor.tenant.number
         with trio.move_on_after(KEPT_WITHIN_S):
-            # What an earlier session told may not be kept yet, and a call missing here would never end.
+            # Events of an earlier session may not be committed yet, and a call missing here would never end.
             await self._actor.mailbox.wait_idle()
         while True:
             try:
@@ -119,19 +120,19 @@ class PbxActor:
 
     @property
     def behind_s(self) -> float:
-        """How long what the client tells now has waited in it; what is late by that much is no news any more."""
+        """Seconds that the client's current events have waited in it before they were emitted; their age on arrival."""
         return float(getattr(self._client, "behind_s", 0.0))
 
     @property
     def redirects_by_itself(self) -> bool:
-        """Whether the tenant wants callers sent to whoever is responsible, without the dialplan asking; and is ours, not
-        only about to be."""
+        """Whether the tenant wants callers sent to whoever is responsible without a request by the dialplan, and is
+        already owned by this instance."""
         if self.services.ownership.epoch_of(self.tenant.number) is None:
             return False
         return bool(self.tenant.options.get("smart_redirect", {}).get("by_gateway"))
 
     async def send_to_responsible(self, arrival: Arrival) -> None:
-        """Asks who is responsible for a caller and sends the call there, unless it was answered meanwhile."""
+        """Requests who is responsible for a caller and sends the call there, unless it was answered meanwhile."""
         tenant = self.services.cache.tenant(self.tenant.number) or self.tenant
         started = trio.current_time()
         extension = await self.services.smart_redirect.extension_for(tenant, arrival.caller)

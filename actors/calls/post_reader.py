@@ -55,7 +55,7 @@ class PostReader:
     # Posts whose senders wait.
 
     def offer(self, post: DirectPost) -> bool:
-        """Takes a post to be applied with the next batch, where nothing speaks against it."""
+        """Takes a post to be applied with the next batch, if it may be applied at once."""
         behind = len(self._direct) + len(self._mailbox) >= MOST_WAITING or any(one.given_up for one in self._in_hand)
         if behind or self._reading or self._mailbox.rung:
             return False
@@ -162,12 +162,12 @@ class PostReader:
         try:
             found = await self._services.db.tenant(number, select_calls, number, ids)
         except Unavailable:
-            return  # the record statement refuses what was stored already
+            return  # the record statement refuses what is already stored
         for source, call in found:
             self._book.remember(source, call, now)
 
     def _may_wait(self, unique_id: str, received_at: datetime, now: datetime) -> bool:
-        """Whether AMI may report the call in a moment, and better."""
+        """Whether AMI may still report the call, in more detail."""
         return self._link_is_up() and self._book.waits_for_ami(unique_id, received_at, now)
 
     def _link_is_up(self) -> bool:

@@ -1,4 +1,4 @@
-"""Posted events become durable here: in PostgreSQL, or in the spool while it is away. Nothing else answers a post.
+"""Makes posted events durable: in PostgreSQL, or in the spool while it is away. Nothing else answers a post.
 
 A post that its tenant's actor can apply at once is committed with all that comes of it (`actors.calls.direct_posts`). Others:
 
@@ -7,9 +7,9 @@ A post that its tenant's actor can apply at once is committed with all that come
     spooling   each group is one fsync in the spool, behind what waits there; the oldest segment is tried again and again
                --the last one is committed while new groups are held back for it--> direct
 
-So posts enter the journal in the order in which they came: none overtakes what waits in the spool. A group that PostgreSQL
-has taken without saying so stands in both, and its digests tell. A post that fits no column is set aside as a dead letter.
-Read `gateway/store/files/spool.py` next for the files.
+So posts enter the journal in the order in which they came: none overtakes what waits in the spool. A group that PostgreSQL has
+committed without a response stands in both; its digests identify the repeat. A post that fits no column is set aside as a dead
+letter. Read `gateway/store/files/spool.py` next for the files.
 """
 
 import logging
@@ -64,11 +64,11 @@ class Posts:
         """Held by a group on its way to the disk, and by the last of the replay."""
         self._nursery: trio.Nursery | None = None
         self.refusing = ""
-        """Why the last group could be kept nowhere; empty once one could."""
+        """Why the last group could not be stored anywhere; empty once one could."""
         self._away = ""
         """Why the last try to replay failed."""
         self.usable = trio.Event()
-        """Set by whoever knows that PostgreSQL has our schema: before that, nothing is replayed."""
+        """Set once PostgreSQL has our schema: before that, nothing is replayed."""
 
     async def put(self, row: PostRow, post: Post | None = None) -> bool:
         """Whether the post is new, once it is durable. Raises Unavailable when it could not be made so. Given `post` too, the
@@ -107,7 +107,7 @@ class Posts:
                     answers = await self._try_directly(rows)
                 except _AWAY as error:
                     if blames_data(error):
-                        raise  # the rows' fault: found out by halves
+                        raise  # the rows' fault: found by bisection
                     log.warning("posted events go to the spool", extra={"reason": error.detail or error.person})
                 else:
                     self.refusing = ""

@@ -1,11 +1,11 @@
-"""Fetches recordings that are to be fetched, and looks after those that are kept.
+"""Fetches expected recordings, and maintains the stored ones.
 
     expected -> fetching -> stored          the state is in the row: a restart goes on where the last one was
                   |   ^
                   +---+--> failed           after a day, or where trying again cannot help; a person may press Retry
 
 A file is fetched by its PBX's template, or from the address that a post gave. Files appear some time after the hangup, so
-a 404 is no failure for a day. `FetchActor` works a few at a time, no tenant before all others; `retain` gives loose
+a 404 is no failure for a day. `FetchActor` fetches a few at a time, shared fairly among tenants; `retain` gives loose
 recordings to their calls, removes what is past its retention, and sweeps up what crashes have left.
 Read `gateway/store/files/recording_files.py` for where the files go.
 """
@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 16
 OF_ONE_TENANT = 2
-"""A server that lets its file drip holds a place for ten minutes: many places, and few for each tenant, so that it takes
-many such tenants to keep the others waiting."""
+"""A slow server occupies a place for ten minutes. There are many places, and few for each tenant, so that it takes many such
+tenants to delay the others."""
 LEASE_S = 900.0
 FETCH_S = 600.0
 """For one file as a whole."""
@@ -62,7 +62,7 @@ JOIN_YOUNG_S = 900.0
 KEEP_EVERY_S = 600.0
 SWEEP_EVERY_S = 86400.0
 ABANDONED_S = 3600.0
-"""An object that no row names may be one whose row is about to be written; not after so long."""
+"""Seconds. A younger object that no row names may be one whose row is about to be written."""
 BATCH = 500
 
 
@@ -121,7 +121,7 @@ class FetchActor:
                 await trio.sleep(EVERY_S)
 
     def _is_alone(self) -> bool:
-        """Whether leases that were given before we began are nobody's: with others alive they end by themselves."""
+        """Whether leases granted before our start have no holder. With other instances alive they end by themselves."""
         ownership = self._services.ownership
         return ownership.first_round.is_set() and ownership.instances == 1
 
@@ -179,7 +179,7 @@ class FetchActor:
             await self._recording_files.keep_fetched(fetch, sealed, name)
 
     async def _note(self, fetch: Fetch, error: GatewayError) -> None:
-        """What came of a try that failed."""
+        """The outcome of a failed try."""
         problem, lasting = _problem(error)
         late = utc_now() - fetch.asked_at > PATIENCE
         again = None if lasting or late else delay_s(fetch.attempt)
@@ -192,7 +192,7 @@ class FetchActor:
 
 
 def _problem(error: GatewayError) -> tuple[str, bool]:
-    """A code for the page, and whether trying again is of no use."""
+    """A code for the page, and whether a retry is useless."""
     match error:
         case TooLarge():
             return "too_large", True
@@ -213,7 +213,7 @@ def _problem(error: GatewayError) -> tuple[str, bool]:
 
 
 def recording_source(tenant: Tenant, name: str) -> RecordingSource | None:
-    """Where the files of one of the tenant's PBXes can be fetched, as its settings say."""
+    """Where the files of one of the tenant's PBXes can be fetched, by its settings."""
     pbx = next((pbx for pbx in tenant.pbxes if pbx.name == name), None)
     adapter = adapters().get(pbx.kind) if pbx is not None else None
     if pbx is None or adapter is None:
@@ -225,7 +225,7 @@ def recording_source(tenant: Tenant, name: str) -> RecordingSource | None:
     return settings.recording_source() if isinstance(settings, KeepsRecordings) else None
 
 
-# Keeping
+# Retention
 
 
 async def retain(services: Services, recording_files: RecordingFiles, slot: Slot) -> None:
@@ -251,7 +251,7 @@ async def retain(services: Services, recording_files: RecordingFiles, slot: Slot
 async def _join(services: Services, recording_files: RecordingFiles, young_s: float) -> None:
     for join in await services.db.engine(store.select_joins, young_s, BATCH):
         if services.cache.sealer(join.tenant) is None:
-            continue  # one tenant whose configuration cannot be read keeps no other's recordings from their calls
+            continue  # one tenant whose configuration cannot be read does not block the others
         new_id = recording_files.signer(join.tenant).recording_id(join.known_as)
         await services.db.engine(store.join_recording, join, new_id)
 

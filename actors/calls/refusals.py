@@ -1,7 +1,7 @@
-"""How many refusals of a minute stand in a tenant's audit trail one by one: the rest are counted, in one line a minute.
+"""Limits a tenant's refusals in the audit trail: the first of a minute get a line each, the rest one line with their count.
 
-Whoever holds a key can be refused a thousand times a second; the trail would be that and nothing else. Counts in memory, one
-for each tenant that was refused in the last minute, and writes nothing itself. Read `dialling.py` for who does.
+Whoever holds a key can be refused a thousand times a second, which would flood the trail. Counts in memory, for each tenant
+that was refused in the last minute, and writes nothing itself: `click_to_call.py` does.
 """
 
 from dataclasses import dataclass

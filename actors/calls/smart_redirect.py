@@ -1,6 +1,6 @@
-"""Asks the CRM who is responsible for a caller, while the caller waits: a hard deadline, a breaker, a default.
+"""Requests from the CRM who is responsible for a caller, while the caller waits: a hard deadline, a breaker, a default.
 
-    phone -> every integration that can say, until one does -> an internal number of the tenant's, or the default
+    phone -> every integration with the ability, until one answers -> an internal number of the tenant's, or the default
 
 The answer is a number that the tenant has, or none: a CRM does not choose what the PBX dials. Read
 `actors/calls/pbx_session.py` for who sends the call there by itself.
@@ -26,12 +26,12 @@ DEADLINE_S = 0.7
 REDIRECT_S = 2.0
 """A dialplan waits for the answer, and its caller with it."""
 FAILURES = 3
-"""So many questions in a row without an answer, and nobody is asked for `PAUSE_S`."""
+"""After so many requests in a row without a response, none is sent for `PAUSE_S`."""
 PAUSE_S = 30.0
 
 
 def default_extension(tenant: Tenant) -> str | None:
-    """Where callers go of whom nobody knows who is responsible; None leaves them where they are."""
+    """The number for callers without a known responsible user; None leaves the call where it is."""
     default = tenant.options.get("smart_redirect", {}).get("default")
     return default if may_ring(tenant, default) else None
 
@@ -86,7 +86,7 @@ class SmartRedirect:
 
 async def send_caller(clients: Clients, tenant: Tenant, unique_id: str, extension: str) -> bool:
     """Sends a waiting caller to an internal number, at whichever PBX the call is. False when nobody waits there (any
-    more) or the PBX could not be asked, or has not answered within `REDIRECT_S`."""
+    more) or the request to the PBX failed or had no response within `REDIRECT_S`."""
     sent = False
     with trio.move_on_after(REDIRECT_S) as deadline:
         sent = await _send_caller(clients, tenant, unique_id, extension)
@@ -112,7 +112,7 @@ async def _send_caller(clients: Clients, tenant: Tenant, unique_id: str, extensi
 async def send_to_responsible(
     smart_redirect: SmartRedirect, clients: Clients, tenant: Tenant, unique_id: str, phone: str, *, redirect: bool
 ) -> tuple[str | None, bool]:
-    """Whoever is responsible for a caller, and whether the call was sent there: where this instance has the clients."""
+    """The number of the user responsible for a caller, and whether the call was sent there. Needs this instance's clients."""
     extension = await smart_redirect.extension_for(tenant, outside(phone, tenant.country))
     sent = False
     if extension is not None and redirect:

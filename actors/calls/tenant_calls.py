@@ -5,9 +5,9 @@ causes.
                                 +--> calls_book: fold and route --> keeper: one commit (actors.runtime.group_commit)
     posts (post_reader) --------+
 
-A batch is whatever waits; it leaves the mailbox only when it is committed. An event that cannot be dealt with is set aside as
-a dead letter, and the rest of the batch goes on. This actor speaks to no outside system. Read `actors.calls.calls_book` for
-what an event does, `actors.delivery.worker` for what becomes of the deliveries.
+A batch is whatever waits; it leaves the mailbox only when it is committed. An event that cannot be processed becomes a dead
+letter, and the rest of the batch goes on. This actor contacts no outside system. Read `actors.calls.calls_book` for
+what an event does, `actors.delivery.worker` for the deliveries.
 """
 
 import logging
@@ -124,7 +124,7 @@ class TenantCalls:
 
     async def _read_before(self, slot: Slot, taken: Sequence[PbxEvents]) -> None:
         """What is known of the calls of messages that came before this actor: an earlier incarnation may have stored some
-        of it and not lived to say so, or the instance that owned the tenant before has received the same."""
+        of it before it crashed, or the instance that owned the tenant before has received the same."""
         ids = {event.call_id for message in taken for event in message.events}
         ids = {one for one in ids if storable(one) == one}  # of no other can anything be known
         if unknown := self.book.not_open(ids):
@@ -164,7 +164,7 @@ class TenantCalls:
             await self._without_direct(batch)
             return
         if isinstance(recorded, Refusal):
-            # Another instance serves the tenant. This actor is about to be stopped, and what it knows counts no more.
+            # Another instance serves the tenant. This actor is about to be stopped, and its state is no longer valid.
             COUNTERS["stale_writes_refused"] += 1
             log.warning("a stale write was refused: the tenant is another instance's")
             self._posts.release()
@@ -189,7 +189,7 @@ class TenantCalls:
 
     async def _without_direct(self, batch: Batch) -> None:
         """The same without its direct posts, which the journal takes: one of them or its call is known already, for this
-        very batch may have been committed without an answer, or the database refuses what came of them."""
+        very batch may have been committed without a response, or the database refuses their results."""
         COUNTERS["direct_posts_refused"] += len(batch.direct)
         self.book.take_back(batch, utc_now())
         for post in batch.direct:

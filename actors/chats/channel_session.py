@@ -1,7 +1,7 @@
 """Keeps one messenger's stream alive: a long poll or a login that stays open, read under supervision.
 
 An update is confirmed to the messenger once it is durable here. One instance at a time serves a tenant, so a bot has one
-reader however many instances run. This actor interprets nothing. Read `actors/runtime/sessions.py` for backoff.
+reader, no matter how many instances run. This actor interprets nothing. Read `actors/runtime/sessions.py` for backoff.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Where updates of messengers become durable, whether a webhook brought them or a session read them.
+"""Makes updates of messengers durable, whether a webhook delivered them or a session read them.
 
-They take the way of posted events: the journal or, while PostgreSQL is away, the spool; an update whose provider's id is
+They take the path of posted events: the journal or, while PostgreSQL is away, the spool; an update whose provider's id is
 known already changes nothing. Read `actors/chats/tenant_chats.py` next for who reads them.
 """
 
@@ -27,12 +27,12 @@ class Inbox:
     put: Callable[[PostRow], Awaitable[bool]]
     """Makes a row durable; whether it is new. Raises Unavailable."""
     ring: Callable[[TenantId], None]
-    """Wakes whoever reads the tenant's journal."""
+    """Wakes the reader of the tenant's journal."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def store(self, tenant: TenantId, key: IntegrationKey, updates: Sequence[Update], stream: Stream) -> None:
-        """Returns once all of them are durable, in their order. Raises Unavailable where they could not be made so: the
-        sender is to repeat, and what was stored meanwhile is recognised then."""
+        """Returns once all of them are durable, in their order. Raises Unavailable where they could not be stored: the
+        sender repeats, and what was stored meanwhile is recognised then."""
         for update in updates:
             digest = hashlib.sha256(f"{stream}\0{key}\0{update.id}".encode("utf-8", "surrogatepass")).digest()
             body = json.dumps(update.body, ensure_ascii=False, separators=(",", ":"))

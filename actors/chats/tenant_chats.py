@@ -1,4 +1,4 @@
-"""One tenant's chats: reads updates of its messengers from the journal, in order, and commits what becomes of them.
+"""One tenant's chats: reads updates of its messengers from the journal, in order, and commits the results.
 
     webhook or stream --> journal (durable, repeats known) --> this actor --> one commit: log lines, updates done
 
@@ -62,7 +62,7 @@ class TenantChats:
                     await bell.wait()
 
     async def _once(self, slot: Slot) -> int:
-        """Reads what waits and commits what becomes of it. Returns how many rows that were."""
+        """Reads what waits and commits the results. Returns the number of rows."""
         number, db = self.tenant.number, self.services.db
         (waiting,) = await db.engine(select_pending_posts, [(number, 0)], AT_ONCE, STREAM)
         if waiting and not await db.engine(record_updates, number, self.epoch, [_line(post) for post in waiting]):

@@ -2,7 +2,7 @@
 
 HS256 with a key that belongs to the registration, so a new registration or none ends every older link. It ends after a year;
 whenever the module is registered or updated over there, it gets a fresh one. Links of before 0.1 have no end of their own:
-they end a year after their registration. Pure; read `actors/crm/registration.py` next for where the key is kept.
+they end a year after their registration. Pure; read `actors/crm/registration.py` next for where the key is stored.
 """
 
 import re
@@ -18,7 +18,7 @@ _LONGEST = 1000
 _ALGORITHM = "HS256"
 LIVES = timedelta(days=365)
 LEEWAY = timedelta(minutes=5)
-"""Between the clocks of two instances."""
+"""Tolerated difference between the clocks of two instances, in seconds."""
 
 
 def sign_link(key: Secret, tenant: TenantId, integration: IntegrationKey, now: datetime) -> Secret:
@@ -29,7 +29,7 @@ def sign_link(key: Secret, tenant: TenantId, integration: IntegrationKey, now: d
 
 
 def claims_of(token: str) -> tuple[TenantId, IntegrationKey] | None:
-    """Whose the token says it is, which proves nothing: it tells whose key to verify it with."""
+    """Tenant and integration that the token claims, unverified: they select the key to verify it with. None if malformed."""
     if len(token) > _LONGEST or not _SHAPE.fullmatch(token):
         return None
     try:

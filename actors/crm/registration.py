@@ -62,15 +62,15 @@ from gateway.store.tenants import select_tenants
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-TELL_DEADLINE_S = 12.0
+NOTIFY_DEADLINE_S = 12.0
 READ_DEADLINE_S = 8.0
 FRESH_S = 15.0
-"""A page that is looked at again so soon is made of the same answer."""
+"""Seconds for which a response is reused when a page is opened again."""
 SLOW_DOWN_S = 1.1
 REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
 """Problems that do not go away by sending the same again."""
 REFUSED_REST_S = 86_400.0
-"""How rarely that is done at last; what is changed meanwhile is sent soon."""
+"""Seconds between repeats of what was refused; a change made meanwhile is sent soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A map that was changed here, and what came of it there."""
+    """A map that was changed here, and the result of sending it there."""
 
     extensions: Mapping[str, str]
     moved: tuple[Moved, ...]
@@ -159,7 +159,7 @@ class Registrations:
         return await self.db.tenant(number, rows.select_stored_map, number, linked)
 
     async def read(self, number: TenantId, linked: Linked) -> Reading:
-        """What the other side says. Never raises for it; an answer serves for some seconds."""
+        """The other side's current state. Never raises for its failures; a response is cached for some seconds."""
         key = (number, linked.key)
         known = self._readings.get(key)
         if known is not None and time.monotonic() - known.at < FRESH_S / (3 if known.problem else 1):
@@ -183,14 +183,14 @@ class Registrations:
         return self._readings[key]
 
     async def refresh(self, number: TenantId) -> None:
-        """Reads the tenant's configuration anew, so that whoever has changed it sees it at once."""
+        """Reads the tenant's configuration again, so that a change is visible at once to its author."""
         with suppress(Unavailable):
             await self.cache.load(number, anew=True)
 
     # The link.
 
     async def open_link(self, kind: Kind, token: str) -> tuple[TenantId, IntegrationKey, int] | None:
-        """Whose link it is, of which integration and registration; None for one that is forged, revoked or of another
+        """Tenant, integration and registration of a link; None for one that is forged, revoked or of another
         kind of outside system."""
         claimed = claims_of(token)
         if claimed is None or kind_of(claimed[1]) != kind or self.cache.tenant(claimed[0]) is None:
@@ -209,7 +209,7 @@ class Registrations:
         return f"{self._public_url}/{kind}-admin/"
 
     async def _place(self, number: TenantId, key: IntegrationKey) -> RegistrationPlace:
-        """Where we are found; without a token where the link was revoked."""
+        """Our link for the other side; without a token if it was revoked."""
         link = Secret(self.page_url(kind_of(key)))
         if (found := await self.db.engine(store.select_link_key, number, key)) is not None:
             secret = (await self._sealer(number)).open(found[0], table="modules", column="link_key", row=key)
@@ -253,7 +253,7 @@ class Registrations:
             return await self._notify(number, linked)
 
     async def switched(self, number: TenantId, linked: Linked, *, active: bool) -> None:
-        """The other side has switched us on or off by itself. Off is off here too; on is ours to say, by registering."""
+        """The other side has switched us on or off by itself. Off is applied here too; on needs a registration by us."""
         if active:
             return
         async with self._locks[number, linked.key]:
@@ -277,12 +277,12 @@ class Registrations:
             return Saved(extensions, moved, await self._notify(number, linked))
 
     def changed(self, number: TenantId, linked: Linked) -> None:
-        """Settings were changed: what was read by the old ones is forgotten. A trigger makes the job due that notifies."""
+        """Settings were changed: cached responses are dropped. A trigger makes the notifying job due."""
         self._readings.pop((number, linked.key), None)
 
     async def sync(self, number: TenantId, linked: Linked, who: str) -> Synced:
-        """Compares the map with theirs. On first use theirs is taken over; after that ours is what holds, and every
-        difference is settled over there with a line in the log."""
+        """Compares the map with theirs. On first use theirs is taken over; after that ours is authoritative, and every
+        difference is corrected over there with a line in the log."""
         kind = linked.key
         async with self._locks[number, kind]:
             stored = await self.stored(number, linked)
@@ -349,7 +349,7 @@ class Registrations:
         attempt, started = Attempt(kind=stored.row.state, key="", lane="", body={}), time.perf_counter()
         failure: GatewayError | None = Unavailable("no answer in time", certain=False)
         held = HeldExtensions()
-        with trio.move_on_after(TELL_DEADLINE_S):
+        with trio.move_on_after(NOTIFY_DEADLINE_S):
             try:
                 # A client of its own: that of the deliveries' actor ends when the settings change.
                 async with self._connected(number, linked) as client:
@@ -392,7 +392,7 @@ class Registrations:
         return HeldExtensions()
 
     async def _import(self, number: TenantId, linked: Linked, theirs: Registration, who: str) -> Mapping[str, str]:
-        """Takes over what their map knows and ours says nothing about. Returns just that."""
+        """Imports the entries of their map that ours lacks. Returns those entries."""
         taken = await self.db.tenant(number, rows.adopt_map, number, linked, _map_of(theirs), who)
         if taken:
             log.info("internal numbers taken over", extra={"tenant": number, "integration": linked.key, "users": len(taken)})  # fmt: skip
@@ -411,7 +411,7 @@ class Registrations:
     # Statuses.
 
     async def set_status(self, number: TenantId, linked: Linked, user_id: str, status: str, who: str) -> SyncResult:
-        """A person says what a user is doing: kept here, then told there. Raises Invalid."""
+        """Sets a user's status as a person chose it: commit, then notify the other side. Raises Invalid."""
         known = [one.word for one in statuses_of(linked.adapter)]
         if status not in known:
             words = ", ".join(known)
@@ -422,7 +422,7 @@ class Registrations:
         return await self.send_status(number, linked, user_id, status)
 
     async def send_status(self, number: TenantId, linked: Linked, user_id: str, status: str) -> SyncResult:
-        """Tells the other side of it, for the first time or again."""
+        """Notifies the other side of a status, for the first time or again."""
         failure: GatewayError = Unavailable("no answer in time", certain=False)
         attempt, started = Attempt(kind="status", key="", lane="", body={}), time.perf_counter()
         reported = SyncResult(False, "unavailable", "no answer in time")
@@ -441,14 +441,14 @@ class Registrations:
             status=log_status_of(reported.code), error=None if reported.saved else str(failure),
             duration_ms=int((time.perf_counter() - started) * 1000),
         )  # fmt: skip
-        # What was refused for good is not said again.
+        # A status that was refused for good is not sent again.
         if reported.saved or reported.code == "rejected":
             await self.db.engine(store.mark_status_sent, number, linked.key, user_id, status)
         return reported
 
     async def receive_status(self, number: TenantId, linked: Linked, user_id: str, extension: str, status: str) -> bool:
-        """The other side says what a user is doing: kept, and never said back. False where nobody has that number,
-        or too many users who have none are known already."""
+        """Stores a user's status reported by the other side; it is never sent back. False where nobody has that number,
+        or too many users without a number are known already."""
         if not user_id:
             stored = await self.stored(number, linked)
             user_id = next((user for user, held in stored.extensions.items() if held == extension), "")
@@ -462,7 +462,7 @@ class Registrations:
 
     @asynccontextmanager
     async def _connected(self, number: TenantId, linked: Linked, *, live: bool = False) -> AsyncIterator[Any]:
-        """A client for one question: with `live` the one that is connected, where one is; else one of our own. Raises
+        """A client for one request: with `live` the connected one, if there is one; else a new one. Raises
         BadSettings where none can be made."""
         if live and (lent := self._clients.integration(number, linked.key)) is not None:
             yield lent
@@ -486,7 +486,7 @@ class Registrations:
 
 
 def _refused_lately(row: store.RegistrationRow) -> bool:
-    """Whether the other side has refused, within a day, what would only be said again."""
+    """Whether the other side has refused, within a day, what would be sent again unchanged."""
     tried = row.tried_at
     return row.problem in REFUSED and tried is not None and (utc_now() - tried).total_seconds() < REFUSED_REST_S
 
@@ -499,7 +499,7 @@ def _is_user(linked: Linked, user_id: str) -> bool:
 
 
 async def _standing(client: Any, attempt: Attempt | None = None) -> Registration | None:
-    """How we stand there, with the map; of a system that registers nobody, active with what it holds."""
+    """Our registration there, with the map. A system without registrations counts as active, with the map it holds."""
     standing: Registration | None = Registration(active=True)
     if isinstance(client, Registers):
         standing = await client.registration(attempt=attempt)
@@ -514,7 +514,7 @@ def _map_of(standing: Registration | None) -> Mapping[str, str]:
 
 
 async def _unhurried(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer to a question; once more where we are asked to slow down."""
+    """The response to a request; repeated once after a rate limit."""
     try:
         return await ask()
     except RateLimited:

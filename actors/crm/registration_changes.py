@@ -1,8 +1,8 @@
 """What operations on a registration store: one transaction each, with its line in the audit trail.
 
-Owns the rules that only the stored map can decide (whose number it was, whether it is one of the company's). It talks to no
-outside system and asks no cache: these run on the database's thread. Read `registration.py` for when, `gateway/store/crm_registrations.py`
-for the statements.
+Owns the rules that only the stored map can decide (whose number it was, whether it is one of the company's). It contacts no
+outside system and reads no cache: these run on the database's thread. Read `registration.py` for when,
+`gateway/store/crm_registrations.py` for the statements.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class StoredMap:
     phones: tuple[Phone, ...]
     statuses: Mapping[str, store.StatusLine] = field(default_factory=dict)
     not_exist: frozenset[str] = frozenset()
-    """Internal numbers that the other side said belong to nobody, since the map was last sent."""
+    """Internal numbers that the other side reported as nobody's, since the map was last sent."""
 
 
 async def select_stored_map(conn: Connection, tenant: TenantId, linked: Linked) -> StoredMap:
@@ -75,7 +75,7 @@ async def note(
     conn: Connection, number: TenantId, kind: IntegrationKey, row: store.RegistrationRow, event: str, fields: dict[str, Any], code: str,
     failure: GatewayError | None, unknown_users: Sequence[str],
 ) -> None:  # fmt: skip
-    """What came of notifying the other side of `row`, with request and response."""
+    """Stores the result of notifying the other side of `row`, with request and response."""
     async with conn.transaction():
         await insert_log(conn, number, kind, event, **fields)
         if failure is not None:
@@ -119,7 +119,7 @@ async def change_map(
         if problems_found := _problems(linked, made.extensions):
             raise Invalid(tuple(("user_extensions", text) for text in problems_found))
         await replace_map(conn, number, linked.key, {**taken_away, **made.extensions})
-        # Where nobody registers us there is nothing to wait for: the map is told from its first number on.
+        # Without a registration there is nothing to wait for: the map is sent from its first number on.
         state = "new" if linked.adapter.can(Registers) else "active"
         await store.touch_map(
             conn, number, linked.key, state, unread=row.unread or (row.saved_at is None and not ours)
@@ -139,7 +139,7 @@ def _problems(linked: Linked, extensions: Mapping[str, str]) -> list[str]:
 async def adopt_map(
     conn: Connection, number: TenantId, linked: Linked, theirs: Mapping[str, str], who: str
 ) -> Mapping[str, str]:
-    """Takes over what their map knows and ours says nothing about. Returns just that."""
+    """Imports the entries of their map that ours lacks. Returns those entries."""
     stored = await select_map(conn, number, linked.key, lock=True)
     if stored is None:
         return {}
@@ -165,6 +165,6 @@ async def adopt_map(
 async def store_status(
     conn: Connection, number: TenantId, kind: IntegrationKey, user_id: str, status: str, who: str
 ) -> None:
-    """What a person says a user is doing."""
+    """Stores a user's status as a person set it."""
     await store.upsert_status(conn, number, kind, user_id, status, who, reported=False)
     await insert_audit(conn, number, who, "status.set", user_id, status)

@@ -1,4 +1,4 @@
-"""What keeps registrations and maps in outside systems as they are wanted: jobs of every adapter with the ability.
+"""Jobs that keep registrations and maps in outside systems up to date, for every adapter with the ability.
 
     registration  notifies the other side of what it was not notified of yet   due by a trigger with every change
     extensions    compares the map with theirs and settles the differences     every quarter of an hour
@@ -23,11 +23,11 @@ from gateway.store import crm_registrations as store
 REPEAT_S, REPEAT_CAP_S = 30.0, 900.0
 COMPARE_S = 900.0
 NOT_REGISTERED_S = 3600.0
-"""How often it is looked whether there is something to compare by now."""
+"""Seconds between checks whether there is something to compare."""
 STATUS_LIVES_S = 600.0
 """A status that could not be sent for so long is no longer worth sending."""
 IDLE_S = 6 * 3600.0
-"""What a trigger makes due looks for itself so rarely."""
+"""Seconds between runs of a job that a trigger makes due."""
 FIRST_S = 120.0
 
 _Run = Callable[[Registrations, Linked, JobContext], Any]
@@ -82,7 +82,7 @@ async def _send_statuses(registrations: Registrations, linked: Linked, context: 
 
 
 def _result(reported: SyncResult) -> JobResult:
-    """What is left undone for a reason of its own (`not_registered`, `switched_off_there`) is no problem of the job."""
+    """The job's result. The expected states `not_registered` and `switched_off_there` are no problem."""
     if reported.saved or reported.code in ("", "not_registered", "switched_off_there"):
         return JobResult()
     return JobResult(problem=reported.code, detail=reported.detail)

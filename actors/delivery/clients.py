@@ -1,7 +1,7 @@
-"""The clients that are connected now, for whoever must ask an outside system something while a person or a call waits.
+"""The connected clients, for requests to an outside system while a person or a call waits.
 
-An actor lends its client for as long as it lives; nobody keeps one longer than a question takes. Read
-`adapters/abilities.py` for what can be asked.
+An actor registers its client for as long as it lives; nobody holds one longer than a request takes. Read
+`adapters/abilities.py` for the possible requests.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from gateway.domain.ids import IntegrationKey, TenantId
 
 
 class Clients:
-    """By the path of the actor that lends them."""
+    """By the path of the actor that registers them."""
 
     def __init__(self) -> None:
         self._clients: dict[str, object] = {}
 
     @contextmanager
     def lend(self, path: str, client: object) -> Iterator[None]:
-        """Within it the client can be had."""
+        """Registers a client for the duration of the block."""
         self._clients[path] = client
         try:
             yield

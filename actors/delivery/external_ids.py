@@ -1,4 +1,4 @@
-"""The external ids of one attempt's subject: read once when they are asked for, and stored as soon as they are known.
+"""The external ids of one attempt's subject: read once on first use, and stored as soon as they are known.
 
     create there -> remember (committed) -> link there          killed after any step, the next attempt goes on from there
 
@@ -32,7 +32,7 @@ class UnstoredIds:
         self._ids: OrderedDict[_Place, dict[str, str]] = OrderedDict()
 
     def put(self, place: _Place, name: str, external_id: str) -> None:
-        """Keeps one."""
+        """Adds one."""
         self._ids.setdefault(place, {})[name] = external_id
         while len(self._ids) > MOST_UNSTORED:
             self._ids.popitem(last=False)
@@ -61,7 +61,7 @@ class ExternalIds:
         instance's by now, Unavailable where the database could not take it."""
         if not name or not external_id or len(external_id) > LONGEST:
             raise ValueError(f"an external id has a name and 1 to {LONGEST} characters")
-        # Shielded: what was made outside exists, whatever becomes of this attempt.
+        # Shielded: the object exists in the outside system even if this attempt fails.
         with trio.move_on_after(STORE_WITHIN_S, shield=True):
             while True:
                 try:

@@ -1,5 +1,4 @@
-"""Between those who plan deliveries and those who make them: leases in the commit that makes a delivery durable, and acks that
-share a commit.
+"""Hands new deliveries to the workers: leases them in the commit that stores them, and stores acks in shared commits.
 
     record: who has room? --> one commit, with leases for it --> handed over at once          no claim in between
                                                             +--> behind one in hand: its ack leases it
@@ -7,8 +6,8 @@ share a commit.
     acks:   whatever gathers while the last commit is in flight goes with the next one, each answered by itself, with the
             next delivery of its lane
 
-A delivery is still told to nobody before it is durable, and its lease is the same as that of a claim: who dies with it loses it
-when it ends. Read `actors.delivery.worker` next.
+No delivery is handed over before it is durable. Its lease is the same as that of a claim: it ends by itself when the worker
+crashes. Read `actors.delivery.worker` next.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,24 +21,24 @@ from gateway.store.outbox import Ack, Acked, Claim, finish_and_claim, newest_of_
 from gateway.store.postgres.pool import Database
 
 ATTEMPT_DEADLINE_S = 12.0
-"""Around every attempt, beyond the adapter's own finer timeouts."""
+"""Seconds. Deadline of every attempt, beyond the adapter's own finer timeouts."""
 LONGEST_WAIT_FOR_RATE_S = 2.0
 ACK_S = 5.0
 LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S
-"""Whoever holds a delivery has waited, tried and told by then."""
+"""Seconds. The holder of a delivery has waited, made its attempt and stored the outcome by then."""
 
 
 class Taker(Protocol):
     """Who makes one integration's deliveries."""
 
     epoch: int | None
-    """Under which epoch of its tenant's shard it runs."""
+    """The epoch of its tenant's shard under which it runs."""
 
     def reserve(self, bucket: str) -> bool:
-        """Keeps a place for a delivery that is about to be written, where one could be made at once."""
+        """Reserves a place for a delivery that is about to be written, if it could be attempted at once."""
 
     async def take(self, claims: Sequence[Claim], reserved: int) -> None:
-        """Gives back so many places and begins with these, at once."""
+        """Releases this many reserved places and starts these deliveries at once."""
 
     def follows(self, lane: str) -> bool:
         """Whether it has a delivery of the lane in hand, whose ack then leases the next one."""
@@ -91,7 +90,7 @@ class Handover:
         wanted: set[tuple[TenantId, IntegrationKey, str]],
         reserved: dict[tuple[TenantId, IntegrationKey], tuple[Taker, int]],
     ) -> None:
-        """For the first of each lane, as far as there is room."""
+        """Reserves places for the first of each lane, as far as there is room."""
         lanes: set[tuple[TenantId, IntegrationKey, str]] = set()
         for part in batch:
             for row in newest_of_lane(part.deliveries):
@@ -105,7 +104,7 @@ class Handover:
                     reserved[place] = taker, reserved.get(place, (taker, 0))[1] + 1
 
     async def ack(self, ack: Ack) -> Acked:
-        """Stores what became of an attempt. Raises Unavailable where nobody can tell whether it is stored."""
+        """Stores the outcome of an attempt. Raises Unavailable where it is unknown whether it is stored."""
         return await self.acks.put(ack)
 
     async def _finish(self, acks: Sequence[Ack]) -> list[Acked]:

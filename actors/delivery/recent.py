@@ -1,8 +1,8 @@
-"""What became of an integration's latest deliveries: the share that failed in a window, and the last cause. Pure; time is an
+"""Outcomes of an integration's latest deliveries: the share that failed in a window, and the last cause. Pure; time is an
 argument, in seconds of one clock.
 
 Whether the other side answers at all is the worker's own knowledge (its breaker); this is about a side that answers and
-refuses, which would otherwise look healthy. Read `actors/delivery/worker.py` for who asks.
+refuses, which would otherwise look healthy. Used by `actors/delivery/worker.py`.
 """
 
 from collections import deque
@@ -15,12 +15,12 @@ MOST = 100
 FAILING, SOME = 0.9, 0.1
 """From these shares on it is failing altogether, or in part."""
 ENOUGH = 3
-"""Failures that show that it is not one odd delivery."""
+"""The least number of failures that counts: fewer may be one bad delivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the window says where it is not well."""
+    """The state of a window with too many failures."""
 
     state: State
     code: str

@@ -1,7 +1,7 @@
-"""What a delivery that is made again is to say: the same events of its call, planned with the settings of now. Pure.
+"""The content of a delivery that is repeated: the same events of its call, planned with the current settings. Pure.
 
-A delivery keeps what it was planned to say, and a setting that was wrong then (a chat's number, who has which extension) would
-be sent again. Read `gateway/web/pages/deliveries.py` for who makes deliveries again.
+The stored content was planned with the settings of that time, and would repeat their mistakes (a chat's number, an extension's
+owner). Used by `gateway/web/pages/deliveries.py`.
 """
 
 import json
@@ -18,7 +18,7 @@ from gateway.domain.ids import IntegrationKey, kind_of
 
 
 def drafts_now(tenant: Tenant, key: IntegrationKey, events: Sequence[str]) -> list[Draft]:
-    """What an integration would be told of a call by its settings of now; `events` are the call's, as JSON, in order."""
+    """What an integration would be sent about a call with its current settings; `events` are the call's, as JSON, in order."""
     link, adapter = tenant.integrations.get(key), integrations().get(kind_of(key))
     if link is None or adapter is None or adapter.plan_call is None:
         return []

@@ -4,13 +4,13 @@
                         |
                         +-> NeedsAttention: the integration waits for a person; nothing more is claimed
 
-What is written while there is room is leased by the commit that writes it and handed over (`actors.delivery.handover`); a claim looks for
-the rest. Order is kept per lane by both; lanes run side by side up to the adapter's limit. The attempt is counted when it is
-claimed, so a delivery that kills the process still runs out of attempts. What the account's budget has no place for soon is
-given back untried, and its bucket is left out of claims until there is one: the others go on. Breaker: after `BREAKER_FAILURES` failures in
-a row nothing is claimed for a while, then one at a time. This is one of the two modules where `except Exception` is
-legal: a bug in an adapter costs its delivery, not the integration. Over 400 lines: claiming, trying and judging an outcome
-share what is in hand. Read `adapters.base` next.
+A delivery written while there is room is leased by the commit that writes it and handed over (`actors.delivery.handover`); a
+claim finds the rest. Both preserve the order within a lane; lanes run in parallel up to the adapter's limit. An attempt is
+counted when it is claimed, so a delivery that kills the process still runs out of attempts. A delivery that exceeds the
+account's budget is released untried, and its bucket is left out of claims until there is room; other buckets go on. Breaker:
+after `BREAKER_FAILURES` failures in a row nothing is claimed for a while, then one at a time. This is one of the two modules
+where `except Exception` is legal: a bug in an adapter costs its delivery, not the integration. Over 400 lines: claiming,
+trying and judging an outcome share what is in hand. Read `adapters.base` next.
 """
 
 import json
@@ -59,7 +59,7 @@ LOOK_AGAIN_S = 300.0
 BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 5.0
 BREAKER_CAP_S = 20.0
-"""A ring is of use for a minute: a breaker that stayed shut as long would let rings expire that a CRM which is back would take."""
+"""A ring is useful for a minute. A longer pause would let rings expire that a recovered CRM could still show."""
 ATTENTION_PAUSE_S = 300.0
 
 
@@ -72,7 +72,7 @@ class Behind(Enum):
 
 
 class DeliveryActor:
-    """Runs under supervision, one for each integration that is told of calls."""
+    """Runs under supervision, one for each integration that receives deliveries."""
 
     def __init__(
         self, tenant: Tenant, linked: Linked, settings: AdapterSettings, services: Services, epoch: int | None = None
@@ -96,11 +96,11 @@ class DeliveryActor:
         self._idle = trio.Event()
         self._in_hand: dict[int, Claim] = {}
         self._since: dict[int, float] = {}
-        """When each came in hand, by Trio's clock."""
+        """When each was taken, by Trio's clock."""
         self._lanes: dict[str, Behind] = {}
         """Lanes with a delivery in hand -> what is known of others behind it."""
         self._reserved = self._asking = 0
-        """Places kept for what is about to be written, and those that the claim under way may fill."""
+        """Places reserved for what is about to be written, and those that the claim under way may fill."""
         self._caught_up = False
         """Whether the last claim left nothing that was ready."""
         self._behind = True
@@ -126,7 +126,7 @@ class DeliveryActor:
                 slot.report(State.ONLINE, "ready")
                 try:
                     async with trio.open_nursery() as nursery:
-                        # Whoever hands over a claim does so from a task of its own; log lines are this actor's.
+                        # A claim is handed over from another task; its log lines are this actor's.
                         ours = copy_context()
                         self._begin = lambda claim, booking: ours.run(
                             nursery.start_soon, self._deliver, slot, client, claim, booking
@@ -154,14 +154,14 @@ class DeliveryActor:
         return True
 
     async def take(self, claims: Sequence[Claim], reserved: int) -> None:
-        """Begins with what was leased as it was written."""
+        """Starts the deliveries that were leased as they were written."""
         self._reserved -= reserved
         if self._begin is None or self._draining.is_set():
             await self._release(claims)
         elif claims:
             await self._start(claims)
         if self._behind:
-            self._bell.set()  # the places that were kept may be another's
+            self._bell.set()  # the reserved places may now be used by others
 
     def follows(self, lane: str) -> bool:
         """Notes that something was written behind what is in hand of this lane. False where nothing is."""
@@ -171,7 +171,7 @@ class DeliveryActor:
         return True
 
     async def _start(self, claims: Sequence[Claim]) -> int:
-        """Begins with those that may be sent now, and gives the others back together. Returns how many were begun."""
+        """Starts those that may be sent now, and releases the others together. Returns how many were started."""
         ready, dry = self._with_places(claims)
         for claim, booking in ready:
             if self._begin is not None:
@@ -210,7 +210,7 @@ class DeliveryActor:
             return []
         claims: list[Claim] | None = None
         self._asking = room
-        # Shielded: a claim cut short may be kept all the same, and nobody would hold its leases.
+        # Shielded: a claim cut short may be committed all the same, and nobody would hold its leases.
         with trio.move_on_after(ACK_S, shield=True), suppress(Unavailable):
             claims = await self.services.db.engine(
                 claim_deliveries, self.tenant.number, self.key, room, LEASE_S, list(self._in_hand),
@@ -222,7 +222,7 @@ class DeliveryActor:
             self._caught_up, self._behind = False, True
             return []
         self._caught_up, self._behind = len(claims) < room, bool(claims or self._in_hand)
-        if self._draining.is_set():  # it began while we asked; nothing more is taken in hand
+        if self._draining.is_set():  # it began during the claim; nothing more is started
             await self._release(claims)
             return []
         return claims
@@ -291,7 +291,7 @@ class DeliveryActor:
         return True
 
     async def _record(self, claim: Claim, outcome: Outcome) -> Claim | None:
-        """The ack, however long the database is away: what was sent should be known as sent. Cancelled, it still tries
+        """Stores the ack, however long the database is away: what was sent must be recorded as sent. Cancelled, it still tries
         for a moment. Returns what follows in the lane, where that was leased with it."""
         recorded, following = False, None
         try:
@@ -303,7 +303,7 @@ class DeliveryActor:
                         log.warning("the lease had passed on", extra={"delivery": claim.delivery_id})
                     recorded, following = True, acked.following
                 if not recorded:
-                    self.follows(claim.lane)  # what the lost answer may have leased is for somebody to find
+                    self.follows(claim.lane)  # what the lost response may have leased is found by a later claim
                     await trio.sleep(0.2)
         finally:
             if not recorded:
@@ -341,7 +341,7 @@ class DeliveryActor:
             return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
         outcome = self._failed(slot, claim, error, fields)
         if outcome.state != "pending":
-            # A side that answers and refuses looks well to the breaker: what became of the last ones says otherwise.
+            # The breaker counts a refusal as a response: the latest outcomes show that side's health.
             self._recent.add(trio.current_time(), outcome.error)
             found, known = self._recent.verdict(trio.current_time()), slot.health
             if found is not None and known.state is not State.OFFLINE and known.code != "needs_attention":
@@ -349,7 +349,7 @@ class DeliveryActor:
         return outcome
 
     def _permit(self) -> None:
-        """Raises Replaced where the tenant may be another instance's by now: whoever owns it will send it."""
+        """Raises Replaced where another instance may own the tenant by now: the owner will send it."""
         if self.epoch is not None and not self.services.ownership.serves(self.tenant.number, self.epoch):
             raise Replaced
 
@@ -373,12 +373,12 @@ class DeliveryActor:
         return ready, dry
 
     def _expired(self, claim: Claim) -> bool:
-        """Whether it is of no use any more. No clock is asked that somebody may set."""
+        """Whether it has expired, by Trio's clock, which nobody can set."""
         held_s = trio.current_time() - self._since[claim.delivery_id]
         return claim.expires_s is not None and held_s > claim.expires_s
 
     def _dry(self) -> dict[str, float]:
-        """Buckets without a place for a while, and for how long."""
+        """Buckets whose budget is used up, and for how many seconds."""
         return self._budget.full(LONGEST_WAIT_FOR_RATE_S)
 
     def _succeeded(self, slot: Slot, delivered: Delivered) -> None:
@@ -402,7 +402,7 @@ class DeliveryActor:
                 return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
             case Retryable() | ProtocolError():
                 if trio.current_time() >= self._closed_until:
-                    self._failures += 1  # what was under way when the breaker opened says nothing new
+                    self._failures += 1  # attempts under way when the breaker opened do not count again
                 if self._failures >= BREAKER_FAILURES:
                     doubled = BREAKER_PAUSE_S * 2 ** min(self._failures - BREAKER_FAILURES, 16)
                     pause = min(BREAKER_CAP_S, doubled) * random.uniform(0.8, 1.2)
@@ -416,7 +416,7 @@ class DeliveryActor:
                 self._close(ATTENTION_PAUSE_S)
                 next_try = utc_now() + timedelta(seconds=ATTENTION_PAUSE_S)
                 slot.report(State.ATTENTION, "needs_attention", error.person, next_try=next_try)
-                # Due at once for whoever comes with corrected settings; until then this actor claims nothing.
+                # Due at once for the next actor, with corrected settings; until then this one claims nothing.
                 return self._again(claim, 0.0, "attention", text, fields, uses_attempt=False)
             case Doubtful():
                 return Outcome(state="doubtful", status="doubtful", error=text, **fields)
@@ -436,7 +436,7 @@ class DeliveryActor:
         self, claim: Claim, after_s: float | None, status: str, text: str, fields: dict[str, Any], *,
         uses_attempt: bool = True,
     ) -> Outcome:  # fmt: skip
-        """A retry by the adapter's schedule, unless the delivery would be useless or too old by then."""
+        """A retry by the adapter's schedule, unless the delivery would have expired or be too old by then."""
         retry = self.adapter.retry
         tried = claim.attempt - 1 if uses_attempt else 0
         if tried < len(retry.quick_s):

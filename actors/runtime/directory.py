@@ -1,6 +1,6 @@
 """Who is alive: every supervised slot by path, with its health, restarts and mailbox.
 
-Pages and monitors read it; nobody starts or stops an actor through it except to ask for a restart. It holds no task.
+Pages and monitors read it; the only control it offers is a request for a restart. It holds no task.
 Paths read like `tenant/0367/pbx/main`. Read `actors.runtime.supervisor` next.
 """
 
@@ -32,21 +32,21 @@ class Slot:
     restarts: int = 0
     mailbox: Mailbox[Any] | None = None
     figures: Callable[[], dict[str, Any]] | None = None
-    """What the actor counts, read when a page asks; a PBX gives its last event, lag and gaps."""
+    """The actor's figures, read when a page requests them; a PBX gives its last event, lag and gaps."""
     restart: Callable[[], None] | None = None
-    """Asks the supervisor for a fresh start, also out of park."""
+    """Requests a restart from the supervisor, also when parked."""
     instance: str = ""
     """Where it lives, when that is not here."""
     _arrival: trio.Event | None = None
 
     def report(self, state: State, code: str = "", detail: str = "", next_try: datetime | None = None) -> None:
-        """Says how the actor is doing; `since` moves only when the state changes."""
+        """Sets the actor's health; `since` moves only when the state changes."""
         self.health = self.health.became(state, utc_now(), code=code, detail=detail, next_try=next_try)
         if self._arrival is not None and state not in _ON_THE_WAY:
             self._arrival.set()
 
     async def arrived(self) -> None:
-        """Waits until it has come through, or has failed to, for the first time or again."""
+        """Waits until the actor has connected, or has failed to, for the first time or again."""
         if self.health.state in _ON_THE_WAY:
             self._arrival = self._arrival or trio.Event()
             await self._arrival.wait()
@@ -116,7 +116,7 @@ def view_of(slot: Slot) -> dict[str, Any]:
 
 
 def slot_of(view: dict[str, Any], instance: str, restart: Callable[[str], None]) -> Slot:
-    """A slot that lives elsewhere: what it was when it was asked for. `restart` passes the wish on."""
+    """A slot of another instance, as of the request. `restart` forwards the request to it."""
     path, figures = view["path"], view["figures"]
     health = Health(**{**view["health"], "state": State(view["health"]["state"])})
     return Slot(

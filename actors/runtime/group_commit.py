@@ -1,8 +1,8 @@
 """Group commit: whatever gathers while the last commit is in flight goes with the next one.
 
 `GroupCommit` is used for posted events on their way into the journal, for what tenants' actors recorded, for acks, and for
-reading what waits in the journal. An item is answered only when it is durable. A group that is refused is halved until the guilty item fails alone; its owner is
-told why, and the others are kept. Read `actors.calls.tenant_calls` next.
+reading what waits in the journal. An item is answered only when it is durable. A refused group is halved until the
+refused item fails alone; its owner gets the reason, and the others are committed. Read `actors.calls.tenant_calls` next.
 """
 
 import logging
@@ -52,8 +52,8 @@ class GroupCommit(Generic[I, R]):
         self._arrived = trio.Event()
 
     async def put(self, item: I) -> R:
-        """Waits until `item` is durable. Raises Unavailable when it could not be made so (or nobody can tell), StoreError
-        when this very item is refused: trying it again is of no use.
+        """Waits until `item` is durable. Raises Unavailable when it could not be stored or the outcome is unknown, StoreError
+        when this very item is refused: a retry is useless.
 
         Cancelled before its turn, the item is not written; cancelled later, it may be.
         """
@@ -111,14 +111,14 @@ class GroupCommit(Generic[I, R]):
             waiting.done.set()
 
     def _refusal(self, error: Exception) -> Exception:
-        """What the owner of an item that failed alone is told."""
+        """The error for the owner of an item that failed alone."""
         COUNTERS[f"{self.name}_refused"] += 1
         reason = str(error)[:200] if isinstance(error, StoreError) else type(error).__name__
         if blames_data(error):
-            log.error("an item cannot be kept", extra={"group": self.name, "reason": reason})
+            log.error("an item cannot be committed", extra={"group": self.name, "reason": reason})
             if isinstance(error, StoreError):
                 return error
             return BadData("".join(traceback.format_exception(error)))
-        # A statement or a schema of ours that is wrong: nothing is dropped for that.
-        log.error("nothing can be kept", extra={"group": self.name, "reason": reason})
+        # Our statement or schema is wrong: no item is dropped for that.
+        log.error("nothing can be committed", extra={"group": self.name, "reason": reason})
         return Unavailable(f"{self.name}: {type(error).__name__}", certain=False)

@@ -1,4 +1,4 @@
-"""A bounded mailbox with a declared answer to "what happens when it is full", and with messages that survive a crash.
+"""A bounded mailbox with a declared overflow policy, whose messages survive a crash of the reader.
 
 The mailbox belongs to the supervised slot and not to the incarnation. What a reader took stays *in hand* until `done()`:
 after a crash the next incarnation gets it again, and a message that killed its reader twice is set aside (`died`).
@@ -16,7 +16,7 @@ T = TypeVar("T")
 M = TypeVar("M")
 
 DEATHS_ALLOWED = 1
-"""A message may take its reader down this often and still be tried again."""
+"""How often a message may crash its reader and still be tried again."""
 
 
 class Overflow(Enum):

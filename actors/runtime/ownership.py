@@ -38,23 +38,23 @@ SEEK_S = 0.5
 ASK_WITHIN_S = 2.0
 HOLD_S = 30.0
 HEIR_WITHIN_S = 10.0
-"""How long we wait for an heir to be ready; then it has what it was offered all the same."""
+"""Seconds to wait for an heir to be ready; then it gets what it was offered all the same."""
 AT_ONCE = SHARDS // 10
 """How many shards are passed on in one round."""
 TAKEN_AT_ONCE = SHARDS // 4
-"""How many that nobody serves are taken in one round: whoever waits for them has waited for the lease already."""
+"""How many free shards are taken in one round: their tenants have already waited for the lease to end."""
 
 
 def instance_name() -> str:
-    """Unique on every machine, and telling to a person."""
+    """Unique among all instances, and readable."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 @dataclass
 class Ownership:
-    """One for the process. `let_go` stops the actors of shards before they are given away; `prepare` connects, for shards
-    that come, what may be connected twice; `tell` makes the other instances look at once; `master_keys` says which ones we
-    hold, for a rotation uses no key that an instance lacks."""
+    """One for the process. `let_go` stops the actors of shards before they are given away; `prepare` connects the PBX
+    sessions of shards about to be taken over; `emit` makes the other instances look at once; `master_keys` names the keys
+    held here, since a rotation uses no key that an instance lacks."""
 
     db: Database
     me: str = field(default_factory=instance_name)
@@ -72,16 +72,16 @@ class Ownership:
     _leaving: frozenset[int] = frozenset()
     _stays: bool = True
     _offered: bool = False
-    """Whether an heir may stand in the table for something that was not handed over."""
+    """Whether the table may name an heir for shards that were not handed over."""
     _trusted_until: float = float("-inf")
     _surplus_since: float | None = None
     _turn: trio.Lock = field(default_factory=trio.Lock)
-    """One statement about our leases at a time: an answer from before a change is no news."""
+    """One statement about our leases at a time: a response from before a change is outdated."""
     _changed: trio.Event = field(default_factory=trio.Event)
     _nudged: trio.Event = field(default_factory=trio.Event)
     _looked: trio.Event = field(default_factory=trio.Event)
 
-    # What others ask; all of it answers at once.
+    # Queries of other modules; none of them waits.
 
     @property
     def held(self) -> Mapping[int, int]:
@@ -99,11 +99,11 @@ class Ownership:
         return None if shard in self._leaving else self._held.get(shard)
 
     def serves(self, tenant: TenantId, epoch: int) -> bool:
-        """Whether the tenant is surely ours at this very moment, under that epoch."""
+        """Whether the tenant is certainly ours now, under that epoch."""
         return self.trusted and self._held.get(shard_of(tenant)) == epoch
 
     def comes(self, tenant: TenantId) -> bool:
-        """Whether the tenant is about to be ours: whatever may be connected twice, is."""
+        """Whether the tenant is about to be ours: its PBX sessions are already connected."""
         return shard_of(tenant) in self._coming
 
     def nudge(self) -> None:
@@ -248,7 +248,7 @@ class Ownership:
                 await self._pass_on(frozenset(random.sample(sorted(self._held), min(surplus, AT_ONCE))))
 
     async def _withdraw(self) -> None:
-        """An heir would else stay connected to what it will not have."""
+        """Otherwise an heir would stay connected to shards that it will not get."""
         try:
             with trio.fail_after(ASK_WITHIN_S):
                 await self.db.engine(store.withdraw, self.me)

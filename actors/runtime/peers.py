@@ -1,12 +1,12 @@
-"""What instances of the gateway say to each other, by NOTIFY on the database they share.
+"""Messages between instances of the gateway, by NOTIFY on the database they share.
 
-    mark    a hint that may be given often: gathered for a moment, each thing once        "0367 has posts"
-    tell    a hint that cannot wait                                                       "an order is admitted"
-    ask     a question to whoever owns the tenant, or to all; the answers that came in time
+    mark    a hint that may be sent often: gathered for a moment, each text once          "0367 has posts"
+    emit    a hint that cannot wait                                                       "an order is admitted"
+    ask     a request to the owner of a tenant, or to all; returns the responses that came in time
 
-Nothing here is the only way something becomes known: what must not be lost lies in a table, and whoever misses a hint looks by
-himself. Answers are for a person or a call that waits. One instance alone says nothing. Read `actors/runtime/ownership.py` for who
-owns what, and https://www.postgresql.org/docs/current/sql-notify.html for the limits kept here.
+Hints may be lost: what must not be lost is in a table, and every reader also polls. Responses are for a person or a call that
+waits. An instance without others sends nothing. Read `actors/runtime/ownership.py` for who owns what, and
+https://www.postgresql.org/docs/current/sql-notify.html for the limits.
 """
 
 import json
@@ -39,7 +39,7 @@ MOST_PARTIAL = 50
 ASKED_ROOM = 100
 ASK_WITHIN_S = 1.5
 
-Hear = Callable[[Sequence[str]], None]
+Receive = Callable[[Sequence[str]], None]
 Answer = Callable[[Any], Awaitable[Any]]
 
 
@@ -52,15 +52,15 @@ class _Question:
 
 @dataclass
 class Peers:
-    """One for the process; runs under supervision. `hear` and `answer` are filled by whoever sets it up."""
+    """One for the process; runs under supervision. `receive` and `answer` are filled at set-up."""
 
     db: Database
     me: str
     others: Callable[[], int]
     """How many other instances are alive."""
-    receive: dict[str, Hear] = field(default_factory=dict)
+    receive: dict[str, Receive] = field(default_factory=dict)
     answer: dict[str, Answer] = field(default_factory=dict)
-    """An answer of None is not given: the question was for another."""
+    """Response to a request by its kind; None sends no response, since the request was for another instance."""
     _marks: dict[str, dict[str, None]] = field(default_factory=dict)
     _marked: trio.Event = field(default_factory=trio.Event)
     _questions: dict[str, _Question] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class Peers:
     def __post_init__(self) -> None:
         self._send, self._requested = trio.open_memory_channel[tuple[str, str, Any]](ASKED_ROOM)
 
-    # Saying.
+    # Sending.
 
     def mark(self, kind: str, text: str) -> None:
-        """Never waits. Alone, or with too many marks already, it says nothing."""
+        """Never waits. Without other instances, or with too many marks pending, the mark is dropped."""
         if self.others():
             marks = self._marks.setdefault(kind, {})
             if len(marks) < MARKS_AT_ONCE:
@@ -80,13 +80,13 @@ class Peers:
             self._marked.set()
 
     async def emit(self, kind: str, *texts: str) -> None:
-        """Raises Unavailable where it could not be said."""
+        """Raises Unavailable where it could not be sent."""
         await self._text({"hear": {kind: texts}})
 
     async def ask(
         self, kind: str, what: Any, *, all_of_them: bool = False, within_s: float = ASK_WITHIN_S
     ) -> list[Any]:
-        """The answers that came in time; empty when nobody answered. Never raises for a database that is away."""
+        """The responses that came in time; may be empty. Never raises for a database that is away."""
         if not (others := self.others()):
             return []
         name = secrets.token_hex(8)
@@ -96,13 +96,13 @@ class Peers:
                 await self._text({"ask": name, "kind": kind, "what": what})
                 await question.done.wait()
         except Unavailable as error:
-            log.warning("the other instances cannot be asked", extra={"kind": kind, "reason": error.detail})
+            log.warning("no request to the other instances", extra={"kind": kind, "reason": error.detail})
         finally:
             del self._questions[name]
         return question.answers
 
     def hint(self, kind: str, *texts: str) -> list[str]:
-        """The notifications that `tell` would give, for whoever gives them with a commit of his own."""
+        """The notifications that `emit` would send, for a caller that sends them within its own transaction."""
         return self._pieces({"hear": {kind: texts}})
 
     async def _text(self, message: dict[str, Any]) -> None:
@@ -116,10 +116,10 @@ class Peers:
         head = f"{self.me} {secrets.token_hex(4)}"
         return [f"{head} {n} {len(pieces)} {piece}" for n, piece in enumerate(pieces)]
 
-    # Hearing.
+    # Receiving.
 
     def received(self, payload: str) -> None:
-        """A notification. Never waits and never raises for what another version of the gateway may say."""
+        """A notification. Never waits, and never raises for messages of another version of the gateway."""
         sender, _, rest = payload.partition(" ")
         if sender == self.me:
             return
@@ -139,7 +139,7 @@ class Peers:
         except trio.WouldBlock:
             COUNTERS["peers_not_answered"] += 1
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("another instance said what cannot be read", extra={"reason": type(error).__name__})
+            log.warning("a message of another instance cannot be read", extra={"reason": type(error).__name__})
 
     def _whole(self, sender: str, rest: str) -> dict[str, Any] | None:
         """The message, once its last piece is here. Pieces of one message come in order."""
@@ -184,7 +184,7 @@ class Peers:
             if found is not None:
                 await self._text({"answer": name, "what": found})
         except GatewayError as error:
-            log.warning("another instance is left without an answer", extra={"kind": kind, "reason": error.detail})
+            log.warning("another instance gets no response", extra={"kind": kind, "reason": error.detail})
 
 
 def _plain(value: Any) -> Any:

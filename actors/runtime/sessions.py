@@ -38,7 +38,7 @@ async def serve_sessions(slot: Slot, run: Callable[[], Awaitable[None]], counted
     while True:
         if failures == 0:
             slot.report(State.CONNECTING)
-        # A further try says nothing new: why the last session was lost stays to be read meanwhile.
+        # The reason why the last session was lost stays visible during further tries.
         started = trio.current_time()
         pause = await _session(slot, run, counted, failures)
         failures = 0 if trio.current_time() - started >= HEALTHY_AFTER_S else failures + 1

@@ -58,14 +58,14 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """What a contained bug left: its type, and where it happened."""
+    """A contained bug: its type, and where it happened."""
 
     name: str
     trace: str
 
 
 def contained(work: Callable[[], T]) -> T | Crash:
-    """What `work` returns, or its crash: for work on one item of many, of which the others must not suffer."""
+    """What `work` returns, or its crash: for work on one item whose failure must not affect the others."""
     try:
         return work()
     except Exception as error:
@@ -73,7 +73,7 @@ def contained(work: Callable[[], T]) -> T | Crash:
 
 
 async def outcome_of(work: Callable[[], Awaitable[T]]) -> T | Exception:
-    """The same for what takes time: what it returns, or what it raised."""
+    """The same for asynchronous work: what it returns, or what it raised."""
     try:
         return await work()
     except Exception as error:

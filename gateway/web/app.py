@@ -1,7 +1,7 @@
 """The admin UI as a Quart app: `create_app(deps)`. Puts the pages together, adds the security headers, shows errors.
 
-Nothing happens at import and nothing runs in the background here: what must go on without a client is an actor's.
-Read `site.py` for what pages share, `auth.py` for who may see them, `pages/calls.py` for the first of them.
+Nothing happens at import and nothing runs in the background: work without a client belongs to an actor.
+Read `site.py` for what pages share, `session/auth.py` for who may see them, `pages/calls.py` for the first of them.
 """
 
 import logging
@@ -39,7 +39,7 @@ _SHOWN = frozenset({400, 401, 403, 404, 405, 413, 429, 500, 503})
 
 
 def create_app(deps: Deps) -> QuartTrio:
-    """The app for one installation. Whoever calls it serves it."""
+    """The app for one installation. The caller serves it."""
     app = QuartTrio(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = deps.largest_body
     app.url_map.merge_slashes = False

@@ -1,7 +1,7 @@
 """How a person reads values: times in the tenant's zone, durations, telephone numbers, and the tone of a state.
 
 Pure but for the clock, which it is given. A tone ("ok", "busy", "warn", "bad", "calm") picks a colour; the text beside it
-says the same, so nothing is told by colour alone. Read `gateway/web/templates/parts.html` next.
+states the same, so nothing is shown by colour alone. Read `gateway/web/templates/parts.html` next.
 """
 
 from collections.abc import Callable
@@ -102,13 +102,13 @@ class Formats:
         return self._time(moment, f"{self.day(local, year=True)}, {local:%H:%M:%S}")
 
     def day(self, local: datetime, *, year: bool = False) -> str:
-        """`21 Nov`, `21 ноя`; with the year where it is asked for or not this one."""
+        """`21 Nov`, `21 ноя`; with the year if requested or not the current one."""
         month = self.t(f"months.{local.month}")
         this_year = self.now().astimezone(self.zone).year
         return f"{local.day} {month} {local.year}" if year or local.year != this_year else f"{local.day} {month}"
 
     def ago(self, moment: datetime | None) -> Markup:
-        """A `<time>` that says how long ago, or in how long."""
+        """A `<time>` relative to now: how long ago, or in how long."""
         if moment is None:
             return Markup("")
         seconds = round((self.now() - moment).total_seconds())

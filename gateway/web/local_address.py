@@ -6,7 +6,7 @@ import socket
 import trio
 
 ANYWHERE = "198.51.100.1"
-"""Stands for the world outside: it is nobody's, and the route to it is the default one."""
+"""A documentation address, used only to find the default route."""
 
 
 async def local_address_towards(host: str, port: int, *, within_s: float = 1.0) -> str | None:

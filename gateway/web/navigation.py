@@ -1,7 +1,7 @@
 """The menu as data: every section with the address it leads to, whom it is for and what the company must have for it.
 
-`base.html` draws what `menu` gives. A new page is a line in SECTIONS and a text `nav.NAME`; it guards itself all the same
-(`gateway/web/session/auth.py`), for a menu hides and does not protect.
+`base.html` draws what `menu` gives. A new page is a line in SECTIONS and a text `nav.NAME`; it still needs its own guard
+(`gateway/web/session/auth.py`): the menu only hides pages, and does not protect them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Audience(Enum):
     """Whom a section is for."""
 
     COMPANY = auto()
-    """Whoever looks at a company; addresses are below it."""
+    """Everyone who may see a company; addresses are below it."""
     OPERATORS = auto()
 
 

@@ -1,7 +1,7 @@
 """What every page shares: the dependencies, who is looking (`Viewer`), templates, static files, and the HTML answer.
 
-`Viewer` is made once a request by `gateway/web/session/auth.py` and is all that a template knows of the request. This module asks
-no database and holds no route. Read `auth.py` next.
+`Viewer` is made once a request by `gateway/web/session/auth.py` and is all that a template knows of the request. This module
+reads no database and holds no route. Read `gateway/web/session/auth.py` next.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Deps:
-    """What the admin UI asks of the rest of the gateway."""
+    """What the admin UI needs from the rest of the gateway."""
 
     db: Database
     cache: Cache
@@ -89,11 +89,11 @@ class Deps:
     tokens: Callable[[TenantId, IntegrationKey], Tokens]
     """The tokens of one integration that change by themselves."""
     ring: Callable[[TenantId, IntegrationKey], None] = lambda number, kind: None
-    """Says that an integration has something to deliver."""
+    """Notifies an integration that it has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None
-    """Says that posts of a tenant wait in the journal."""
+    """Notifies that posts of a tenant wait in the journal."""
     sign_ins: SignInAudit | None = None
-    """Notes sign-ins for the audit trails; whoever gives one runs it."""
+    """Notes sign-ins for the audit trails; the caller runs its actor."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     guesses: Guesses = field(default_factory=Guesses)
     """Slows the guessing of machine credentials; one for both listeners."""
@@ -112,7 +112,7 @@ class Deps:
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
-    """Whoever adds addresses of their own to the app."""
+    """Functions that add further addresses to the app."""
 
     async def slots(self, path: str = "") -> Sequence[Slot]:
         """The actors at and below a path, in order."""
@@ -265,7 +265,7 @@ class Site:
         return self.env.get_template(template).render(who=who, t=who.t, f=who.f, **context)
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
-        """A whole page, or a fragment, for whoever made the request."""
+        """A whole page, or a fragment, for the viewer of the request."""
         around = {"note": g.get("flash"), "troubles": g.get("troubles", ())}
         text = self.render(template, viewer(), **{**around, **context})
         return Response(text, status, content_type="text/html; charset=utf-8")

@@ -2,7 +2,7 @@
 
 A key reads like `calls.title`. A text with plural forms is a table with the forms of its language ("one", "few", "many",
 "other") and takes `n`. Codes that come from actors and adapters have texts under a prefix: an adapter's own in its folder
-(`adapters/folder.py`), found by its kind, what all share here. A code without a text is shown as it is. It never holds
+(`adapters/folder.py`), found by its kind; shared ones here. A code without a text is shown as it is. It never holds
 markup. Read `formats.py` next.
 """
 

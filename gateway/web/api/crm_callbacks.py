@@ -1,9 +1,10 @@
-"""What outside systems ask of us, found the same way for every adapter: its hooks become addresses of the table.
+"""Requests from outside systems, served the same way for every adapter: its hooks become addresses of the table.
 
-    request -> the hook reads its fields -> whose it is (client id, token or API key) -> the deed -> the answer
+    request -> the hook reads its fields -> whose it is (client id, token or API key) -> the operation -> the response
 
-Owns who may ask for what. Never dials or redirects itself (`actors/calls/click_to_call.py`, `actors/calls/smart_redirect.py`), and never
-writes a client id, a token, a key or a query into a log or an answer. Read `table.py` for what an address is.
+Owns who may request what. Never dials or redirects itself (`actors/calls/click_to_call.py`, `actors/calls/smart_redirect.py`),
+and never writes a client id, a token, a key or a query into a log or an answer. Read `gateway/web/http/routes.py` for what an
+address is.
 """
 
 import hashlib
@@ -43,18 +44,18 @@ _STATUS_OF = {
 CALL_ANSWERS = {
     200: "Accepted: the employee's phone is being rung; a repeat within 5 s is the same call",
     400: "No internal number for that user", 401: "Unknown client id or key",
-    403: "Not allowed: `reason` says why", 422: "Not valid; `errors` lists every field",
+    403: "Not allowed: `reason` states why", 422: "Not valid; `errors` lists every field",
     429: "A limit is reached; `retry_after` in seconds", 503: "The PBX is away or not set up to dial",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackDeps:
-    """What these addresses ask of the rest of the gateway."""
+    """What these addresses need from the rest of the gateway."""
 
     tenant_by_token: Callable[[str], Tenant | None]
     tenant_by_client: Callable[[Kind, str], tuple[Tenant, IntegrationKey] | None]
-    """Whose client id this is, and of which integration. Both raise Unavailable while nobody can know."""
+    """The owner of a client id and its integration. Both raise Unavailable while the configuration is not loaded."""
     tenant: Callable[[str], Tenant | None]
     key: Callable[[str], Awaitable[ApiKey | None]]
     place: Callable[..., Awaitable[Admitted]]
@@ -159,7 +160,7 @@ async def _place(deps: CallbackDeps, tenant: Tenant, extension: str, phone: str,
 
 
 def refusal(refused: CallRefused) -> Response:
-    """A refusal as a problem: what to do stands in `detail`, a code for programs in `reason`."""
+    """A refusal as a problem: what to do is in `detail`, a code for programs in `reason`."""
     status, code = _STATUS_OF[refused.code]
     field, colon, text = refused.detail.partition(": ")
     return problem(

@@ -1,11 +1,11 @@
 """The JSON addresses behind a module's pages: `/<kind>-admin/api/...`, the same for every adapter that can register us.
 
-    cookie of a person | cookie of a module's session | bearer token of the module's link -> Caller -> number -> deed
+    cookie of a person | cookie of a module's session | bearer token of the module's link -> Caller -> number -> operation
 
 Owns who may call (no session 401, another number 403) and how maps are read and answered. A module's session or token
 neither sees nor changes how the outside system is reached: those fields are left out, and naming one is a 403. Unsafe
 methods by cookie need the session's CSRF token in `X-CSRF-Token`; every answer to a GET brings it. Read
-`actors/crm/registration.py` for the deeds, `table.py` for what a request is.
+`actors/crm/registration.py` for the operations, `gateway/web/http/routes.py` for what a request is.
 """
 
 import hmac
@@ -45,7 +45,7 @@ MAP = "user_extensions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Whoever calls. `module` is true for what the module's link opened; `tenant` None is an operator."""
+    """The caller of a request. `module` is true for what the module's link opened; `tenant` None is an operator."""
 
     tenant: TenantId | None
     who: str
@@ -53,23 +53,23 @@ class Caller:
     key: IntegrationKey | None = None
     """The integration whose link it is; None for a person, who may name any of their company."""
     csrf: str | None = None
-    """What an unsafe request must bring along; None for a bearer token, which no browser sends by itself."""
+    """The CSRF token that an unsafe request must send; None for a bearer token, which no browser sends by itself."""
 
     def may_see(self, number: str) -> bool:
-        """Whether the number is theirs."""
+        """Whether the caller may use the tenant of this number."""
         return self.tenant in (None, number)
 
 
 @dataclass(frozen=True)
 class ModuleCallers:
-    """Finds out who calls."""
+    """Identifies the caller."""
 
     modules: Registrations
     secure_cookies: bool
     guesses: Guesses = field(default_factory=Guesses)
 
     async def of(self, adapter: Adapter, request: Request) -> list[Caller]:
-        """Everybody the request is sent by: a browser may hold a person's cookie and a module's. The person first."""
+        """All callers of a request: a browser may send a person's cookie and a module's. The person first."""
         found: list[Caller] = []
         if (text := bearer_of(request)) is not None:
             link = await self.modules.open_link(adapter.kind, text)
@@ -128,7 +128,7 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
         caller, tenant = mine[0], callers.modules.cache.tenant(TenantId(number))
         if tenant is None:
             return problem(404, "NOT_FOUND", "There is no such enterprise.")
-        link = _asked_for(adapter, tenant, caller, request.query.get("integration", ""))
+        link = _connector_of(adapter, tenant, caller, request.query.get("integration", ""))
         if link is None:
             return problem(404, "NOT_FOUND", "This integration is not set up. Enter its settings first.")
         try:
@@ -149,7 +149,7 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
     return checked
 
 
-def _asked_for(adapter: Adapter, tenant: Tenant, caller: Caller, named: str) -> Connector | None:
+def _connector_of(adapter: Adapter, tenant: Tenant, caller: Caller, named: str) -> Connector | None:
     """The integration that a request is about: the link's own, the one it names, else the first of its kind."""
     known = tenant.of_kind(adapter.kind)
     wanted = caller.key or named
@@ -195,12 +195,12 @@ def read_map(request: Request, adapter: Adapter) -> dict[str, str | None]:
     return changes
 
 
-def _crm(told: SyncResult) -> dict[str, Any]:
+def _crm(result: SyncResult) -> dict[str, Any]:
     """Whether the other side knows what is stored here; if not, why, for a person and for a program."""
-    if told.saved:
+    if result.saved:
         return {"crm": "saved"}
-    text = words("en").code("module_problem", told.code)
-    return {"crm": "waiting", "reason": f"{text} {told.detail}".strip(), "reason_code": told.code}
+    text = words("en").code("module_problem", result.code)
+    return {"crm": "waiting", "reason": f"{text} {result.detail}".strip(), "reason_code": result.code}
 
 
 def _difference(user: str, ours: str | None, theirs: str | None) -> dict[str, str | None]:
@@ -215,8 +215,8 @@ def _synced(done: Synced) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _module(kept: StoredMap) -> dict[str, Any]:
-    row = kept.row
+def _module(stored: StoredMap) -> dict[str, Any]:
+    row = stored.row
     return {
         "state": row.state, "registered_at": row.registered_at, "told_at": row.told_at, "pending": row.pending,
         "problem": row.problem or None, "unknown_users": list(row.unknown_users),
@@ -246,11 +246,11 @@ class _Operations:
 
     async def config(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         link = tenant.integrations[linked.key]
-        kept = await self._modules.stored(tenant.number, linked)
+        stored = await self._modules.stored(tenant.number, linked)
         return answer_json(
             {
                 "enterprise_number": tenant.number, "integration": linked.key, "enabled": link.enabled,
-                **_shown(linked.adapter, link, module=caller.module), "module": _module(kept),
+                **_shown(linked.adapter, link, module=caller.module), "module": _module(stored),
             }
         )  # fmt: skip
 
@@ -268,11 +268,11 @@ class _Operations:
         secrets = secret_fields(model)
 
         def change(stored: Mapping[str, Any]) -> AdapterSettings:
-            kept = {name for name in secrets if sent.get(name, MASK) == MASK}
-            named = {name: value for name, value in sent.items() if name not in kept}
+            unchanged = {name for name in secrets if sent.get(name, MASK) == MASK}
+            named = {name: value for name, value in sent.items() if name not in unchanged}
             values = {name: Secret(v) if name in secrets and isinstance(v, str) else v for name, v in named.items()}
             try:
-                return settings_of_change(model, stored, {**stored, **values}, kept)
+                return settings_of_change(model, stored, {**stored, **values}, unchanged)
             except SecretsStay as stay:
                 raise Invalid(tuple((name, ENTER_AGAIN["en"]) for name in sorted(stay.fields))) from None
             except ValidationError as error:
@@ -287,49 +287,49 @@ class _Operations:
         return await self.config(linked, self._modules.cache.tenant(number) or tenant, caller, request)
 
     async def register(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        # The link's own holder updates the registration; a new one would end the very session that asks.
+        # The link's own holder updates the registration; a new one would end the session of this request.
         operation = self._modules.update if caller.module else self._modules.register
-        told = await operation(tenant.number, linked, caller.who)
-        kept = await self._modules.stored(tenant.number, linked)
+        result = await operation(tenant.number, linked, caller.who)
+        stored = await self._modules.stored(tenant.number, linked)
         return answer_json(
-            {"status": "registered" if told.saved else "waiting", **_crm(told), "unknown_users": list(told.unknown_users),
-             "module": _module(kept)}
+            {"status": "registered" if result.saved else "waiting", **_crm(result), "unknown_users": list(result.unknown_users),
+             "module": _module(stored)}
         )  # fmt: skip
 
     async def phones(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        kept = await self._modules.stored(tenant.number, linked)
-        holders = {number: user for user, number in kept.extensions.items()}
-        phones = [{"number": p.number, "owner": p.owner, "userId": holders.get(p.number)} for p in kept.phones]
+        stored = await self._modules.stored(tenant.number, linked)
+        holders = {number: user for user, number in stored.extensions.items()}
+        phones = [{"number": p.number, "owner": p.owner, "userId": holders.get(p.number)} for p in stored.phones]
         return answer_json({"enterprise_number": tenant.number, "phones": phones})
 
     async def extensions(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         reading = await self._modules.read(tenant.number, linked)
-        kept = await self._modules.stored(tenant.number, linked)
-        differ = differences(kept.extensions, reading.held.extensions) if reading.held is not None else ()
+        stored = await self._modules.stored(tenant.number, linked)
+        differ = differences(stored.extensions, reading.held.extensions) if reading.held is not None else ()
         presence = {one.word: one.presence for one in statuses_of(linked.adapter)}
         return answer_json(
             {
-                "enterprise_number": tenant.number, "user_extensions": dict(kept.extensions),
+                "enterprise_number": tenant.number, "user_extensions": dict(stored.extensions),
                 "users": [
                     {"userId": user.user_id, "name": user.name, "email": user.email, "groups": list(user.groups),
-                     "active": user.active, "status": user.status, "presence": presence.get(user.status), "extension": kept.extensions.get(user.user_id)}
+                     "active": user.active, "status": user.status, "presence": presence.get(user.status), "extension": stored.extensions.get(user.user_id)}
                     for user in reading.users
                 ],
                 "differences": [_difference(d.user_id, d.ours, d.theirs) for d in differ],
-                "not_exist_codes": sorted(kept.not_exist),
-                "crm": "unavailable" if reading.problem else "ok", "pending": kept.row.pending,
+                "not_exist_codes": sorted(stored.not_exist),
+                "crm": "unavailable" if reading.problem else "ok", "pending": stored.row.pending,
                 **({"reason": _crm(SyncResult(False, reading.problem, reading.detail))["reason"]} if reading.problem else {}),
             }
         )  # fmt: skip
 
     async def save(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         saved = await self._modules.save(tenant.number, linked, read_map(request, linked.adapter), caller.who)
-        kept = await self._modules.stored(tenant.number, linked)
+        stored = await self._modules.stored(tenant.number, linked)
         return answer_json(
             {
                 "saved": dict(saved.extensions),
                 "moved": [{"extension": m.number, "from": m.old_user, "to": m.new_user} for m in saved.moved],
-                "unknown_users": list(saved.reported.unknown_users), "not_exist_codes": sorted(kept.not_exist),
+                "unknown_users": list(saved.reported.unknown_users), "not_exist_codes": sorted(stored.not_exist),
                 **_crm(saved.reported),
             }
         )  # fmt: skip

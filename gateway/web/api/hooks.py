@@ -32,10 +32,10 @@ _NOBODY = Response(status=404, content_type="text/plain; charset=utf-8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookDeps:
-    """What the address asks of the rest of the gateway."""
+    """What the address needs from the rest of the gateway."""
 
     by_hook: Callable[[Kind, bytes], tuple[Tenant, IntegrationKey] | None]
-    """Whose hook id this is, by its SHA-256. Raises Unavailable while nobody can know."""
+    """The owner of a hook id, by its SHA-256. Raises Unavailable while the configuration is not loaded."""
     store: Callable[[TenantId, IntegrationKey, Sequence[Update], Stream], Awaitable[None]]
     """Returns once the updates are durable; raises Unavailable when they cannot be stored."""
     guesses: Guesses = field(default_factory=Guesses)

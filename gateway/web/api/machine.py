@@ -1,8 +1,8 @@
 """The addresses for machines as one table that both listeners serve: the fast intake and the Quart side.
 
-Owns the handlers, the token and operator checks. It never stores anything itself and never writes a token, a query value
-or a body into a log or an error text. `table.py` says what a request and an answer are; read `intake.py` next for the
-fast listener.
+Owns the handlers, the token and operator checks. It never stores anything itself and never writes a token, a query value or a
+body into a log or an error text. `gateway/web/http/routes.py` defines request and response; read `gateway/web/http/intake.py`
+next for the fast listener.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from gateway.web.http.routes import Address, Handler, Request, Response, answer_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineDeps:
-    """What the addresses ask of the rest of the gateway."""
+    """What the addresses need from the rest of the gateway."""
 
     tenant_by_token: Callable[[bytes], Tenant | None]
     journal: Callable[[Tenant, Post], Awaitable[Literal["accepted", "duplicate"]]]
@@ -213,7 +213,7 @@ def machine_addresses(deps: MachineDeps, others: Sequence[Address] = ()) -> list
         schema=_dispatch_schema(), answers=_EVENT_ANSWERS)  # fmt: skip
     add("GET", "/health", health, "Liveness", intake=True)
     add("GET", "/ready", ready, "Readiness, with reasons", answers={
-        200: "Posted events are taken; `degraded` says what does not work meanwhile", 503: "Not ready; `reasons` says why",
+        200: "Posted events are taken; `degraded` lists what does not work meanwhile", 503: "Not ready; `reasons` states why",
     })  # fmt: skip
     add_for_operators("GET", "/stats", stats, "Counters as JSON")
     add_for_operators("GET", "/metrics", metrics, "Prometheus text")

@@ -1,6 +1,6 @@
 """The API document: OpenAPI 3.1 made from the table of addresses, and the same as a readable page.
 
-Owns nothing but the two renderings; what stands in them is the table's. Read `gateway/web/http/routes.py` next.
+Owns only the two renderings; their content comes from the table. Read `gateway/web/http/routes.py` next.
 """
 
 import hashlib
@@ -95,12 +95,12 @@ def page_handler(table: list[Address]) -> Handler:
                 (name, shape(inner) + ("; required" if name in needed else ""))
                 for name, inner in address.schema.get("properties", {}).items()
             ]
-            # A body whose names are not fixed, such as a map, is said as a whole.
+            # A body whose names are not fixed, such as a map, is described as a whole.
             rest = address.schema.get("additionalProperties")
             if isinstance(rest, Mapping):
                 pairs.append(("any name", shape(rest)))
-            if said := address.schema.get("description"):
-                parts.append(f"<p>{html.escape(str(said))}</p>")
+            if description := address.schema.get("description"):
+                parts.append(f"<p>{html.escape(str(description))}</p>")
             parts.append(rows(pairs or [("the body", shape(address.schema) or "any")], "Field", "Value"))
         return "".join([*parts, rows([(str(k), v) for k, v in address.answers.items()], "Status", "Meaning")])
 

@@ -2,7 +2,7 @@
 
 A link that is expired, forged or another tenant's is refused before anything is looked up, with the same words whatever
 exists; a signature that came is judged even where a session would do. Files are opened a stretch at a time, from wherever
-the listener asks (`Range`). Sounds of an unknown kind are only ever downloaded, never shown.
+the listener requests (`Range`). Sounds of an unknown kind are only ever downloaded, never shown.
 Read `gateway/domain/recording_links.py` for links, `gateway/store/files/recording_files.py` for files.
 """
 
@@ -34,7 +34,7 @@ from gateway.web.site import viewer
 log = logging.getLogger(__name__)
 
 AGAIN_S = 10
-"""When to ask again for a file that is expected."""
+"""Retry-After for a file that is expected."""
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAME = re.compile(r"[^0-9A-Za-z._-]+")
@@ -42,7 +42,7 @@ _NAME = re.compile(r"[^0-9A-Za-z._-]+")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes from `start` up to but not `end`; `partial` where not all were asked for."""
+    """Bytes from `start` up to but not `end`; `partial` where not all were requested."""
 
     start: int
     end: int
@@ -50,8 +50,8 @@ class Span:
 
 
 def read_range(header: str, size: int) -> Span | None:
-    """What a Range header asks for; None where it lies outside the file. Several ranges at once are answered as a whole,
-    as is what makes no sense: both are allowed, and no player needs more."""
+    """The bytes that a Range header requests; None where it lies outside the file. Several ranges, or a malformed
+    header, get the whole file: both are allowed, and no player needs more."""
     whole = Span(0, size, False)
     found = _RANGE.fullmatch(header.replace(" ", "")) if header else None
     if found is None:

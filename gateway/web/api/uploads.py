@@ -1,10 +1,10 @@
 """`POST /download`: a recording, sent by the host that made it, or the address where we are to fetch it.
 
-    pieces -> parts -> spool, sealed as it comes -> shelf -> 200      200 only once file and row are durable
+    pieces -> parts -> spool, sealed as it comes -> recording files -> 200      200 only once file and row are durable
 
-Nothing is held whole, nothing lies on disk in the clear, and nothing is kept of a request without a good token. The parts
-may come in any order: what comes before its token is spooled under the eyes of a small limit of its own, so that strangers
-cannot fill the disk. Repeats are harmless: the same sound for the same call is a duplicate.
+No file is held in memory whole, none lies on disk unencrypted, and nothing of a request without a valid token is stored. The
+parts may come in any order: what comes before its token is spooled under a small limit of its own, so that strangers cannot
+fill the disk. Repeats are harmless: the same sound for the same call is a duplicate.
 Read `gateway/store/files/recording_files.py` next.
 """
 
@@ -41,7 +41,7 @@ from gateway.web.http.routes import (
 AT_ONCE = 32
 """Files at a time. A form that has not come to its file yet costs a connection and a few KiB."""
 PER_TENANT = 8
-"""Of these, one tenant's: the others' recordings come through whatever one does."""
+"""Of these, one tenant's, so that no tenant blocks the others."""
 STRANGERS = 4
 """Uploads at a time whose token has not come yet."""
 _LONGEST_FIELD = 4096
@@ -203,7 +203,7 @@ class Uploads:
             self._take(stack, self._strangers, "Too many recordings come in at once; send Token before the file.")
         else:
             self._take_tenants(stack, form.tenant.number)
-        # Not before there is a file: whoever opens a form and says nothing more would keep all others out.
+        # Not before there is a file: a client that opens a form and sends nothing more would block all others.
         self._take(stack, self._at_once, "Too many recordings come in at once.")
         form.incoming = await stack.enter_async_context(await self._recording_files.new_file())
         bare = given.replace("\\", "/").rpartition("/")[2]

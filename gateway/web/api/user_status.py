@@ -1,7 +1,7 @@
-"""What an outside system tells us of its users and of our module there: a status, and whether the module is on.
+"""Receives from an outside system the statuses of its users, and whether our module is switched on there.
 
-Whoever calls has been recognised already: these take a tenant, the adapter's kind and what was asked, and answer.
-A status that came from there is kept and never sent back. Read `actors/crm/registration.py` next.
+The caller is already authenticated: these take a tenant, the adapter's kind and the request, and return the response.
+A received status is stored and never sent back. Read `actors/crm/registration.py` next.
 """
 
 from actors.crm.registration import Registrations, registered_as

@@ -1,4 +1,4 @@
-"""Where a request comes from: the client's address behind trusted proxies, and what of it counts as one client. Pure."""
+"""The client's address of a request behind trusted proxies, and the part of it that identifies one client. Pure."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network

@@ -6,9 +6,9 @@ address.
     wrong, beyond it                     429 with Retry-After, up to DELAY_S late
     AT_ONCE of an address wait so        429 without a look at the credential, unless it was right before
 
-Only failures count. The last line bounds the rate: an answer that told right from wrong at once could be asked for on a
-thousand connections. Memory is bounded: what was used longest ago is forgotten. Hashes alone are held. Read
-`gateway/web/api/machine.py` for who asks.
+Only failures count. The last line bounds the rate: a wrong credential answered at once could be tried on a thousand
+connections. Memory is bounded: the least recently used entries are dropped. Only hashes are held. Used by
+`gateway/web/api/machine.py`.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ class Guesses:
         return _too_many(wait) if wait else response
 
     def source(self, request: Request) -> str:
-        """Who counts as one."""
+        """The key under which an address is counted."""
         return source_of(client_address(request.peer, request.headers.get("x-forwarded-for", ""), self._trusted))
 
     def __len__(self) -> int:

@@ -45,11 +45,11 @@ from gateway.web.http.streaming import streaming
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 30.0
-"""A connection without a request in hand is closed after so long; the same for a request whose headers do not end."""
+"""Seconds after which an idle connection, or one whose request headers do not end, is closed."""
 WRITE_S = 20.0
-"""How long a client may take nothing of what it asked for."""
+"""Seconds that a client may read nothing of the response."""
 LAST_S = 0.5
-"""How long an idle connection is still heard when we stop: its client may be sending the next request just now."""
+"""Seconds that an idle connection is still read when we stop: its client may be sending the next request just now."""
 BODY_S = 30.0
 LINGER_S = 1.0
 _READ_BYTES = 64 * 1024
@@ -256,8 +256,8 @@ def _kinds(errors: BaseExceptionGroup[BaseException]) -> list[str]:
 
 
 def _shielding_send(app: ASGIFramework) -> ASGIFramework:
-    """quart-trio cancels its sender as soon as the last byte is told to be gone, which is before hypercorn has noted
-    that the connection is idle again: the note, and with it the keep-alive timeout, needs the shield."""
+    """Shields hypercorn's end of a response. quart-trio cancels its sender as soon as the last byte is reported sent,
+    before hypercorn has marked the connection idle, which starts the keep-alive timeout."""
 
     async def shielded(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         async def send_whole(message: ASGISendEvent) -> None:
@@ -348,7 +348,7 @@ async def serve_people(
                     task_status.started()
                     await shutdown.wait()
                     accepting.cancel_scope.cancel()
-                config.keep_alive_max_requests = 0  # from here on each answer says that it is the last
+                config.keep_alive_max_requests = 0  # from here on each response is marked as the last
                 with trio.move_on_after(grace_s):
                     with trio.move_on_after(last_s):
                         await all_gone()
@@ -368,7 +368,7 @@ def _peer_of(stream: trio.SocketStream) -> str:
     try:
         return str(stream.socket.getpeername()[0])
     except OSError:
-        return ""  # it has gone already; the first read says so
+        return ""  # it has gone already; the first read shows it
 
 
 async def _serve_listener(

@@ -7,10 +7,11 @@
 Parsed by httptools (llhttp): 2 µs a request where h11 takes 44. A whole event costs 100 µs of CPU here, 128 in a bare h11
 loop without any of the limits; 45 of them are reading, checking and answering the event itself. llhttp refuses
 conflicting lengths, folded headers and bare line feeds; what it lets through and we do not is refused in
-`_Reader.on_headers_complete`. A request reaches its handler whole or not at all: a body cut short is dropped.
+`_Reader.on_headers_complete`. A request reaches its handler complete or not at all: a truncated body is dropped.
 
-Owns connections and their limits. It never looks into a body and holds no request longer than its own deadlines. Over
-400 lines, for a deadline and the bytes it guards are read together. Read `gateway/web/http/hypercorn_server.py` next for the other one.
+Owns connections and their limits. It never looks into a body and holds no request longer than its own deadlines. Over 400
+lines, for a deadline and the bytes it guards are read together. Read `gateway/web/http/hypercorn_server.py` next for the other
+one.
 """
 
 import logging
@@ -56,7 +57,7 @@ _Listener = TypeVar("_Listener", bound=trio.abc.Listener[Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much of us one client, and all of them, may have."""
+    """Limits for one client, and for all of them."""
 
     connections: int = 2000
     per_address: int = 500
@@ -78,7 +79,7 @@ class Limits:
     """How long a connection that we close is still read, so that the client sees the answer and not a reset."""
     grace_s: float = 8.0
     last_s: float = 0.5
-    """How long an idle connection is still heard when we stop: its client may be sending the next request just now."""
+    """Seconds that an idle connection is still read when we stop: its client may be sending the next request just now."""
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ class _Reader:
         self.current = _Message(0)
         self.ready: deque[_Message] = deque()
         self.refused: Response | None = None
-        """What to say, after all that is ready, before closing."""
+        """The last response before closing, sent after all that is ready."""
 
     @property
     def phase(self) -> str:
@@ -161,7 +162,7 @@ class _Reader:
 
     def _decline_upgrade(self) -> None:
         """An offer to speak another protocol (some HTTP clients make one with every POST) is not taken up: a new parser
-        goes on behind the headers, told only how the body ends."""
+        continues behind the headers, and is given only how the body ends."""
         framing = next((h for h in self.current.headers if h[0] in ("content-length", "transfer-encoding")), None)
         name, value = framing or ("content-length", "0")
         self._parser = httptools.HttpRequestParser(self)
@@ -345,7 +346,7 @@ class _Connection:
             if data is None:
                 reader.refused = problem(408, "VALIDATION_ERROR", "The request came too slowly.", retryable=True)
             elif not data:
-                return None  # a request cut short here is nobody's request
+                return None  # a request cut short here is dropped
             else:
                 reader.feed(data)
 
@@ -457,7 +458,7 @@ class _Service:
         self.closing = False
         """Every answer from now on ends its connection."""
         self.closed = False
-        """Nobody is waited for any more."""
+        """The grace period is over."""
         self.deadline = math.inf
         self.idle: dict[_Connection, None] = {}
         """Those that wait for a request, longest first."""
@@ -481,7 +482,7 @@ class _Service:
                 self._open.add(connection)
                 await connection.run()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError):
-            COUNTERS["intake_broken"] += 1  # the client's doing, and nobody's news
+            COUNTERS["intake_broken"] += 1  # caused by the client: not logged
         except Exception:
             # Reading one client's bytes must never end the listener for the others, whatever we overlooked.
             COUNTERS["handler_failures"] += 1
@@ -493,7 +494,7 @@ class _Service:
             await trio.aclose_forcefully(stream)
 
     def _prepare(self, stream: trio.abc.HalfCloseableStream) -> str:
-        """The peer's address. The kernel is told to give up on a client that takes nothing."""
+        """The peer's address. Sets the kernel's timeout for a client that reads nothing."""
         if not isinstance(stream, trio.SocketStream):
             return ""
         try:
@@ -501,7 +502,7 @@ class _Service:
                 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.limits.write_s * 1000))
                 return str(stream.socket.getpeername()[0])
         except OSError:
-            pass  # it has gone already; the first read says so
+            pass  # it has gone already; the first read shows it
         return ""
 
     def _room(self, connection: _Connection, peer: str) -> bool:

@@ -2,9 +2,9 @@
 
     preamble -> delimiter -> head -> data -> delimiter -> ... -> done
 
-Line ends are CRLF, as RFC 7578 says. Decoders that take a bare line feed for one as well can lose the last bytes of a
+Line ends are CRLF, as RFC 7578 requires. Decoders that take a bare line feed for one as well can lose the last bytes of a
 file, depending on where the pieces were cut; a recording must come out as it went in. Memory is bounded by the longest
-head. Read `uploads.py` for who asks.
+head. Used by `gateway/web/api/uploads.py`.
 """
 
 from collections.abc import Iterator

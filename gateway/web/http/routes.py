@@ -1,4 +1,4 @@
-"""What a machine's request and answer are to us, and the table that finds the handler of a request.
+"""Request and response of the addresses for machines, and the table that finds the handler of a request.
 
 Owns `application/problem+json` and the reading of bodies (JSON or a form). It knows no server and no handler: both
 listeners bring requests here and carry answers back. A token, a query value or a body never gets into a log or an error
@@ -47,7 +47,7 @@ class Request:
     peer: str = ""
     """The address at the other end of the socket."""
     forwarded: bool = False
-    """Whether a proxy says that it passed this on."""
+    """Whether a header shows that a proxy forwarded this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ StreamHandler = Callable[[Request, Pull], Awaitable[Response]]
 
 
 class Cut(Exception):
-    """The body ended too early, came too slowly or grew too large; `response` says so."""
+    """The body ended too early, came too slowly or grew too large; `response` states which."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(f"status {response.status}")
@@ -128,7 +128,7 @@ def too_large(limit: int) -> Response:
 
 
 def is_forwarded(names: Sequence[str]) -> bool:
-    """Whether any of these header names (in lower case) says that a proxy passed the request on."""
+    """Whether any of these header names (in lower case) shows that a proxy forwarded the request."""
     return any(name in _FORWARDING or name.startswith("x-forwarded") for name in names)
 
 
@@ -201,7 +201,7 @@ async def answer(address: Address, request: Request, pull: Pull | None = None) -
         return problem(503, "UNAVAILABLE", error.person, retryable=True, retry_after=error.after_s)
     except Exception:
         # The one broad boundary of both listeners: a bug in one handler must not end the listener for every tenant.
-        # The answer says nothing of the cause; the log names the address's template, never what was sent.
+        # The response does not reveal the cause; the log names the address's template, never what was sent.
         COUNTERS["handler_failures"] += 1
         log.exception("handler failed", extra={"address": f"{address.method} {address.path}"})
         return problem(500, "UNAVAILABLE", "The gateway failed to handle this request.", retryable=True)

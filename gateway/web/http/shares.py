@@ -3,9 +3,9 @@
     waits   a request that has not come whole yet, or none at all: ends for a newer connection, oldest first
     busy    an answer is being made or sent: never ended for another; an address may have more of these, up to a limit
 
-Who half-opens a thousand connections so ends their own, and a sign-in from the same address still gets through. What comes
-by a trusted proxy is its concern and counts as one address without a share: the whole listener's limit is left. Knows no
-socket and no HTTP. `hypercorn_server.py` and `intake.py` ask it.
+A client that half-opens a thousand connections ends only its own, and a sign-in from the same address still gets through.
+Connections by a trusted proxy have no share of their own; only the whole listener's limit applies. Knows no socket and no
+HTTP. Used by `hypercorn_server.py` and `intake.py`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Shares(Generic[T]):
-    """Connections by the address they come from, oldest first. `rank` says how readily one is given up: the lowest number
+    """Connections by the address they come from, oldest first. `rank` orders which one ends: the lowest number
     first, None for one that is busy."""
 
     def __init__(self, most: int, most_busy: int, rank: Callable[[T], int | None], trusted: Networks = ()) -> None:

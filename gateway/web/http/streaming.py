@@ -1,7 +1,7 @@
 """Addresses whose bodies are too large to be held, before Quart: it would gather them in memory as fast as they come.
 
 Here a handler pulls the next piece when it has dealt with the last, and the client waits meanwhile. Every piece, and the
-whole, has a deadline; what is longer than the address allows is not read on. `gateway/web/api/uploads.py` is who pulls.
+whole, has a deadline; what is longer than the address allows is not read on. Used by `gateway/web/api/uploads.py`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -55,7 +55,7 @@ def streaming(asgi: Callable[..., Awaitable[None]], addresses: Sequence[Address]
 
 
 class _Body:
-    """The body of one request, handed over as it is asked for."""
+    """The body of one request, handed over on demand."""
 
     def __init__(self, scope: Any, receive: Callable[[], Awaitable[Any]], limit: int) -> None:
         self._scope, self._receive, self._limit = scope, receive, limit

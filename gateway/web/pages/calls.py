@@ -1,6 +1,6 @@
 """Calls: those of this moment, the history with its filters, and one call with everything known of it.
 
-Each handler reads what a person asked for, makes one crossing to the store, and renders.
+Each handler reads the request, makes one crossing to the store, and renders.
 Read `live.py` next for the rows that move.
 """
 
@@ -162,9 +162,9 @@ def event_text(body: Mapping[str, Any], who: Tenant, t: Words) -> str:
             phones = ", ".join(person(number) for number in body.get("extensions") or ())
             return t("event_says.ringing", who=phones) if phones else t("event_says.begun")
         case "call_answered":
-            said = t("event_says.answered", who=person(body.get("extension")))
+            sentence = t("event_says.answered", who=person(body.get("extension")))
             wait = body.get("wait_s")
-            return said if wait is None else f"{said}, {t('event_says.after', span=duration(wait))}"
+            return sentence if wait is None else f"{sentence}, {t('event_says.after', span=duration(wait))}"
         case "call_transferred":
             return t(
                 "event_says.transferred", old=person(body.get("from_extension")), new=person(body.get("to_extension"))
@@ -172,9 +172,9 @@ def event_text(body: Mapping[str, Any], who: Tenant, t: Words) -> str:
         case "call_merged":
             return t("event_says.merged", into=body.get("into"))
         case "call_ended":
-            said = t("event_says.ended", result=t.code("result", body.get("result")).lower())
+            sentence = t("event_says.ended", result=t.code("result", body.get("result")).lower())
             talk = body.get("talk_s")
-            return said if talk is None else f"{said}, {t('event_says.talk', span=duration(talk))}"
+            return sentence if talk is None else f"{sentence}, {t('event_says.talk', span=duration(talk))}"
         case other:
             return t.code("event", str(other))
 

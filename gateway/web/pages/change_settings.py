@@ -2,9 +2,10 @@
 
     row under its lock -> the change -> the settings class -> the row, and a line in the audit trail; one transaction
 
-A secret does not follow its address to another place: it is entered again. What a change does not name stays as it is at
-that moment, whoever changed it meanwhile. A client id belongs to one integration of the
-installation. Knows no adapter and no form: read `pages/setup.py` and `module_api.py` for those.
+A stored secret is never sent to a changed address: it has to be entered again. Fields that a change does not name
+keep their current values. A client id belongs to one integration of the
+installation. Knows no adapter and no form: read
+`gateway/web/pages/setup.py` and `gateway/web/api/extensions.py` for those.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -31,7 +32,7 @@ from gateway.store.tenants import LinkRow, LinkTable
 TAKEN = Bilingual(
     "cannot be used: leave it empty to have one made", "использовать нельзя: оставьте пустым, и он создастся сам"
 )
-"""Of a client id that another integration of the installation has. It does not say whose."""
+"""Error for a client id that another integration of the installation has. It does not reveal whose."""
 
 
 class SecretsStay(Exception):
@@ -43,12 +44,12 @@ class SecretsStay(Exception):
 
 
 def settings_of_change(
-    model: type[AdapterSettings], stored: Mapping[str, Any], values: Mapping[str, Any], kept: Set[str]
+    model: type[AdapterSettings], stored: Mapping[str, Any], values: Mapping[str, Any], unchanged: Set[str]
 ) -> AdapterSettings:
-    """Valid settings of `values`, where the secrets in `kept` are the stored ones. Raises ValidationError; SecretsStay where
-    one of those would go to another address than before. One that makes itself is made anew instead: nobody knows it."""
+    """Valid settings of `values`, where the secrets in `unchanged` are the stored ones. Raises ValidationError; SecretsStay where
+    one of those would go to another address than before. A generated secret is generated anew instead: nobody knows it."""
     settings = model.model_validate(dict(values))
-    stay = {name for name in _left_behind(stored, settings) & kept if stored.get(name)}
+    stay = {name for name in _left_behind(stored, settings) & unchanged if stored.get(name)}
     if renewed := {name for name in stay if _makes_itself(model.model_fields[name])}:
         settings = model.model_validate({name: value for name, value in values.items() if name not in renewed})
     if stay - renewed:
@@ -160,7 +161,7 @@ async def _change(
 
 
 CHANGED_MARK = ": *** -> *** changed"
-"""Stands in the audit behind the name of a secret that has another value now."""
+"""Stands in the audit behind the name of a secret whose value has changed."""
 
 
 def _new_secrets(before: Mapping[str, Any], after: AdapterSettings) -> frozenset[str]:
@@ -171,13 +172,13 @@ def _new_secrets(before: Mapping[str, Any], after: AdapterSettings) -> frozenset
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], fresh: Set[str]) -> str:
-    """What differs, by name; a secret's value is never told."""
+    """What differs, by name; a secret's value is never shown."""
     names = {field: field for field in after if field not in before or before[field] != after[field]}
     return ", ".join(sorted({**names, **{name: f"{name}{CHANGED_MARK}" for name in fresh}}.values()))
 
 
 def _stored(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings as they are kept: what is not secret, and the secrets sealed for their place."""
+    """Settings as they are stored: what is not secret, and the sealed secrets."""
     secret_names = secret_fields(type(settings))
     dumped = settings.model_dump(mode="json", by_alias=True)
     plain = {name: value for name, value in dumped.items() if name not in secret_names}

@@ -1,6 +1,6 @@
-"""The page that asks before something is taken away for good. Works without JavaScript: its button is a form of its own.
+"""The page that asks for confirmation before something is removed for good. Works without JavaScript.
 
-The POST that does it carries `sure=1`; without it the handler leads here. It does nothing itself.
+Its button is a form of its own, whose POST carries `sure=1`; without that the handler redirects here.
 """
 
 from collections.abc import Mapping
@@ -13,5 +13,5 @@ from gateway.web.site import Site
 def confirm_page(
     site: Site, *, title: str, text: str, action: str, fields: Mapping[str, str], button: str, back: str
 ) -> Response:
-    """Asks `title`, says in `text` what would happen, and offers `button` (which posts `fields` to `action`) or `back`."""
+    """The page with the question `title`, the consequences in `text`, `button` (posts `fields` to `action`) and `back`."""
     return site.page("confirm.html", title=title, text=text, action=action, fields=fields, button=button, back=back)

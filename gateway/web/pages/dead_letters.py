@@ -1,7 +1,7 @@
 """For operators of the installation: dead letters of every company, with their cause.
 
-A letter about a post can be heard again, since the post is still in the journal; any other is text, to be read and put away.
-Both are audited in the company's trail. Read `gateway/store/dead_letters.py` for what a letter is.
+A dead letter about a post can be processed again, since the post is still in the journal; any other can be read and dismissed.
+Both are audited in the company's trail. Read `gateway/store/dead_letters.py` for what a dead letter is.
 """
 
 from functools import partial
@@ -65,10 +65,10 @@ def dead_letters_pages(gate: Gate) -> Blueprint:
 
     async def chosen(work: Any) -> TenantId:
         form, session = await request.form, viewer().session
-        tenant, dead_letter = form.get("tenant", ""), number_of(form.get("letter", ""))
-        if session is None or dead_letter is None or deps.cache.tenant(TenantId(tenant)) is None:
+        tenant, letter_id = form.get("tenant", ""), number_of(form.get("letter", ""))
+        if session is None or letter_id is None or deps.cache.tenant(TenantId(tenant)) is None:
             abort(404)
-        if not await deps.db.engine(work, TenantId(tenant), dead_letter, session.email):
+        if not await deps.db.engine(work, TenantId(tenant), letter_id, session.email):
             abort(404)
         return TenantId(tenant)
 

@@ -1,7 +1,7 @@
-"""The outbox of a company: what waits, what failed and why, and doing it again, one or all that fit a filter.
+"""The outbox of a company: what waits, what failed and why, and retry of one delivery or of all that match a filter.
 
-Doing it again is asked for twice: the first answer says what exactly would happen, and only what it spoke of happens then.
-It works in batches, each audited with what it did. Read `gateway/store/delivery_pages.py` for what may be replayed.
+A retry is confirmed: the first response lists what exactly would be sent, and only that is sent. It works in batches, each
+audited with its result. Read `gateway/store/delivery_pages.py` for what may be replayed.
 """
 
 import json
@@ -89,8 +89,8 @@ async def _seen(
 
 
 async def _replan(conn: Connection, who: Tenant, replayed: Sequence[Replayed]) -> set[int]:
-    """Words what waits again by the settings of now. Returns the ids of what these do not send any more: it is left as it
-    was, and says so; what cannot be planned again, for its call's events are gone, is sent as it was and says that."""
+    """Plans waiting deliveries again with the current settings. Returns the ids of those that these settings no longer
+    send: they are left as they were, and marked so. A delivery whose call's events are gone is sent unchanged, and marked."""
     calls = sorted({one.call_id for one in replayed if one.call_id is not None})
     events = await store.select_events_of_calls(conn, who.number, calls)
     taken = await store.select_keys_of_calls(conn, who.number, calls)

@@ -1,7 +1,7 @@
-"""Click-to-call from our own pages: choose your phone, enter a number, and see what became of it. And the audit trail.
+"""Click-to-call from our own pages: choose a phone, enter a number, see the outcome. And the audit trail.
 
-Whoever is signed in may dial within the same rules and limits as the CRM's users; every refusal says why and is audited.
-Read `actors/calls/click_to_call.py` for what happens then.
+Whoever is signed in may dial within the same rules and limits as the CRM's users; every refusal states its reason and is
+audited. Read `actors/calls/click_to_call.py` for what happens then.
 """
 
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
             return target, t.code("refused", line.detail)
         case "status.set":
             words = (one for adapter in known.values() for one in statuses_of(adapter) if one.word == line.detail)
-            said = next(words, None)
-            return target, said.label[t.language] if said is not None else line.detail
+            status = next(words, None)
+            return target, status.label[t.language] if status is not None else line.detail
         case "api_key.created":
             return target, ", ".join(t.code("keys", f"scope_{scope}") for scope in line.detail.split(", "))
         case "config.changed" | "pbx.changed" if line.detail:

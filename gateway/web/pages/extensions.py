@@ -2,7 +2,7 @@
 
 One page in two places: below `/t/<number>/extensions` for people, who also edit the numbers, and below `/<kind>-admin/`
 for whoever came by the module's link and sees nothing else. What is saved here is saved there in the same step, or the
-page says why it waits. No outside system is known here by name. A little over 400 lines, since both places are one
+page shows why it waits. No outside system is known here by name. A little over 400 lines, since both places are one
 page. Read `actors/crm/registration.py` for the operations.
 """
 
@@ -45,7 +45,7 @@ PAGE = 50
 MOST_OFFERED = 20
 """Unlisted numbers that the page offers to add."""
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
-"""What may be removed; what may be saved is `internal_numbers`' to say."""
+"""What may be removed; `internal_numbers` defines what may be saved."""
 _LONGEST_OWNER = 200
 
 
@@ -56,11 +56,11 @@ class Line:
     user: CrmUser
     number: str = ""
     theirs: str | None = None
-    """The number over there, where it is another one or none; None where both say the same."""
+    """The number over there where it differs, empty for none; None where both agree."""
     unknown: bool = False
     """The other side does not know this user."""
     not_exist: bool = False
-    """The other side said that this number belongs to nobody."""
+    """The other side reported that this number belongs to nobody."""
     status: str = ""
     said: StatusLine | None = None
 
@@ -76,24 +76,26 @@ class Result:
     """Fields and what is wrong with them, by language."""
 
 
-def lines_of(kept: StoredMap, reading: Reading) -> list[Line]:
+def lines_of(stored: StoredMap, reading: Reading) -> list[Line]:
     """Every user, by name; those who left last. Without an answer from there, those whom our map names."""
     known = {user.user_id: user for user in reading.users}
-    for user_id in [*kept.extensions, *kept.statuses]:
+    for user_id in [*stored.extensions, *stored.statuses]:
         known.setdefault(user_id, CrmUser(user_id=user_id, name=user_id, active=not reading.users))
     there = reading.held.extensions if reading.held is not None else None
-    differ = {one.user_id: one.theirs or "" for one in differences(kept.extensions, there)} if there is not None else {}
+    differ = (
+        {one.user_id: one.theirs or "" for one in differences(stored.extensions, there)} if there is not None else {}
+    )
     ours = {user.user_id for user in reading.users}
     made = []
     for user in known.values():
-        number, said = kept.extensions.get(user.user_id, ""), kept.statuses.get(user.user_id)
-        # What was not told yet is ours to say; otherwise they say it, and we know since when.
-        status = said.status if said is not None and (not said.reported or not user.status) else user.status
+        number, row = stored.extensions.get(user.user_id, ""), stored.statuses.get(user.user_id)
+        # A status not yet sent there is shown as stored here; otherwise theirs, with our time where they agree.
+        status = row.status if row is not None and (not row.reported or not user.status) else user.status
         made.append(
             Line(
                 user=user, number=number, theirs=differ.get(user.user_id),
-                unknown=bool(reading.users) and user.user_id not in ours, not_exist=bool(number) and number in kept.not_exist,
-                status=status, said=said if said is not None and said.status == status else None,
+                unknown=bool(reading.users) and user.user_id not in ours, not_exist=bool(number) and number in stored.not_exist,
+                status=status, said=row if row is not None and row.status == status else None,
             )
         )  # fmt: skip
     made.sort(
@@ -131,15 +133,15 @@ class ExtensionsPage:
 
     @property
     def modules(self) -> Registrations:
-        """The deeds."""
+        """The operations on registrations."""
         return self.site.deps.modules
 
     async def show(self, at: str, here: str, status: int = 200, **more: Any) -> Response:
         """The page. `at` is where its forms go, `here` its own address with a query begun."""
         number = tenant().number
         reading = await self.modules.read(number, self.linked)
-        kept = await self.modules.stored(number, self.linked)
-        lines = lines_of(kept, reading)
+        stored = await self.modules.stored(number, self.linked)
+        lines = lines_of(stored, reading)
         names = {line.user.user_id: line.user.name for line in lines}
         looked = "".join(c for c in request.args.get("q", "").strip()[:80] if c.isprintable())
         shown = found(lines, looked) if looked else lines
@@ -148,10 +150,10 @@ class ExtensionsPage:
         link = here + ("&" if "?" in here else "?")
         query = {"q": looked} if looked else {}
         return self.site.page(
-            "extensions.html", status, adapter=self.linked.adapter, key=self.linked.key, kept=kept, reading=reading, names=names, action=at, looked=looked,
+            "extensions.html", status, adapter=self.linked.adapter, key=self.linked.key, kept=stored, reading=reading, names=names, action=at, looked=looked,
             lines=shown[first : first + PAGE], total=len(shown), result=_read_result(), statuses=statuses_of(self.linked.adapter),
             here=here,
-            holders={held: names.get(user, user) for user, held in kept.extensions.items()},
+            holders={held: names.get(user, user) for user, held in stored.extensions.items()},
             before=link + urlencode({**query, "page": page - 1}) if page > 1 else None,
             after=link + urlencode({**query, "page": page + 1}) if first + PAGE < len(shown) else None,
             differ=sum(1 for line in lines if line.theirs is not None), **more,

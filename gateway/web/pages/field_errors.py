@@ -1,7 +1,7 @@
-"""What a settings class says is wrong with values, as sentences in both languages.
+"""The validation errors of a settings class, as sentences in both languages.
 
-pydantic's own kinds of error have texts under `field_error`; what an adapter's validator says it says in both languages
-itself (`adapters.base.BadValue`). Knows no adapter. Read `setup.py` next.
+pydantic's own kinds of error have texts under `field_error`; an adapter's validator brings its text in both languages
+(`adapters.base.BadValue`). Knows no adapter. Read `setup.py` next.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ from adapters.base import BadValue
 from gateway.domain.texts import LANGUAGES
 from gateway.web.translations import words
 
-Said = Mapping[str, str]
+Texts = Mapping[str, str]
 """A sentence by language."""
 
-TAKEN: Said = MappingProxyType({language: words(language)("setup.taken") for language in LANGUAGES})
-"""Of a client id that another integration of the installation has. It does not say whose."""
+TAKEN: Texts = MappingProxyType({language: words(language)("setup.taken") for language in LANGUAGES})
+"""Error for a client id that another integration of the installation has. It does not reveal whose."""
 
-ENTER_AGAIN: Said = MappingProxyType({language: words(language)("setup.enter_again") for language in LANGUAGES})
+ENTER_AGAIN: Texts = MappingProxyType({language: words(language)("setup.enter_again") for language in LANGUAGES})
 
 _LIMITS = ("min_length", "max_length", "gt", "ge", "lt", "le", "expected", "actual_length")
 
 
-def said_of(error: Mapping[str, Any]) -> Said:
-    """One error of `ValidationError.errors()`, with its context."""
+def sentence_of(error: Mapping[str, Any]) -> Texts:
+    """The sentence for one error of `ValidationError.errors()`, with its context."""
     context = error.get("ctx") or {}
     cause = context.get("error")
     if isinstance(cause, BadValue):
@@ -35,7 +35,7 @@ def said_of(error: Mapping[str, Any]) -> Said:
         return texts
     kind = str(error["type"])
     if kind == "value_error":
-        # A library's ValueError, or a validator that speaks one language only: what it says is English.
+        # A library's ValueError, or a validator with one language only: its text is English.
         text = str(error["msg"]).removeprefix("Value error, ")
         return {language: text if language == "en" else words(language)("field_error.other") for language in LANGUAGES}
     values = {
@@ -54,17 +54,18 @@ def said_of(error: Mapping[str, Any]) -> Said:
     return made
 
 
-def whole_and_fields(error: ValidationError) -> tuple[list[Said], dict[str, Said]]:
-    """What is wrong with the whole, and with which field. The place within a list or map stands before the sentence."""
-    whole: list[Said] = []
-    fields: dict[str, Said] = {}
+def whole_and_fields(error: ValidationError) -> tuple[list[Texts], dict[str, Texts]]:
+    """Errors of the whole form, and errors by field. The place within a list or map stands before the sentence."""
+    whole: list[Texts] = []
+    fields: dict[str, Texts] = {}
     for one in error.errors(include_input=False, include_url=False):
-        said = said_of(one)
+        sentence = sentence_of(one)
         if not one["loc"]:
-            whole.append(said)
+            whole.append(sentence)
             continue
         place = " ".join(str(part + 1 if isinstance(part, int) else part) for part in one["loc"][1:] if part != "[key]")
         fields.setdefault(
-            str(one["loc"][0]), {language: f"{place}: {text}" for language, text in said.items()} if place else said
+            str(one["loc"][0]),
+            {language: f"{place}: {text}" for language, text in sentence.items()} if place else sentence,
         )
     return whole, fields

@@ -1,4 +1,4 @@
-"""One round of a set-up form: read, checked, tried out, and either accepted or led back to with what was wrong.
+"""One round of a set-up form: read, checked, tested, and either accepted or shown again with its errors.
 
 Settings are tested before they are stored; a person who knows better saves them all the same ("save anyway"). Secrets that
 were typed wait, sealed, with the form that was not accepted (`gateway/web/session/flash.py`). Read `setup.py` for the form.
@@ -41,7 +41,7 @@ async def read_round(
     typed = {name: Secret(sent[name].strip()) for name in hidden if sent.get(name, "").strip() not in ("", MASK)}
     body: dict[str, Any] = {
         "values": {name: value[:LONGEST_VALUE] for name, value in sent.items() if name not in _OURS and name not in typed},
-        "problems": {name: dict(said) for name, said in form.problems.items()}, "errors": [dict(said) for said in form.errors],
+        "problems": {name: dict(one) for name, one in form.problems.items()}, "errors": [dict(one) for one in form.errors],
         **(more or {}),
         "empty": [one.name for one in form.wrong if one.widget == "secret"],
     }  # fmt: skip
@@ -60,7 +60,7 @@ async def read_round(
 
 
 def with_problems(flash: Flash, refused: Invalid) -> Flash:
-    """The form to lead back to where the store had something against fields that were valid by themselves."""
+    """The form to show again where the store refused fields that were valid by themselves."""
     problems = {name: dict(texts_of(text)) for name, text in refused.problems}
     empty = sorted({*flash.body["empty"], *(name for name in problems if name in flash.secrets)})
     secrets = {name: value for name, value in flash.secrets.items() if name not in problems}

@@ -60,7 +60,7 @@ class Card:
     notes: Sequence[Any] = ()
     unlisted: Sequence[Mapping[str, Any]] = ()
     """Internal numbers seen on a PBX that the company does not list: `number`, `device`, `at`."""
-    """What a PBX told and nothing was made of, newest first, with why."""
+    """PBX events that were ignored, newest first, with the reason."""
     outbox: integration_logs.OutboxFigures = field(default_factory=integration_logs.OutboxFigures)
     hour: Mapping[str, int] = field(default_factory=dict)
     last: integration_logs.LogLine | None = None
@@ -191,7 +191,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
         )
         card = _card(await slots_of(site, who.number), who.number, linked, stored)
         form, refused = form_shown(adapter.settings, who.integrations.get(linked.key, _NOT_SET_UP).settings)
-        tested, told = flashed("tested"), flashed("told")
+        tested, result = flashed("tested"), flashed("told")
         stored_hook = known.settings.get(adapter.hook_id_field) if (known := who.integrations.get(linked.key)) else None
         hook = (
             hook_url(site.deps.public_url, linked.key, stored_hook).reveal() if isinstance(stored_hook, Secret) else ""
@@ -200,7 +200,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
             "integration.html", card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
             form=form, refused=refused, older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None,
             first=not before, may_save=site.deps.master is not None, module=module if card.set_up else None,
-            told=told.body if told is not None else None, hook=hook, jobs=jobs if card.set_up else (),
+            told=result.body if result is not None else None, hook=hook, jobs=jobs if card.set_up else (),
         )  # fmt: skip
 
     async def all_cards() -> dict[str, Any]:
@@ -268,8 +268,8 @@ def integrations_pages(gate: Gate) -> Blueprint:
         if not await db.tenant(who.number, _switch, who.number, _linked(key).key, enabled, person()):
             abort(404)
         await site.deps.modules.refresh(who.number)
-        said = note("integration.switched_on" if enabled else "integration.switched_off")
-        return await lead(f"/t/{number}/integrations/{key}", said)
+        message = note("integration.switched_on" if enabled else "integration.switched_off")
+        return await lead(f"/t/{number}/integrations/{key}", message)
 
     @pages.get("/integrations/<key>/module/delete")
     async def confirm_delete(number: str, key: str) -> Response:
@@ -300,12 +300,12 @@ def integrations_pages(gate: Gate) -> Blueprint:
             case "delete" if form.get("sure") != "1":
                 return redirect(f"{home}/module/delete", 303)
             case "register":
-                told = await modules.register(who.number, linked, person())
+                result = await modules.register(who.number, linked, person())
             case "deactivate" | "delete" as wanted:
-                told = await modules.deactivate(who.number, linked, person(), delete=wanted == "delete")
+                result = await modules.deactivate(who.number, linked, person(), delete=wanted == "delete")
             case _:
                 abort(400)
-        return await lead(home, Flash(kind="told", body=asdict(told)))
+        return await lead(home, Flash(kind="told", body=asdict(result)))
 
     @pages.post("/integrations/<key>/settings")
     async def settings(number: str, key: str) -> Answer:

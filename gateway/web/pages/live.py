@@ -6,8 +6,8 @@
     gone   the call with this id is over; `ended` brings its row for the history
     :      nothing for 15 s, so that proxies keep the line open
 
-The stream is a doorbell's reader: it re-reads what changed and holds no state of its own. It ends when its session does, or a newer one takes its place,
-or when the database is away, and the browser then asks again. Read `gateway/web/static/live.js` for the other end.
+The stream re-reads what changed and holds no state of its own. It ends when its session does, when a newer stream takes its
+place, or when the database is away; the browser then reconnects. Read `gateway/web/static/live.js` for the other end.
 """
 
 import re
@@ -32,7 +32,7 @@ from gateway.web.site import Viewer
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 SHORTEST_PAUSE_S = 0.1
-"""Changes of a burst are gathered for so long."""
+"""Seconds for which changes of a burst are gathered."""
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 
 
@@ -60,7 +60,7 @@ def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
 async def _changed(
     subscription: Subscription, stream: LiveStream, within_s: float
 ) -> tuple[list[Subject], bool] | None:
-    """What has changed, or None where nothing has for so long, or the stream was ended."""
+    """The changes, or None on a timeout or when the stream was ended."""
     taken: tuple[list[Subject], bool] | None = None
 
     async def wait_end() -> None:

@@ -86,7 +86,7 @@ class Logins:
 
     async def begin(self, link: Linked) -> tuple[str, LoginStep | LoginDone]:
         """A login in place of any other of this integration: its transaction, and the first step. Raises Invalid where there
-        is nothing to log in with, and what the other side does."""
+        is nothing to log in with, and the other side's errors."""
         settings, transaction = self._settings(link), secrets.token_urlsafe(32)
         deps, number = self._site.deps, tenant().number
         await deps.db.engine(store.insert_login, number, link.key, _hash(transaction), self._session())
@@ -117,7 +117,7 @@ class Logins:
         return LoginStep(**json.loads(text.reveal()))
 
     async def go_on(self, under: _Under, step: str, values: Mapping[str, Any]) -> LoginStep | LoginDone | None:
-        """Does a step, once: None where it is not its turn or somebody does it already. Raises what the other side does; the
+        """Does a step, once: None where it is not its turn or somebody does it already. Raises the other side's errors; the
         step is then as it was."""
         deps, hashed = self._site.deps, _hash(under.transaction)
         if await deps.db.engine(store.take_step, hashed, step) is None:

@@ -1,6 +1,6 @@
 """For operators of the installation: all tenants with their health, and what is alive as a tree.
 
-The picture is drawn here as numbers and in `actors.html` as SVG. The one thing a page may ask of an actor is a restart,
+The picture is drawn here as numbers and in `actors.html` as SVG. The only request a page may make to an actor is a restart,
 through the directory. It reads no tenant's calls. Read `actors/runtime/directory.py` for what a slot is.
 """
 
@@ -33,7 +33,7 @@ _URGENCY = (
 # The picture, in its own units.
 NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 232, 50, 56, 10, 4
 MOST_WELL = 2
-"""Of one parent so many that are well are drawn by themselves; more of them are one box together."""
+"""How many healthy children of one parent are drawn singly; more are drawn as one box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TenantLine:
     tenant: Tenant
     state: State
     troubles: list[Slot]
-    """What is not as it should be, worst first."""
+    """Problems, worst first."""
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _tree(
         ]
         branch.children = children if only else _gathered(f"tenant/{number}", children, well)
         root.children.append(branch)
-    # A company's own trouble is not the gateway's: the root shows what all companies stand on.
+    # A company's problem is not the gateway's: the root shows only shared parts.
     root.state = worst(slot.health for slot in (slots if only else system))
     return root, len(groups) - len(drawn)
 

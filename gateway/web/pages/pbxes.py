@@ -165,8 +165,8 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         if not await db.tenant(tenant().number, _switch, tenant().number, name, enabled, person()):
             abort(404)
         await site.deps.modules.refresh(tenant().number)
-        said = note("integration.switched_on" if enabled else "integration.switched_off")
-        return await lead(f"/t/{number}/pbxes/{name}", said)
+        message = note("integration.switched_on" if enabled else "integration.switched_off")
+        return await lead(f"/t/{number}/pbxes/{name}", message)
 
     @pages.get("/<name>/remove")
     async def confirm_remove(number: str, name: str) -> Response:

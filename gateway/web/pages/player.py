@@ -1,4 +1,4 @@
-"""The player on a call's page: what of the call is drawn over its recording, and what is said while there is none.
+"""The player on a call's page: the call's events drawn over its recording, and the text shown while there is none.
 
 The recording is taken to end with the call, which is all that is known of its beginning; marks that would lie outside are
 left out. The picture is SVG made here from the peaks that were measured when the file came. Pure but for the clock.
@@ -75,11 +75,11 @@ def players(
         marks: list[Mark] = []
         if line.duration_s and call.ended_at is not None:
             begins = call.ended_at - timedelta(seconds=line.duration_s)
-            for event, said, _ in events:
+            for event, sentence, _ in events:
                 at_s = (event.at - begins).total_seconds()
                 if -0.05 <= at_s <= line.duration_s + 0.05:
                     at_s = min(max(at_s, 0.0), line.duration_s)
-                    marks.append(Mark(event.event, said, round(at_s, 2), round(at_s / line.duration_s * WIDTH, 1)))
+                    marks.append(Mark(event.event, sentence, round(at_s, 2), round(at_s / line.duration_s * WIDTH, 1)))
         made.append(
             Player(
                 line=line, src=f"{PATH}{line.recording_id}?tenant={tenant.number}",
@@ -112,7 +112,7 @@ def short_link(recording_files: RecordingFiles, tenant: TenantId, public_url: st
 
 
 async def note_link(conn: Connection, tenant: TenantId, recording: UUID, who: str) -> RecordingLine | None:
-    """Writes down who took a link, and answers with its recording; None where there is none to be heard."""
+    """Stores in the audit trail who took a link. Returns its recording; None where there is none to play."""
     line = await store.select_recording(conn, tenant, recording)
     if line is None or line.address is None:
         return None
@@ -121,7 +121,7 @@ async def note_link(conn: Connection, tenant: TenantId, recording: UUID, who: st
 
 
 async def retry(conn: Connection, tenant: TenantId, recording: UUID, who: str) -> str | None:
-    """Begins to fetch anew. Answers with the call, or None where there is no such recording."""
+    """Makes the fetch due again. Returns the call, or None where there is no such recording."""
     line = await store.select_recording(conn, tenant, recording)
     if line is None:
         return None

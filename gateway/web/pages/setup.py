@@ -1,9 +1,9 @@
 """The set-up form of an integration or a PBX, made from its adapter's settings class: nothing here knows which one.
 
 A field's input follows its type: a switch for bool, a number, a list to choose from for a Literal, a line, a line for each
-item, a line `key = value` for each pair, a group of switches for a nested class. A secret is shown as `***` and kept when left so. What a person entered
-goes through the settings class, and its complaints come back field by field. Read `adapters/base.py` for how fields are
-declared, `gateway/web/pages/change_settings.py` for how they are kept.
+item, a line `key = value` for each pair, a group of switches for a nested class. A secret is shown as `***`, which leaves it
+unchanged. The settings class validates the input, and errors are shown by field. Read `adapters/base.py` for how fields are
+declared, `gateway/web/pages/change_settings.py` for how they are stored.
 """
 
 import types
@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from adapters.base import AdapterSettings, secret_fields
 from gateway.domain.secret import MASK, Secret
 from gateway.web.pages.change_settings import SecretsStay, settings_of_change
-from gateway.web.pages.field_errors import ENTER_AGAIN, Said, whole_and_fields
+from gateway.web.pages.field_errors import ENTER_AGAIN, Texts, whole_and_fields
 from gateway.web.session.flash import Flash
 
 LONGEST_VALUE = 20_000
@@ -35,7 +35,7 @@ class Field:
     advanced: bool = False
     required: bool = False
     value: Any = ""
-    error: Said | None = None
+    error: Texts | None = None
     """What is wrong with it, by language."""
     first: bool = False
     """The first that is wrong: it gets the focus."""
@@ -50,9 +50,9 @@ class SetupForm:
 
     fields: Sequence[Field]
     settings: AdapterSettings | None = None
-    errors: Sequence[Said] = field(default=())
+    errors: Sequence[Texts] = field(default=())
     """What is wrong with the whole and not with one field."""
-    problems: Mapping[str, Said] = field(default_factory=dict)
+    problems: Mapping[str, Texts] = field(default_factory=dict)
     """What is wrong with fields, by name."""
     pending: str = ""
     """The id under which secrets that were typed wait until the form is accepted."""
@@ -75,12 +75,12 @@ class SetupForm:
         if sent is None:
             return cls(_fields(model, stored, {}))
         values = _values(model, stored, sent, at)
-        kept = {name for name in secret_fields(model) if sent.get(at + name, "").strip() == MASK}
+        unchanged = {name for name in secret_fields(model) if sent.get(at + name, "").strip() == MASK}
         try:
-            settings = settings_of_change(model, stored, values, kept)
+            settings = settings_of_change(model, stored, values, unchanged)
             return cls(_fields(model, values, {}), settings=settings)
         except SecretsStay as stay:
-            problems: Mapping[str, Said] = dict.fromkeys(stay.fields, ENTER_AGAIN)
+            problems: Mapping[str, Texts] = dict.fromkeys(stay.fields, ENTER_AGAIN)
             return cls(_fields(model, values, problems, stay.fields), problems=problems)
         except ValidationError as error:
             whole, problems = whole_and_fields(error)
@@ -136,7 +136,10 @@ def _widget(info: FieldInfo, *, secret: bool) -> str:
 
 
 def _fields(
-    model: type[AdapterSettings], values: Mapping[str, Any], problems: Mapping[str, Said], again: Set[str] = frozenset()
+    model: type[AdapterSettings],
+    values: Mapping[str, Any],
+    problems: Mapping[str, Texts],
+    again: Set[str] = frozenset(),
 ) -> list[Field]:
     """`again`: stored secrets that are to be entered anew, so that nothing stands for them."""
     secrets = secret_fields(model)
@@ -207,8 +210,8 @@ def _values(
                 values[key] = text == "1"
             case "secret":
                 if text.strip() == MASK:
-                    if (kept := stored.get(key)) is not None:
-                        values[key] = kept
+                    if (current := stored.get(key)) is not None:
+                        values[key] = current
                 elif text.strip():
                     values[key] = Secret(text.strip())
             case "lines":

@@ -1,1 +1,1 @@
-"""Who is asking: sign-in, sessions, passwords, throttling, embedded sessions from a CRM."""
+"""Who sent a request: sign-in, sessions, passwords, throttling, embedded sessions from a CRM."""

@@ -3,8 +3,8 @@
     cookie -> session in the database -> Viewer -> CSRF on unsafe methods -> guard of the blueprint -> page
 
 Cookies hold random tokens, the database their hashes. A number that is not the session's is a 404 like one that does not
-exist. Hashing happens in a thread behind a limiter. It never says whether an e-mail address is known, neither in words
-nor by time. Read `gateway/web/session/throttle.py` for how fast passwords may be tried, `pages/calls.py` for a page.
+exist. Hashing happens in a thread behind a limiter. It never reveals whether an e-mail address is known, neither by text nor
+by timing. Read `gateway/web/session/throttle.py` for how fast passwords may be tried, `gateway/web/pages/calls.py` for a page.
 """
 
 import hmac
@@ -100,7 +100,7 @@ class Gate:
         )  # fmt: skip
 
     def anonymous(self) -> Viewer:
-        """The viewer of pages that need no session, and of errors. Asks no database."""
+        """The viewer of pages that need no session, and of errors. Reads no database."""
         known = request.cookies.get(self.cookie("form"), "")
         csrf = known if _CSRF.fullmatch(known) else secrets.token_urlsafe(32)
         g.form_cookie = csrf if csrf != known else None
@@ -180,7 +180,7 @@ class Gate:
         return None
 
     async def needs_operator(self) -> Answer | None:
-        """For `/operators/`: others are not told that it exists."""
+        """For `/operators/`: others get a 404."""
         if (refusal := self._needs_session()) is not None:
             return refusal
         if not viewer().operator:
@@ -261,7 +261,7 @@ class Gate:
 
 
 def _first_fitting(accounts: Sequence[users.Account], password: Secret, compared: int) -> users.Account | None:
-    """As many comparisons for each address, and for a password that fits as for one that does not: the time tells
+    """Makes the same number of comparisons for every address and password, so that the time reveals
     nothing."""
     found: users.Account | None = None
     for place in range(max(compared, len(accounts), 1)):
@@ -315,7 +315,7 @@ def auth_pages(gate: Gate) -> Blueprint:
         token = read_token(request.args.get("token", ""))
         looking_ahead = "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
         if request.method == "HEAD" or looking_ahead:
-            return Response(status=204)  # whoever only looks does not use the link up
+            return Response(status=204)  # HEAD and prefetch do not use the link up
         came_from = request.headers.get("Sec-Fetch-Site")
         by_itself = came_from in ("none", "same-origin") or (came_from is None and viewer().session is None)
         if token is not None and not by_itself:

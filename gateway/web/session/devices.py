@@ -1,7 +1,7 @@
-"""Known devices: a signed cookie that says from which browser an account has signed in before. Pure.
+"""Known devices: a signed cookie that identifies a browser from which an account has signed in before. Pure.
 
-It opens nothing. Guesses from elsewhere fill the buckets of strangers; a browser with this cookie has a bucket of its own, so
-its owner is not held up (`throttle.py`). It is bound to the e-mail address and lives a year; a new master key ends it.
+It gives no access. A browser with this cookie has a rate bucket of its own, so guesses from elsewhere do not slow its owner
+down (`throttle.py`). It is bound to the e-mail address and lives a year; a new master key ends it.
 """
 
 import hashlib

@@ -2,9 +2,9 @@
 
     link (GET or POST) -> token verified -> session row with a scope -> cookie for /<kind>-admin/ -> 303 without the token
 
-The cookie is not the one of people: whoever is signed in stays so. Such a session ends with its registration. It never
-writes a token anywhere and trusts no number but the token's own. Read `auth.py` for people's sessions and
-`pages/module.py` for what is seen.
+The cookie differs from the one of people, so a signed-in person stays signed in. Such a session ends with its registration. It
+never writes a token anywhere and trusts no number but the token's own. Read `auth.py` for people's sessions and
+`gateway/web/pages/extensions.py` for the page.
 """
 
 import hmac
@@ -47,7 +47,7 @@ async def select_and_touch(conn: Connection, token: Token, kind: Kind) -> users.
 
 @dataclass(frozen=True)
 class ModuleGate:
-    """The door of one adapter's module pages."""
+    """Access to one adapter's module pages."""
 
     gate: Gate
     adapter: Adapter
@@ -83,7 +83,7 @@ class ModuleGate:
         g.viewer = replace(who, session=session, tenant=found, csrf=session.csrf, t=formats.t, f=formats)
 
     async def needs_session(self) -> Answer | None:
-        """For everything but the door itself: a session of this module, and forms that are ours."""
+        """For everything but the link itself: a session of this module, and forms that are ours."""
         if viewer().session is None:
             return self.gate.site.page("module_refused.html", 401)
         if request.method not in SAFE_METHODS:
@@ -107,7 +107,7 @@ class ModuleGate:
         if request.method == "HEAD" or "prefetch" in request.headers.get(
             "Sec-Purpose", request.headers.get("Purpose", "")
         ):
-            return Response(status=204)  # whoever only looks gets no session
+            return Response(status=204)  # HEAD and prefetch get no session
         deps = self.gate.site.deps
         source = self.gate.source()
         if deps.guesses.floods(source, text):

@@ -1,6 +1,6 @@
 """What a page shows once after a redirect: every POST leads on with 303, and its result waits here for the page.
 
-    POST -> deed -> a row of the session -> 303 ...?done=ID -> the page reads the row and shows it
+    POST -> operation -> a row of the session -> 303 ...?done=ID -> the page reads the row and shows it
 
 So reloading, the back button and the switches of language and theme meet a GET. Whatever a person typed into a field for
 secrets and could not be saved yet is sealed with the tenant's key. Texts stand here as codes or in both languages: the page
@@ -33,7 +33,7 @@ _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flash:
-    """What is shown. `kind` says what the body is: note, tested, form, saved, synced, link, key, refused."""
+    """What is shown. `kind` names the body's type: note, tested, form, saved, synced, link, key, refused."""
 
     kind: str
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -86,7 +86,7 @@ async def lead_on(
 
 
 async def read_flash(deps: Deps, token: Token | None, flash_id: str, *, tenant: TenantId | None = None) -> Flash | None:
-    """What waits under this id for this session. Something that is to be seen once (`key`) is gone with it."""
+    """What waits under this id for this session. A result that is shown once (`key`) is deleted with it."""
     if token is None or not _ID.fullmatch(flash_id):
         return None
     row = await deps.db.engine(store.select_flash, token.tenant, token.token_hash, flash_id)

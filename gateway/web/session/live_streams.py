@@ -2,8 +2,8 @@
 
     opened -> goes on while its session lives -> ended: signed out, session gone, or a newer one took its place
 
-Beyond a limit the oldest stream of the same session, company or address ends, and is told to come back later. Whoever signs
-out ends their streams at once; what another process did to a session (a new password, a person removed) is looked for
+Beyond a limit the oldest stream of the same session, company or address ends, and its browser is to reconnect later. Signing
+out ends a session's streams at once; a session ended by another process (a new password, a person removed) is checked for
 every CHECK_S, once for all streams of one session. Read `gateway/web/pages/live.py` for what is streamed.
 """
 
@@ -16,7 +16,7 @@ import trio
 PER_SESSION, PER_TENANT, PER_ADDRESS, IN_ALL = 12, 300, 100, 600
 CHECK_S = 5.0
 LATER_MS = 60_000
-"""When a browser whose stream ended for a newer one asks again."""
+"""Seconds until a browser whose stream ended for a newer one reconnects."""
 
 
 @dataclass(eq=False)
@@ -67,12 +67,12 @@ class LiveStreams:
             self._end(stream)
 
     async def go_on(self, stream: LiveStream, alive: Callable[[], Awaitable[bool]]) -> bool:
-        """Whether the stream may send more. Asks for its session where nobody has for CHECK_S."""
+        """Whether the stream may send more. Reads its session if the last check is older than CHECK_S."""
         if stream.ended.is_set():
             return False
         now = trio.current_time()
         if now - self._looked.setdefault(stream.token_hash, now) >= CHECK_S:
-            self._looked[stream.token_hash] = now  # the others of this session need not ask too
+            self._looked[stream.token_hash] = now  # the other streams of this session share this check
             if not await alive():
                 self.end_session(stream.token_hash)
                 return False

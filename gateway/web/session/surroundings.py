@@ -1,4 +1,4 @@
-"""What every page of a person shows around its own matter: what is wrong in the company, and the result of the last button.
+"""What every page of a person shows besides its own content: problems in the company, and the result of the last button.
 
 A hook of a blueprint, behind its guards; pages alone pay for it, not fragments and streams. Read `flash.py` for results.
 """

@@ -1,9 +1,9 @@
 """How fast passwords may be tried: token buckets per account, per network and for the whole installation.
 
-Over the limit an attempt first waits and then, where it would wait for too long, is refused with the time to come back;
-nobody is ever locked out. A network from which an account has signed in has an account bucket of its own, so strangers
-who try that account's password elsewhere do not slow its owner down; nor do they one who comes from a known device. Memory is bounded: the buckets unused for longest are
-forgotten. No clock and no waiting here. Read `gateway/web/session/auth.py` next.
+Over the limit an attempt first waits and then, where it would wait for too long, is refused with the time to come back; nobody
+is ever locked out. A network from which an account has signed in has an account bucket of its own, and so has a known device:
+strangers who try that account's password elsewhere do not slow its owner down. Memory is bounded: the least recently used
+buckets are dropped. No clock and no waiting here. Read `gateway/web/session/auth.py` next.
 """
 
 from collections import OrderedDict
@@ -54,7 +54,7 @@ class _Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Wait so long and then try; or come back after so long."""
+    """Seconds to wait before the attempt, or until a refused one may be repeated."""
 
     delay_s: float = 0.0
     refused_s: float | None = None

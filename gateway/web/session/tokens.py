@@ -17,7 +17,7 @@ _NOBODY = "-"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's parts: whose it says it is, and what the store knows it by."""
+    """A token's parts: the tenant that it claims, and the hash by which it is stored."""
 
     tenant: TenantId | None
     token_hash: bytes
@@ -30,7 +30,7 @@ def new_token(tenant: TenantId | None) -> tuple[str, Token]:
 
 
 def read_token(text: str) -> Token | None:
-    """The parts of what looks like a token. A tenant named "-" cannot be told from an operator, and is none."""
+    """The parts of what looks like a token. A tenant named "-" would be taken for an operator, and is refused."""
     found = _SHAPE.fullmatch(text)
     if found is None:
         return None
