@@ -25,7 +25,9 @@ from adapters.spills import Spills
 from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
+from gateway.domain.hooks import hook_url
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.secret import Secret
 from gateway.store.call_batches import CallBatch, Recorded
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PendingPost
@@ -106,10 +108,13 @@ class Services:
     def link(self, tenant: Tenant, linked: Linked, settings: AdapterSettings, *, background: bool = False) -> Link:
         """What a client of an integration is given: address, dialer, the account's budget, tokens."""
         adapter = linked.adapter
+        hook_id = getattr(settings, adapter.hook_id_field, None) if adapter.hook_id_field else None
         return Link(
             tenant=tenant, name=linked.key, base_url=self.provider_urls.get(adapter.kind), dial=self.dial,
             budget=self.budgets.of(account_of(adapter, tenant.number, linked.key, settings), adapter.limits),
-            background=background, tokens=self.tokens(tenant.number, linked.key),
+            background=background,
+            hook_url=hook_url(self.public_url, linked.key, hook_id) if isinstance(hook_id, Secret) else None,
+            tokens=self.tokens(tenant.number, linked.key),
         )  # fmt: skip
 
     @asynccontextmanager

@@ -1,6 +1,6 @@
-"""What outside systems may be able to do beyond telling or being told of calls: one small `Protocol` for each ability.
+"""What outside systems may be able to do beyond reporting or receiving calls: one small `Protocol` for each ability.
 
-A page, an address or an actor asks `adapter.can(Registers)` and works with every adapter whose clients can. Nothing here
+A page, an address or an actor checks `adapter.can(Registers)` and works with every adapter whose clients can. Nothing here
 does anything. Read `adapters/base.py` for what every adapter must have.
 """
 
@@ -11,7 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 from adapters.base import Adapter, Attempt
 from gateway.domain.secret import Secret
 
-# What a CRM may be able to do beyond being told ------------------------------------------------------------------------
+# What a CRM may be able to do beyond receiving calls -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,12 @@ class CrmUser:
     groups: tuple[str, ...] = ()
     active: bool = True
     status: str = ""
-    """One of the words that `SetsStatus.statuses` lists; empty where the CRM does not say."""
+    """One of the words that `SetsStatus.statuses` lists; empty where the CRM gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responsible:
-    """Who answers for a client, as the CRM sees it."""
+    """Who is responsible for a client, as the CRM has it."""
 
     extension: str | None = None
     user_id: str | None = None
@@ -43,7 +43,7 @@ class HeldExtensions:
     extensions: Mapping[str, str] = field(default_factory=dict)
     """CRM user id -> internal number."""
     unknown_users: tuple[str, ...] = ()
-    """Ids of ours that the CRM does not know, where it said so."""
+    """Ids of ours that the CRM does not know, where it listed them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +122,9 @@ class Registers(Protocol):
 
 @runtime_checkable
 class KeepsExtensions(Protocol):
-    """Has internal numbers of its users: the map is kept here (`user_extensions`), and there equal to it.
+    """Has internal numbers of its users: the map is stored here (`user_extensions`); theirs equals it.
 
-    It works with or without `Registers`. An adapter says what an id of its users is (`Adapter.user_id`).
+    It works with or without `Registers`. The adapter defines what an id of its users is (`Adapter.user_id`).
     """
 
     async def extensions(self, *, attempt: Attempt | None = None) -> HeldExtensions | None:
@@ -140,16 +140,16 @@ class KeepsExtensions(Protocol):
 
 @runtime_checkable
 class NamesResponsible(Protocol):
-    """Says who is responsible for a client. Asked while a phone rings: the caller sets the deadline."""
+    """Finds who is responsible for a client. Called while a phone rings: the caller sets the deadline."""
 
     async def responsible(self, phone: str) -> Responsible | None:
-        """Who answers for this number (E.164); None when nobody does."""
+        """Who is responsible for this number (E.164); None when nobody is."""
         ...
 
 
 @runtime_checkable
 class SetsStatus(Protocol):
-    """Can be told what a user is doing, in its own words."""
+    """Accepts the status of a user, in its own words."""
 
     @staticmethod
     def statuses() -> Sequence[UserStatus]:
@@ -162,7 +162,7 @@ class SetsStatus(Protocol):
 
 
 def statuses_of(adapter: Adapter) -> Sequence[UserStatus]:
-    """What a user of this kind of outside system can be; nothing where it keeps no statuses."""
+    """What a user of this kind of outside system can be; nothing where it has no statuses."""
     client = adapter.client
     return tuple(client.statuses()) if issubclass(client, SetsStatus) else ()
 
@@ -189,8 +189,8 @@ class PlacesCalls(Protocol):
         ...
 
     async def place(self, order: CallOrder) -> None:
-        """Returns when the PBX has taken the order, before any phone rings. Raises Rejected when it said no, Unavailable
-        when it could not be asked, and Doubtful when its answer was lost: then it must not be asked again."""
+        """Returns when the PBX has taken the order, before any phone rings. Raises Rejected when it refused, Unavailable
+        when it could not be reached, and Doubtful when its answer was lost: then the order must not be repeated."""
         ...
 
     def call_of(self, order_id: str) -> str:

@@ -1,9 +1,9 @@
-"""The adapter contract: what the gateway asks of every outside system, whatever its kind.
+"""The adapter contract: what the gateway requires of every outside system, whatever its kind.
 
-Three kinds shaped it at once: a PBX that streams and obeys, a CRM that is told and asked, a messenger that speaks and
-listens. An adapter is one `Adapter` value in `adapters/<name>/__init__.py`: its settings, what its outside system calls on
+Three kinds shaped it at once: a PBX that streams and obeys, a CRM that is notified and queried, a messenger that sends
+and receives. An adapter is one `Adapter` value in `adapters/<name>/__init__.py`: its settings, what its outside system calls on
 our side, and `connect`, which gives a client. What a client can do beyond that is an *ability*, one `Protocol` each; the
-gateway asks `isinstance(client, StreamsCalls)`, so nothing is implemented to raise "not supported".
+gateway checks `isinstance(client, StreamsCalls)`, so nothing is implemented to raise "not supported".
 
 This module owns the shapes and does nothing; a little long, because it is one page of them. Read `adapters/retailcrm/__init__.py` next.
 """
@@ -77,7 +77,7 @@ def setting(
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
     stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
     installation may have; one that a person chooses has LEAST_UNIQUE characters. `widget`: how the form shows it where the
-    type does not say (`url`). `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
+    type does not show it (`url`). `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -126,7 +126,7 @@ class Draft:
     """A delivery to be made: imperative, self-contained, and the same whenever it is planned again.
 
     `key` is the idempotency key within tenant and integration: a second draft with an equal key is dropped.
-    `lane` is what order is kept for; empty is the subject itself, such as the call. `expires_s` and `keep_s` count from the event's arrival.
+    `lane` is what order is preserved for; empty is the subject itself, such as the call. `expires_s` and `keep_s` count from the event's arrival.
     """
 
     kind: str
@@ -144,7 +144,7 @@ class Draft:
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One try at one delivery. The client writes down what it said and heard, masked, as it goes."""
+    """One try at one delivery. The client records its requests and responses, masked, as it goes."""
 
     kind: str
     key: str
@@ -152,7 +152,7 @@ class Attempt:
     body: Mapping[str, Any]
     number: int = 1
     reference: str | None = None
-    """What an earlier delivery of this lane asked to be remembered, such as a message id."""
+    """What an earlier delivery of this lane left to be remembered, such as a message id."""
     request: str = ""
     response: str = ""
     status: int | None = None
@@ -235,7 +235,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRequest:
-    """Click-to-call: whoever holds `client_id` asks to connect a user with a number. All as it was sent."""
+    """Click-to-call: whoever holds `client_id` requests to connect a user with a number. All as it was sent."""
 
     client_id: str
     phone: str
@@ -257,7 +257,7 @@ class StatusRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponsibleRequest:
-    """The dialplan asks who is responsible for a caller, and perhaps to send the call there. All as it was sent."""
+    """The dialplan looks up who is responsible for a caller, and may have the call sent there. All as it was sent."""
 
     token: str
     unique_id: str
@@ -280,8 +280,8 @@ InboundRequest = CallRequest | StatusRequest | ResponsibleRequest | ActivityRequ
 class Hook:
     """An address that is called on our side: the same for intake, Quart and the API document.
 
-    `read` turns the fields of a query, a form or a JSON object into what is asked; it raises `gateway.domain.posts.Invalid`
-    with every problem. Finding the tenant, permission and the deed are the gateway's, the same for every adapter.
+    `read` turns the fields of a query, a form or a JSON object into the request; it raises `gateway.domain.posts.Invalid`
+    with every problem. Finding the tenant, permission and the operation are the gateway's, the same for every adapter.
     """
 
     path: str
@@ -295,7 +295,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a client is given: whose it is, where to connect, and how to say how it is doing."""
+    """What a client is given: whose it is, where to connect, and how to report its state."""
 
     tenant: Tenant
     name: str
@@ -309,6 +309,8 @@ class Link:
     """The remote account's, shared by all that speak to it; None: without a limit."""
     background: bool = False
     """Nobody waits for what this client does: it gives way to those for whom somebody does."""
+    hook_url: Secret | None = None
+    """The address that the outside system calls, for adapters that have one; its last part is unguessable."""
     tokens: Tokens | None = None
     """Tokens that change by themselves; None where they cannot be stored, such as in a test of unsaved settings."""
 
@@ -322,7 +324,7 @@ class Dialer(Protocol):
 
     async def resolve_web(self, host: str, port: int, *, tls: bool) -> Sequence[str]:
         """The addresses an HTTP request may be sent to, best first; raises like `resolve`. Ports and plain http are
-        judged too. To be asked before every connect, and the connection made to one of these addresses."""
+        judged too. To be called before every connect, and the connection made to one of these addresses."""
         ...
 
 
@@ -344,12 +346,12 @@ class Adapter:
     package: str = ""
     """The import package with `texts.toml`, `icon.svg` and `example.yaml` (`adapters/folder.py`): `__name__`, as a rule."""
     docs_url: str = ""
-    """Where the provider explains what our settings ask for."""
+    """Where the provider explains what our settings require."""
     settings: SettingsClass
     connect: Callable[[Link, Any], AbstractAsyncContextManager[Any]]
     """`async with connect(link, settings) as client`: opens nothing before first use."""
     plan_call: "PlanCall | None" = None
-    """For systems that are told of calls: pure, event in, drafts out."""
+    """For systems that are notified of calls: pure, event in, drafts out."""
     limits: Limits = field(default_factory=Limits)
     account: Callable[[Any], str] = lambda settings: ""
     """The key of the remote account that settings lead to (`adapters.budget.account_key`), where the provider counts
@@ -359,7 +361,7 @@ class Adapter:
     client: Class = object
     """The class of what `connect` gives, so that abilities are known before anything is connected."""
     client_id_field: str = ""
-    """The settings field with the unguessable id by which the outside system says whose it is when it calls us."""
+    """The settings field with the unguessable id by which the outside system identifies itself when it calls us."""
     advice: Callable[[Any], Sequence[Advice]] | None = None
     """What the other side's administrator has to paste there, for these settings or for none yet (None). No secrets."""
     user_id: Callable[[str], str] = user_id
@@ -375,7 +377,7 @@ class Adapter:
     login: Login | None = None
     """For systems to which a person has to log in, step by step."""
     replay: "Replay | None" = None
-    """For PBXes: tells a capture of their stream again."""
+    """For PBXes: replays a capture of their stream."""
 
     @property
     def is_pbx(self) -> bool:
@@ -416,7 +418,7 @@ Replay = Callable[[bytes, str | None, Sequence[str], str | None], Iterable[CallE
 
 @runtime_checkable
 class Delivers(Protocol):
-    """Is told of calls: makes one attempt at one delivery."""
+    """Is notified of calls: makes one attempt at one delivery."""
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """Raises what `gateway.domain.errors` lists; the deadline is the caller's."""
@@ -425,7 +427,7 @@ class Delivers(Protocol):
 
 @runtime_checkable
 class Testable(Protocol):
-    """Can say whether its settings work, without changing anything outside."""
+    """Checks whether its settings work, without changing anything outside."""
 
     async def test(self) -> Tested:
         """Never raises for what the other side does; that is the finding."""
@@ -443,7 +445,7 @@ class Arrival:
 
 
 class CallSink(Protocol):
-    """Where a PBX session leaves what it hears. `tell` waits when the tenant is behind."""
+    """Where a PBX session leaves what it receives. `tell` waits when the tenant is behind."""
 
     def arrived(self, arrival: Arrival) -> None:
         """A caller is there. Never waits."""
@@ -458,13 +460,13 @@ class CallSink(Protocol):
         ...
 
     async def open_calls(self) -> Sequence[Call]:
-        """The calls of this PBX that are open as far as the gateway was told, for the resync after a gap."""
+        """The calls of this PBX that are open as far as the gateway was notified, for the resync after a gap."""
         ...
 
 
 @runtime_checkable
 class StreamsCalls(Protocol):
-    """A PBX: tells its calls for as long as the session lives."""
+    """A PBX: reports its calls for as long as the session lives."""
 
     async def run(self, sink: CallSink) -> None:
         """One session, from connect to disconnect. Raises Unavailable, BadCredentials or RemoteProtocolError at its

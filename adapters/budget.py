@@ -1,6 +1,6 @@
 """The budget of a remote account, shared by all that speak to it: deliveries, look-ups, tests and jobs.
 
-`adapters.http` takes from it before every request; `actors.delivery.worker` books a place before it takes a delivery in hand.
+`adapters.http` takes from it before every request; `actors.delivery.worker` books a place before it leases a delivery.
 What a person or a call waits for goes first: background work leaves a quarter of every rate and half of the places free.
 Budgets are found by the account's key, as the adapter names it, and an idle one is forgotten. They are this process's own.
 
@@ -23,7 +23,7 @@ from gateway.domain.limiter import Booking, Limiter, Limits
 from gateway.domain.secret import Secret
 
 LONGEST_PAUSE_S = 3600.0
-"""However long the other side says: a header with a typing error must not silence an account for a year."""
+"""Seconds; the longest pause the other side can impose: a mistyped header must not silence an account for a year."""
 PATIENCE_S = 5.0
 BACKGROUND_PATIENCE_S = 120.0
 MOST_BUDGETS = 10_000
@@ -32,7 +32,7 @@ SHORTEST_SLEEP_S = 1e-6
 
 
 def account_key(*parts: str | Secret) -> str:
-    """A key for an account that only who knows its parts, a credential among them, can come to share."""
+    """A key of an account, made of its parts. One is a credential: only who knows it can share the budget."""
     plain = "\0".join(part.reveal() if isinstance(part, Secret) else part for part in parts)
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -70,7 +70,7 @@ class Budget:
         return self._limiter.full(trio.current_time(), patience_s)
 
     def pause(self, seconds: float, bucket: str = "") -> None:
-        """Nothing of the bucket leaves for so long, of "" nothing at all: the other side has asked for it."""
+        """Pauses the bucket for so long, everything where it is "": the other side has requested it."""
         self._limiter.pause(trio.current_time() + min(max(seconds, 0.0), LONGEST_PAUSE_S), bucket)
 
     async def leave(self, booking: Booking, patience_s: float = PATIENCE_S) -> float:
@@ -153,7 +153,7 @@ class Budget:
                 self._admit()
 
     def idle(self) -> bool:
-        """Whether a new one would do as well."""
+        """Whether it holds no more than a new one would."""
         return not self._urgent and not self._background and self._limiter.idle(trio.current_time())
 
 

@@ -1,6 +1,6 @@
 """A file fetched from an address that a tenant supplied, piece by piece: never held whole, never followed elsewhere.
 
-Goes through `http.py` and so by its policy on addresses, anew on every connect. Says what came of it as one of our errors,
+Goes through `adapters/http` and so by its policy on addresses, anew on every connect. Failures become our errors,
 whose texts name neither the address nor what it holds: both may be secrets. What the bytes are is the caller's to judge.
 """
 

@@ -31,7 +31,7 @@ _SVG = "http://www.w3.org/2000/svg"
 
 
 class BadFolder(ValueError):
-    """A file of an adapter's folder is missing or not as it must be. A mistake of the adapter, told when it is loaded."""
+    """A file of an adapter's folder is missing or not as it must be. A mistake of the adapter, raised when it is loaded."""
 
 
 @dataclass(frozen=True, slots=True)

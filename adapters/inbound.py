@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Stream = Literal["chats", "deals"]
-"""Who makes something of the updates: the tenant's chats or its deals. Calls have addresses of their own."""
+"""Who processes the updates: the tenant's chats or its deals. Calls have addresses of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One thing that happened over there."""
+    """One update of the outside system."""
 
     id: str
     """The provider's own id: a second update of an integration with an equal id changes nothing."""
@@ -56,7 +56,7 @@ class Inbound:
     accepts: Callable[[Any], bool] = lambda settings: True
     """Whether these settings want webhooks at all; otherwise the address is 404, as if it were not there."""
     accepted: Reply = Reply()
-    """What the outside system wants to hear once everything is durable."""
+    """The response for the outside system once everything is durable."""
     stream: Stream = "chats"
     account: Callable[[WebhookCall], str | None] | None = None
     """Whose it is, where one address serves the accounts of many tenants."""

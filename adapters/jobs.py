@@ -59,4 +59,4 @@ class Job:
     cap_s: float = 900.0
     refused_cap_s: float = 86_400.0
     while_off: bool = False
-    """Also while the integration is switched off: for what has to be said at the end."""
+    """Also while the integration is switched off: for what has to be sent at the end."""

@@ -1,6 +1,6 @@
-"""Settings fields that are credentials of ours, such as the id by which a CRM says whose it is: one integration's alone.
+"""Settings fields that are credentials of ours, such as the id by which a CRM identifies itself: one integration's alone.
 
-Owns their least length and the hash by which the store keeps them apart (`gateway/store/tenants.py`). Pure. Read
+Owns their least length and the hash by which the store tells them apart (`gateway/store/tenants.py`). Pure. Read
 `adapters/base.py` for how a field is marked.
 """
 

@@ -1,3 +1,3 @@
-"""The program: what it knows, what it remembers, how people reach it, how it starts. Read `gateway.app` next."""
+"""The program: domain, store, web pages and API, commands, start. Read `gateway.app` next."""
 
 __version__ = "0.1.0"

@@ -65,7 +65,7 @@ class Served:
     # For machines.
 
     def _known(self, found: T | None) -> T | None:
-        """Raises Unavailable before the configuration was read: then nobody can be told no."""
+        """Raises Unavailable before the configuration was read: then no request can be refused for good."""
         if not self.services.cache.loaded.is_set():
             raise Unavailable("the configuration has not been read yet", after_s=2.0)
         return found

@@ -4,8 +4,8 @@
     on SIGTERM: listeners -> PBX sessions -> mailboxes -> deliveries until the grace period ends -> the rest
 
 The sockets listen from the first moment. They are served as soon as the configuration is read, so that a restart answers no
-post with 503, or as soon as the database turns out to be away: then `/health` says 200, `/ready` and posts 503, for that
-is a state and not a crash. What the listeners serve is in `gateway.addresses`, what the process says of itself in
+post with 503, or as soon as the database turns out to be away: then `/health` answers 200, `/ready` and posts 503, for that
+is a state and not a crash. What the listeners serve is in `gateway.addresses`, what the process reports of itself in
 `gateway.figures`; read `actors.reconciler` for what then runs.
 """
 

@@ -2,7 +2,7 @@
 
     NOTIFY by trigger        under a second
     version poll             every 2 s, finds what a dead LISTEN connection missed
-    entry TTL of 90 s        a read of an older entry asks for a new one and answers from the old
+    entry TTL of 90 s        a read of an older entry requests a new one and answers from the old
     full refresh             every 180 to 300 s, with jitter
 
 Many misses for one tenant make one load. While the database is away the copy stays. The enablement matrix is derived
@@ -126,7 +126,7 @@ class ConfigurationCache:
     kinds: tuple[Kind, ...] = ()
     """Integration kinds the enablement matrix always names, switched on or not."""
     caller_fields: Mapping[Kind, str] = field(default_factory=dict)
-    """The settings field by which each kind's outside system says whose it is when it calls us."""
+    """The settings field by which each kind's outside system identifies itself when it calls us."""
     hook_fields: Mapping[Kind, str] = field(default_factory=dict)
     """The settings field with the last part of the address that each kind's outside system calls."""
     clock: Callable[[], float] = time.monotonic
@@ -254,7 +254,7 @@ class ConfigurationCache:
             this.done.set()
 
     def _swap(self, rows: Iterable[store.TenantRow], only: TenantId | None, began: float) -> None:
-        """Takes in what a load has read. What another load, begun later, has already told is left as it is."""
+        """Takes in what a load has read. What another load, begun later, has already taken in is left as it is."""
         wall = datetime.now(UTC)
         entries = {n: e for n, e in self._entries.items() if e.read_at > began or (only is not None and n != only)}
         for row in rows:
@@ -266,7 +266,7 @@ class ConfigurationCache:
                 claimed = frozenset(link.name for link in row.integrations if link.client_id_hash)
                 entries[row.tenant] = Entry(_assemble(row, sealer), began, wall, sealer, claimed)
             except (Unsealable, ValueError, KeyError) as error:
-                # One tenant's row that makes no sense must not keep the others' from being read.
+                # One tenant's row that makes no sense must not prevent reading the others'.
                 reason = error.detail if isinstance(error, Unsealable) else type(error).__name__
                 log.error("a tenant's configuration cannot be read", extra={"tenant": row.tenant, "reason": reason})
                 if row.tenant in self._entries:
@@ -290,8 +290,8 @@ class ConfigurationCache:
             self._changed.set()
 
     async def claim_client_ids(self) -> None:
-        """Claims the client ids that were stored before two integrations were kept from having the same. Of those that
-        share one, the first by the tenant's number has it; the others are named in the log and found by nobody."""
+        """Claims the client ids that were stored before two integrations were forbidden to share one. Of those that
+        do share one, the first by the tenant's number has it; the others are named in the log and found by nobody."""
         filled = False
         for number, entry in sorted(self._entries.items()):
             for key, link in entry.tenant.integrations.items():

@@ -1,4 +1,4 @@
-"""What the process says of itself: `/ready`, `/stats`, `/metrics`, and the line that `systemctl status` shows.
+"""What the process reports of itself: `/ready`, `/stats`, `/metrics`, and the line that `systemctl status` shows.
 
 Reads, and never changes anything. What the figures mean is in docs/operations.md; read `gateway.vitals` for what withholds
 the watchdog.
@@ -38,7 +38,7 @@ class Figures:
     started: float = field(default_factory=time.monotonic)
 
     def ready(self) -> list[str]:
-        """Why posts are not taken; empty when they are. A database that goes away later is the spool's business."""
+        """Why posts are not taken; empty when they are. While the database is away later on, the spool takes them."""
         reasons = []
         if not self.database.usable.is_set():
             reasons.append(self.database.problem or "tenants are being started")

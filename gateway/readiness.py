@@ -1,4 +1,4 @@
-"""What systemd is told: datagrams to NOTIFY_SOCKET, and nothing at all without one.
+"""Notifications to systemd: datagrams to NOTIFY_SOCKET, and nothing at all without one.
 
     starting   EXTEND_TIMEOUT_USEC while the loop turns: a database that is away, or a long migration, is waited for
     serving    READY=1 once; then WATCHDOG=1 for as long as `Vitals` finds nothing wrong
@@ -34,19 +34,19 @@ def notify_systemd(*lines: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
             sock.sendto("\n".join(" ".join(line.split()) for line in lines).encode(), address)
     except OSError as error:
-        log.warning("systemd could not be told", extra={"reason": error.strerror})
+        log.warning("systemd could not be notified", extra={"reason": error.strerror})
 
 
 def watchdog_s() -> float | None:
-    """How often systemd wants a sign of life, in seconds, or None. The half of WATCHDOG_USEC, as sd_notify(3) advises."""
+    """Seconds between watchdog messages, or None. The half of WATCHDOG_USEC, as sd_notify(3) advises."""
     text = os.environ.get("WATCHDOG_USEC", "")
     for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(text) / 2_000_000 if text.isdecimal() and for_us else None
 
 
 class Notifier:
-    """Speaks to systemd for as long as the process lives. `status` is a line for a person, `ailment` why the process
-    should not live on, empty while all is well; both are asked anew each time."""
+    """Notifies systemd for as long as the process lives. `status` is a line for a person, `ailment` why the process
+    should not live on, empty while all is well; both are called anew each time."""
 
     def __init__(self) -> None:
         self.status: Callable[[], str] = lambda: "starting"
@@ -56,7 +56,7 @@ class Notifier:
         self._ill = ""
 
     async def run(self) -> NoReturn:
-        """Until cancelled. Each word is said by the loop itself, so a loop that does not turn says nothing."""
+        """Until cancelled. The event loop itself sends each notification, so a stuck loop sends none."""
         watchdog = watchdog_s()
         while True:
             if self._serving and not self._stopping:
@@ -66,12 +66,12 @@ class Notifier:
             await trio.sleep(min(watchdog or SPEAK_EVERY_S, SPEAK_EVERY_S))
 
     def ready(self) -> None:
-        """It serves. From now on systemd wants its watchdog fed."""
+        """The gateway serves. From now on systemd expects watchdog messages."""
         self._serving = True
         self._notify("READY=1")
 
     def stopping(self) -> None:
-        """It finishes what is in hand."""
+        """The gateway finishes the work in progress."""
         self._stopping = True
         notify_systemd("STOPPING=1", "STATUS=finishing what is in hand")
 

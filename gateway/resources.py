@@ -26,7 +26,7 @@ async def open_blobs(settings: Settings) -> AsyncIterator[BlobStore]:
 
 
 async def safe_dialer(settings: Settings) -> SafeDialer:
-    """The one dialer for addresses that tenants supply: our listeners and our database are out of its bounds."""
+    """The one dialer for addresses that tenants supply: our listeners and our database are forbidden to it."""
     dial = SafeDialer(allowed_private_nets=settings.allowed_private_nets, own={settings.bind, settings.intake_bind})
     if settings.database_url is not None:
         parts = urlsplit(settings.database_url.reveal())

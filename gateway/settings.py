@@ -197,7 +197,7 @@ SHARED = (
 
 
 def shared_environment(settings: Settings) -> dict[str, str]:
-    """Variables that say what `settings` say, of those that commands beside a running gateway need and that are set."""
+    """Variables that express `settings`, of those that commands beside a running gateway need and that are set."""
     texts = {
         "bind": _address_text(settings.bind),
         "intake_bind": _address_text(settings.intake_bind),
@@ -211,7 +211,7 @@ def shared_environment(settings: Settings) -> dict[str, str]:
 
 
 def with_shared(environment: Mapping[str, str], shared: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """The environment with what a running gateway shares where it says nothing itself, and what was taken from there."""
+    """The environment with what a running gateway shares where it sets nothing itself, and what was taken from there."""
     taken = {
         name: value for item in SHARED
         if isinstance(value := shared.get(name := PREFIX + item.upper()), str)

@@ -1,9 +1,9 @@
-"""Whether this process deserves to live on: what systemd's watchdog is fed for, beside the turning of the loop.
+"""Whether this process is healthy: the condition for messages to systemd's watchdog, beside the running event loop.
 
-A restart mends a process that is stuck. It does not mend a database that is away, a PBX that is off, or a network: these are
+A restart repairs a process that is stuck. It does not repair a database that is away, a PBX that is off, or a network: these are
 states, the gateway goes on by itself, and a restart would only lose sight of the calls that are going on. So:
 
-    the database answered lately, or said lately that it cannot    well
+    the database answered lately, or refused lately                well
     nothing came back at all for DATABASE_S                        ill: our way to it is stuck
     a PBX reader that is online took in nothing for READER_S       ill: Asterisk answers a ping every few seconds
 
@@ -21,7 +21,7 @@ READER_S = 60.0
 
 
 class Vitals:
-    """Keeps the times that matter; asked by the loop itself."""
+    """Holds the times that matter; read by the loop itself."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory

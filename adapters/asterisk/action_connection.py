@@ -1,10 +1,10 @@
 """Connections to the manager interface, and the one for actions: events never wait for an action, nor it for them.
 
-`ActionLine` logs in with events off when the first action is asked for, keeps the connection for a while, and does one
-action at a time. A connection that was idle is asked whether it lives before anything with an effect is sent on it; an
+`ActionLine` logs in with events off when the first action is requested, keeps the connection for a while, and does one
+action at a time. A connection that was idle is tested before anything with an effect is sent on it; an
 action that was sent and not answered is never sent again. Nothing is sent at all before the other end has called itself an
-Asterisk manager, and whatever else is the matter there (nobody listens, packets are swallowed, another service answers) is
-one and the same error to people: these settings are no port scanner. Read `session.py` for the connection that listens.
+Asterisk manager, and any other failure there (nobody listens, packets are dropped, another service answers) is
+one and the same error to people, so that nobody scans ports with these settings. Read `session.py` for the event connection.
 """
 
 import ssl
@@ -27,7 +27,7 @@ from gateway.domain.errors import (
 
 READ_SIZE = 16 * 1024
 TRUSTED_S = 2.0
-"""A connection that answered so lately is used without asking it first."""
+"""A connection that answered so lately is used without a test."""
 KEPT_S = 300.0
 
 NO_MANAGER = "asterisk_no_manager"
@@ -41,7 +41,7 @@ def no_manager(settings: AsteriskSettings, why: str) -> Unavailable:
 
 
 async def open_stream(link: Link, settings: AsteriskSettings) -> Stream:
-    """A connection to the manager, encrypted where the settings say so. Raises Unavailable or BadSettings."""
+    """A connection to the manager, encrypted where the settings require it. Raises Unavailable or BadSettings."""
     try:
         with trio.fail_after(settings.connect_timeout_s):
             address = await link.dial.resolve(settings.host, settings.port)
@@ -80,7 +80,7 @@ async def _encrypted(plain: Stream, context: ssl.SSLContext, settings: AsteriskS
 
 
 async def _is_manager(address: str, settings: AsteriskSettings) -> bool:
-    """Whether the server whose certificate is not valid is an Asterisk manager at all: only then may people be told of the
+    """Whether the server whose certificate is not valid is an Asterisk manager at all: only then may people be shown the
     certificate. Reads its first line and sends nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -126,11 +126,11 @@ class ActionLine:
                 await self._drop()
                 raise Doubtful(f"the answer to {action} was lost: {error.detail}") from None
             except BaseException:
-                await self._drop()  # whose answer comes next could not be told any more
+                await self._drop()  # the next answer could belong to any action
                 raise
 
     async def aclose(self) -> None:
-        """Hangs up, for good: whoever still holds an order for this PBX is told that nothing was sent."""
+        """Closes the connection for good. Orders for this PBX that are still waiting fail as not sent."""
         self._closed = True
         await self._drop()
 
@@ -170,7 +170,7 @@ class ActionLine:
             named = self._framer.banner is not None
             await self._drop()
             if not named:
-                raise no_manager(settings, "it says nothing") from None
+                raise no_manager(settings, "it sends nothing") from None
             raise Unavailable(f"{settings.host} did not answer the login") from None
         except BaseException:
             await self._drop()

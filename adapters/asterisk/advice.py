@@ -1,6 +1,6 @@
 """What a PBX administrator pastes on their side: the least-rights manager user, and the events it is to be sent. Pure.
 
-The rights are the least with which calls are told right, and what placing and redirecting calls adds. The filter keeps
+The rights are the fewest that report calls correctly, and those for placing and redirecting calls. The filter keeps
 everything else off the line; `eventfilter` lines without `!` let through what matches any of them.
 Sources: Asterisk, manager.conf.sample and manager.c (privileges of Originate, Redirect, CoreShowChannels).
 """

@@ -1,6 +1,6 @@
-"""What a person would notice of a call, as events: it rings, people talk, somebody else talks, it is over. Pure.
+"""Events of a call that a person would notice: ringing, answer, transfer, end. Pure.
 
-The middle layer of the tracker, above `exchange.py`; `calls.py` calls `_look` after everything that may have changed.
+The middle layer of the tracker, above `pbx_state.py`; `calls.py` calls `_look` after everything that may have changed.
 """
 
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ RECORDING_WAIT = timedelta(seconds=0.3)
 
 
 class Telling(Exchange):
-    """Compares a call with what was told of it."""
+    """Compares a call with what was reported of it."""
 
     def _ringing(self, call: Conversation) -> tuple[str, ...]:
         numbers = (
@@ -30,7 +30,7 @@ class Telling(Exchange):
         return tuple(dict.fromkeys(number for number in numbers if number is not None))
 
     def _look(self, call: Conversation, at: datetime) -> None:
-        """Tells what is new about a call."""
+        """Reports what is new about a call."""
         ringing = self._ringing(call)
         if any(number not in call.ringing for number in ringing):
             call.ring_untold = True

@@ -1,6 +1,6 @@
-"""One call while it lasts: the facts the channels gave, and what a person would say of them. Pure.
+"""One call while it lasts: the facts the channels gave, and what they mean to a person. Pure.
 
-    nobody rang -> ringing -> talking -> ended                  told as CallRinging, CallAnswered, CallEnded
+    nobody rang -> ringing -> talking -> ended                  emitted as CallRinging, CallAnswered, CallEnded
          |                        ^
          +------------------------+
 
@@ -80,7 +80,7 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A leg asked to hang up. `refusal` when it had not been picked up."""
+    """A leg requested the hangup. `refusal` when it had not been picked up."""
 
     at: datetime
     leg: Channel
@@ -98,7 +98,7 @@ class Tally:
 
     @property
     def all_busy(self) -> bool:
-        """Every phone that could be reached said busy."""
+        """Every phone that could be reached was busy."""
         return self.busy > 0 and self.busy == self.dialled - self.wrong - self.trouble
 
     def add(self, other: "Tally") -> None:
@@ -158,7 +158,7 @@ class Conversation:
     answered_at: datetime | None = None
     wait_s: float | None = None
     talk_unknown: bool = False
-    """Taken over from before a restart, and gone meanwhile: nobody knows how long they talked."""
+    """Taken over from before a restart, and gone meanwhile: the length of the talk is not known."""
     extension: str | None = None
     last_extension: str | None = None
     moving_since: datetime | None = None
@@ -172,7 +172,7 @@ class Conversation:
     resumed_at: datetime | None = None
     """When the last gap ended that it lived through."""
     strangers: set[str] = field(default_factory=set)
-    """Channels heard of before, or without, their beginning."""
+    """Channels that were named before, or without, their beginning."""
     adopted: Call | None = None
 
     def story(self, directory: Directory, numbers: Numbers, *, final: bool = False) -> Story | None:
@@ -197,7 +197,7 @@ class Conversation:
         return Story(Direction.INTERNAL, caller, target)
 
     def _in_vain(self, typed: str, directory: Directory, numbers: Numbers) -> bool:
-        """Whether an employee dialled an outside number for which the PBX found no line, and said so. A code of many digits
+        """Whether an employee dialled an outside number for which the PBX reported that it found no line. A code of many digits
         is none: the PBX takes it itself, or calls phones for it."""
         if self.called or self.inside.dialled or directory.is_internal(typed) or not _is_long(typed):
             return False
@@ -348,7 +348,7 @@ class Conversation:
         return Result.CANCELLED
 
     def _untried(self, direction: Direction) -> Result | None:
-        """What the PBX told a caller for whom it called nobody."""
+        """What the PBX signalled to a caller for whom it called nobody."""
         if self.inside.dialled or self.outside.dialled or self.rang or self.queue is not None or self.placed:
             return None
         if self.origin_cause == BUSY_CAUSE:
@@ -358,7 +358,7 @@ class Conversation:
         return Result.FAILED if wrong and not absent else None
 
     def ending(self, story: Story) -> tuple[HungUpBy, datetime | None]:
-        """Who ended it, and when they asked to; the system when nobody did."""
+        """Who ended it, and when they requested it; the system when nobody did."""
         alone = self.inside.dialled + self.outside.dialled == 1 and not self.placed
         marks = [mark for mark in self.marks if alone or not mark.refusal]
         if not marks:
@@ -381,7 +381,7 @@ class Conversation:
         """The whole call, at its end."""
         by, requested = self.ending(story)
         if by is HungUpBy.SYSTEM and self.resumed_at is not None and at - self.resumed_at <= TOGETHER:
-            self.hidden = True  # the gap may have hidden who asked to hang up
+            self.hidden = True  # the gap may have hidden who requested the hangup
         end = at if requested is None or uncertain else requested
         answered = self.answered_at is not None
         talk = None
@@ -399,7 +399,7 @@ class Conversation:
 
     @classmethod
     def adopt(cls, call: Call, key: str) -> "Conversation":
-        """A call that was told before a restart, to be told to its end."""
+        """A call that was reported before a restart, to be followed to its end."""
         outgoing = call.direction is Direction.OUTGOING
         conversation = cls(
             key=key, call_id=call.call_id, began=call.started_at, links={key}, adopted=call, reported=True,

@@ -1,4 +1,4 @@
-"""AMI messages to calls: `CallTracker` follows channels and bridges and tells what a person would call a call. Pure.
+"""AMI messages to calls: `CallTracker` follows channels and bridges and reports what a person would call a call. Pure.
 
 The rules, none of which names a scenario:
 
@@ -6,11 +6,11 @@ The rules, none of which names a scenario:
 * A leg that rings for an internal number is that number ringing.
 * People talk when two legs of the call are in one bridge, or in bridges joined by Local pairs. The first time the other
   party talks is the answer; a talk with a new employee is a transfer.
-* A call has ended when its last channel has. Who asked to hang up first ended it; nobody did: the system.
+* A call has ended when its last channel has. Who requested the hangup first ended it; the system where nobody did.
 * After a gap, what does not follow from what was known makes the call uncertain.
 
-Times come from `Timestamp` where the PBX sends one. This is the upper of three layers: it hears the PBX, `telling.py` says
-what is new, `exchange.py` holds the graph; what a call's facts mean is in `conversation.py`. Read `session.py` next for
+Times come from `Timestamp` where the PBX sends one. This is the upper of three layers: it receives events, `call_events.py` finds
+what is new, `pbx_state.py` holds the graph; what a call's facts mean is in `call_state.py`. Read `session.py` next for
 where the messages come from. Longer than most modules: one handler an event.
 """
 
@@ -32,7 +32,7 @@ MAX_CHANNELS = 20_000
 MAX_MARKS = 16
 
 _REFUSALS = {"BUSY": 17, "CONGESTION": 34, "CHANUNAVAIL": 20}
-"""What a DialEnd says of the far end; anything else is the PBX's own doing. Causes of Hangup are copied from leg to leg."""
+"""What a DialEnd reports of the far end; anything else is the PBX's own doing. Causes of Hangup are copied from leg to leg."""
 
 Signature = frozenset[tuple[str, int, str | None]]
 
@@ -74,7 +74,7 @@ class CallTracker(Telling):
         }
         self._handlers = handlers
 
-    # What the session asks
+    # What the session queries
 
     def __len__(self) -> int:
         """How many calls are open."""
@@ -202,7 +202,7 @@ class CallTracker(Telling):
         return found
 
     def _note_origin(self, channel: Channel, call: Conversation) -> None:
-        """The leg that called in may say later who calls, and whom."""
+        """The leg that called in may report later who calls, and whom."""
         if channel is not call.origin or call.placed or channel.dialled or call.adopted is not None:
             return
         fresh = not is_number(call.origin_number)
@@ -213,7 +213,7 @@ class CallTracker(Telling):
             call.ring_untold = True
 
     def _check(self, message: Message, channel: Channel, call: Conversation) -> None:
-        """After a gap: a state that nobody told us of means that the gap hid something."""
+        """After a gap: a state that no event reported means that the gap hid something."""
         if call.shaken and channel.is_leg and number_of(message.get("ChannelState")) != channel.state:
             call.hidden = True
 
@@ -236,7 +236,7 @@ class CallTracker(Telling):
             return
         if state == ChannelState.RING and not begun:
             self._called_in(channel, call)
-        if state == ChannelState.BUSY:  # its hanging up only follows what the PBX told it, and may be heard first
+        if state == ChannelState.BUSY:  # its hangup follows the PBX's busy signal, and may arrive first
             call.marks = [mark for mark in call.marks if mark.leg is not channel]
         self._settle(channel, call, channel.caller_id, final=state == ChannelState.RING)
         if state == ChannelState.RINGING and not channel.rang:
@@ -328,7 +328,7 @@ class CallTracker(Telling):
 
     def _left_alone(self, employee: str, message: Message, call: Conversation) -> Conversation | None:
         """The call whose outside party this employee has left, and to which a new channel calls the employee back: the PBX
-        does so when a transfer came to nothing, and tells of it as of a call of its own until they talk."""
+        does so when a transfer came to nothing, and reports it as a separate call until they talk."""
         number = message.get("DestConnectedLineNum", "")
         if call.reported or not is_number(number):
             return None
@@ -572,7 +572,7 @@ class CallTracker(Telling):
 
 
 def _is_dialled(message: Message) -> bool:
-    """Whether a channel of the snapshot was called by the PBX: those that called it come first, as in life."""
+    """Whether a channel of the snapshot was called by the PBX: those that called it come first."""
     return message.get("Application", "").startswith(("AppDial", "AppQueue"))
 
 

@@ -32,7 +32,7 @@ class Capture:
 
 
 def read_capture(raw: bytes, offsets: list[int], covered: int) -> Capture:
-    """`offsets` are those of the index, and `covered` is how many bytes it speaks of. Raises RemoteProtocolError for what
+    """`offsets` are those of the index, and `covered` is how many bytes it describes. Raises RemoteProtocolError for what
     is no capture, in words for a person."""
     if not raw.strip():
         raise RemoteProtocolError("this is not an AMI capture: the file is empty")

@@ -7,7 +7,7 @@
     DAHDI/i2/80296254070-3         a leg on the ISDN line i2
     UnicastRTP/127.0.0.1:9998-0x7f a program that hears and speaks, such as a robot: nobody
 
-A *leg* is a channel that ends at a person; Local halves only connect. `Directory` says whose a leg is, `Numbers` writes
+A *leg* is a channel that ends at a person; Local halves only connect. `Directory` finds its owner, `Numbers` writes
 outside numbers the one way the gateway knows. This module never decides what a call is: read `calls.py` next.
 """
 
@@ -24,7 +24,7 @@ from gateway.domain.numbers import dialled as read_dialled
 from gateway.domain.numbers import outside as read_outside
 
 outside = lru_cache(maxsize=4096)(read_outside)
-"""A call asks for its numbers at every event."""
+"""A call needs its numbers at every event."""
 dialled = lru_cache(maxsize=4096)(read_dialled)
 
 MOST_UNLISTED = 100
@@ -55,12 +55,12 @@ class ChannelState(IntEnum):
     """We call it, and it rings."""
     UP = 6
     BUSY = 7
-    """It was told busy or congestion."""
+    """The PBX sent it busy or congestion."""
 
     @classmethod
     def begun(cls, state: int) -> bool:
         """Whether a channel in this state has begun to be a call: Down, Rsrvd, OffHook and the like are not yet one, and
-        do not say who calls whom."""
+        do not show who calls whom."""
         return cls.DIALING <= state <= cls.BUSY
 
 
@@ -155,10 +155,10 @@ class Channel:
     began: datetime
     state: int = ChannelState.DOWN
     exten: str = ""
-    """Where in the dialplan it is, as last heard."""
+    """Where in the dialplan it is, as last reported."""
     caller_id: str = ""
     hidden: bool = False
-    """Its caller asked that the number is not shown."""
+    """Its caller hides the number."""
     employee: str | None = None
     known: bool = False
     """Whether it is settled whose leg this is."""
@@ -172,7 +172,7 @@ class Channel:
     bridge: str | None = None
     rang: bool = False
     refusal: int | None = None
-    """Why its far end did not take the call (Q.850), where the PBX told; 0 when the PBX itself stopped calling it."""
+    """Why its far end did not take the call (Q.850), where the PBX sent it; 0 when the PBX itself stopped calling it."""
     begun: bool = False
     """Whether it calls, is called or has talked: a handset that is only lifted has not begun."""
     person: bool = False

@@ -1,4 +1,4 @@
-"""What we ask an Asterisk to do: place a call for an employee, send a waiting caller elsewhere.
+"""Orders to an Asterisk: place a call for an employee, send a waiting caller elsewhere.
 
 Only into the tenant's own context, never with an application; every value has passed a type that can hold digits alone,
 and `encode_action` refuses a control character all the same. One order is one Originate, whatever happens to its answer.
@@ -57,14 +57,14 @@ def _context(settings: AsteriskSettings) -> str:
 
 
 async def place(line: ActionLine, order: CallOrder, settings: AsteriskSettings, country: str) -> None:
-    """Asks for the call. Raises Rejected, and what `ActionLine.ask` raises."""
+    """Requests the call. Raises Rejected, and what `ActionLine.ask` raises."""
     headers = originate(order, settings, country)
     answer = await line.ask("Originate", *headers, action_id=ORDER + order.order_id)
     _accepted(answer, "originate")
 
 
 async def redirect(line: ActionLine, channel: str, extension: str, settings: AsteriskSettings) -> bool:
-    """Sends a channel to an internal number. False when the PBX says that there is no such channel any more."""
+    """Sends a channel to an internal number. False when the PBX reports that the channel is gone."""
     if not _EXTENSION.fullmatch(extension):
         raise LocalProtocolError("an internal number is digits alone")
     answer = await line.ask(
@@ -90,7 +90,7 @@ def _accepted(answer: Message, right: str) -> None:
 
 
 def order_answer(message: Message) -> tuple[str, str] | None:
-    """The order that an OriginateResponse speaks of, and why its employee was not reached; empty when they were."""
+    """The order that an OriginateResponse belongs to, and why its employee was not reached; empty when they were."""
     action_id = message.get("ActionID", "")
     order_id = action_id.removeprefix(ORDER)
     if order_id == action_id or not _ORDER_ID.fullmatch(order_id):

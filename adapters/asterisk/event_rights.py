@@ -4,11 +4,11 @@ A manager user without `read = call` logs in, pings and lists channels like any 
 protocol names a user's read rights, so they are found by evidence:
 
 * A list of channels that has changed since the one before, with no event of a call in between, or a moment after, proves
-  that events are withheld. While nobody calls, the lists are equal and nobody is accused.
-* A test may ask for more: an Originate on a technology that no Asterisk has makes no channel and rings nobody, and its
+  that events are withheld. While nobody calls, the lists are equal and prove nothing.
+* A test may try more: an Originate on a technology that no Asterisk has makes no channel and rings nobody, and its
   OriginateResponse has class `call`. Seen with Asterisk 16 and 22: it comes exactly where the user may read calls.
 
-Read `session.py` for who asks.
+Read `session.py` for the caller.
 """
 
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ PROBE_S = 3.0
 
 
 class EventRights:
-    """Fed with lists of channels and with the fact that an event came; says whether events are withheld."""
+    """Fed with lists of channels and with the fact that an event came; decides whether events are withheld."""
 
     def __init__(self, channels: Iterable[Message]) -> None:
         self.proven = False
@@ -54,7 +54,7 @@ class EventRights:
         self._listed = _ids(channels)
         self._coming: set[str] = set()
         self.action_id = ""
-        """Of the list that was asked for last."""
+        """Of the list that was requested last."""
 
     def saw_event(self) -> None:
         """An event of a call has come."""

@@ -1,6 +1,6 @@
-"""Who is connected to whom: channels, their calls and their bridges, and the joining of calls. Pure, tells nothing itself.
+"""Who is connected to whom: channels, their calls and their bridges, and the joining of calls. Pure; emits nothing itself.
 
-The lowest of the three layers of the tracker: `telling.py` puts what stands here into events, `calls.py` hears the PBX.
+The lowest of the three layers of the tracker: `call_events.py` turns it into events, `calls.py` feeds it.
 Memory is bounded: an ended call or channel leaves only its id behind, in a short list.
 """
 
@@ -38,7 +38,7 @@ IGNORED = 20
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Something the PBX told of which no call was made; `code` is a key of the UI's texts."""
+    """Something the PBX reported of which no call was made; `code` is a key of the UI's texts."""
 
     at: datetime
     what: str
@@ -46,7 +46,7 @@ class Ignored:
 
 
 class Exchange:
-    """The state of one PBX as far as it was heard."""
+    """The state of one PBX as far as its events were received."""
 
     def __init__(self, directory: Directory, numbers: Numbers, prefix: str) -> None:
         self._directory = directory
@@ -73,7 +73,7 @@ class Exchange:
         """One call has more channels than any has."""
         self._gap_at: datetime | None = None
         self.last_at: datetime | None = None
-        """The time of the last event, by the PBX's clock where it tells."""
+        """The time of the last event, by the PBX's clock where it sends the time."""
         self.lag_s: float | None = None
         """How long the last event was on its way, where the PBX stamps its events."""
 
@@ -89,7 +89,7 @@ class Exchange:
         return events
 
     def _time_of(self, message: Message, now: datetime) -> datetime:
-        """When it happened: by the PBX's clock where it tells, corrected by a step that this clock made meanwhile."""
+        """When it happened: by the PBX's clock where it sends one, corrected by a step of that clock meanwhile."""
         at = now
         try:
             stamp = float(message.get("Timestamp", "nan"))
@@ -106,7 +106,7 @@ class Exchange:
 
     def _step_of(self, stamp: float, now: float) -> float:
         """By how much the PBX's clock was set while calls are open. An event may be late, never early: a clock that runs
-        ahead of all it ever was, or back behind what it said before, was set."""
+        ahead of all it ever was, or back behind what it showed before, was set."""
         ahead, last = stamp - now, self._last_ahead
         if not self._calls:
             self._stepped, self._most_ahead = 0.0, ahead
@@ -128,7 +128,7 @@ class Exchange:
         return call
 
     def _channel(self, message: Message, at: datetime, prefix: str = "") -> tuple[Channel, Conversation] | None:
-        """The channel that a message speaks of, made where it is new."""
+        """The channel of a message, made where it is new."""
         uniqueid = message.get(prefix + "Uniqueid", "")
         channel = self._channels.get(uniqueid)
         if channel is None:
@@ -216,7 +216,7 @@ class Exchange:
     def _settle(
         self, channel: Channel, call: Conversation, number: str, dialled_number: str = "", *, final: bool = False
     ) -> None:
-        """Finds out whose a leg is, once it can be said."""
+        """Finds out whose a leg is, once it can be known."""
         if channel.known or not channel.is_leg:
             return
         owner = self._directory.owner(channel, number if is_number(number) else "", dialled_number)
@@ -224,7 +224,7 @@ class Exchange:
         if owner is None and not (final or is_number(number) or trunk is not None):
             return
         if owner not in (None, channel.own_number) and not final and not self._directory.is_internal(owner or ""):
-            return  # a line that is dialled for 600 is called 600 before its DialBegin says what it was given
+            return  # a line that is dialled for 600 is called 600 before its DialBegin reports the number it was given
         channel.employee, channel.known = owner, True
         if owner is None:
             came_in = call.origin is not None and call.origin is not channel and not call.origin.dialled

@@ -22,7 +22,7 @@ from gateway.domain.errors import LocalProtocolError, RemoteProtocolError
 BANNER = b"Asterisk Call Manager"
 MAX_BANNER = 256
 MAX_FRAME = 64 * 1024
-"""Bytes of one message. The longest that is asked for is the answer to ListCommands, 15 kB."""
+"""Bytes of one message. The longest that is requested is the answer to ListCommands, 15 kB."""
 MAX_LINES = 1000
 """Lines of one message."""
 MAX_VALUE = 512

@@ -44,7 +44,7 @@ def read_index(text: str) -> list[Read]:
 
 
 def _covered(index: str) -> int:
-    """How many bytes an index speaks of; 0 where its reads have no length."""
+    """How many bytes an index describes; 0 where its reads have no length."""
     rows = [json.loads(line) for line in index.splitlines() if line.strip()]
     return max((int(row["off"]) + int(row.get("n", 0)) for row in rows if "sent" not in row), default=0)
 
@@ -89,7 +89,7 @@ def _session(
     gap: bool,
 ) -> Iterator[CallEvent]:
     """One connection: from a banner to the next. A list of channels shows what a `gap` hid, or what had begun before the
-    capture; where everything came it shows nothing new. `linked` takes whether events say which call they belong to."""
+    capture; where everything came it shows nothing new. `linked` takes whether events carry the call they belong to."""
     snapshot: list[Message] = []
     cuts = [start, *(offset for offset in clock.offsets if start < offset < stop), stop]
     for begin, end in pairwise(cuts):

@@ -10,7 +10,7 @@ its end first. The tracker outlives sessions: the caller keeps the client and ca
 What a PBX may cost is bounded, each for itself: bytes that wait, the memory of an answer, open calls and channels, and how long
 one step holds the loop. A PBX whose events are withheld from this user is reported as such (`event_rights.py`).
 
-`wire.py` has the bytes of a connection. This file never logs, and the password is nowhere but in the login line, which is sent
+`wire.py` owns the bytes of a connection. This file never logs, and the password is nowhere but in the login line, which is sent
 to nothing but an Asterisk manager. Read `calls.py` for what the events mean.
 """
 
@@ -41,7 +41,7 @@ from gateway.domain.health import State
 STEP_S = 0.01
 """For how long messages are applied before others run."""
 TEST_S = 4.0
-"""When a test says that no Asterisk manager answers, and not before, whatever was found: the time must not tell a closed port
+"""Seconds after which a test reports that no Asterisk manager answers, whatever it found: time must not tell a closed port
 from one that swallows packets, nor from another service."""
 
 
@@ -170,7 +170,7 @@ class AsteriskClient:
                     return  # the reading ends by itself, and with the reason
 
     async def test(self) -> Tested:
-        """Connects, logs in, asks for the channels and for what this user may do. Rings nobody and changes nothing."""
+        """Connects, logs in, requests the channels and this user's rights. Rings nobody and changes nothing."""
         began = trio.current_time()
         findings: list[Finding] = []
         try:
@@ -216,7 +216,7 @@ class AsteriskClient:
         return found
 
     async def _receives_events(self, wire: Wire) -> bool | None:
-        """Whether events of calls reach this user; None where the PBX does not say."""
+        """Whether events of calls reach this user; None where the PBX does not report it."""
         with trio.move_on_after(event_rights.PROBE_S):
             answer = await wire.ask("Originate", *event_rights.PROBE)
             if answer.get("Response") != "Success":
@@ -257,7 +257,7 @@ class AsteriskClient:
             with trio.fail_at(min(answered_by, trio.current_time() + self._settings.login_timeout_s)):
                 await wire.greeting()
         except trio.TooSlowError:
-            raise no_manager(self._settings, "it says nothing") from None
+            raise no_manager(self._settings, "it sends nothing") from None
         except (Unavailable, RemoteProtocolError) as error:
             if not wire.banner:
                 raise no_manager(self._settings, error.detail) from None
@@ -354,8 +354,8 @@ class AsteriskClient:
             raise _too_many_calls(f"{self.open_calls} calls")
 
     def _learn_rights(self, rights: EventRights, message: Message) -> None:
-        """What one message says of this user's rights, until an event of a call has come. Raises BadSettings for events
-        that do not say which channels belong together."""
+        """What one message shows of this user's rights, until an event of a call came. Raises BadSettings for events
+        that do not show which channels belong together."""
         event = message.get("Event")
         if event in event_rights.WITH_LINKEDID and not message.get("Linkedid"):
             raise too_old(self.banner)
@@ -397,7 +397,7 @@ def _code(error: GatewayError) -> str:
 
 @contextmanager
 def _first_failure() -> Iterator[None]:
-    """The nursery's group of failures as the one that says most."""
+    """The one failure of the nursery's group that explains most."""
     try:
         yield
     except BaseExceptionGroup as group:

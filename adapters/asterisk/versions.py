@@ -12,7 +12,7 @@ import re
 from gateway.domain.errors import BadSettings
 
 OLDEST, NEWEST = 13, 23
-"""What is supported, as the README says."""
+"""What is supported, as the README states."""
 
 _VERSION = re.compile(r"Call Manager/(\d{1,3})(?:\.|$)")
 
@@ -45,7 +45,7 @@ def is_newer(banner: str) -> bool:
 
 
 def check_version(banner: str) -> None:
-    """Raises BadSettings for an Asterisk whose events do not say which channels belong together."""
+    """Raises BadSettings for an Asterisk whose events do not show which channels belong together."""
     version = asterisk_version(banner)
     if version is not None and version <= 11:
         raise too_old(banner)

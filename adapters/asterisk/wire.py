@@ -1,11 +1,11 @@
-"""The bytes of one AMI connection: reading that waits for nobody, and questions with their answers.
+"""The bytes of one AMI connection: reading that waits for nobody, and actions with their answers.
 
     read (its own task) --> Backlog --> parse --> receive, ask, ask_list (the session's task)
 
 Asterisk ends a session whose reader keeps it waiting for its write timeout, 100 ms by default, so `read` does nothing but put
 bytes into the backlog. Reading ends when the PBX has gone, or is given up for silence; what had come is parsed first.
 Bytes are parsed a step at a time, and others run between two steps. What waits for an answer to end has a limit of memory.
-Knows no calls. Read `session.py` next for what is asked and what becomes of it.
+Knows no calls. Read `session.py` next for what is requested and what becomes of it.
 """
 
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ LISTENED = frozenset((b"CoreShowChannel", b"CoreShowChannelsComplete", b"Origina
 
 
 class Wire:
-    """The bytes of one connection: a reader, a backlog, questions and their answers."""
+    """The bytes of one connection: a reader, a backlog, actions and their answers."""
 
     def __init__(self, stream: Stream, settings: AsteriskSettings, spills: Spills | None = None) -> None:
         self._stream = stream

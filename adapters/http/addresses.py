@@ -1,8 +1,8 @@
 """Where a tenant's addresses may lead: the policy, and the dialer that applies it to names on every connect.
 
-A name is resolved once per connect and the very address that was judged is dialled (`connecting.py`), while TLS and the
-Host header stay with the name: a name that changes its mind between the look-up and the connect gains nothing. A
-judgement that the connection does not obey, or a connection that nobody judged, would be the hole.
+A name is resolved once per connect and the same address that was judged is dialled (`connecting.py`), while TLS and the
+Host header stay with the name: a name that changes between the look-up and the connect (DNS rebinding) gains nothing.
+No connection may be made to an address that was not judged.
 
 Opens no connection. Read `connecting.py` next.
 """
@@ -97,7 +97,7 @@ class AddressPolicy:
         return address in listening or (any(at.is_unspecified for at in listening) and _is_local(address))
 
     def refusal(self, address: IPAddress, port: int) -> str | None:
-        """Why this address is out of bounds, in a word; None where it is not."""
+        """Why this address is forbidden, in a word; None where it is not."""
         address = _canonical(address)
         if self._is_own(address, port):
             return "our own listener"
@@ -124,7 +124,7 @@ class AddressPolicy:
 
 
 class SafeDialer:
-    """The `Dialer` of the whole program: looks names up, and hands out only addresses that the policy lets pass.
+    """The `Dialer` of the whole program: looks names up, and hands out only addresses that the policy allows.
 
     `own` lists our listeners and database as (address, port), never to be reached whatever else is allowed; an
     unspecified address (`0.0.0.0`, `::`) stands for every address of this machine. `keep_off` adds one that is known
@@ -139,7 +139,7 @@ class SafeDialer:
             self.keep_off(address, port)
 
     def keep_off(self, address: str, port: int) -> None:
-        """From now on (address, port) is ours and out of bounds."""
+        """From now on (address, port) is ours and forbidden."""
         entry = (_canonical(ip_address(address)), port)
         self.policy = AddressPolicy(self.policy.allowed, self.policy.own | {entry})
 
@@ -174,7 +174,7 @@ async def _look_up(host: str, port: int) -> list[IPAddress]:
         rows = await trio.socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         failure = f"{host[:100]}: {error.strerror or 'not found'}"
-    except ValueError:  # what cannot be a name: an empty or overlong label, say
+    except ValueError:  # what cannot be a name: such as an empty or overlong label
         raise BadSettings(f"not a host name: {host[:100]!r}") from None
     if failure is not None:
         raise Unavailable(failure)

@@ -42,7 +42,7 @@ class Body:
 
 
 def encode(form: Form | None, payload: Any, files: Sequence[Upload] = (), *, show: bool = True) -> Body:
-    """The body of a request; empty without one. Raises ValueError for what JSON cannot hold (NaN, say) and for a JSON body
+    """The body of a request; empty without one. Raises ValueError for what JSON cannot hold (such as NaN) and for a JSON body
     beside a form."""
     if payload is not ABSENT:
         if form is not None or files:

@@ -1,15 +1,15 @@
 """The one HTTP client per remote: a request, an answer, and whatever goes wrong on the wire as `gateway.domain.errors`.
 
-    budget -> a kept or new connection -> request -> bounded answer -> the adapter's reader, on the raw bytes
+    budget -> an open or new connection -> request -> bounded answer -> the adapter's reader, on the raw bytes
                                                                     +-> the log, masked
 
 What is read is raw; what is written into an attempt, raised, or returned for people is masked (`masking.py`). `exchange` is
 for tokens: nothing of it is written down. Takes from the account's budget before every request, and pauses it where the
-other side asks for that.
+other side requests that.
 
-Never follows redirects, never reads proxy variables, and repeats a request only where a kept connection turned out to be
+Never follows redirects, never reads proxy variables, and repeats a request only where an open connection turned out to be
 closed and a repeat is harmless (GET, PUT, DELETE). Knows no outside system: what an answer means is each adapter's
-`codec.py`. Read `wire.py` next, then `adapters/retailcrm/client.py`.
+own. Read `wire.py` next, then `adapters/retailcrm/client.py`.
 """
 
 import json
@@ -66,7 +66,7 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back, as it came: it may repeat secrets, so it is for an adapter's reader alone. `cut` says that there was
+    """What came back, as it came: it may repeat secrets, so it is for an adapter's reader alone. `cut`: there was
     more than the limit."""
 
     status: int
@@ -92,8 +92,8 @@ class Http:
     """One remote, one client: `async with Http(url, ...) as http`, then `await http.send(...)`.
 
     Entering opens nothing; connections are made by requests. `dial` is None for an address that the operator has given,
-    which is trusted. Whatever `send` raises or writes down has every secret masked. `budget` is the account's; `background`
-    says that nobody waits for what this client does.
+    which is trusted. Whatever `send` raises or writes down has every secret masked. `budget` is the account's; `background`:
+    nobody waits for what this client does.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Http:
         the adapter may quote it. One body at most: `form`, `payload` as JSON of any kind, or `form` with `files`. `hide` are
         secrets of this request alone, `bucket` the budget's (by default the attempt's), `limit` the bytes of an answer.
 
-        Raises Unavailable, with `certain` telling whether it may have arrived, RateLimited where the budget is used up,
+        Raises Unavailable, whose `certain` tells whether it may have arrived, RateLimited where the budget is used up,
         BadSettings where the address may not be used, LocalProtocolError for what cannot be written as HTTP; and what
         `read` raises, masked, or Misread for a fault of its own."""
         mask = self._mask.plus(hide)
@@ -269,7 +269,7 @@ class Http:
             raise failure
 
     def pause(self, seconds: float, bucket: str = "") -> None:
-        """The other side asks for a rest: of the account, or of one bucket of it."""
+        """The other side requests a pause: of the account, or of one bucket of it."""
         self._budget.pause(seconds, bucket)
 
     async def _take(self, attempt: Attempt | None, bucket: str | None) -> None:

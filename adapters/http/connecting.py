@@ -1,6 +1,6 @@
-"""How one gets there: the TLS context of the process, and connections to addresses that the policy has let pass.
+"""Outgoing connections: the TLS context of the process, and connections to addresses that the policy allows.
 
-Every connect asks the dialer anew (`addresses.py`) and goes to one of the addresses it named. Sends nothing. Read
+Every connect resolves anew through the dialer (`addresses.py`) and uses one of its addresses. Sends nothing. Read
 `client.py` next.
 """
 

@@ -4,7 +4,7 @@
 
 llhttp (`httptools`) reads: half the CPU of h11. Every reader is bounded: bytes and
 number of headers, interim answers, and a piece at a time for whoever counts the body. A connection goes back only after an
-answer that ended where it said; anything else closes it. A resting one is used again for as long as the other side's
+answer of the announced length; anything else closes it. An idle one is used again for as long as the other side's
 keep-alive allows, and only while nothing has come on it.
 
 Knows no secrets, policies or errors of ours but `Unavailable` and `LocalProtocolError`. Read `client.py` next.
@@ -124,7 +124,7 @@ class Wire:
                 permit()
                 await self._send(piece)
         if left:
-            raise LocalProtocolError("a file is not as long as was said")
+            raise LocalProtocolError("a file is not as long as announced")
 
     async def _send(self, data: bytes, *, first: bool = False) -> None:
         sent = failed = False
@@ -136,7 +136,7 @@ class Wire:
                 failed = True
         if failed and first and not self.fresh:
             raise Stale
-        # An answer may have come before the whole request was taken: a refusal of its size, say.
+        # An answer may have come before the whole request was taken: such as a refusal of its size.
         self._half = self._half or failed
         if failed and not await self._peek():
             raise Unavailable(BROKEN, certain=False)
@@ -219,7 +219,7 @@ class Wire:
         return trio.current_time() < self.rests_until and usable(self._stream)
 
     async def aclose(self) -> None:
-        """At once, without a farewell: nothing is under way that anybody waits for."""
+        """At once, without a TLS close_notify: no request is under way."""
         await trio.aclose_forcefully(self._stream)
 
 
@@ -280,7 +280,7 @@ class Unpacker:
         self.cut = False
 
     def feed(self, data: bytes) -> bytes:
-        """What these bytes stand for; `cut` says that there is more than the limit, packed or not. Raises Unavailable for what
+        """What these bytes stand for; `cut`: there is more than the limit, packed or not. Raises Unavailable for what
         is damaged."""
         self._most -= len(data)
         if self._packed is not None:

@@ -1,6 +1,6 @@
-"""RetailCRM: is told of calls as they ring, end and are logged. What it calls on our side is listed as hooks.
+"""RetailCRM: is notified of calls as they ring, end and are logged. What it calls on our side is listed as hooks.
 
-Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is told when, and what the answers mean.
+Owns the `ADAPTER` value and nothing else. Read `codec.py` next: what is sent when, and what the answers mean.
 """
 
 from adapters.base import Adapter, Limits, Rate

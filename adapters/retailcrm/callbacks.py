@@ -1,4 +1,4 @@
-"""What RetailCRM, and the dialplan in its name, ask of us: the fields of a request as what is asked. Pure.
+"""Requests of RetailCRM, and of the dialplan in its name: the fields as sent, read into values. Pure.
 
 RetailCRM sends GET with the fields in the query; which method it uses elsewhere is not confirmed, so query, form and JSON
 are all taken. Unknown fields are left alone. Read `gateway/web/api/crm_callbacks.py` next for what becomes of it.
@@ -93,7 +93,7 @@ def read_activity(fields: Mapping[str, Any]) -> ActivityRequest:
 
 
 def read_responsible(fields: Mapping[str, Any]) -> ResponsibleRequest:
-    """The dialplan's question: Token, UniqueId, phone, redirect. Raises Invalid."""
+    """The dialplan's request: Token, UniqueId, phone, redirect. Raises Invalid."""
     taken = _Fields({name: value for name, value in fields.items() if name != "redirect"})
     redirect = fields.get("redirect", True)
     if str(redirect).lower() not in ("true", "false", "1", "0"):

@@ -1,6 +1,6 @@
-"""The conversation with RetailCRM: one request for a delivery, for the connection test, and for each question.
+"""Requests to RetailCRM: one for a delivery, for the connection test, and for each look-up.
 
-Owns the key's way into the header. Never words a request or judges an answer (`codec.py`, `modules.py`), never repeats
+Owns the API key's header. Never builds a request or classifies an answer (`codec.py`, `modules.py`), never repeats
 one (`actors/delivery/worker.py`, `actors/crm/registration.py`), never connects itself (`adapters/http/`).
 """
 
@@ -19,7 +19,7 @@ from gateway.domain.secret import Secret
 
 
 class RetailcrmClient:
-    """Tells one account of calls, and asks and tells it of users."""
+    """Notifies one account of calls; reads and updates its users."""
 
     def __init__(self, http: Http, tenant: Tenant, settings: RetailcrmSettings) -> None:
         self._http = http
@@ -94,7 +94,7 @@ class RetailcrmClient:
         delete: bool = False,
         attempt: Attempt | None = None,
     ) -> None:
-        """Switches our module off, `delete` freezes it: the API cannot take one away. Asks first, because an edit of a
+        """Switches our module off, `delete` freezes it: the API cannot take one away. Reads first, because an edit of a
         module that is not there would make it."""
         if await self.registration(attempt=attempt) is not None:
             await self._edit(place, extensions, active=False, freeze=delete, attempt=attempt)
@@ -119,7 +119,7 @@ class RetailcrmClient:
         )  # fmt: skip
 
     async def responsible(self, phone: str) -> Responsible | None:
-        """Who answers for a number, as RetailCRM sees it now."""
+        """Who is responsible for a number, as RetailCRM has it now."""
         path = modules.manager_path(phone, any_status=self._settings.responsible_any_status)
         return await self._http.send(
             "GET", path, headers=self._key(), bucket=codec.BUCKET,
@@ -132,7 +132,7 @@ class RetailcrmClient:
         return modules.STATUSES
 
     async def set_status(self, user_id: str, status: str, *, attempt: Attempt | None = None) -> None:
-        """Says that a user is free, busy or away."""
+        """Reports that a user is free, busy or away."""
         path = modules.status_path(user_id)
         await self._http.send(
             "POST", path, headers=self._key(), form={"status": status}, attempt=attempt,

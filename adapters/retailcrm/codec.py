@@ -1,8 +1,8 @@
-"""What RetailCRM is told of a call, and what its answers mean. Pure: no clock, no network, no secret in a draft.
+"""What RetailCRM receives of a call, and what its answers mean. Pure: no clock, no network, no secret in a draft.
 
     ringing    in    once for every internal number that begins to ring
                out   once for the employee who calls
-    ended      the ringing message if none was told but a phone rang, then hangup, then upload
+    ended      the ringing message if none was sent but a phone rang, then hangup, then upload
 
 Owns the wording of the requests and the classification of the answers: by their text first and their status second,
 since the same failure comes with several statuses. Never sends; read `client.py` next.
@@ -65,7 +65,7 @@ _UPLOAD = {
 def plan(
     settings: RetailcrmSettings, tenant: Tenant, before: Call | None, call: Call, event: CallEvent
 ) -> Sequence[Draft]:
-    """What this event makes us tell RetailCRM. Of a hidden number nothing can be told: every request needs a phone."""
+    """The drafts of this event for RetailCRM. None for a hidden number: every request needs a phone."""
     if call.direction is Direction.INTERNAL or not _PHONE.fullmatch(call.outside):
         return ()
     wanted = settings.send_events.model_dump(by_alias=True)
@@ -101,7 +101,7 @@ def _reported(before: Call | None, call: Call) -> bool:
 
 
 def _may_have_been_reported(before: Call | None) -> bool:
-    """False while an incoming call's number was not known: of a hidden one RetailCRM is told nothing."""
+    """False while an incoming call's number was not known: of a hidden one nothing is sent to RetailCRM."""
     return before is not None and before.direction is Direction.INCOMING and bool(_PHONE.fullmatch(before.outside))
 
 
@@ -115,7 +115,7 @@ def _ringing(tenant: Tenant, call: Call, codes: tuple[str, ...]) -> Draft:
 
 
 def _live(tenant: Tenant, call: Call, kind: str, codes: tuple[str, ...], key: str | None = None, **more: str) -> Draft:
-    """A message about a call that is going on, worthless a minute later."""
+    """A message about a call that is going on; it expires after a minute."""
     reported = {
         "phone": call.outside,
         "type": kind,
@@ -182,7 +182,7 @@ def _hangup_status(event: CallEnded) -> str:
 
 
 def _company_number(tenant: Tenant, call: Call) -> dict[str, str]:
-    """The number the client has dialled; an outgoing call does not tell which of ours the client sees."""
+    """The number the client has dialled; an outgoing call does not show which of ours the client sees."""
     number = call.called.removeprefix("+")
     if call.direction is not Direction.INCOMING or not re.fullmatch("[0-9]{3,15}", number):
         return {}
@@ -316,7 +316,7 @@ def _text(tenant: Tenant, code: str, *values: str) -> str:
 
 
 def read_tested(tenant: Tenant, status: int, text: str) -> Tested:
-    """What the answer to the credentials request says. Raises like `read_answer`."""
+    """What the answer to the credentials request means. Raises like `read_answer`."""
     sites = _words(read_answer(status, text).get("sitesAvailable"))
     return Tested(True, "ok", _text(tenant, "sites", ", ".join(sites)[:500]) if sites else _text(tenant, "ok"))
 

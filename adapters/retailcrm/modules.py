@@ -1,4 +1,4 @@
-"""Our module in RetailCRM, its users and who is responsible for a client: requests worded, answers read. Pure.
+"""Our module in RetailCRM, its users and who is responsible for a client: builds requests, reads answers. Pure.
 
 Owns the shape of `integration-modules/{code}/edit`: telephony stands below `integrations`, and the map of codes goes
 whole every time, because leaving it out clears it. Answers are judged by `codec.read_answer`. The API cannot delete a
@@ -44,7 +44,7 @@ _ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 def module_code(settings: RetailcrmSettings) -> str:
     """What RetailCRM knows this connection by. Made from the client id, so that it stays the same for as long as the
-    connection does, also on another installation, and tells nothing of the id."""
+    connection does, also on another installation, and reveals nothing of the id."""
     if settings.module_code:
         return settings.module_code
     digest = hashlib.sha256(b"module " + settings.client_id.reveal().encode()).hexdigest()
@@ -100,7 +100,7 @@ def edit_form(
 
 
 def read_edited(status: int, text: str, extensions: Mapping[str, str]) -> HeldExtensions:
-    """The answer to an edit. `info` is an object, or an empty list when there is nothing to say."""
+    """The answer to an edit. `info` is an object, or an empty list when there is nothing to report."""
     info = read_answer(status, text).get("info")
     missing = _list(info.get("notExistUsersIds")) if isinstance(info, Mapping) else []
     unknown = tuple(user for item in missing if (user := _id(item)))
@@ -170,7 +170,7 @@ def _users(rows: list[Any]) -> Iterator[CrmUser]:
 
 
 def _group(group: Any) -> str:
-    """A group's name, however much of the group was told."""
+    """A group's name, however much of the group was sent."""
     if isinstance(group, Mapping):
         return _text(group.get("name")) or _text(group.get("code"))
     return _text(group)
@@ -194,7 +194,7 @@ def status_path(user_id: str) -> str:
 
 
 def manager_path(phone: str, *, any_status: bool) -> str:
-    """The question who answers for a number."""
+    """The request for who is responsible for a number."""
     requested = {"phone": phone.removeprefix("+"), "details": 1, "ignoreStatus": int(any_status)}
     return f"/api/v5/telephony/manager?{urlencode(requested)}"
 

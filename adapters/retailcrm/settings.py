@@ -1,6 +1,6 @@
 """The settings of one link to RetailCRM. Owns the fields, their labels and what makes a value valid.
 
-Never reads a row or asks the outside system; whether the link is switched on is a column beside these settings.
+Never reads a row or calls the outside system; whether the link is switched on is a column beside these settings.
 Read `codec.py` next.
 """
 
@@ -36,7 +36,7 @@ class SendEvents(AdapterSettings):
 
 
 class RetailcrmSettings(HttpSettings):
-    """How one tenant's account is reached, and what it is told."""
+    """How one tenant's account is reached, and what it receives."""
 
     domain: str = setting(
         en="Account address",
@@ -107,7 +107,7 @@ class RetailcrmSettings(HttpSettings):
     @field_validator("domain")
     @classmethod
     def _one_site(cls, value: str) -> str:
-        """`https://name[:port]` and no more; whether it may be connected to is the dialer's to say."""
+        """`https://name[:port]` and no more; whether it may be connected to is the dialer's decision."""
         text = value.strip()
         parts = urlsplit(text if "://" in text else f"https://{text}")
         # The raw authority is looked at too: whatever is not plainly a name and a port is refused, not repaired.

@@ -8,6 +8,7 @@ from adapters.budget import account_key
 from adapters.telegram.client import TelegramClient, connect
 from adapters.telegram.codec import plan
 from adapters.telegram.incoming import INBOUND, polls
+from adapters.telegram.jobs import JOBS
 from adapters.telegram.settings import TelegramSettings
 from gateway.domain.ids import Kind
 
@@ -24,6 +25,7 @@ ADAPTER = Adapter(
     hook_id_field="hook_id",
     inbound=INBOUND,
     streams=polls,
+    jobs=JOBS,
     limits=Limits(rates={"": Rate(30), "chat": Rate(3, 3.0), "group": Rate(20, 60.0)}, at_once=8),
     account=lambda settings: account_key("telegram", settings.bot_token),
 )

@@ -1,9 +1,9 @@
-"""The conversation with the Bot API: one card is sent or edited per delivery.
+"""Requests to the Bot API: one card is sent or edited per delivery.
 
 Owns the decision what to try when Telegram answers "not like this": anew where the message is gone, in the new chat
-where the group has moved, as plain text where the markup does not please. Nothing here makes a message appear twice:
-a message whose fate is unknown is `Doubtful` and not repeated, an edit may be. The token is part of every address and
-is masked in all that leaves here (`adapters/http/client.py`). What the texts say is `codec.py`'s.
+where the group has moved, as plain text where the markup is refused. Nothing here makes a message appear twice:
+a message whose outcome is unknown is `Doubtful` and not repeated, an edit may be. The token is in every address and
+is masked in all that leaves here (`adapters/http/client.py`). What the texts contain is in `codec.py`.
 """
 
 from collections.abc import AsyncIterator
@@ -111,7 +111,7 @@ class TelegramClient:
 
     async def run(self, sink: UpdateSink) -> None:
         """One session of long polls. An update is confirmed by the poll after the one that brought it, so none is before it is
-        durable. Raises Unavailable; a second reader of the bot is told in its words (409)."""
+        durable. Raises Unavailable; a second reader of the bot gives Telegram's own words (409)."""
         try:
             if (await self._call("getWebhookInfo", {})).get("url"):
                 await self._call("deleteWebhook", {"drop_pending_updates": False})
@@ -132,6 +132,29 @@ class TelegramClient:
             raise Unavailable(str(error)) from None
         except Rejected as error:
             raise BadSettings(error.detail) from None
+
+    async def ensure_webhook(self, url: str) -> bool:
+        """Makes Telegram call `url` with what people write. Whether there was something to change. Source: Bot API,
+        "setWebhook"; what it stored is read back, for it takes an address it cannot reach without a word."""
+        try:
+            return await self._ensure_webhook(url)
+        except (codec.Unclear, codec.NotLikeThis) as error:
+            raise Unavailable(str(error)) from None
+
+    async def _ensure_webhook(self, url: str) -> bool:
+        known = await self._call("getWebhookInfo", {})
+        if isinstance(known, dict) and known.get("url") == url:
+            if problem := str(known.get("last_error_message") or ""):
+                raise Unavailable(f"Telegram could not call us: {problem[:200]}")
+            return False
+        wanted = {
+            "url": url, "secret_token": incoming.webhook_secret(self._settings), "allowed_updates": incoming.ALLOWED,
+            "drop_pending_updates": False,
+        }  # fmt: skip
+        await self._call("setWebhook", wanted)
+        if (await self._call("getWebhookInfo", {})).get("url") != url:
+            raise Unavailable("Telegram stored another address than the one it was given")
+        return True
 
     async def test(self) -> Tested:
         """Whether the token is right and the bot is in its chats, in words."""
@@ -164,7 +187,7 @@ class TelegramClient:
 
     async def _write_to(self, place: Place, bot: Any) -> tuple[str, str]:
         """Whether the bot may write to a place, as a finding's code, and how the place calls itself. Nothing is written: a
-        "typing" that nobody needs to see is as far as it goes."""
+        "typing" action is all that is sent."""
         try:
             chat = await self._call("getChat", {"chat_id": place.chat})
         except Rejected:
@@ -211,7 +234,7 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
         timeouts = Timeouts(connect_s=settings.connect_timeout_s, read_s=read_s, whole_s=whole_s)
         return Http.of(link, PUBLIC, timeouts, (token, token.partition(":")[2]))
 
-    held_s = incoming.POLL_S + settings.read_timeout_s  # a poll that has nothing to say is answered so late
+    held_s = incoming.POLL_S + settings.read_timeout_s  # a poll without updates is answered so late
     unmetered = replace(link, budget=None)  # a poll counts to no rate, and would hold a place for as long as it waits
     async with (
         http(link, settings.read_timeout_s, settings.request_timeout_s) as short,

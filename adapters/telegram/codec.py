@@ -1,7 +1,7 @@
 """The card of a call, and what Telegram's answers mean. Pure: no clock, no network, no secret in a draft.
 
 A card is one message per call and chat that is sent when the call begins and edited as it goes on; each state of the
-call makes one draft, and a draft that was overtaken before anybody tried it is dropped (`latest_only`).
+call makes one draft, and a draft that is outdated before its first attempt is dropped (`latest_only`).
 
 Owns the words of the card in both languages and the classification of the answers: by code and parameters, and by
 the text of the few that have nothing else to tell them apart. Never sends; read `client.py` next.
@@ -164,7 +164,7 @@ def _waited(call: Call) -> float | None:
 
 
 def _clean(value: str) -> str:
-    """A name or number as a part of one line: what others chose must not add lines, tags or a mile of text."""
+    """A name or number as a part of one line: what others chose must not add lines, tags or very long text."""
     printable = "".join(dead_letter if dead_letter.isprintable() else " " for dead_letter in value)
     short = " ".join(printable.split())
     return html.escape(short if len(short) <= 64 else short[:63] + "…", quote=False)
@@ -238,7 +238,7 @@ class BadMarkup(NotLikeThis):
 
 
 class BadTopic(NotLikeThis):
-    """The topic is closed or not there; `code` says which."""
+    """The topic is closed or not there; `code` names which."""
 
     def __init__(self, text: str, code: str) -> None:
         super().__init__(text)
@@ -255,7 +255,7 @@ class Migrated(NotLikeThis):
 
 def read_answer(status: int, text: str, retry_after: str | None = None) -> Any:
     """The `result` of an answer. Raises ours for a refusal, `NotLikeThis` where the client can
-    go on, `Unclear` where nobody can tell."""
+    go on, `Unclear` where it cannot be known."""
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):

@@ -16,7 +16,7 @@ from adapters.telegram.settings import TelegramSettings
 
 ALLOWED = ("message", "edited_message")
 POLL_S = 25
-"""How long Telegram holds a poll that has nothing to say; it allows 50."""
+"""Seconds for which Telegram holds a poll without updates; it allows 50."""
 MOST = 100
 """Updates in one answer, Telegram's own limit."""
 _MESSAGES = frozenset(ALLOWED)

@@ -1,6 +1,6 @@
 """The settings of one Telegram bot. Owns the fields, their labels and what makes a value valid.
 
-Never asks Telegram; whether the bot is switched on is a column beside these settings. Read `codec.py` next.
+Never calls Telegram; whether the bot is switched on is a column beside these settings. Read `codec.py` next.
 """
 
 import re
@@ -51,7 +51,7 @@ class Place:
 
 
 class TelegramSettings(HttpSettings):
-    """Which bot speaks, and where."""
+    """Which bot writes, and where."""
 
     bot_token: Secret = setting(
         en="Bot token",

@@ -1,7 +1,7 @@
 """`gateway keys rotate`: a new master key for everything that is sealed, while gateways run.
 
     one key in the file     a new one is put above it, durably         several     an earlier run is gone on with
-      -> every gateway that runs says that it holds the new key
+      -> every gateway that runs reports that it holds the new key
       -> everything is sealed anew, batch by batch (`gateway/store/secrets/rotation.py`)
       -> the old key is forbidden in the database, in one step with a last look that nothing is under it
       -> the new key alone opens every tenant's data key
@@ -35,7 +35,7 @@ Say = Callable[..., None]
 T = TypeVar("T")
 
 INSTANCES_WITHIN_S = 15.0
-"""A gateway says what it holds every second, and counts as running for four."""
+"""A gateway reports its keys every second, and counts as running for four."""
 PASSES = 60
 PAUSE_S = 1.0
 """Between passes: who wrote under the old id reads its configuration again in this time."""

@@ -32,7 +32,7 @@ async def link(
 ) -> int:
     """Prints a link that signs a person in once, within 15 minutes. Returns the exit code.
 
-    With `known` False nobody said whose account it is: the one with this address is taken where there is only one.
+    With `known` False the tenant was not named: the account with this address is taken where there is only one.
     """
     if not known:
         accounts = await db.engine(users.select_accounts, email)

@@ -7,7 +7,7 @@ WIDTH = 30
 
 
 class Progress:
-    """Told `show(what, done, total)` as often as the caller likes."""
+    """Called with `show(what, done, total)` as often as the caller likes."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout

@@ -1,7 +1,7 @@
 """`gateway replay`: the call events of a captured stream, one JSON object a line. Needs no database.
 
-Owns reading the files, up to a limit; what they mean is the PBX adapter's to say, reached by the registry. A capture that
-cannot be read prints nothing at all, and one without a call says so.
+Owns reading the files, up to a limit; what they mean is decided by the PBX adapter, found in the registry. A capture that
+cannot be read prints nothing at all, and one without a call prints that.
 """
 
 import gzip

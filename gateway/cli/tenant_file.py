@@ -1,7 +1,7 @@
 """The tenant file: what `gateway apply` reads and `gateway export` writes (YAML or JSON).
 
 Validation returns every problem at once, each with its path, and knows the adapters' settings classes. It opens no
-database. A little over 400 lines, for one block says what all of a tenant may be. Read `gateway.cli.tenants` next.
+database. A little over 400 lines, for one block defines all that a tenant may be. Read `gateway.cli.tenants` next.
 """
 
 import hashlib
@@ -130,7 +130,7 @@ class SmartRedirectBlock(_Block):
     """Sending callers to whoever is responsible for them."""
 
     by_gateway: bool = False
-    """By ourselves when a call comes in; otherwise only when the dialplan asks."""
+    """By ourselves when a call comes in; otherwise only when the dialplan requests it."""
     default: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")] | None = None
     """The internal number for callers nobody is responsible for; null leaves them where they are."""
 
@@ -188,7 +188,7 @@ class TenantFile:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What is kept in the tenant's options: only what differs from the defaults."""
+        """What is stored in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
             mode="json",
             include={"click_to_call", "internal_numbers", "legacy_call_token", "recordings", "smart_redirect"},
@@ -408,7 +408,7 @@ def complete(link: LinkBlock, stored: Mapping[str, Any]) -> AdapterSettings:
 
 
 def plain_and_secret(settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, Secret]]:
-    """Settings as they are kept: what is not secret as JSON values, and the secrets apart."""
+    """Settings as they are stored: what is not secret as JSON values, and the secrets apart."""
     names = secret_fields(type(settings))
     plain = json.loads(settings.model_dump_json(by_alias=True, exclude=set(names)))
     secrets = {name: value for name in names if isinstance(value := getattr(settings, name), Secret)}
@@ -416,5 +416,5 @@ def plain_and_secret(settings: AdapterSettings) -> tuple[dict[str, Any], dict[st
 
 
 def token_hash(token: Secret) -> bytes:
-    """What is kept of a tenant's token. It has 32 characters or more, so a plain SHA-256 resists guessing."""
+    """What is stored of a tenant's token. It has 32 characters or more, so a plain SHA-256 resists guessing."""
     return hashlib.sha256(token.reveal().encode()).digest()

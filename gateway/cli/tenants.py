@@ -1,7 +1,7 @@
 """`gateway apply` and `gateway export`: tenants declared in a file, and the same file back.
 
 `apply` is idempotent: it compares with what is stored, secrets opened, and writes only what differs. Read
-`gateway.cli.tenant_file` for what a file may say.
+`gateway.cli.tenant_file` for what a file may contain.
 """
 
 from collections.abc import Mapping

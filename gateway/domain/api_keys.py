@@ -1,6 +1,6 @@
 """API keys: `gw_live_<22 characters id><30 characters secret><6 characters checksum>`, base 62. Pure but for randomness.
 
-The checksum lets a scanner of leaked secrets, and us, know a key without a look-up. What is kept is the SHA-256 of the
+The checksum lets a scanner of leaked secrets, and us, know a key without a look-up. Stored is the SHA-256 of the
 whole: with 178 random bits in the secret alone no slow hash is needed. Read `gateway/store/api_keys.py` next.
 """
 
@@ -32,7 +32,7 @@ def looks_right(text: str) -> bool:
 
 
 def hash_of(text: str) -> bytes:
-    """What is kept of a key."""
+    """What is stored of a key."""
     return hashlib.sha256(text.encode()).digest()
 
 

@@ -1,7 +1,7 @@
-"""What a file of sound is, from its bytes: its type, and for WAV how long it lasts and how loud it is from left to right.
+"""What a file of sound is, from its bytes: its type, and for WAV how long it lasts and how loud it is over time.
 
-Pure and in passing: `Waveform` is fed the pieces as they come and keeps only what it has not looked at yet. It looks at
-samples in plain PCM, A-law and µ-law; of anything else it knows nothing and says so. Broken files are normal input.
+Pure and streaming: `Waveform` is fed the pieces as they come and keeps only what it has not looked at yet. It looks at
+samples in plain PCM, A-law and µ-law; of anything else it returns None. Broken files are normal input.
 """
 
 import sys
@@ -79,7 +79,7 @@ class _Format:
 
 
 class Waveform:
-    """Fed a whole file in pieces; afterwards `duration_s` and `peaks` say what was found, or None and nothing."""
+    """Fed a whole file in pieces; afterwards `duration_s` and `peaks` hold what was found, or None and nothing."""
 
     def __init__(self) -> None:
         self.duration_s: float | None = None
@@ -214,7 +214,7 @@ def _loudness(form: _Format, data: bytes) -> int:
             samples.byteswap()
         some = samples[:: max(1, len(samples) // _LOOKED_AT)]
         return min(255, max(max(some), -min(some)) >> 7)
-    # Of 24 and 32 bits the top byte says enough.
+    # Of 24 and 32 bits the top byte is enough.
     step = form.width * max(1, len(data) // form.width // _LOOKED_AT)
     tops = [top - 256 if top > 127 else top for top in data[form.width - 1 :: step]]
     return min(255, max(max(tops), -min(tops)) * 2)

@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Everything told of one call so far. Times are UTC; `wait_s` and `talk_s` are seconds."""
+    """Everything reported of one call so far. Times are UTC; `wait_s` and `talk_s` are seconds."""
 
     call_id: CallId
     phase: Phase
@@ -132,7 +132,7 @@ def apply(call: Call | None, event: CallEvent) -> Call | None:
 
 
 def lost(call: Call, at: datetime) -> CallEnded:
-    """The end of an open call whose truth is hidden: nobody was there to hear it. Never claims more than was told."""
+    """The end of an open call whose real end was not received. Never claims more than was reported."""
     answered = call.phase is Phase.TALKING
     unanswered = Result.NO_ANSWER if call.direction is Direction.OUTGOING else Result.MISSED
     return CallEnded(

@@ -57,14 +57,14 @@ class Rules:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """The rules as the tenant's options keep them, defaults filled in."""
+        """The rules as the tenant's options store them, defaults filled in."""
         given: dict[str, Any] = {**options.get("click_to_call", {})}
         listed: dict[str, Any] = {name: tuple(given.pop(name, ())) for name in ("countries", "prefixes")}
         return cls(**listed, **given)
 
 
 class CallRefused(Exception):
-    """Somebody may not have this call. `code` names the reason in the UI's texts; `detail` says it in English."""
+    """Somebody may not have this call. `code` names the reason in the UI's texts; `detail` is the same in English."""
 
     def __init__(self, code: RefusalCode, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(detail)

@@ -1,4 +1,4 @@
-"""Errors, ordered by the reaction they call for and not by their cause.
+"""Errors, ordered by the reaction they need and not by their cause.
 
     Retryable       try again with backoff        Unavailable, RateLimited
     Permanent       stop this delivery            Rejected, Expired, Doubtful
@@ -18,7 +18,7 @@ class GatewayError(Exception):
     ) -> None:
         self.detail = detail
         self.code = code
-        """A key of the UI's texts that says more than the class does; empty: the class alone."""
+        """A key of the UI's texts, more exact than the class; empty: the class alone."""
         self.shown = detail if shown is None else shown
         """What is shown to people beside the text of the code; it may be less than the log is given."""
         self.person = person if person is not None else (type(self).__doc__ or "").strip()
@@ -26,7 +26,7 @@ class GatewayError(Exception):
 
 
 class Retryable(GatewayError):
-    """The other side cannot answer now; it will be asked again."""
+    """The other side cannot answer now; the request will be repeated."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Retryable(GatewayError):
     ) -> None:
         super().__init__(detail, person=person, code=code, shown=shown)
         self.after_s = after_s
-        """Seconds the other side asked us to wait, where it said so."""
+        """Seconds the other side requested us to wait, where it sent them."""
         self.certain = certain
         """False after a timeout with the request already sent: it may have arrived all the same."""
 
@@ -54,7 +54,7 @@ class Replaced(Retryable):
 
 
 class RateLimited(Retryable):
-    """The other side asks us to slow down. Does not use up an attempt."""
+    """The other side requests us to slow down. Does not use up an attempt."""
 
 
 class Permanent(GatewayError):
@@ -90,11 +90,11 @@ class ProtocolError(GatewayError):
 
 
 class LocalProtocolError(ProtocolError):
-    """We were about to say something the protocol does not allow."""
+    """We were about to send something the protocol does not allow."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other side said something the protocol does not allow."""
+    """The other side sent something the protocol does not allow."""
 
 
 def problem_of(error: GatewayError) -> str:

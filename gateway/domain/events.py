@@ -51,7 +51,7 @@ class CallRinging:
     trunk: str | None
     extensions: tuple[str, ...]
     uncertain: bool = False
-    """For whoever goes on with the call after a restart: a gap has hidden something of it. Not told to the outside."""
+    """A gap has hidden something of the call. For its continuation after a restart; not sent to outside systems."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class CallAnswered:
     extension: str | None
     wait_s: float | None
     uncertain: bool = False
-    """For whoever goes on with the call after a restart: a gap has hidden something of it. Not told to the outside."""
+    """A gap has hidden something of the call. For its continuation after a restart; not sent to outside systems."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class CallTransferred:
     from_extension: str | None
     to_extension: str | None
     uncertain: bool = False
-    """For whoever goes on with the call after a restart: a gap has hidden something of it. Not told to the outside."""
+    """A gap has hidden something of the call. For its continuation after a restart; not sent to outside systems."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class CallMerged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnded:
-    """The whole call, told once. `wait_s` and `talk_s` are seconds, null where nobody answered."""
+    """The whole call, emitted once. `wait_s` and `talk_s` are seconds, null where nobody answered."""
 
     call_id: CallId
     at: datetime

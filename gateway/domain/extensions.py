@@ -84,7 +84,7 @@ def given(values: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def clashes(changes: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
-    """Numbers that one request gives to several users, with those users: nobody can tell which was meant."""
+    """Numbers that one request gives to several users, with those users: which one was meant is unknown."""
     owners: dict[str, list[str]] = {}
     for user, number in changes.items():
         if number:
@@ -106,7 +106,7 @@ def change(current: Extensions, changes: Mapping[str, str | None]) -> Changed:
 
 
 def adopt(ours: Extensions, theirs: Extensions) -> dict[str, str]:
-    """Our map with what theirs knows of users and numbers that ours says nothing about."""
+    """Our map with what theirs knows of users and numbers that ours does not contain."""
     taken = set(ours.values())
     adopted = dict(ours)
     for user, number in theirs.items():

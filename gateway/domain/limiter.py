@@ -1,4 +1,4 @@
-"""How hard an outside system may be pressed: so many requests in any window of time, in all and by the name of a bucket.
+"""Rate limits of an outside system: so many requests in any window of time, in all and for each named bucket.
 
     book -> (wait) -> leave         what is delivered as calls ring: a place in the window is promised, then taken
     try_background                  jobs: only where a quarter of every window stays free, and never ahead of a booking
@@ -29,7 +29,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How hard an outside system may be pressed. A bucket picks its rate by the part before a colon, so "telephony" is one
+    """Rates of an outside system. A bucket picks its rate by the part before a colon, so "telephony" is one
     bucket and "chat:55501" is one of many with the rate of "chat"; "" is the whole, which every bucket counts to that has
     no rate under its very name. `at_once` requests are under way together."""
 
@@ -83,7 +83,7 @@ class Window:
         return recent[len(recent) - most] + per_s - now
 
     def idle(self, now: float) -> bool:
-        """Whether it says no more than a new one would."""
+        """Whether it holds no more than a new one would."""
         return not self.booked and (not self.gone or self.gone[-1] + self.rate.per_s <= now)
 
 
@@ -104,13 +104,13 @@ class Limiter:
         return Booking(bucket, max([start, *(at for _, at in places)]), places)
 
     def cancel(self, booking: Booking) -> None:
-        """Gives a promise back. Of one that was kept or given back already nothing is left to give."""
+        """Gives a promise back. One that was used or given back already gives nothing."""
         for window, at in booking.places:
             window.booked.remove(at)
         booking.places = []
 
     def leave(self, booking: Booking, now: float) -> float:
-        """0 where the request may leave now, and then it has. Else seconds to wait before asking again."""
+        """0 where the request may leave now, and then it has. Else seconds to wait before the next try."""
         at = max(
             [booking.at, self._paused_until(booking.bucket), *(window.leave_at(now) for window, _ in booking.places)]
         )
@@ -122,7 +122,7 @@ class Limiter:
         return 0.0
 
     def try_background(self, bucket: str, now: float) -> float:
-        """For what can wait: 0 where it may leave now, and then it has. Else seconds to wait before asking again."""
+        """For what can wait: 0 where it may leave now, and then it has. Else seconds to wait before the next try."""
         windows = tuple(self._windows_of(bucket, now))
         wait = max([0.0, self._paused_until(bucket) - now, *(window.room_for_background(now) for window in windows)])
         if not wait:
@@ -141,11 +141,11 @@ class Limiter:
         return {name: wait for name, wait in waits.items() if wait > 0}
 
     def pause(self, until: float, bucket: str = "") -> None:
-        """Nothing of the bucket leaves before then, of "" nothing at all: the other side has asked for it."""
+        """Pauses the bucket until then, everything where it is "": the other side has requested it."""
         self._paused[bucket] = max(until, self._paused.get(bucket, until))
 
     def idle(self, now: float) -> bool:
-        """Whether it says no more than a new one would."""
+        """Whether it holds no more than a new one would."""
         return all(until <= now for until in self._paused.values()) and all(
             window.idle(now) for window in self._windows.values()
         )
@@ -175,7 +175,7 @@ class Limiter:
 
 
 class RequestBudget(Protocol):
-    """How hard one remote account may be pressed by this process (`adapters.budget`)."""
+    """The rate limit of one remote account in this process (`adapters.budget`)."""
 
     async def take(self, bucket: str = "", *, background: bool = False, patience_s: float | None = None) -> None:
         """Waits until one request of the bucket may leave. Raises RateLimited where that takes too long."""
@@ -186,5 +186,5 @@ class RequestBudget(Protocol):
         ...
 
     def pause(self, seconds: float, bucket: str = "") -> None:
-        """Nothing of the bucket leaves for so long, of "" nothing at all: the other side has asked for it."""
+        """Pauses the bucket for so long, everything where it is "": the other side has requested it."""
         ...

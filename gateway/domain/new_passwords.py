@@ -1,4 +1,4 @@
-"""Which passwords are not taken: short ones, and those that anybody tries first. Pure; asks nobody.
+"""Which passwords are not taken: short ones, and those that anybody tries first. Pure; calls nothing outside.
 
 A small list of ours in place of a library: bases of the common passwords of published leaks, English and Russian, walks over
 the keyboard, and what stands in the person's own address. Digits and signs around a word, and digits in place of letters, do

@@ -14,7 +14,7 @@ import phonenumbers
 from gateway.domain.configuration import Phone
 
 ANONYMOUS = "anonymous"
-"""A number that its owner hides, or that nobody told."""
+"""A number that its owner hides, or that was not reported."""
 
 _HIDDEN = frozenset(
     {
@@ -41,7 +41,7 @@ _SHORTEST_INTERNAL, LONGEST_SHORT = 2, 5
 
 
 def hidden(number: str | None) -> bool:
-    """True where the PBX says that it does not know the number or may not show it."""
+    """True where the PBX reports that it does not know the number or may not show it."""
     return number is None or bare(number).strip("\"'").casefold() in _HIDDEN
 
 
@@ -120,7 +120,7 @@ def outside(number: str | None, country: str) -> str:
 
 
 def dialled(number: str | None, country: str, prefixes: Iterable[str] = ()) -> str:
-    """A number that somebody in the company dialled, as `outside` says it. Digits for an outside line may stand before
+    """A number that somebody in the company dialled, as `outside` writes it. Digits for an outside line may precede
     it: where it reads as no number of the country, those of `prefixes` and then the common ones are taken away before it
     is read as a foreign number without its plus."""
     if number is None or hidden(number):

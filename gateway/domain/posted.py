@@ -1,12 +1,12 @@
-"""What a posted event tells of its call: a fold over the call's state, so repeats and late events tell nothing.
+"""What a posted event adds to its call: a fold over the call's state, so repeats and late events add nothing.
 
-    start    nothing: the CRM hears of a call when it rings
+    start    nothing: the CRM is notified of a call when it rings
     dial     CallRinging, and again when further phones ring
     bridge   CallAnswered, once
     hangup   CallEnded, with a CallRinging before it where the dial was never seen
 
 Owns the reading of directions, employees, results and durations from what hosts post. It never reads a clock: times
-are the host's where it tells any that fit the call, else the time of arrival. Read `gateway/domain/posts.py` before it
+are the host's where it sends any that fit the call, else the time of arrival. Read `gateway/domain/posts.py` before it
 and `gateway/domain/calls.py`, which applies the events, after it.
 """
 
@@ -101,7 +101,7 @@ def _direction(post: Post, tenant: Tenant, ringing: tuple[str, ...]) -> Directio
 
 
 def _dialled(post: Post, tenant: Tenant) -> str:
-    """The company's number of an incoming call, where the host tells it; else what it gives, else nothing."""
+    """The company's number of an incoming call, where the host sends it; else the trunk's; else the internal one."""
     if not hidden(post.connected_line) and not is_internal(bare(post.connected_line), tenant.phones):
         return outside(post.connected_line, tenant.country)
     trunk = outside(post.trunk, tenant.country)
@@ -164,7 +164,7 @@ def _dial(call: Call | None, post: Post, tenant: Tenant) -> list[CallEvent]:
 
 
 def _who(call: Call, post: Post, tenant: Tenant) -> str | None:
-    """The employee of the call: who placed it, or who answered as far as the event or the ringing phones tell."""
+    """The employee of the call: who placed it, or who answered as far as the event or the ringing phones show."""
     if call.direction is Direction.OUTGOING:
         return call.caller or None
     caller = "" if hidden(post.caller_id) else _extension(post.caller_id, tenant)
@@ -271,14 +271,14 @@ def _hangup(call: Call | None, post: Post, tenant: Tenant) -> list[CallEvent]:
 
 
 def _rang(call: Call, answered_by: str | None) -> tuple[str, ...]:
-    """Who answered rang, even where no dial said so; an employee who called out did not."""
+    """Who answered rang, even where no dial reported it; an employee who called out did not."""
     if answered_by is None or answered_by in call.rang or call.direction is Direction.OUTGOING:
         return call.rang
     return (*call.rang, answered_by)
 
 
 def reported(call: Call | None, post: Post, tenant: Tenant) -> list[CallEvent]:
-    """The events that `post` makes of the call in this state (None: not known yet). A call that is over tells nothing."""
+    """The events that `post` makes of the call in this state (None: not known yet). A call that is over gives none."""
     if call is not None and not call.open:
         return []
     match post.step:

@@ -1,8 +1,8 @@
-"""A posted call event, validated: what an Asterisk host or a call service says of one moment of one call.
+"""A posted call event, validated: what an Asterisk host or a call service reports of one moment of one call.
 
-Owns the field names, the types that are accepted and the digest that makes a repeat a repeat. It never decides what the
-event means: that is `gateway/domain/posted.py`, read it next. Hosts are written by many hands, so types are read
-liberally (numbers as text or integers, lists as text with commas), and fields that are not known are kept in `body`.
+Owns the field names, the accepted types and the digest by which a repeat is recognised. It never decides what the
+event means: that is `gateway/domain/posted.py`, read it next. Hosts differ, so types are read
+liberally (numbers as text or integers, lists as text with commas), and fields that are not known are stored in `body`.
 
 The body leaves without the token and parses again to the same post, so a journal row is all that a restart needs.
 """
@@ -60,7 +60,7 @@ _STATUSES = {
     "cancel": Status.CANCELLED, "cancelled": Status.CANCELLED, "canceled": Status.CANCELLED,
     "congestion": Status.FAILED, "chanunavail": Status.FAILED, "invalidargs": Status.FAILED, "failed": Status.FAILED,
 }  # fmt: skip
-"""Dial statuses in words, and 2. Every other number means that nobody answered; another word says nothing."""
+"""Dial statuses in words, and 2. Every other number means that nobody answered; another word means nothing."""
 
 _DIRECTIONS = {"0": Direction.INCOMING, "1": Direction.OUTGOING, "2": Direction.INTERNAL}
 
@@ -75,7 +75,7 @@ class Invalid(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """One posted event. Times are UTC. `body` is canonical JSON without the token; `digest` tells a repeat."""
+    """One posted event. Times are UTC. `body` is canonical JSON without the token; `digest` identifies a repeat."""
 
     address: str
     step: Step
@@ -252,7 +252,7 @@ def _canonical(data: Mapping[str, Any], outer: _Fields) -> str:
 
 
 def parse_post(address: str, data: object, tenant: Tenant, received_at: datetime) -> Post:
-    """The event, or Invalid with every problem. `data` is what the JSON or the form said; its token is left out."""
+    """The event, or Invalid with every problem. `data` is the JSON or the form; its token is left out."""
     if address not in ADDRESSES:
         raise Invalid((("address", "is not an address of call events"),))
     given = _object(data, "body")
@@ -291,7 +291,7 @@ def parse_post(address: str, data: object, tenant: Tenant, received_at: datetime
 
 
 def parse_download(data: object, *, url: bool) -> tuple[str, str]:
-    """UniqueId and, where it is asked for, the address of a posted recording. Raises Invalid with every problem."""
+    """UniqueId and, where it is requested, the address of a posted recording. Raises Invalid with every problem."""
     fields = _Fields(_object(data, "body"))
     unique_id = fields.text("UniqueId", _LONGEST_ID)
     if not unique_id and not fields.problems:

@@ -3,8 +3,8 @@
     /recordings/file/<id>?tenant=0367&expires=1795219998&signature=…
 
 Pure: the key is the tenant's own, derived from its data key, so nothing of a link is stored and it outlives restarts. The
-id is derived too, from the call: the same call has the same link whenever it is asked for. Comparing takes the same time
-for every wrong signature. Read `gateway/web/api/recordings.py` for who asks.
+id is derived too, from the call: the same call has the same link whenever it is requested. Comparing takes the same time
+for every wrong signature. Read `gateway/web/api/recordings.py` for the caller.
 """
 
 import base64
@@ -21,14 +21,14 @@ from gateway.domain.ids import TenantId
 PATH = "/recordings/file/"
 SHORT_LIFE = timedelta(minutes=10)
 KEEP_DAYS = 365
-"""What a tenant has that says nothing else."""
+"""Days, where the tenant's options set nothing else."""
 
 PURPOSE = "links to recordings"
 """Names the key among those derived for the tenant."""
 
 
 def keep_days(tenant: Tenant) -> int:
-    """How long the tenant keeps recordings."""
+    """Days for which the tenant keeps recordings."""
     given = tenant.options.get("recordings", {})
     return int(given.get("keep_days", KEEP_DAYS))
 

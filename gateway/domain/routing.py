@@ -1,4 +1,4 @@
-"""Which outside systems are told of an event, and what. Pure: planners in, drafts out. Read `actors.calls.tenant_calls` next."""
+"""Which outside systems are notified of an event, and of what. Pure: planners in, drafts out. Read `actors.calls.tenant_calls` next."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar

@@ -10,7 +10,7 @@ SUBJECT_KINDS: tuple[SubjectKind, ...] = get_args(SubjectKind)
 
 
 class Subject(NamedTuple):
-    """One thing of a tenant; order is kept among the deliveries about it. Columns `subject_kind` and `subject_id`."""
+    """One thing of a tenant; deliveries about it stay in order. Columns `subject_kind` and `subject_id`."""
 
     kind: SubjectKind
     id: str

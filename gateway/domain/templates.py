@@ -44,7 +44,7 @@ def _safe(value: str) -> bool:
 
 
 def fill(template: str, *, reported: str, call_id: str, pbx: str, begins_at: datetime, zone: tzinfo) -> str | None:
-    """The address of a call's recording, or None where what the PBX told cannot be part of one."""
+    """The address of a call's recording, or None where what the PBX reported cannot be part of one."""
     segments = reported.strip("/").split("/")
     bare = call_id.removeprefix(f"{pbx}-")
     local = begins_at.astimezone(zone)

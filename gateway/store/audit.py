@@ -11,7 +11,7 @@ from gateway.store.postgres.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """One deed. `action` names a text of the UI, such as `call.refused`."""
+    """One operation. `action` names a text of the UI, such as `call.refused`."""
 
     audit_id: int
     at: datetime
@@ -24,7 +24,7 @@ class AuditLine:
 async def insert_audit(
     conn: Connection, tenant: TenantId, actor: str, action: str, target: str, detail: str = ""
 ) -> None:
-    """Writes one deed down."""
+    """Records one operation."""
     await conn.execute(
         "INSERT INTO audit (tenant_id, actor, action, target, detail) VALUES ($1, $2, $3, $4, $5)",
         tenant,
@@ -36,7 +36,7 @@ async def insert_audit(
 
 
 async def select_audit(conn: Connection, tenant: TenantId, before: int | None, limit: int) -> list[AuditLine]:
-    """The latest deeds, newest first; older than `before` where it is given."""
+    """The latest operations, newest first; older than `before` where it is given."""
     rows = await conn.fetch(
         """
         SELECT audit_id, at, actor, action, target, detail FROM audit
@@ -50,7 +50,7 @@ async def select_audit(conn: Connection, tenant: TenantId, before: int | None, l
 
 
 async def delete_old_audit(conn: Connection, keep_s: float, batch: int) -> int:
-    """Removes up to `batch` deeds past their time, of any tenant. Returns how many."""
+    """Removes up to `batch` operations past their time, of any tenant. Returns how many."""
     done: str = await conn.execute(
         "DELETE FROM audit WHERE (tenant_id, audit_id) IN (SELECT tenant_id, audit_id FROM audit "
         "WHERE at < now() - make_interval(secs => $1) LIMIT $2)",

@@ -65,7 +65,7 @@ class ExpectedRow:
 
 
 class Refusal(Enum):
-    """Why nothing of a batch was written. Its tenant's neighbours in the statement are not concerned."""
+    """Why nothing of a batch was written. Other tenants in the statement are not affected."""
 
     STALE = "the tenant's shard has passed on to another epoch"
     KNOWN = "a post of it or a call that it takes for new is known already, or older posts wait in the journal"
@@ -92,7 +92,7 @@ class CallBatch:
     posts: list[PostRow] = field(default_factory=list)
     """Posts that are not in the journal yet: they enter it as done. Where one is known, the batch is refused."""
     unknown: set[str] = field(default_factory=set)
-    """Ids of calls that must not be known: posts alone speak of them. Where one is known, the batch is refused."""
+    """Ids of calls that must not be known: posts alone name them. Where one is known, the batch is refused."""
     behind_journal: bool = False
     """Whether the batch is refused while posts of the tenant wait in the journal: another instance may have put them there."""
 
@@ -236,7 +236,7 @@ def _call_row(tenant: TenantId, source: str, call: Call) -> dict[str, Any]:
 
 
 async def record(conn: Connection, batch: Sequence[CallBatch]) -> list[Recorded]:
-    """Commits what several tenants' actors made, in one statement. Returns for each part what `Recorded` says."""
+    """Commits what several tenants' actors made, in one statement. Returns a `Recorded` for each part."""
     written = await record_and_claim(conn, batch, frozenset(), 0.0)
     return written.answers
 
@@ -260,7 +260,7 @@ async def record_and_claim(
     lease_s: float,
 ) -> Written:
     """The same, and those of `wanted` (tenant, integration, key) are leased as they are written, if they are new and nothing
-    is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not told of as new."""
+    is pending before them in their lanes. At most one of a lane may be wanted. What was leased is not reported as new."""
     epochs: dict[TenantId, int] = {}
     for part in batch:
         epochs[part.tenant] = max(epochs.get(part.tenant, -1), -1 if part.epoch is None else part.epoch)

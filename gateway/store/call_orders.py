@@ -1,7 +1,7 @@
-"""Calls that somebody asked us to place. One transaction admits an order or says which limit stands against it.
+"""Calls that somebody requested. One transaction admits an order or returns the limit that refuses it.
 
 Admission is serialised per tenant by an advisory lock, so a thousand requests at once pass a limit of ten exactly ten
-times, on however many machines. A row is written before the PBX is asked and never leads to a second try.
+times, on however many machines. A row is written before the request to the PBX and never leads to a second try.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """Which limit stands against it, and when it is worth asking again."""
+    """The limit that refuses the order, and the seconds after which a repeat may pass."""
 
     limit: Literal["per_user_minute", "per_user_day", "per_company_minute", "concurrent"]
     retry_after_s: float
@@ -121,7 +121,7 @@ async def count_going_on(conn: Connection, tenant: TenantId) -> int:
 
 
 async def finish_order(conn: Connection, tenant: TenantId, order_id: str, state: str, reason: str = "") -> None:
-    """What the PBX said to it. What was refused stays refused."""
+    """Stores the PBX's answer. What was refused stays refused."""
     await conn.execute(
         "UPDATE call_orders SET state = $3, reason = $4 WHERE tenant_id = $1 AND order_id = $2 AND state <> 'refused'",
         tenant,
@@ -149,7 +149,7 @@ async def take_order(
 
 
 async def doubt_left_orders(conn: Connection, older_than_s: float = 60.0) -> int:
-    """Orders that a process took and did not live to place or to note: nobody knows, and nobody places them again."""
+    """Marks orders as doubtful whose process ended before it placed or noted them. They are not placed again."""
     done: str = await conn.execute(
         "UPDATE call_orders SET state = 'doubtful', reason = 'left' "
         "WHERE state = 'asked' AND asked_at < clock_timestamp() - make_interval(secs => $1)",

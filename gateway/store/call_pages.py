@@ -58,7 +58,7 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLine:
-    """One thing an outside system was to be told of a call."""
+    """One delivery to an outside system about a call."""
 
     delivery_id: int
     integration: str
@@ -140,7 +140,7 @@ async def search_calls(
 
 
 async def select_call(conn: Connection, tenant: TenantId, call_id: str) -> tuple[str, Call] | None:
-    """One call with the source that told it."""
+    """One call with the source that reported it."""
     row = await conn.fetchrow(
         f"SELECT {COLUMNS} FROM calls WHERE tenant_id = $1 AND call_id = $2",  # noqa: S608 - constant columns
         tenant,
@@ -175,7 +175,7 @@ async def select_call_events(conn: Connection, tenant: TenantId, call_id: str, m
 async def select_call_deliveries(
     conn: Connection, tenant: TenantId, call_id: str, most: int = 200
 ) -> list[DeliveryLine]:
-    """What outside systems were to be told of the call, in the order in which it was planned."""
+    """The call's deliveries to outside systems, in the order in which they were planned."""
     rows = await conn.fetch(
         """
         SELECT delivery_id, integration_type, kind, key, state, attempt, run_at, expires_at, created_at, finished_at, note

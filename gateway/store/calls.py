@@ -42,7 +42,7 @@ def call_from_row(row: Record) -> Call:
 
 
 async def select_open_calls(conn: Connection, tenant: TenantId) -> list[tuple[str, Call]]:
-    """The tenant's calls that have not ended, with the source that told them, oldest first."""
+    """The tenant's calls that have not ended, with the source that reported them, oldest first."""
     rows = await conn.fetch(
         f"SELECT {COLUMNS} FROM calls WHERE tenant_id = $1 AND phase IN ('ringing', 'talking') ORDER BY started_at",  # noqa: S608 - constant columns
         tenant,
@@ -61,7 +61,7 @@ async def select_calls(conn: Connection, tenant: TenantId, call_ids: Sequence[st
 
 
 async def select_stored_events(conn: Connection, tenant: TenantId, call_ids: Sequence[str]) -> list[tuple[CallId, str]]:
-    """Every event that was kept of these calls: its call, and its JSON as the contract writes it."""
+    """Every stored event of these calls: its call, and its JSON as the contract writes it."""
     rows = await conn.fetch(
         "SELECT call_id, body FROM call_events WHERE tenant_id = $1 AND call_id = ANY($2::text[])",
         tenant,

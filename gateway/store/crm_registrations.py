@@ -1,6 +1,6 @@
 """Our registrations in outside systems, and what their users are doing.
 
-A row of `modules` says what a registration is to be (`state`) and how far the other side knows it (`version`, `told_version`). The map
+A row of `modules` holds what a registration is to be (`state`) and how far the other side knows it (`version`, `told_version`). The map
 itself stands in `user_extensions`; a trigger raises `version` with it and with the integration's settings. Keys of links are sealed and the engine's
 alone. It talks to no outside system: read `actors/crm/registration.py` next.
 """
@@ -20,7 +20,7 @@ _COLUMNS = (
 )
 
 MOST_STATUSES = 1000
-"""Users of a module whose status is kept without a number of ours."""
+"""Users of a module whose status is stored without a number of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class RegistrationRow:
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """What one user is doing, since when, and who said so."""
+    """What one user is doing, since when, and who set it."""
 
     status: str
     changed_by: str
@@ -94,7 +94,7 @@ async def begin_registration(
     conn: Connection, tenant: TenantId, kind: IntegrationKey, link_key: str, *, unread: bool
 ) -> None:  # fmt: skip
     """A new registration with a key of its own; what the earlier one signed or opened ends with it. `unread`: the map
-    over there is to be looked at before ours is told for the first time."""
+    over there is to be read before ours is sent for the first time."""
     await conn.execute(
         """
         WITH ended AS (DELETE FROM sessions WHERE tenant_id = $1 AND scope = $2)
@@ -114,7 +114,7 @@ async def begin_registration(
 async def end_registration(
     conn: Connection, tenant: TenantId, kind: IntegrationKey, state: str, *, reported: bool = False
 ) -> bool:
-    """The link is revoked and its sessions end. `state` is inactive or deleted; `told`: the other side did it itself.
+    """The link is revoked and its sessions end. `state` is inactive or deleted; `reported`: by the other side.
     False where nothing was to be ended."""
     done: str = await conn.execute(
         """
@@ -188,7 +188,7 @@ async def touch_map(conn: Connection, tenant: TenantId, kind: IntegrationKey, st
 
 
 async def mark_read(conn: Connection, tenant: TenantId, kind: IntegrationKey) -> None:
-    """Their map was looked at, and ours says all that it said: from now on ours is what holds."""
+    """Their map was read and ours contains all of it: from now on ours holds."""
     await conn.execute(
         """
         INSERT INTO modules AS m (tenant_id, integration_type, version, saved_at, unread) VALUES ($1, $2, 0, now(), false)
@@ -240,7 +240,7 @@ async def upsert_status(
 async def upsert_received_status(
     conn: Connection, tenant: TenantId, kind: IntegrationKey, user_id: str, status: str
 ) -> bool:
-    """Keeps what the other side says a user is doing. False, and nothing kept, for a user who has no number in the map when
+    """Stores the status that the other side reports. False, and nothing stored, for a user without a number in the map when
     so many others are known already: whoever calls us could name any."""
     room = await conn.fetchval(
         """

@@ -1,7 +1,7 @@
-"""Dead letters: what no actor could deal with, kept with its cause until a person has looked.
+"""Dead letters: what no actor could deal with, stored with its cause until a person has looked.
 
-A letter about a post names the post's row in the journal, which is marked as dealt with in the same statement; hearing it
-again is to unmark it. Any other letter is text. Letters are the operators': every function works across tenants. Read
+A dead letter about a post names the post's row in the journal, which is marked as dealt with in the same statement;
+to retry the post is to unmark it. Any other is text. Only operators see them: every function works across tenants. Read
 `gateway/web/pages/dead_letters.py` next.
 """
 
@@ -14,12 +14,12 @@ from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection
 
 LONGEST = 20_000
-"""Characters of a message or a trace that are kept; of a trace the last ones, which say what happened."""
+"""Characters of a message or a trace that are stored; of a trace the last ones, which show what happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRow:
-    """A letter to be kept. `actor` is the path of whoever could not deal with it."""
+    """A dead letter to be stored. `actor` is the path of whoever could not deal with it."""
 
     tenant: TenantId
     actor: str
@@ -30,7 +30,7 @@ class DeadLetterRow:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A letter as a person reads it."""
+    """A dead letter as a person reads it."""
 
     tenant: TenantId
     letter_id: int
@@ -40,11 +40,11 @@ class Letter:
     version: str
     created_at: datetime
     post: bool
-    """Whether its post is still in the journal and can be heard again."""
+    """Whether its post is still in the journal and can be processed again."""
 
 
 async def insert_dead_letters(conn: Connection, rows: Sequence[DeadLetterRow], version: str) -> None:
-    """Keeps letters and marks their posts as dealt with. A post has one letter: the latest."""
+    """Stores dead letters and marks their posts as dealt with. A post has one: the latest."""
     await conn.execute(
         """
         WITH sent AS (
@@ -73,7 +73,7 @@ async def insert_dead_letters(conn: Connection, rows: Sequence[DeadLetterRow], v
 
 
 async def select_dead_letters(conn: Connection, tenant: TenantId | None, before: int | None, most: int) -> list[Letter]:
-    """The newest letters of one tenant or of all; older than `before` where it is given."""
+    """The newest dead letters of one tenant or of all; older than `before` where it is given."""
     rows = await conn.fetch(
         """
         SELECT d.tenant_id, d.letter_id, d.actor, d.message, d.trace, d.version, d.created_at,
@@ -96,7 +96,7 @@ async def count_dead_letters(conn: Connection) -> int:
 
 
 async def delete_dead_letter(conn: Connection, tenant: TenantId, letter_id: int) -> str | None:
-    """Removes a letter that a person has dealt with. Returns whose it was, the actor's path; None for no such letter."""
+    """Removes a dead letter that a person has dealt with. Returns its actor's path; None where there is none such."""
     actor: str | None = await conn.fetchval(
         "DELETE FROM dead_letters WHERE tenant_id = $1 AND letter_id = $2 RETURNING actor", tenant, letter_id
     )
@@ -104,8 +104,8 @@ async def delete_dead_letter(conn: Connection, tenant: TenantId, letter_id: int)
 
 
 async def replay_post(conn: Connection, tenant: TenantId, letter_id: int) -> str | None:
-    """Lets the letter's post be heard again, and removes the letter. Returns the post's call id, or None where the letter
-    has no post (any more). The caller rings the tenant."""
+    """Lets the post be processed again and removes its dead letter. Returns the post's call id, or None where there is
+    no post (any more). The caller notifies the tenant."""
     unique_id: str | None = await conn.fetchval(
         """
         WITH again AS (
@@ -124,7 +124,7 @@ async def replay_post(conn: Connection, tenant: TenantId, letter_id: int) -> str
 
 
 async def delete_old_dead_letters(conn: Connection, older_than_s: float, most: int) -> int:
-    """Removes letters past their time, at most `most` at once. Returns how many."""
+    """Removes dead letters past their time, at most `most` at once. Returns how many."""
     return int(
         await conn.fetchval(
             """

@@ -1,6 +1,6 @@
-"""The outbox as people look at it and set right what failed. Works inside one tenant.
+"""The outbox for the pages: lists, and replays of what failed. Works inside one tenant.
 
-A replay is the same delivery once more: its attempts and the time it is kept begin anew, and what it says is planned by the
+A replay is the same delivery once more: its attempts and its storage time begin anew, and its content is planned by the
 settings of now where its call's events are still stored (`actors/delivery/replanning.py`). What would be useless by now is never replayed: a message about a moment that has passed, and a card that a newer one
 of its call has overtaken. Read `gateway/web/pages/deliveries.py` next.
 """
@@ -168,7 +168,7 @@ async def replay_deliveries(
     conn: Connection, tenant: TenantId, sought: Filters, as_of: datetime, after: int, most: int
 ) -> tuple[int | None, list[Replayed]]:
     """Makes the next `most` candidates behind the id `after` wait again, where that is of use. Returns the last id looked
-    at, None where there was none, and what was replayed. The caller rings."""
+    at, None where there was none, and what was replayed. The caller notifies."""
     rows = await conn.fetch(
         f"""
         WITH looked AS (
@@ -220,7 +220,7 @@ async def select_keys_of_calls(conn: Connection, tenant: TenantId, calls: Sequen
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What a delivery is to say now, and where in its integration's order."""
+    """The content of a delivery now, and its place in its integration's order."""
 
     delivery_id: int
     key: str
@@ -230,7 +230,7 @@ class Revision:
 
 
 async def revise_deliveries(conn: Connection, tenant: TenantId, revisions: Sequence[Revision]) -> None:
-    """Replaces what deliveries say. Only for those that the same transaction has made wait."""
+    """Replaces the content of deliveries. Only for those that the same transaction has made wait."""
     await conn.execute(
         """
         UPDATE deliveries d SET key = n.key, lane = n.lane, bucket = n.bucket, body = n.body

@@ -1,6 +1,6 @@
 """What a page has to show once after a redirect, by session: results of buttons, and forms that were not accepted.
 
-The engine's business, like sessions. A row lives for `LIVES_S` seconds. Read `gateway/web/session/flash.py` next.
+The engine role's alone, like sessions. A row lives for `LIVES_S` seconds. Read `gateway/web/session/flash.py` next.
 """
 
 import json

@@ -113,7 +113,7 @@ async def claim_jobs(
 
 
 async def finish_job(conn: Connection, claim: JobClaim, again_s: float, problem: str, detail: str) -> bool:
-    """What a run came to, and when the next is due: at once, where it was asked for meanwhile. False, and nothing changed,
+    """What a run came to, and when the next is due: at once, where it was requested meanwhile. False, and nothing changed,
     where the lease has passed to another."""
     done: str = await conn.execute(
         """

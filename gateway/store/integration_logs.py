@@ -1,7 +1,7 @@
 """Attempts at deliveries as people read them: `integration_logs`, and the outbox of one integration in figures.
 
 Reads inside one tenant; only `delete_old_logs` spans tenants. Rows about deliveries are written by `gateway.store.outbox`
-together with the outcome they tell, those about anything else here; secrets were masked by the adapter. Read `gateway/web/pages/integrations.py` next.
+together with their outcome, those about anything else here; secrets were masked by the adapter. Read `gateway/web/pages/integrations.py` next.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One attempt: what was said, what was heard, what became of it."""
+    """One attempt: request, response, outcome."""
 
     log_id: int
     integration: str

@@ -1,9 +1,9 @@
 r"""Tokens of integrations that change by themselves: sealed, with the one before until the new one has worked.
 
-    begin_exchange -> (the other side is asked, with no transaction open) -> finish_exchange
-                  \-> somebody else trades it, or has traded it
+    begin_exchange -> (request to the other side, no transaction open) -> finish_exchange
+                  \-> another instance exchanges it, or has exchanged it
 
-Two instances must not both spend a refresh token that works once. The row's lock decides who trades, in a transaction of its own, and the
+Two instances must not both spend a refresh token that works once. The row's lock decides who exchanges it, in a transaction of its own, and the
 row says until when: a lock that was held while the other side answers would hold one of the few connections as long, and a
 server that hangs would stop every commit of the gateway. Sees no token in the clear: read `actors/integration_tokens.py`.
 """
@@ -54,8 +54,8 @@ async def begin_exchange(
     holder: str,
     lease_s: float,
 ) -> tuple[TokenRow | None, bool]:
-    """The token in force, and whether `holder` may trade it for `lease_s`: only where it still has that version and nobody
-    else trades it."""
+    """The token in force, and whether `holder` may exchange it for `lease_s`: only where it still has that version and nobody
+    else exchanges it."""
     async with conn.transaction():
         record = await conn.fetchrow(
             "SELECT sealed, previous_sealed, expires_at, version, coalesce(exchange_until > clock_timestamp(), false) "
@@ -88,7 +88,7 @@ async def finish_exchange(
     conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str, version: int, sealed: str, previous_sealed: str,
     expires_in_s: float | None,
 ) -> TokenRow | None:  # fmt: skip
-    """Stores what a token of `version` was traded for. None where that is not the one in force any more."""
+    """Stores what a token of `version` was exchanged for. None where that is not the one in force any more."""
     return _row(
         await conn.fetchrow(
             "UPDATE integration_tokens SET sealed = $5, previous_sealed = $6, version = version + 1, exchange_by = '', "
@@ -110,7 +110,7 @@ async def finish_exchange(
 async def abandon_exchange(
     conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str, holder: str
 ) -> None:
-    """`holder` trades it no more, without a result."""
+    """`holder` ends its exchange without a result."""
     await conn.execute(
         "UPDATE integration_tokens SET exchange_by = '', exchange_until = NULL "
         "WHERE tenant_id = $1 AND integration_type = $2 AND name = $3 AND exchange_by = $4",
@@ -124,7 +124,7 @@ async def abandon_exchange(
 async def upsert_token(
     conn: Connection, tenant: TenantId, integration: IntegrationKey, name: str, sealed: str, expires_in_s: float | None
 ) -> TokenRow:
-    """A token that a person's login brought: in place of any other, and of what a trade under way will bring."""
+    """A token that a person's login brought: in place of any other, and of the result of an exchange under way."""
     row = _row(
         await conn.fetchrow(
             "INSERT INTO integration_tokens AS t (tenant_id, integration_type, name, sealed, expires_at) "

@@ -1,7 +1,7 @@
-"""What machines posted, kept before anything is made of it. A repeat is recognised by its digest.
+"""Posts of machines, stored before anything is made of them. A repeat is recognised by its digest.
 
-The journal is partitioned by the day of receipt (`partitions.py`), so digests have a table of their own, written in the same
-statement. Read `gateway.store.outbox` next: `record` marks a post done in the transaction that keeps its result.
+The journal is partitioned by the day of receipt (`postgres/partitions.py`), so digests have a table of their own, written in the same
+statement. Read `gateway.store.outbox` next: `record` marks a post done in the transaction that stores its result.
 """
 
 import json
@@ -29,7 +29,7 @@ class PostRow:
     body: str
     received_at: datetime
     stream: str = CALLS
-    """Who makes something of it: `calls`, `chats` or `deals`."""
+    """Who processes it: `calls`, `chats` or `deals`."""
 
 
 @dataclass(frozen=True, slots=True)

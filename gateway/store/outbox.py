@@ -3,7 +3,7 @@
 `deliveries_part` writes them for whoever composes such a statement (`call_batches.py`); a delivery's key refuses a second
 time. A claim raises `attempt` and `epoch`; an ack names the epoch it holds, so a worker whose lease ran out changes nothing.
 What there is room for is leased by the statement that writes it.
-Order is kept per lane: only a lane's oldest pending row is ready. That is asked as "is it the first of its lane", which has one good plan whatever the planner believes of the table: as an
+Order holds per lane: only a lane's oldest pending row is ready. The query tests "is it the first of its lane", which has one good plan whatever the planner believes of the table: as an
 anti-join, a backlog that came faster than statistics are gathered was read once for every row of it.
 Over 400 lines, most of them the SQL of one life cycle.
 """
@@ -24,7 +24,7 @@ from gateway.store.postgres.pool import Connection, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """One thing one outside system must be told."""
+    """One message that one outside system must receive."""
 
     integration: IntegrationKey
     lane: str
@@ -147,7 +147,7 @@ T = TypeVar("T", str, str | None)
 
 
 def storable(text: T) -> T:
-    """The text without what PostgreSQL keeps in no text: NUL, and halves of a pair. The outside says anything."""
+    """The text without what PostgreSQL stores in no text: NUL, and halves of a pair. Outside systems may send both."""
     if text is None or (text.isascii() and "\0" not in text):
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
@@ -185,7 +185,7 @@ async def claim_deliveries(
 ) -> list[Claim]:  # fmt: skip
     """Leases up to `most` deliveries that are due, the oldest of each lane, and raises their attempt.
 
-    Those `in_hand` are left out even when their lease has passed: the caller still has an outcome to tell. So are those of
+    Those `in_hand` are left out even when their lease has passed: the caller still has an outcome to report. So are those of
     `empty_buckets`, which the caller could not send now; what stands behind one of them in its lane waits with it. Where
     `epoch` is given, nothing is leased once the tenant's shard has passed on to another.
     """
@@ -255,7 +255,7 @@ async def select_next_due(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one attempt. `state` is the delivery's new state; "pending" asks for a retry in `again_s`."""
+    """What became of one attempt. `state` is the delivery's new state; "pending" requests a retry in `again_s`."""
 
     state: str
     status: str
@@ -268,7 +268,7 @@ class Outcome:
     duration_ms: int = 0
     uses_attempt: bool = True
     tried: bool = True
-    """False when the other side was not even asked; that makes no row in the log."""
+    """False when no request was sent; that makes no row in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +413,7 @@ async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:
 
 
 async def select_due(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
-    """Integrations with something due, whoever was told: the poll beneath the in-process wake-up."""
+    """Integrations with something due, whoever was notified: the poll beneath the in-process wake-up."""
     rows = await conn.fetch(
         """
         SELECT i.tenant_id, i.integration_type FROM integrations i
@@ -427,7 +427,7 @@ async def select_due(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
 
 
 async def expire_deliveries(conn: Connection, most: int) -> int:
-    """Drops what is useless by now or was kept long enough, with a log row each. Returns how many."""
+    """Drops what is useless by now or was stored long enough, with a log row each. Returns how many."""
     return int(
         await conn.fetchval(
             """

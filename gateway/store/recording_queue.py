@@ -1,4 +1,4 @@
-"""What is done about recordings while nobody looks: fetching, joining loose ones to their calls, retention.
+"""Background work on recordings: fetching, joining loose ones to their calls, retention.
 
 Retries of a fetch are leased like deliveries: a claim raises the epoch, an outcome names it. The janitor's statements work
 in batches. Read `recordings.py` before it and `actors/calls/recordings.py`, which does the work, after it.
@@ -66,7 +66,7 @@ async def claim_fetches(conn: Connection, most: int, of_one_tenant: int, lease_s
 
 
 async def database_clock(conn: Connection) -> datetime:
-    """What the database's clock says, by which leases end."""
+    """The time of the database's clock, by which leases end."""
     now: datetime = await conn.fetchval("SELECT clock_timestamp()")
     return now
 
@@ -82,7 +82,7 @@ async def release_fetches(conn: Connection, leased_before: datetime, lease_s: fl
 
 
 async def fail_fetch(conn: Connection, fetch: Fetch, problem: str, detail: str, again_s: float | None) -> None:
-    """The try came to nothing: again in so many seconds, or never (None) until a person asks."""
+    """The try came to nothing: again in so many seconds, or never (None) until a person requests it."""
     await conn.execute(
         """
         UPDATE recordings

@@ -2,8 +2,8 @@
 
 A row is made at the hangup in the statement that ends the call (`call_batches.record`), or by an upload that came first.
 A recording whose call is not known yet is loose and joins its call later. The caller owns the transaction where a function
-says so. File keys and addresses to fetch from stand here sealed. Read `recording_work.py` for what goes on behind the
-scenes, `shelf.py` for the files.
+states it. File keys and addresses to fetch from are sealed. Read `recording_queue.py` for fetching and retention,
+`files/recording_files.py` for the files.
 """
 
 from collections.abc import Sequence
@@ -132,8 +132,8 @@ async def select_blob(conn: Connection, tenant: TenantId, address: str) -> BlobR
 
 
 async def name_blob(conn: Connection, tenant: TenantId, blob: BlobRow, *, fresh: bool) -> BlobRow | None:
-    """Says that a recording is about to name this sound, and keeps the janitor off it. Answers with the row in force: ours,
-    or that of an equal sound that was kept before. `fresh` False: only what is there may be named; None where it is gone."""
+    """Reserves the sound for a recording about to name it, so that the janitor leaves it. Returns the row in force: ours,
+    or that of an equal sound that was stored before. With `fresh` False: None where the sound is gone."""
     row = await conn.fetchrow(
         """
         WITH known AS (
@@ -241,7 +241,7 @@ def _values(content: Content) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-# Asked for by an address, or once more
+# Requested by an address, or once more
 
 
 async def select_urls(conn: Connection, tenant: TenantId, call_id: str) -> list[tuple[UUID, str, str | None]]:

@@ -3,8 +3,8 @@
 A term is (owner, epoch). Every change of owner raises the epoch; every write of a tenant's actor names the epoch it was
 started under and is refused in the same statement when that is not the shard's any more (`fence` in `outbox.py`: FOR SHARE
 makes a takeover wait for the write, and the write for a takeover, after which it sees the new epoch). An owner that the
-database did not hear from for a while still owns its shards until another one takes them: nobody else wrote meanwhile.
-Who gives a shard away names an heir first, who connects to what it needs before the owner lets go. The engine's alone. Read `actors/runtime/ownership.py` next.
+database has not seen for a while still owns its shards until another one takes them: nobody else wrote meanwhile.
+Before a handover the owner names the next owner, which connects to what it needs first. The engine role's alone. Read `actors/runtime/ownership.py` next.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class Round:
 
 
 async def renew(conn: Connection, me: str, ttl_s: float = TTL_S, *, master_keys: Sequence[str] = ()) -> Round:
-    """Says that we live and which master keys we hold, and prolongs what we own. Wants no transaction: one statement each."""
+    """Reports that we live and which master keys we hold, and prolongs our leases. Needs no transaction: one statement each."""
     await conn.execute(
         "INSERT INTO instances (instance, master_keys) VALUES ($1, $2) "
         "ON CONFLICT (instance) DO UPDATE SET seen_at = clock_timestamp(), master_keys = excluded.master_keys",
@@ -83,7 +83,7 @@ async def seek(conn: Connection, me: str, room: int, ttl_s: float = TTL_S) -> di
 
 
 async def offer(conn: Connection, me: str, shards: Sequence[int], ttl_s: float = TTL_S) -> int:
-    """Names an heir for each of these shards of ours: whoever is alive, stays, and has least. Returns how many have one."""
+    """Names the next owner (heir) for each of these shards of ours: whoever is alive, stays, and has least. Returns how many have one."""
     loads = await conn.fetch(
         """
         SELECT i.instance, count(s.shard) AS load
@@ -121,7 +121,7 @@ async def withdraw(conn: Connection, me: str) -> None:
 
 
 async def accept(conn: Connection, me: str, shards: Sequence[int]) -> None:
-    """Says that we are ready for these, which were offered to us."""
+    """Reports that we are ready for these, which were offered to us."""
     await conn.execute(
         "UPDATE shards SET heir_ready = true WHERE heir = $1 AND shard = ANY($2::int[])", me, list(shards)
     )
@@ -194,5 +194,5 @@ async def select_owner_of(conn: Connection, shards: Sequence[int]) -> dict[int, 
 
 
 async def notify(conn: Connection, channel: str, payloads: Sequence[str]) -> None:
-    """Rings at the other instances, in this order; they listen, and look by themselves too."""
+    """Notifies the other instances, in this order; they also poll."""
     await conn.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", channel, list(payloads))

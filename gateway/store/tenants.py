@@ -32,7 +32,7 @@ class LinkRow:
 
 @dataclass(frozen=True, slots=True)
 class TenantRow:
-    """Everything of one tenant's configuration, as it is kept."""
+    """Everything of one tenant's configuration, as it is stored."""
 
     tenant: TenantId
     name: str
@@ -103,9 +103,9 @@ async def select_versions(conn: Connection) -> dict[TenantId, int]:
 
 
 async def select_changed_since(conn: Connection, moment: datetime | None) -> tuple[dict[TenantId, int], datetime]:
-    """Versions that changed after `moment` (all of them for None), and the database's time to ask from next.
+    """Versions that changed after `moment` (all of them for None), and the database's time for the next query.
 
-    The caller asks from some seconds earlier than it was told: a transaction that was open meanwhile is then seen too.
+    The caller queries from some seconds before that time: a transaction that was open meanwhile is then seen too.
     """
     rows = await conn.fetch(
         """
@@ -171,7 +171,7 @@ class LinkTable:
     table: str
     name: str
     kind: str
-    """The column with the kind; empty where the name tells it."""
+    """The column with the kind; empty where the name shows it."""
 
     def kind_of(self, name: str) -> str:
         """An expression for the kind of a row."""

@@ -1,7 +1,7 @@
 """Internal numbers of the users of outside systems: one map for each integration, in rows of `user_extensions`.
 
-A user whose number was taken away keeps a row without one. A trigger makes the caches read the tenant again, and raises the
-version that the outside system is to be told of. Read `actors/crm/registration_changes.py` next.
+A user whose number was taken away has a row without one. A trigger makes the caches read the tenant again, and raises the
+version that the outside system is to be notified of. Read `actors/crm/registration_changes.py` next.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ async def select_map(
 async def replace_map(
     conn: Connection, tenant: TenantId, key: IntegrationKey, extensions: Mapping[str, str | None]
 ) -> None:
-    """Stores a whole map; rows that say the same stay as they are."""
+    """Stores a whole map; equal rows stay as they are."""
     await conn.execute(
         """
         WITH wanted AS (

@@ -1,6 +1,6 @@
 """People, their sessions and one-time login links. Tokens and passwords stand here as hashes alone.
 
-The engine's business: `gateway_app` sees neither sessions nor links, so every function wants a connection of
+The engine role's alone: `gateway_app` sees neither sessions nor links, so every function wants a connection of
 `Database.engine`. A user without a tenant is an operator of the installation. A session with a scope belongs to no person:
 a module's link opened it, and it ends with that registration. It decides nothing about passwords or cookies: read `gateway/web/session/auth.py` next.
 """
@@ -59,7 +59,7 @@ async def select_accounts(conn: Connection, email: str, most: int = 5) -> list[A
 
 async def select_sign_in(conn: Connection, email: str, most: int = 5) -> tuple[list[Account], int]:
     """The accounts with this e-mail address, and the most that any address of the installation has (at most `most`): so
-    many passwords are compared at every sign-in, that its time tells nothing of the address."""
+    many passwords are compared at every sign-in, that its time reveals nothing of the address."""
     at_most: int = await conn.fetchval(
         "SELECT coalesce(max(n), 1) FROM (SELECT count(*) AS n FROM users GROUP BY email ORDER BY n DESC LIMIT 1) many"
     )
@@ -231,7 +231,7 @@ async def delete_stale_sessions(conn: Connection, idle_s: float = 12 * 3600.0, a
 async def insert_login_link(
     conn: Connection, tenant: TenantId | None, token_hash: bytes, email: str, live_s: float = 900.0
 ) -> None:
-    """Keeps a one-time link for a person who exists; whether they do is `user_exists`'s to say."""
+    """Stores a one-time link for a person who exists; `user_exists` checks that."""
     await conn.execute(
         "INSERT INTO login_links (tenant_id, token_hash, email, expires_at) "
         "VALUES ($1, $2, lower($3), now() + make_interval(secs => $4))",

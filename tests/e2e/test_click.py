@@ -75,7 +75,6 @@ NASTY = (
     ";id",
     "@trunk",
     "/n",
-    " x",
 )
 """What a value may hold that is more than a number to a PBX."""
 

@@ -103,7 +103,12 @@ async def test_each_has_its_own_people_log_and_health(tmp_path: Path) -> None:
 
             # By webhook instead: signed by its own secret, a repeat changes nothing.
             await world.apply(company(world, branch_crm, branch_pbx, port, updates="webhook"))
+            with trio.fail_after(30):
+                while not bot.webhook:  # registered by the job, at the address that the page shows
+                    await trio.sleep(0.1)
+            assert bot.webhook["url"] == f"{world.url}/hooks/telegram/{HOOK}"
             secret = hmac.new(HOOK.encode(), SUPPORT.encode(), hashlib.sha256).hexdigest()
+            assert bot.webhook["secret_token"] == secret
             update = json.dumps({"update_id": 990_001, **message("по вебхуку")}).encode()
             async with httpx2.AsyncClient(trust_env=False) as client:
                 for url in (world.intake, world.url):

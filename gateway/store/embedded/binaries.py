@@ -151,7 +151,7 @@ def _entry(uid: int) -> pwd.struct_passwd | None:
 
 
 def command_prefix(account: Account | None, paths: Iterable[Path], *, dies_with_us: bool) -> list[str]:
-    """What to put before the command: gives up root, and asks for SIGINT (a fast shutdown) when we are killed."""
+    """What to put before the command: gives up root, and requests SIGINT (a fast shutdown) when we are killed."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         if account is not None:
@@ -181,7 +181,7 @@ def _search_rights(permitted: int | None) -> list[str]:
     """What lets the account through a folder of 0700, such as root's home, down to its binaries and its data.
 
     `initdb` and `postgres` look for their own programs by access(2), which goes without capabilities for every account
-    but root; the securebit that says otherwise (capabilities(7), access(2)) is inherited like the capability itself.
+    but root; the securebit that changes this (capabilities(7), access(2)) is inherited like the capability itself.
     """
     if permitted is None:
         permitted = _capability("dac_read_search") | _capability("setpcap")
@@ -200,7 +200,7 @@ def _capability(name: str) -> int:
 
 
 def _permitted_capabilities() -> int | None:
-    """The mask of capabilities(7), None where the system does not say."""
+    """The mask of capabilities(7), None where the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text("ascii", "replace")
     except OSError:

@@ -3,7 +3,7 @@
 Two on one folder would lose posts that were answered 200: each replays and removes the other's open spool segment, and clears
 away the other's half-received recordings. The kernel drops the lock with the process, however that ends, so nothing has to be
 cleaned up. Other commands do not take it: they touch neither. They may read the note that the holder leaves in it, such as
-the settings it runs with. Read `spool.py` for what lies there.
+the settings it runs with. Read `gateway/store/files/spool.py` for what lies there.
 """
 
 import fcntl

@@ -1,6 +1,6 @@
 """The embedded server's data folder: made once, given to the server's account, with a socket folder and access rules.
 
-Owns DATA_DIR/postgres: `<major>/` is a data folder, `run/` holds the socket, `<major>.log` what the server says. Starts
+Owns DATA_DIR/postgres: `<major>/` is a data folder, `run/` holds the socket, `<major>.log` the server's log. Starts
 no server that stays: read `server.py` next.
 """
 

@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: a server of our own on a Unix socket in DATA_DIR, without any network address.
 
 Owns DATA_DIR/postgres.lock, the data in DATA_DIR/postgres/<major> and the server process. Never speaks to the server:
-it reads postmaster.pid instead. `binaries.py` tells which PostgreSQL is used; read `server.py` next for the process.
+it reads postmaster.pid instead. `binaries.py` finds the PostgreSQL that is used; read `server.py` next for the process.
 
     the lock is free     take it, start the server, stop it at the end
     someone holds it     a command attaches to that server; `run` waits for the holder to end
@@ -143,7 +143,7 @@ async def _wait_detached(lock: "_Lock") -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """What the lock file tells about the process that holds it."""
+    """What the lock file holds about the process that holds it."""
 
     pid: int
     role: Role
@@ -153,7 +153,7 @@ class _Holder:
 
 
 class _Lock:
-    """Two files: `postgres.lock` is held by whoever runs the server and tells about it, `postgres.attached` is held
+    """Two files: `postgres.lock` is held by whoever runs the server and describes it, `postgres.attached` is held
     in common by those who use it. The kernel drops both locks with the process, however that ends."""
 
     def __init__(self, data_dir: Path) -> None:

@@ -7,7 +7,7 @@ Owns the process. Never decides who may start it: that is the lock's, in
     supervise   started again with backoff when it ends by itself
     stop        SIGINT (fast), then SIGQUIT, then SIGKILL
 
-Read `cluster.py` next for the data folder.
+Read `data_directory.py` next for the data folder.
 """
 
 import logging
@@ -259,7 +259,7 @@ async def _wait_exit(process: "subprocess.Popen[bytes]") -> None:
 
 
 async def _wait_until(condition: Callable[[], bool]) -> None:
-    """For what no event tells about: another process."""
+    """Polls every 50 ms, for what sends no event: another process."""
     while True:
         if condition():
             return

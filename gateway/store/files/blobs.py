@@ -1,8 +1,8 @@
 """Where sealed files lie: one small `BlobStore`, here as a folder on disk, in `s3.py` as a bucket.
 
-An object is there whole or not at all, is durable when `put` returns, and is never changed afterwards. Its name is ours:
-the tenant's number, the content address and a few random letters, so that two writers of the same sound never meet.
-Whatever lies here is sealed already (`sealed_file.py`); this module sees no key. Read `shelf.py` next.
+An object is stored fully or not at all, is durable when `put` returns, and is never changed afterwards. Its name is ours:
+the tenant's number, the content address and a few random letters, so that two writers of the same sound never collide.
+The bytes are sealed already (`gateway/store/secrets/sealed_file.py`); this module sees no key. Read `recording_files.py` next.
 """
 
 import os

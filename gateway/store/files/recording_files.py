@@ -1,10 +1,10 @@
-"""The shelf of recordings: a file comes in sealed, gets its row, and is read back a stretch at a time.
+"""The files of recordings: a file is sealed as it comes, gets its row, and is read back in ranges.
 
     pieces -> spool (sealed as they come) -> object in the blob store -> row        the row is what makes it exist
 
 Each arrow is durable before the next begins, so a crash leaves at most a file in the spool, which the next start removes,
-or an object that no row names, which the janitor removes. Equal sound is kept once a tenant: its address is a keyed hash,
-and the second sender's copy is thrown away. Nobody else knows keys or objects. Read `recordings.py` for the rows,
+or an object that no row names, which the janitor removes. Equal sound is stored once a tenant: its address is a keyed hash,
+and the second sender's copy is deleted. No other module knows keys or objects. Read `gateway/store/recordings.py` for the rows,
 `actors/calls/recordings.py` for fetching and retention.
 """
 
@@ -56,7 +56,7 @@ class TooLarge(Rejected):
 
 
 class Incoming:
-    """One file that is coming in. Used as `async with`: whatever was not kept leaves nothing behind."""
+    """One file that is coming in. Used as `async with`: whatever was not stored leaves nothing behind."""
 
     def __init__(self, writer: SealedWriter, limiter: trio.CapacityLimiter) -> None:
         self._writer = writer
@@ -159,7 +159,7 @@ class RecordingFiles:
         return Signer(tenant, self._keys(tenant).derive(PURPOSE))
 
     def seal_url(self, tenant: TenantId, url: str) -> str:
-        """An address to fetch from, as its row keeps it. Not bound to the row's id, which changes when a loose recording
+        """An address to fetch from, as its row stores it. Not bound to the row's id, which changes when a loose recording
         joins its call."""
         return self._keys(tenant).seal(Secret(url), table="recordings", column="url", row="")
 
@@ -211,7 +211,7 @@ class RecordingFiles:
         return await self._keep(tenant, sealed, file_name, arrive)
 
     async def ask_for(self, tenant: TenantId, url: str, unique_id: str, pbxes: Sequence[str]) -> Outcome:
-        """Notes that a call's recording is to be fetched from there; "duplicate" where that was asked before."""
+        """Notes that a call's recording is to be fetched from there; "duplicate" where that was requested before."""
         signer, sealed = self.signer(tenant), self.seal_url(tenant, url)
         ids = [unique_id, *(f"{name}-{unique_id}" for name in pbxes)]
 
@@ -270,7 +270,7 @@ class RecordingFiles:
             if outcome is not None:
                 return outcome
             # The equal sound went away while we looked at it: then ours is the one.
-        raise Unavailable("the recording could not be kept", after_s=5.0)
+        raise Unavailable("the recording could not be stored", after_s=5.0)
 
     # Out
 

@@ -1,10 +1,10 @@
 """Sealed files in an S3-compatible bucket, one request an object: PUT, GET with a range, HEAD, DELETE, and the list.
 
-A PUT is whole or not at all, and its length and SHA-256 are signed, so a connection that breaks leaves nothing. Signing is
+A PUT is applied fully or not at all, and its length and SHA-256 are signed, so a connection that breaks leaves nothing. Signing is
 Signature Version 4, checked against the vectors that AWS publishes. The address is the operator's and therefore trusted;
 the bucket belongs to this installation alone, for the janitor removes what no row names.
 
-Never follows redirects, never logs an address with its signature. Read `blobs.py` for what is asked of it.
+Never follows redirects, never logs an address with its signature. Read `blobs.py` for the contract.
 """
 
 import hashlib

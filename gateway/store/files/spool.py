@@ -5,8 +5,8 @@
     drop     removes that one, after PostgreSQL has committed what it held
 
 A record is its length, its CRC-32 and JSON. One that is cut short (a kill, a full disk) ends its segment: the records before
-it are whole and stay. One that does not fit its sum ends it too, and the file is kept as `.damaged` for a person. There is
-no cursor: a segment replayed twice is harmless, for the journal knows a repeat.
+it are whole and stay. One that does not fit its sum ends it too, and the file is renamed `.damaged` for a person. There is
+no cursor: a segment replayed twice is harmless, for the journal recognises a repeat.
 
 Files are touched in one worker thread at a time, never in the event loop. Holds no token: bodies come without. It decides
 nothing: read `actors/calls/posts.py` next for when it is used.
@@ -91,7 +91,7 @@ class Spool:
 
     async def append(self, rows: Sequence[PostRow]) -> list[bool]:
         """Makes rows durable; for each whether it is new, as far as the spool knows. Raises Unavailable when the disk
-        or the spool is full: then none of them is kept for sure."""
+        or the spool is full: then none of them is surely stored."""
         fresh: dict[tuple[TenantId, bytes], PostRow] = {}
         answers = []
         for row in rows:
@@ -286,7 +286,7 @@ def _frame_at(data: memoryview, at: int) -> memoryview | None:
 
 
 def _row_of(data: memoryview, at: int, payload: memoryview) -> PostRow | None:
-    """What the record says, or None where its sum is wrong or another version wrote it."""
+    """The content of the record, or None where its sum is wrong or another version wrote it."""
     if zlib.crc32(payload) != _HEAD.unpack_from(data, at)[1]:
         return None
     try:

@@ -1,7 +1,7 @@
 """One thread running an asyncio loop, and the way across from Trio and back.
 
 Owns the thread, the loop and the forwarding of cancellation. Never touches a database: `pool.py`, to be read next,
-says which loop and what runs on it.
+chooses the loop and what runs on it.
 
 A crossing: `call_soon_threadsafe` in, a task on the loop, `TrioToken.run_sync_soon` out, each of them once for whatever
 gathers before the other thread has woken. Cancelling the Trio side
@@ -85,7 +85,7 @@ class _Crossing(Generic[T]):
         return trio.lowlevel.Abort.FAILED
 
     def resume(self) -> None:
-        # A result that made it all the same is kept: the work is done. An unreachable server after a
+        # A result that arrived all the same is returned: the work is done. An unreachable server after a
         # cancellation is the cancellation itself. Other errors are bugs and must not get lost.
         result: Any = self.result
         failed = isinstance(result, outcome.Error) and isinstance(result.error, Unavailable)

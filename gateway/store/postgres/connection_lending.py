@@ -1,4 +1,4 @@
-"""The driver's pool, with the connections in use kept out of it: lent from hand to hand while nothing went wrong.
+"""The driver's pool, with the connections in use taken out of it: passed from user to user while nothing went wrong.
 
 Giving a connection back to asyncpg's pool costs as much as a short query: a task, a timeout and a shield each time, for
 cleaning that is not needed after work that ended well. So a connection comes from the pool once, and goes back to it to be
@@ -30,7 +30,7 @@ _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClie
 
 
 class ConnectionLending:
-    """Lends up to `limit` connections of one pool."""
+    """Gives out up to `limit` connections of one pool."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, limit: int) -> None:
         self.kept = 0
@@ -39,7 +39,7 @@ class ConnectionLending:
         self._pool = pool
         self.limit = limit
         self._held = 0
-        """Connections out of the pool, lent or idle, and those being opened."""
+        """Connections out of the pool, in use or idle, and those being opened."""
         self._idle: deque[tuple[Connection, float]] = deque()
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._uses = 0
@@ -130,7 +130,7 @@ class ConnectionLending:
             self._sweeper = self._loop.call_later(IDLE_S / 4, self._sweep)
 
     async def close(self) -> None:
-        """Waits for what is lent, then closes every connection."""
+        """Waits for what is in use, then closes every connection."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.limit = 0

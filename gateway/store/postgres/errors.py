@@ -8,7 +8,7 @@ from gateway.domain.errors import GatewayError, NeedsAttention, Unavailable
 
 
 class StoreError(GatewayError):
-    """The database could not do what was asked."""
+    """The database could not carry out the request."""
 
 
 class Conflict(StoreError):
@@ -77,7 +77,7 @@ class Unsealable(StoreError):
 
 
 _BLAMES_DATA = frozenset({"21", "22", "23", "44", "54", "P0", "XX"})
-"""Classes of SQLSTATE by which a server refuses what it was given, and not how it was asked."""
+"""Classes of SQLSTATE by which a server refuses the values, not the statement."""
 
 
 def blames_data(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """LISTEN: hints that something changed, on a connection of its own.
 
-Owns that connection, its heartbeat and a bounded inbox. Never reads what changed: a hint tells the cache to look, and
-`on_reset` tells it to read everything. Read `gateway.cache` next.
+Owns that connection, its heartbeat and a bounded inbox. Never reads what changed: a hint makes the cache look, and
+`on_reset` makes it read everything. Read `gateway.cache` next.
 
     connected      LISTEN, then on_reset: nothing that was committed before it is missed
     notification   on_notify(channel, payload), in order
@@ -141,7 +141,7 @@ class Listener:
 
 
 class _Inbox:
-    """Filled on the loop's thread, emptied on Trio's. When full it forgets its hints and asks for a reset."""
+    """Filled on the loop's thread, emptied on Trio's. When full it drops its hints and requests a reset."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

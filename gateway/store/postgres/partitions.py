@@ -1,7 +1,7 @@
 """The journal's days: partitions made ahead of time and dropped when their time is over.
 
 Works as the owner of the tables on a connection of its own, like `migrate`: the gateway's two roles own nothing and no
-function lends them the owner's rights. A day in which a post still waits for its tenant stays, and is logged. Rows
+function gives them the owner's rights. A day in which a post still waits for its tenant stays, and is logged. Rows
 beside the days (`journal_rest`) and digests are the engine's: see `journal.delete_old_rest`. Read
 `migrations/0005_journal_partitions.sql` next.
 """
@@ -74,7 +74,7 @@ async def _drop_day(conn: OwnConnection, day: date) -> bool:
         )
         await conn.execute("RESET ROLE")
         if waiting:
-            log.error("posts wait longer than posts are kept", extra={"day": str(day), "posts": waiting})
+            log.error("posts wait longer than posts are stored", extra={"day": str(day), "posts": waiting})
             return False
         await conn.execute(f"DROP TABLE {_name_of(day)}")
     return True

@@ -1,6 +1,6 @@
 """PostgreSQL for a Trio program: asyncpg on one uvloop thread.
 
-Owns the connections and the translation of the driver's errors; with `lender.py`, which lends the
+Owns the connections and the translation of the driver's errors; with `connection_lending.py`, which gives out the
 connections, the only module that imports the driver. Never holds SQL about our tables: that is in the aggregate modules
 beside it. A crossing is one unit of work: `db.tenant` is a transaction inside one tenant, `db.engine` a connection of the
 role that sees all of them.
@@ -12,7 +12,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
 import trio
@@ -40,6 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Warm: TypeAlias = Callable[["Connection | OwnConnection"], Awaitable[None]]
 
+QUEUE_TRIES, QUEUE_PAUSE_S = 50, 0.02
 CONNECT_S = 5.0
 COMMAND_S = 20.0
 """The client's own limit, above the server's: it ends the wait for a server that is frozen."""
@@ -193,7 +194,7 @@ class Database:
     async def _warm_up(self, work: "Warm", many: int) -> None:
         async def and_the_rest(connection: Connection) -> None:
             await work(connection)
-            await self._warm_up(work, many - 1)  # while this one is lent, so that the next is another
+            await self._warm_up(work, many - 1)  # while this one is in use, so that the next is another
 
         if many > 0:
             await self._in_engine(and_the_rest)
@@ -219,9 +220,22 @@ class Session:
         return await self._thread.run(_translated, lambda: work(self._connection, *args, **kwargs))
 
 
+async def _connect_patiently(*args: Any, **kwargs: Any) -> Any:
+    """A connection of the driver. Where the queue of a Unix socket is full, connect(2) answers EAGAIN at once instead of waiting
+    as it does for TCP: then a moment later again. Raises as the driver does."""
+    for left in reversed(range(QUEUE_TRIES)):
+        try:
+            return await asyncpg.connect(*args, **kwargs)
+        except BlockingIOError:
+            if not left:
+                raise
+            await asyncio.sleep(QUEUE_PAUSE_S)
+    raise AssertionError
+
+
 @asynccontextmanager
 async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> AsyncIterator[Database]:
-    """Nothing is connected before the first call: `ping` tells whether the database can be worked with."""
+    """Nothing is connected before the first call: `ping` checks whether the database can be worked with."""
     counter = _Counter()
     warming: list[Warm] = []
 
@@ -243,6 +257,7 @@ async def open_database(dsn: str, *, size: int = 8, engine_size: int = 4) -> Asy
             max_inactive_connection_lifetime=300.0,
             init=prepare,
             reset=_keep_session,
+            connect=_connect_patiently,
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
             server_settings=_server_settings("gateway") | (_ENGINE_SETTINGS if role == ENGINE else {}),
@@ -335,7 +350,7 @@ def _server_settings(application_name: str, statement_s: float = STATEMENT_S) ->
 _ENGINE_SETTINGS = {
     # The engine's statements are few, short and look rows up by keys: each is planned once a connection.
     "plan_cache_mode": "force_generic_plan",
-    # Whatever statistics say of a table that is nearly empty or of a JSON argument.
+    # Whatever statistics show of a table that is nearly empty or of a JSON argument.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",

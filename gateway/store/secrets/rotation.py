@@ -77,7 +77,7 @@ class Rotation:
     progress: Callable[[str, int, int], None]
     batch: int = BATCH
     requested: bool = False
-    """Whether gateways were asked to read their configuration again: an earlier run may have ended before it did."""
+    """Whether gateways were notified to read their configuration again: an earlier run may have ended before it did."""
     damaged: set[str] = field(default_factory=set)
     """Where something is that does not open: table, column and row, never what stands there."""
     lost: dict[TenantId, str] = field(default_factory=dict)

@@ -6,9 +6,9 @@
 
 A value is bound to tenant, table, column and row: copied anywhere else, or changed, it does not open. The key file may
 hold several keys, one a line: the first seals, the others only open, until `gateway keys rotate` is through. A value bears the id
-of the master key under which its data key was wrapped at the time: that says what a rotation has still to do.
+of the master key under which its data key was wrapped at the time: that shows what a rotation has still to do.
 
-Never talks to the database. The caller keeps wrapped keys and sealed values; read `tenants.py` next, `rotation.py` for how
+Never talks to the database. The caller stores wrapped keys and sealed values; read `gateway/store/tenants.py` next, `rotation.py` for how
 a master key is replaced.
 """
 
@@ -43,7 +43,7 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _ID = re.compile(r"[0-9a-z]{8}")
 LOOK_S = 0.5
-"""The key file is looked at no more often, however many keys are asked for that it does not hold."""
+"""The key file is looked at no more often, however many unknown keys are requested."""
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class MasterKeys:
         return hmac.new(self.current.key, f"derived\0{purpose}".encode(), hashlib.sha256).digest()
 
     def look(self) -> tuple[str, ...]:
-        """Takes in what was added to the file, and tells the ids. Blocks for the moment that a small file takes, only where
+        """Takes in what was added to the file, and returns the ids. Blocks for the moment that a small file takes, only where
         the file has changed, at most twice a second."""
         found = self._file.changed() if self._file is not None else None
         if found is not None:

@@ -4,10 +4,10 @@
     chunk    64 KiB of plain text as 64 KiB + 16; nonce = the 7 bytes, the chunk's number, 1 for the last and 0 before
 
 A chunk opens only in its own file, at its own place, with the last one last: moved, repeated, left out or cut off, none of
-it opens. The key belongs to this one file; its keeper seals it for tenant and content address (`recordings.py`), so a file
+it opens. The key belongs to this one file; its owner seals it for tenant and content address (`gateway/store/recordings.py`), so a file
 that is copied elsewhere does not open there either. The plain text is never on disk.
 
-Blocking and pure of Trio: `shelf.py` calls it in threads. Read that next.
+Blocking and pure of Trio: `gateway/store/files/recording_files.py` calls it in threads. Read that next.
 """
 
 import hashlib

@@ -2,7 +2,8 @@
 
 One page in two places: below `/t/<number>/extensions` for people, who also edit the numbers, and below `/<kind>-admin/`
 for whoever came by the module's link and sees nothing else. What is saved here is saved there in the same step, or the
-page says why it waits. No outside system is known here by name. Read `actors/crm/registration.py` for the deeds.
+page says why it waits. No outside system is known here by name. A little over 400 lines, since both places are one
+page. Read `actors/crm/registration.py` for the operations.
 """
 
 import re
@@ -33,6 +34,7 @@ from gateway.store.crm_registrations import StatusLine, select_phones
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import delete_phone, upsert_phone
 from gateway.web.pages.confirm import confirm_page
+from gateway.web.pages.integrations import pbx_card, slots_of
 from gateway.web.session.auth import Gate
 from gateway.web.session.embedded import ModuleGate
 from gateway.web.session.flash import Flash, lead_on, note
@@ -40,6 +42,8 @@ from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, Site, tenant, viewer
 
 PAGE = 50
+MOST_OFFERED = 20
+"""Unlisted numbers that the page offers to add."""
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 """What may be removed; what may be saved is `internal_numbers`' to say."""
 _LONGEST_OWNER = 200
@@ -278,9 +282,20 @@ def extensions_pages(gate: Gate) -> Blueprint:
         wanted = request.args.get("edit", "")
         listed = next((phone for phone in tenant().phones if phone.number == wanted), None)
         if listed is None:
-            return empty
+            seen = {name: request.args.get(name, "")[:64] for name in ("number", "endpoints")}
+            return {**empty, **seen} if _NUMBER.fullmatch(seen["number"]) else empty
         ends = ", ".join(listed.endpoints)
         return {**empty, "number": listed.number, "owner": listed.owner, "endpoints": ends, "edited": True}
+
+    async def unlisted() -> Sequence[Mapping[str, Any]]:
+        """Numbers that calls of this company's PBXes had and that nobody has listed, each once, the newest first."""
+        slots, known = await slots_of(site, tenant().number), {phone.number for phone in tenant().phones}
+        found: dict[str, Mapping[str, Any]] = {}
+        for card in (pbx_card(slots, tenant().number, pbx) for pbx in tenant().pbxes):
+            for one in card.unlisted:
+                if one["number"] not in known:
+                    found.setdefault(str(one["number"]), one)
+        return sorted(found.values(), key=lambda one: str(one["at"]), reverse=True)[:MOST_OFFERED]
 
     async def show(kind: str | None) -> Response:
         linked = chosen(kind)
@@ -288,9 +303,9 @@ def extensions_pages(gate: Gate) -> Blueprint:
             if kind is not None:
                 abort(404)
             phones = await deps.db.tenant(tenant().number, select_phones, tenant().number)
-            return site.page("phones.html", phones=phones, phone=phone_form())
+            return site.page("phones.html", phones=phones, phone=phone_form(), unlisted=await unlisted())
         return await ExtensionsPage(site, linked).show(
-            *at(linked), phone=phone_form(), others=deps.modules.set_up(tenant())
+            *at(linked), phone=phone_form(), others=deps.modules.set_up(tenant()), unlisted=await unlisted()
         )
 
     def needed(kind: str) -> ExtensionsPage:

@@ -20,10 +20,13 @@ from adapters.base import Tested
 from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
+from gateway.domain.hooks import hook_url
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
 from gateway.domain.posts import Invalid
+from gateway.domain.secret import Secret
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
+from gateway.store.integration_jobs import JobRow, hasten_job, select_jobs
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
@@ -91,9 +94,10 @@ async def _switch(conn: Connection, number: TenantId, key: IntegrationKey, enabl
 
 async def _stored_and_logs(
     conn: Connection, number: TenantId, key: str, since: datetime, before: int | None
-) -> tuple[Stored, list[integration_logs.LogLine]]:
+) -> tuple[Stored, list[integration_logs.LogLine], list[JobRow]]:
     stored = await _stored(conn, number, since)
-    return stored, await integration_logs.select_recent_logs(conn, number, key, before, LOG_PAGE + 1)
+    lines = await integration_logs.select_recent_logs(conn, number, key, before, LOG_PAGE + 1)
+    return stored, lines, await select_jobs(conn, number, IntegrationKey(key))
 
 
 async def slots_of(site: Site, number: TenantId) -> Mapping[str, Slot]:
@@ -182,15 +186,21 @@ def integrations_pages(gate: Gate) -> Blueprint:
         adapter = linked.adapter
         module = await site.deps.modules.stored(who.number, linked) if adapter.can(Registers) else None
         before = request.args.get("before", "")
-        stored, lines = await db.tenant(who.number, _stored_and_logs, who.number, key, hour_ago(), older_than(before))
+        stored, lines, jobs = await db.tenant(
+            who.number, _stored_and_logs, who.number, key, hour_ago(), older_than(before)
+        )
         card = _card(await slots_of(site, who.number), who.number, linked, stored)
         form, refused = form_shown(adapter.settings, who.integrations.get(linked.key, _NOT_SET_UP).settings)
         tested, told = flashed("tested"), flashed("told")
+        stored_hook = known.settings.get(adapter.hook_id_field) if (known := who.integrations.get(linked.key)) else None
+        hook = (
+            hook_url(site.deps.public_url, linked.key, stored_hook).reveal() if isinstance(stored_hook, Secret) else ""
+        )
         return site.page(
             "integration.html", card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
             form=form, refused=refused, older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None,
             first=not before, may_save=site.deps.master is not None, module=module if card.set_up else None,
-            told=told.body if told is not None else None,
+            told=told.body if told is not None else None, hook=hook, jobs=jobs if card.set_up else (),
         )  # fmt: skip
 
     async def all_cards() -> dict[str, Any]:
@@ -271,6 +281,14 @@ def integrations_pages(gate: Gate) -> Blueprint:
             site, title=t("module.delete_title", title=title), text=t("module.delete_hint", title=title),
             action=f"{home}/module", fields={"do": "delete"}, button=t("module.delete"), back=home,
         )  # fmt: skip
+
+    @pages.post("/integrations/<key>/jobs")
+    async def job(number: str, key: str) -> Answer:
+        """Makes a job due now; the next look of whoever owns the company runs it."""
+        name = (await request.form).get("job", "")[:64]
+        if not await db.engine(hasten_job, tenant().number, _linked(key).key, name):
+            abort(404)
+        return await lead(f"/t/{number}/integrations/{key}", note("jobs.hastened"))
 
     @pages.post("/integrations/<key>/module")
     async def module(number: str, key: str) -> Answer:
