@@ -8,7 +8,7 @@ SOURCES := gateway actors adapters tests
 
 install: $(VENV)/.installed
 
-# uv itself comes by pip into a small environment of its own; then the lock file decides everything.
+# uv is installed by pip into an environment of its own; everything else is installed from the lock file.
 $(VENV)/.installed: pyproject.toml uv.lock
 	@command -v uv >/dev/null 2>&1 || [ -x .uv/bin/uv ] || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv; }
 	@PATH="$(CURDIR)/.uv/bin:$$PATH" uv sync --frozen --quiet --python $(PYTHON)
@@ -20,7 +20,7 @@ check: install
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/vulture
 
-# What runs in some minutes; `long` tests and the places that others only sample are for test-all.
+# Takes some minutes; `long` tests, and the cases that other tests only sample, are for test-all.
 test: install
 	@$(BIN)/python -m tests.system_parts --quick
 	@$(BIN)/python -m tests.parts --quick
@@ -29,7 +29,7 @@ test-all: install
 	@$(BIN)/python -m tests.system_parts
 	@$(BIN)/python -m tests.parts
 
-# Known faults of the locked dependencies, where an index of advisories can be reached; no part of check. pip-audit comes by uvx.
+# Known vulnerabilities of the locked dependencies; needs an index of advisories, so it is no part of check. Runs pip-audit by uvx.
 audit: install
 	@PATH="$(CURDIR)/.uv/bin:$$PATH" uv export --frozen --no-emit-project --all-groups --quiet > .audit-requirements.txt
 	@PATH="$(CURDIR)/.uv/bin:$$PATH" uvx pip-audit --disable-pip --require-hashes -r .audit-requirements.txt; \
@@ -38,7 +38,7 @@ audit: install
 demo: install
 	@$(BIN)/python -m tests.sandbox.demo
 
-# BENCH=name picks one; --quick in ARGS only sees that it runs.
+# BENCH=name runs one benchmark; ARGS=--quick only checks that it runs.
 bench: install
 	@$(BIN)/python -m tests.benchmarks $(BENCH) $(ARGS)
 

@@ -154,8 +154,8 @@ def test_figures_are_those_of_the_code() -> None:
     days = int(housekeeping.KEEP_DELIVERIES_S / 86400)
     assert housekeeping.KEEP_POSTS_S == housekeeping.KEEP_DELIVERIES_S
     for page, said in (
-        ("docs/choices.md", f"waits {calls_book.AMI_GRACE_S:g} s for AMI's word"),
-        ("docs/choices.md", f"nothing is heard for {hours} h ends"),
+        ("docs/choices.md", f"waits {calls_book.AMI_GRACE_S:g} s for AMI to report it"),
+        ("docs/choices.md", f"nothing is received for {hours} h ends"),
         (
             "docs/choices.md",
             f"posts and deliveries {days} days, logs of attempts {housekeeping.KEEP_LOGS_S / 86400:g} days",

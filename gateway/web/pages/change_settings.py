@@ -30,7 +30,8 @@ from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.tenants import LinkRow, LinkTable
 
 TAKEN = Bilingual(
-    "cannot be used: leave it empty to have one made", "использовать нельзя: оставьте пустым, и он создастся сам"
+    "cannot be used: leave the field empty and one is generated",
+    "использовать нельзя: оставьте поле пустым, и он будет создан автоматически",
 )
 """Error for a client id that another integration of the installation has. It does not reveal whose."""
 

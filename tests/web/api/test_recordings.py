@@ -259,7 +259,7 @@ async def test_a_failed_one_says_why_and_can_be_tried_again(smart_redirect: Smar
     client = await sign_in(JUNE)
     client.app = smart_redirect.app
     page = await (await client.get(f"/t/0367/calls/{first.call_id}")).get_data(as_text=True)
-    assert "refused us" in page
+    assert "refused the request" in page
     assert "hush" not in page
     again = await client.post(f"/t/0367/recordings/{fetch.recording_id}/retry", form={"csrf": CSRF})
     assert again.status_code == 303

@@ -171,12 +171,12 @@ async def test_the_question_says_what_will_happen_and_that_alone_happens(world: 
     client = await sign_in()
     page, form = await ask(client)
     assert "This will retry 18 deliveries" in page
-    assert re.search(r"RetailCRM: line in the log of calls — 14 \(2 doubtful\)", page)
-    assert "RetailCRM: incoming call rings — 1<" in page
-    assert "Telegram: card of the call — 3<" in page
+    assert re.search(r"RetailCRM: entry in the call log — 14 \(2 doubtful\)", page)
+    assert "RetailCRM: incoming call ringing — 1<" in page
+    assert "Telegram: call card — 3<" in page
     assert "2 are doubtful: they may have arrived already" in page
-    assert "5 real-time events stay as they are: a ring an hour old is worse than none." in page
-    assert "1 card stays as it is" in page
+    assert "5 real-time events are not retried" in page
+    assert "1 card is not retried" in page
     assert "Telegram is switched off" in page
     await keep(world, row("late:upload"))
     await finish(world, FAILED)
@@ -320,7 +320,7 @@ async def test_an_orphan_call_of_a_delivery_is_no_trouble(world: World, sign_in:
     assert (await (await sign_in()).get("/t/0367/deliveries")).status_code == 200
 
 
-# What is made again is made by the settings of now
+# What is made again is made by the current settings
 
 
 async def _settings(conn: Connection, integration: str, changes: str) -> None:
@@ -387,8 +387,8 @@ async def test_what_is_not_sent_any_more_says_so_and_the_rest_says_what_is_true_
     _, form = await ask(client)
     answer = await client.post("/t/0367/deliveries/replay", form=form)
     page = await text_of(await client.get(answer.location))
-    assert "1 was left as it is: the settings of now do not send it" in page
-    assert "Not sent: the settings of now" in page
+    assert "1 was left as it is: the current settings no longer send it" in page
+    assert "Not sent: the current settings" in page
     found = {kind: (state, note, body) for kind, _, state, note, body in await _bodies(world)}
     assert found["hangup"][:2] == ("failed", "not_sent_now")
     assert (found["upload"][0], json.loads(found["upload"][2])) == ("pending", json.loads(made[2].body))

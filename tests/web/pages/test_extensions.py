@@ -672,7 +672,7 @@ async def test_strangers_and_silence(stage: Stage) -> None:
     answer = await client.post(f"{ADMIN}/api/save-extensions/0367", json={"777": "153"}, headers=headers)
     assert (await answer.get_json())["unknown_users"] == ["777"]
     page = await text_of(await client.get("/t/0367/extensions"))
-    assert "not known there" in page
+    assert "unknown there" in page
     stage.crm.fault = Fault.DROP
     answer = await client.post(f"{ADMIN}/api/save-extensions/0367", json={"18": "151"}, headers=headers)
     body = await answer.get_json()
@@ -802,7 +802,7 @@ async def test_numbers_that_nobody_has_there(stage: Stage) -> None:
     note = outbox.Outcome(state="done", status="done", note="not_exist_codes: 150, 151")
     await stage.world.deliver(JUNE, "retailcrm", note)
     page = await text_of(await (await stage.person()).get("/t/0367/extensions"))
-    assert "says that no user there has this number" in page
+    assert "reports that no user there has this number" in page
     assert "150, 151" in page
     assert (await stage.modules.stored(MAPLE, stage.linked)).not_exist == frozenset()
     await stage.modules.save(JUNE, stage.linked, {"18": "151"}, "admin")
@@ -819,7 +819,7 @@ async def test_statuses_go_both_ways_without_a_loop(stage: Stage) -> None:
     client = await stage.person()
     form = {"csrf": CSRF, "s-19": "dinner", "v-19": "free", "n-19": "150", "w-19": "150"}
     page = await submitted(client, "/t/0367/extensions/retailcrm/save", form)
-    assert "RetailCRM has the status" in page
+    assert "RetailCRM has received the status" in page
     assert next(user for user in stage.crm.users if user["id"] == 19)["status"] == "dinner"
     requested = len([raw for raw in stage.crm.requests if raw.path.endswith("/status")])
     assert requested == 1

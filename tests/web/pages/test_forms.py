@@ -44,7 +44,7 @@ async def _flashes(conn: Connection) -> list[str]:
         ("s.host", "http://pbx", "without http://", "без http://"),
         ("s.port", "99999", "At most 65535", "не больше 65535"),
         ("s.port", "x", "A whole number", "целое число"),
-        ("s.dial_prefix", "abc", "characters here that cannot be", "символы, которых"),
+        ("s.dial_prefix", "abc", "contains characters that are not allowed", "символы, которых"),
         ("s.employee_rings_s", "0", "More than 0", "больше 0"),
         ("s.number_format", "other", "Choose one of", "Выберите одно"),
         ("s.trunks", "a\tb/c\x07", "not the name of an endpoint", "не имя линии"),
@@ -137,7 +137,7 @@ async def test_a_list_to_choose_from_is_drawn_from_the_class(world: World, sign_
 
 
 async def test_what_is_wrong_stands_on_every_page_of_the_company(world: World, sign_in: SignIn) -> None:
-    for language, words in (("en", "In trouble:"), ("ru", "Неисправны:")):
+    for language, words in (("en", "Problems:"), ("ru", "Неполадки:")):
         client = await sign_in(JUNE, language)
         for path in ("/t/0367/calls", "/t/0367/keys", "/t/0367/audit", "/t/0367/dialling"):
             page = await (await client.get(path)).get_data(as_text=True)

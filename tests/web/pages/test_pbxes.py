@@ -77,7 +77,9 @@ async def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(world: Wor
         page = await submitted(client, f"{HOME}/new", {"csrf": CSRF, "name": name, **FIELDS})
         assert "A name is 1 to 32" in page
         assert "198.51.100.7" in page
-    assert "of this name already" in await submitted(client, f"{HOME}/new", {"csrf": CSRF, "name": "main", **FIELDS})
+    assert "already a PBX with this name" in await submitted(
+        client, f"{HOME}/new", {"csrf": CSRF, "name": "main", **FIELDS}
+    )
     page = await submitted(client, f"{HOME}/main/settings", {"csrf": CSRF, **FIELDS, "s.host": "http://pbx/"})
     assert "without http://" in page
     assert "trunk-2" in page

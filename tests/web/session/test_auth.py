@@ -75,7 +75,7 @@ async def test_anything_else_is_refused_in_the_same_words(world: World, email: s
     client = world.app.test_client()
     response = await log_in(client, email, password)
     assert response.status_code == 401
-    assert "is not right" in await response.get_data(as_text=True)
+    assert "password is wrong" in await response.get_data(as_text=True)
     assert await world.db.engine(_sessions) == []
 
 
@@ -398,7 +398,7 @@ async def test_sign_ins_and_operators_stand_in_the_audit(world: World, sign_in: 
         ("session.opened_by_link", "admin@0367.example"), ("operator.read", "operator@gateway.example"),
     ]  # fmt: skip
     page = await (await (await sign_in()).get("/t/0367/audit")).get_data(as_text=True)
-    assert "An operator looked at the company" in page
+    assert "An operator viewed the company" in page
     assert "Sign-in refused" in page
 
 
