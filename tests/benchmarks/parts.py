@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import cast
 
 import trio
@@ -39,7 +40,7 @@ async def open_services(dsn: str) -> AsyncIterator[Services]:
         nursery.start_soon(outgoing.acks.run)
         directory, clients, ownership = Directory(), Clients(), Ownership(db)
         yield Services(
-            pending_posts=GroupCommit("journal", lambda wanted: db.engine(select_pending_posts, wanted)), db=db, cache=cast(ConfigurationCache, None), directory=directory, feed=Feed(), records=records,
+            pending_posts=GroupCommit("journal", lambda wanted: db.engine(select_pending_posts, wanted)), db=db, cache=cast(ConfigurationCache, SimpleNamespace(sealer=None)), directory=directory, feed=Feed(), records=records,
             dial=dialer(), clients=clients, smart_redirect=SmartRedirect(clients), outgoing=outgoing, ownership=ownership,
             dialling=ClickToCall(db, directory, clients, ownership.epoch_of),
         )  # fmt: skip

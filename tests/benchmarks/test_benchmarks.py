@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_every_benchmark_runs(tmp_path: Path) -> None:
     bench = await run(list(BENCHMARKS), quick=True, folder=tmp_path)
     assert all(result.ours > 0 for result in bench.results)

@@ -16,6 +16,10 @@ CHROMIUM = shutil.which("chromium")
 expect.set_options(timeout=20_000)  # a machine with other work
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 EMAIL, PASSWORD = "admin@june.example", "correct horse battery staple"
+TOO_WIDE = """() => document.documentElement.scrollWidth <= window.innerWidth ? [] :
+    [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > window.innerWidth)
+        .map(one => one.tagName + ": " + one.textContent.trim().slice(0, 60))"""
+"""What makes a page scroll sideways; empty where it does not."""
 
 pytestmark = [
     pytest.mark.browser,
@@ -102,7 +106,7 @@ async def test_every_page_in_both_languages_and_on_a_phone(tmp_path: Path) -> No
                 page, complaints = open_page(browsing, f"{world.url}/t/0367/{path}")
                 headings[path].add(page.locator("nav").first.inner_text())
                 assert complaints == [], path
-                assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), path
+                assert page.evaluate(TOO_WIDE) == [], path
                 page.close()
 
         for locale in ("ru-RU", "en-GB"):

@@ -30,12 +30,14 @@ class Shares(Generic[T]):
 
     def enter(self, connection: T, peer: str, waited: Callable[[T], bool] = lambda connection: True) -> T | None:
         """Counts a new connection. Returns the one to end in its place where the address has its share already and one of
-        its connections has `waited` long enough: the new one itself where too many others are busy or too young."""
+        its connections has `waited` long enough, or it has as many as may be busy: the new one itself where all others are."""
         source = "" if is_in(peer, self._trusted) else source_of(peer)
         of = self._of.setdefault(source, {})
         given_up = None
         if source and len(of) >= self._most:
             given_up = self._readiest(of, waited)
+            if given_up is None and len(of) >= self._most_busy:
+                given_up = self._readiest(of, lambda connection: True)
             if given_up is not None:
                 self.leave(given_up)
                 of = self._of.setdefault(source, {})
