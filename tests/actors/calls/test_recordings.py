@@ -36,7 +36,7 @@ KEYS = _MASTER.sealer(JUNE, _MASTER.wrap(JUNE, DataKey(1, b"k" * 32)))
 
 
 @dataclass
-class SmartRedirect:
+class WorkTable:
     """The few functions that the actor calls."""
 
     due: list[Fetch] = field(default_factory=list)
@@ -74,10 +74,8 @@ def fetch(attempt: int = 1, requested: timedelta = timedelta(0)) -> Fetch:
 class Actor(FetchActor):
     """Fetches nothing: `outcome` is what comes of it."""
 
-    def __init__(self, smart_redirect: SmartRedirect, outcome: Exception | None = None) -> None:
-        super().__init__(
-            cast(Services, SimpleNamespace(db=smart_redirect, ownership=smart_redirect)), cast(RecordingFiles, None)
-        )
+    def __init__(self, table: WorkTable, outcome: Exception | None = None) -> None:
+        super().__init__(cast(Services, SimpleNamespace(db=table, ownership=table)), cast(RecordingFiles, None))
         self.outcome = outcome
         self.at_once = self.most = self.done = 0
 
@@ -104,11 +102,11 @@ async def run(actor: Actor, seconds: float) -> Slot:
 
 
 async def test_a_few_at_a_time_and_all_in_the_end(autojump_clock: trio.testing.MockClock) -> None:
-    smart_redirect = SmartRedirect([fetch(n) for n in range(1, 41)])
-    actor = Actor(smart_redirect)
+    table = WorkTable([fetch(n) for n in range(1, 41)])
+    actor = Actor(table)
     await run(actor, 60)
     assert (actor.done, actor.most) == (40, recordings.AT_ONCE)
-    assert smart_redirect.failed == []
+    assert table.failed == []
 
 
 @pytest.mark.parametrize(
@@ -129,48 +127,48 @@ async def test_what_comes_of_a_failure(
     requested: timedelta,
     reported: tuple[str, float | None],
 ) -> None:
-    smart_redirect = SmartRedirect([fetch(attempt, requested)])
-    await run(Actor(smart_redirect, error), 20)
-    assert smart_redirect.failed == [(attempt, *reported)]
+    table = WorkTable([fetch(attempt, requested)])
+    await run(Actor(table, error), 20)
+    assert table.failed == [(attempt, *reported)]
 
 
 async def test_a_file_that_comes_too_slowly_is_let_go(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recordings, "FETCH_S", 2.0)
-    smart_redirect = SmartRedirect([fetch()])
-    await run(Actor(smart_redirect), 20)
-    assert smart_redirect.failed == [(1, "unavailable", 3.0)]
+    table = WorkTable([fetch()])
+    await run(Actor(table), 20)
+    assert table.failed == [(1, "unavailable", 3.0)]
 
 
 async def test_without_an_address_it_waits_to_be_sent(autojump_clock: trio.testing.MockClock) -> None:
-    smart_redirect = SmartRedirect([fetch()])
-    actor = Actor(smart_redirect)
+    table = WorkTable([fetch()])
+    actor = Actor(table)
     actor._where = lambda fetch: None  # type: ignore[method-assign]
     await run(actor, 5)
-    assert len(smart_redirect.waiting) == 1
-    assert smart_redirect.failed == []
+    assert len(table.waiting) == 1
+    assert table.failed == []
 
 
 async def test_leases_of_another_instance_are_left_alone(autojump_clock: trio.testing.MockClock) -> None:
-    smart_redirect = SmartRedirect(instances=2)
+    table = WorkTable(instances=2)
     with trio.move_on_after(30):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, Actor(smart_redirect), 30)
+            nursery.start_soon(run, Actor(table), 30)
             await trio.sleep(5)
-            smart_redirect.first_round.set()
+            table.first_round.set()
             await trio.sleep(5)
-            assert smart_redirect.released == []
-            smart_redirect.instances = 1
-    assert smart_redirect.released == [(NOW, recordings.LEASE_S)]
+            assert table.released == []
+            table.instances = 1
+    assert table.released == [(NOW, recordings.LEASE_S)]
 
 
 async def test_a_database_that_is_away_is_a_state(autojump_clock: trio.testing.MockClock) -> None:
-    smart_redirect = SmartRedirect([fetch()], away=True)
-    actor = Actor(smart_redirect)
+    table = WorkTable([fetch()], away=True)
+    actor = Actor(table)
     slot = await run(actor, 3)
     assert slot.health.code == "database_away"
-    smart_redirect.away = False
+    table.away = False
     await run(actor, 20)
     assert actor.done == 1
 

@@ -24,7 +24,7 @@ SOUND = wav(2.0)
 LATER = timedelta(minutes=5)
 
 
-class SmartRedirect:
+class LinkStage:
     """An app with a shelf, and one call of June's that was recorded."""
 
     def __init__(self, world: World, recording_files: RecordingFiles) -> None:
@@ -45,30 +45,26 @@ class SmartRedirect:
 
 
 @pytest.fixture
-async def smart_redirect(world: World, tmp_path: Path) -> SmartRedirect:
+async def stage(world: World, tmp_path: Path) -> LinkStage:
     blobs = FolderBlobs(tmp_path / "recordings", trio.CapacityLimiter(4))
     recording_files = RecordingFiles(world.db, blobs, tmp_path / "incoming", world.cache.sealer)
     recording_files.clean_spool()
     first = ringing(world.call_id(), datetime.now(UTC) - timedelta(seconds=30), "+375291110000", "100", ["150"])
     object.__setattr__(first, "call_id", "7.1")
     await world.keep(JUNE, [first, answered(first, "150"), ended(first, 10, Result.ANSWERED, "150")])
-    smart_redirect = SmartRedirect(world, recording_files)
-    await keep(smart_redirect, SOUND)
-    return smart_redirect
+    stage = LinkStage(world, recording_files)
+    await keep(stage, SOUND)
+    return stage
 
 
-async def keep(
-    smart_redirect: SmartRedirect, data: bytes, call: str = "7.1", tenant: TenantId = JUNE, name: str = "a.wav"
-) -> None:
-    async with await smart_redirect.recording_files.new_file() as incoming:
+async def keep(stage: LinkStage, data: bytes, call: str = "7.1", tenant: TenantId = JUNE, name: str = "a.wav") -> None:
+    async with await stage.recording_files.new_file() as incoming:
         await incoming.write(data)
-        assert (
-            await smart_redirect.recording_files.keep(tenant, await incoming.finish(name), call, [], name) == "accepted"
-        )
+        assert await stage.recording_files.keep(tenant, await incoming.finish(name), call, [], name) == "accepted"
 
 
-async def test_the_whole_of_it(smart_redirect: SmartRedirect) -> None:
-    answer = await smart_redirect.get(smart_redirect.link())
+async def test_the_whole_of_it(stage: LinkStage) -> None:
+    answer = await stage.get(stage.link())
     assert (answer.status_code, await answer.get_data()) == (200, SOUND)
     headers = answer.headers
     assert headers["Content-Type"] == "audio/wav"
@@ -80,8 +76,8 @@ async def test_the_whole_of_it(smart_redirect: SmartRedirect) -> None:
     assert headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
-async def test_head_says_the_same_without_the_sound(smart_redirect: SmartRedirect) -> None:
-    answer = await smart_redirect.get(smart_redirect.link(), "HEAD", Range="bytes=0-9")
+async def test_head_says_the_same_without_the_sound(stage: LinkStage) -> None:
+    answer = await stage.get(stage.link(), "HEAD", Range="bytes=0-9")
     assert (answer.status_code, await answer.get_data()) == (200, b"")
     assert answer.headers["Content-Type"] == "audio/wav"
 
@@ -91,8 +87,8 @@ async def test_head_says_the_same_without_the_sound(smart_redirect: SmartRedirec
     [("bytes=0-0", 0, 1), ("bytes=100-199", 100, 200), ("bytes=100-", 100, None), ("bytes=-50", -50, None),
      ("bytes=0-999999999", 0, None)],
 )  # fmt: skip
-async def test_ranges(smart_redirect: SmartRedirect, requested: str, start: int, end: int | None) -> None:
-    answer = await smart_redirect.get(smart_redirect.link(), Range=requested)
+async def test_ranges(stage: LinkStage, requested: str, start: int, end: int | None) -> None:
+    answer = await stage.get(stage.link(), Range=requested)
     body = await answer.get_data()
     assert (answer.status_code, body) == (206, SOUND[start:end])
     first = start if start >= 0 else len(SOUND) + start
@@ -100,22 +96,22 @@ async def test_ranges(smart_redirect: SmartRedirect, requested: str, start: int,
 
 
 @pytest.mark.parametrize("requested", ["bytes=0-1,5-9", "bytes=9-1", "lines=1-2", "bytes=a-b", "bytes=", "bytes=--5"])
-async def test_what_is_no_single_range_is_answered_as_a_whole(smart_redirect: SmartRedirect, requested: str) -> None:
-    answer = await smart_redirect.get(smart_redirect.link(), Range=requested)
+async def test_what_is_no_single_range_is_answered_as_a_whole(stage: LinkStage, requested: str) -> None:
+    answer = await stage.get(stage.link(), Range=requested)
     assert (answer.status_code, await answer.get_data()) == (200, SOUND)
 
 
-async def test_outside_the_file(smart_redirect: SmartRedirect) -> None:
+async def test_outside_the_file(stage: LinkStage) -> None:
     for requested in (f"bytes={len(SOUND)}-", "bytes=-0"):
-        answer = await smart_redirect.get(smart_redirect.link(), Range=requested)
+        answer = await stage.get(stage.link(), Range=requested)
         assert answer.status_code == 416
         assert answer.headers["Content-Range"] == f"bytes */{len(SOUND)}"
 
 
-async def test_validators(smart_redirect: SmartRedirect) -> None:
-    first = await smart_redirect.get(smart_redirect.link())
+async def test_validators(stage: LinkStage) -> None:
+    first = await stage.get(stage.link())
     etag, stamp = first.headers["ETag"], first.headers["Last-Modified"]
-    assert (await smart_redirect.get(smart_redirect.link(), If_None_Match=etag)).status_code == 304
+    assert (await stage.get(stage.link(), If_None_Match=etag)).status_code == 304
     for validator, status in (
         (etag, 206),
         (stamp, 206),
@@ -123,9 +119,7 @@ async def test_validators(smart_redirect: SmartRedirect) -> None:
         ("Fri, 24 May 2013 00:00:00 GMT", 200),
         ("x", 200),
     ):
-        assert (
-            await smart_redirect.get(smart_redirect.link(), Range="bytes=0-9", If_Range=validator)
-        ).status_code == status
+        assert (await stage.get(stage.link(), Range="bytes=0-9", If_Range=validator)).status_code == status
 
 
 def test_spans() -> None:
@@ -134,49 +128,41 @@ def test_spans() -> None:
     assert read_range("bytes=10-", 10) is None
 
 
-async def test_a_link_that_is_not_good_is_refused_with_the_same_words(
-    smart_redirect: SmartRedirect, sign_in: SignIn
-) -> None:
-    await keep(smart_redirect, SOUND, "8.1", MAPLE)
-    good = smart_redirect.link()
+async def test_a_link_that_is_not_good_is_refused_with_the_same_words(stage: LinkStage, sign_in: SignIn) -> None:
+    await keep(stage, SOUND, "8.1", MAPLE)
+    good = stage.link()
     bad = {
-        "expired": smart_redirect.link(life=timedelta(seconds=-1)),
+        "expired": stage.link(life=timedelta(seconds=-1)),
         "forged": good[:-3] + "xxx",
         "unsigned": good.partition("&signature")[0],
         "unlimited": good.replace("expires", "expired"),
-        "another tenant's": smart_redirect.link(MAPLE),
+        "another tenant's": stage.link(MAPLE),
         "relabelled": good.replace("tenant=0367", "tenant=0368"),
         "of nobody": good.replace("tenant=0367", "tenant=9999"),
-        "for what does not exist": smart_redirect.link(MAPLE, recording=UUID(int=1)).replace(
-            "tenant=0368", "tenant=0367"
-        ),
+        "for what does not exist": stage.link(MAPLE, recording=UUID(int=1)).replace("tenant=0368", "tenant=0367"),
     }
     for name, path in bad.items():
-        answer = await smart_redirect.get(path)
+        answer = await stage.get(path)
         assert answer.status_code in (403, 404), name
         assert answer.headers["Content-Type"] == "application/problem+json", name
-    words = {
-        name: await (await smart_redirect.get(path)).get_data()
-        for name, path in bad.items()
-        if name != "another tenant's"
-    }
+    words = {name: await (await stage.get(path)).get_data() for name, path in bad.items() if name != "another tenant's"}
     assert len(set(words.values())) == 1, "and the words do not say why"
     signed_in = await sign_in(JUNE)
-    signed_in.app = smart_redirect.app
+    signed_in.app = stage.app
     assert (await signed_in.get(bad["expired"])).status_code == 403, "a session does not mend a link"
 
 
 @pytest.mark.parametrize("path", ["x", "..%2f..%2fetc", "00000000-0000-0000-0000-000000000000 ", "{id}x"])
-async def test_what_is_no_id_is_nowhere(smart_redirect: SmartRedirect, path: str) -> None:
-    assert (await smart_redirect.get(f"/recordings/file/{path}")).status_code == 404
+async def test_what_is_no_id_is_nowhere(stage: LinkStage, path: str) -> None:
+    assert (await stage.get(f"/recordings/file/{path}")).status_code == 404
 
 
-async def test_a_session_hears_its_own_and_no_other(smart_redirect: SmartRedirect, sign_in: SignIn) -> None:
-    path = f"/recordings/file/{smart_redirect.id}"
-    assert (await smart_redirect.get(path)).status_code == 401
+async def test_a_session_hears_its_own_and_no_other(stage: LinkStage, sign_in: SignIn) -> None:
+    path = f"/recordings/file/{stage.id}"
+    assert (await stage.get(path)).status_code == 401
     for who, status in ((JUNE, 200), (MAPLE, 404), (None, 200)):
         client = await sign_in(who)
-        client.app = smart_redirect.app
+        client.app = stage.app
         answer = await client.get(path)
         assert answer.status_code == status, who
         if status == 404:
@@ -184,80 +170,70 @@ async def test_a_session_hears_its_own_and_no_other(smart_redirect: SmartRedirec
             assert await missing.get_data() == await answer.get_data()
 
 
-async def test_before_the_file_is_there(smart_redirect: SmartRedirect) -> None:
-    await smart_redirect.recording_files.ask_for(JUNE, "https://pbx.example/1.wav", "9.1", [])
-    answer = await smart_redirect.get(
-        smart_redirect.link(recording=smart_redirect.recording_files.signer(JUNE).recording_id("9.1"))
-    )
+async def test_before_the_file_is_there(stage: LinkStage) -> None:
+    await stage.recording_files.ask_for(JUNE, "https://pbx.example/1.wav", "9.1", [])
+    answer = await stage.get(stage.link(recording=stage.recording_files.signer(JUNE).recording_id("9.1")))
     assert answer.status_code == 404
     assert int(answer.headers["Retry-After"]) > 0
-    nothing = await smart_redirect.get(smart_redirect.link(recording=UUID(int=9)))
+    nothing = await stage.get(stage.link(recording=UUID(int=9)))
     assert nothing.status_code == 404
     assert "Retry-After" not in nothing.headers
 
 
-async def test_what_is_no_sound_is_never_shown(smart_redirect: SmartRedirect) -> None:
-    await keep(smart_redirect, b"<html><script>alert(1)</script>", "7.2", name="x.html")
-    answer = await smart_redirect.get(
-        smart_redirect.link(recording=smart_redirect.recording_files.signer(JUNE).recording_id("7.2"))
-    )
+async def test_what_is_no_sound_is_never_shown(stage: LinkStage) -> None:
+    await keep(stage, b"<html><script>alert(1)</script>", "7.2", name="x.html")
+    answer = await stage.get(stage.link(recording=stage.recording_files.signer(JUNE).recording_id("7.2")))
     assert answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["Content-Disposition"].startswith("attachment")
 
 
-async def test_a_file_that_was_changed_is_not_played(
-    smart_redirect: SmartRedirect, tmp_path: Path, expected_errors: None
-) -> None:
+async def test_a_file_that_was_changed_is_not_played(stage: LinkStage, tmp_path: Path, expected_errors: None) -> None:
     (file,) = [path for path in (tmp_path / "recordings").rglob("*") if path.is_file()]
     data = bytearray(file.read_bytes())
     data[200] ^= 1
     file.write_bytes(data)
-    answer = await smart_redirect.get(smart_redirect.link())
+    answer = await stage.get(stage.link())
     assert answer.status_code == 500
     assert b"RIFF" not in await answer.get_data()
 
 
-async def test_a_store_that_is_away_is_told_as_a_problem(
-    smart_redirect: SmartRedirect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_store_that_is_away_is_told_as_a_problem(stage: LinkStage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(name: str, start: int, length: int) -> bytes:
         raise Unavailable("away")
 
-    monkeypatch.setattr(smart_redirect.recording_files.blobs, "read", away)
-    answer = await smart_redirect.get(smart_redirect.link())
+    monkeypatch.setattr(stage.recording_files.blobs, "read", away)
+    answer = await stage.get(stage.link())
     assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
 
 
-async def test_the_page_has_a_player_a_link_and_an_audit_row(smart_redirect: SmartRedirect, sign_in: SignIn) -> None:
+async def test_the_page_has_a_player_a_link_and_an_audit_row(stage: LinkStage, sign_in: SignIn) -> None:
     client = await sign_in(JUNE)
-    client.app = smart_redirect.app
+    client.app = stage.app
     page = await (await client.get("/t/0367/calls/7.1")).get_data(as_text=True)
-    assert f'src="/recordings/file/{smart_redirect.id}' in page
+    assert f'src="/recordings/file/{stage.id}' in page
     assert 'data-seek="' in page
     assert "media-src 'self'" in (await client.get("/t/0367/calls/7.1")).headers["Content-Security-Policy"]
-    page = await submitted(client, f"/t/0367/recordings/{smart_redirect.id}/link", {"csrf": CSRF})
+    page = await submitted(client, f"/t/0367/recordings/{stage.id}/link", {"csrf": CSRF})
     assert "signature=" in page
     text = await (
-        await client.post(
-            f"/t/0367/recordings/{smart_redirect.id}/link", form={"csrf": CSRF}, headers={"X-Fragment": "1"}
-        )
+        await client.post(f"/t/0367/recordings/{stage.id}/link", form={"csrf": CSRF}, headers={"X-Fragment": "1"})
     ).get_data(as_text=True)
     parts = urlsplit(text)
-    assert (await smart_redirect.get(f"{parts.path}?{parts.query}")).status_code == 200
-    rows = await smart_redirect.world.db.engine(lambda conn: conn.fetch("SELECT action, actor FROM audit"))
+    assert (await stage.get(f"{parts.path}?{parts.query}")).status_code == 200
+    rows = await stage.world.db.engine(lambda conn: conn.fetch("SELECT action, actor FROM audit"))
     assert [row["action"] for row in rows] == ["recording.linked"] * 2
     assert "heard" in await (await client.get("/t/0367/calls")).get_data(as_text=True)
 
 
-async def test_a_failed_one_says_why_and_can_be_tried_again(smart_redirect: SmartRedirect, sign_in: SignIn) -> None:
-    first = ringing(smart_redirect.world.call_id(), datetime.now(UTC), "+375291110000", "100", ["150"])
-    await smart_redirect.world.keep(JUNE, [first, ended(first, 5, Result.MISSED)])
+async def test_a_failed_one_says_why_and_can_be_tried_again(stage: LinkStage, sign_in: SignIn) -> None:
+    first = ringing(stage.world.call_id(), datetime.now(UTC), "+375291110000", "100", ["150"])
+    await stage.world.keep(JUNE, [first, ended(first, 5, Result.MISSED)])
     secret_url = "https://pbx.example/1.wav?key=hush"
-    await smart_redirect.recording_files.ask_for(JUNE, secret_url, first.call_id, [])
-    (fetch,) = await smart_redirect.world.db.engine(work.claim_fetches, 1, 1, 60.0)
-    await smart_redirect.world.db.engine(work.fail_fetch, fetch, "refused", "status 403", None)
+    await stage.recording_files.ask_for(JUNE, secret_url, first.call_id, [])
+    (fetch,) = await stage.world.db.engine(work.claim_fetches, 1, 1, 60.0)
+    await stage.world.db.engine(work.fail_fetch, fetch, "refused", "status 403", None)
     client = await sign_in(JUNE)
-    client.app = smart_redirect.app
+    client.app = stage.app
     page = await (await client.get(f"/t/0367/calls/{first.call_id}")).get_data(as_text=True)
     assert "refused the request" in page
     assert "hush" not in page

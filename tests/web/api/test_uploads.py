@@ -34,18 +34,20 @@ def form(*parts: Part, end: bool = True) -> bytes:
     return body + (f"--{BOUNDARY}--\r\n".encode() if end else b"")
 
 
-class SmartRedirect:
-    """The address over a shelf, and what lies on disk."""
+class UploadStage:
+    """The address over stored recordings, and what lies on disk."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world, self.folder = world, folder
         self.number = JUNE
+        self.tokens_seen = 0
         blobs = FolderBlobs(folder / "recordings", trio.CapacityLimiter(4))
         self.recording_files = RecordingFiles(world.db, blobs, folder / "incoming", world.cache.sealer)
         self.recording_files.clean_spool()
         (self.address,) = upload_addresses(self.recording_files, self.tenant_of)
 
     def tenant_of(self, token: str | None) -> Tenant | None:
+        self.tokens_seen += 1
         return self.world.cache.tenant(self.number) if token == TOKEN else None
 
     async def send(
@@ -68,29 +70,29 @@ class SmartRedirect:
 
 
 @pytest.fixture
-async def smart_redirect(world: World, tmp_path: Path) -> SmartRedirect:
-    return SmartRedirect(world, tmp_path)
+async def stage(world: World, tmp_path: Path) -> UploadStage:
+    return UploadStage(world, tmp_path)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations((FILE, *FIELDS))))
-async def test_the_parts_come_in_any_order(smart_redirect: SmartRedirect, order: tuple[Part, ...]) -> None:
-    assert b"accepted" in (await smart_redirect.send(form(*order))).body
-    assert b"duplicate" in (await smart_redirect.send(form(*order), piece=100_000)).body
-    (line,) = await smart_redirect.world.db.tenant(JUNE, rows.select_call_recordings, JUNE, "7.1")
+async def test_the_parts_come_in_any_order(stage: UploadStage, order: tuple[Part, ...]) -> None:
+    assert b"accepted" in (await stage.send(form(*order))).body
+    assert b"duplicate" in (await stage.send(form(*order), piece=100_000)).body
+    (line,) = await stage.world.db.tenant(JUNE, rows.select_call_recordings, JUNE, "7.1")
     assert (line.content_type, line.file_name) == ("audio/wav", "a.wav")
     assert line.peaks
-    assert len(smart_redirect.files()) == 1
+    assert len(stage.files()) == 1
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 61])
-async def test_in_pieces_of_any_size(smart_redirect: SmartRedirect, piece: int) -> None:
+async def test_in_pieces_of_any_size(stage: UploadStage, piece: int) -> None:
     tricky = b"\r\n--" + BOUNDARY.encode()[:-1] + b"x\r\n\r\n--\r" + b"\n" * 30
-    assert (await smart_redirect.send(form(*FIELDS, ("file", tricky, "a")), piece=piece)).status == 200
-    (line,) = await smart_redirect.world.db.tenant(JUNE, rows.select_call_recordings, JUNE, "7.1")
-    found = await smart_redirect.world.db.tenant(JUNE, rows.select_opened, JUNE, line.recording_id)
+    assert (await stage.send(form(*FIELDS, ("file", tricky, "a")), piece=piece)).status == 200
+    (line,) = await stage.world.db.tenant(JUNE, rows.select_call_recordings, JUNE, "7.1")
+    found = await stage.world.db.tenant(JUNE, rows.select_opened, JUNE, line.recording_id)
     assert found is not None
     assert found[1] is not None
-    opened = await smart_redirect.recording_files.open(JUNE, found[1])
+    opened = await stage.recording_files.open(JUNE, found[1])
     assert b"".join([part async for part in opened.read(0, opened.size)]) == tricky
 
 
@@ -107,22 +109,22 @@ async def test_in_pieces_of_any_size(smart_redirect: SmartRedirect, piece: int) 
         (f"--{BOUNDARY}\r\nX: {'y' * 400_000}".encode(), 422),
     ],
 )  # fmt: skip
-async def test_what_makes_no_sense_leaves_nothing(smart_redirect: SmartRedirect, body: bytes, status: int) -> None:
+async def test_what_makes_no_sense_leaves_nothing(stage: UploadStage, body: bytes, status: int) -> None:
     for piece in (50, 5000):
-        found = await smart_redirect.send(body, piece=piece)
+        found = await stage.send(body, piece=piece)
         assert (found.status, found.content_type) == (status, "application/problem+json")
         assert TOKEN.encode() not in found.body
-    assert smart_redirect.files() == []
+    assert stage.files() == []
 
 
 @pytest.mark.parametrize(
     "kind", ["multipart/form-data", "multipart/form-data; boundary=", 'multipart/form-data; boundary="\\"']
 )
-async def test_without_a_boundary(smart_redirect: SmartRedirect, kind: str) -> None:
-    assert (await smart_redirect.send(form(*FIELDS, FILE), kind)).status == 422
+async def test_without_a_boundary(stage: UploadStage, kind: str) -> None:
+    assert (await stage.send(form(*FIELDS, FILE), kind)).status == 422
 
 
-async def test_strangers_wait_outside(smart_redirect: SmartRedirect) -> None:
+async def test_strangers_wait_outside(stage: UploadStage) -> None:
     enough = trio.Event()
     statuses: list[int] = []
 
@@ -138,24 +140,24 @@ async def test_strangers_wait_outside(smart_redirect: SmartRedirect) -> None:
         return pull
 
     async def come() -> None:
-        statuses.append((await smart_redirect.ask(stranger())).status)
+        statuses.append((await stage.ask(stranger())).status)
 
     async with trio.open_nursery() as nursery:
         for _ in range(STRANGERS):
             nursery.start_soon(come)
         with trio.fail_after(5):
-            while len(smart_redirect.files()) < STRANGERS:
+            while len(stage.files()) < STRANGERS:
                 await trio.sleep(0.01)
         await come()
         assert statuses == [503], "no more than a few unknown callers have our disk"
-        assert (await smart_redirect.send(form(*FIELDS, FILE))).status == 200, "who shows the token first does not wait"
+        assert (await stage.send(form(*FIELDS, FILE))).status == 200, "who shows the token first does not wait"
         enough.set()
     assert statuses[1:] == [422] * STRANGERS
-    assert len(smart_redirect.files()) == 1
-    assert (await smart_redirect.send(form(FILE, *FIELDS))).status == 200, "the places are free again"
+    assert len(stage.files()) == 1
+    assert (await stage.send(form(FILE, *FIELDS))).status == 200, "the places are free again"
 
 
-async def test_one_company_takes_not_all_places(smart_redirect: SmartRedirect) -> None:
+async def test_one_company_takes_not_all_places(stage: UploadStage) -> None:
     enough = trio.Event()
     statuses: list[int] = []
 
@@ -171,23 +173,23 @@ async def test_one_company_takes_not_all_places(smart_redirect: SmartRedirect) -
         return pull
 
     async def come(*parts: Part) -> None:
-        statuses.append((await smart_redirect.ask(slow(*parts))).status)
+        statuses.append((await stage.ask(slow(*parts))).status)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come, FILE, *FIELDS)  # whose token comes last is counted too
         for _ in range(PER_TENANT - 1):
             nursery.start_soon(come, *FIELDS, FILE)
         with trio.fail_after(5):
-            while len(smart_redirect.files()) < PER_TENANT:
+            while len(stage.files()) < PER_TENANT or stage.tokens_seen < PER_TENANT:
                 await trio.sleep(0.01)
-        assert (await smart_redirect.send(form(*FIELDS, FILE))).status == 503
-        assert (await smart_redirect.send(form(FILE, *FIELDS))).status == 503
-        smart_redirect.number = MAPLE
-        assert (await smart_redirect.send(form(*FIELDS, FILE))).status == 200, "another company has places"
-        smart_redirect.number = JUNE
+        assert (await stage.send(form(*FIELDS, FILE))).status == 503
+        assert (await stage.send(form(FILE, *FIELDS))).status == 503
+        stage.number = MAPLE
+        assert (await stage.send(form(*FIELDS, FILE))).status == 200, "another company has places"
+        stage.number = JUNE
         enough.set()
     assert statuses == [422] * PER_TENANT
-    assert (await smart_redirect.send(form(*FIELDS, FILE))).status == 200, "the places are free again"
+    assert (await stage.send(form(*FIELDS, FILE))).status == 200, "the places are free again"
 
 
 @pytest.mark.parametrize(
@@ -200,21 +202,21 @@ async def test_one_company_takes_not_all_places(smart_redirect: SmartRedirect) -
         (b'{"Token": "x", "UniqueId": "7.1", "url": "https://pbx.example/1.wav"}', 401), (b"[]", 422), (b"{", 422), (b"", 422),
     ],
 )  # fmt: skip
-async def test_an_address_to_fetch_from(smart_redirect: SmartRedirect, body: bytes, status: int) -> None:
-    found = await smart_redirect.send(body.replace(b"%s", TOKEN.encode()), "application/json")
+async def test_an_address_to_fetch_from(stage: UploadStage, body: bytes, status: int) -> None:
+    found = await stage.send(body.replace(b"%s", TOKEN.encode()), "application/json")
     assert found.status == status
-    assert len(await smart_redirect.world.db.tenant(JUNE, rows.select_call_recordings, JUNE, "7.1")) == (status == 200)
+    assert len(await stage.world.db.tenant(JUNE, rows.select_call_recordings, JUNE, "7.1")) == (status == 200)
 
 
-async def test_too_large(smart_redirect: SmartRedirect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_large(stage: UploadStage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.store.files.recording_files.LARGEST", 1000)
-    found = await smart_redirect.send(form(*FIELDS, FILE))
+    found = await stage.send(form(*FIELDS, FILE))
     assert (found.status, b"PAYLOAD_TOO_LARGE" in found.body) == (413, True)
-    assert (await smart_redirect.send(b" " * 300_000, "application/json")).status == 413
-    assert smart_redirect.files() == []
+    assert (await stage.send(b" " * 300_000, "application/json")).status == 413
+    assert stage.files() == []
 
 
-async def test_forms_that_come_to_no_file_keep_nobody_out(smart_redirect: SmartRedirect) -> None:
+async def test_forms_that_come_to_no_file_keep_nobody_out(stage: UploadStage) -> None:
     begun = 0
 
     async def silent() -> bytes:
@@ -226,7 +228,7 @@ async def test_forms_that_come_to_no_file_keep_nobody_out(smart_redirect: SmartR
 
     async with trio.open_nursery() as nursery:
         for _ in range(2 * AT_ONCE):
-            nursery.start_soon(smart_redirect.ask, silent)
+            nursery.start_soon(stage.ask, silent)
         await trio.testing.wait_all_tasks_blocked()
-        assert b"accepted" in (await smart_redirect.send(form(*FIELDS, FILE))).body
+        assert b"accepted" in (await stage.send(form(*FIELDS, FILE))).body
         nursery.cancel_scope.cancel()
