@@ -149,7 +149,7 @@ async def test_the_player_on_the_page_of_a_call(tmp_path: Path) -> None:
 
         def waits(browsing: BrowserContext) -> None:
             page, complaints = open_page(browsing, page_of)
-            expect(page.locator(".player")).to_contain_text("ждёт")
+            expect(page.locator(".player")).to_contain_text("ожидается")
             assert complaints == []
 
         await browse(world, waits, locale="ru-RU")
