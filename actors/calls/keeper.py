@@ -32,14 +32,14 @@ COMMIT_PATIENCE_S = 5.0
 """Seconds to wait for a commit under way, also in an actor that is being stopped."""
 
 B = TypeVar("B")
-I = TypeVar("I")  # noqa: E741 - item
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 
-class Book(Protocol[B, I]):
+class Book(Protocol[B, Item]):
     """The state that batches change: the part of it that a keeper needs."""
 
-    def items(self, batch: B) -> Sequence[I]:
+    def items(self, batch: B) -> Sequence[Item]:
         """The items of the batch, in order."""
 
     def letters(self, batch: B) -> Sequence[DeadLetterRow]:
@@ -51,24 +51,24 @@ class Book(Protocol[B, I]):
     def take_back(self, batch: B, now: datetime) -> None:
         """The state as it was before the batch."""
 
-    def again(self, received: Iterable[I], now: datetime) -> B:
+    def again(self, received: Iterable[Item], now: datetime) -> B:
         """A batch of items that were taken back."""
 
-    def hole(self, received: I) -> I | None:
+    def hole(self, received: Item) -> Item | None:
         """What is to be applied in place of an item that was set aside, or None."""
 
-    def dead_letter(self, message: I, trace: str) -> DeadLetterRow:
+    def dead_letter(self, message: Item, trace: str) -> DeadLetterRow:
         """The dead letter for an item that the database refuses."""
 
 
-class Keeper(Generic[B, I]):
+class Keeper(Generic[B, Item]):
     """One for each incarnation of an actor. `commit` makes a batch durable and does what follows from that."""
 
     def __init__(
         self,
         slot: Slot,
         db: Database,
-        book: Book[B, I],
+        book: Book[B, Item],
         commit: Callable[[B], Awaitable[None]],
         now: Callable[[], datetime],
     ) -> None:
@@ -102,7 +102,7 @@ class Keeper(Generic[B, I]):
         if rest is not None:
             await self.keep(rest)
 
-    async def _set_aside(self, item: I, refusal: StoreError) -> None:
+    async def _set_aside(self, item: Item, refusal: StoreError) -> None:
         dead_letter = self._book.dead_letter(item, f"{type(refusal).__name__}: {refusal}")
         log.error("an event is set aside", extra={"reason": str(refusal)[:200]})
         await self._insert([dead_letter])

@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import trio
 
@@ -88,11 +89,7 @@ class PostReader:
             if self._may_wait(row.unique_id, row.received_at, now):
                 post.answer(committed=False)
                 continue
-            crash = contained(
-                lambda post=post, row=row: self._book.receive_post(  # type: ignore[misc]
-                    row.unique_id, post.post, row.received_at, batch, now
-                )
-            )
+            crash = contained(partial(self._book.receive_post, row.unique_id, post.post, row.received_at, batch, now))
             if isinstance(crash, Crash):
                 post.answer(committed=False)
                 continue

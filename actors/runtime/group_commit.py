@@ -21,14 +21,14 @@ from gateway.telemetry import COUNTERS, HISTOGRAMS
 
 log = logging.getLogger(__name__)
 
-I = TypeVar("I")  # noqa: E741 - item
+Item = TypeVar("Item")
 R = TypeVar("R")
 
 
-class _Waiting(Generic[I, R]):
+class _Waiting(Generic[Item, R]):
     __slots__ = ("answer", "done", "error", "given_up", "item")
 
-    def __init__(self, item: I) -> None:
+    def __init__(self, item: Item) -> None:
         self.item = item
         self.done = trio.Event()
         self.answer: R | None = None
@@ -36,11 +36,11 @@ class _Waiting(Generic[I, R]):
         self.given_up = False
 
 
-class GroupCommit(Generic[I, R]):
+class GroupCommit(Generic[Item, R]):
     """Writes items in groups. `write` makes one group durable and answers for each item, in order."""
 
     def __init__(
-        self, name: str, write: Callable[[Sequence[I]], Awaitable[Sequence[R]]], *, most: int = 500,
+        self, name: str, write: Callable[[Sequence[Item]], Awaitable[Sequence[R]]], *, most: int = 500,
         room: int = 10_000, metric: str = "",
     ) -> None:  # fmt: skip
         self.name = name
@@ -48,10 +48,10 @@ class GroupCommit(Generic[I, R]):
         self._write = write
         self._most = most
         self._room = room
-        self._waiting: deque[_Waiting[I, R]] = deque()
+        self._waiting: deque[_Waiting[Item, R]] = deque()
         self._arrived = trio.Event()
 
-    async def put(self, item: I) -> R:
+    async def put(self, item: Item) -> R:
         """Waits until `item` is durable. Raises Unavailable when it could not be stored or the outcome is unknown, StoreError
         when this very item is refused: a retry is useless.
 
@@ -59,7 +59,7 @@ class GroupCommit(Generic[I, R]):
         """
         if len(self._waiting) >= self._room:
             raise Unavailable(f"{self.name}: too many items wait for the database")
-        waiting: _Waiting[I, R] = _Waiting(item)
+        waiting: _Waiting[Item, R] = _Waiting(item)
         self._waiting.append(waiting)
         self._arrived.set()
         try:
@@ -88,7 +88,7 @@ class GroupCommit(Generic[I, R]):
                         waiting.error = Unavailable(f"{self.name}: stopped", certain=False)
                         waiting.done.set()
 
-    async def _commit(self, group: list[_Waiting[I, R]]) -> None:
+    async def _commit(self, group: list[_Waiting[Item, R]]) -> None:
         started = time.perf_counter()
         outcome = await outcome_of(lambda: self._write([waiting.item for waiting in group]))
         if not isinstance(outcome, Exception):
@@ -105,7 +105,7 @@ class GroupCommit(Generic[I, R]):
         else:
             self._answer_all(group, self._refusal(outcome))
 
-    def _answer_all(self, group: Sequence[_Waiting[I, R]], error: Exception) -> None:
+    def _answer_all(self, group: Sequence[_Waiting[Item, R]], error: Exception) -> None:
         for waiting in group:
             waiting.error = error
             waiting.done.set()

@@ -238,7 +238,7 @@ class Http:
             assert failure is not None
             mask.error(failure)
             raise failure
-        return self._read(answer, read, mask.plus(token_words(answer.text)))  # type: ignore[no-any-return]
+        return self._read(answer, read, mask.plus(token_words(answer.text)))  # type: ignore[no-any-return] # what `read` makes of it
 
     async def receive(
         self,

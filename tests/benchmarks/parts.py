@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import trio
 
@@ -36,11 +36,15 @@ async def open_services(dsn: str) -> AsyncIterator[Services]:
     async with open_database(as_login(dsn), size=8) as db, trio.open_nursery() as nursery:
         outgoing = Handover(db)
         records: GroupCommit[call_batches.CallBatch, call_batches.Recorded] = GroupCommit("outbox", outgoing.record)
+        pending_posts: GroupCommit[Any, Any] = GroupCommit(
+            "journal", lambda wanted: db.engine(select_pending_posts, wanted)
+        )
         nursery.start_soon(records.run)
+        nursery.start_soon(pending_posts.run)
         nursery.start_soon(outgoing.acks.run)
         directory, clients, ownership = Directory(), Clients(), Ownership(db)
         yield Services(
-            pending_posts=GroupCommit("journal", lambda wanted: db.engine(select_pending_posts, wanted)), db=db, cache=cast(ConfigurationCache, SimpleNamespace(sealer=None)), directory=directory, feed=Feed(), records=records,
+            pending_posts=pending_posts, db=db, cache=cast(ConfigurationCache, SimpleNamespace(sealer=None)), directory=directory, feed=Feed(), records=records,
             dial=dialer(), clients=clients, smart_redirect=SmartRedirect(clients), outgoing=outgoing, ownership=ownership,
             dialling=ClickToCall(db, directory, clients, ownership.epoch_of),
         )  # fmt: skip
