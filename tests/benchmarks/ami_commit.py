@@ -118,7 +118,7 @@ def each_message(port: int, dsn: str) -> dict[str, float]:
             for message in framer.feed(data):
                 seq += 1
                 called, name = message.get("Linkedid", ""), message.get("Event", "Response")
-                await connection.execute(_INSERT, called, seq, name, datetime.now(UTC), json.dumps(message))
+                await connection.execute(_INSERT, called, seq, name, datetime.now(UTC), json.dumps(dict(message)))
         seconds = time.perf_counter() - started
         writer.close()
         await connection.close()
