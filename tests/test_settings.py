@@ -54,6 +54,10 @@ def test_names_without_our_prefix_are_nobody_s_business() -> None:
         ("BIND", "0.0.0.0:80", ("0.0.0.0", 80)),
         ("BIND", "[::1]:8000", ("::1", 8000)),
         ("INTAKE_BIND", "127.0.0.1:0", ("127.0.0.1", 0)),
+        ("APPS_FILE", "/etc/gateway/apps.yaml", Path("/etc/gateway/apps.yaml")),
+        ("CACHE_TTL_S", "0.5", 0.5),
+        ("CACHE_REFRESH_S", "60", (60.0, 60.0)),
+        ("CACHE_REFRESH_S", "180 - 300", (180.0, 300.0)),
         ("PUBLIC_URL", "https://gw.example/", "https://gw.example"),
         ("DATA_DIR", "/srv/gateway", Path("/srv/gateway")),
         ("DATABASE_URL", "postgresql://u:p@db/gateway", Secret("postgresql://u:p@db/gateway")),
@@ -75,7 +79,7 @@ def test_values(name: str, text: str, expected: Any) -> None:
 
 @pytest.mark.parametrize("name", [name.removeprefix(PREFIX) for name in variables()])
 def test_empty_is_unset(name: str) -> None:
-    twin = {} if name == "MASTER_KEY_FILE" else {f"{name}_FILE": ""}
+    twin = {} if name.endswith("_FILE") else {f"{name}_FILE": ""}
     assert read(**{name: "", **twin}) == read()
 
 
@@ -126,7 +130,7 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
     assert found[6].endswith("No such file or directory")
 
 
-@pytest.mark.parametrize("name", [name for name in variables() if name != MASTER])
+@pytest.mark.parametrize("name", [name for name in variables() if not name.endswith("_FILE")])
 def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
     values = {
         "bind": "127.0.0.1:1", "intake_bind": "127.0.0.1:2", "public_url": "https://x.example", "data_dir": "/x",
@@ -134,7 +138,7 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "trusted_proxies": "10.0.0.0/8", "operator_token": "secret" * 4, "log_format": "json", "log_level": "ERROR",
         "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
         "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
-        "spool_mib": "64", "database_owner_url": "postgresql://o:p@db/x",
+        "spool_mib": "64", "cache_ttl_s": "30", "cache_refresh_s": "60-90", "database_owner_url": "postgresql://o:p@db/x",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"
@@ -190,6 +194,7 @@ def test_what_a_running_gateway_shares_with_the_commands_beside_it() -> None:
     running = read(
         BIND="[::1]:8010", ALLOWED_PRIVATE_NETS="127.0.0.0/8,10.0.0.0/8", PUBLIC_URL="https://gw.example",
         PROVIDER_URLS='{"telegram": "http://127.0.0.1:9001"}', TRUSTED_PROXIES="192.0.2.0/24",
+        APPS_FILE="/etc/gateway/apps.yaml",
         MASTER_KEY_FILE="/etc/gateway/master.key", OPERATOR_TOKEN="hunter2" * 4, DATABASE_URL="postgresql://u:hunter2@db/g",
         S3_URL="https://s3.example", S3_BUCKET="b", S3_ACCESS_KEY="hunter2", S3_SECRET_KEY="hunter2", LLM_API_KEY="hunter2",
     )  # fmt: skip

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import trio
@@ -41,6 +42,7 @@ from adapters.abilities import (
     SetsStatus,
     statuses_of,
 )
+from adapters.apps import AppCredentials
 from adapters.base import Adapter, Attempt, Dialer, Link
 from adapters.budget import Budgets, account_of
 from adapters.registry import Linked, integrations
@@ -137,6 +139,7 @@ class Registrations:
     def __init__(
         self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
         provider_urls: Mapping[str, str], public_url: str, budgets: Budgets | None = None,
+        apps: Mapping[str, AppCredentials] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.db = db
         self.cache = cache
@@ -145,6 +148,7 @@ class Registrations:
         self._provider_urls = provider_urls
         self._public_url = public_url
         self._budgets = budgets if budgets is not None else Budgets()
+        self._apps = apps
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
 
@@ -480,7 +484,8 @@ class Registrations:
         base_url = self._provider_urls.get(linked.adapter.kind)
         known = replace(tenant, integrations={}, pbxes=())
         budget = self._budgets.of(account_of(linked.adapter, number, linked.key, settings), linked.adapter.limits)
-        link = Link(known, linked.key, base_url, self._dial, budget=budget)
+        app = self._apps.get(linked.adapter.app.name) if linked.adapter.app is not None else None
+        link = Link(known, linked.key, base_url, self._dial, budget=budget, app=app)
         async with linked.adapter.connect(link, settings) as client:
             yield client
 

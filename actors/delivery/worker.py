@@ -118,6 +118,7 @@ class DeliveryActor:
         link = Link(
             tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
             report=slot.report, budget=self._budget, tokens=self.services.tokens(number, key),
+            app=self.services.app_of(self.adapter),
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:

@@ -12,6 +12,7 @@ EXCEPTED_INDEXES = {
     "api_keys_hash",  # likewise
     "logins_transaction",  # a redirect comes back with its state alone
     "integrations_client_id",  # likewise
+    "integrations_account",  # likewise
     "shards_pkey",
     "instances_pkey",
     "retired_master_keys_pkey",
