@@ -69,6 +69,7 @@ def setting(
     unique: bool = False,
     account: bool = False,
     widget: str = "",
+    placeholder: str = "",
     options: Mapping[str, Mapping[str, str]] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
@@ -80,7 +81,7 @@ def setting(
     stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
     installation may have; one that a person chooses has LEAST_UNIQUE characters. `account`: the remote account's id, by which
     webhooks of a shared address find the integration; no two of a kind may have the same. `widget`: how the form shows it where the
-    type does not show it (`url`). `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
+    type does not show it (`url`). `placeholder`: an example, shown while nothing is entered. `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -93,6 +94,7 @@ def setting(
         "unique": unique,
         "account": account,
         "widget": widget,
+        "placeholder": placeholder,
         "options": {value: dict(labels) for value, labels in (options or {}).items()},
     }
     if default_factory is not None:

@@ -33,12 +33,13 @@ from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, toke
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.hooks import HookDeps, hook_addresses
 from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
+from gateway.web.api.registry import registry_addresses
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
-from gateway.web.http.routes import Address
+from gateway.web.http.routes import Address, Request, Response, problem
 from gateway.web.session.sign_in_audit import SignInAudit
 
 T = TypeVar("T")
@@ -90,6 +91,19 @@ class Served:
     async def _key(self, text: str) -> ApiKey | None:
         return await self.services.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
 
+    async def _by_key(self, request: Request) -> Response | None:
+        """Lets a request with a valid API key through; else 401, slowed down."""
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        text = request.headers.get("x-api-key", "") or (bearer.strip() if scheme.lower() == "bearer" else "")
+        if (slowed := self.guesses.refusal(request, text)) is not None:
+            return slowed
+        if await self._key(text) is None:
+            return await self.guesses.wrong(
+                request, text, problem(401, "AUTH_FAILED", "The API key is missing or not valid.")
+            )
+        self.guesses.right(text)
+        return None
+
     def machines(self) -> list[Address]:
         """The table of addresses for machines."""
         cache, settings = self.services.cache, self.settings
@@ -124,6 +138,7 @@ class Served:
         )  # fmt: skip
         others = [
             *callback_addresses(callbacks, adapters()),
+            *registry_addresses(self._by_key),
             *hook_addresses(hooks, adapters()),
             *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),

@@ -63,6 +63,7 @@ from gateway.figures import Figures
 from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
 from gateway.readiness import Notifier
+from gateway.registry_table import fill_registry
 from gateway.resources import open_blobs, safe_dialer
 from gateway.settings import Settings, shared_environment
 from gateway.store import journal
@@ -152,7 +153,12 @@ class Gateway:
         self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
-            db, cache, self.ownership, self._ring_here, lambda away: self.vitals.database_tried(away=away)
+            db,
+            cache,
+            self.ownership,
+            self._ring_here,
+            lambda away: self.vitals.database_tried(away=away),
+            partial(fill_registry, db),
         )
         self.figures = Figures(
             services=self.services,

@@ -46,6 +46,7 @@ class RetailcrmSettings(HttpSettings):
         max_length=255,
         leads=("api_key", "client_id"),
         widget="url",
+        placeholder="https://example.retailcrm.ru",
     )
     api_key: Secret = setting(
         en="API key",
