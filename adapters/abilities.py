@@ -121,6 +121,15 @@ class Registers(Protocol):
 
 
 @runtime_checkable
+class Leaves(Protocol):
+    """Has something of ours over there beside a registration, such as a webhook, and can take it back."""
+
+    async def leave(self, *, attempt: Attempt | None = None) -> None:
+        """Takes it back. Harmless where there is nothing, and a second time. Raises what `gateway.domain.errors` lists."""
+        ...
+
+
+@runtime_checkable
 class KeepsExtensions(Protocol):
     """Has internal numbers of its users: the map is stored here (`user_extensions`); theirs equals it.
 

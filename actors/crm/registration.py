@@ -48,7 +48,15 @@ from adapters.budget import Budgets, account_of
 from adapters.registry import Linked, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import BadSettings, GatewayError, RateLimited, Unavailable, log_status_of, problem_of
+from gateway.domain.errors import (
+    REFUSED,
+    BadSettings,
+    GatewayError,
+    RateLimited,
+    Unavailable,
+    log_status_of,
+    problem_of,
+)
 from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
@@ -69,8 +77,6 @@ READ_DEADLINE_S = 8.0
 FRESH_S = 15.0
 """Seconds for which a response is reused when a page is opened again."""
 SLOW_DOWN_S = 1.1
-REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
-"""Problems that do not go away by sending the same again."""
 REFUSED_REST_S = 86_400.0
 """Seconds between repeats of what was refused; a change made meanwhile is sent soon."""
 
@@ -255,6 +261,25 @@ class Registrations:
             if not row.pending:
                 return SyncResult(row.state != "new", unknown_users=tuple(row.unknown_users))
             return await self._notify(number, linked)
+
+    async def leave(self, number: TenantId, linked: Linked) -> SyncResult:
+        """Takes back what a system that `Leaves` has of ours. Request and response go into the log."""
+        attempt, started = Attempt(kind="leave", key="", lane="", body={}), time.perf_counter()
+        failure: GatewayError | None = Unavailable("no answer in time", certain=False)
+        with trio.move_on_after(READ_DEADLINE_S):
+            try:
+                async with self._connected(number, linked) as client:
+                    await client.leave(attempt=attempt)
+                failure = None
+            except GatewayError as error:
+                failure = error
+        code = problem_of(failure) if failure is not None else ""
+        await self.db.engine(
+            insert_log, number, linked.key, "leave", request=attempt.request, response=attempt.response,
+            status=log_status_of(code), error=str(failure) if failure is not None else None,
+            duration_ms=int((time.perf_counter() - started) * 1000),
+        )  # fmt: skip
+        return SyncResult(failure is None, code, failure.detail[:300] if failure is not None else "")
 
     async def switched(self, number: TenantId, linked: Linked, *, active: bool) -> None:
         """The other side has switched us on or off by itself. Off is applied here too; on needs a registration by us."""

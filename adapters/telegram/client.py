@@ -141,6 +141,14 @@ class TelegramClient:
         except (codec.Unclear, codec.NotLikeThis) as error:
             raise Unavailable(str(error)) from None
 
+    async def leave(self, *, attempt: Attempt | None = None) -> None:
+        """Takes the webhook back, where there is one. Source: Bot API, "deleteWebhook"."""
+        try:
+            if (await self._call("getWebhookInfo", {}, attempt)).get("url"):
+                await self._call("deleteWebhook", {"drop_pending_updates": False}, attempt)
+        except (codec.Unclear, codec.NotLikeThis) as error:
+            raise Unavailable(str(error)) from None
+
     async def _ensure_webhook(self, url: str) -> bool:
         known = await self._call("getWebhookInfo", {})
         if isinstance(known, dict) and known.get("url") == url:

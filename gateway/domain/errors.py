@@ -112,6 +112,10 @@ def problem_of(error: GatewayError) -> str:
             return "unavailable"
 
 
+REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
+"""Problems that do not go away by sending the same again."""
+
+
 def log_status_of(problem: str) -> str:
     """What stands in an integration's log for an exchange that came to this problem, or to none."""
     return _LOG_STATUSES.get(problem, "retry")

@@ -210,6 +210,7 @@ def _environment(assets: Mapping[str, Asset], icons: Mapping[str, Asset], title:
     )  # fmt: skip
     env.globals |= {
         "tone": formats.tone,
+        "status_tone": lambda status: formats.tone("status", "troubled" if status.troubled else status.standing),
         "duration": formats.duration,
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",
