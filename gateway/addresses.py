@@ -140,7 +140,9 @@ class Served:
             *callback_addresses(callbacks, adapters()),
             *registry_addresses(self._by_key),
             *hook_addresses(hooks, adapters()),
-            *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),
+            *module_addresses(
+                ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses, probe=self._probe)
+            ),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
         ]
         return machine_addresses(deps, others)

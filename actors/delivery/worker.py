@@ -39,6 +39,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
     Doubtful,
     Expired,
+    GatewayError,
     NeedsAttention,
     Permanent,
     ProtocolError,
@@ -340,6 +341,7 @@ class DeliveryActor:
             self._succeeded(slot, delivered)
             note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
             return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
+        fields["code"] = error.problem_code if isinstance(error, GatewayError) else GatewayError.problem_code
         outcome = self._failed(slot, claim, error, fields)
         if outcome.state != "pending":
             # The breaker counts a refusal as a response: the latest outcomes show that side's health.

@@ -379,7 +379,7 @@ async def test_what_is_not_sent_any_more_says_so_and_the_rest_says_what_is_true_
     world: World, sign_in: SignIn
 ) -> None:
     made = await _planned(world, CRM, '{"send_events": {"in": true, "out": true, "hangup": true, "upload": true}}')
-    assert [one.kind for one in made] == ["in", "hangup", "upload"]
+    assert [one.kind for one in made] == ["in_synthetic", "hangup", "upload"]
     await world.db.engine(run_sql, "UPDATE deliveries SET body = '{\"old\": 1}'")
     await world.db.engine(_settings, CRM, '{"send_events": {"in": true, "out": true, "hangup": false, "upload": true}}')
     await world.cache.load()
