@@ -139,6 +139,11 @@ class Viewer:
         return self.session is not None and self.session.scope is None
 
     @property
+    def session_email(self) -> str:
+        """Who acts: a person's address, or the integration whose link opened the session; empty without a session."""
+        return self.session.email if self.session is not None else ""
+
+    @property
     def home(self) -> str:
         """Where the pages of this session are; empty for a person, to whom all of them are open."""
         return (

@@ -99,6 +99,11 @@ class SetupForm:
         return cls(fields, errors=flash.body["errors"], problems=problems, pending=flash.flash_id)
 
     @staticmethod
+    def entered(model: type[AdapterSettings], stored: Mapping[str, Any], sent: Mapping[str, str]) -> dict[str, Any]:
+        """What was sent, as the settings class takes it, by the names of the form."""
+        return _values(model, stored, sent)
+
+    @staticmethod
     def settings_of(model: type[AdapterSettings], stored: Mapping[str, Any]) -> AdapterSettings | None:
         """Stored settings, or None where they are not valid any more."""
         try:

@@ -1,9 +1,13 @@
 """What the page that the CRM opens has beside the internal numbers, and its JSON test of the connection."""
 
+import html
+import re
+
 import pytest
 
-from tests.web.pages.test_extensions import ADMIN, Stage, stage
-from tests.web.world import CSRF
+from tests.web.conftest import submitted
+from tests.web.pages.test_extensions import ADMIN, KIND, Stage, stage
+from tests.web.world import CSRF, JUNE, SECRET_KEY
 
 __all__ = ["stage"]
 
@@ -47,3 +51,65 @@ async def test_forms_of_both_kinds_are_read(stage: Stage) -> None:
     headers = {**mine, "Content-Type": "multipart/form-data; boundary=b"}
     answer = await person.put(f"{ADMIN}/api/config/0367", data=body, headers=headers)
     assert (await answer.get_json())["enabled"] is True
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_the_page_has_all_that_its_buttons_do(stage: Stage, language: str) -> None:
+    await stage.register()
+    client, csrf = await stage.visitor()
+    client.set_cookie("localhost", "language", language)
+    page = html.unescape(await (await client.get(f"{ADMIN}/")).get_data(as_text=True))
+    assert "June RetailCRM" in page
+    assert stage.crm.base in page
+    assert SECRET_KEY not in page
+    assert "<dd>***</dd>" in page, "the key is there, masked"
+    assert 'name="domain"' not in page
+    assert 'name="api_key"' not in page
+    assert f'href="/t/0367/integrations/{KIND}"' in page, "and leads to where they are changed"
+    for words in {
+        "en": ("Save and register", "Delete the integration", "Test the connection", "Last synchronisation"),
+        "ru": ("Сохранить и зарегистрировать", "Удалить интеграцию", "Проверить связь", "Последняя синхронизация"),
+    }[language]:
+        assert words in page
+    assert re.search(r'class="attempt"', page), "the registration itself is among the last attempts"
+
+    form = {
+        "csrf": csrf,
+        "send_events.out": "1",
+        "send_events.hangup": "1",
+        "domain": "https://stolen.example",
+        "do": "register",
+    }
+    told = len(stage.crm.modules)
+    page = html.unescape(await submitted(client, f"{ADMIN}/settings", form))
+    assert ("Done." if language == "en" else "Готово.") in page
+    tenant = stage.world.cache.tenant(JUNE)
+    assert tenant is not None
+    settings = tenant.integrations[KIND].settings
+    assert settings["send_events"] == {"in": False, "out": True, "hangup": True, "upload": False}
+    assert settings["domain"] == stage.crm.base, "what is not shared stays, whatever is sent"
+    assert len(stage.crm.modules) == told
+    page = await submitted(client, f"{ADMIN}/test", {"csrf": csrf})
+    assert ("Test passed." if language == "en" else "Проверка пройдена.") in page
+
+
+async def test_deleting_asks_first_and_ends_the_session(stage: Stage) -> None:
+    await stage.register()
+    client, csrf = await stage.visitor()
+    asked = await client.post(f"{ADMIN}/delete", form={"csrf": csrf})
+    assert (asked.status_code, asked.location) == (303, f"{ADMIN}/delete")
+    assert 'name="sure"' in await (await client.get(f"{ADMIN}/delete")).get_data(as_text=True)
+    assert stage.module["active"] is True
+    done = await client.post(f"{ADMIN}/delete", form={"csrf": csrf, "sure": "1"})
+    assert done.status_code == 303
+    assert (stage.module["active"], stage.module["freeze"]) == (False, True)
+    assert (await client.get(f"{ADMIN}/")).status_code == 401
+
+
+@pytest.mark.parametrize("address", ["settings", "test", "delete"])
+async def test_no_button_without_the_session_or_its_form(stage: Stage, address: str) -> None:
+    await stage.register()
+    stranger = stage.app.test_client()
+    assert (await stranger.post(f"{ADMIN}/{address}", form={"csrf": CSRF})).status_code == 401
+    client, _ = await stage.visitor()
+    assert (await client.post(f"{ADMIN}/{address}", form={"csrf": "x"})).status_code == 403

@@ -127,7 +127,17 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
                  "/operators/letters", "/operators/letters/dismiss", "/operators/letters/replay"}  # fmt: skip
     # By a module's link, which opens that module alone: tests/web/pages/test_extensions.py
     modules = {
-        f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
+        f"/retailcrm-admin{path}"
+        for path in (
+            "/",
+            "/extensions/save",
+            "/extensions/sync",
+            "/preferences",
+            "/logout",
+            "/settings",
+            "/test",
+            "/delete",
+        )
     }
     assert rules == walled | operators | modules | {
         "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>", "/icons/<kind>.svg"
