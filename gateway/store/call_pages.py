@@ -6,7 +6,7 @@ Read `gateway/web/pages/calls.py` next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.calls import Call
@@ -32,9 +32,11 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     uncertain: bool = False
+    only: tuple[str, ...] | None = None
+    """Internal numbers whose calls alone may be seen; not a person's choice, so it is no filter that could be cleared."""
 
     def __bool__(self) -> bool:
-        return self != Filters()
+        return replace(self, only=None) != Filters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,12 @@ class DayFigures:
     """Mean length of the talk."""
 
 
+_OF = """({0}::text[] IS NULL OR extension = ANY({0}::text[]) OR last_extension = ANY({0}::text[]) OR rang && {0}::text[]
+               OR (direction <> 'incoming' AND caller = ANY({0}::text[]))
+               OR (direction = 'internal' AND called = ANY({0}::text[])))"""
+"""Whether an ended call is one of these numbers': `gateway.domain.people.is_of` in SQL. NULL: of whoever it is."""
+
+
 def _part(text: str) -> str:
     """A LIKE pattern for `text` anywhere."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -118,6 +126,7 @@ async def search_calls(
           AND ($11::timestamptz IS NULL OR started_at >= $11)
           AND ($12::timestamptz IS NULL OR started_at < $12)
           AND (NOT $13::bool OR uncertain)
+          AND {_OF.format("$15")}
         ORDER BY started_at DESC, call_id DESC
         LIMIT $14
         """,  # noqa: S608 - constant columns
@@ -135,6 +144,7 @@ async def search_calls(
         filters.until,
         filters.uncertain,
         most,
+        list(filters.only) if filters.only is not None else None,
     )
     return [call_from_row(row) for row in rows]
 
@@ -188,10 +198,13 @@ async def select_call_deliveries(
     return [DeliveryLine(*row) for row in rows]
 
 
-async def select_day_figures(conn: Connection, tenant: TenantId, since: datetime) -> DayFigures:
-    """What became of the calls with the outside that began at `since` or later and have ended."""
+async def select_day_figures(
+    conn: Connection, tenant: TenantId, since: datetime, only: Sequence[str] | None = None
+) -> DayFigures:
+    """What became of the calls with the outside that began at `since` or later and have ended; of the calls of these internal
+    numbers where they are given, so that missed are those that rang there."""
     row = await conn.fetchrow(
-        """
+        f"""
         SELECT count(*) AS calls,
                count(*) FILTER (WHERE result = 'answered') AS answered,
                count(*) FILTER (WHERE direction = 'incoming' AND result IS DISTINCT FROM 'answered') AS missed,
@@ -199,22 +212,28 @@ async def select_day_figures(conn: Connection, tenant: TenantId, since: datetime
                avg(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered') AS wait_s,
                avg(talk_s) FILTER (WHERE result = 'answered') AS talk_s
         FROM calls
-        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal'
-        """,
+        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal' AND {_OF.format("$3")}
+        """,  # noqa: S608 - a constant
         tenant,
         since,
+        list(only) if only is not None else None,
     )
     assert row is not None
     return DayFigures(*row)
 
 
-async def select_trunks(conn: Connection, tenant: TenantId, since: datetime, most: int = 50) -> Sequence[str]:
+async def select_trunks(
+    conn: Connection, tenant: TenantId, since: datetime, only: Sequence[str] | None = None, most: int = 50
+) -> Sequence[str]:
     """The outside lines that calls came or went by lately, for the filter's list."""
     rows = await conn.fetch(
-        "SELECT DISTINCT trunk FROM calls WHERE tenant_id = $1 AND started_at >= $2 AND trunk IS NOT NULL "
-        "ORDER BY trunk LIMIT $3",
+        f"""
+        SELECT DISTINCT trunk FROM calls
+        WHERE tenant_id = $1 AND started_at >= $2 AND trunk IS NOT NULL AND {_OF.format("$3")} ORDER BY trunk LIMIT $4
+        """,  # noqa: S608 - a constant
         tenant,
         since,
+        list(only) if only is not None else None,
         most,
     )
     return [row["trunk"] for row in rows]

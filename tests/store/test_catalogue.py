@@ -11,6 +11,7 @@ EXCEPTED_INDEXES = {
     "tenants_token",  # tokens are looked up before the tenant is known, and two tenants never share one
     "api_keys_hash",  # likewise
     "logins_transaction",  # a redirect comes back with its state alone
+    "sessions_token",  # a session is a person's, who may belong to several companies
     "integrations_client_id",  # likewise
     "shards_pkey",
     "instances_pkey",

@@ -26,11 +26,11 @@ async def world(db: Database) -> World:
 
 @pytest.fixture
 def sign_in(world: World) -> SignIn:
-    """A client with a session: `await sign_in(tenant)`; None is an operator."""
+    """A client with a session: `await sign_in(tenant)`; None is an operator, who may be `acting` as a company."""
 
-    async def signed_in(tenant: TenantId | None = JUNE, language: str = "en") -> Any:
+    async def signed_in(tenant: TenantId | None = JUNE, language: str = "en", acting: TenantId | None = None) -> Any:
         client = world.app.test_client()
-        client.set_cookie("localhost", "session", await world.session(tenant))
+        client.set_cookie("localhost", "session", await world.session(tenant, acting=acting))
         client.set_cookie("localhost", "language", language)
         return client
 

@@ -90,7 +90,7 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         DeadLetterRow(JUNE, "tenant/0367/integration/retailcrm", '{"event": "call_ended", "call_id": "7.1"}', trace)
     ]
     await world.db.engine(insert_dead_letters, dead_letters, "1.0")
-    cookies = {"june": await world.session(JUNE), "operator": await world.session(None)}
+    cookies = {"june": await world.session(JUNE), "operator": await world.session(None, acting=MAPLE)}
     pages = {
         "login": ("", "/login"),
         "calls": ("june", "/t/0367/calls"),

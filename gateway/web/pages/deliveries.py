@@ -137,8 +137,6 @@ async def _replay_some(
 def deliveries_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/deliveries`."""
     pages = Blueprint("deliveries", __name__, url_prefix="/t/<number>/deliveries")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 

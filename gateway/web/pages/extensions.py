@@ -258,8 +258,6 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
 def extensions_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/extensions`, for the company's people."""
     pages = Blueprint("extensions", __name__, url_prefix="/t/<number>")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 

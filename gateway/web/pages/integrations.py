@@ -165,8 +165,6 @@ def _shown(stored: Stored) -> list[Linked]:
 def integrations_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/integrations`."""
     pages = Blueprint("integrations", __name__, url_prefix="/t/<number>")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 

@@ -17,11 +17,13 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.runtime.directory import Slot, worst
 from gateway.domain.configuration import Tenant
 from gateway.domain.health import State
+from gateway.store.audit import OPERATORS, insert_audit, select_audit
 from gateway.store.shards import select_owners
+from gateway.web.pages.dialling import SHOWN, audit_texts
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import lead_on, note
 from gateway.web.session.surroundings import look_around
-from gateway.web.site import Answer, viewer
+from gateway.web.site import Answer, older_than, viewer
 
 MOST_TENANTS = 200
 MOST_DRAWN = 12
@@ -161,8 +163,6 @@ def draw(
 def operators_pages(gate: Gate) -> Blueprint:
     """The pages below `/operators`."""
     pages = Blueprint("operators", __name__, url_prefix="/operators")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_operator)
     pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 
@@ -201,6 +201,15 @@ def operators_pages(gate: Gate) -> Blueprint:
     async def actors_picture() -> Response:
         return site.page("actors_picture.html", **await picture())
 
+    @pages.get("/audit")
+    async def audit() -> Response:
+        before, t = request.args.get("before", ""), viewer().t
+        lines = await deps.db.engine(select_audit, OPERATORS, older_than(before), SHOWN + 1)
+        return site.page(
+            "audit.html", lines=[(line, *audit_texts(line, t)) for line in lines[:SHOWN]], home="/operators", first=not before,
+            older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
+        )  # fmt: skip
+
     @pages.post("/actors/restart")
     async def restart() -> Answer:
         form = await request.form
@@ -209,6 +218,9 @@ def operators_pages(gate: Gate) -> Blueprint:
         if slot is None or slot.restart is None:
             abort(404)
         slot.restart()
+        session = viewer().session
+        assert session is not None
+        await deps.db.engine(insert_audit, OPERATORS, session.email, "actor.restarted", path)
         only = form.get("tenant", "")
         where = f"?{urlencode({'tenant': only})}" if only else ""
         return await lead_on(

@@ -51,8 +51,6 @@ async def _delete(conn: Connection, number: TenantId, name: str, person: str) ->
 def pbxes_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/pbxes`."""
     pages = Blueprint("pbxes", __name__, url_prefix="/t/<number>/pbxes")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
     kinds = {kind: adapter for kind, adapter in registry.adapters().items() if adapter.is_pbx}

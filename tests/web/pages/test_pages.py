@@ -50,10 +50,10 @@ def pages_of(tenant: str, call_id: str) -> list[str]:
 @pytest.mark.parametrize("language", ["en", "ru"])
 async def test_every_page_in_both_languages(world: World, sign_in: SignIn, language: str) -> None:
     calls = await play(world)
-    client = await sign_in(None, language)
+    client = await sign_in(None, language, JUNE)
     pages = [
         *pages_of("0367", calls[5].call_id), "/operators/tenants", "/operators/actors", "/operators/actors/picture",
-        "/operators/letters",
+        "/operators/letters", "/operators/audit", "/operators/act-as", "/operators/act-as?tenant=0367",
     ]  # fmt: skip
     for path in pages:
         response = await client.get(path)
@@ -123,7 +123,8 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
               .replace(str(UUID(int=7)), "<uuid:recording>")
               for _, path in ROUTES}  # fmt: skip
     operators = {"/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/actors/restart",
-                 "/operators/letters", "/operators/letters/dismiss", "/operators/letters/replay"}  # fmt: skip
+                 "/operators/letters", "/operators/letters/dismiss", "/operators/letters/replay", "/operators/audit",
+                 "/operators/act-as", "/operators/act-as/end"}  # fmt: skip
     # By a module's link, which opens that module alone: tests/web/pages/test_extensions.py
     modules = {
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
@@ -170,7 +171,7 @@ async def test_names_and_numbers_are_escaped(world: World, sign_in: SignIn, nast
     slot = world.directory.get("tenant/0367/pbx/main")
     assert slot is not None
     slot.report(slot.health.state, nasty, nasty)
-    client = await sign_in(None)
+    client = await sign_in(None, acting=JUNE)
     for path in [
         *pages_of("0367", quote(a.call_id)),
         "/operators/tenants",
@@ -385,8 +386,8 @@ async def test_operators_restart_what_is_stuck(world: World, sign_in: SignIn) ->
     missing = await client.post("/operators/actors/restart", form={"csrf": CSRF, "path": "tenant/none"})
     assert missing.status_code == 404
     found = await text_of(await client.get("/operators/tenants?q=maple"))
-    assert "/t/0368/calls" in found
-    assert "/t/0367/calls" not in found
+    assert "/operators/act-as?tenant=0368" in found
+    assert "/operators/act-as?tenant=0367" not in found
 
 
 async def test_choices_are_kept(world: World, sign_in: SignIn) -> None:
@@ -410,7 +411,7 @@ async def test_a_company_without_anything(world: World, sign_in: SignIn) -> None
     await world.cache.load()
     for slot in world.directory.below("tenant/0367"):
         world.directory.remove(slot)
-    client = await sign_in(None)
+    client = await sign_in(None, acting=JUNE)
     for path in ("/t/0367/calls", "/t/0367/integrations", "/t/0367/integrations/retailcrm", "/operators/tenants"):
         assert (await client.get(path)).status_code == 200
     assert (await client.get("/t/0367/pbxes/main")).status_code == 404
