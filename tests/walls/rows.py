@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum
+from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -41,32 +43,56 @@ REFERENCES = """
 """
 
 
+Rows = Mapping[str, Sequence[str]]
+"""Rows as text, by table."""
+
+
 @dataclass(frozen=True)
 class Company:
     """One of the two. `mark` stands in every text of its rows and is never sent by anybody."""
 
     number: TenantId
     mark: str
+    country: str
     master: MasterKeys
     data_key: DataKey = field(repr=False, default_factory=new_data_key)
 
-    @property
+    @cached_property
+    def wrapped_key(self) -> str:
+        """The data key as it is stored."""
+        return self.master.wrap(self.number, self.data_key)
+
+    @cached_property
     def sealer(self) -> Sealer:
         """Seals what is this company's."""
-        return self.master.sealer(self.number, self.master.wrap(self.number, self.data_key))
+        return self.master.sealer(self.number, self.wrapped_key)
+
+    @cached_property
+    def sealed_once(self) -> dict[tuple[str, ...], str]:
+        """Sealed values, so that both databases of a test have the same."""
+        return {}
 
 
-def new_company(master: MasterKeys) -> Company:
+def new_company(master: MasterKeys, country: str) -> Company:
     """A company whose number and mark nobody can guess."""
-    return Company(TenantId(f"n{secrets.token_hex(6)}"), f"mark{secrets.token_hex(8)}", master)
+    return Company(TenantId(f"n{secrets.token_hex(6)}"), f"mark{secrets.token_hex(8)}", country, master)
+
+
+class Stage(Enum):
+    """In which state the things of one set of rows are."""
+
+    CLOSED = "calls have ended, deliveries have failed, recordings are stored"
+    OPEN = "calls ring, deliveries and posts wait, recordings are stored for no known call"
+    ODD = "calls were merged, recordings are being fetched"
+    GONE = "registrations are deleted, recordings have failed"
 
 
 @dataclass(frozen=True)
 class Ids:
-    """The ids of one set of rows, all from one random tag. `first` sets are closed and done, `second` ones open."""
+    """The ids of one set of rows, all from one random tag. Sets differ in how far things are: see `Stage`."""
 
     kind: Kind
-    second: bool = False
+    stage: Stage
     tag: str = field(default_factory=lambda: secrets.token_hex(5))
     recording: UUID = field(default_factory=uuid4)
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
@@ -130,13 +156,21 @@ class Context:
     twin: bool = False
 
     @property
+    def open(self) -> bool:
+        """Whether things are under way."""
+        return self.ids.stage is Stage.OPEN
+
+    @property
     def text(self) -> str:
         """Any text of this company's."""
         return f"text {self.company.mark}"
 
     def sealed(self, table: str, column: str, row: str, text: str) -> str:
         """A secret as it is stored."""
-        return self.company.sealer.seal(Secret(text), table=table, column=column, row=row)
+        done, place = self.company.sealed_once, (table, column, row, text)
+        if place not in done:
+            done[place] = self.company.sealer.seal(Secret(text), table=table, column=column, row=row)
+        return done[place]
 
     def own_hash(self, what: str) -> bytes:
         """A hash that no two companies may share, so that a twin has its own."""
@@ -214,7 +248,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "subject_id": lambda c: c.ids.call_id,
     "subject_kind": lambda c: "call",
     "lane": lambda c: c.ids.call_id,
-    "merged_into": lambda c: None,
+    "merged_into": lambda c: c.ids.call_id if c.ids.stage is Stage.ODD else None,
     "unique_id": lambda c: c.ids.call_id,
     "order_id": lambda c: c.ids.name("order"),
     "recording_id": lambda c: c.ids.recording,
@@ -230,7 +264,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "extension": lambda c: c.ids.phone,
     "last_extension": lambda c: c.ids.phone,
     "extensions": lambda c: [c.ids.phone],
-    "ringing": lambda c: [c.ids.phone] if c.ids.second else [],
+    "ringing": lambda c: [c.ids.phone] if c.open else [],
     "rang": lambda c: [c.ids.phone],
     "token_hash": lambda c: c.ids.token_hash,
     "session_hash": lambda c: c.ids.token_hash,
@@ -240,7 +274,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "options": lambda c: "{}",
     "language": lambda c: "en",
     "timezone": lambda c: "Europe/Minsk",
-    "country": lambda c: "BY",
+    "country": lambda c: c.company.country,
     "digest": lambda c: c.ids.hash_of("digest"),
     "address": lambda c: c.ids.name("address"),
     "enabled": lambda c: True,
@@ -256,7 +290,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "due_at": lambda c: NOW - timedelta(hours=1),
     # Of one table.
     "tenants.token_hash": lambda c: _sha(event_token(c.company)),
-    "tenants.data_key": lambda c: c.company.master.wrap(c.company.number, c.company.data_key),
+    "tenants.data_key": lambda c: c.company.wrapped_key,
     "tenants.name": lambda c: f"Company {c.company.mark}",
     "phones.number": lambda c: c.ids.phone,
     "pbxes.name": lambda c: c.ids.pbx,
@@ -267,8 +301,8 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "integration_jobs.name": lambda c: c.ids.name("job"),
     "external_ids.name": lambda c: c.ids.name("made"),
     "users.language": lambda c: None,
-    "sessions.scope": lambda c: c.ids.key if c.ids.second else None,
-    "sessions.registration": lambda c: 1 if c.ids.second else None,
+    "sessions.scope": lambda c: c.ids.key if c.open else None,
+    "sessions.registration": lambda c: 1 if c.open else None,
     "sessions.csrf": lambda c: "c" * 43,
     "api_keys.key_hash": lambda c: _sha(api_key(c)),
     "api_keys.hint": lambda c: api_key(c)[:16],
@@ -279,38 +313,46 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "logins.step": lambda c: "code",
     "journal.stream": lambda c: "calls",
     "journal.address": lambda c: "/dial",
-    "journal.done_at": lambda c: None if c.ids.second else NOW,
+    "journal.done_at": lambda c: None if c.open else NOW,
     "journal.received_at": lambda c: NOW,
-    "calls.phase": lambda c: "ringing" if c.ids.second else "ended",
+    "calls.phase": lambda c: {Stage.OPEN: "ringing", Stage.ODD: "merged"}.get(c.ids.stage, "ended"),
     "calls.direction": lambda c: "incoming",
-    "calls.result": lambda c: None if c.ids.second else "missed",
+    "calls.result": lambda c: None if c.open else "missed",
     "calls.hung_up_by": lambda c: None,
     "calls.answered_at": lambda c: None,
-    "calls.ended_at": lambda c: None if c.ids.second else NOW,
+    "calls.ended_at": lambda c: None if c.open else NOW,
     "calls.recording": lambda c: None,
     "calls.events": lambda c: 1,
     "call_events.seq": lambda c: 1,
     "call_events.event": lambda c: "call_ringing",
     "call_events.body": _event,
     "deliveries.key": lambda c: c.ids.name("key"),
-    "deliveries.state": lambda c: "pending" if c.ids.second else "failed",
+    "deliveries.state": lambda c: "pending" if c.open else "failed",
     "deliveries.bucket": lambda c: "",
-    "deliveries.latest_only": lambda c: False,
+    "deliveries.latest_only": lambda c: c.open,
+    "deliveries.attempt": lambda c: 0 if c.open else 1,
     "integration_logs.status": lambda c: "failed",
     "dead_letters.version": lambda c: "1.0",
     "dead_letters.actor": lambda c: f"tenant/{c.company.number}/{c.company.mark}",
     "call_orders.state": lambda c: "asked",
     "call_orders.person": lambda c: c.ids.phone,
     "audit.action": lambda c: "pbx.changed",
-    "modules.state": lambda c: "active",
+    "modules.state": lambda c: "deleted" if c.ids.stage is Stage.GONE else "active",
     "modules.problem": lambda c: "",
     "user_statuses.told": lambda c: False,
-    "recordings.state": lambda c: "stored",
+    "recordings.state": lambda c: {Stage.ODD: "fetching", Stage.GONE: "failed"}.get(c.ids.stage, "stored"),
     "recordings.url": lambda c: None,
-    "recordings.address": lambda c: c.ids.name("address"),
+    "recordings.address": lambda c: None if c.ids.stage in (Stage.ODD, Stage.GONE) else c.ids.name("address"),
+    "recordings.run_at": lambda c: NOW,
     "recordings.content_type": lambda c: "audio/wav",
-    "recordings.loose": lambda c: False,
+    "recordings.loose": lambda c: c.open,
     "recording_blobs.file_key": lambda c: c.text,
+    "recording_blobs.object": lambda c: c.ids.name("object"),
+    "user_statuses.status": lambda c: "dinner",
+    "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
+    "integration_tokens.exchange_by": lambda c: "holder",
+    "call_orders.number": lambda c: c.ids.phone,
+    "call_orders.asked_at": lambda c: NOW + timedelta(hours=1 if c.ids.stage is Stage.CLOSED else -1),
 }
 BY_TYPE: Mapping[str, Callable[[Context], Any]] = {
     "text": lambda c: c.text,
@@ -400,32 +442,40 @@ def new_companies(master: MasterKeys) -> Companies:
     """Both, without rows yet."""
 
     def sets() -> tuple[Ids, ...]:
-        return Ids(Kind("retailcrm")), Ids(Kind("telegram"), second=True)
+        kinds = {Stage.OPEN: Kind("telegram")}
+        return tuple(Ids(kinds.get(stage, Kind("retailcrm")), stage) for stage in Stage)
 
-    return Companies(new_company(master), new_company(master), sets(), sets())
+    return Companies(new_company(master, "BY"), new_company(master, "KZ"), sets(), sets())
 
 
 async def fill_both(conn: OwnConnection, of: Companies, *, alone: bool = False) -> None:
-    """The rows of A, and unless `alone` those of B with the twins of A's. The connection is the owner's."""
-    for ids in of.of_a:
-        await fill(conn, of.a, ids)
+    """The rows of A, and before them, unless `alone`, those of B with the twins of A's: whatever takes the first row that it
+    finds, takes B's. The connection is the owner's."""
     if not alone:
         for ids in of.of_b:
             await fill(conn, of.b, ids)
         for ids in of.of_a:
             await fill(conn, of.b, ids, twin=True)
+    for ids in of.of_a:
+        await fill(conn, of.a, ids)
+    await conn.execute("UPDATE tenant_versions SET version = 2")  # whatever the triggers counted
 
 
-async def rows_of(conn: OwnConnection, number: TenantId) -> dict[str, list[str]]:
+_ALL_ROWS: list[str] = []
+"""The query that reads every row of a company, made once: the schema is the same in every database of the tests."""
+
+
+async def rows_of(conn: OwnConnection, *numbers: TenantId) -> Rows:
     """Every row of a company as text, by table. The connection is the owner's."""
-    return {
-        table: [
-            row[0] for row in await conn.fetch(f"SELECT x::text FROM {table} x WHERE tenant_id = $1 ORDER BY 1", number)
-        ]
-        for table in await tables_of(conn)
-    }
+    if not _ALL_ROWS:
+        one = "SELECT '{0}' AS name, tenant_id, x::text FROM {0} x WHERE tenant_id = ANY($1)"
+        _ALL_ROWS.append(" UNION ALL ".join(one.format(table) for table in await tables_of(conn)))
+    found: dict[str, list[str]] = {}
+    for table, _, text in await conn.fetch(_ALL_ROWS[0], list(numbers)):
+        found.setdefault(table, []).append(text)
+    return {table: sorted(texts) for table, texts in found.items()}
 
 
-def changed(before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]]) -> list[str]:
+def changed(before: Rows, after: Rows) -> list[str]:
     """The tables in which rows differ."""
-    return [table for table in before if before[table] != after[table]]
+    return sorted(table for table in {*before, *after} if before.get(table) != after.get(table))
