@@ -253,7 +253,8 @@ async def test_a_new_registration_ends_earlier_links_and_sessions(stage: Stage) 
     await stage.visitor()
     saved = stage.link
     await stage.modules.save(JUNE, stage.linked, {"18": "151"}, "admin")
-    assert stage.link == saved, "a saved map is no new registration"
+    answer = await stage.app.test_client().get(saved)
+    assert answer.status_code == 303, "a saved map is no new registration"
 
 
 async def test_switching_off_and_deleting(stage: Stage) -> None:
