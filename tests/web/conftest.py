@@ -50,9 +50,12 @@ async def submitted(client: TestClientProtocol, path: str, form: dict[str, str],
     assert answer.location is not None
     if language is not None:
         client.set_cookie("localhost", "language", language)
-    page = await client.get(answer.location.partition("#")[0])
+    address, mark, _ = answer.location.partition("#")
+    page = await client.get(address)
     assert page.status_code == 200, answer.location
-    return str(await page.get_data(as_text=True))
+    text = str(await page.get_data(as_text=True))
+    assert not (mark and " autofocus" in text), "browsers ignore autofocus where the address has a fragment"
+    return text
 
 
 def plain(location: str | None) -> str:
