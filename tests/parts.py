@@ -100,7 +100,10 @@ def run(part: Part) -> Outcome:
         alone = _pytest(Part(f"{part.name}-alone", part.arguments), ("--last-failed", "-n", "0", "-rA"), began)
         if alone.good and alone.counts["passed"] == outcome.counts["failed"]:
             outcome.counts["passed"] += outcome.counts.pop("failed")
-            outcome.code, outcome.alone = 0, tuple(re.findall(r"^PASSED (.+)$", alone.log.read_text("utf-8", "replace"), re.M))
+            outcome.code, outcome.alone = (
+                0,
+                tuple(re.findall(r"^PASSED (.+)$", alone.log.read_text("utf-8", "replace"), re.M)),
+            )
     if not outcome.good and not outcome.counts["failed"] + outcome.counts["error"]:
         outcome.counts["failed"] += 1  # it ran nothing, or was cut off: that counts as one
     emit(outcome)
@@ -112,16 +115,15 @@ def _pytest(part: Part, more: tuple[str, ...], began: float) -> Outcome:
     log = LOGS / f"{part.name}.log"
     memory = LOGS / f"{part.name.removesuffix('-alone')}.cache"
     command = [sys.executable, "-m", "pytest", "--color=no", *part.arguments, *more]
-    with log.open("wb") as out:
-        with subprocess.Popen(
-            [*command, "-p", "cacheprovider", "-o", f"cache_dir={memory}"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
-            stderr=out, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ) as child:  # fmt: skip
-            try:
-                code = child.wait(PART_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                code = child.wait()
+    with log.open("wb") as out, subprocess.Popen(
+        [*command, "-p", "cacheprovider", "-o", f"cache_dir={memory}"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+        stderr=out, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as child:  # fmt: skip
+        try:
+            code = child.wait(PART_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            code = child.wait()
     lines = log.read_text("utf-8", "replace").splitlines()
     closing = next((line for line in reversed(lines) if _CLOSING.match(line.strip())), "")
     return Outcome(part, code, time.monotonic() - began, log, counts_of(closing), closing.strip("= "))
@@ -131,7 +133,10 @@ def emit(outcome: Outcome) -> None:
     """A line for what went well, the end of the log for what did not."""
     word = "ok  " if outcome.good else "FAIL"
     text = outcome.closing or f"ended with code {outcome.code} after {outcome.seconds:.0f} s and no result"
-    lines = [f"{word}  {outcome.part.name}: {text}", *(f"      passed when run alone: {name}" for name in outcome.alone)]
+    lines = [
+        f"{word}  {outcome.part.name}: {text}",
+        *(f"      passed when run alone: {name}" for name in outcome.alone),
+    ]
     if not outcome.good:
         lines += [f"      {line}" for line in outcome.log.read_text("utf-8", "replace").splitlines()[-SHOWN:]]
     print("\n".join(lines), flush=True)

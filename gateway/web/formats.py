@@ -114,6 +114,10 @@ class Formats:
         seconds = round((self.now() - moment).total_seconds())
         return self._time(moment, self.t("time.in" if seconds < 0 else "time.ago", span=self.span(abs(seconds))))
 
+    def span_since(self, moment: datetime) -> Markup:
+        """A `<time>` with how long it has been since."""
+        return self._time(moment, self.span(max(0.0, (self.now() - moment).total_seconds())))
+
     def span(self, seconds: float) -> str:
         """`40 s`, `5 min`, `3 h`, `2 days`."""
         whole = round(seconds)

@@ -49,6 +49,7 @@ class Entry:
 
 SECTIONS = (
     Section(name="calls", address="/calls"),
+    Section(name="missed", address="/missed"),
     Section(name="dialling", address="/dialling"),
     Section(name="extensions", address="/extensions", also=("/phones",)),
     Section(name="integrations", address="/integrations", also=("/pbxes",)),

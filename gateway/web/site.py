@@ -152,6 +152,16 @@ class Viewer:
         """True for operators of the installation."""
         return self.person and self.session is not None and self.session.tenant is None
 
+    @property
+    def may_change(self) -> bool:
+        """Whether they may change the company in view: pages show no form that would be refused."""
+        return self.person
+
+    @property
+    def only(self) -> tuple[str, ...] | None:
+        """The internal numbers whose calls they see; None where they see all of the company."""
+        return None
+
     def may_see(self, number: str) -> bool:
         """Whether a tenant's pages are this person's to see."""
         return self.person and self.session is not None and self.session.tenant in (None, number)

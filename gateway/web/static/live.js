@@ -154,6 +154,23 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// The result of the last button floats in a corner and goes by itself, unless it offers a way back or somebody is at it.
+const TOAST_MS = 10000;
+function toast(part) {
+  const close = part.querySelector("[data-close]");
+  part.classList.add("floating");
+  close.hidden = false;
+  const gone = () => part.remove();
+  close.addEventListener("click", gone);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") gone(); });
+  if (part.querySelector("form")) return;
+  setTimeout(function later() {
+    if (part.matches(":hover, :focus-within")) setTimeout(later, TOAST_MS);
+    else gone();
+  }, TOAST_MS);
+}
+document.querySelectorAll(".toast").forEach(toast);
+
 // On a narrow screen the tabs scroll sideways.
 document.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
