@@ -89,6 +89,37 @@ class DayFigures:
     """Mean length of the talk."""
 
 
+@dataclass(frozen=True, slots=True)
+class HourFigures:
+    """What became of the external calls that began in one hour of a day."""
+
+    hour: int
+    """0 to 23, by the company's clock."""
+    answered: int
+    missed: int
+    unreached: int
+    waited: int
+    """Incoming ones that were answered, to which `wait_s` belongs."""
+    wait_s: float
+    """Sum of their waits."""
+    talked: int
+    talk_s: float
+    """Sum of the talks."""
+
+
+def of_day(hours: Sequence[HourFigures]) -> DayFigures:
+    """The day's figures as the sums of its hours."""
+    answered, missed, unreached = (
+        sum(getattr(one, name) for one in hours) for name in ("answered", "missed", "unreached")
+    )
+    waited, talked = sum(one.waited for one in hours), sum(one.talked for one in hours)
+    return DayFigures(
+        answered + missed + unreached, answered, missed, unreached,
+        sum(one.wait_s for one in hours) / waited if waited else None,
+        sum(one.talk_s for one in hours) / talked if talked else None,
+    )  # fmt: skip
+
+
 def _part(text: str) -> str:
     """A LIKE pattern for `text` anywhere."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -206,6 +237,39 @@ async def select_day_figures(conn: Connection, tenant: TenantId, since: datetime
     )
     assert row is not None
     return DayFigures(*row)
+
+
+async def select_hours(
+    conn: Connection, tenant: TenantId, since: datetime, zone: str, only: Sequence[str] | None = None
+) -> list[HourFigures]:
+    """The hours of the day that began at `since`, those without calls left out; of the calls of these internal numbers where
+    they are given. Counted as `select_day_figures` counts."""
+    rows = await conn.fetch(
+        """
+        SELECT extract(hour FROM started_at AT TIME ZONE $3)::int AS hour,
+               count(*) FILTER (WHERE result = 'answered'),
+               count(*) FILTER (WHERE direction = 'incoming' AND result IS DISTINCT FROM 'answered'),
+               count(*) FILTER (WHERE direction = 'outgoing' AND result IS DISTINCT FROM 'answered'),
+               count(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered'),
+               coalesce(sum(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered'), 0),
+               count(talk_s) FILTER (WHERE result = 'answered'), coalesce(sum(talk_s) FILTER (WHERE result = 'answered'), 0)
+        FROM calls
+        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal'
+          AND ($4::text[] IS NULL OR extension = ANY($4::text[]) OR last_extension = ANY($4::text[]) OR rang && $4::text[]
+               OR (direction = 'outgoing' AND caller = ANY($4::text[])))
+        GROUP BY 1 ORDER BY 1
+        """,
+        tenant,
+        since,
+        zone,
+        list(only) if only is not None else None,
+    )
+    return [HourFigures(*row) for row in rows]
+
+
+async def any_call(conn: Connection, tenant: TenantId) -> bool:
+    """Whether a call of this company was ever seen."""
+    return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM calls WHERE tenant_id = $1)", tenant))
 
 
 async def select_trunks(conn: Connection, tenant: TenantId, since: datetime, most: int = 50) -> Sequence[str]:

@@ -48,6 +48,7 @@ class Entry:
 
 
 SECTIONS = (
+    Section(name="overview", address="/"),
     Section(name="calls", address="/calls"),
     Section(name="missed", address="/missed"),
     Section(name="dialling", address="/dialling"),

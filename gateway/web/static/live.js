@@ -37,6 +37,11 @@ function liveCalls(table) {
     tick();
   }
 
+  // Parts that show figures of calls ask anew.
+  function moved() {
+    document.querySelectorAll("[data-on-calls]").forEach((part) => part.dispatchEvent(new Event("calls")));
+  }
+
   function say(on) {
     state.textContent = on ? state.dataset.on : state.dataset.off;
     state.classList.toggle("on", on);
@@ -67,14 +72,16 @@ function liveCalls(table) {
       put(rows);
       counted();
     });
-    source.addEventListener("call", (event) => { put(rowsOf(event.data)); counted(); });
+    source.addEventListener("call", (event) => { put(rowsOf(event.data)); counted(); moved(); });
     source.addEventListener("gone", (event) => {
       document.getElementById(`live-${event.lastEventId}`)?.remove();
       counted();
+      moved();
     });
     source.addEventListener("figures", (event) => {
       const figures = document.getElementById("day-figures");
       if (figures) figures.innerHTML = event.data;
+      moved();
     });
     source.addEventListener("ended", (event) => {
       if (!history) return;
@@ -118,9 +125,18 @@ function badge(part) {
   shown.querySelector("[data-count]").textContent = troubles.dataset.troubles;
 }
 
+const SOON_MS = 700;
+
 function polled(part) {
   let shown = "";
-  setInterval(async () => {
+  let soon = null;
+  part.addEventListener("calls", () => {
+    soon ??= setTimeout(() => { soon = null; fetchPart(); }, SOON_MS);
+  });
+  setInterval(fetchPart, Number(part.dataset.pollS || 2) * 1000);
+  document.addEventListener("visibilitychange", fetchPart);
+
+  async function fetchPart() {
     if (document.hidden) return;
     const answer = await fetch(part.dataset.poll, { headers: { "X-Fragment": "1" } }).catch(() => null);
     if (!answer) return;
@@ -141,7 +157,8 @@ function polled(part) {
     if (focused) document.getElementById(focused)?.focus();
     else if (href) part.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus();
     badge(part);
-  }, Number(part.dataset.pollS || 2) * 1000);
+    tick();
+  }
 }
 
 // A block that is to be pasted elsewhere gets a button that copies it, where the browser can.

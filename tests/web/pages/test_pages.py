@@ -42,7 +42,7 @@ def pages_of(tenant: str, call_id: str) -> list[str]:
         f"{home}/integrations", f"{home}/integrations/retailcrm", f"{home}/integrations/telegram", f"{home}/pbxes/main",
         f"{home}/pbxes/new", f"{home}/dialling", f"{home}/dialling?phone=%2B375296254070", f"{home}/audit", f"{home}/keys",
         f"{home}/extensions", f"{home}/deliveries", f"{home}/deliveries?state=failed&since=2020-01-01&call={call_id}",
-        f"{home}/deliveries/replay", f"{home}/missed",
+        f"{home}/deliveries/replay", f"{home}/missed", f"{home}/", f"{home}/overview/day", f"{home}/overview/waiting",
     ]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
         page = await text_of(response)
         assert response.status_code == 200, path
         assert SECRET_KEY not in page, path
-        if "picture" not in path:
+        if "picture" not in path and "/overview/" not in path:
             assert f'<html lang="{language}"' in page
             assert ("Выйти" if language == "ru" else "Sign out") in page
     for path in ("/login", "/nowhere"):
@@ -70,7 +70,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
 
 
 ROUTES = (
-    ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
+    ("GET", "/"), ("GET", "/overview/day"), ("GET", "/overview/waiting"), ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
     ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("POST", "/integrations/retailcrm/jobs"), ("GET", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/test"),
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
@@ -386,8 +386,8 @@ async def test_operators_restart_what_is_stuck(world: World, sign_in: SignIn) ->
     missing = await client.post("/operators/actors/restart", form={"csrf": CSRF, "path": "tenant/none"})
     assert missing.status_code == 404
     found = await text_of(await client.get("/operators/tenants?q=maple"))
-    assert "/t/0368/calls" in found
-    assert "/t/0367/calls" not in found
+    assert "/t/0368/" in found
+    assert "/t/0367/" not in found
 
 
 async def test_choices_are_kept(world: World, sign_in: SignIn) -> None:
