@@ -29,6 +29,7 @@ from gateway.web.pages.missed import missed_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.overview import overview_pages
 from gateway.web.pages.pbxes import pbxes_pages
+from gateway.web.pages.search import search_pages
 from gateway.web.session.auth import Gate, auth_pages
 from gateway.web.session.throttle import Throttle
 from gateway.web.site import Answer, Asset, Cache, Deps, Site
@@ -48,7 +49,8 @@ def create_app(deps: Deps) -> QuartTrio:
     site = Site(deps)
     gate = Gate(site, Throttle())
     ours = (
-        auth_pages, overview_pages, calls_pages, missed_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
+        auth_pages, overview_pages, calls_pages, missed_pages, search_pages,
+        dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
         operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):

@@ -97,6 +97,8 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         "login": ("", "/login"),
         "overview": ("june", "/t/0367/"),
         "missed-calls": ("june", "/t/0367/missed"),
+        "search": ("june", "/t/0367/search?q=15"),
+        "search-none": ("june", "/t/0367/search?q=zzz"),
         "calls": ("june", "/t/0367/calls"),
         "calls-none": ("june", "/t/0367/calls?q=zzz&result=busy"),
         "call": ("june", f"/t/0367/calls/{calls[5].call_id}"),

@@ -43,6 +43,7 @@ def pages_of(tenant: str, call_id: str) -> list[str]:
         f"{home}/pbxes/new", f"{home}/dialling", f"{home}/dialling?phone=%2B375296254070", f"{home}/audit", f"{home}/keys",
         f"{home}/extensions", f"{home}/deliveries", f"{home}/deliveries?state=failed&since=2020-01-01&call={call_id}",
         f"{home}/deliveries/replay", f"{home}/missed", f"{home}/", f"{home}/overview/day", f"{home}/overview/waiting",
+        f"{home}/search", f"{home}/search?q=a",
     ]  # fmt: skip
 
 
@@ -79,7 +80,7 @@ ROUTES = (
     ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
     ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
     ("GET", "/dialling/orders"), ("GET", "/phones/remove"),
-    ("GET", "/missed"), ("GET", "/missed/list"), ("POST", "/missed/done"), ("POST", "/missed/undo"),
+    ("GET", "/search"), ("GET", "/missed"), ("GET", "/missed/list"), ("POST", "/missed/done"), ("POST", "/missed/undo"),
     ("POST", "/integrations/retailcrm/module"), ("GET", "/extensions"), ("POST", "/extensions/retailcrm/save"),
     ("POST", "/extensions/retailcrm/sync"), ("POST", "/phones"), ("POST", "/phones/remove"),
     ("GET", "/deliveries"), ("GET", "/deliveries/replay"), ("POST", "/deliveries/replay"),
