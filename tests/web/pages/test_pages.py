@@ -80,7 +80,7 @@ ROUTES = (
     ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
     ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
     ("GET", "/dialling/orders"), ("GET", "/phones/remove"),
-    ("GET", "/search"), ("GET", "/missed"), ("GET", "/missed/list"), ("POST", "/missed/done"), ("POST", "/missed/undo"),
+    ("GET", "/search"), ("GET", "/calls.csv"), ("GET", "/deliveries/list.csv"), ("GET", "/missed"), ("GET", "/missed/list"), ("POST", "/missed/done"), ("POST", "/missed/undo"),
     ("POST", "/integrations/retailcrm/module"), ("GET", "/extensions"), ("POST", "/extensions/retailcrm/save"),
     ("POST", "/extensions/retailcrm/sync"), ("POST", "/phones"), ("POST", "/phones/remove"),
     ("GET", "/deliveries"), ("GET", "/deliveries/replay"), ("POST", "/deliveries/replay"),
