@@ -19,10 +19,12 @@ from gateway.store.postgres.errors import BadData
 from gateway.web.api.recordings import recordings_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
+from gateway.web.pages.companies import companies_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.extensions import extensions_pages, module_pages
+from gateway.web.pages.installation import installation_pages
 from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.login_steps import login_pages, oauth_pages
 from gateway.web.pages.missed import missed_pages
@@ -51,7 +53,7 @@ def create_app(deps: Deps) -> QuartTrio:
     ours = (
         auth_pages, overview_pages, calls_pages, missed_pages, search_pages,
         dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
-        operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
+        operators_pages, companies_pages, installation_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -129,6 +129,18 @@ class Formats:
             return self.t("time.h", count=whole // 3600)
         return self.t("time.days", n=whole // 86400)
 
+    def size(self, count: int | None) -> str:
+        """Bytes as `12 KiB`, `3.4 MiB`, `1.2 GiB`."""
+        if count is None:
+            return "—"
+        value, unit = float(count), "b"
+        for larger in ("kib", "mib", "gib", "tib"):
+            if value < 1024:
+                break
+            value, unit = value / 1024, larger
+        text = f"{value:.0f}" if unit == "b" or value >= 100 else f"{value:.1f}"
+        return self.t(f"size.{unit}", count=text)
+
     def age(self, moment: datetime) -> str:
         """Seconds since `moment`, for a timer that the page goes on counting."""
         return f"{max(0.0, (self.now() - moment).total_seconds()):.1f}"

@@ -58,6 +58,7 @@ SECTIONS = (
     Section(name="keys", address="/keys"),
     Section(name="audit", address="/audit"),
     Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
+    Section(name="installation", address="/operators/installation", audience=Audience.OPERATORS),
     Section(name="actors", address="/operators/actors", audience=Audience.OPERATORS),
     Section(name="letters", address="/operators/letters", audience=Audience.OPERATORS),
 )

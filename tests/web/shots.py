@@ -114,6 +114,8 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         "deliveries-replay": ("june", "/t/0367/deliveries/replay"),
         "letters": ("operator", "/operators/letters"),
         "tenants": ("operator", "/operators/tenants"),
+        "company-new": ("operator", "/operators/tenants/new"),
+        "installation": ("operator", "/operators/installation"),
         "actors": ("operator", "/operators/actors"),
         "missing": ("june", "/t/0368/calls"),
     }

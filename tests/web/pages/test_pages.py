@@ -53,7 +53,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
     calls = await play(world)
     client = await sign_in(None, language)
     pages = [
-        *pages_of("0367", calls[5].call_id), "/operators/tenants", "/operators/actors", "/operators/actors/picture",
+        *pages_of("0367", calls[5].call_id), "/operators/tenants", "/operators/tenants?sort=name", "/operators/tenants/new", "/operators/installation", "/operators/actors", "/operators/actors/picture",
         "/operators/letters",
     ]  # fmt: skip
     for path in pages:
@@ -107,8 +107,10 @@ async def test_the_wall_between_companies(world: World, sign_in: SignIn) -> None
             seen.append(re.sub(r'nonce="[^"]+"', "", page.replace(number, "")))
     assert foreign == missing
     assert (await client.get(f"/t/0367/calls/{secret}")).status_code == 404
-    for path in ("/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/letters"):
+    for path in ("/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/letters",
+                 "/operators/tenants/new", "/operators/tenants/0367/created", "/operators/installation"):  # fmt: skip
         assert (await client.get(path)).status_code == 404
+    assert (await client.post("/operators/tenants/new", form={"csrf": CSRF})).status_code == 404
     for path in ("dismiss", "replay"):
         form = {"csrf": CSRF, "tenant": "0367", "letter": "1"}
         assert (await client.post(f"/operators/letters/{path}", form=form)).status_code == 404
@@ -124,7 +126,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
     walled = {"/t/<number>" + path.replace("retailcrm", "<key>").replace("main", "<name>").replace("{call}", "<path:call_id>")
               .replace(str(UUID(int=7)), "<uuid:recording>")
               for _, path in ROUTES}  # fmt: skip
-    operators = {"/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/actors/restart",
+    operators = {"/operators/tenants", "/operators/tenants/new", "/operators/tenants/<number>/created", "/operators/installation", "/operators/actors", "/operators/actors/picture", "/operators/actors/restart",
                  "/operators/letters", "/operators/letters/dismiss", "/operators/letters/replay"}  # fmt: skip
     # By a module's link, which opens that module alone: tests/web/pages/test_extensions.py
     modules = {
