@@ -160,6 +160,7 @@ class Served:
                 master=services.cache.master,
                 modules=self.modules,
                 recording_files=self.recording_files,
+                spool=self.posts.spool,
                 ring=services.bells.ring,
                 ring_posts=self.together.ring,
                 mounts=(partial(mount, addresses=addresses),),

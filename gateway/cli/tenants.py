@@ -1,7 +1,7 @@
 """`gateway apply` and `gateway export`: tenants declared in a file, and the same file back.
 
 `apply` is idempotent: it compares with what is stored, secrets opened, and writes only what differs. Read
-`gateway.cli.tenant_file` for what a file may contain.
+`gateway.tenant_file` for what a file may contain.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,6 @@ from pydantic import ValidationError
 from adapters.registry import adapters
 from adapters.unique_settings import unique_hash
 from gateway.cache import assemble, open_secrets
-from gateway.cli.tenant_file import (
-    MAP,
-    LinkBlock,
-    Problems,
-    TenantFile,
-    complete,
-    plain_and_secret,
-    read_tenant_files,
-    token_hash,
-)
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.people import Role
@@ -35,6 +25,16 @@ from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
 from gateway.store.user_extensions import replace_map
+from gateway.tenant_file import (
+    MAP,
+    LinkBlock,
+    Problems,
+    TenantFile,
+    complete,
+    plain_and_secret,
+    read_tenant_files,
+    token_hash,
+)
 from gateway.web.session.passwords import hash_password, password_fits
 
 

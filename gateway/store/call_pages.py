@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gateway.domain.calls import Call
 from gateway.domain.ids import CallId, TenantId
-from gateway.store.calls import COLUMNS, call_from_row
+from gateway.store.calls import COLUMNS, OF, call_from_row
 from gateway.store.postgres.pool import Connection
 
 
@@ -91,10 +91,35 @@ class DayFigures:
     """Mean length of the talk."""
 
 
-_OF = """({0}::text[] IS NULL OR extension = ANY({0}::text[]) OR last_extension = ANY({0}::text[]) OR rang && {0}::text[]
-               OR (direction <> 'incoming' AND caller = ANY({0}::text[]))
-               OR (direction = 'internal' AND called = ANY({0}::text[])))"""
-"""Whether an ended call is one of these numbers': `gateway.domain.people.is_of` in SQL. NULL: of whoever it is."""
+@dataclass(frozen=True, slots=True)
+class HourFigures:
+    """What became of the external calls that began in one hour of a day."""
+
+    hour: int
+    """0 to 23, by the company's clock."""
+    answered: int
+    missed: int
+    unreached: int
+    waited: int
+    """Incoming ones that were answered, to which `wait_s` belongs."""
+    wait_s: float
+    """Sum of their waits."""
+    talked: int
+    talk_s: float
+    """Sum of the talks."""
+
+
+def of_day(hours: Sequence[HourFigures]) -> DayFigures:
+    """The day's figures as the sums of its hours."""
+    answered, missed, unreached = (
+        sum(getattr(one, name) for one in hours) for name in ("answered", "missed", "unreached")
+    )
+    waited, talked = sum(one.waited for one in hours), sum(one.talked for one in hours)
+    return DayFigures(
+        answered + missed + unreached, answered, missed, unreached,
+        sum(one.wait_s for one in hours) / waited if waited else None,
+        sum(one.talk_s for one in hours) / talked if talked else None,
+    )  # fmt: skip
 
 
 def _part(text: str) -> str:
@@ -126,7 +151,7 @@ async def search_calls(
           AND ($11::timestamptz IS NULL OR started_at >= $11)
           AND ($12::timestamptz IS NULL OR started_at < $12)
           AND (NOT $13::bool OR uncertain)
-          AND {_OF.format("$15")}
+          AND {OF.format("$15")}
         ORDER BY started_at DESC, call_id DESC
         LIMIT $14
         """,  # noqa: S608 - constant columns
@@ -212,7 +237,7 @@ async def select_day_figures(
                avg(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered') AS wait_s,
                avg(talk_s) FILTER (WHERE result = 'answered') AS talk_s
         FROM calls
-        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal' AND {_OF.format("$3")}
+        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal' AND {OF.format("$3")}
         """,  # noqa: S608 - a constant
         tenant,
         since,
@@ -222,6 +247,38 @@ async def select_day_figures(
     return DayFigures(*row)
 
 
+async def select_hours(
+    conn: Connection, tenant: TenantId, since: datetime, zone: str, only: Sequence[str] | None = None
+) -> list[HourFigures]:
+    """The hours of the day that began at `since`, those without calls left out; of the calls of these internal numbers where
+    they are given. Counted as `select_day_figures` counts."""
+    rows = await conn.fetch(
+        f"""
+        SELECT extract(hour FROM started_at AT TIME ZONE $3)::int AS hour,
+               count(*) FILTER (WHERE result = 'answered'),
+               count(*) FILTER (WHERE direction = 'incoming' AND result IS DISTINCT FROM 'answered'),
+               count(*) FILTER (WHERE direction = 'outgoing' AND result IS DISTINCT FROM 'answered'),
+               count(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered'),
+               coalesce(sum(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered'), 0),
+               count(talk_s) FILTER (WHERE result = 'answered'), coalesce(sum(talk_s) FILTER (WHERE result = 'answered'), 0)
+        FROM calls
+        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal'
+          AND {OF.format("$4")}
+        GROUP BY 1 ORDER BY 1
+        """,  # noqa: S608 - a constant
+        tenant,
+        since,
+        zone,
+        list(only) if only is not None else None,
+    )
+    return [HourFigures(*row) for row in rows]
+
+
+async def any_call(conn: Connection, tenant: TenantId) -> bool:
+    """Whether a call of this company was ever seen."""
+    return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM calls WHERE tenant_id = $1)", tenant))
+
+
 async def select_trunks(
     conn: Connection, tenant: TenantId, since: datetime, only: Sequence[str] | None = None, most: int = 50
 ) -> Sequence[str]:
@@ -229,7 +286,7 @@ async def select_trunks(
     rows = await conn.fetch(
         f"""
         SELECT DISTINCT trunk FROM calls
-        WHERE tenant_id = $1 AND started_at >= $2 AND trunk IS NOT NULL AND {_OF.format("$3")} ORDER BY trunk LIMIT $4
+        WHERE tenant_id = $1 AND started_at >= $2 AND trunk IS NOT NULL AND {OF.format("$3")} ORDER BY trunk LIMIT $4
         """,  # noqa: S608 - a constant
         tenant,
         since,

@@ -20,14 +20,19 @@ from gateway.web.api.recordings import recordings_pages
 from gateway.web.pages.acting import acting_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
+from gateway.web.pages.companies import companies_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.extensions import extensions_pages, module_pages
+from gateway.web.pages.installation import installation_pages
 from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.login_steps import login_pages, oauth_pages
+from gateway.web.pages.missed import missed_pages
 from gateway.web.pages.operators import operators_pages
+from gateway.web.pages.overview import overview_pages
 from gateway.web.pages.pbxes import pbxes_pages
+from gateway.web.pages.search import search_pages
 from gateway.web.session.access import ACCESS, RECORDINGS, check, declare, module_access
 from gateway.web.session.auth import SAFE_METHODS, Gate, auth_pages
 from gateway.web.session.guard import add_guard
@@ -52,8 +57,9 @@ def create_app(deps: Deps) -> QuartTrio:
     add_guard(app, gate)
     declare(app, {**ACCESS, **module_access(registering())})
     ours = (
-        auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
-        operators_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
+        auth_pages, overview_pages, calls_pages, missed_pages, search_pages, dialling_pages, extensions_pages,
+        integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages, installation_pages, acting_pages,
+        login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

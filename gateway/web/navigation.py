@@ -52,7 +52,9 @@ class Entry:
 
 
 SECTIONS = (
+    Section(name="overview", address="/", roles=ROLES[Need.CALLS]),
     Section(name="calls", address="/calls", roles=ROLES[Need.CALLS]),
+    Section(name="missed", address="/missed", roles=ROLES[Need.CALLS]),
     Section(name="dialling", address="/dialling", roles=ROLES[Need.DIAL]),
     Section(name="extensions", address="/extensions", also=("/phones",)),
     Section(name="integrations", address="/integrations", also=("/pbxes",)),
@@ -60,6 +62,7 @@ SECTIONS = (
     Section(name="keys", address="/keys"),
     Section(name="audit", address="/audit"),
     Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
+    Section(name="installation", address="/operators/installation", audience=Audience.OPERATORS),
     Section(name="actors", address="/operators/actors", audience=Audience.OPERATORS),
     Section(name="operators_audit", address="/operators/audit", audience=Audience.OPERATORS),
     Section(name="letters", address="/operators/letters", audience=Audience.OPERATORS),

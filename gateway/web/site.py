@@ -36,6 +36,7 @@ from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.domain.people import Acting, Membership, Role
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.files.spool import Spool
 from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.users import Session
@@ -113,6 +114,8 @@ class Deps:
     """The address from which we would connect to a host and port, for what is pasted on the other side."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
+    spool: Spool | None = None
+    """Where this instance puts posts while the database is away."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Functions that add further addresses to the app."""
 

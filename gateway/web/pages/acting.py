@@ -114,7 +114,7 @@ def acting_pages(gate: Gate) -> Blueprint:
         if as_json:
             return _plain(answer_json({"tenant": number, "reason": reason, "until": until.isoformat()}))
         onward = safe_next(given.get("next"))
-        return redirect(onward if onward.startswith(f"/t/{number}/") else f"/t/{number}/calls", 303)
+        return redirect(onward if onward.startswith(f"/t/{number}/") else f"/t/{number}/", 303)
 
     @pages.delete("")
     async def stop() -> Answer:

@@ -29,6 +29,7 @@ from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filter
 from gateway.store.calls import select_calls, select_open_calls
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
+from gateway.web.csv_download import BATCH, batches, csv_download, local_time, separator
 from gateway.web.formats import duration
 from gateway.web.pages.live import day_begins, live_calls
 from gateway.web.pages.player import note_link, players, recording_name, retry, short_link, without_address
@@ -194,6 +195,25 @@ def event_text(body: Mapping[str, Any], who: Tenant, t: Words) -> str:
             return t.code("event", str(other))
 
 
+CSV_COLUMNS = (
+    "call", "began", "direction", "client", "company", "employee", "owner", "talked_last", "rang", "result", "wait_s", "talk_s",
+    "line", "queue", "hung_up_by", "uncertain",
+)  # fmt: skip
+
+
+def csv_row(call: Call, who: Tenant, t: Words) -> list[object]:
+    """A call as a line of the file: times by the company's clock, numbers as they are stored."""
+    company = call.called if call.direction is Direction.INCOMING else ""
+    hung_up_by = t.code("hung_up_by", call.hung_up_by) if call.hung_up_by else ""
+    return [
+        call.call_id, local_time(call.started_at, who.timezone), t(f"direction.{call.direction}"), call.outside, company,
+        call.employee, who.owner_of(call.employee) if call.employee else "", call.last_extension, ", ".join(call.rang),
+        t.code("result", call.result), None if call.wait_s is None else round(call.wait_s),
+        None if call.talk_s is None else round(call.talk_s), call.trunk, call.queue, hung_up_by,
+        t("word.yes" if call.uncertain else "word.no"),
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """A part of the bar that draws a call: from `x`, `width` of 1000."""
@@ -225,10 +245,14 @@ def calls_pages(gate: Gate) -> Blueprint:
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
+    def sought() -> Filters:
+        """What is looked for, of what the viewer may see."""
+        return replace(read_filters(request.args, tenant()), only=viewer().only)
+
     @pages.get("/calls")
     async def calls(number: str) -> Response:
         who = tenant()
-        filters = replace(read_filters(request.args, who), only=viewer().only)
+        filters = sought()
         after = read_place(request.args.get("after"))
         seen = await db.tenant(who.number, _overview, who.number, filters, after, day_begins(who.timezone))
         sent = {name: request.args.get(name, "") for name in _FIELDS}
@@ -236,8 +260,23 @@ def calls_pages(gate: Gate) -> Blueprint:
         older = {**requested, "after": write_place(seen.found[PAGE - 1])} if len(seen.found) > PAGE else None
         return site.page(
             "calls.html", seen=seen, found=seen.found[:PAGE], recorded=seen.recorded, sent=sent, older=older and urlencode(older), newest=urlencode(requested), after=after,
-            filtered=bool(filters), directions=tuple(Direction), results=tuple(Result),
+            filtered=bool(filters), query=urlencode(requested), directions=tuple(Direction), results=tuple(Result),
         )  # fmt: skip
+
+    @pages.get("/calls.csv")
+    async def calls_csv(number: str) -> Response:
+        """What the filters find, all of it."""
+        who, t, filters = tenant(), viewer().t, sought()
+
+        async def read(after: Place | None) -> tuple[list[list[object]], Place | None]:
+            found = await db.tenant(who.number, store.search_calls, who.number, filters, after, BATCH)
+            more = Place(found[-1].started_at, found[-1].call_id) if len(found) == BATCH else None
+            return [csv_row(call, who, t) for call in found], more
+
+        header = [t(f"csv.{name}") for name in CSV_COLUMNS]
+        name = f"{who.number} {t('calls.title')} {datetime.now(who.timezone):%Y-%m-%d}"
+        between = separator(request.args.get("separator"), t.language)
+        return csv_download(name, header, batches(read), between=between)
 
     @pages.get("/calls/live")
     async def live(number: str) -> Response:

@@ -280,7 +280,7 @@ def auth_pages(gate: Gate) -> Blueprint:
         session = viewer().session
         if session is None:
             return redirect("/login", 303)
-        return redirect("/operators/tenants" if session.tenant is None else f"/t/{session.tenant}/calls", 303)
+        return redirect("/operators/tenants" if session.tenant is None else f"/t/{session.tenant}/", 303)
 
     @pages.get("/login")
     async def login() -> Answer:
