@@ -24,9 +24,10 @@ __all__ = ["place"]
 
 AGENT_OPENS = {
     "/t/<number>/calls", "/t/<number>/calls/live", "/t/<number>/calls/<path:call_id>", "/t/<number>/dialling",
-    "/t/<number>/dialling/orders",
+    "/t/<number>/dialling/orders", "/t/<number>/", "/t/<number>/overview/day", "/t/<number>/overview/waiting",
+    "/t/<number>/missed", "/t/<number>/missed/list", "/t/<number>/search", "/t/<number>/calls.csv",
 }  # fmt: skip
-AGENT_POSTS = {"/t/<number>/dialling"}
+AGENT_POSTS = {"/t/<number>/dialling", "/t/<number>/missed/done", "/t/<number>/missed/undo"}
 
 
 async def sessions(world: World) -> dict[str, str | None]:
@@ -195,7 +196,7 @@ async def test_an_agent_sees_the_calls_of_their_numbers(world: World) -> None:
         page = await text(client, f"/t/0367/calls?{query}")
         assert made["theirs"] not in page, query
         assert made["colleagues"] not in page, query
-    assert re.findall(r'href="/t/0367/([a-z]+)"', page) == ["calls", "dialling"]
+    assert re.findall(r'href="/t/0367/([a-z]+)"', page) == ["calls", "missed", "dialling"]
     day = (await text(client, "/t/0367/calls")).partition('id="day-figures"')[2].partition("</dl>")[0]
     assert re.findall(r"<dd[^>]*>(?:<span.*?</span>)?([^<]*)</dd>", day)[:4] == ["4", "2", "1", "1"]
 
