@@ -42,6 +42,9 @@ from gateway.web.callers.tokens import Tokens
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
+from gateway.web.rest.deps import RestDeps
+from gateway.web.rest.idempotency import Idempotency
+from gateway.web.rest.table import api_addresses
 from gateway.web.session.sign_in_audit import SignInAudit
 
 T = TypeVar("T")
@@ -116,6 +119,7 @@ class Served:
             operator_token=settings.operator_token,
             operator_open=settings.operator_open,
             guesses=self.guesses,
+            base_url=settings.base_url.rstrip("/"),
         )
         callbacks = CallbackDeps(
             tenant_by_token=lambda text: self._tenant_by_token(token_hash(text)),
@@ -134,8 +138,19 @@ class Served:
             *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store, guesses=self.guesses), adapters()),
             *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
+            *api_addresses(self._rest(callers)),
         ]
         return machine_addresses(deps, others)
+
+    def _rest(self, callers: Callers) -> RestDeps:
+        services = self.services
+        return RestDeps(
+            db=services.db, callers=callers, master=services.cache.master,
+            tenant=lambda number: self._known(services.cache.tenant(number)), refresh=self.modules.refresh,
+            idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
+            place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
+            origins=self.settings.cors_origins,
+        )  # fmt: skip
 
     # For people.
 
