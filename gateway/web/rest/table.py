@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from gateway.web.http.routes import Address
 from gateway.web.rest.audit import audit
 from gateway.web.rest.calls import calls
+from gateway.web.rest.changes import changes
 from gateway.web.rest.deliveries import deliveries
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Endpoint, rest_addresses
 from gateway.web.rest.integrations import integrations
 from gateway.web.rest.keys import keys
 
-RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (integrations, calls, deliveries, audit, keys)
+RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (integrations, calls, deliveries, audit, keys, changes)
 
 
 def api_addresses(deps: RestDeps) -> list[Address]:
