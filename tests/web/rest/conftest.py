@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.api_keys import SCOPES, new_key
-from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.limiter import Rate
 from gateway.web.callers.api_keys import ApiKeys
 from gateway.web.callers.callers import Callers
 from gateway.web.callers.key_changes import create_key
@@ -23,6 +23,9 @@ from tests.web.conftest import db, dsn, postgres, world
 from tests.web.world import JUNE, World
 
 __all__ = ["api", "db", "dsn", "postgres", "world"]
+
+
+MANY = 1_000_000
 
 
 class Clock:
@@ -111,15 +114,11 @@ def make_api(world: World) -> Api:
         keys,
         Tokens(world.cache.master, clock),
         known_tenant=world.cache.tenant,
-        limits=CallLimits(clock=clock),
+        limits=CallLimits(Rate(MANY, 1.0), Rate(MANY, 1.0), clock),
     )
 
-    def tenant(number: TenantId) -> Tenant | None:
-        clock.now += 0.1  # so that no rate is used up, whatever a test sends
-        return world.cache.tenant(number)
-
     deps = RestDeps(
-        db=world.db, callers=callers, master=world.cache.master, tenant=tenant, refresh=world.deps.modules.refresh,
+        db=world.db, callers=callers, master=world.cache.master, tenant=world.cache.tenant, refresh=world.deps.modules.refresh,
         idempotency=Idempotency(world.db, world.cache.sealer), slots=world.deps.slots, probe=world.deps.probe,
         place=world.deps.place, modules=world.deps.modules, feed=world.deps.feed,
         ring=lambda number, key: rung.append((number, key)),
