@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import trio
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -162,12 +163,12 @@ def _parameters(address: Address) -> list[dict[str, Any]]:
 
 
 def document_handler(table: list[Address]) -> Handler:
-    """`/api/openapi.json`."""
-    made: list[dict[str, Any]] = []
+    """`/api/openapi.json`. It is made once, in a thread: the models of all addresses take a while."""
+    made: list[Response] = []
 
     async def document(request: Request) -> Response:
         if not made:
-            made.append(openapi(table))
-        return answer_json(made[0])
+            made.append(await trio.to_thread.run_sync(lambda: answer_json(openapi(table))))
+        return made[0]
 
     return document

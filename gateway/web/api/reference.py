@@ -11,6 +11,8 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import trio
+
 from gateway.web.api.openapi import example_of
 from gateway.web.http.routes import Address, Handler, Request, Response
 
@@ -208,12 +210,12 @@ def _page(table: Sequence[Address], base_url: str) -> str:
 
 
 def page_handler(table: list[Address], base_url: str = "") -> Handler:
-    """`/api/docs`; commands begin with `base_url`."""
+    """`/api/docs`; commands begin with `base_url`. It is made once, in a thread."""
     made: list[bytes] = []
 
     async def page(request: Request) -> Response:
         if not made:
-            made.append(_page(table, base_url).encode())
+            made.append(await trio.to_thread.run_sync(lambda: _page(table, base_url).encode()))
         headers = (("Content-Security-Policy", _POLICY),)
         return Response(body=made[0], content_type="text/html; charset=utf-8", headers=headers)
 

@@ -111,7 +111,12 @@ class Callers:
     async def of_credential(
         self, request: Request, text: str, scopes: Sequence[str], by_address: Allowance | None = None
     ) -> Caller | Response:
-        """The caller with this key or token, if one of `scopes` is theirs. Raises Unavailable."""
+        """The caller with this key or token, if one of `scopes` is theirs. `by_address` is what is left of the address's rate, where
+        it was counted already. Raises Unavailable."""
+        if by_address is None:
+            by_address = self.limits.address(self.guesses.source(request))
+            if by_address.wait_s:
+                return too_often(by_address, "this address")
         if (slowed := self.guesses.refusal(request, text)) is not None:
             return slowed
         try:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import trio
 
+from actors.runtime.directory import Slot
 from gateway.domain.api_keys import new_key
 from gateway.domain.ids import TenantId
 from gateway.domain.limiter import Rate
 from gateway.domain.secret import Secret
 from gateway.store.api_keys import select_api_keys
 from gateway.store.postgres.pool import Connection
+from gateway.web.callers import api_keys
 from gateway.web.callers.api_keys import FRESH_S, NOTE_EVERY_S, ApiKeys
 from gateway.web.callers.callers import Caller, Callers
 from gateway.web.callers.key_changes import create_key, revoke_keys
@@ -177,9 +179,8 @@ async def _used(conn: Connection) -> list[Any]:
     return [line.last_used_at for line in await select_api_keys(conn, JUNE)]
 
 
-async def test_uses_are_written_by_the_actor_once_a_minute(here: Here, autojump_clock: object) -> None:
-    from actors.runtime.directory import Slot
-
+async def test_uses_are_written_by_the_actor_once_a_minute(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "GATHER_S", 0.01)
     text = await here.key("read")
     for _ in range(5):
         await here.ask("read", x_api_key=text)

@@ -25,7 +25,7 @@ from tests.web.rest.conftest import make_api
 from tests.web.world import CSRF, JUNE, make_world, play
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
-EXAMPLES = 600
+EXAMPLES = 300
 ODD = st.sampled_from(
     [
         "",
