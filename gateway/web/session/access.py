@@ -138,6 +138,8 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "deliveries.replay": Need.CHANGE,
     "api_keys.keys": Need.READ,
     "api_keys.create": Need.CHANGE,
+    "api_keys.confirm_rotate": Need.CHANGE,
+    "api_keys.rotate": Need.CHANGE,
     "api_keys.confirm_revoke": Need.CHANGE,
     "api_keys.revoke": Need.CHANGE,
     # The installation.
