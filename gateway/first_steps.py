@@ -30,5 +30,6 @@ async def log_first_steps(db: Database, settings: Settings, *, companies: int) -
         log.warning(
             "there is no company yet. An operator makes one at %s/operators/tenants/new; or write a tenant file as "
             "docs/tenant-file.md shows, then `%s apply tenants.yaml`",
-            settings.base_url, gateway,
+            settings.base_url,
+            gateway,
         )
