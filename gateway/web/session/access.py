@@ -157,6 +157,7 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "acting.stop": Need.OPERATOR,
     "acting.leave": Need.OPERATOR,
     "letters.dead_letters": Need.OPERATOR,
+    "letters.confirm_dismiss": Need.OPERATOR,
     "letters.dismiss": Need.OPERATOR,
     "letters.replay": Need.OPERATOR,
 })  # fmt: skip
