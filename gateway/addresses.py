@@ -3,6 +3,7 @@
 Knows no socket and starts nothing. Read `gateway/web/api/machine.py` for the addresses and `gateway/web/site.py` for the site.
 """
 
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
@@ -19,27 +20,32 @@ from adapters.base import Tested
 from adapters.probe import probe
 from adapters.registry import adapters
 from adapters.unique_settings import account_digest
-from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import Post
 from gateway.figures import Figures
 from gateway.settings import Settings
-from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PostRow
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.hooks import HookDeps, hook_addresses
 from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
-from gateway.web.api.registry import registry_addresses
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
+from gateway.web.callers.api_keys import ApiKeys
+from gateway.web.callers.callers import Callers
+from gateway.web.callers.identity_service import IdentityService
+from gateway.web.callers.limits import CallLimits
+from gateway.web.callers.tokens import Tokens
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
-from gateway.web.http.routes import Address, Request, Response, problem
+from gateway.web.http.routes import Address
+from gateway.web.rest.deps import RestDeps
+from gateway.web.rest.idempotency import Idempotency
+from gateway.web.rest.table import api_addresses
 from gateway.web.session.sign_in_audit import SignInAudit
 
 T = TypeVar("T")
@@ -59,6 +65,7 @@ class Served:
     inbox: Inbox
     guesses: Guesses
     sign_ins: SignInAudit
+    api_keys: ApiKeys
 
     @property
     def _secure(self) -> bool:
@@ -88,25 +95,22 @@ class Served:
     async def _invalidate(self, number: str) -> bool:
         return await self.services.cache.invalidate(TenantId(number))
 
-    async def _key(self, text: str) -> ApiKey | None:
-        return await self.services.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
-
-    async def _by_key(self, request: Request) -> Response | None:
-        """Lets a request with a valid API key through; else 401, slowed down."""
-        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        text = request.headers.get("x-api-key", "") or (bearer.strip() if scheme.lower() == "bearer" else "")
-        if (slowed := self.guesses.refusal(request, text)) is not None:
-            return slowed
-        if await self._key(text) is None:
-            return await self.guesses.wrong(
-                request, text, problem(401, "AUTH_FAILED", "The API key is missing or not valid.")
-            )
-        self.guesses.right(text)
-        return None
+    def _callers(self) -> Callers:
+        """Who may call by key, token or session; one for both listeners."""
+        settings, cache = self.settings, self.services.cache
+        outside = None
+        if settings.jwks_url:
+            outside = IdentityService(settings.jwks_url, settings.jwt_audience, self.services.dial, time.time)
+        return Callers(
+            self.services.db, self.api_keys, Tokens(cache.master, time.time), outside,
+            known_tenant=lambda number: self._known(cache.tenant(number)),
+            limits=CallLimits(settings.api_per_key, settings.api_per_address), guesses=self.guesses,
+            secure_cookies=self._secure,
+        )  # fmt: skip
 
     def machines(self) -> list[Address]:
         """The table of addresses for machines."""
-        cache, settings = self.services.cache, self.settings
+        cache, settings, callers = self.services.cache, self.settings, self._callers()
         deps = MachineDeps(
             tenant_by_token=self._tenant_by_token,
             journal=self._journal,
@@ -119,12 +123,13 @@ class Served:
             operator_token=settings.operator_token,
             operator_open=settings.operator_open,
             guesses=self.guesses,
+            base_url=settings.base_url.rstrip("/"),
         )
         callbacks = CallbackDeps(
             tenant_by_token=lambda text: self._tenant_by_token(token_hash(text)),
             tenant_by_client=lambda kind, text: self._known(cache.by_caller(kind, token_hash(text))),
             tenant=lambda number: self._known(cache.tenant(TenantId(number))),
-            key=self._key,
+            authorize=callers.of_credential,
             place=self.services.dialling.ask,
             responsible=self.together.responsible,
             set_status=partial(set_status, self.modules),
@@ -138,14 +143,24 @@ class Served:
         )  # fmt: skip
         others = [
             *callback_addresses(callbacks, adapters()),
-            *registry_addresses(self._by_key),
             *hook_addresses(hooks, adapters()),
             *module_addresses(
                 ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses, probe=self._probe)
             ),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
+            *api_addresses(self._rest(callers)),
         ]
         return machine_addresses(deps, others)
+
+    def _rest(self, callers: Callers) -> RestDeps:
+        services = self.services
+        return RestDeps(
+            db=services.db, callers=callers, master=services.cache.master,
+            tenant=lambda number: self._known(services.cache.tenant(number)), refresh=self.modules.refresh,
+            idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
+            place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
+            origins=self.settings.cors_origins,
+        )  # fmt: skip
 
     # For people.
 
@@ -185,6 +200,7 @@ class Served:
                 master=services.cache.master,
                 modules=self.modules,
                 recording_files=self.recording_files,
+                spool=self.posts.spool,
                 ring=services.bells.ring,
                 ring_posts=self.together.ring,
                 mounts=(partial(mount, addresses=addresses),),

@@ -18,9 +18,9 @@ from actors.runtime import sessions
 from actors.runtime.supervisor import RestartPolicy
 from adapters.registry import OURS, adapters
 from gateway.cli import main
-from gateway.cli.tenant_file import read_tenant_files
 from gateway.settings import Settings, read_settings, variables
 from gateway.store.postgres.migrate import read_migrations
+from gateway.tenant_file import read_tenant_files
 from tests import readme_tables
 from tests.readme_tables import PAGES, ROOT, commands, tables, written
 
@@ -224,6 +224,8 @@ NAMES = re.compile("|".join(OURS), re.IGNORECASE)
 ALLOWED = {
     # What Asterisk puts in the place of a caller id it does not have: a value from outside, not the adapter.
     ("gateway/domain/numbers.py", "asterisk"),
+    # A scope of API keys, which is part of what others have entered: a word of ours, not the adapter.
+    ("gateway/domain/api_keys.py", "telegram"),
 }
 
 

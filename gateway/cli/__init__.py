@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.domain.api_keys import SCOPES
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TenantId
+from gateway.domain.people import MEMBER_ROLES
 from gateway.domain.secret import Secret
 from gateway.settings import Settings, SettingsError, read_settings, with_shared
 from gateway.store.embedded.data_dir_lock import holders_note
@@ -126,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         which = " (left out: the only account with this address)" if name == "link" else ""
         whose.add_argument("--tenant", metavar="NUMBER", help=f"of one company{which}")
         whose.add_argument("--operator", action="store_true", help="of the whole installation")
+        if name == "add":
+            action.add_argument(
+                "--role",
+                choices=[*MEMBER_ROLES],
+                help="what the person is in the company; default: admin, or as it was",
+            )
     key = add("api-key", "keys for call services and bots").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -133,6 +140,14 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("number", help="the tenant's number")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--scope", action="append", default=[], choices=SCOPES, help="what it may do; default: call")
+    create.add_argument("--days", type=_days, metavar="N", help="how long it lives; default: until it is revoked")
+    rotate = key.add_parser(
+        "rotate",
+        help="a new key in the place of one",
+        description="Print a new key in the place of one, which then lives for a day.",
+    )
+    rotate.add_argument("number", help="the tenant's number")
+    rotate.add_argument("key", help="its name, or its first 16 characters")
     revoke = key.add_parser("revoke", help="end a key", description="End a key.")
     revoke.add_argument("number", help="the tenant's number")
     revoke.add_argument("key", help="its name, or its first 16 characters")
@@ -150,6 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--trunk", action="append", default=[], metavar="NAME", help="endpoint that is an outside line")
     replay.add_argument("--country", metavar="CC", help="region for reading national numbers")
     return parser
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 3660:
+        raise argparse.ArgumentTypeError("must be a number of days from 1 to 3660")
+    return int(text)
 
 
 @asynccontextmanager
@@ -225,13 +246,16 @@ async def _user(settings: Settings, options: argparse.Namespace) -> int:
 
     tenant = TenantId(options.tenant) if options.tenant is not None else None
     if options.action == "add":
+        if options.operator and options.role:
+            _text("--role is what somebody is in a company; an operator has none")
+            return USAGE
         text = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
         if wrong := wrong_with_password(text, options.email.lower()):
             _text(f"the password {wrong}")
             return USAGE
     async with open_store(settings) as (db, _):
         if options.action == "add":
-            return await people.add(db, tenant, options.email.lower(), Secret(text), _text)
+            return await people.add(db, tenant, options.email.lower(), Secret(text), _text, role=options.role)
         known = options.operator or tenant is not None
         return await people.link(db, tenant, options.email.lower(), settings.base_url, _text, known=known)
 
@@ -241,7 +265,10 @@ async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
 
     async with open_store(settings) as (db, _):
         if options.action == "create":
-            return await api_keys.create(db, TenantId(options.number), options.name, options.scope, _text)
+            scopes = list(dict.fromkeys(options.scope))
+            return await api_keys.create(db, TenantId(options.number), options.name, scopes, options.days, _text)
+        if options.action == "rotate":
+            return await api_keys.rotate(db, TenantId(options.number), options.key, _text)
         return await api_keys.revoke(db, TenantId(options.number), options.key, _text)
 
 

@@ -6,6 +6,7 @@ the clock, each PBX and each integration. It changes nothing outside.
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from adapters.apps import AppCredentials
@@ -91,11 +92,12 @@ async def _checks(
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:
+        reader = replace(tenant, language="en")  # as all else that is printed
         for link in (*tenant.pbxes, *tenant.integrations.values()):
             if link.enabled and (adapter := known.get(link.kind)) is not None:
                 base_url = settings.provider_urls.get(link.kind)
                 app = apps.get(adapter.app.name) if adapter.app is not None else None
-                tested = await probe(tenant, adapter, link.name, link.settings, base_url, dial, app=app)
+                tested = await probe(reader, adapter, link.name, link.settings, base_url, dial, app=app)
                 outcome = words("en").code("tested", tested.code, link.kind)
                 found.emit(
                     tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"

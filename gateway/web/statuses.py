@@ -102,17 +102,13 @@ def status_json(status: Status, words: Words, kind: Kind) -> dict[str, Any]:
     def moment(at: datetime | None) -> str | None:
         return utc_text(at) if at is not None else None
 
+    text = words.optional("health", status.code, kind) or words(f"status_says.{status.standing}")
     return {
         "status": str(status.standing),
         "code": status.code,
-        "message": sentence(status, words, kind),
+        "message": f"{text} ({status.detail})" if status.detail else text,
         "what_to_do": words.optional("remedy", status.code, kind) or None,
         "since": moment(status.since),
         "next_try": moment(status.next_try),
         "last_sync_at": moment(status.last_sync_at),
     }
-
-
-def sentence(status: Status, words: Words, kind: Kind) -> str:
-    """The sentence of a status for a person, without its detail."""
-    return words.optional("health", status.code, kind) or words(f"status_says.{status.standing}")

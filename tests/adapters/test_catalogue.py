@@ -68,7 +68,7 @@ def same(shapes: Any, schema: list[dict[str, Any]], language: str) -> None:
 
 def drawn(fields: Any, language: str) -> str:
     """The form as a page draws it."""
-    env = _environment(_assets(), _icons(), "Gateway")
+    env = _environment(_assets(), _icons(), "Gateway", dict)
     template = env.from_string('{% from "form_fields.html" import all %}{{ all(t, form) }}')
     return template.render(t=words(language), form=SetupForm(fields))
 

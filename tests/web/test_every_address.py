@@ -20,6 +20,7 @@ from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Result
 from gateway.domain.ids import Kind
+from gateway.store import members, users
 from gateway.store.audit import insert_audit
 from gateway.store.call_orders import NewOrder, admit, finish_order
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
@@ -34,7 +35,7 @@ from gateway.web.http.hypercorn_server import mount
 from tests.sound import wav
 from tests.web.api.held_gateway import Gateway
 from tests.web.api.test_crm_callbacks import Here
-from tests.web.world import CSRF, JUNE, World, answered, ended, play, ringing
+from tests.web.world import CSRF, HASHED, JUNE, World, answered, ended, play, ringing
 
 LANGUAGES = ("en", "ru")
 STREAMS = frozenset({"/t/<number>/calls/live"})
@@ -108,17 +109,19 @@ async def place(world: World, tmp_path: Path) -> Place:
         *upload_addresses(recording_files, nobody),
     )
     app = world.app_with(recording_files=recording_files, mounts=(partial(mount, addresses=addresses),))
+    await world.db.engine(users.upsert_user, JUNE, "second@0367.example", HASHED)
+    person = (await world.db.engine(members.list_members, JUNE))[1]
     recording = str(recording_files.signer(JUNE).recording_id(sound.call_id))
     return Place(app, world, {
         "number": {"": "0367"}, "kind": {"": "retailcrm"}, "key": {"": "retailcrm"}, "call_id": {"": calls[5].call_id},
         "name": {"/static/": "style.css", "/recordings/": recording, "/pbxes/": "main", "": "main"},
-        "recording": {"": recording},
+        "recording": {"": recording}, "user_id": {"": str(person.user_id)},
     })  # fmt: skip
 
 
 QUERIES = {
     "/t/<number>/phones/remove": "number=150", "/t/<number>/keys/revoke": "hint=", "/login/once": "token=x",
-    "/t/<number>/extensions": "edit=150", "/t/<number>/integrations/another": "kind=telegram&name=support",
+    "/t/<number>/extensions": "edit=150", "/welcome": "token=x", "/login": "another=1", "/t/<number>/integrations/another": "kind=telegram&name=support",
 }  # fmt: skip
 
 
@@ -143,7 +146,7 @@ async def everything(place: Place, language: str, session: str | None) -> dict[s
 @pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_every_page_and_document_opens(place: Place, language: str) -> None:
-    for session in (None, await place.world.session(JUNE), await place.world.session(None)):
+    for session in (None, await place.world.session(JUNE), await place.world.session(None, acting=JUNE)):
         answers = await everything(place, language, session)
         broken = {rule: status for rule, (status, _, _) in answers.items() if status >= 500 and rule not in ("/ready",)}
         assert broken == {}
@@ -170,7 +173,7 @@ async def test_every_form_leads_on_and_the_page_behind_it_takes_a_change_of_lang
     assert len(ours) > 20
     for rule in ours:
         client = place.app.test_client()
-        client.set_cookie("localhost", "session", await place.world.session(None))
+        client.set_cookie("localhost", "session", await place.world.session(None, acting=JUNE))
         client.set_cookie("localhost", "language", "en")
         answer = await client.post(place.path(rule), form={**FORMS[form], "csrf": CSRF})
         assert answer.status_code in (303, 400, 404), (rule.rule, answer.status_code)
@@ -195,7 +198,7 @@ async def test_every_form_leads_on_and_the_page_behind_it_takes_a_change_of_lang
 
 # Names, examples and words of other systems, which no language changes; and what outside systems answered.
 SAME = re.compile(
-    r"RetailCRM|Telegram|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|PostgreSQL|IT|KiB|MiB|"
+    r"RetailCRM|Telegram|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
     r"asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|support"
@@ -218,7 +221,7 @@ def visible(page: str) -> list[str]:
 
 @pytest.mark.slow
 async def test_each_page_is_wholly_in_one_language_and_shows_no_raw_code(place: Place) -> None:
-    session = await place.world.session(None)
+    session = await place.world.session(None, acting=JUNE)
     foreign: dict[str, list[str]] = {}
     for language, letters in (("ru", r"[A-Za-z]{3,}"), ("en", r"[А-Яа-яё]{2,}")):
         for rule, (status, kind, page) in (await everything(place, language, session)).items():

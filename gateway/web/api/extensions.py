@@ -16,13 +16,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from pydantic import ValidationError
 from werkzeug.http import parse_cookie
 
 from actors.crm.registration import Registrations, Synced, SyncResult, with_users
 from actors.crm.registration_changes import StoredMap
 from adapters.abilities import Registers, statuses_of
-from adapters.base import Adapter, AdapterSettings, Tested, marked_fields, secret_fields
+from adapters.base import Adapter, AdapterSettings, Tested, marked_fields
 from adapters.registry import Linked
 from gateway.domain import extensions
 from gateway.domain.configuration import Connector, Tenant
@@ -30,7 +29,6 @@ from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
-from gateway.domain.secret import MASK, Secret
 from gateway.store import users
 from gateway.store.integration_states import mark_tested
 from gateway.web.http.guesses import Guesses
@@ -46,10 +44,11 @@ from gateway.web.http.routes import (
     invalid,
     problem,
 )
-from gateway.web.pages.change_settings import SecretsStay, change_settings, settings_of_change
-from gateway.web.pages.field_errors import ENTER_AGAIN
+from gateway.web.pages.change_settings import change_settings, changed_settings, shown_settings
+from gateway.web.session.access import Need
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
 from gateway.web.session.embedded import module_cookie, select_and_touch
+from gateway.web.session.guard import allows
 from gateway.web.session.tokens import read_token
 from gateway.web.translations import words
 
@@ -59,19 +58,24 @@ MAP = "user_extensions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The caller of a request. `module` is true for what the module's link opened; `tenant` None is an operator."""
+    """The caller of a request. `module` is true for what the module's link opened."""
 
     tenant: TenantId | None
+    """The company of a module's link; None for a person."""
     who: str
+    session: users.Session | None = None
+    """A person's."""
     module: bool
     key: IntegrationKey | None = None
     """The integration whose link it is; None for a person, who may name any of their company."""
     csrf: str | None = None
     """The CSRF token that an unsafe request must send; None for a bearer token, which no browser sends by itself."""
 
-    def may_see(self, number: str) -> bool:
-        """Whether the caller may use the tenant of this number."""
-        return self.tenant in (None, number)
+    def may(self, number: str, method: str) -> bool:
+        """Whether the caller may do this in the tenant of this number."""
+        if self.session is None:
+            return self.tenant == number
+        return allows(self.session, TenantId(number), Need.READ if method in SAFE_METHODS else Need.CHANGE)
 
 
 Probe = Callable[[TenantId, Connector], Awaitable[Tested]]
@@ -105,7 +109,7 @@ class ModuleCallers:
         if token is not None:
             session = await db.engine(users.select_session, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
             if session is not None:
-                found.append(Caller(tenant=session.tenant, who=session.email, module=False, csrf=session.csrf))
+                found.append(Caller(tenant=None, who=session.email, session=session, module=False, csrf=session.csrf))
         token = read_token(cookies.get(module_cookie(secure=self.secure_cookies), ""))
         if token is not None:
             session = await db.engine(select_and_touch, token, adapter.kind)
@@ -136,9 +140,9 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
                              headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
             return await callers.guesses.wrong(request, bearer, needed)
         number = request.params["number"]
-        mine = [caller for caller in found if caller.may_see(number)]
+        mine = [caller for caller in found if caller.may(number, request.method)]
         if not mine:
-            return problem(403, "FORBIDDEN", "This company is not the session's.")
+            return problem(403, "FORBIDDEN", "This company is not the session's, or its role may not do this.")
         if request.method not in SAFE_METHODS:
             sent = request.headers.get("x-csrf-token", "")
             foreign = request.headers.get("sec-fetch-site", "same-origin") == "cross-site"
@@ -276,17 +280,10 @@ def _module(stored: StoredMap) -> dict[str, Any]:
 
 def _shown(adapter: Adapter, link: Connector, *, module: bool) -> dict[str, Any]:
     """The settings as this caller may see them: secrets masked, and for a module only what is shared."""
-    secrets, shared = secret_fields(adapter.settings), marked_fields(adapter.settings, "shared")
-    values: dict[str, Any] = {}
-    for name, info in adapter.settings.model_fields.items():
-        key = info.alias or name
-        if module and name not in shared:
-            continue
-        value = link.settings.get(key, info.get_default(call_default_factory=True) if not info.is_required() else None)
-        if isinstance(value, AdapterSettings):
-            value = value.model_dump(mode="json", by_alias=True)
-        values[key] = (MASK if value else None) if name in secrets else value
-    return values
+    shared = marked_fields(adapter.settings, "shared")
+    shown = shown_settings(adapter.settings, link.settings)
+    names = {info.alias or name: name for name, info in adapter.settings.model_fields.items()}
+    return {key: value for key, value in shown.items() if not module or names[key] in shared}
 
 
 class _Operations:
@@ -322,18 +319,9 @@ class _Operations:
             raise Invalid((("enabled", "must be true or false"),))
         if MAP in sent:
             raise Invalid(((MAP, "is saved by save-extensions"),))
-        secrets = secret_fields(model)
 
         def change(stored: Mapping[str, Any]) -> AdapterSettings:
-            unchanged = {name for name in secrets if sent.get(name, MASK) == MASK}
-            named = {name: value for name, value in sent.items() if name not in unchanged}
-            values = {name: Secret(v) if name in secrets and isinstance(v, str) else v for name, v in named.items()}
-            try:
-                return settings_of_change(model, stored, {**stored, **values}, unchanged)
-            except SecretsStay as stay:
-                raise Invalid(tuple((name, ENTER_AGAIN["en"]) for name in sorted(stay.fields))) from None
-            except ValidationError as error:
-                raise Invalid(_problems(error)) from None
+            return changed_settings(model, stored, sent)
 
         number, master = tenant.number, self._modules.cache.master
         if await change_settings(
@@ -411,15 +399,6 @@ class _Operations:
 
     async def sync(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         return answer_json(_synced(await self._modules.sync(tenant.number, linked, caller.who)))
-
-
-def _problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
-    found: dict[str, str] = {}
-    for item in error.errors(include_input=False, include_context=False, include_url=False):
-        place = ".".join(str(part) for part in item["loc"] if "[" not in str(part)) or "body"
-        text = "no such field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        found.setdefault(place[:100], text)
-    return tuple(found.items())
 
 
 _ANSWERS = {

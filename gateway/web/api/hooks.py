@@ -60,7 +60,7 @@ def hook_addresses(deps: HookDeps, adapters: Mapping[Kind, Adapter]) -> list[Add
     }  # fmt: skip
     return [
         Address(method=method, path=path, handler=handler, intake=True, body_limit=HOOK_LIMIT, answers=answers,
-                summary=f"{what} of a messenger or a CRM, {whose}")
+                content={200: "*/*"}, summary=f"{what} of a messenger or a CRM, {whose}")
         for path, handler, whose in (
             (PATH, one, "at the address that the integration's page shows"),
             (SHARED_PATH, shared, "of the installation's application, for all accounts that use it"),

@@ -34,7 +34,7 @@ from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
-from gateway.web.pages.form_rounds import form_shown, read_round, with_problems
+from gateway.web.pages.form_rounds import form_at, form_shown, read_round, with_problems
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import flashed, look_around
@@ -173,8 +173,6 @@ def _shown(stored: Stored) -> list[Linked]:
 def integrations_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/integrations`."""
     pages = Blueprint("integrations", __name__, url_prefix="/t/<number>")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
@@ -355,11 +353,12 @@ def integrations_pages(gate: Gate) -> Blueprint:
         off = linked.key in who.integrations and not known.enabled
         accepted, flash = await read_round(gate, adapter.settings, known.settings, None if off else probe)
         if accepted is None:
-            return await lead(f"{home}#setup", flash)
+            return await lead(form_at(home, flash), flash)
         try:
             await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), accepted, person())
         except Invalid as refused:
-            return await lead(f"{home}#setup", with_problems(flash, refused))
+            flash = with_problems(flash, refused)
+            return await lead(form_at(home, flash), flash)
         tested = not off and (await request.form).get("anyway") != "1"
         await db.tenant(who.number, mark_tested, who.number, linked.key, passed=tested)
         await site.deps.modules.refresh(who.number)

@@ -34,6 +34,7 @@ from gateway.domain.internal_numbers import (
     wrong_with,
 )
 from gateway.domain.new_passwords import LEAST, MOST
+from gateway.domain.people import LONGEST_NAME, MEMBER_ROLES, MOST_PHONES, Role
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import CONTROL_CLASS
@@ -67,6 +68,12 @@ def _email(text: str) -> str:
     return text.lower()
 
 
+def _member_role(role: Role) -> Role:
+    if role not in MEMBER_ROLES:
+        raise ValueError(f"must be one of {', '.join(MEMBER_ROLES)}")
+    return role
+
+
 def _long_password(secret: Secret) -> Secret:
     """One of 8 that is stored already may stay as it is: what is new is judged where that is known."""
     if secret.reveal() != MASK and not 8 <= len(secret.reveal()) <= MOST:
@@ -95,6 +102,11 @@ class UserBlock(_Block):
 
     email: Annotated[str, AfterValidator(_email)]
     password: Annotated[Secret, AfterValidator(_long_password)]
+    role: Annotated[Role, AfterValidator(_member_role)] = Role.ADMIN
+    name: Annotated[str, StringConstraints(max_length=LONGEST_NAME, pattern=f"^[^{CONTROL_CLASS}]*$")] = ""
+    phones: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")], ...], Field(max_length=MOST_PHONES)
+    ] = ()
 
 
 class PhoneBlock(_Block):
@@ -142,6 +154,13 @@ class RecordingsBlock(_Block):
     posted: bool = False
 
 
+class SecurityBlock(_Block):
+    """How the company's people sign in."""
+
+    require_second_factor: bool = False
+    """Nothing opens for those who have none before they have set one up."""
+
+
 class TenantBlock(_Block):
     """One enterprise. PBXes and integrations are validated by their adapters."""
 
@@ -158,6 +177,7 @@ class TenantBlock(_Block):
     internal_numbers: InternalNumbersBlock = InternalNumbersBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
+    security: SecurityBlock = SecurityBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +211,14 @@ class TenantFile:
         """What is stored in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
             mode="json",
-            include={"click_to_call", "internal_numbers", "legacy_call_token", "recordings", "smart_redirect"},
+            include={
+                "click_to_call",
+                "internal_numbers",
+                "legacy_call_token",
+                "recordings",
+                "security",
+                "smart_redirect",
+            },
             exclude_defaults=True,
         )
         return {name: value for name, value in given.items() if value}

@@ -5,32 +5,32 @@ import json
 import pytest
 
 from adapters.catalogue import entries
+from gateway.domain.api_keys import SCOPES
 from gateway.store.integration_registry import upsert_registry
 from gateway.store.postgres.pool import Connection, Database
-from gateway.web.api.registry import PATH, registry_addresses
-from gateway.web.http.routes import Request, Response, problem
+from tests.web.rest.conftest import Api
+
+PATH = "/integrations/available"
 
 
-async def asked(language: str, key: str = "good") -> Response:
-    async def authorise(request: Request) -> Response | None:
-        return None if request.headers.get("x-api-key") == "good" else problem(401, "AUTH_FAILED", "no")
-
-    (address,) = registry_addresses(authorise)
-    headers = {"x-api-key": key, "accept-language": language}
-    return await address.handler(Request(method="GET", path=PATH, headers=headers))
-
-
-@pytest.mark.parametrize(("sent", "language"), [("ru-RU,ru;q=0.9", "ru"), ("en", "en"), ("de", "en"), ("", "en")])
-async def test_in_the_language_of_the_request(sent: str, language: str) -> None:
-    body = json.loads((await asked(sent)).body)
+@pytest.mark.parametrize(("sent", "language"), [("ru-RU,ru;q=0.9", "ru"), ("en", "en")])
+async def test_in_the_language_of_the_request(api: Api, sent: str, language: str) -> None:
+    body = (await api.ask("GET", PATH, accept_language=sent)).json
     assert body == {"items": entries(language), "next": None}
     (crm,) = [one for one in body["items"] if one["provider"] == "retailcrm"]
     assert {"domain", "api_key"} <= {one["key"] for one in crm["config_schema"]}
     assert crm["type"] == "crm"
 
 
-async def test_for_those_alone_who_may() -> None:
-    assert (await asked("en", "bad")).status == 401
+async def test_otherwise_in_that_of_the_company(api: Api) -> None:
+    for sent in ("de", ""):
+        assert (await api.ask("GET", PATH, accept_language=sent)).json["items"] == entries("ru")
+
+
+async def test_for_those_alone_who_have_a_key_of_any_scope(api: Api) -> None:
+    for scope in SCOPES:
+        assert (await api.ask("GET", PATH, x_api_key=await api.new_key(scope))).status == 200
+    assert (await api.ask("GET", PATH, x_api_key="bad")).status == 401
 
 
 async def table(conn: Connection) -> list[tuple[object, ...]]:
