@@ -7,6 +7,7 @@ import argparse
 import getpass
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.settings import Settings, SettingsError, read_settings, with_shared
+from gateway.store.audit import ORIGIN, Origin
 from gateway.store.embedded.data_dir_lock import holders_note
 from gateway.telemetry import configure_logging
 
@@ -49,6 +51,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             print(new_master_key())
             return 0
         settings, options.taken = _settings(beside=options.command != "run")
+        if options.command != "run":
+            ORIGIN.set(Origin("cli", _whereabouts()))
         configure_logging(settings.log_format, settings.log_level)
         return _first_of_group(partial(trio.run, partial(_COMMANDS[options.command], settings, options)))
     except SettingsError as error:
@@ -65,6 +69,16 @@ def _main(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         _text(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return FAILURE
+
+
+def _whereabouts() -> str:
+    """Account and machine of the command, for the audit trail; of a remote login its address too."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):
+        account = str(os.getuid())
+    remote = os.environ.get("SSH_CLIENT", "").partition(" ")[0]
+    return f"{account}@{socket.gethostname()}{f' from {remote}' if remote else ''}"
 
 
 def _settings(*, beside: bool) -> tuple[Settings, list[str]]:
@@ -143,6 +157,18 @@ def _parser() -> argparse.ArgumentParser:
         help="new master key, re-encrypt every secret",
         description="Make a new master key and seal everything anew under it, while gateways run. Goes on where an "
         "earlier run was ended.",
+    )
+    audit = add("audit", "the trail of who did what").add_subparsers(dest="action", required=True, metavar="ACTION")
+    verify = audit.add_parser(
+        "verify",
+        help="look for the first entry that was changed or taken out",
+        description="Look for the first entry that was changed or taken out, the newest included. Exit 1 if there is one.",
+    )
+    verify.add_argument("number", nargs="?", help="of one company only; * is the operators' own trail")
+    verify.add_argument(
+        "--known",
+        metavar="POSITION:HASH",
+        help="what an earlier run printed for this company: it must still stand there",
     )
     add("doctor", "check settings, database, keys, clock, each PBX and each integration")
     replay = add("replay", "print the call events of a captured AMI stream as JSON lines")
@@ -254,6 +280,17 @@ async def _keys(settings: Settings, options: argparse.Namespace) -> int:
         return await rotate(dsn, db, file, _text)
 
 
+async def _audit(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.audit import read_known, verify
+
+    known = None
+    if options.known is not None and (options.number is None or (known := read_known(options.known)) is None):
+        _text("--known is POSITION:HASH as an earlier run printed it, and needs the company's number before it")
+        return USAGE
+    async with open_store(settings) as (db, _):
+        return await verify(db, TenantId(options.number) if options.number is not None else None, known, _text)
+
+
 async def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.doctor import doctor
 
@@ -268,5 +305,6 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "user": _user,
     "api-key": _api_key,
     "keys": _keys,
+    "audit": _audit,
     "doctor": _doctor,
 }

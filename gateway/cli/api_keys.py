@@ -43,12 +43,16 @@ async def _create(
 ) -> None:
     async with conn.transaction():
         await insert_api_key(conn, tenant, key_hash, name, scopes, hint)
-        await insert_audit(conn, tenant, ACTOR, "api_key.created", hint, ", ".join(scopes))
+        await insert_audit(
+            conn, tenant, ACTOR, "api_key.created", hint, ", ".join(scopes), new={"name": name, "scopes": scopes}
+        )
 
 
 async def _revoke(conn: Connection, tenant: TenantId, which: str) -> list[str]:
     async with conn.transaction():
         hints = await revoke_api_keys(conn, tenant, which if not which.startswith("gw_live_") else hint_of(which))
         for hint in hints:
-            await insert_audit(conn, tenant, ACTOR, "api_key.revoked", hint)
+            await insert_audit(
+                conn, tenant, ACTOR, "api_key.revoked", hint, old={"revoked": False}, new={"revoked": True}
+            )
         return hints

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.domain.ids import TenantId
+from gateway.domain.secret import MASK
 from gateway.store.postgres.pool import Connection
 
 CLIENT_ID_TAKEN = "integrations_client_id"
@@ -225,6 +226,19 @@ async def lock_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str
         json.loads(row["secrets"]),
         row["client_id_hash"],
     )
+
+
+def shown_link(row: LinkRow) -> dict[str, Any]:
+    """A PBX or an integration for the audit trail; secrets are masked."""
+    return {"enabled": row.enabled, **row.settings, **dict.fromkeys(row.secrets, MASK)}
+
+
+async def select_phone(conn: Connection, tenant: TenantId, number: str) -> dict[str, Any] | None:
+    """One internal number as the audit trail shows it."""
+    row = await conn.fetchrow(
+        "SELECT owner, endpoints FROM phones WHERE tenant_id = $1 AND number = $2", tenant, number
+    )
+    return {"owner": row["owner"], "endpoints": list(row["endpoints"])} if row is not None else None
 
 
 async def delete_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str) -> None:

@@ -18,6 +18,7 @@ from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.postgres.errors import BadData
 from gateway.web.api.recordings import recordings_pages
 from gateway.web.pages.api_keys import api_keys_pages
+from gateway.web.pages.audit import audit_pages, operators_audit_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
@@ -47,7 +48,7 @@ def create_app(deps: Deps) -> QuartTrio:
     gate = Gate(site, Throttle())
     ours = (
         auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
-        operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
+        operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, audit_pages, operators_audit_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -58,6 +58,7 @@ SECTIONS = (
     Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
     Section(name="actors", address="/operators/actors", audience=Audience.OPERATORS),
     Section(name="letters", address="/operators/letters", audience=Audience.OPERATORS),
+    Section(name="operators_audit", address="/operators/audit", audience=Audience.OPERATORS),
 )
 
 

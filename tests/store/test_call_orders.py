@@ -12,7 +12,8 @@ from actors.runtime.peers import CHANNEL
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
 from gateway.store.api_keys import insert_api_key, revoke_api_keys, select_api_keys, use_api_key
-from gateway.store.audit import delete_old_audit, insert_audit, select_audit
+from gateway.store.audit import insert_audit, select_audit
+from gateway.store.audit_chain import delete_old_audit
 from gateway.store.call_orders import (
     Admitted,
     Limited,

@@ -20,6 +20,7 @@ from gateway.domain.ids import IntegrationKey, Kind
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKey
+from gateway.store.audit import ORIGIN, Origin
 from gateway.store.call_orders import Admitted
 from gateway.telemetry import COUNTERS, bound
 from gateway.web.http.addresses import client_address
@@ -117,6 +118,7 @@ async def _act(deps: CallbackDeps, adapter: Adapter, requested: InboundRequest, 
         )
     deps.guesses.right(requested.client_id)
     tenant, key = found
+    ORIGIN.set(Origin("key", deps.guesses.client(request)))
     with bound(tenant=tenant.number, integration=key):
         if isinstance(requested, ActivityRequest):
             return await deps.set_activity(tenant, key, requested)
@@ -193,6 +195,7 @@ def _external_call(deps: CallbackDeps) -> Handler:
         deps.guesses.right(given)
         if key is not None and CALL_SCOPE not in key.scopes:
             return problem(403, "FORBIDDEN", f"The key lacks the scope {CALL_SCOPE}.", reason="scope")
+        ORIGIN.set(Origin("key", deps.guesses.client(request)))
         with bound(tenant=tenant.number):
             return await _place(deps, tenant, query["code"], query["phone"], asked_by)
 

@@ -29,13 +29,17 @@ async def _create(
 ) -> None:
     async with conn.transaction():
         await insert_api_key(conn, number, key_hash, name, scopes, hint)
-        await insert_audit(conn, number, person, "api_key.created", hint, ", ".join(scopes))
+        await insert_audit(
+            conn, number, person, "api_key.created", hint, ", ".join(scopes), new={"name": name, "scopes": scopes}
+        )
 
 
 async def _revoke(conn: Connection, number: TenantId, hint: str, person: str) -> None:
     async with conn.transaction():
         for ended in await revoke_api_keys(conn, number, hint):
-            await insert_audit(conn, number, person, "api_key.revoked", ended)
+            await insert_audit(
+                conn, number, person, "api_key.revoked", ended, old={"revoked": False}, new={"revoked": True}
+            )
 
 
 def api_keys_pages(gate: Gate) -> Blueprint:

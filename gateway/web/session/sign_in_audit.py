@@ -15,7 +15,7 @@ from actors.runtime.directory import Slot
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store.audit import insert_audit
+from gateway.store.audit import Origin, insert_audit
 from gateway.store.postgres.pool import Database
 from gateway.store.users import Account
 from gateway.telemetry import COUNTERS
@@ -70,7 +70,7 @@ class SignInAudit:
         while self._notes:
             note = self._notes[0]
             try:
-                await self._db.tenant(note[0], insert_audit, note[0], note[1], note[2], note[3])
+                await self._db.tenant(note[0], insert_audit, *note, origin=_origin(note))
             except Unavailable:
                 raise
             except GatewayError as error:
@@ -88,3 +88,11 @@ class SignInAudit:
                 COUNTERS["sign_ins_unwritten"] += 1
                 slot.report(State.DEGRADED, "database_away")
             await trio.sleep(EVERY_S)
+
+
+def _origin(note: _Note) -> Origin:
+    """An operator's reading has no address of its own in the company's trail; a count has none at all."""
+    _, _, action, network = note
+    if action == "operator.read":
+        return Origin("operator")
+    return Origin("person", network) if action != "session.refused_more" else Origin()

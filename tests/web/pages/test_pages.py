@@ -53,7 +53,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
     client = await sign_in(None, language)
     pages = [
         *pages_of("0367", calls[5].call_id), "/operators/tenants", "/operators/actors", "/operators/actors/picture",
-        "/operators/letters",
+        "/operators/letters", "/operators/audit",
     ]  # fmt: skip
     for path in pages:
         response = await client.get(path)
@@ -75,7 +75,7 @@ ROUTES = (
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
-    ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"),
+    ("GET", "/audit"), ("GET", "/audit.csv"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"),
     ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
     ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
     ("GET", "/dialling/orders"), ("GET", "/phones/remove"),
@@ -123,7 +123,8 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
               .replace(str(UUID(int=7)), "<uuid:recording>")
               for _, path in ROUTES}  # fmt: skip
     operators = {"/operators/tenants", "/operators/actors", "/operators/actors/picture", "/operators/actors/restart",
-                 "/operators/letters", "/operators/letters/dismiss", "/operators/letters/replay"}  # fmt: skip
+                 "/operators/audit", "/operators/audit.csv", "/operators/letters", "/operators/letters/dismiss",
+                 "/operators/letters/replay"}  # fmt: skip
     # By a module's link, which opens that module alone: tests/web/pages/test_extensions.py
     modules = {
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
