@@ -33,6 +33,7 @@ from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
 from actors.database_watch import DatabaseWatch
+from actors.deletion import Deletions, Place
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
@@ -69,6 +70,7 @@ from gateway.store.files.spool import Spool
 from gateway.store.postgres.listen import Listener
 from gateway.store.postgres.pool import Database, open_database
 from gateway.store.secrets.seal import load_master_keys
+from gateway.store.tenant_deletions import select_existing
 from gateway.vitals import Vitals
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import serve_people
@@ -112,6 +114,7 @@ class Gateway:
             arrived=self._ring,
             set_aside=self.dead_letters.put,
             direct=direct_posts,
+            existing=lambda numbers: db.engine(select_existing, numbers),
         )
         inbox = Inbox(self.posts.put, self._ring)
         outgoing = Handover(db)
@@ -142,6 +145,8 @@ class Gateway:
         self.modules = Registrations(
             db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets
         )
+        place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
+        self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
@@ -204,6 +209,7 @@ class Gateway:
             "pruning": partial(prune, services, owner_dsn),
             "sign-ins": self.sign_ins.run,
             "jobs": self.jobs.run,
+            "deletions": self.deletions.run,
             "recordings": FetchActor(services, self.recording_files).run,
             "retention": partial(retain, services, self.recording_files),
         }

@@ -158,6 +158,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Make a new master key and seal everything anew under it, while gateways run. Goes on where an "
         "earlier run was ended.",
     )
+    tenant = add("tenant", "companies").add_subparsers(dest="action", required=True, metavar="ACTION")
+    delete = tenant.add_parser(
+        "delete",
+        help="delete a company and everything of it",
+        description="Delete a company: its rows, files, keys and sessions, and what was registered for it outside. Asks for the "
+        "number again. Goes on where an earlier run was ended.",
+    )
+    delete.add_argument("number", help="the tenant's number")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
     audit = add("audit", "the trail of who did what").add_subparsers(dest="action", required=True, metavar="ACTION")
     verify = audit.add_parser(
         "verify",
@@ -280,6 +289,16 @@ async def _keys(settings: Settings, options: argparse.Namespace) -> int:
         return await rotate(dsn, db, file, _text)
 
 
+async def _tenant(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.deletion import delete, sure
+
+    number = TenantId(options.number)
+    async with open_store(settings) as (db, master):
+        if not options.yes and not await sure(db, number, _text):
+            return FAILURE
+        return await delete(settings, db, master, number, _text)
+
+
 async def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.audit import read_known, verify
 
@@ -305,6 +324,7 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "user": _user,
     "api-key": _api_key,
     "keys": _keys,
+    "tenant": _tenant,
     "audit": _audit,
     "doctor": _doctor,
 }

@@ -35,6 +35,7 @@ from gateway.store.audit import difference, insert_audit
 from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
+from gateway.store.tenant_deletions import select_deletions
 from gateway.store.user_extensions import replace_map
 from gateway.web.session.passwords import hash_password, password_fits
 
@@ -77,6 +78,7 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     tenants, problems = read_tenant_files(paths)
     known = {row.tenant: row for row in await db.engine(store.select_tenants, None)}
     accounts = await db.engine(users.select_all_accounts)
+    going = {one.tenant for one in await db.engine(select_deletions)}
     hashes = {(account.tenant, account.email): account.password_hash for account in accounts}
     everything = Changes()
     everything.client_ids = {
@@ -84,6 +86,9 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
         for row in known.values() for link in row.integrations if link.client_id_hash
     }  # fmt: skip
     found = Problems(problems)
+    for tenant in tenants:
+        if tenant.number in going:
+            found.add(f"{tenant.path}.number", "this company is being deleted; apply it again when it is gone")
     for tenant in tenants:
         _compare(tenant, known.get(tenant.number), hashes, master, prune, everything, found)
     tokens = {row.token_hash: row.tenant for row in known.values() if row.token_hash}

@@ -51,8 +51,11 @@ class TenantRow:
     """By the integration's key, then by the user's id."""
 
 
-async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = None) -> list[TenantRow]:
-    """All tenants, or the named ones, each with its phones, PBXes and integrations, in one consistent look."""
+async def select_tenants(
+    conn: Connection, only: Sequence[TenantId] | None = None, *, being_deleted: bool = False
+) -> list[TenantRow]:
+    """All tenants, or the named ones, each with its phones, PBXes and integrations, in one consistent look. Those that are being
+    deleted exist no more, and are found by `being_deleted` alone."""
     rows = await conn.fetch(
         """
         SELECT t.tenant_id, t.name, t.timezone, t.country, t.language, t.token_hash, t.data_key, t.options::text AS options,
@@ -70,10 +73,12 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
                 FROM (SELECT e.integration_type, json_object_agg(e.user_id, e.extension ORDER BY length(e.user_id), e.user_id) AS map
                       FROM user_extensions e WHERE e.tenant_id = t.tenant_id GROUP BY 1) AS m)::text AS user_extensions
         FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)
-        WHERE $1::text[] IS NULL OR t.tenant_id = ANY($1::text[])
+        WHERE ($1::text[] IS NULL OR t.tenant_id = ANY($1::text[]))
+          AND $2 = EXISTS (SELECT FROM tenant_deletions d WHERE d.tenant_id = t.tenant_id)
         ORDER BY t.tenant_id
         """,
         list(only) if only is not None else None,
+        being_deleted,
     )
     return [
         TenantRow(
@@ -98,7 +103,8 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
 async def select_versions(conn: Connection) -> dict[TenantId, int]:
     """The version of every tenant that exists: what the caches compare themselves with."""
     rows = await conn.fetch(
-        "SELECT t.tenant_id, coalesce(v.version, 0) FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)"
+        "SELECT t.tenant_id, coalesce(v.version, 0) FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id) "
+        "WHERE NOT EXISTS (SELECT FROM tenant_deletions d WHERE d.tenant_id = t.tenant_id)"
     )
     return {TenantId(row[0]): int(row[1]) for row in rows}
 

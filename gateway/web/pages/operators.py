@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
@@ -17,10 +17,12 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.runtime.directory import Slot, worst
 from gateway.domain.configuration import Tenant
 from gateway.domain.health import State
+from gateway.domain.ids import TenantId
 from gateway.store.shards import select_owners
+from gateway.store.tenant_deletions import request_deletion, select_deletions
 from gateway.web.session.auth import Gate
-from gateway.web.session.flash import lead_on, note
-from gateway.web.session.surroundings import look_around
+from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, viewer
 
 MOST_TENANTS = 200
@@ -172,7 +174,30 @@ def operators_pages(gate: Gate) -> Blueprint:
         lower = looked.lower()
         found = [t for t in deps.cache.tenants().values() if lower in t.number.lower() or lower in t.name.lower()]
         lines = tenant_lines(found, await deps.slots())
-        return site.page("tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked)
+        return site.page(
+            "tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked,
+            deletions=await deps.db.engine(select_deletions),
+        )  # fmt: skip
+
+    @pages.get("/tenants/<number>/delete")
+    async def confirm_delete(number: str) -> Response:
+        found = deps.cache.tenant(TenantId(number))
+        if found is None:
+            abort(404)
+        return site.page("tenant_delete.html", tenant=found, wrong=flashed("refused") is not None)
+
+    @pages.post("/tenants/<number>/delete")
+    async def delete(number: str) -> Answer:
+        typed = (await request.form).get("number", "").strip()
+        session = viewer().session
+        assert session is not None
+        if typed != number:
+            home = f"/operators/tenants/{quote(number, safe='')}/delete"
+            return await lead_on(deps, gate.token(), home, Flash(kind="refused"))
+        if not await deps.db.engine(request_deletion, TenantId(number), session.email):
+            abort(404)
+        await deps.modules.refresh(TenantId(number))
+        return await lead_on(deps, gate.token(), "/operators/tenants", note("tenants.deletion_begun", number=number))
 
     async def picture() -> dict[str, Any]:
         only = request.args.get("tenant") or None
