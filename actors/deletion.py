@@ -158,6 +158,7 @@ class Deletions:
         rows = await self._db.engine(partial(select_tenants, being_deleted=True), [number])
         if not rows:
             return []
+        await self._place.master.prepare([(number, rows[0].data_key)])
         try:
             tenant = assemble(rows[0], self._place.master)
         except Unsealable as error:

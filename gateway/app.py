@@ -12,7 +12,6 @@ is a state and not a crash. What the listeners serve is in `gateway.addresses`, 
 import gc
 import json
 import logging
-import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -60,7 +59,7 @@ from gateway.figures import Figures
 from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
 from gateway.readiness import Notifier
-from gateway.resources import open_blobs, safe_dialer
+from gateway.resources import open_blobs, open_master_keys, safe_dialer
 from gateway.settings import Settings, shared_environment
 from gateway.store import journal
 from gateway.store.embedded.data_dir_lock import own_folder
@@ -69,7 +68,6 @@ from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.spool import Spool
 from gateway.store.postgres.listen import Listener
 from gateway.store.postgres.pool import Database, open_database
-from gateway.store.secrets.seal import load_master_keys
 from gateway.store.tenant_deletions import select_existing
 from gateway.vitals import Vitals
 from gateway.web.http.guesses import Guesses
@@ -256,10 +254,7 @@ async def run(settings: Settings) -> int:
         nursery.start_soon(systemd.run)
         await stack.enter_async_context(own_folder(settings.data_dir, json.dumps(shared_environment(settings))))
         addresses, keep_server = await stack.enter_async_context(database_server(settings, role="run"))
-        master = load_master_keys(
-            settings.master_key_file, settings.data_dir, may_create=settings.embedded,
-            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
-        )  # fmt: skip
+        master = await open_master_keys(settings, may_create=settings.embedded)
         db = await stack.enter_async_context(
             open_database(addresses.pool, size=settings.database_size, engine_size=settings.database_size)
         )

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -152,11 +153,17 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("key", help="its name, or its first 16 characters")
     keys = add("keys", "the master key").add_subparsers(dest="action", required=True, metavar="ACTION")
     keys.add_parser("new", help="print a fresh master key", description="Print a fresh master key for MASTER_KEY_FILE.")
-    keys.add_parser(
+    rotate = keys.add_parser(
         "rotate",
         help="new master key, re-encrypt every secret",
         description="Make a new master key and seal everything anew under it, while gateways run. Goes on where an "
         "earlier run was ended.",
+    )
+    rotate.add_argument(
+        "--from-file",
+        type=Path,
+        metavar="FILE",
+        help="the key file whose data keys are to be wrapped by Vault from now on",
     )
     tenant = add("tenant", "companies").add_subparsers(dest="action", required=True, metavar="ACTION")
     delete = tenant.add_parser(
@@ -195,17 +202,16 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "Mas
 
 
 @asynccontextmanager
-async def _open_migrated(settings: Settings) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
+async def _open_migrated(
+    settings: Settings, older: "MasterKeys | None" = None
+) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
     from gateway.database import database_server
+    from gateway.resources import open_master_keys
     from gateway.store.postgres.pool import open_database
-    from gateway.store.secrets.seal import load_master_keys
 
     async with database_server(settings) as (addresses, _):
         await addresses.migrate()
-        master = load_master_keys(
-            settings.master_key_file, settings.data_dir, may_create=settings.embedded,
-            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
-        )  # fmt: skip
+        master = await open_master_keys(settings, may_create=settings.embedded, older=older)
         async with open_database(addresses.pool) as db:
             yield addresses.owner, db, master
 
@@ -281,8 +287,21 @@ async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _keys(settings: Settings, options: argparse.Namespace) -> int:
-    from gateway.cli.keys import rotate
-    from gateway.store.secrets.seal import master_key_path
+    from gateway.cli.keys import rotate, rotate_in_vault
+    from gateway.store.secrets.seal import load_master_keys, master_key_path
+    from gateway.store.secrets.vault import VaultKeys
+
+    source = options.from_file
+    if source is not None and not settings.vault_url:
+        _text(
+            "--from-file moves data keys from a key file to Vault: set GATEWAY_VAULT_URL and GATEWAY_VAULT_TOKEN_FILE"
+        )
+        return USAGE
+    if settings.vault_url:
+        older = load_master_keys(source, source.parent, may_create=False) if source is not None else None
+        async with _open_migrated(settings, older) as (dsn, db, master):
+            assert isinstance(master, VaultKeys)
+            return await rotate_in_vault(dsn, db, master, _text, moving=source is not None)
 
     file = master_key_path(settings.master_key_file, settings.data_dir, os.environ.get("CREDENTIALS_DIRECTORY"))
     async with _open_migrated(settings) as (dsn, db, _):

@@ -89,8 +89,11 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     for tenant in tenants:
         if tenant.number in going:
             found.add(f"{tenant.path}.number", "this company is being deleted; apply it again when it is gone")
+    await master.prepare([(number, row.data_key) for number, row in known.items()])
     for tenant in tenants:
-        _compare(tenant, known.get(tenant.number), hashes, master, prune, everything, found)
+        row = known.get(tenant.number)
+        data_key = row.data_key if row is not None else await master.wrapped(tenant.number, new_data_key())
+        _compare(tenant, row, data_key, hashes, master, prune, everything, found)
     tokens = {row.token_hash: row.tenant for row in known.values() if row.token_hash}
     for tenant in tenants:
         token = tenant.block.token
@@ -126,11 +129,10 @@ async def _carry_out(conn: Connection, changes: Changes) -> None:
 
 
 def _compare(
-    tenant: TenantFile, row: store.TenantRow | None, hashes: Mapping[tuple[TenantId | None, str], str],
+    tenant: TenantFile, row: store.TenantRow | None, data_key: str, hashes: Mapping[tuple[TenantId | None, str], str],
     master: MasterKeys, prune: bool, out: Changes, problems: Problems,
 ) -> None:  # fmt: skip
     number, block, path, label = tenant.number, tenant.block, tenant.path, f"tenant {tenant.number}"
-    data_key = row.data_key if row else master.wrap(number, new_data_key())
     sealer = master.sealer(number, data_key)
     masked = block.token is not None and block.token.reveal() == MASK
     if masked and (row is None or row.token_hash is None):
@@ -276,6 +278,7 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
     if not rows:
         raise Refused([f"no tenant {number}"])
     row = rows[0]
+    await master.prepare([(row.tenant, row.data_key)])
     tenant = assemble(row, master)
     people = [account.email for account in await db.engine(users.select_all_accounts) if account.tenant == number]
     block: dict[str, Any] = {"number": row.tenant, "name": row.name}

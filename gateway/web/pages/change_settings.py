@@ -109,6 +109,7 @@ def _taken_named(model: type[AdapterSettings]) -> Iterator[None]:
 
 async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
     row = (await db.engine(store.select_tenants, [number]))[0]
+    await master.prepare([(number, row.data_key)])
     return master.sealer(number, row.data_key)
 
 
