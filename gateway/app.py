@@ -38,6 +38,7 @@ from actors.delivery.handover import Handover
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.jobs import Jobs
+from actors.notices import Mails, Notices
 from actors.reconciler import Reconciler
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.group_commit import GroupCommit
@@ -58,9 +59,11 @@ from gateway.domain.ids import TenantId
 from gateway.figures import Figures
 from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
+from gateway.notify_file import read_notify_file
 from gateway.readiness import Notifier
 from gateway.resources import open_blobs, open_master_keys, safe_dialer
 from gateway.settings import Settings, shared_environment
+from gateway.smtp import Smtp
 from gateway.store import journal
 from gateway.store.embedded.data_dir_lock import own_folder
 from gateway.store.files.blobs import BlobStore
@@ -145,6 +148,11 @@ class Gateway:
         )
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
+        self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
+        operators, through = read_notify_file(settings.notify_file)
+        self.notices = Notices(
+            self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
+        )  # fmt: skip
         self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
@@ -208,6 +216,8 @@ class Gateway:
             "sign-ins": self.sign_ins.run,
             "jobs": self.jobs.run,
             "deletions": self.deletions.run,
+            "notices": self.notices.run,
+            **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
             "retention": partial(retain, services, self.recording_files),
         }

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.domain.secret import Secret
+from gateway.smtp import SmtpPlace, read_smtp_url
 
 PREFIX = "GATEWAY_"
 LEAST_TOKEN = 24
@@ -170,6 +171,18 @@ class Settings:
     s3_access_key: Secret | None = _var(None, Secret, "its access key", "unset")
     s3_secret_key: Secret | None = _var(None, Secret, "its secret key", "unset")
     s3_region: str = _var("us-east-1", str, "its region", "us-east-1")
+    smtp_url: SmtpPlace | None = _var(
+        None,
+        read_smtp_url,
+        "where mail leaves: smtp://USER:PASSWORD@HOST:587?from=ADDRESS, or smtps://…",
+        "unset: no mail",
+    )
+    notify_file: Path | None = _var(
+        None,
+        Path,
+        "a YAML file with who hears of trouble of the installation: email, when, chats of a messenger, through",
+        "unset",
+    )
     llm_url: str = _var("", _url, "any OpenAI-compatible endpoint", "unset")
     llm_api_key: Secret | None = _var(None, Secret, "its key", "unset")
     llm_model: str = _var("gpt-5.2", str, "its model", "gpt-5.2")

@@ -135,7 +135,7 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
         "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
         "spool_mib": "64", "database_owner_url": "postgresql://o:p@db/x", "vault_url": "https://vault.example:8200",
-        "vault_key": "telephony",
+        "vault_key": "telephony", "smtp_url": "smtp://u:p@mail.example:587?from=gw@x.example",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"

@@ -15,6 +15,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
 from gateway.resources import open_blobs, open_master_keys, safe_dialer
 from gateway.settings import Settings
+from gateway.smtp import Smtp
 from gateway.store import tenants as store
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.migrate import check_schema
@@ -81,6 +82,13 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
                 found.emit(True, "recordings", settings.s3_url)
             except GatewayError as error:
                 found.emit(False, "recordings", f"{settings.s3_url}: {error.detail}")
+    if settings.smtp_url is not None:
+        where = f"{settings.smtp_url.host}:{settings.smtp_url.port}"
+        try:
+            await Smtp(settings.smtp_url).test()
+            found.emit(True, "mail", f"{where} takes our user")
+        except GatewayError as error:
+            found.emit(False, "mail", error.detail)
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:

@@ -37,6 +37,7 @@ from gateway.domain.new_passwords import LEAST, MOST
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import CONTROL_CLASS
+from gateway.notify_file import NotifyBlock, email_address
 
 MAP = "user_extensions"
 """The field of an integration's block that is no setting: it has a table of its own."""
@@ -58,13 +59,6 @@ def _country(code: str) -> str:
     if code not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError("is not a country code; write two letters such as BY")
     return code
-
-
-def _email(text: str) -> str:
-    name, at, host = text.partition("@")
-    if not (name and at and "." in host and " " not in text and text.isprintable()):
-        raise ValueError("is not an e-mail address")
-    return text.lower()
 
 
 def _long_password(secret: Secret) -> Secret:
@@ -93,7 +87,7 @@ class _Block(BaseModel):
 class UserBlock(_Block):
     """A person who signs in."""
 
-    email: Annotated[str, AfterValidator(_email)]
+    email: Annotated[str, AfterValidator(email_address)]
     password: Annotated[Secret, AfterValidator(_long_password)]
 
 
@@ -158,6 +152,7 @@ class TenantBlock(_Block):
     internal_numbers: InternalNumbersBlock = InternalNumbersBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
+    notify: NotifyBlock = NotifyBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +186,14 @@ class TenantFile:
         """What is stored in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
             mode="json",
-            include={"click_to_call", "internal_numbers", "legacy_call_token", "recordings", "smart_redirect"},
+            include={
+                "click_to_call",
+                "internal_numbers",
+                "legacy_call_token",
+                "notify",
+                "recordings",
+                "smart_redirect",
+            },
             exclude_defaults=True,
         )
         return {name: value for name, value in given.items() if value}

@@ -130,6 +130,18 @@ async def select_numbering(conn: Connection, tenant: TenantId) -> tuple[str, Map
     return (row["country"], json.loads(row["options"])) if row is not None else ("", {})
 
 
+async def lock_options(conn: Connection, tenant: TenantId) -> dict[str, Any]:
+    """The tenant's options as they are now; nobody changes them until the transaction ends."""
+    text = await conn.fetchval("SELECT options::text FROM tenants WHERE tenant_id = $1 FOR UPDATE", tenant)
+    found: dict[str, Any] = json.loads(text) if text is not None else {}
+    return found
+
+
+async def set_options(conn: Connection, tenant: TenantId, options: Mapping[str, Any]) -> None:
+    """Replaces the tenant's options."""
+    await conn.execute("UPDATE tenants SET options = $2 WHERE tenant_id = $1", tenant, json.dumps(options))
+
+
 async def select_time(conn: Connection) -> datetime:
     """The database's clock, which decides leases and expiry."""
     moment: datetime = await conn.fetchval("SELECT clock_timestamp()")

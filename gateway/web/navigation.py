@@ -54,6 +54,7 @@ SECTIONS = (
     Section(name="integrations", address="/integrations", also=("/pbxes",)),
     Section(name="deliveries", address="/deliveries"),
     Section(name="keys", address="/keys"),
+    Section(name="notify", address="/notify"),
     Section(name="audit", address="/audit"),
     Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
     Section(name="actors", address="/operators/actors", audience=Audience.OPERATORS),

@@ -20,7 +20,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "timezone": "'Europe/Minsk'",
         "data_key": "'dek:v1:aaaaaaaa:1:x:y'",
     },
-    "users": {"email": "lower($N || $K || '@june.example')", "language": "'en'", "password_hash": "'x'"},
+    "users": {"email": "'u' || md5($N || $K) || '@june.example'", "language": "'en'", "password_hash": "'x'"},
     "sessions": {"scope": "NULL", "registration": "NULL"},
     "phones": {"number": "'1' || length($K)"},
     "calls": {"phase": "'ended'"},

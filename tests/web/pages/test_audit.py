@@ -60,6 +60,7 @@ async def test_an_operator_is_named_as_one(world: World, sign_in: SignIn) -> Non
     assert (line.actor, line.kind) == ("operator@gateway.example", "operator")
 
 
+@pytest.mark.slow
 async def test_filters_narrow_the_page_and_stay_in_its_links(world: World, sign_in: SignIn) -> None:
     client = await sign_in()
     for number in range(55):
@@ -85,6 +86,7 @@ async def rows_of(client: Browser, path: str, separator: str = ",") -> list[list
     return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
 
 
+@pytest.mark.slow
 async def test_the_file_holds_everything_that_the_filter_finds(world: World, sign_in: SignIn) -> None:
     client = await sign_in()
     for number in range(1203):

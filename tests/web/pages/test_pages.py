@@ -75,7 +75,7 @@ ROUTES = (
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
-    ("GET", "/audit"), ("GET", "/audit.csv"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"),
+    ("GET", "/audit"), ("GET", "/audit.csv"), ("GET", "/notify"), ("POST", "/notify"), ("POST", "/notify/test"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"),
     ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
     ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
     ("GET", "/dialling/orders"), ("GET", "/phones/remove"),
