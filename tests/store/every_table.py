@@ -23,6 +23,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "users": {"email": "'u' || md5($N || $K) || '@june.example'", "language": "'en'", "password_hash": "'x'"},
     "sessions": {"scope": "NULL", "registration": "NULL"},
     "phones": {"number": "'1' || length($K)"},
+    "pbxes": {"name": "'p' || md5($K)::varchar(20)"},
     "calls": {"phase": "'ended'"},
     "deliveries": {"state": "'pending'", "subject_kind": "'call'"},
     "integration_logs": {"subject_kind": "'call'"},
