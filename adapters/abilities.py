@@ -90,6 +90,15 @@ class ListsUsers(Protocol):
 
 
 @runtime_checkable
+class Withdraws(Protocol):
+    """Has something of ours outside that is no registration, such as the address of a webhook, and can take it back."""
+
+    async def withdraw(self) -> None:
+        """Takes it back; nothing where there is nothing. Raises what `gateway.domain.errors` lists."""
+        ...
+
+
+@runtime_checkable
 class Registers(Protocol):
     """Registers us: lists us among its modules or apps, with the addresses it calls and the link to our pages.
 

@@ -223,6 +223,7 @@ class Registrations:
         rows = await self.db.engine(select_tenants, [number])
         if not rows:
             raise BadSettings(f"no tenant {number}")
+        await self.cache.master.prepare([(number, rows[0].data_key)])
         return self.cache.master.sealer(number, rows[0].data_key)
 
     # Operations.

@@ -156,6 +156,16 @@ class TelegramClient:
             raise Unavailable("Telegram stored another address than the one it was given")
         return True
 
+    async def withdraw(self) -> None:
+        """Takes the webhook away, where there is one of ours."""
+        if self._settings.updates != "webhook":
+            return
+        try:
+            if (await self._call("getWebhookInfo", {})).get("url"):
+                await self._call("deleteWebhook", {"drop_pending_updates": True})
+        except (codec.Unclear, codec.NotLikeThis) as error:
+            raise Unavailable(str(error)) from None
+
     async def test(self) -> Tested:
         """Whether the token is right and the bot is in its chats, in words."""
         try:

@@ -28,6 +28,7 @@ from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.store import users
+from gateway.store.audit import ORIGIN, Kind, Origin
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
 from gateway.web.pages.change_settings import (
@@ -134,6 +135,8 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
             if not mine:
                 return problem(403, "FORBIDDEN", "The header X-CSRF-Token is missing or not this session's.")
         caller, tenant = mine[0], callers.modules.cache.tenant(TenantId(number))
+        kind: Kind = "key" if caller.module else "operator" if caller.tenant is None else "person"
+        ORIGIN.set(Origin(kind, callers.guesses.client(request)))
         if tenant is None:
             return problem(404, "NOT_FOUND", "There is no such enterprise.")
         link = _connector_of(adapter, tenant, caller, request.query.get("integration", ""))
