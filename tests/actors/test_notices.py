@@ -15,7 +15,8 @@ from adapters.registry import adapters
 from gateway.domain.errors import Rejected, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import OPERATOR, TenantId
-from gateway.notify_file import NotifyBlock, read_notify_file
+from gateway.notify_block import NotifyBlock
+from gateway.notify_file import read_notify_file
 from gateway.settings import SettingsError
 from gateway.store import notices as store
 from gateway.store.postgres.pool import Connection, Database
