@@ -18,7 +18,7 @@ from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.store import (
-    audit,
+    audit_chain,
     call_orders,
     crm_registrations,
     dead_letters,
@@ -118,7 +118,7 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (integration_logs.delete_old_logs, KEEP_LOGS_S),
     (call_orders.delete_old_orders, KEEP_ORDERS_S),
     (dead_letters.delete_old_dead_letters, KEEP_LETTERS_S),
-    (audit.delete_old_audit, KEEP_AUDIT_S),
+    (audit_chain.delete_old_audit, KEEP_AUDIT_S),
     (external_ids.delete_old_external_ids, KEEP_EXTERNAL_IDS_S),
     (flashes.delete_old_flashes, flashes.LIVES_S),
     (idempotent_requests.delete_old_requests, KEEP_REQUESTS_S),

@@ -121,10 +121,10 @@ class Registers(Protocol):
 
 
 @runtime_checkable
-class Leaves(Protocol):
+class Withdraws(Protocol):
     """Has something of ours over there beside a registration, such as a webhook, and can take it back."""
 
-    async def leave(self, *, attempt: Attempt | None = None) -> None:
+    async def withdraw(self, *, attempt: Attempt | None = None) -> None:
         """Takes it back. Harmless where there is nothing, and a second time. Raises what `gateway.domain.errors` lists."""
         ...
 

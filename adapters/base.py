@@ -383,6 +383,9 @@ class Adapter:
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
     jobs: tuple[Job, ...] = ()
+    notice: Callable[[str, str], Mapping[str, Any]] | None = None
+    """`notice(place, text)`: the body of a delivery that shows a plain text in a place of its outside system. Raises BadValue for
+    what is no place."""
     """What every integration of this kind does by itself every so often."""
     login: Login | None = None
     """For systems to which a person has to log in, step by step."""

@@ -198,6 +198,7 @@ class Served:
                 instance=lambda: services.ownership.me,
                 ask_slots=self.together.slots,
                 master=services.cache.master,
+                mail=self.settings.smtp_url is not None,
                 modules=self.modules,
                 recording_files=self.recording_files,
                 spool=self.posts.spool,

@@ -12,7 +12,6 @@ is a state and not a crash. What the listeners serve is in `gateway.addresses`, 
 import gc
 import json
 import logging
-import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -34,11 +33,13 @@ from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
 from actors.database_watch import DatabaseWatch
+from actors.deletion import Deletions, Place
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
 from actors.housekeeping import DeadLetters, LoopWatch, expire, prune, wake_due
 from actors.jobs import Jobs
+from actors.notices import Mails, Notices
 from actors.reconciler import Reconciler
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.group_commit import GroupCommit
@@ -62,10 +63,12 @@ from gateway.domain.ids import TenantId
 from gateway.figures import Figures
 from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
+from gateway.notify_file import read_notify_file
 from gateway.readiness import Notifier
 from gateway.registry_table import fill_registry
-from gateway.resources import open_blobs, safe_dialer
+from gateway.resources import open_blobs, open_master_keys, safe_dialer
 from gateway.settings import Settings, shared_environment
+from gateway.smtp import Smtp
 from gateway.store import journal
 from gateway.store.embedded.data_dir_lock import own_folder
 from gateway.store.files.blobs import BlobStore
@@ -73,7 +76,7 @@ from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.spool import Spool
 from gateway.store.postgres.listen import Listener
 from gateway.store.postgres.pool import Database, open_database
-from gateway.store.secrets.seal import load_master_keys
+from gateway.store.tenant_deletions import select_existing
 from gateway.vitals import Vitals
 from gateway.web.callers.api_keys import ApiKeys
 from gateway.web.http.guesses import Guesses
@@ -120,6 +123,7 @@ class Gateway:
             arrived=self._ring,
             set_aside=self.dead_letters.put,
             direct=direct_posts,
+            existing=lambda numbers: db.engine(select_existing, numbers),
         )
         inbox = Inbox(self.posts.put, self._ring)
         outgoing = Handover(db)
@@ -151,6 +155,13 @@ class Gateway:
         self.modules = Registrations(
             db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets,
             apps,
+        )  # fmt: skip
+        place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
+        self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
+        self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
+        operators, through = read_notify_file(settings.notify_file)
+        self.notices = Notices(
+            self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
         self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
@@ -221,6 +232,9 @@ class Gateway:
             "sign-ins": self.sign_ins.run,
             "api-keys": self.api_keys.run,
             "jobs": self.jobs.run,
+            "deletions": self.deletions.run,
+            "notices": self.notices.run,
+            **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
             "retention": partial(retain, services, self.recording_files),
         }
@@ -268,10 +282,7 @@ async def run(settings: Settings) -> int:
         nursery.start_soon(systemd.run)
         await stack.enter_async_context(own_folder(settings.data_dir, json.dumps(shared_environment(settings))))
         addresses, keep_server = await stack.enter_async_context(database_server(settings, role="run"))
-        master = load_master_keys(
-            settings.master_key_file, settings.data_dir, may_create=settings.embedded,
-            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
-        )  # fmt: skip
+        master = await open_master_keys(settings, may_create=settings.embedded)
         db = await stack.enter_async_context(
             open_database(addresses.pool, size=settings.database_size, engine_size=settings.database_size)
         )

@@ -265,6 +265,9 @@ class ConfigurationCache:
         started, began = time.perf_counter(), self.clock()
         try:
             rows = await self.db.engine(store.select_tenants, None if number is None else [number])
+            await self.master.prepare([(row.tenant, row.data_key) for row in rows])
+            if self.master.problem and not self.loaded.is_set():
+                raise Unavailable(self.master.problem)  # nothing is open yet, so there is nothing to go on with
             self._swap(rows, number, began)
             this.succeeded = True
             self.stats.loads += 1

@@ -2,6 +2,7 @@
 and the dialer for addresses that tenants supply. Read `gateway.app` next.
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from adapters.http import SafeDialer
 from gateway.settings import Settings
 from gateway.store.files.blobs import BlobStore, FolderBlobs
 from gateway.store.files.s3 import S3Blobs
+from gateway.store.secrets.seal import MasterKeys, load_master_keys
+from gateway.store.secrets.vault import open_vault
 
 
 @asynccontextmanager
@@ -23,6 +26,16 @@ async def open_blobs(settings: Settings) -> AsyncIterator[BlobStore]:
             yield bucket
         return
     yield FolderBlobs(settings.data_dir / "recordings", trio.CapacityLimiter(8))
+
+
+async def open_master_keys(settings: Settings, *, may_create: bool, older: MasterKeys | None = None) -> MasterKeys:
+    """The master key: in Vault where that is set, else in its file. Raises BadMasterKey with a sentence."""
+    if settings.vault_url and settings.vault_token_file is not None:
+        return await open_vault(settings.vault_url, settings.vault_token_file, settings.vault_key, older)
+    return load_master_keys(
+        settings.master_key_file, settings.data_dir, may_create=may_create,
+        credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
+    )  # fmt: skip
 
 
 async def safe_dialer(settings: Settings) -> SafeDialer:

@@ -6,6 +6,7 @@ fields here. This module never touches the database.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from gateway.domain.limiter import Rate
 from gateway.domain.secret import Secret
+from gateway.smtp import SmtpPlace, read_smtp_url
 
 PREFIX = "GATEWAY_"
 LEAST_TOKEN = 24
@@ -68,6 +70,12 @@ def _long_token(text: str) -> Secret:
     if len(text) < LEAST_TOKEN:
         raise ValueError(f"must be at least {LEAST_TOKEN} characters long, such as `openssl rand -hex 24` makes")
     return Secret(text)
+
+
+def _vault_key(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,99}", text):
+        raise ValueError("must be the name of a transit key: letters, digits, _, . and -")
+    return text
 
 
 def _providers(text: str) -> Mapping[str, str]:
@@ -170,6 +178,11 @@ class Settings:
     master_key_file: Path | None = _var(
         None, Path, "the master key", "unset: systemd's credentials directory, else DATA_DIR/master.key"
     )
+    vault_url: str = _var(
+        "", _url, "HashiCorp Vault, whose transit engine has the master key instead of a file", "unset"
+    )
+    vault_token_file: Path | None = _var(None, Path, "the file with its token, read anew for each request", "unset")
+    vault_key: str = _var("gateway", _vault_key, "the name of the transit key", "gateway")
     allowed_private_nets: tuple[Network, ...] = _var(
         (),
         _networks,
@@ -220,6 +233,18 @@ class Settings:
     s3_access_key: Secret | None = _var(None, Secret, "its access key", "unset")
     s3_secret_key: Secret | None = _var(None, Secret, "its secret key", "unset")
     s3_region: str = _var("us-east-1", str, "its region", "us-east-1")
+    smtp_url: SmtpPlace | None = _var(
+        None,
+        read_smtp_url,
+        "where mail leaves: smtp://USER:PASSWORD@HOST:587?from=ADDRESS, or smtps://…",
+        "unset: no mail",
+    )
+    notify_file: Path | None = _var(
+        None,
+        Path,
+        "a YAML file with who hears of trouble of the installation: email, when, chats of a messenger, through",
+        "unset",
+    )
     llm_url: str = _var("", _url, "any OpenAI-compatible endpoint", "unset")
     llm_api_key: Secret | None = _var(None, Secret, "its key", "unset")
     llm_model: str = _var("gpt-5.2", str, "its model", "gpt-5.2")
@@ -253,8 +278,8 @@ class Settings:
 
 
 SHARED = (
-    "bind", "intake_bind", "public_url", "master_key_file", "allowed_private_nets", "provider_urls", "apps_file",
-    "trusted_proxies",
+    "bind", "intake_bind", "public_url", "master_key_file", "vault_url", "vault_token_file", "vault_key", "allowed_private_nets",
+    "provider_urls", "apps_file", "trusted_proxies",
 )  # fmt: skip
 """What a running gateway leaves for the commands beside it. None of these is a secret."""
 
@@ -266,6 +291,9 @@ def shared_environment(settings: Settings) -> dict[str, str]:
         "intake_bind": _address_text(settings.intake_bind),
         "public_url": settings.public_url,
         "master_key_file": str(settings.master_key_file.absolute()) if settings.master_key_file else "",
+        "vault_url": settings.vault_url,
+        "vault_token_file": str(settings.vault_token_file.absolute()) if settings.vault_token_file else "",
+        "vault_key": settings.vault_key if settings.vault_url else "",
         "allowed_private_nets": ",".join(map(str, settings.allowed_private_nets)),
         "provider_urls": json.dumps(dict(settings.provider_urls)) if settings.provider_urls else "",
         "apps_file": str(settings.apps_file.absolute()) if settings.apps_file else "",
@@ -328,6 +356,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         problems += [f"{name}: must be set too, as other S3 settings are" for name in missing]
     if bool(values.get("jwks_url")) != bool(values.get("jwt_audience")):
         problems.append(f"{PREFIX}JWKS_URL and {PREFIX}JWT_AUDIENCE: set both or neither")
+    if ("vault_url" in values) != ("vault_token_file" in values):
+        here, there = ("URL", "TOKEN_FILE") if "vault_url" in values else ("TOKEN_FILE", "URL")
+        problems.append(f"{PREFIX}VAULT_{there}: must be set too, as {PREFIX}VAULT_{here} is")
+    if "vault_url" in values and "master_key_file" in values:
+        problems.append(
+            f"{PREFIX}MASTER_KEY_FILE: set together with {PREFIX}VAULT_URL; the master key is in Vault or in a file: keep one"
+        )
     if "database_owner_url" in values and "database_url" not in values:
         problems.append(f"{PREFIX}DATABASE_OWNER_URL: needs {PREFIX}DATABASE_URL beside it")
     if problems:

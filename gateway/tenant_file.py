@@ -38,6 +38,7 @@ from gateway.domain.people import LONGEST_NAME, MEMBER_ROLES, MOST_PHONES, Role
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import CONTROL_CLASS
+from gateway.notify_block import NotifyBlock, email_address
 
 MAP = "user_extensions"
 """The field of an integration's block that is no setting: it has a table of its own."""
@@ -59,13 +60,6 @@ def _country(code: str) -> str:
     if code not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError("is not a country code; write two letters such as BY")
     return code
-
-
-def _email(text: str) -> str:
-    name, at, host = text.partition("@")
-    if not (name and at and "." in host and " " not in text and text.isprintable()):
-        raise ValueError("is not an e-mail address")
-    return text.lower()
 
 
 def _member_role(role: Role) -> Role:
@@ -100,7 +94,7 @@ class _Block(BaseModel):
 class UserBlock(_Block):
     """A person who signs in."""
 
-    email: Annotated[str, AfterValidator(_email)]
+    email: Annotated[str, AfterValidator(email_address)]
     password: Annotated[Secret, AfterValidator(_long_password)]
     role: Annotated[Role, AfterValidator(_member_role)] = Role.ADMIN
     name: Annotated[str, StringConstraints(max_length=LONGEST_NAME, pattern=f"^[^{CONTROL_CLASS}]*$")] = ""
@@ -178,6 +172,7 @@ class TenantBlock(_Block):
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
     security: SecurityBlock = SecurityBlock()
+    notify: NotifyBlock = NotifyBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +210,7 @@ class TenantFile:
                 "click_to_call",
                 "internal_numbers",
                 "legacy_call_token",
+                "notify",
                 "recordings",
                 "security",
                 "smart_redirect",

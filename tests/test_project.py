@@ -112,7 +112,11 @@ def test_commands_are_the_documented_ones(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("page", [*pages(), "CHANGELOG.md", "systemd/gateway.service"])
 def test_whatever_is_called_a_command_is_one(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
-    said = set(re.findall(r"(?:`|^    |; |run)gateway ((?:user|keys) [a-z]+|[a-z]+)(?=[` >\n])", text, re.MULTILINE))
+    said = set(
+        re.findall(
+            r"(?:`|^    |; |run)gateway ((?:user|keys|audit|tenant) [a-z]+|[a-z]+)(?=[` >\n])", text, re.MULTILINE
+        )
+    )
     assert said <= {*commands()}, page
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^    )(?:[A-Z_]+=\d+ )?make ([a-z]+)", text, re.MULTILINE)) <= targets

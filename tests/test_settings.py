@@ -157,6 +157,8 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "spool_mib": "64", "cache_ttl_s": "30", "cache_refresh_s": "60-90", "database_owner_url": "postgresql://o:p@db/x",
         "jwks_url": "https://id.example/keys.json", "jwt_audience": "gateway", "api_per_key": "5,20", "api_per_address": "10",
         "cors_origins": "https://crm.example",
+        "vault_url": "https://vault.example:8200", "vault_key": "telephony",
+        "smtp_url": "smtp://u:p@mail.example:587?from=gw@x.example",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"
@@ -171,6 +173,8 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
     ):
         if name == PREFIX + one:
             others = {PREFIX + other: values[other.lower()]}
+    if name == "GATEWAY_VAULT_URL":
+        others = {"GATEWAY_VAULT_TOKEN_FILE": "/run/token"}
     assert read_settings({f"{name}_FILE": str(file), **others}) == read_settings({name: text, **others})
 
 
@@ -231,7 +235,7 @@ def test_what_a_running_gateway_shares_with_the_commands_beside_it() -> None:
     shared = shared_environment(running)
     assert "hunter2" not in str(shared)
     environment, taken = with_shared({"PATH": "/bin"}, shared)
-    assert taken == [PREFIX + name.upper() for name in SHARED]
+    assert taken == [PREFIX + name.upper() for name in SHARED if not name.startswith("vault_")]
     beside = read_settings(environment)
     assert [getattr(beside, name) for name in SHARED] == [getattr(running, name) for name in SHARED]
     # What the command's own environment says goes before; nothing else is taken, whatever the note holds.
@@ -246,3 +250,21 @@ def test_the_operators_token_has_a_least_length() -> None:
     (problem,) = problems(OPERATOR_TOKEN="x" * 23)
     assert problem.startswith("GATEWAY_OPERATOR_TOKEN: must be at least 24 characters long")
     assert "xxx" not in problem
+
+
+def test_the_master_key_is_in_vault_or_in_a_file() -> None:
+    found = read(VAULT_URL="https://vault.example:8200/", VAULT_TOKEN_FILE="/run/vault/token")
+    assert (found.vault_url, found.vault_token_file, found.vault_key) == (
+        "https://vault.example:8200", Path("/run/vault/token"), "gateway",
+    )  # fmt: skip
+    shared = shared_environment(found)
+    assert shared["GATEWAY_VAULT_TOKEN_FILE"] == "/run/vault/token"
+    assert problems(VAULT_URL="https://v.example", VAULT_TOKEN_FILE="/t", MASTER_KEY_FILE="/k") == [
+        "GATEWAY_MASTER_KEY_FILE: set together with GATEWAY_VAULT_URL; the master key is in Vault or in a file: keep one"
+    ]
+    assert problems(VAULT_URL="https://v.example") == [
+        "GATEWAY_VAULT_TOKEN_FILE: must be set too, as GATEWAY_VAULT_URL is"
+    ]
+    assert problems(VAULT_TOKEN_FILE="/t") == ["GATEWAY_VAULT_URL: must be set too, as GATEWAY_VAULT_TOKEN_FILE is"]
+    (bad,) = problems(VAULT_URL="https://v.example", VAULT_TOKEN_FILE="/t", VAULT_KEY="../keys")
+    assert bad.startswith("GATEWAY_VAULT_KEY: must be the name of a transit key")

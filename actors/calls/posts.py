@@ -53,8 +53,10 @@ class Posts:
         arrived: Callable[[TenantId], None],
         set_aside: Callable[[DeadLetter], None],
         direct: DirectPosts | None = None,
+        existing: Callable[[Sequence[TenantId]], Awaitable[frozenset[TenantId]]] | None = None,
     ) -> None:
         self._insert = insert
+        self._existing = existing
         self._direct = direct
         self.spool = spool
         self._arrived = arrived
@@ -173,13 +175,22 @@ class Posts:
             return 0  # the first group is on its way
         rows, count = iter(segment), 0
         while group := list(islice(rows, MOST)):
-            await self._replay_group(group)
+            await self._replay_group(await self._of_existing(group))
             count += len(group)
             COUNTERS["posts_replayed"] += len(group)
         await self.spool.drop()
         return count
 
+    async def _of_existing(self, group: Sequence[PostRow]) -> Sequence[PostRow]:
+        """Without the posts of companies that were deleted while they waited."""
+        if self._existing is None:
+            return group
+        known = await self._existing(sorted({row.tenant for row in group}))
+        return [row for row in group if row.tenant in known]
+
     async def _replay_group(self, group: Sequence[PostRow]) -> None:
+        if not group:
+            return
         try:
             await self._insert(group)
         except StoreError as error:

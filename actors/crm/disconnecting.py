@@ -7,7 +7,7 @@ The outside system need not answer: what could not be taken back there is report
 """
 
 from actors.crm.registration import Registrations, SyncResult
-from adapters.abilities import Leaves, Registers
+from adapters.abilities import Registers, Withdraws
 from adapters.registry import Linked
 from gateway.domain.ids import TenantId
 from gateway.store.disconnection import delete_integration
@@ -25,7 +25,7 @@ async def disconnect(modules: Registrations, number: TenantId, linked: Linked, w
         taken_back = await modules.deactivate(number, linked, who, delete=True)
         if taken_back.code == "not_registered" or not taken_back.code:
             taken_back = SyncResult(True)
-    if linked.adapter.can(Leaves) and not (left := await modules.leave(number, linked)).saved:
+    if linked.adapter.can(Withdraws) and not (left := await modules.withdraw(number, linked)).saved:
         taken_back = left
     if not await modules.db.engine(delete_integration, number, linked.key, who):
         return None

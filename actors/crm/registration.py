@@ -233,6 +233,7 @@ class Registrations:
         rows = await self.db.engine(select_tenants, [number])
         if not rows:
             raise BadSettings(f"no tenant {number}")
+        await self.cache.master.prepare([(number, rows[0].data_key)])
         return self.cache.master.sealer(number, rows[0].data_key)
 
     # Operations.
@@ -262,20 +263,20 @@ class Registrations:
                 return SyncResult(row.state != "new", unknown_users=tuple(row.unknown_users))
             return await self._notify(number, linked)
 
-    async def leave(self, number: TenantId, linked: Linked) -> SyncResult:
-        """Takes back what a system that `Leaves` has of ours. Request and response go into the log."""
-        attempt, started = Attempt(kind="leave", key="", lane="", body={}), time.perf_counter()
+    async def withdraw(self, number: TenantId, linked: Linked) -> SyncResult:
+        """Takes back what a system that `Withdraws` has of ours. Request and response go into the log."""
+        attempt, started = Attempt(kind="withdraw", key="", lane="", body={}), time.perf_counter()
         failure: GatewayError | None = Unavailable("no answer in time", certain=False)
         with trio.move_on_after(READ_DEADLINE_S):
             try:
                 async with self._connected(number, linked) as client:
-                    await client.leave(attempt=attempt)
+                    await client.withdraw(attempt=attempt)
                 failure = None
             except GatewayError as error:
                 failure = error
         code = problem_of(failure) if failure is not None else ""
         await self.db.engine(
-            insert_log, number, linked.key, "leave", request=attempt.request, response=attempt.response,
+            insert_log, number, linked.key, "withdraw", request=attempt.request, response=attempt.response,
             status=log_status_of(code), error=str(failure) if failure is not None else None,
             duration_ms=int((time.perf_counter() - started) * 1000),
         )  # fmt: skip

@@ -18,6 +18,7 @@ from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.internal_numbers import problem_with
 from gateway.domain.posts import Invalid
 from gateway.domain.text import Bilingual
+from gateway.store import audit
 from gateway.store import crm_registrations as store
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import insert_log, select_notes
@@ -125,7 +126,8 @@ async def change_map(
             conn, number, linked.key, state, unread=row.unread or (row.saved_at is None and not ours)
         )  # fmt: skip
         lines = [f"{d.user_id}: {d.ours or '-'} -> {d.theirs or '-'}" for d in differences(ours, made.extensions)]
-        await insert_audit(conn, number, who, "extensions.saved", linked.key, "; ".join(lines))
+        old, new = audit.difference(ours, made.extensions)
+        await insert_audit(conn, number, who, "extensions.saved", linked.key, "; ".join(lines), old=old, new=new)
     return made.extensions, made.moved
 
 
@@ -157,7 +159,7 @@ async def adopt_map(
     if taken:
         await replace_map(conn, number, linked.key, {**stored, **merged})
         lines = "; ".join(f"{user}: {value}" for user, value in taken.items())
-        await insert_audit(conn, number, who or linked.key, "extensions.imported", linked.key, lines)
+        await insert_audit(conn, number, who or linked.key, "extensions.imported", linked.key, lines, new=taken)
     await store.mark_read(conn, number, linked.key)
     return taken
 
@@ -167,4 +169,4 @@ async def store_status(
 ) -> None:
     """Stores a user's status as a person set it."""
     await store.upsert_status(conn, number, kind, user_id, status, who, reported=False)
-    await insert_audit(conn, number, who, "status.set", user_id, status)
+    await insert_audit(conn, number, who, "status.set", user_id, status, new={"status": status})

@@ -9,6 +9,7 @@ from adapters.telegram.client import TelegramClient, connect
 from adapters.telegram.codec import plan
 from adapters.telegram.incoming import INBOUND, polls
 from adapters.telegram.jobs import JOBS
+from adapters.telegram.notice import notice
 from adapters.telegram.settings import TelegramSettings
 from gateway.domain.ids import Kind
 
@@ -26,6 +27,7 @@ ADAPTER = Adapter(
     inbound=INBOUND,
     streams=polls,
     jobs=JOBS,
+    notice=notice,
     limits=Limits(rates={"": Rate(30), "chat": Rate(3, 3.0), "group": Rate(20, 60.0)}, at_once=8),
     account=lambda settings: account_key("telegram", settings.bot_token),
 )

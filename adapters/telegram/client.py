@@ -141,8 +141,10 @@ class TelegramClient:
         except (codec.Unclear, codec.NotLikeThis) as error:
             raise Unavailable(str(error)) from None
 
-    async def leave(self, *, attempt: Attempt | None = None) -> None:
-        """Takes the webhook back, where there is one. Source: Bot API, "deleteWebhook"."""
+    async def withdraw(self, *, attempt: Attempt | None = None) -> None:
+        """Takes the webhook back, where there is one of ours. Source: Bot API, "deleteWebhook"."""
+        if self._settings.updates != "webhook":
+            return
         try:
             if (await self._call("getWebhookInfo", {}, attempt)).get("url"):
                 await self._call("deleteWebhook", {"drop_pending_updates": False}, attempt)

@@ -7,10 +7,12 @@ import argparse
 import getpass
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,6 +24,7 @@ from gateway.domain.ids import TenantId
 from gateway.domain.people import MEMBER_ROLES
 from gateway.domain.secret import Secret
 from gateway.settings import Settings, SettingsError, read_settings, with_shared
+from gateway.store.audit import ORIGIN, Origin
 from gateway.store.embedded.data_dir_lock import holders_note
 from gateway.telemetry import configure_logging
 
@@ -50,6 +53,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             print(new_master_key())
             return 0
         settings, options.taken = _settings(beside=options.command != "run")
+        if options.command != "run":
+            ORIGIN.set(Origin("cli", _whereabouts()))
         configure_logging(settings.log_format, settings.log_level)
         return _first_of_group(partial(trio.run, partial(_COMMANDS[options.command], settings, options)))
     except SettingsError as error:
@@ -66,6 +71,16 @@ def _main(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         _text(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return FAILURE
+
+
+def _whereabouts() -> str:
+    """Account and machine of the command, for the audit trail; of a remote login its address too."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):
+        account = str(os.getuid())
+    remote = os.environ.get("SSH_CLIENT", "").partition(" ")[0]
+    return f"{account}@{socket.gethostname()}{f' from {remote}' if remote else ''}"
 
 
 def _settings(*, beside: bool) -> tuple[Settings, list[str]]:
@@ -153,11 +168,38 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("key", help="its name, or its first 16 characters")
     keys = add("keys", "the master key").add_subparsers(dest="action", required=True, metavar="ACTION")
     keys.add_parser("new", help="print a fresh master key", description="Print a fresh master key for MASTER_KEY_FILE.")
-    keys.add_parser(
+    rotate = keys.add_parser(
         "rotate",
         help="new master key, re-encrypt every secret",
         description="Make a new master key and seal everything anew under it, while gateways run. Goes on where an "
         "earlier run was ended.",
+    )
+    rotate.add_argument(
+        "--from-file",
+        type=Path,
+        metavar="FILE",
+        help="the key file whose data keys are to be wrapped by Vault from now on",
+    )
+    tenant = add("tenant", "companies").add_subparsers(dest="action", required=True, metavar="ACTION")
+    delete = tenant.add_parser(
+        "delete",
+        help="delete a company and everything of it",
+        description="Delete a company: its rows, files, keys and sessions, and what was registered for it outside. Asks for the "
+        "number again. Goes on where an earlier run was ended.",
+    )
+    delete.add_argument("number", help="the tenant's number")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    audit = add("audit", "the trail of who did what").add_subparsers(dest="action", required=True, metavar="ACTION")
+    verify = audit.add_parser(
+        "verify",
+        help="look for the first entry that was changed or taken out",
+        description="Look for the first entry that was changed or taken out, the newest included. Exit 1 if there is one.",
+    )
+    verify.add_argument("number", nargs="?", help="of one company only; * is the operators' own trail")
+    verify.add_argument(
+        "--known",
+        metavar="POSITION:HASH",
+        help="what an earlier run printed for this company: it must still stand there",
     )
     add("doctor", "check settings, database, keys, clock, each PBX and each integration")
     replay = add("replay", "print the call events of a captured AMI stream as JSON lines")
@@ -181,17 +223,16 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple["Database", "Mas
 
 
 @asynccontextmanager
-async def _open_migrated(settings: Settings) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
+async def _open_migrated(
+    settings: Settings, older: "MasterKeys | None" = None
+) -> AsyncIterator[tuple[str, "Database", "MasterKeys"]]:
     from gateway.database import database_server
+    from gateway.resources import open_master_keys
     from gateway.store.postgres.pool import open_database
-    from gateway.store.secrets.seal import load_master_keys
 
     async with database_server(settings) as (addresses, _):
         await addresses.migrate()
-        master = load_master_keys(
-            settings.master_key_file, settings.data_dir, may_create=settings.embedded,
-            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
-        )  # fmt: skip
+        master = await open_master_keys(settings, may_create=settings.embedded, older=older)
         async with open_database(addresses.pool) as db:
             yield addresses.owner, db, master
 
@@ -273,12 +314,46 @@ async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _keys(settings: Settings, options: argparse.Namespace) -> int:
-    from gateway.cli.keys import rotate
-    from gateway.store.secrets.seal import master_key_path
+    from gateway.cli.keys import rotate, rotate_in_vault
+    from gateway.store.secrets.seal import load_master_keys, master_key_path
+    from gateway.store.secrets.vault import VaultKeys
+
+    source = options.from_file
+    if source is not None and not settings.vault_url:
+        _text(
+            "--from-file moves data keys from a key file to Vault: set GATEWAY_VAULT_URL and GATEWAY_VAULT_TOKEN_FILE"
+        )
+        return USAGE
+    if settings.vault_url:
+        older = load_master_keys(source, source.parent, may_create=False) if source is not None else None
+        async with _open_migrated(settings, older) as (dsn, db, master):
+            assert isinstance(master, VaultKeys)
+            return await rotate_in_vault(dsn, db, master, _text, moving=source is not None)
 
     file = master_key_path(settings.master_key_file, settings.data_dir, os.environ.get("CREDENTIALS_DIRECTORY"))
     async with _open_migrated(settings) as (dsn, db, _):
         return await rotate(dsn, db, file, _text)
+
+
+async def _tenant(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.deletion import delete, sure
+
+    number = TenantId(options.number)
+    async with open_store(settings) as (db, master):
+        if not options.yes and not await sure(db, number, _text):
+            return FAILURE
+        return await delete(settings, db, master, number, _text)
+
+
+async def _audit(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.audit import read_known, verify
+
+    known = None
+    if options.known is not None and (options.number is None or (known := read_known(options.known)) is None):
+        _text("--known is POSITION:HASH as an earlier run printed it, and needs the company's number before it")
+        return USAGE
+    async with open_store(settings) as (db, _):
+        return await verify(db, TenantId(options.number) if options.number is not None else None, known, _text)
 
 
 async def _doctor(settings: Settings, options: argparse.Namespace) -> int:
@@ -295,5 +370,7 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "user": _user,
     "api-key": _api_key,
     "keys": _keys,
+    "tenant": _tenant,
+    "audit": _audit,
     "doctor": _doctor,
 }

@@ -4,7 +4,6 @@ Checks settings (they were read to get here), the database and its schema, the m
 the clock, each PBX and each integration. It changes nothing outside.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,14 +16,14 @@ from gateway.cache import assemble
 from gateway.database import database_server
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError
-from gateway.resources import open_blobs, safe_dialer
+from gateway.resources import open_blobs, open_master_keys, safe_dialer
 from gateway.settings import Settings
+from gateway.smtp import Smtp
 from gateway.store import tenants as store
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.migrate import check_schema
 from gateway.store.postgres.pool import Database, open_database
 from gateway.store.postgres.roles import select_login
-from gateway.store.secrets.seal import load_master_keys
 from gateway.web.translations import words
 
 CLOCK_LIMIT_S = 2.0
@@ -67,21 +66,21 @@ async def _checks(
     drift = abs((await db.engine(store.select_time) - datetime.now(UTC)).total_seconds())
     found.emit(drift <= CLOCK_LIMIT_S, "clock", f"{drift:.2f} s between this machine and the database")
     try:
-        master = load_master_keys(
-            settings.master_key_file, settings.data_dir, may_create=False,
-            credentials_directory=os.environ.get("CREDENTIALS_DIRECTORY"),
-        )  # fmt: skip
+        master = await open_master_keys(settings, may_create=False)
     except GatewayError as error:
         found.emit(False, "master key", error.person)
         return
     tenants: list[Tenant] = []
-    for row in await db.engine(store.select_tenants, None):
+    rows = await db.engine(store.select_tenants, None)
+    await master.prepare([(row.tenant, row.data_key) for row in rows])
+    for row in rows:
         try:
             tenants.append(assemble(row, master))
         except Unsealable as error:
             found.emit(False, f"keys of tenant {row.tenant}", error.person)
     unfinished = "; a rotation is not finished: `gateway keys rotate` goes on" if len(master.ids) > 1 else ""
-    found.emit(True, "master key", f"{master.current.id}, opens the keys of {len(tenants)} tenants{unfinished}")
+    where = f"in Vault at {settings.vault_url}, version " if settings.vault_url else ""
+    found.emit(True, "master key", f"{where}{master.current.id}, opens the keys of {len(tenants)} tenants{unfinished}")
     if settings.s3_url:
         async with open_blobs(settings) as blobs:
             try:
@@ -89,6 +88,13 @@ async def _checks(
                 found.emit(True, "recordings", settings.s3_url)
             except GatewayError as error:
                 found.emit(False, "recordings", f"{settings.s3_url}: {error.detail}")
+    if settings.smtp_url is not None:
+        where = f"{settings.smtp_url.host}:{settings.smtp_url.port}"
+        try:
+            await Smtp(settings.smtp_url).test()
+            found.emit(True, "mail", f"{where} takes our user")
+        except GatewayError as error:
+            found.emit(False, "mail", error.detail)
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:

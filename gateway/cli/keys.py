@@ -19,6 +19,8 @@ import trio
 
 from gateway.cli.progress import Progress
 from gateway.domain.errors import Unavailable
+from gateway.domain.ids import OPERATOR
+from gateway.store.audit import insert_audit
 from gateway.store.postgres.errors import BadMasterKey
 from gateway.store.postgres.pool import Database, open_session
 from gateway.store.secrets import rotation as store
@@ -30,6 +32,9 @@ from gateway.store.secrets.seal import (
     parse_master_keys,
     write_master_keys,
 )
+from gateway.store.secrets.vault import VaultKeys
+from gateway.store.shards import TTL_S
+from gateway.store.tenant_deletions import select_gateways
 
 Say = Callable[..., None]
 T = TypeVar("T")
@@ -73,7 +78,39 @@ async def rotate(dsn: str, db: Database, file: Path, text_of: Say) -> int:
             return 1
         progress.line(f"{', '.join(old)} taken out of {file}; backups of the database made before now need it still")
         _print_damaged(work, text_of)
+        await db.engine(insert_audit, OPERATOR, "cli", "keys.rotated", master.current.id)
     progress.line(f"everything is sealed under {master.current.id}")
+    return 0
+
+
+async def rotate_in_vault(dsn: str, db: Database, master: VaultKeys, text_of: Say, *, moving: bool = False) -> int:
+    """The same where Vault has the key: a new version of the transit key, or that which an earlier run made; or, `moving`, data keys
+    that a key file wrapped. Returns the exit code."""
+    async with open_session(dsn, application_name="gateway keys rotate") as session:
+        lock, progress = store.OnlyRotation(session), Progress()
+        if not await lock.hold():
+            text_of("another rotation is under way")
+            return 1
+        if moving and (running := await db.engine(select_gateways, TTL_S)):
+            text_of(
+                f"{running} gateways run with the key file: stop them first, and start them with GATEWAY_VAULT_URL afterwards"
+            )
+            return 1
+        unfinished: int = await db.engine(store.count_wrapped, master.current.id)
+        if moving or unfinished:
+            progress.line(f"data keys are under other keys: going on with {master.current.id}, no other is made")
+        else:
+            await master.rotate()
+            progress.line(f"new version of the transit key {master.vault.key}: {master.current.id}")
+        old = [key for key in await db.engine(store.select_wrapping_keys) if key != master.current.id]
+        work = store.VaultRotation(db, master, progress.show)
+        if not await _seal_all(work, lock, old, text_of):
+            return 1
+        _print_damaged(work, text_of)
+        await db.engine(insert_audit, OPERATOR, "cli", "keys.rotated", master.current.id)
+    progress.line(
+        f"everything is sealed under {master.current.id}; backups made before now need the versions before it still"
+    )
     return 0
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from gateway.domain.ids import TenantId
+from gateway.cli.api_keys import ACTOR
+from gateway.domain.ids import OPERATOR, TenantId
 from gateway.domain.people import Role, wrong_with_email
-from gateway.domain.secret import Secret
+from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants, users
-from gateway.store.postgres.pool import Database
+from gateway.store.audit import insert_audit
+from gateway.store.postgres.pool import Connection, Database
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 
@@ -24,7 +26,9 @@ async def add(
         text_of(f"no tenant {tenant}; gateway apply makes one")
         return 1
     known = await db.engine(users.user_exists, tenant, email)
-    await db.engine(users.upsert_user, tenant, email, hash_password(password), Role(role) if role else None)
+    chosen = Role(role) if role else None
+    action = "user.password_set" if known else "user.added"
+    await db.engine(_add, tenant, email, hash_password(password), chosen, action)
     print(f"{email}: {'new password set' if known else 'added'} ({tenant or 'operator'})")
     return 0
 
@@ -50,6 +54,21 @@ async def link(
         text_of(f"no such person: {email} ({tenant or 'operator'}); gateway user add makes one")
         return 1
     text, token = new_token(tenant)
-    await db.engine(users.insert_login_link, tenant, token.token_hash, email)
+    await db.engine(_link, tenant, token.token_hash, email)
     print(login_link(public_url, text))
     return 0
+
+
+async def _add(
+    conn: Connection, tenant: TenantId | None, email: str, password_hash: str, role: Role | None, action: str
+) -> None:
+    async with conn.transaction():
+        await users.upsert_user(conn, tenant, email, password_hash, role)
+        new = {"password": MASK, **({"role": role} if role is not None else {})}
+        await insert_audit(conn, tenant or OPERATOR, ACTOR, action, email, new=new)
+
+
+async def _link(conn: Connection, tenant: TenantId | None, token_hash: bytes, email: str) -> None:
+    async with conn.transaction():
+        await users.insert_login_link(conn, tenant, token_hash, email)
+        await insert_audit(conn, tenant or OPERATOR, ACTOR, "user.linked", email)

@@ -4,7 +4,7 @@
 `gateway.tenant_file` for what a file may contain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -15,15 +15,18 @@ from pydantic import ValidationError
 from adapters.registry import adapters
 from adapters.unique_settings import account_hash, unique_hash
 from gateway.cache import assemble, open_secrets
+from gateway.cli.api_keys import ACTOR
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.people import Role
 from gateway.domain.secret import MASK, Secret
 from gateway.store import tenants as store
 from gateway.store import users
+from gateway.store.audit import difference, insert_audit
 from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
+from gateway.store.tenant_deletions import select_deletions
 from gateway.store.user_extensions import replace_map
 from gateway.tenant_file import (
     MAP,
@@ -46,6 +49,16 @@ class Changes:
     steps: list[Any] = field(default_factory=list)
     owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Whose each client id and each account is, by its hash."""
+    trail: list[tuple[TenantId, str, str, Mapping[str, Any] | None, Mapping[str, Any] | None]] = field(
+        default_factory=list
+    )
+    """For the audit: tenant, action, target, what was and what is."""
+
+    def record(
+        self, tenant: TenantId, action: str, target: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> None:  # fmt: skip
+        """One line of the audit trail for what is changed."""
+        self.trail.append((tenant, action, target, *difference(before, after)))
 
     def add(self, line: str, function: Any, *args: Any) -> None:
         """One change."""
@@ -73,6 +86,7 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     known = {row.tenant: row for row in await db.engine(store.select_tenants, None)}
     accounts = await db.engine(users.select_all_accounts)
     people = {(account.tenant, account.email): account for account in accounts}
+    going = {one.tenant for one in await db.engine(select_deletions)}
     everything = Changes()
     everything.owners = {
         hashed: (row.tenant, link.name)
@@ -80,7 +94,13 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     }  # fmt: skip
     found = Problems(problems)
     for tenant in tenants:
-        _compare(tenant, known.get(tenant.number), people, master, prune, everything, found)
+        if tenant.number in going:
+            found.add(f"{tenant.path}.number", "this company is being deleted; apply it again when it is gone")
+    await master.prepare([(number, row.data_key) for number, row in known.items()])
+    for tenant in tenants:
+        row = known.get(tenant.number)
+        data_key = row.data_key if row is not None else await master.wrapped(tenant.number, new_data_key())
+        _compare(tenant, row, data_key, people, master, prune, everything, found)
     tokens = {row.token_hash: row.tenant for row in known.values() if row.token_hash}
     for tenant in tenants:
         token = tenant.block.token
@@ -92,7 +112,7 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
         raise Refused(found.found)
     if not dry_run and everything.steps:
         try:
-            await db.engine(_carry_out, everything.steps)
+            await db.engine(_carry_out, everything)
         except Conflict as conflict:
             if conflict.constraint not in _TAKEN:
                 raise
@@ -106,18 +126,20 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     return everything.lines
 
 
-async def _carry_out(conn: Connection, steps: list[Any]) -> None:
+async def _carry_out(conn: Connection, changes: Changes) -> None:
     async with conn.transaction():
-        for function, args in steps:
+        for function, args in changes.steps:
             await function(conn, *args)
+        # By tenant: two applies hold trails in the same order.
+        for tenant, action, target, old, new in sorted(changes.trail, key=lambda line: line[0]):
+            await insert_audit(conn, tenant, ACTOR, action, target, old=old, new=new)
 
 
 def _compare(
-    tenant: TenantFile, row: store.TenantRow | None, people: Mapping[tuple[TenantId | None, str], users.Account],
+    tenant: TenantFile, row: store.TenantRow | None, data_key: str, people: Mapping[tuple[TenantId | None, str], users.Account],
     master: MasterKeys, prune: bool, out: Changes, problems: Problems,
 ) -> None:  # fmt: skip
     number, block, path, label = tenant.number, tenant.block, tenant.path, f"tenant {tenant.number}"
-    data_key = row.data_key if row else master.wrap(number, new_data_key())
     sealer = master.sealer(number, data_key)
     masked = block.token is not None and block.token.reveal() == MASK
     if masked and (row is None or row.token_hash is None):
@@ -129,11 +151,13 @@ def _compare(
     )  # fmt: skip
     if row is None:
         out.add(f"{label}: created", store.upsert_tenant, own)
+        out.record(number, "tenant.created", number, None, _shown_tenant(own))
     else:
         fields = ("name", "timezone", "country", "language", "token_hash", "options")
         differ = [name.removesuffix("_hash") for name in fields if getattr(row, name) != getattr(own, name)]
         if differ:
             out.add(f"{label}: {', '.join(differ)} changed", store.upsert_tenant, own)
+            out.record(number, "tenant.changed", number, _shown_tenant(row), _shown_tenant(own))
     _compare_phones(tenant, row, prune, label, out)
     _compare_links(
         tenant.pbxes, row.pbxes if row else (), store.PBXES, sealer, (number, label, path), prune, out, problems
@@ -154,6 +178,8 @@ def _compare(
                 problems.add(f"{path}.users[{place}].password", wrong)
                 continue
             word = "added" if stored is None else "password changed"
+            action = "user.added" if stored is None else "user.password_set"
+            out.record(number, action, user.email, None, {"password": user.password})
             out.add(f"{label}: user {user.email} {word}", users.upsert_user, number, user.email,
                     hash_password(user.password))  # fmt: skip
         if described != ((stored.role, stored.name, stored.phones) if stored is not None else (Role.ADMIN, "", ())):
@@ -167,6 +193,7 @@ def _compare(
         for owner, email in people:
             if owner == number and email not in named:
                 out.add(f"{label}: user {email} removed", users.delete_user, number, email)
+                out.record(number, "user.removed", email, {"email": email}, None)
 
 
 def _compare_phones(tenant: TenantFile, row: store.TenantRow | None, prune: bool, label: str, out: Changes) -> None:
@@ -174,11 +201,14 @@ def _compare_phones(tenant: TenantFile, row: store.TenantRow | None, prune: bool
     for phone in tenant.block.phones:
         if stored.get(phone.number) != (phone.owner, phone.endpoints):
             word = "changed" if phone.number in stored else "added"
+            before = _shown_phone(*stored[phone.number]) if phone.number in stored else None
+            out.record(tenant.number, "phone.saved", phone.number, before, _shown_phone(phone.owner, phone.endpoints))
             out.add(f"{label}: phone {phone.number} {word}", store.upsert_phone, tenant.number, phone.number, phone.owner,
                     phone.endpoints)  # fmt: skip
     if prune:
         for number in stored.keys() - {phone.number for phone in tenant.block.phones}:
             out.add(f"{label}: phone {number} removed", store.delete_phone, tenant.number, number)
+            out.record(tenant.number, "phone.removed", number, _shown_phone(*stored[number]), None)
 
 
 def _compare_links(
@@ -223,6 +253,12 @@ def _compare_links(
                 problems.add(f"{path}.{table}.{link.name}", _TAKEN[constraint])
         new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed, *hashes.values())
         out.lines.append(f"{label}: {table}.{link.name} {word}")
+        before = {"enabled": row.enabled, **values} if row is not None else None
+        after = {"enabled": link.enabled, **plain, **secrets}
+        if new_map is not None:
+            after[MAP] = new_map
+            before = {**before, MAP: maps.get(link.name, {})} if before is not None else None
+        out.record(number, _action(of, row), link.name, before, after)
         if not same:
             out.steps.append((store.upsert_link, (of, number, new)))
         if new_map is not None:
@@ -230,6 +266,27 @@ def _compare_links(
     if prune:
         for name in stored.keys() - {link.name for link in links}:
             out.add(f"{label}: {table}.{name} removed", store.delete_link, of, number, name)
+            action = "pbx.removed" if of is store.PBXES else "integration.removed"
+            out.record(number, action, name, store.shown_link(stored[name]), None)
+
+
+def _action(of: store.LinkTable, row: store.LinkRow | None) -> str:
+    if of is store.PBXES:
+        return "pbx.changed" if row is not None else "pbx.added"
+    return "config.changed"
+
+
+def _shown_tenant(row: store.TenantRow) -> dict[str, Any]:
+    """A tenant's own fields; the token shows only that there is another one."""
+    token = Secret(row.token_hash.hex()) if row.token_hash else None
+    return {
+        "name": row.name, "timezone": row.timezone, "country": row.country, "language": row.language, "token": token,
+        **row.options,
+    }  # fmt: skip
+
+
+def _shown_phone(owner: str, endpoints: Sequence[str]) -> dict[str, Any]:
+    return {"owner": owner, "endpoints": list(endpoints)}
 
 
 async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: bool) -> str:
@@ -238,6 +295,7 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
     if not rows:
         raise Refused([f"no tenant {number}"])
     row = rows[0]
+    await master.prepare([(row.tenant, row.data_key)])
     tenant = assemble(row, master)
     people = [account for account in await db.engine(users.select_all_accounts) if account.tenant == number]
     block: dict[str, Any] = {"number": row.tenant, "name": row.name}

@@ -40,8 +40,8 @@ def integration_key(text: str) -> IntegrationKey:
     return IntegrationKey(text)
 
 
-OPERATOR = TenantId("operator")
-"""The principal of installation operators where a tenant is expected in a log line or an audit row."""
+OPERATOR = TenantId("*")
+"""Stands for operators of the installation where a tenant is expected in an audit row. No tenant can have this number."""
 
 
 def utc_text(moment: datetime) -> str:

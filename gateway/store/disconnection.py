@@ -6,18 +6,18 @@ What it did stays: its log, its deliveries that are over, the audit. Read `actor
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import INTEGRATIONS, delete_link
+from gateway.store.tenants import INTEGRATIONS, delete_link, lock_link, shown_link
 
 
 async def delete_integration(conn: Connection, tenant: TenantId, key: IntegrationKey, who: str) -> bool:
     """In one transaction, with a line in the audit. False where there is none. What waits is dropped: the next integration of
     this key may lead to another account."""
     async with conn.transaction():
-        found = await conn.fetchval(
-            "SELECT true FROM integrations WHERE tenant_id = $1 AND integration_type = $2 FOR UPDATE", tenant, key
-        )
-        if not found:
+        known = await lock_link(conn, INTEGRATIONS, tenant, key)
+        if known is None:
             return False
+        was = shown_link(known)
+        del was["enabled"]  # it was switched off for this
         await conn.execute(
             """
             UPDATE deliveries SET state = 'expired', finished_at = now(), lease_until = NULL, note = 'disconnected'
@@ -37,5 +37,5 @@ async def delete_integration(conn: Connection, tenant: TenantId, key: Integratio
         await delete_link(conn, INTEGRATIONS, tenant, key)
         # After the map, whose removal raises the version of a registration.
         await conn.execute("DELETE FROM modules WHERE tenant_id = $1 AND integration_type = $2", tenant, key)
-        await insert_audit(conn, tenant, who, "integration.disconnected", key)
+        await insert_audit(conn, tenant, who, "integration.disconnected", key, old=was)
         return True

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.ids import TenantId
-from gateway.store.audit import OPERATORS, insert_audit
+from gateway.domain.ids import OPERATOR, TenantId
+from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
 
 _WHOSE = "email = $1 AND coalesce(tenant_id, '') = ANY($2::text[])"
@@ -75,7 +75,7 @@ async def set_passwords(
                 tenant,
                 password_hash,
             )
-            await insert_audit(conn, tenant or OPERATORS, by, action, email)
+            await insert_audit(conn, tenant or OPERATOR, by, action, email)
         await conn.execute(
             f"UPDATE login_links SET used_at = now() WHERE {_WHOSE} AND used_at IS NULL",  # noqa: S608 - a constant
             email,

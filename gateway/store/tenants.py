@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.domain.ids import TenantId
+from gateway.domain.secret import MASK
 from gateway.store.postgres.pool import Connection
 
 CLIENT_ID_TAKEN = "integrations_client_id"
@@ -54,8 +55,11 @@ class TenantRow:
     """By the integration's key, then by the user's id."""
 
 
-async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = None) -> list[TenantRow]:
-    """All tenants, or the named ones, each with its phones, PBXes and integrations, in one consistent look."""
+async def select_tenants(
+    conn: Connection, only: Sequence[TenantId] | None = None, *, being_deleted: bool = False
+) -> list[TenantRow]:
+    """All tenants, or the named ones, each with its phones, PBXes and integrations, in one consistent look. Those that are being
+    deleted exist no more, and are found by `being_deleted` alone."""
     rows = await conn.fetch(
         """
         SELECT t.tenant_id, t.name, t.timezone, t.country, t.language, t.token_hash, t.data_key, t.options::text AS options,
@@ -74,10 +78,12 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
                 FROM (SELECT e.integration_type, json_object_agg(e.user_id, e.extension ORDER BY length(e.user_id), e.user_id) AS map
                       FROM user_extensions e WHERE e.tenant_id = t.tenant_id GROUP BY 1) AS m)::text AS user_extensions
         FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)
-        WHERE $1::text[] IS NULL OR t.tenant_id = ANY($1::text[])
+        WHERE ($1::text[] IS NULL OR t.tenant_id = ANY($1::text[]))
+          AND $2 = EXISTS (SELECT FROM tenant_deletions d WHERE d.tenant_id = t.tenant_id)
         ORDER BY t.tenant_id
         """,
         list(only) if only is not None else None,
+        being_deleted,
     )
     return [
         TenantRow(
@@ -102,7 +108,8 @@ async def select_tenants(conn: Connection, only: Sequence[TenantId] | None = Non
 async def select_versions(conn: Connection) -> dict[TenantId, int]:
     """The version of every tenant that exists: what the caches compare themselves with."""
     rows = await conn.fetch(
-        "SELECT t.tenant_id, coalesce(v.version, 0) FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id)"
+        "SELECT t.tenant_id, coalesce(v.version, 0) FROM tenants t LEFT JOIN tenant_versions v USING (tenant_id) "
+        "WHERE NOT EXISTS (SELECT FROM tenant_deletions d WHERE d.tenant_id = t.tenant_id)"
     )
     return {TenantId(row[0]): int(row[1]) for row in rows}
 
@@ -126,6 +133,18 @@ async def select_numbering(conn: Connection, tenant: TenantId) -> tuple[str, Map
     """The tenant's country and options, by which its internal numbers are judged."""
     row = await conn.fetchrow("SELECT country, options::text AS options FROM tenants WHERE tenant_id = $1", tenant)
     return (row["country"], json.loads(row["options"])) if row is not None else ("", {})
+
+
+async def lock_options(conn: Connection, tenant: TenantId) -> dict[str, Any]:
+    """The tenant's options as they are now; nobody changes them until the transaction ends."""
+    text = await conn.fetchval("SELECT options::text FROM tenants WHERE tenant_id = $1 FOR UPDATE", tenant)
+    found: dict[str, Any] = json.loads(text) if text is not None else {}
+    return found
+
+
+async def set_options(conn: Connection, tenant: TenantId, options: Mapping[str, Any]) -> None:
+    """Replaces the tenant's options."""
+    await conn.execute("UPDATE tenants SET options = $2 WHERE tenant_id = $1", tenant, json.dumps(options))
 
 
 async def select_time(conn: Connection) -> datetime:
@@ -257,6 +276,19 @@ async def lock_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str
         row["client_id_hash"],
         row["account_hash"],
     )
+
+
+def shown_link(row: LinkRow) -> dict[str, Any]:
+    """A PBX or an integration for the audit trail; secrets are masked."""
+    return {"enabled": row.enabled, **row.settings, **dict.fromkeys(row.secrets, MASK)}
+
+
+async def select_phone(conn: Connection, tenant: TenantId, number: str) -> dict[str, Any] | None:
+    """One internal number as the audit trail shows it."""
+    row = await conn.fetchrow(
+        "SELECT owner, endpoints FROM phones WHERE tenant_id = $1 AND number = $2", tenant, number
+    )
+    return {"owner": row["owner"], "endpoints": list(row["endpoints"])} if row is not None else None
 
 
 async def delete_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str) -> None:

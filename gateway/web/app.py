@@ -20,6 +20,7 @@ from gateway.web.api.recordings import recordings_pages
 from gateway.web.pages.account import account_pages
 from gateway.web.pages.acting import acting_pages
 from gateway.web.pages.api_keys import api_keys_pages
+from gateway.web.pages.audit import audit_pages, operators_audit_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.companies import companies_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
@@ -30,6 +31,7 @@ from gateway.web.pages.installation import installation_pages
 from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.login_steps import login_pages, oauth_pages
 from gateway.web.pages.missed import missed_pages
+from gateway.web.pages.notify import notify_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.overview import overview_pages
 from gateway.web.pages.pbxes import pbxes_pages
@@ -63,6 +65,7 @@ def create_app(deps: Deps) -> QuartTrio:
         auth_pages, code_pages, account_pages, people_pages, overview_pages, calls_pages, missed_pages, search_pages,
         dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
         installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
+        audit_pages, operators_audit_pages, notify_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -61,6 +61,7 @@ SECTIONS = (
     Section(name="deliveries", address="/deliveries"),
     Section(name="keys", address="/keys"),
     Section(name="people", address="/people"),
+    Section(name="notify", address="/notify"),
     Section(name="audit", address="/audit"),
     Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
     Section(name="installation", address="/operators/installation", audience=Audience.OPERATORS),

@@ -107,6 +107,8 @@ class Deps:
     """The name of this instance among those on one database."""
     ask_slots: Callable[[str], Awaitable[Sequence[Slot]]] | None = None
     """`ask_slots(path)`: the actors at and below a path, whichever instance they live in; without it, those of this one."""
+    mail: bool = False
+    """Whether mail can be sent."""
     title: str = "Gateway"
     """The name of the installation, in the page's head."""
     master: MasterKeys | None = None

@@ -13,7 +13,7 @@ from actors.housekeeping import PRUNE_EVERY_S, prune
 from actors.runtime.directory import Slot
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
-from gateway.store import audit, journal, users
+from gateway.store import audit_chain, journal, users
 from gateway.store.postgres.errors import QueryFailed
 
 
@@ -49,7 +49,7 @@ async def test_a_statement_that_fails_is_logged_and_tried_again_later(
     fake = Fake(QueryFailed("canceling statement due to statement timeout", code="57014"))
     slot = await pruned(fake, monkeypatch)
     assert (slot.health.state, slot.health.code) == (State.DEGRADED, "not_pruned")
-    for work in (journal.delete_old_rest, audit.delete_old_audit, users.delete_stale_sessions):
+    for work in (journal.delete_old_rest, audit_chain.delete_old_audit, users.delete_stale_sessions):
         assert fake.requested.count(work) == 2
 
 

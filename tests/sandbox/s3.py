@@ -112,7 +112,8 @@ class S3:
         fields = dict(part.partition("=")[::2] for part in query.split("&"))
         assert fields["list-type"] == "2"
         after = unquote(fields.get("start-after", ""))
-        keys = sorted(key for key in self.objects if key > after)
+        prefix = unquote(fields.get("prefix", ""))
+        keys = sorted(key for key in self.objects if key > after and key.startswith(prefix))
         entries = "".join(
             f"<Contents><Key>{key}</Key><LastModified>{self.objects[key][1]:%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
             for key in keys[: self.page]

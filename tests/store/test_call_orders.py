@@ -10,7 +10,8 @@ from actors.calls.click_to_call import _admit
 from actors.runtime.peers import CHANNEL
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
-from gateway.store.audit import delete_old_audit, insert_audit, select_audit
+from gateway.store.audit import insert_audit, select_audit
+from gateway.store.audit_chain import delete_old_audit
 from gateway.store.call_orders import (
     Admitted,
     Limited,

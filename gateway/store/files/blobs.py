@@ -7,6 +7,7 @@ The bytes are sealed already (`gateway/store/secrets/sealed_file.py`); this modu
 
 import os
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 import trio
 
 from gateway.domain.errors import Unavailable
+from gateway.domain.ids import TenantId
 from gateway.store.secrets.sealed_file import Sealed
 
 T = TypeVar("T")
@@ -22,6 +24,9 @@ Ts = TypeVarTuple("Ts")
 
 NAME = re.compile(r"[0-9A-Za-z_-]{1,32}/[0-9a-f]{64}-[0-9a-f]{16}")
 """Of an object. Nothing else is ever read, written or deleted."""
+
+
+TENANT = re.compile(r"[0-9A-Za-z_-]{1,32}")
 
 
 class Missing(Exception):
@@ -45,6 +50,10 @@ class BlobStore(Protocol):
 
     async def delete(self, name: str) -> None:
         """Takes the object away; one that is not there is no failure."""
+        ...
+
+    async def delete_all(self, tenant: TenantId) -> None:
+        """Takes away every object of a tenant, whether a row names it or not."""
         ...
 
     def old_names(self, older_than_s: float) -> AsyncIterator[Sequence[str]]:
@@ -82,6 +91,12 @@ class FolderBlobs:
         """Unlinks the file."""
         await self._in_thread(_unlink, self._path(name))
 
+    async def delete_all(self, tenant: TenantId) -> None:
+        """The tenant's folder as a whole."""
+        if not TENANT.fullmatch(tenant):
+            raise ValueError("not the number of a tenant")
+        await self._in_thread(_remove_folder, self._folder / tenant)
+
     async def old_names(self, older_than_s: float) -> AsyncIterator[Sequence[str]]:
         """Folder by folder."""
         before = time.time() - older_than_s
@@ -94,6 +109,12 @@ class FolderBlobs:
         except OSError as error:
             failure = Unavailable(f"recordings on disk: {error.strerror}")
         raise failure
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        sync_folder(folder.parent)
 
 
 def _move(source: Path, target: Path, top: Path) -> None:

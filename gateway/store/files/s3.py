@@ -22,6 +22,7 @@ import httpx2
 import trio
 
 from gateway.domain.errors import Unavailable
+from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.store.files.blobs import NAME, Missing
 from gateway.store.secrets.sealed_file import Sealed, sealed_size
@@ -132,11 +133,26 @@ class S3Blobs:
         if status not in (200, 202, 204, 404):
             self._refuse(status)
 
+    async def delete_all(self, tenant: TenantId) -> None:
+        """The bucket's list of what begins with the tenant, then one DELETE each."""
+        async for listed in self._listed(f"{tenant}/"):
+            for name, _ in listed:
+                if NAME.fullmatch(name) and name.startswith(f"{tenant}/"):
+                    await self.delete(name)
+
     async def old_names(self, older_than_s: float) -> AsyncIterator[Sequence[str]]:
         """The bucket's list, a thousand at a time."""
-        before, after = datetime.now(UTC) - timedelta(seconds=older_than_s), ""
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        async for listed in self._listed(""):
+            yield [name for name, written in listed if NAME.fullmatch(name) and _is_before(written, before)]
+
+    async def _listed(self, prefix: str) -> AsyncIterator[list[tuple[str, str]]]:
+        """Names and when they were written."""
+        after = ""
         while True:
-            query = {"list-type": "2", "max-keys": "1000", **({"start-after": after} if after else {})}
+            query = {"list-type": "2", "max-keys": "1000"}
+            query |= {"prefix": prefix} if prefix else {}
+            query |= {"start-after": after} if after else {}
             into = bytearray()
             status = await self._send("GET", "", {}, query=query, into=into, most=LIST_LIMIT)
             if status != 200:
@@ -144,7 +160,7 @@ class S3Blobs:
             text = into.decode("utf-8", "replace")
             entries = re.findall(r"<Contents>(.*?)</Contents>", text, re.DOTALL)
             listed = [(_inner("Key", entry), _inner("LastModified", entry)) for entry in entries]
-            yield [name for name, written in listed if NAME.fullmatch(name) and _is_before(written, before)]
+            yield listed
             if not listed or "<IsTruncated>true</IsTruncated>" not in text:
                 return
             after = listed[-1][0]

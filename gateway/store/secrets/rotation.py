@@ -21,7 +21,8 @@ from typing import Any
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.pool import Connection, Database, OwnConnection, Session
-from gateway.store.secrets.seal import MasterKeys
+from gateway.store.secrets.seal import MasterKeys, wrapping_key
+from gateway.store.secrets.vault import VaultKeys
 from gateway.store.shards import TTL_S
 
 BATCH = 500
@@ -90,11 +91,8 @@ class Rotation:
         new = self.master.current.id
         self.damaged.clear()
         self.lost.clear()
-        total, done, after = await self.db.engine(count_wrapped, new), 0, TenantId("")
-        while batch := await self.db.engine(self._wrap_batch, after):
-            after, count = batch
-            done += count
-            self.progress("tenants", done, total)
+        total = await self.db.engine(count_wrapped, new)
+        await self._wrap_all(total)
         await self.db.engine(self._wrap_factors)
         if total or not self.requested:
             await self.db.engine(_ask_to_read_again)
@@ -108,6 +106,13 @@ class Rotation:
                 if count:
                     self.progress(f"{place.table}.{place.column}", done, total)
         return await self._left(new)
+
+    async def _wrap_all(self, total: int) -> None:
+        done, after = 0, TenantId("")
+        while batch := await self.db.engine(self._wrap_batch, after):
+            after, count = batch
+            done += count
+            self.progress("tenants", done, total)
 
     async def _left(self, new: str) -> int:
         left = await self.db.engine(count_wrapped, new) - len(self.lost)
@@ -222,6 +227,38 @@ class Rotation:
             return again(place.column, row["sealed"])
         stored = json.loads(row["sealed"])
         return json.dumps({name: again(name, sealed) for name, sealed in stored.items()})
+
+
+class VaultRotation(Rotation):
+    """The same where Vault wraps: it is asked between two transactions, and a row that changed meanwhile is left for the next pass."""
+
+    async def _wrap_all(self, total: int) -> None:
+        master = self.master
+        assert isinstance(master, VaultKeys)
+        everything = await self.db.engine(select_wrapped)
+        stale = [one for one in everything if wrapping_key(one[1]) != master.current.id]
+        for start in range(0, len(stale), self.batch):
+            batch = stale[start : start + self.batch]
+            fresh = await master.rewrap(batch)
+            for tenant, text in batch:
+                if (tenant, text) not in fresh:
+                    self.lost[tenant] = "its data key was changed, or is another tenant's"
+            await self.db.engine(replace_wrapped, [(tenant, old, new) for (tenant, old), new in fresh.items()])
+            self.progress("tenants", min(start + len(batch), total), total)
+        await master.prepare(await self.db.engine(select_wrapped))
+
+
+async def replace_wrapped(conn: Connection, keys: Sequence[tuple[TenantId, str, str]]) -> None:
+    """Tenant, the data key as it was, and as it is now."""
+    async with conn.transaction():
+        await _begin(conn)
+        await conn.execute(
+            "UPDATE tenants t SET data_key = n.fresh FROM unnest($1::text[], $2::text[], $3::text[]) AS n (tenant_id, old, fresh) "
+            "WHERE t.tenant_id = n.tenant_id AND t.data_key = n.old",
+            [tenant for tenant, _, _ in keys],
+            [old for _, old, _ in keys],
+            [fresh for _, _, fresh in keys],
+        )
 
 
 async def _begin(conn: Connection) -> None:

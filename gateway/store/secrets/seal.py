@@ -71,7 +71,7 @@ class MasterKey:
     def wrap(self, tenant: TenantId, data_key: DataKey) -> str:
         """The data key for the tenant's row."""
         head = f"{_WRAPPED}:{self.id}:{data_key.version}"
-        return f"{head}:{_encrypt(self.key, data_key.key, _bound(head, tenant))}"
+        return f"{head}:{_encrypt(self.key, data_key.key, bound_texts(head, tenant))}"
 
 
 class MasterKeys:
@@ -80,6 +80,8 @@ class MasterKeys:
 
     def __init__(self, keys: Sequence[MasterKey], file: "_WatchedFile | None" = None) -> None:
         self.current = keys[0]
+        self.problem = ""
+        """Why keys that were wanted last could not be opened; empty where they could."""
         self._by_id = {key.id: key for key in keys}
         self._file = file
 
@@ -117,6 +119,9 @@ class MasterKeys:
 
     def unwrap(self, tenant: TenantId, wrapped: str) -> DataKey:
         """Raises Unsealable for a key of another tenant, a changed text and a master key that is not in the file."""
+        if wrapped.startswith("dek:vault:"):
+            text = "is wrapped by Vault: set GATEWAY_VAULT_URL"
+            raise Unsealable(f"tenant {tenant}: {text}", person=f"The data key of tenant {tenant} {text}.")
         master, version, sealed = _parts(wrapped, _WRAPPED)
         if master not in self._by_id:
             self.look()
@@ -127,7 +132,14 @@ class MasterKeys:
                 person=f"The secrets need the master key {master}, which the key file does not hold.",
             )
         head = f"{_WRAPPED}:{master}:{version}"
-        return DataKey(version, _decrypt(key.key, sealed, _bound(head, tenant), f"data key of tenant {tenant}"))
+        return DataKey(version, _decrypt(key.key, sealed, bound_texts(head, tenant), f"data key of tenant {tenant}"))
+
+    async def prepare(self, keys: Sequence[tuple[TenantId, str]]) -> None:
+        """Before `unwrap`: opens what cannot be opened at once. Here there is nothing of the kind."""
+
+    async def wrapped(self, tenant: TenantId, data_key: DataKey) -> str:
+        """As `wrap`, where that takes its time."""
+        return self.wrap(tenant, data_key)
 
     def sealer(self, tenant: TenantId, wrapped: str, *older: str) -> "Sealer":
         """Unwraps the tenant's current data key, and those still in use beside it."""
@@ -151,7 +163,7 @@ class Sealer:
     def seal(self, secret: Secret, *, table: str, column: str, row: str) -> str:
         """The text to store in that place, and in no other."""
         head = f"{_VALUE}:{self._master_id}:{self._current.version}"
-        bound = _bound(head, self.tenant, table, column, row)
+        bound = bound_texts(head, self.tenant, table, column, row)
         return f"{head}:{_encrypt(self._current.key, secret.reveal().encode('utf-8', 'surrogatepass'), bound)}"
 
     def open(self, sealed: str, *, table: str, column: str, row: str) -> Secret:
@@ -161,12 +173,12 @@ class Sealer:
         key = self._by_version.get(version)
         if key is None:
             raise Unsealable(f"{where}: sealed by data key {version}, which the tenant does not have")
-        bound = _bound(f"{_VALUE}:{master}:{version}", self.tenant, table, column, row)
+        bound = bound_texts(f"{_VALUE}:{master}:{version}", self.tenant, table, column, row)
         return Secret(_decrypt(key.key, ciphertext, bound, where).decode("utf-8", "surrogatepass"))
 
     def derive(self, purpose: str) -> bytes:
         """A key of the tenant's for one purpose, the same as long as its data key is: nothing of it need be stored."""
-        info = _bound("derived:v1", self.tenant, purpose)
+        info = bound_texts("derived:v1", self.tenant, purpose)
         return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=info).derive(self._current.key)
 
     def is_current(self, sealed: str) -> bool:
@@ -211,6 +223,8 @@ class _WatchedFile:
 
 def wrapping_key(wrapped: str) -> str:
     """The id of the master key by which a data key is wrapped. Raises Unsealable for what is none."""
+    if wrapped.startswith("dek:vault:"):
+        return wrapped.split(":")[2]
     return _parts(wrapped, _WRAPPED)[0]
 
 
@@ -338,7 +352,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _bound(*parts: str) -> bytes:
+def bound_texts(*parts: str) -> bytes:
     """Additional data with the length before each part: no two lists of parts read the same."""
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)

@@ -19,6 +19,7 @@ from gateway.domain.dialling import CallRefused
 from gateway.domain.ids import IntegrationKey, Kind
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
+from gateway.store.audit import ORIGIN, Origin
 from gateway.store.call_orders import Admitted
 from gateway.telemetry import COUNTERS, bound
 from gateway.web.callers.callers import Caller
@@ -119,6 +120,7 @@ async def _act(deps: CallbackDeps, adapter: Adapter, requested: InboundRequest, 
         )
     deps.guesses.right(requested.client_id)
     tenant, key = found
+    ORIGIN.set(Origin("key", deps.guesses.client(request)))
     with bound(tenant=tenant.number, integration=key):
         if isinstance(requested, ActivityRequest):
             return await deps.set_activity(tenant, key, requested)
@@ -191,6 +193,7 @@ def _external_call(deps: CallbackDeps) -> Handler:
             tenant, asked_by = deps.tenant(caller.tenant), caller.actor
             if tenant is None:
                 return problem(401, "AUTH_FAILED", "The API key or token is not valid.")
+        ORIGIN.set(Origin("key", deps.guesses.client(request)))
         with bound(tenant=tenant.number):
             return await _place(deps, tenant, query["code"], query["phone"], asked_by)
 

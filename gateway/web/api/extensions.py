@@ -30,6 +30,7 @@ from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.store import users
+from gateway.store.audit import ORIGIN, Kind, Origin
 from gateway.store.integration_states import mark_tested
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.multipart import Malformed, text_fields
@@ -153,6 +154,8 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
             if not mine:
                 return problem(403, "FORBIDDEN", "The header X-CSRF-Token is missing or not this session's.")
         caller, tenant = mine[0], callers.modules.cache.tenant(TenantId(number))
+        kind: Kind = "key" if caller.module else "operator" if caller.tenant is None else "person"
+        ORIGIN.set(Origin(kind, callers.guesses.client(request)))
         if tenant is None:
             return problem(404, "NOT_FOUND", "There is no such enterprise.")
         link = _connector_of(adapter, tenant, caller, request.query.get("integration", ""))

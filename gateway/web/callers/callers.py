@@ -55,6 +55,8 @@ class Caller:
     """The key, where the request brought it or a token of it."""
     only: tuple[str, ...] | None = None
     """The internal numbers of an agent, whose calls alone they see and place; None for everybody else."""
+    operator: bool = False
+    """Whether it is an operator who acts as the company."""
     csrf: str | None = None
     """The session's CSRF token; None where no browser sends the credential by itself."""
     token: Token | None = None
@@ -180,6 +182,7 @@ class Callers:
             return access
         caller = Caller(
             kind="session", tenant=access.tenant, scopes=access.scopes, actor=session.email, csrf=session.csrf, only=access.only,
+            operator=session.acting is not None and session.acting.tenant == access.tenant,
             identity=token.token_hash.hex(), token=token,
             headers=(("X-CSRF-Token", session.csrf),) if request.method in SAFE_METHODS else (),
         )  # fmt: skip

@@ -22,7 +22,8 @@ async def create_key(
     text = key.reveal()
     async with conn.transaction():
         key_id = await insert_api_key(conn, tenant, hash_of(text), name, scopes, hint_of(text), ends)
-        await insert_audit(conn, tenant, actor, "api_key.created", hint_of(text), ", ".join(scopes))
+        await insert_audit(conn, tenant, actor, "api_key.created", hint_of(text), ", ".join(scopes),
+                           new={"name": name, "scopes": list(scopes), "expires_at": ends.isoformat() if ends is not None else None})  # fmt: skip
         return key_id
 
 
@@ -34,7 +35,8 @@ async def rotate_key(
     async with conn.transaction():
         new = await rotate_api_key(conn, tenant, key_id, hash_of(text), hint_of(text), OLD_LIVES.total_seconds())
         if new is not None:
-            await insert_audit(conn, tenant, actor, "api_key.rotated", old_hint, hint_of(text))
+            await insert_audit(conn, tenant, actor, "api_key.rotated", old_hint, hint_of(text),
+                               old={"key": old_hint}, new={"key": hint_of(text)})  # fmt: skip
         return new
 
 
@@ -43,5 +45,7 @@ async def revoke_keys(conn: Connection, tenant: TenantId, which: str, actor: str
     async with conn.transaction():
         hints = await revoke_api_keys(conn, tenant, which)
         for hint in hints:
-            await insert_audit(conn, tenant, actor, "api_key.revoked", hint)
+            await insert_audit(
+                conn, tenant, actor, "api_key.revoked", hint, old={"revoked": False}, new={"revoked": True}
+            )
         return hints

@@ -91,7 +91,11 @@ class Guesses:
 
     def source(self, request: Request) -> str:
         """The key under which an address is counted."""
-        return source_of(client_address(request.peer, request.headers.get("x-forwarded-for", ""), self._trusted))
+        return source_of(self.client(request))
+
+    def client(self, request: Request) -> str:
+        """The client's address."""
+        return client_address(request.peer, request.headers.get("x-forwarded-for", ""), self._trusted)
 
     def __len__(self) -> int:
         return len(self._levels) + len(self._waiting) + len(self._right)

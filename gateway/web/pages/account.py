@@ -20,11 +20,11 @@ from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.errors import Unavailable
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import OPERATOR, TenantId
 from gateway.domain.new_passwords import password_problem
 from gateway.domain.secret import Secret
 from gateway.store import own_account, second_factors, users
-from gateway.store.audit import OPERATORS, insert_audit
+from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
 from gateway.store.users import Session
 from gateway.web.http.addresses import network_of
@@ -88,7 +88,7 @@ async def _set_factor(
     async with conn.transaction():
         await second_factors.store_factor(conn, email, sealed, step, hashes)
         for tenant in sealed:
-            await insert_audit(conn, tenant or OPERATORS, email, action, email)
+            await insert_audit(conn, tenant or OPERATOR, email, action, email)
         return await own_account.end_sessions(conn, email, [*sealed], but=keep)
 
 
@@ -96,7 +96,7 @@ async def _new_codes(conn: Connection, email: str, tenants: list[TenantId | None
     async with conn.transaction():
         await second_factors.store_recovery_codes(conn, email, tenants, hashes)
         for tenant in tenants:
-            await insert_audit(conn, tenant or OPERATORS, email, "user.recovery_codes", email)
+            await insert_audit(conn, tenant or OPERATOR, email, "user.recovery_codes", email)
 
 
 def account_pages(gate: Gate) -> Blueprint:

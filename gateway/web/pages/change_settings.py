@@ -24,7 +24,7 @@ from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import Bilingual
 from gateway.store import tenants as store
-from gateway.store.audit import insert_audit
+from gateway.store.audit import difference, insert_audit
 from gateway.store.postgres.errors import Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
@@ -160,6 +160,7 @@ def _taken_named(model: type[AdapterSettings]) -> Iterator[None]:
 
 async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
     row = (await db.engine(store.select_tenants, [number]))[0]
+    await master.prepare([(number, row.data_key)])
     return master.sealer(number, row.data_key)
 
 
@@ -180,12 +181,13 @@ async def _save(
     row = LinkRow(link.name, link.kind, enabled, plain, sealed, *hashes)
     await store.upsert_link(conn, of, number, row)
     opened = open_secrets(known, of.table, sealer) if known is not None else {}
+    old, new = difference(opened if known is not None else None, {**plain, **_secrets(settings)})
     changed = _changed(known.settings if known is not None else {}, plain, _new_secrets(opened, settings))
     if of is store.PBXES:
         action, changed = ("pbx.changed", changed) if known is not None else ("pbx.added", "")
     else:
         action = "config.changed"
-    await insert_audit(conn, number, person, action, link.name, changed)
+    await insert_audit(conn, number, person, action, link.name, changed, old=old, new=new)
 
 
 async def _change(
@@ -200,17 +202,22 @@ async def _change(
         return False
     plain, sealed, hashes = known.settings, known.secrets, (known.client_id_hash, known.account_hash)
     fresh: Set[str] = frozenset()
+    before: dict[str, Any] = {"enabled": known.enabled}
+    after: dict[str, Any] = {"enabled": known.enabled if enabled is None else enabled}
     if named:
         opened = open_secrets(known, "integrations", sealer)
         settings = change(opened)
         fresh = _new_secrets(opened, settings)
         plain, sealed = _stored(sealer, "integrations", key, settings)
         hashes = unique_hash(settings), account_hash(kind_of(key), settings)
+        before |= opened
+        after |= {**plain, **_secrets(settings)}
     row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed, *hashes)
     await store.upsert_link(conn, store.INTEGRATIONS, number, row)
     shown = [f"{name}{CHANGED_MARK}" if name in fresh else name for name in sorted(named)]
     detail = ", ".join([*shown, *(["enabled"] if switched else [])])
-    await insert_audit(conn, number, person, "config.changed", key, detail)
+    old, new = difference(before, after)
+    await insert_audit(conn, number, person, "config.changed", key, detail, old=old, new=new)
     return True
 
 
@@ -229,6 +236,13 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any], fresh: Set[str
     """What differs, by name; a secret's value is never shown."""
     names = {field: field for field in after if field not in before or before[field] != after[field]}
     return ", ".join(sorted({**names, **{name: f"{name}{CHANGED_MARK}" for name in fresh}}.values()))
+
+
+def _secrets(settings: AdapterSettings) -> dict[str, Secret]:
+    """The secrets that are set, by name; they print as `***`."""
+    return {
+        name: value for name in secret_fields(type(settings)) if isinstance(value := getattr(settings, name), Secret)
+    }
 
 
 def _stored(sealer: Sealer, table: str, row: str, settings: AdapterSettings) -> tuple[dict[str, Any], dict[str, str]]:

@@ -29,10 +29,10 @@ from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_control, texts_of
-from gateway.store.audit import insert_audit
+from gateway.store.audit import difference, insert_audit
 from gateway.store.crm_registrations import StatusLine, select_phones
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import delete_phone, upsert_phone
+from gateway.store.tenants import delete_phone, select_phone, upsert_phone
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.integrations import pbx_card, slots_of
 from gateway.web.pages.module_home import add_home, home_of
@@ -406,10 +406,13 @@ def _back(number: str) -> str:
 
 
 async def _save_phone(conn: Connection, number: TenantId, phone: Phone, who: str) -> None:
+    known = await select_phone(conn, number, phone.number)
     await upsert_phone(conn, number, phone.number, phone.owner, phone.endpoints)
-    await insert_audit(conn, number, who, "phone.saved", phone.number, phone.owner)
+    old, new = difference(known, {"owner": phone.owner, "endpoints": list(phone.endpoints)})
+    await insert_audit(conn, number, who, "phone.saved", phone.number, phone.owner, old=old, new=new)
 
 
 async def _remove_phone(conn: Connection, number: TenantId, phone: str, who: str) -> None:
+    known = await select_phone(conn, number, phone)
     await delete_phone(conn, number, phone)
-    await insert_audit(conn, number, who, "phone.removed", phone)
+    await insert_audit(conn, number, who, "phone.removed", phone, old=known)

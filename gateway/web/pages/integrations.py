@@ -31,7 +31,7 @@ from gateway.store.audit import insert_audit
 from gateway.store.integration_jobs import JobRow, hasten_job, select_jobs
 from gateway.store.integration_states import mark_tested, select_known
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import INTEGRATIONS, set_link_enabled
+from gateway.store.tenants import INTEGRATIONS, lock_link, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.form_rounds import form_at, form_shown, read_round, with_problems
@@ -95,10 +95,15 @@ async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored
 
 
 async def _switch(conn: Connection, number: TenantId, key: IntegrationKey, enabled: bool, person: str) -> bool:
-    found = await set_link_enabled(conn, INTEGRATIONS, number, key, enabled)
-    if found:
-        await insert_audit(conn, number, person, "config.changed", key, "enabled: " + ("true" if enabled else "false"))
-    return found
+    known = await lock_link(conn, INTEGRATIONS, number, key)
+    if known is None:
+        return False
+    await set_link_enabled(conn, INTEGRATIONS, number, key, enabled)
+    await insert_audit(
+        conn, number, person, "config.changed", key, "enabled: " + ("true" if enabled else "false"),
+        old={"enabled": known.enabled}, new={"enabled": enabled},
+    )  # fmt: skip
+    return True
 
 
 async def _stored_and_logs(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
@@ -18,14 +18,15 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.runtime.directory import Slot, worst
 from gateway.domain.configuration import Tenant
 from gateway.domain.health import State
-from gateway.store.audit import OPERATORS, insert_audit, select_audit
+from gateway.domain.ids import OPERATOR, TenantId
+from gateway.store.audit import insert_audit
 from gateway.store.installation import select_queues
 from gateway.store.shards import select_owners
-from gateway.web.pages.dialling import SHOWN, audit_texts
+from gateway.store.tenant_deletions import request_deletion, select_deletions
 from gateway.web.session.auth import Gate
-from gateway.web.session.flash import lead_on, note
-from gateway.web.session.surroundings import look_around
-from gateway.web.site import Answer, older_than, viewer
+from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.surroundings import flashed, look_around
+from gateway.web.site import Answer, viewer
 
 MOST_TENANTS = 200
 MOST_DRAWN = 12
@@ -203,8 +204,28 @@ def operators_pages(gate: Gate) -> Blueprint:
         lines = sorted_lines(tenant_lines(found, await deps.slots(), waiting), sort)
         return site.page(
             "tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked, sort=sort,
-            may_create=deps.master is not None,
+            may_create=deps.master is not None, deletions=await deps.db.engine(select_deletions),
         )  # fmt: skip
+
+    @pages.get("/tenants/<number>/delete")
+    async def confirm_delete(number: str) -> Response:
+        found = deps.cache.tenant(TenantId(number))
+        if found is None:
+            abort(404)
+        return site.page("tenant_delete.html", tenant=found, wrong=flashed("refused") is not None)
+
+    @pages.post("/tenants/<number>/delete")
+    async def delete(number: str) -> Answer:
+        typed = (await request.form).get("number", "").strip()
+        session = viewer().session
+        assert session is not None
+        if typed != number:
+            home = f"/operators/tenants/{quote(number, safe='')}/delete"
+            return await lead_on(deps, gate.token(), home, Flash(kind="refused"))
+        if not await deps.db.engine(request_deletion, TenantId(number), session.email):
+            abort(404)
+        await deps.modules.refresh(TenantId(number))
+        return await lead_on(deps, gate.token(), "/operators/tenants", note("tenants.deletion_begun", number=number))
 
     async def picture() -> dict[str, Any]:
         only = request.args.get("tenant") or None
@@ -233,15 +254,6 @@ def operators_pages(gate: Gate) -> Blueprint:
     async def actors_picture() -> Response:
         return site.page("actors_picture.html", **await picture())
 
-    @pages.get("/audit")
-    async def audit() -> Response:
-        before, t = request.args.get("before", ""), viewer().t
-        lines = await deps.db.engine(select_audit, OPERATORS, older_than(before), SHOWN + 1)
-        return site.page(
-            "audit.html", lines=[(line, *audit_texts(line, t)) for line in lines[:SHOWN]], home="/operators", first=not before,
-            older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
-        )  # fmt: skip
-
     @pages.post("/actors/restart")
     async def restart() -> Answer:
         form = await request.form
@@ -252,7 +264,7 @@ def operators_pages(gate: Gate) -> Blueprint:
         slot.restart()
         session = viewer().session
         assert session is not None
-        await deps.db.engine(insert_audit, OPERATORS, session.email, "actor.restarted", path)
+        await deps.db.engine(insert_audit, OPERATOR, session.email, "actor.restarted", path)
         only = form.get("tenant", "")
         where = f"?{urlencode({'tenant': only})}" if only else ""
         return await lead_on(

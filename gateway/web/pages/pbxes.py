@@ -19,7 +19,7 @@ from gateway.domain.configuration import Connector
 from gateway.domain.ids import Kind, TenantId
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import PBXES, delete_link, set_link_enabled
+from gateway.store.tenants import PBXES, delete_link, lock_link, set_link_enabled, shown_link
 from gateway.web.local_address import ANYWHERE
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
@@ -37,15 +37,21 @@ NEW = "new"
 
 
 async def _switch(conn: Connection, number: TenantId, name: str, enabled: bool, person: str) -> bool:
-    found = await set_link_enabled(conn, PBXES, number, name, enabled)
-    if found:
-        await insert_audit(conn, number, person, "pbx.switched_on" if enabled else "pbx.switched_off", name)
-    return found
+    known = await lock_link(conn, PBXES, number, name)
+    if known is None:
+        return False
+    await set_link_enabled(conn, PBXES, number, name, enabled)
+    action = "pbx.switched_on" if enabled else "pbx.switched_off"
+    await insert_audit(
+        conn, number, person, action, name, old={"enabled": known.enabled}, new={"enabled": enabled}
+    )  # fmt: skip
+    return True
 
 
 async def _delete(conn: Connection, number: TenantId, name: str, person: str) -> None:
+    known = await lock_link(conn, PBXES, number, name)
     await delete_link(conn, PBXES, number, name)
-    await insert_audit(conn, number, person, "pbx.removed", name)
+    await insert_audit(conn, number, person, "pbx.removed", name, old=shown_link(known) if known is not None else None)
 
 
 def pbxes_pages(gate: Gate) -> Blueprint:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.posts import Invalid
+from gateway.store.audit import Kind, acting
 from gateway.store.postgres.errors import BadData, Conflict
 from gateway.telemetry import bound
 from gateway.web.callers.callers import Caller, Headers
@@ -194,7 +195,8 @@ def _handler(deps: RestDeps, endpoint: Endpoint) -> Handler:
                 403, "FORBIDDEN", "An agent sees and places the calls of their own numbers, and nothing else here."
             )
             return _with(refused, (*caller.headers, *deps.cors(request)))
-        with bound(tenant=caller.tenant):
+        kind: Kind = "key" if caller.kind != "session" else "operator" if caller.operator else "person"
+        with bound(tenant=caller.tenant), acting(kind, deps.callers.guesses.client(request)):
             response = await _answered(deps, endpoint, request, caller)
         return _with(response, (*caller.headers, *deps.cors(request)))
 

@@ -26,6 +26,7 @@ from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.domain.texts import LANGUAGES
 from gateway.store import users
+from gateway.store.audit import ORIGIN, Origin
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.addresses import client_address, network_of, source_of
 from gateway.web.session.devices import LIVES_S, device_of, new_device
@@ -152,6 +153,7 @@ class Gate:
                 if language is not None:
                     who = replace(who, t=(f := self.site.formats(language, UTC_ZONE)).t, f=f)
                 g.viewer = who
+        ORIGIN.set(Origin("operator" if who.operator else "person", self.address()))
         if request.method not in SAFE_METHODS:
             sent = request.headers.get("X-CSRF-Token") or (await request.form).get("csrf", "")
             foreign = request.headers.get("Sec-Fetch-Site", "same-origin") == "cross-site"

@@ -20,6 +20,7 @@ from adapters.base import Adapter
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.texts import LANGUAGES
 from gateway.store import users
+from gateway.store.audit import ORIGIN, Origin
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.guesses import DELAY_S
 from gateway.web.session.access import Need
@@ -69,6 +70,7 @@ class ModuleGate:
 
     async def look(self) -> None:
         """Makes the Viewer of this request. The first hook of the blueprint."""
+        ORIGIN.set(Origin("key", self.gate.address()))
         # Not the address as it was sent: it may hold a token, and pages lead back to where they are.
         who = g.viewer = replace(self.gate.anonymous(), path=f"{self.home}/")
         token, site = self.token(), self.gate.site

@@ -67,6 +67,7 @@ def read_tested(body: Mapping[str, Any] | None) -> Tested | None:
 async def _sealer(deps: Deps, tenant: TenantId) -> Any:
     rows = await deps.db.engine(select_tenants, [tenant])
     assert deps.master is not None
+    await deps.master.prepare([(tenant, rows[0].data_key)])
     return deps.master.sealer(tenant, rows[0].data_key)
 
 

@@ -14,8 +14,8 @@ from actors.calls.refusals import Refusals
 from actors.runtime.directory import Slot
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import TenantId
-from gateway.store.audit import OPERATORS, insert_audit
+from gateway.domain.ids import OPERATOR, TenantId
+from gateway.store.audit import Origin, insert_audit
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.users import Account, Session
 from gateway.telemetry import COUNTERS
@@ -38,14 +38,12 @@ class SignInAudit:
 
     def opened(self, tenant: TenantId | None, email: str, network: str, *, link: bool) -> None:
         """Somebody has signed in; an operator of the installation belongs to no company, and is in the operators' trail."""
-        self._notes.append(
-            (tenant or OPERATORS, email, "session.opened_by_link" if link else "session.opened", network)
-        )
+        self._notes.append((tenant or OPERATOR, email, "session.opened_by_link" if link else "session.opened", network))
 
     def refused(self, accounts: Sequence[Account], email: str, network: str) -> None:
         """Somebody has not, with the address of these accounts."""
         for account in accounts:
-            whose = account.tenant or OPERATORS
+            whose = account.tenant or OPERATOR
             if self._refusals.admit(whose, trio.current_time()):
                 self._notes.append((whose, email, "session.refused", network))
 
@@ -57,7 +55,7 @@ class SignInAudit:
         while self._notes:
             note = self._notes[0]
             try:
-                await self._db.engine(insert_audit, note[0], note[1], note[2], note[3])
+                await self._db.tenant(note[0], insert_audit, *note, origin=_origin(note))
             except Unavailable:
                 raise
             except GatewayError as error:
@@ -79,5 +77,13 @@ class SignInAudit:
 
 async def note_acting(conn: Connection, session: Session, number: TenantId, action: str, detail: str) -> None:
     """What an operator who acts as a company began or ended: in the company's trail, and in the operators'."""
-    for whose in (number, OPERATORS):
-        await insert_audit(conn, whose, session.email, action, number, detail)
+    for whose in (number, OPERATOR):
+        await insert_audit(conn, whose, session.email, action, number, detail, origin=Origin("operator"))
+
+
+def _origin(note: _Note) -> Origin:
+    """An operator's reading has no address of its own in the company's trail; a count has none at all."""
+    _, _, action, network = note
+    if action == "operator.read":
+        return Origin("operator")
+    return Origin("person", network) if action != "session.refused_more" else Origin()

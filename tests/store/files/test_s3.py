@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from gateway.domain.errors import Unavailable
+from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.store.files.blobs import Missing
 from gateway.store.files.s3 import S3Blobs, authorization
@@ -118,3 +119,14 @@ async def test_objects_are_listed_by_age_and_deleted(bucket: Bucket) -> None:
         await blobs.read(names[0], 0, 1)
     with pytest.raises(ValueError, match="not the name"):
         await blobs.delete("somebody-else's")
+
+
+async def test_everything_of_a_tenant_goes_and_nothing_else(bucket: Bucket) -> None:
+    blobs, s3 = await bucket.blobs(), bucket.s3
+    s3.page = 2
+    names = [f"036/{n:064x}-{'0' * 16}" for n in range(5)]
+    others = [f"0367/{0:064x}-{'0' * 16}", "036/notes.txt", f"a036/{0:064x}-{'0' * 16}"]
+    s3.objects = {name: (b"x", datetime.now(UTC)) for name in (*names, *others)}
+    await blobs.delete_all(TenantId("036"))
+    assert sorted(s3.objects) == sorted(others)
+    await blobs.delete_all(TenantId("036"))

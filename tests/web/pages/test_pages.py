@@ -77,7 +77,7 @@ ROUTES = (
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
-    ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"), ("GET", "/keys/rotate"), ("POST", "/keys/rotate"),
+    ("GET", "/audit"), ("GET", "/audit.csv"), ("GET", "/notify"), ("POST", "/notify"), ("POST", "/notify/test"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"), ("GET", "/keys/rotate"), ("POST", "/keys/rotate"),
     ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
     ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
     ("GET", "/dialling/orders"), ("GET", "/phones/remove"), ("GET", "/integrations/retailcrm/disconnect"),
@@ -133,7 +133,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
               for _, path in ROUTES}  # fmt: skip
     operators = {"/operators/tenants", "/operators/tenants/new", "/operators/tenants/<number>/created", "/operators/installation",
                  "/operators/actors", "/operators/actors/picture", "/operators/actors/restart", "/operators/letters",
-                 "/operators/letters/dismiss", "/operators/letters/replay", "/operators/audit", "/operators/act-as",
+                 "/operators/letters/dismiss", "/operators/letters/replay", "/operators/audit", "/operators/audit.csv", "/operators/tenants/<number>/delete", "/operators/act-as",
                  "/operators/act-as/end"}  # fmt: skip
     # By a module's link, which opens that module alone: tests/web/pages/test_extensions.py
     modules = {

@@ -3,16 +3,16 @@
 import re
 from typing import Any
 
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import OPERATOR, TenantId
 from gateway.domain.people import Role
 from gateway.store import users
-from gateway.store.audit import OPERATORS, select_audit
+from gateway.store.audit import select_audit
 from gateway.store.postgres.pool import Connection
 from tests.web.conftest import SignIn, submitted
 from tests.web.session.test_auth import csrf_of, log_in
 from tests.web.world import CSRF, HASHED, JUNE, MAPLE, World
 
-OPERATOR = "operator@gateway.example"
+SOMEBODY = "operator@gateway.example"
 
 
 async def text(client: Any, path: str) -> str:
@@ -21,7 +21,7 @@ async def text(client: Any, path: str) -> str:
 
 async def trail(world: World, whose: TenantId) -> list[tuple[str, str, str]]:
     lines = await world.db.engine(select_audit, whose, None, 50)
-    return [(line.action, line.target, line.detail) for line in reversed(lines) if line.actor == OPERATOR]
+    return [(line.action, line.target, line.detail) for line in reversed(lines) if line.actor == SOMEBODY]
 
 
 async def test_a_companys_pages_open_for_an_operator_only_while_acting(world: World, sign_in: SignIn) -> None:
@@ -45,7 +45,7 @@ async def test_a_companys_pages_open_for_an_operator_only_while_acting(world: Wo
     assert 'id="acting"' not in page
     assert (await client.get("/t/0367/calls")).status_code == 404
     noted = [("operator.acting", "0367", "ticket 17 <b>"), ("operator.acting_ended", "0367", "")]
-    assert await trail(world, JUNE) == await trail(world, OPERATORS) == noted
+    assert await trail(world, JUNE) == await trail(world, OPERATOR) == noted
     assert "ticket 17" in await text(await sign_in(), "/t/0367/audit")
     assert "ticket 17" in await text(client, "/operators/audit")
 
@@ -87,7 +87,7 @@ async def test_it_ends_after_an_hour_and_by_signing_out(world: World, sign_in: S
     assert (await client.get("/t/0367/calls")).status_code == 404
     client = await sign_in(None, acting=JUNE)
     await client.post("/logout", form={"csrf": CSRF})
-    assert await trail(world, JUNE) == await trail(world, OPERATORS) == [("operator.acting_ended", "0367", "")]
+    assert await trail(world, JUNE) == await trail(world, OPERATOR) == [("operator.acting_ended", "0367", "")]
 
 
 async def test_nobody_else_acts_as_a_company(world: World, sign_in: SignIn) -> None:
@@ -133,8 +133,8 @@ async def test_whoever_leaves_one_company_stays_in_the_other(world: World) -> No
 
 
 async def test_an_operator_who_is_also_somebodys_admin_needs_no_acting_there(world: World) -> None:
-    await world.db.engine(users.upsert_user, JUNE, OPERATOR, HASHED)
+    await world.db.engine(users.upsert_user, JUNE, SOMEBODY, HASHED)
     client = world.app.test_client()
-    await log_in(client, OPERATOR)
+    await log_in(client, SOMEBODY)
     assert (await client.get("/")).location == "/operators/tenants"
     assert [(await client.get(f"/t/{number}/calls")).status_code for number in (JUNE, MAPLE)] == [200, 404]

@@ -11,9 +11,10 @@ import pytest
 import trio
 from quart import Response
 
+from gateway.domain.ids import OPERATOR
 from gateway.domain.secret import Secret
 from gateway.store import users
-from gateway.store.audit import OPERATORS, select_audit
+from gateway.store.audit import select_audit
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.addresses import client_address, network_of
 from gateway.web.session import auth
@@ -394,7 +395,7 @@ async def test_sign_ins_and_operators_stand_in_the_audit(world: World, sign_in: 
         ("session.refused", "admin@0367.example"), ("session.opened", "admin@0367.example"),
         ("session.opened_by_link", "admin@0367.example"),
     ]  # fmt: skip
-    lines = await world.db.engine(select_audit, OPERATORS, None, 50)
+    lines = await world.db.engine(select_audit, OPERATOR, None, 50)
     assert [(line.action, line.actor) for line in lines] == [("session.opened", "operator@gateway.example")]
     page = await (await (await sign_in()).get("/t/0367/audit")).get_data(as_text=True)
     assert "Sign-in refused" in page

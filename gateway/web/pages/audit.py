@@ -1,0 +1,200 @@
+"""The audit trail: who did what to which object, old and new, with filters; and the same as a CSV file.
+
+A company's people see its trail, operators of the installation their own beside it. The file is written as it is read, page by
+page. Read `gateway/store/audit.py` for what a line is, `gateway/store/audit_chain.py` for how the trail is protected.
+"""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from quart import Blueprint, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from adapters.abilities import statuses_of
+from adapters.base import Adapter
+from adapters.registry import adapters
+from gateway.domain.ids import OPERATOR, Kind, TenantId
+from gateway.store.audit import KINDS, AuditFilter, AuditLine, select_actions, select_audit
+from gateway.store.postgres.pool import Connection
+from gateway.web.pages.change_settings import CHANGED_MARK
+from gateway.web.session.auth import UTC_ZONE, Gate
+from gateway.web.session.surroundings import look_around
+from gateway.web.site import Site, older_than, tenant, viewer
+from gateway.web.translations import Words
+
+SHOWN = 50
+FILE_PAGE = 500
+COLUMNS = ("at", "kind", "actor", "source", "action", "target", "detail", "old", "new")
+FIELDS = ("who", "kind", "what", "object", "since", "until")
+LONGEST_SHOWN = 120
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
+    """Target and detail of a line as a person reads them: names of systems and of settings instead of codes."""
+    known = adapters()
+    target = found.title if (found := known.get(Kind(line.target.partition(":")[0]))) is not None else line.target
+    match line.action:
+        case "call.refused":
+            return target, t.code("refused", line.detail)
+        case "status.set":
+            words = (one for adapter in known.values() for one in statuses_of(adapter) if one.word == line.detail)
+            status = next(words, None)
+            return target, status.label[t.language] if status is not None else line.detail
+        case "api_key.created":
+            return target, ", ".join(t.code("keys", f"scope_{scope}") for scope in line.detail.split(", "))
+        case "config.changed" | "pbx.changed" if line.detail:
+            owner = found or next((one for one in known.values() if one.is_pbx), None)
+            return target, ", ".join(_changed_setting(part, owner, t) for part in line.detail.split(", "))
+        case _:
+            return target, line.detail
+
+
+def _changed_setting(part: str, owner: Adapter | None, t: Words) -> str:
+    """`api_key: *** -> *** changed`, `domain` or `enabled: true` in the reader's words."""
+    name, colon, rest = part.partition(": ")
+    if name == "enabled":
+        return t("audit.off" if rest == "false" else "audit.on")
+    fields = owner.settings.model_fields if owner is not None else {}
+    info = next((info for field, info in fields.items() if name in (field, info.alias)), None)
+    extra = info.json_schema_extra if info is not None and isinstance(info.json_schema_extra, dict) else {}
+    label = extra.get("label")
+    shown = str(label[t.language]) if isinstance(label, dict) and t.language in label else name
+    return f"{shown}: {t('audit.secret_changed')}" if colon and rest in CHANGED_MARK else shown
+
+
+def changed_values(line: AuditLine) -> list[tuple[str, str, str]]:
+    """What differs, by name: the old and the new value as texts."""
+    old, new = line.old or {}, line.new or {}
+    return [(name, _shown(old, name), _shown(new, name)) for name in {**old, **new}]
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    if name not in values or values[name] is None:
+        return "—"
+    value = values[name]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def read_filter(sent: Mapping[str, str], zone: ZoneInfo) -> AuditFilter:
+    """What a person looks for. A value that makes no sense does not narrow."""
+
+    def text(name: str) -> str:
+        return "".join(c for c in sent.get(name, "").strip()[:80] if c.isprintable())
+
+    def day(name: str, plus: int = 0) -> datetime | None:
+        try:
+            chosen = date.fromisoformat(sent.get(name, "")) + timedelta(days=plus)
+            return datetime.combine(chosen, time(), zone).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+
+    kind = sent.get("kind", "")
+    return AuditFilter(
+        actor=text("who"), kind=kind if kind in KINDS else "", action=text("what"), target=text("object"),
+        since=day("since"), until=day("until", 1),
+    )  # fmt: skip
+
+
+def csv_cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def csv_rows(rows: list[tuple[str, ...]], separator: str) -> bytes:
+    """Lines of the file, each value safe in it."""
+    written = io.StringIO()
+    csv.writer(written, delimiter=separator, lineterminator="\r\n").writerows(
+        [csv_cell(value) for value in row] for row in rows
+    )
+    return written.getvalue().encode("utf-8", "replace")
+
+
+async def _page(
+    conn: Connection, number: TenantId, before: int | None, wanted: AuditFilter
+) -> tuple[list[AuditLine], list[str]]:
+    return await select_audit(conn, number, before, SHOWN + 1, wanted), await select_actions(conn, number)
+
+
+async def _show(site: Site, number: TenantId, zone: ZoneInfo, home: str) -> Response:
+    before, wanted = request.args.get("before", ""), read_filter(request.args, zone)
+    lines, actions = await site.deps.db.tenant(number, _page, number, older_than(before), wanted)
+    t, sent = viewer().t, {name: request.args.get(name, "")[:80] for name in FIELDS}
+    query = urlencode({name: value for name, value in sent.items() if value})
+    return site.page(
+        "audit.html", lines=[(line, *audit_texts(line, t), changed_values(line)) for line in lines[:SHOWN]],
+        older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None, first=not before, home=home, sent=sent, query=query,
+        kinds=KINDS, actions=sorted(actions, key=lambda action: t.code("audit_action", action)),
+    )  # fmt: skip
+
+
+def _file(site: Site, number: TenantId, zone: ZoneInfo) -> Response:
+    wanted, t, f = read_filter(request.args, zone), viewer().t, viewer().f
+    separator = ";" if t.language == "ru" else ","
+
+    async def written() -> AsyncIterator[bytes]:
+        yield "\ufeff".encode()  # by which spreadsheets know UTF-8
+        yield csv_rows([tuple(t(f"audit.{name}") for name in COLUMNS)], separator)
+        before: int | None = None
+        while lines := await site.deps.db.tenant(number, select_audit, number, before, FILE_PAGE, wanted):
+            yield csv_rows([_cells(line, t, f.zone) for line in lines], separator)
+            before = lines[-1].audit_id
+
+    answer = Response(written(), content_type="text/csv; charset=utf-8")
+    answer.headers["Content-Disposition"] = (
+        f'attachment; filename="audit-{"operators" if number == OPERATOR else number}.csv"'
+    )
+    answer.timeout = None
+    return answer
+
+
+def _cells(line: AuditLine, t: Words, zone: ZoneInfo) -> tuple[str, ...]:
+    target, detail = audit_texts(line, t)
+    return (
+        line.at.astimezone(zone).isoformat(timespec="milliseconds"), t(f"audit_kind.{line.kind}"), line.actor, line.source,
+        t.code("audit_action", line.action), target, detail, _json(line.old), _json(line.new),
+    )  # fmt: skip
+
+
+def _json(values: Mapping[str, Any] | None) -> str:
+    return "" if values is None else json.dumps(values, ensure_ascii=False)
+
+
+def audit_pages(gate: Gate) -> Blueprint:
+    """The page `/t/<number>/audit` and its file."""
+    pages = Blueprint("audit", __name__, url_prefix="/t/<number>")
+    pages.before_request(partial(look_around, gate))
+
+    @pages.get("/audit")
+    async def audit(number: str) -> Response:
+        return await _show(gate.site, tenant().number, tenant().timezone, f"/t/{number}/audit")
+
+    @pages.get("/audit.csv")
+    async def audit_file(number: str) -> Response:
+        return _file(gate.site, tenant().number, tenant().timezone)
+
+    return pages
+
+
+def operators_audit_pages(gate: Gate) -> Blueprint:
+    """The page `/operators/audit` and its file: what is of no company, or of one that was deleted."""
+    pages = Blueprint("operators_audit", __name__, url_prefix="/operators")
+    pages.before_request(partial(look_around, gate))
+
+    @pages.get("/audit")
+    async def audit() -> Response:
+        return await _show(gate.site, OPERATOR, UTC_ZONE, "/operators/audit")
+
+    @pages.get("/audit.csv")
+    async def audit_file() -> Response:
+        return _file(gate.site, OPERATOR, UTC_ZONE)
+
+    return pages
