@@ -200,14 +200,15 @@ async def activate_within(conn: Connection, number: TenantId, prompt_id: str, pe
         return None
     found = validation(prompt.content, prompt.variables, (await select_profile(conn, number)).business_type)
     if found:
-        raise Invalid(tuple(("content", _placed(flaw)) for flaw in found))
+        raise Invalid(tuple(("content", placed(flaw)) for flaw in found))
     if prompt.active_version != prompt.version:
         await store.set_active(conn, number, prompt_id, prompt.version)
         await insert_audit(conn, number, person, "prompt.activated", prompt.name, str(prompt.version))
     return Saved(await _prompt(conn, number, prompt_id), ())
 
 
-def _placed(flaw: Flaw) -> Bilingual:
+def placed(flaw: Flaw) -> Bilingual:
+    """A mistake with its place, as one sentence."""
     en, ru = texts_of(flaw.message)["en"], texts_of(flaw.message)["ru"]
     return Bilingual(
         f"line {flaw.line}, column {flaw.column}: {en}", f"строка {flaw.line}, столбец {flaw.column}: {ru}"
