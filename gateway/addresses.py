@@ -28,6 +28,7 @@ from gateway.settings import Settings
 from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PostRow
+from gateway.web.api.bot_config import BotConfigs, bot_config_address
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.hooks import HookDeps, hook_addresses
@@ -35,6 +36,7 @@ from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
+from gateway.web.content.bot_config import select_bot_content
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
@@ -114,7 +116,14 @@ class Served:
             trusted_proxies=settings.trusted_proxies,
             guesses=self.guesses,
         )
+        db = self.services.db
+        configs = BotConfigs(
+            tenant=lambda number: self._known(cache.tenant(number)),
+            content=lambda number: db.tenant(number, select_bot_content, number),
+            broken=self.together.in_attention,
+        )
         others = [
+            bot_config_address(configs, self._key, self.guesses),
             *callback_addresses(callbacks, adapters()),
             *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store, guesses=self.guesses), adapters()),
             *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),

@@ -157,5 +157,9 @@ def _line(item: Item) -> str:
     if item.description:
         line += f". {' '.join(item.description.split())}"
     if item.attributes:
-        line += f" ({', '.join(f'{name}: {value}' for name, value in item.attributes.items())})"
+        line += f" ({', '.join(f'{name}: {_word(value)}' for name, value in item.attributes.items())})"
     return line
+
+
+def _word(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -78,6 +78,21 @@ async def select_items_after(
     return [_item(row) for row in rows]
 
 
+async def select_catalog_json(conn: Connection, tenant: TenantId) -> str:
+    """All items in order, as the JSON that bots get: prices are numbers with their currency's digits."""
+    found: str = await conn.fetchval(
+        f"""
+        SELECT coalesce(json_agg(json_build_object(
+            'id', item_id, 'business_id', tenant_id, 'name', name, 'description', description, 'price', price,
+            'currency', currency, 'category', category, 'image_url', image_url, 'available', available,
+            'attributes', attributes, 'sort_order', sort_order) ORDER BY {_ORDER}), '[]')::text
+        FROM catalog_items WHERE tenant_id = $1
+        """,  # noqa: S608 - constant order
+        tenant,
+    )
+    return found
+
+
 async def select_item(conn: Connection, tenant: TenantId, item_id: str) -> Item | None:
     """One item."""
     row = await conn.fetchrow(
