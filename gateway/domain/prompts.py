@@ -19,7 +19,7 @@ from gateway.domain.text import Bilingual, refused
 
 LONGEST = 32_000
 """Characters of a prompt that can be made active."""
-LONGEST_DRAFT = 200_000
+LONGEST_DRAFT = 100_000
 MOST_VARIABLES = 100
 PROFILE_KEYS = (
     "business_name", "business_type", "description", "phone", "address", "website", "working_hours", "today", "now",

@@ -15,7 +15,7 @@ from gateway.domain.catalog import MOST_ITEMS, Item
 from gateway.domain.posts import Invalid
 from gateway.web.content.problems import refuse
 
-LARGEST_FILE = 8 << 20
+LARGEST_FILE = 4 << 20
 COLUMNS = (
     "id", "name", "description", "price", "currency", "category", "image_url", "available", "attributes", "sort_order",
 )  # fmt: skip
@@ -41,7 +41,7 @@ def read_catalog_file(raw: bytes) -> list[tuple[int, Mapping[str, Any], bool]]:
     """Rows with their numbers as a spreadsheet counts them, each as the fields of an item, and whether it is longer than the
     first one. Raises Invalid where the file as a whole is not one."""
     if len(raw) > LARGEST_FILE:
-        raise refuse("file", "the file is larger than 8 MiB", "файл больше 8 МиБ")
+        raise refuse("file", "the file is larger than 4 MiB", "файл больше 4 МиБ")
     text = _decoded(raw)
     rows = _rows(text)
     header = next(((place, row) for place, row in enumerate(rows, 1) if any(cell.strip() for cell in row)), None)

@@ -115,7 +115,7 @@ def test_files_as_spreadsheets_write_them(encoding: str, delimiter: str) -> None
         (b"", "the file is empty"), (b"\n;;\n", "the file is empty"), (b"\xff\xd8\xff\x00", "not text in UTF-8"),
         (b"id;title\na;b", "no column price"), (b"name;price;Name\na;1;b", "two columns are name"),
         (b'name;price\n"a;1\n', "a quotation mark"), (b"name;price\n" + b"a;1\n" * (MOST_ITEMS + 1), "more than 10000 rows"),
-        (b"x" * (9 << 20), "larger than 8 MiB"),
+        (b"x" * (9 << 20), "larger than 4 MiB"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_read(raw: bytes, told: str) -> None:
