@@ -27,6 +27,7 @@ from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.login_steps import login_pages, oauth_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
+from gateway.web.pages.profile import profile_pages
 from gateway.web.session.auth import Gate, auth_pages
 from gateway.web.session.throttle import Throttle
 from gateway.web.site import Answer, Asset, Cache, Deps, Site
@@ -47,7 +48,7 @@ def create_app(deps: Deps) -> QuartTrio:
     gate = Gate(site, Throttle())
     ours = (
         auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
-        operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
+        operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)
