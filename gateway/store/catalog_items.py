@@ -13,6 +13,11 @@ from gateway.store.postgres.pool import Connection
 
 _COLUMNS = "item_id, name, description, price, currency, category, image_url, available, attributes::text, sort_order"
 _ORDER = "sort_order, lower(name), item_id"
+ORDERS = {
+    "order": _ORDER, "name": "lower(name), item_id", "category": "lower(coalesce(category, '')), lower(name), item_id",
+    "price": "price, lower(name), item_id", "id": "item_id",
+}  # fmt: skip
+"""How a page may be ordered, by name."""
 
 
 def _item(row: Any) -> Item:
@@ -41,15 +46,21 @@ async def count_items(conn: Connection, tenant: TenantId, search: str = "") -> i
 
 
 async def select_items(
-    conn: Connection, tenant: TenantId, *, limit: int | None = None, offset: int = 0, search: str = ""
+    conn: Connection,
+    tenant: TenantId,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    search: str = "",
+    order: str = "order",
 ) -> list[Item]:
-    """Items in order, all of them without a limit; `search` as `count_items` has it."""
+    """Items in one of ORDERS, all of them without a limit; `search` as `count_items` has it."""
     rows = await conn.fetch(
         f"""
         SELECT {_COLUMNS} FROM catalog_items WHERE tenant_id = $1 AND ($2 = '' OR
             position(lower($2) IN lower(name || ' ' || coalesce(category, '') || ' ' || item_id)) > 0)
-        ORDER BY {_ORDER} LIMIT $3 OFFSET $4
-        """,  # noqa: S608 - constant columns
+        ORDER BY {ORDERS[order]} LIMIT $3 OFFSET $4
+        """,  # noqa: S608 - constant columns and orders
         tenant,
         search,
         limit,
