@@ -37,6 +37,7 @@ from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
 from gateway.web.content.bot_config import select_bot_content
+from gateway.web.content.sandbox import ModelSettings, Sandbox
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
@@ -169,6 +170,11 @@ class Served:
                 master=services.cache.master,
                 modules=self.modules,
                 recording_files=self.recording_files,
+                sandbox=Sandbox(
+                    ModelSettings(
+                        url=self.settings.llm_url, key=self.settings.llm_api_key, model=self.settings.llm_model
+                    )
+                ),
                 ring=services.bells.ring,
                 ring_posts=self.together.ring,
                 mounts=(partial(mount, addresses=addresses),),

@@ -33,6 +33,7 @@ from gateway.web.pages.login_steps import login_pages, oauth_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.pages.profile import profile_pages
+from gateway.web.pages.prompts import prompts_pages
 from gateway.web.session.auth import Gate, auth_pages
 from gateway.web.session.throttle import Throttle
 from gateway.web.site import Answer, Asset, Cache, Deps, Site
@@ -79,7 +80,7 @@ def create_app(deps: Deps) -> QuartTrio:
     ours = (
         auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
         operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
-        catalog_pages,
+        catalog_pages, prompts_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -178,5 +178,7 @@ async def test_ten_thousand_rows(world: World, sign_in: SignIn) -> None:
     assert 'rel="next"' not in page
     assert "at most 10000 items" in await submitted(client, HOME, NEW)
     nobody = world.app.test_client()
-    refused = await nobody.post(f"{HOME}/import", form={"csrf": CSRF}, files={"file": FileStorage(io.BytesIO(raw), filename="x.csv")})
+    refused = await nobody.post(
+        f"{HOME}/import", form={"csrf": CSRF}, files={"file": FileStorage(io.BytesIO(raw), filename="x.csv")}
+    )
     assert refused.status_code == 413, "without a session as much as anywhere"
