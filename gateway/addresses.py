@@ -175,6 +175,7 @@ class Served:
                         url=self.settings.llm_url, key=self.settings.llm_api_key, model=self.settings.llm_model
                     )
                 ),
+                spool=self.posts.spool,
                 ring=services.bells.ring,
                 ring_posts=self.together.ring,
                 mounts=(partial(mount, addresses=addresses),),

@@ -1,7 +1,8 @@
 """Every test there is, in parts: `python -m tests.parts`. The first is `make test`; the rest run side by side.
 
 Owns the test runners it starts. A part that runs no test, is cut off or ends with any code but 0 has failed. Each writes to
-`var/tests/NAME.log`; what failed is printed. The last line is that of a test runner, with all parts summed.
+`var/tests/NAME.log`; what failed is printed. A few tests that fail while others load the machine are run once more alone, and
+those that pass then are printed by name. The last line is that of a test runner, with all parts summed.
 
     --quick    only the first part, its output as it comes
     --rest     all but the first, for whoever has run it
@@ -25,6 +26,8 @@ SIDE_BY_SIDE = 2
 PART_LIMIT_S = 35 * 60
 SHOWN = 80
 """Lines of a failed part's log that are printed."""
+ALONE = 3
+"""Failures of a part, at most, that may be the machine's: they are tried again alone. More are a defect."""
 QUICK = ("-m", "not long", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 """What `make test` runs."""
 _REST = ("-m", "long or sampled", "--whole")
@@ -57,6 +60,8 @@ class Outcome:
     log: Path
     counts: Counter[str] = field(default_factory=Counter)
     closing: str = ""
+    alone: tuple[str, ...] = ()
+    """Tests that failed beside others and passed alone."""
 
     @property
     def good(self) -> bool:
@@ -89,32 +94,49 @@ def closing_line(counts: Counter[str], seconds: float) -> str:
 
 def run(part: Part) -> Outcome:
     """Runs a part to its end."""
-    log = LOGS / f"{part.name}.log"
     began = time.monotonic()
-    with log.open("wb") as out:
-        command = [sys.executable, "-m", "pytest", "--color=no", *part.arguments]
-        with subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        ) as child:  # fmt: skip
-            try:
-                code = child.wait(PART_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                code = child.wait()
-    lines = log.read_text("utf-8", "replace").splitlines()
-    closing = next((line for line in reversed(lines) if _CLOSING.match(line.strip())), "")
-    outcome = Outcome(part, code, time.monotonic() - began, log, counts_of(closing), closing.strip("= "))
+    outcome = _pytest(part, (), began)
+    if 0 < outcome.counts["failed"] <= ALONE and outcome.code == 1 and not outcome.counts["error"]:
+        alone = _pytest(Part(f"{part.name}-alone", part.arguments), ("--last-failed", "-n", "0", "-rA"), began)
+        if alone.good and alone.counts["passed"] == outcome.counts["failed"]:
+            outcome.counts["passed"] += outcome.counts.pop("failed")
+            outcome.code, outcome.alone = (
+                0,
+                tuple(re.findall(r"^PASSED (.+)$", alone.log.read_text("utf-8", "replace"), re.M)),
+            )
     if not outcome.good and not outcome.counts["failed"] + outcome.counts["error"]:
         outcome.counts["failed"] += 1  # it ran nothing, or was cut off: that counts as one
     emit(outcome)
     return outcome
 
 
+def _pytest(part: Part, more: tuple[str, ...], began: float) -> Outcome:
+    """One run of pytest, which remembers what failed."""
+    log = LOGS / f"{part.name}.log"
+    memory = LOGS / f"{part.name.removesuffix('-alone')}.cache"
+    command = [sys.executable, "-m", "pytest", "--color=no", *part.arguments, *more]
+    with log.open("wb") as out, subprocess.Popen(
+        [*command, "-p", "cacheprovider", "-o", f"cache_dir={memory}"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+        stderr=out, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as child:  # fmt: skip
+        try:
+            code = child.wait(PART_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            code = child.wait()
+    lines = log.read_text("utf-8", "replace").splitlines()
+    closing = next((line for line in reversed(lines) if _CLOSING.match(line.strip())), "")
+    return Outcome(part, code, time.monotonic() - began, log, counts_of(closing), closing.strip("= "))
+
+
 def emit(outcome: Outcome) -> None:
     """A line for what went well, the end of the log for what did not."""
     word = "ok  " if outcome.good else "FAIL"
     text = outcome.closing or f"ended with code {outcome.code} after {outcome.seconds:.0f} s and no result"
-    lines = [f"{word}  {outcome.part.name}: {text}"]
+    lines = [
+        f"{word}  {outcome.part.name}: {text}",
+        *(f"      passed when run alone: {name}" for name in outcome.alone),
+    ]
     if not outcome.good:
         lines += [f"      {line}" for line in outcome.log.read_text("utf-8", "replace").splitlines()[-SHOWN:]]
     print("\n".join(lines), flush=True)

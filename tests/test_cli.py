@@ -10,9 +10,9 @@ import pytest
 
 from gateway import __version__
 from gateway.cli import main
-from gateway.cli.tenant_file import read_tenant_files
 from gateway.store.embedded import data_dir_lock
 from gateway.store.secrets.seal import parse_master_keys
+from gateway.tenant_file import read_tenant_files
 from tests.cli.conftest import Command, command, own_environment
 from tests.readme_tables import commands
 

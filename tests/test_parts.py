@@ -60,10 +60,41 @@ def test_what_runs_nothing_has_failed(
     file = tmp_path / "test_one.py"
     file.write_text(text + "\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    outcome = run(Part("one", (str(file), "-c", str(tmp_path / "pytest.ini"), "-p", "no:cacheprovider", "-q")))
+    outcome = run(Part("one", (str(file), "-c", str(tmp_path / "pytest.ini"), "-q")))
     assert outcome.counts == counts
     assert outcome.good is (counts == Counter(passed=1))
     assert capsys.readouterr().out.startswith("ok  " if outcome.good else "FAIL")
+
+
+_LOADED = """
+import pathlib
+import pytest
+
+@pytest.mark.parametrize("number", range({count}))
+def test_it(number):
+    seen = pathlib.Path(__file__).with_name(f"seen-{{number}}")
+    again = seen.exists()
+    seen.touch()
+    assert again or number >= {failing}
+
+def test_other():
+    pass
+"""
+
+
+@pytest.mark.parametrize(("failing", "good"), [(0, True), (1, True), (parts.ALONE, True), (parts.ALONE + 1, False)])
+def test_a_few_that_fail_beside_others_are_tried_once_more_alone(
+    failing: int, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parts, "LOGS", tmp_path)
+    file = tmp_path / "test_one.py"
+    file.write_text(_LOADED.format(count=6, failing=failing))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    outcome = run(Part("one", (str(file), "-c", str(tmp_path / "pytest.ini"), "-q")))
+    assert outcome.good is good
+    assert outcome.counts == (Counter(passed=7) if good else Counter(failed=failing, passed=7 - failing))
+    printed = capsys.readouterr().out
+    assert printed.count("passed when run alone: ") == (failing if good else 0)
 
 
 def test_make_test_is_the_quick_part() -> None:

@@ -18,9 +18,9 @@ from actors.runtime import sessions
 from actors.runtime.supervisor import RestartPolicy
 from adapters.registry import OURS, adapters
 from gateway.cli import main
-from gateway.cli.tenant_file import read_tenant_files
 from gateway.settings import Settings, read_settings, variables
 from gateway.store.postgres.migrate import read_migrations
+from gateway.tenant_file import read_tenant_files
 from tests import readme_tables
 from tests.readme_tables import PAGES, ROOT, commands, tables, written
 

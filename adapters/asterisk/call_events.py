@@ -165,6 +165,8 @@ class Telling(Exchange):
         if not call.reported and not call.begun and call.adopted is None and not cut:
             self.ignored.appendleft(Ignored(at, call.key, "not_begun"))
             return
+        if call.placed and not call.reported and call.origin is not None and not call.origin.called:
+            self._called_in(call.origin, call)  # nothing ever showed that the PBX called it
         story = call.story(self._directory, self._numbers, final=True)
         assert story is not None
         self._events.append(call.ended(story, at, uncertain=uncertain))

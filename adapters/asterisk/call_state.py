@@ -262,6 +262,8 @@ class Conversation:
         """The leg of this number was not called: it calls in."""
         self.called = [one for one in self.called if one != number]
         self.employees = [one for one in self.employees if one != number]
+        self.rang = [one for one in self.rang if one != number]
+        self.first_ring.pop(number, None)
 
     def note_called(self, number: str) -> None:
         """An internal number is about to be called."""

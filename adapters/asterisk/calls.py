@@ -232,14 +232,15 @@ class CallTracker(Telling):
     def _now_in(self, channel: Channel, call: Conversation, state: int, at: datetime) -> None:
         if channel.state == ChannelState.UP:
             return
-        begun, channel.state = channel.begun, state
+        channel.state = state
+        channel.called |= state == ChannelState.RINGING
         if ChannelState.begun(state):
             channel.begun = call.begun = True
         if state in (ChannelState.RING, ChannelState.RINGING) and channel.shows_person():
             self._add_leg(channel, call)
         if not channel.is_leg:
             return
-        if state == ChannelState.RING and not begun:
+        if state == ChannelState.RING and not channel.called:
             self._called_in(channel, call)
         if state == ChannelState.BUSY:  # its hangup follows the PBX's busy signal, and may arrive first
             call.marks = [mark for mark in call.marks if mark.leg is not channel]
@@ -297,10 +298,10 @@ class CallTracker(Telling):
         if (found := self._received(message, at, "Dest")) is None:
             return
         channel, call = found
-        channel.dialled = channel.begun = True
+        channel.dialled = channel.begun = channel.called = True
         source = self._received(message, at) if message.get("Uniqueid") else None
         if source is not None:
-            if not source[0].begun:  # its state was not reported, but who dials has called in
+            if not source[0].called:  # no state of it showed so, but who dials has called in
                 source[0].begun = True
                 self._called_in(*source)
             channel.dialled_by = source[0]
@@ -540,6 +541,7 @@ class CallTracker(Telling):
         if (found := self._channel(message, at)) is None:
             return
         channel, call = found
+        channel.called = True  # or not: the gap may have hidden it
         state = number_of(message.get("ChannelState"))
         queue = message.get("ApplicationData", "").partition(",")[0] if message.get("Application") == "Queue" else ""
         call.queue = call.queue or queue or None

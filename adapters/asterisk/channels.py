@@ -175,6 +175,8 @@ class Channel:
     """Why its far end did not take the call (Q.850), where the PBX sent it; 0 when the PBX itself stopped calling it."""
     begun: bool = False
     """Whether it calls, is called or has talked: a handset that is only lifted has not begun."""
+    called: bool = False
+    """Something shows that the PBX calls it: it was dialled, rings, or was first seen after its beginning."""
     person: bool = False
     """Something shows that a person is at its end, though its technology is not known."""
     is_leg: bool = field(default=False, init=False)

@@ -144,7 +144,13 @@ class Exchange:
             if uniqueid == call.key and not call.channels.keys() <= {uniqueid}:
                 call.placed = placed  # the first channel, though another was received before it
             channel = Channel(
-                uniqueid, name, at, state=state, exten=bare(message.get(prefix + "Exten", "")), begun=begun
+                uniqueid,
+                name,
+                at,
+                state=state,
+                exten=bare(message.get(prefix + "Exten", "")),
+                begun=begun,
+                called=begun,
             )
             channel.caller_id = bare(message.get(prefix + "CallerIDNum", ""))
             channel.dialled = not begun or state in (ChannelState.DIALING, ChannelState.RINGING)
@@ -198,6 +204,7 @@ class Exchange:
         """A channel that could have been called by the PBX has called in."""
         if (
             not channel.dialled
+            or channel.is_local
             or channel.dialled_by is not None
             or (call.origin is not channel and call.origin is not None)
         ):
@@ -211,6 +218,8 @@ class Exchange:
         call.internal_hints, call.outside_hint = [], ""
         if channel.employee is not None:
             call.forget(channel.employee)
+        if call.trunk == self._line(channel):
+            call.trunk = None
         self._settle(channel, call, channel.caller_id, final=True)
 
     def _settle(

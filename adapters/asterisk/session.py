@@ -8,7 +8,8 @@ one resyncs: memory stays bounded, and what was missed shows as `uncertain`. A l
 its end first. The tracker outlives sessions: the caller keeps the client and calls `run` again after its backoff.
 
 What a PBX may cost is bounded, each for itself: bytes that wait, the memory of an answer, open calls and channels, and how long
-one step holds the loop. A PBX whose events are withheld from this user is reported as such (`event_rights.py`).
+one step holds the loop. A PBX whose events are withheld from this user is reported as such (`event_rights.py`), and one
+whose events wait here for long. Longer than most modules: a session is one story from connect to loss.
 
 `wire.py` owns the bytes of a connection. This file never logs, and the password is nowhere but in the login line, which is sent
 to nothing but an Asterisk manager. Read `calls.py` for what the events mean.
@@ -39,6 +40,8 @@ from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, Rem
 from gateway.domain.events import CallEvent
 from gateway.domain.health import State
 
+LATE_S, CAUGHT_UP_S = 10.0, 2.0
+"""From which wait on events count as late, and until which they do."""
 STEP_S = 0.01
 """For how long messages are applied before others run."""
 TEST_S = 4.0
@@ -77,6 +80,8 @@ class AsteriskClient:
         self._wire: Wire | None = None
         self._withheld = False
         """Events of calls are withheld from this user, as far as was seen."""
+        self._late = False
+        """Events wait here so long that calls show late."""
 
     @property
     def open_calls(self) -> int:
@@ -137,7 +142,7 @@ class AsteriskClient:
                 online = True
                 self._untold += self._tracker.resync(snapshot, await sink.open_calls(), self._clock.now())
                 self._check_load()
-                rights = EventRights(snapshot)
+                rights, self._late = EventRights(snapshot), False
                 self._report(rights)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_rights, wire, rights)
@@ -154,6 +159,8 @@ class AsteriskClient:
             self._withheld = False
         if self._withheld:
             self._link.report(State.ATTENTION, "asterisk_no_events", event_rights.LINE)
+        elif self._late:
+            self._link.report(State.DEGRADED, "asterisk_behind", described(self.banner))
         elif is_newer(self.banner):
             self._link.report(State.ONLINE, "asterisk_newer", described(self.banner))
         else:
@@ -318,6 +325,8 @@ class AsteriskClient:
             else:
                 due = self._tracker.next_deadline
                 wait_s = max(0.0, (due - self._clock.now()).total_seconds()) if due is not None else float("inf")
+                if self._late:
+                    wait_s = min(wait_s, CAUGHT_UP_S)
                 if self._withheld:
                     wait_s = min(wait_s, max(0.0, log_in_again - trio.current_time()))
                 with trio.move_on_after(wait_s):
@@ -346,6 +355,9 @@ class AsteriskClient:
             self._untold += self._tracker.tick(now)
             self.frames_seen += wire.take_count()
             self.behind_s = max(0.0, (self._clock.now() - now).total_seconds())
+            if (late := self.behind_s > (CAUGHT_UP_S if self._late else LATE_S)) is not self._late:
+                self._late = late
+                self._report(rights)
             self.read_gap_s = wire.read_gap_s
             if messages:
                 self.last_event_at, self.lag_s = now, self._tracker.lag_s

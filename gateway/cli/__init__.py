@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.domain.api_keys import SCOPES
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TenantId
+from gateway.domain.people import MEMBER_ROLES
 from gateway.domain.secret import Secret
 from gateway.settings import Settings, SettingsError, read_settings, with_shared
 from gateway.store.embedded.data_dir_lock import holders_note
@@ -126,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         which = " (left out: the only account with this address)" if name == "link" else ""
         whose.add_argument("--tenant", metavar="NUMBER", help=f"of one company{which}")
         whose.add_argument("--operator", action="store_true", help="of the whole installation")
+        if name == "add":
+            action.add_argument(
+                "--role",
+                choices=[*MEMBER_ROLES],
+                help="what the person is in the company; default: admin, or as it was",
+            )
     key = add("api-key", "keys for call services and bots").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -225,13 +232,16 @@ async def _user(settings: Settings, options: argparse.Namespace) -> int:
 
     tenant = TenantId(options.tenant) if options.tenant is not None else None
     if options.action == "add":
+        if options.operator and options.role:
+            _text("--role is what somebody is in a company; an operator has none")
+            return USAGE
         text = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
         if wrong := wrong_with_password(text, options.email.lower()):
             _text(f"the password {wrong}")
             return USAGE
     async with open_store(settings) as (db, _):
         if options.action == "add":
-            return await people.add(db, tenant, options.email.lower(), Secret(text), _text)
+            return await people.add(db, tenant, options.email.lower(), Secret(text), _text, role=options.role)
         known = options.operator or tenant is not None
         return await people.link(db, tenant, options.email.lower(), settings.base_url, _text, known=known)
 

@@ -6,6 +6,7 @@ the clock, each PBX and each integration. It changes nothing outside.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from adapters.probe import probe
@@ -86,10 +87,11 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
     dial = await safe_dialer(settings)
     known = adapters()
     for tenant in tenants:
+        reader = replace(tenant, language="en")  # as all else that is printed
         for link in (*tenant.pbxes, *tenant.integrations.values()):
             if link.enabled and (adapter := known.get(link.kind)) is not None:
                 base_url = settings.provider_urls.get(link.kind)
-                tested = await probe(tenant, adapter, link.name, link.settings, base_url, dial)
+                tested = await probe(reader, adapter, link.name, link.settings, base_url, dial)
                 outcome = words("en").code("tested", tested.code, link.kind)
                 found.emit(
                     tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"

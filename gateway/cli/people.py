@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gateway.domain.ids import TenantId
+from gateway.domain.people import Role, wrong_with_email
 from gateway.domain.secret import Secret
 from gateway.store import tenants, users
 from gateway.store.postgres.pool import Database
@@ -12,17 +13,18 @@ from gateway.web.session.tokens import login_link, new_token
 Say = Callable[..., None]
 
 
-async def add(db: Database, tenant: TenantId | None, email: str, password: Secret, text_of: Say) -> int:
-    """Adds a person, or sets a new password. Returns the exit code."""
-    name, at, host = email.partition("@")
-    if not (name and at and "." in host and email.isprintable() and " " not in email):
+async def add(
+    db: Database, tenant: TenantId | None, email: str, password: Secret, text_of: Say, *, role: str | None = None
+) -> int:
+    """Adds a person, or sets a new password and, where it is given, the role. Returns the exit code."""
+    if wrong_with_email(email):
         text_of(f"{email!r} is not an e-mail address")
         return 2
     if tenant is not None and not await db.engine(tenants.select_tenants, [tenant]):
         text_of(f"no tenant {tenant}; gateway apply makes one")
         return 1
     known = await db.engine(users.user_exists, tenant, email)
-    await db.engine(users.upsert_user, tenant, email, hash_password(password))
+    await db.engine(users.upsert_user, tenant, email, hash_password(password), Role(role) if role else None)
     print(f"{email}: {'new password set' if known else 'added'} ({tenant or 'operator'})")
     return 0
 

@@ -1,72 +1,33 @@
-"""The blocks `profile`, `catalog` and `prompts` of a tenant file: read, compared with what is stored, and written.
+"""The blocks `profile`, `catalog` and `prompts` of a tenant file: compared with what is stored, written, exported.
 
 A profile is replaced as a whole; items and prompts that the file does not name stay unless it is applied with `--prune`. A
 prompt whose text differs gets a new version. Read `gateway/web/content/__init__.py` for the operations.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from gateway.cli.changes import Changes
 from gateway.domain.catalog import MOST_ITEMS, Item
 from gateway.domain.currency import currency_of
 from gateway.domain.ids import TenantId
-from gateway.domain.posts import Invalid
-from gateway.domain.profile import OneLine, Profile
-from gateway.domain.prompts import Variable
+from gateway.domain.profile import Profile
+from gateway.domain.prompts import placed, validation
+from gateway.domain.text import sentence
 from gateway.store import business_profiles, catalog_items
 from gateway.store import prompts as prompts_store
 from gateway.store.postgres.pool import Connection
 from gateway.store.prompts import PromptRow, VersionRow
-from gateway.web.content.problems import path_of, sentence
+from gateway.tenant_content import ContentBlock, PromptBlock, Refuse
 from gateway.web.content.profile import store_profile
-from gateway.web.content.prompts import (
-    LONGEST_NAME,
-    LONGEST_NOTE,
-    activate_within,
-    check_content,
-    placed,
-    read_variables,
-    save_version,
-    validation,
-)
+from gateway.web.content.prompts import activate_within, save_version
 
-BLOCKS = ("profile", "catalog", "prompts")
 PERSON = "gateway apply"
 MOST_LINES = 20
 """Changed items that are named one by one."""
-Refuse = Callable[[str, str], None]
-"""`refuse(path, text)`: one problem."""
-
-
-class PromptBlock(BaseModel):
-    """A prompt as the file gives it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[OneLine, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
-    content: str
-    active: bool | None = None
-    """Whether bots get it; where it is left out, as it is."""
-    variables: tuple[Variable, ...] = ()
-    note: Annotated[OneLine, StringConstraints(max_length=LONGEST_NOTE)] = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ContentBlock:
-    """The three blocks; None for one that the file does not have. Items and prompts with their places in it."""
-
-    profile: Profile | None = None
-    catalog: tuple[tuple[int, Item], ...] | None = None
-    prompts: tuple[tuple[int, PromptBlock], ...] | None = None
-
-    def __bool__(self) -> bool:
-        return any(block is not None for block in (self.profile, self.catalog, self.prompts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,56 +41,6 @@ class StoredContent:
 
 
 EMPTY = StoredContent(Profile(), (), (), None)
-
-
-def read_content(data: Mapping[str, Any], path: str, refuse: Refuse) -> ContentBlock:
-    """The blocks of one tenant; every problem is refused by its path."""
-    profile = items = prompts = None
-    if data.get("profile") is not None:
-        profile = _model(Profile, data["profile"], f"{path}.profile", refuse)
-    if data.get("catalog") is not None:
-        items = tuple(_models(Item, data["catalog"], f"{path}.catalog", refuse))
-        _repeats([item.id for _, item in items], f"{path}.catalog", "id", refuse)
-        if len(items) > MOST_ITEMS:
-            refuse(f"{path}.catalog", f"at most {MOST_ITEMS} items")
-    if data.get("prompts") is not None:
-        prompts = tuple(_models(PromptBlock, data["prompts"], f"{path}.prompts", refuse))
-        _repeats([prompt.name for _, prompt in prompts], f"{path}.prompts", "name", refuse)
-        for place, prompt in prompts:
-            for name, text in check_content(prompt.content):
-                refuse(f"{path}.prompts[{place}].{name}", text)
-            try:
-                read_variables([one.plain() for one in prompt.variables])
-            except Invalid as error:
-                for name, text in error.problems:
-                    refuse(f"{path}.prompts[{place}].{name}", text)
-        if sum(prompt.active is True for _, prompt in prompts) > 1:
-            refuse(f"{path}.prompts", "one prompt at most can be active")
-    return ContentBlock(profile, items, prompts)
-
-
-def _models(model: type[BaseModel], data: Any, path: str, refuse: Refuse) -> list[tuple[int, Any]]:
-    if not isinstance(data, list):
-        refuse(path, "must be a list")
-        return []
-    made = [(place, _model(model, one, f"{path}[{place}]", refuse)) for place, one in enumerate(data)]
-    return [(place, one) for place, one in made if one is not None]
-
-
-def _model(model: type[BaseModel], data: Any, path: str, refuse: Refuse) -> Any:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        for one in error.errors(include_url=False, include_input=False):
-            text = "no such field" if one["type"] == "extra_forbidden" else one["msg"]
-            refuse(path_of(one["loc"], path), text[:1].lower() + text[1:])
-        return None
-
-
-def _repeats(names: Sequence[str], path: str, what: str, refuse: Refuse) -> None:
-    for name, times in Counter(names).items():
-        if times > 1:
-            refuse(path, f"the {what} {name} is there {times} times")
 
 
 async def select_content(conn: Connection, tenant: TenantId) -> StoredContent:

@@ -1,7 +1,7 @@
 """`gateway apply` and `gateway export`: tenants declared in a file, and the same file back.
 
 `apply` is idempotent: it compares with what is stored, secrets opened, and writes only what differs. Read
-`gateway.cli.tenant_file` for what a file may contain.
+`gateway.tenant_file` for what a file may contain.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,17 @@ from adapters.unique_settings import unique_hash
 from gateway.cache import assemble, open_secrets
 from gateway.cli.changes import Changes
 from gateway.cli.tenant_content import EMPTY, StoredContent, compare_content, export_content, select_content
-from gateway.cli.tenant_file import (
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.new_passwords import wrong_with_password
+from gateway.domain.people import Role
+from gateway.domain.secret import MASK, Secret
+from gateway.store import tenants as store
+from gateway.store import users
+from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
+from gateway.store.postgres.pool import Connection, Database
+from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
+from gateway.store.user_extensions import replace_map
+from gateway.tenant_file import (
     MAP,
     LinkBlock,
     Problems,
@@ -26,15 +36,6 @@ from gateway.cli.tenant_file import (
     read_tenant_files,
     token_hash,
 )
-from gateway.domain.ids import IntegrationKey, Kind, TenantId
-from gateway.domain.new_passwords import wrong_with_password
-from gateway.domain.secret import MASK, Secret
-from gateway.store import tenants as store
-from gateway.store import users
-from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
-from gateway.store.postgres.pool import Connection, Database
-from gateway.store.secrets.seal import MasterKeys, Sealer, new_data_key
-from gateway.store.user_extensions import replace_map
 from gateway.web.session.passwords import hash_password, password_fits
 
 
@@ -51,7 +52,7 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     tenants, problems = read_tenant_files(paths)
     known = {row.tenant: row for row in await db.engine(store.select_tenants, None)}
     accounts = await db.engine(users.select_all_accounts)
-    hashes = {(account.tenant, account.email): account.password_hash for account in accounts}
+    people = {(account.tenant, account.email): account for account in accounts}
     everything = Changes()
     everything.client_ids = {
         link.client_id_hash: (row.tenant, link.name)
@@ -60,7 +61,7 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     found = Problems(problems)
     for tenant in tenants:
         row = known.get(tenant.number)
-        _compare(tenant, row, hashes, master, prune, everything, found)
+        _compare(tenant, row, people, master, prune, everything, found)
         content = (
             await db.engine(select_content, tenant.number) if row is not None and (prune or tenant.content) else EMPTY
         )
@@ -97,7 +98,7 @@ async def _carry_out(conn: Connection, steps: list[Any]) -> None:
 
 
 def _compare(
-    tenant: TenantFile, row: store.TenantRow | None, hashes: Mapping[tuple[TenantId | None, str], str],
+    tenant: TenantFile, row: store.TenantRow | None, people: Mapping[tuple[TenantId | None, str], users.Account],
     master: MasterKeys, prune: bool, out: Changes, problems: Problems,
 ) -> None:  # fmt: skip
     number, block, path, label = tenant.number, tenant.block, tenant.path, f"tenant {tenant.number}"
@@ -127,20 +128,28 @@ def _compare(
         problems, row.user_extensions if row else {},
     )  # fmt: skip
     for place, user in enumerate(block.users):
-        stored = hashes.get((number, user.email))
+        stored = people.get((number, user.email))
+        described = user.role, user.name, user.phones
         if user.password.reveal() == MASK:
             if stored is None:
                 problems.add(f"{path}.users[{place}].password", "*** keeps the stored password, and none is stored")
-        elif stored is None or not password_fits(stored, user.password):
+                continue
+        elif stored is None or not password_fits(stored.password_hash, user.password):
             if wrong := wrong_with_password(user.password.reveal(), user.email):
                 problems.add(f"{path}.users[{place}].password", wrong)
                 continue
             word = "added" if stored is None else "password changed"
             out.add(f"{label}: user {user.email} {word}", users.upsert_user, number, user.email,
                     hash_password(user.password))  # fmt: skip
+        if described != ((stored.role, stored.name, stored.phones) if stored is not None else (Role.ADMIN, "", ())):
+            step = (users.describe_user, (number, user.email, *described))
+            if stored is None:
+                out.steps.append(step)
+            else:
+                out.add(f"{label}: user {user.email} changed", step[0], *step[1])
     if prune:
         named = {user.email for user in block.users}
-        for owner, email in hashes:
+        for owner, email in people:
             if owner == number and email not in named:
                 out.add(f"{label}: user {email} removed", users.delete_user, number, email)
 
@@ -224,13 +233,19 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
         raise Refused([f"no tenant {number}"])
     row = rows[0]
     tenant = assemble(row, master)
-    people = [account.email for account in await db.engine(users.select_all_accounts) if account.tenant == number]
+    people = [account for account in await db.engine(users.select_all_accounts) if account.tenant == number]
     block: dict[str, Any] = {"number": row.tenant, "name": row.name}
     if row.token_hash:
         block["token"] = MASK
     block |= {"timezone": row.timezone, "country": row.country, "language": row.language}
     if people:
-        block["users"] = [{"email": email, "password": MASK} for email in people]
+        block["users"] = [
+            {
+                "email": one.email, "password": MASK, **({"role": str(one.role)} if one.role is not Role.ADMIN else {}),
+                **({"name": one.name} if one.name else {}), **({"phones": list(one.phones)} if one.phones else {}),
+            }
+            for one in people
+        ]  # fmt: skip
     block["phones"] = [
         {
             "number": phone.number,

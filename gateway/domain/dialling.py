@@ -7,7 +7,7 @@ has to be one of the tenant's and an internal number (`internal_numbers.py`). Co
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -21,7 +21,7 @@ from gateway.domain.internal_numbers import problem_with
 RefusalCode = Literal[
     "bad_number", "no_extension", "bad_extension", "not_allowed", "premium", "hours", "per_user_minute", "per_user_day", "per_company_minute",
     "concurrent",
-    "no_pbx", "pbx_away",
+    "no_pbx", "pbx_away", "not_own_phone",
 ]  # fmt: skip
 
 _WORDS = r"(?:[^\W\d_]++[.:]*+[ \u00a0]*+){1,8}+"
@@ -111,6 +111,12 @@ def check_extension(tenant: Tenant, extension: str) -> None:
         raise CallRefused("no_extension", "code: not an internal number of this company")
     if problem := problem_with(extension, tenant.country, tenant.options):
         raise CallRefused("bad_extension", f"code: {problem}")
+
+
+def check_own_phone(only: Sequence[str] | None, extension: str) -> None:
+    """Whether somebody may call from this internal number: an agent from their own alone (`only`). Raises CallRefused."""
+    if only is not None and extension not in only:
+        raise CallRefused("not_own_phone", "extension: not one of your own internal numbers")
 
 
 def may_ring(tenant: Tenant, extension: str | None) -> bool:

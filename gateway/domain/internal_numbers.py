@@ -28,7 +28,7 @@ _POST_SOVIET = frozenset(("BY", "RU", "UA", "KZ", "KG", "UZ", "TJ", "TM", "AM", 
 _POST_SOVIET_EMERGENCY = re.compile(r"0[1-4]|10[1-4]")
 """Fire, police, ambulance and gas. The metadata has not all of them in every country."""
 _NANP_SERVICE = re.compile(r"[2-9]11")
-_DIRECTORY = re.compile(r"11[68][0-9]{3}")
+_DIRECTORY = re.compile(r"116[0-9]{3}|118[0-9]{2,3}")
 """Directory enquiries and harmonised services of Europe, many of them at a special rate."""
 
 

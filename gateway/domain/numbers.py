@@ -119,6 +119,23 @@ def outside(number: str | None, country: str) -> str:
     return read or given
 
 
+def beginnings(text: str, country: str) -> tuple[str, ...]:
+    """How E.164 numbers may begin that somebody has begun to write down in `text`: with the country's code or without, with the
+    digits that national numbers begin with or without. Empty where `text` holds anything but digits, or fewer than three."""
+    digits = text.strip().translate(_MARKS)
+    if not digits.isascii() or not digits.removeprefix("+").isdigit() or not 3 <= len(digits) <= 16:
+        return ()
+    if digits[0] == "+":
+        return (digits,)
+    found = {f"+{digits}"}
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(country, None) if country else None
+    if metadata is not None:
+        prefix = re.match(metadata.national_prefix_for_parsing or metadata.national_prefix or "(?!)", digits)
+        rest = digits[prefix.end() :] if prefix is not None else digits
+        found |= {f"+{metadata.country_code}{part}" for part in (digits, rest) if part}
+    return tuple(sorted(found))
+
+
 def dialled(number: str | None, country: str, prefixes: Iterable[str] = ()) -> str:
     """A number that somebody in the company dialled, as `outside` writes it. Digits for an outside line may precede
     it: where it reads as no number of the country, those of `prefixes` and then the common ones are taken away before it

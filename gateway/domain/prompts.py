@@ -8,18 +8,20 @@ characters. Read `gateway/domain/prompt_values.py` for the values.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.domain.profile import OneLine, clean_lines
-from gateway.domain.text import Bilingual, refused
+from gateway.domain.text import Bilingual, has_breaking, refused, sentence, texts_of
 
 LONGEST = 32_000
 """Characters of a prompt that can be made active."""
 LONGEST_DRAFT = 100_000
+LONGEST_NAME, LONGEST_NOTE = 100, 500
 MOST_VARIABLES = 100
 PROFILE_KEYS = (
     "business_name", "business_type", "description", "phone", "address", "website", "working_hours", "today", "now",
@@ -242,3 +244,56 @@ def fill(content: str, values: Mapping[str, str]) -> str:
 def joined(parts: Iterable[tuple[str, bool]], at_reading: Callable[[str], str]) -> str:
     """The pieces as one text; `at_reading` gives the values of the keys that were left open."""
     return "".join(at_reading(text) if later else text for text, later in parts)
+
+
+def validation(content: str, variables: Sequence[Variable], business_type: str) -> tuple[Flaw, ...]:
+    """Every mistake of a prompt for this business type."""
+    return flaws(content, business_type=business_type, custom=[one.key for one in variables])
+
+
+def placed(flaw: Flaw) -> Bilingual:
+    """A mistake with its place, as one sentence."""
+    en, ru = texts_of(flaw.message)["en"], texts_of(flaw.message)["ru"]
+    return Bilingual(
+        f"line {flaw.line}, column {flaw.column}: {en}", f"строка {flaw.line}, столбец {flaw.column}: {ru}"
+    )
+
+
+def check_content(content: Any) -> list[tuple[str, str]]:
+    """What prevents a text from being stored, draft or not."""
+    if not isinstance(content, str):
+        return [("content", Bilingual("text is expected", "ожидается текст"))]
+    if len(content) > LONGEST_DRAFT:
+        return [
+            ("content", Bilingual(f"at most {LONGEST_DRAFT} characters", f"не больше {LONGEST_DRAFT} символов"))
+        ]  # fmt: skip
+    try:
+        clean_lines(content)
+    except PydanticCustomError as error:
+        return [("content", sentence(error))]
+    return []
+
+
+def check_line(name: str, value: Any, longest: int, *, empty: bool) -> list[tuple[str, str]]:
+    """What is wrong with a name or a note."""
+    if not isinstance(value, str) or len(value) > longest or has_breaking(value) or not (empty or value.strip()):
+        return [
+            (
+                name,
+                Bilingual(f"one line of at most {longest} characters", f"одна строка, не длиннее {longest} символов"),
+            )
+        ]
+    return []
+
+
+def wrong_variables(variables: Sequence[Variable], before: str = "variables") -> list[tuple[str, str]]:
+    """What is wrong with them together, by path."""
+    problems: list[tuple[str, str]] = []
+    for place, one in enumerate(variables):
+        if one.key in (other.key for other in variables[:place]):
+            problems.append((f"{before}[{place}].key", Bilingual("is named twice", "указан дважды")))
+    if len(variables) > MOST_VARIABLES:
+        problems.append(
+            (before, Bilingual(f"at most {MOST_VARIABLES} variables", f"не больше {MOST_VARIABLES} переменных"))
+        )
+    return problems

@@ -2,7 +2,7 @@
 that machines get in English and people in their own language. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic_core import PydanticCustomError
 
@@ -45,3 +45,17 @@ def refused(en: str, ru: str) -> PydanticCustomError:
     """What a pydantic validator of a model of ours raises: a sentence that pages can show in either language. It repeats no
     secret."""
     return PydanticCustomError("refused", "{text}", {"text": en, "texts": {"en": en, "ru": ru}})
+
+
+def sentence(error: PydanticCustomError) -> Bilingual:
+    """The sentence of a refusal of ours."""
+    texts = (error.context or {})["texts"]
+    return Bilingual(texts["en"], texts["ru"])
+
+
+def path_of(place: Sequence[str | int], before: str = "") -> str:
+    """`before`, then the steps of a place: `items[3].price`."""
+    path = before
+    for step in place:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path

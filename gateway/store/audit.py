@@ -8,6 +8,9 @@ from gateway.domain.ids import TenantId
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection
 
+OPERATORS = TenantId("")
+"""The trail of the installation's operators, which belongs to no company. Written and read by the engine's role alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:

@@ -4,6 +4,7 @@ Admission is serialised per tenant by an advisory lock, so a thousand requests a
 times, on however many machines. A row is written before the request to the PBX and never leads to a second try.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -199,17 +200,21 @@ class OrderLine:
         return self.state in ("asked", "taken") and self.phase != "ended"
 
 
-async def select_orders(conn: Connection, tenant: TenantId, limit: int, order_id: str | None = None) -> list[OrderLine]:
-    """The latest orders, or the one with this id."""
+async def select_orders(
+    conn: Connection, tenant: TenantId, limit: int, only: Sequence[str] | None = None, order_id: str | None = None
+) -> list[OrderLine]:
+    """The latest orders, those of these internal numbers where they are given, or the one with this id."""
     rows = await conn.fetch(
         """
         SELECT o.order_id, o.call_id, o.asked_by, o.person, o.number, o.state, o.reason, o.asked_at,
                c.phase, c.result, c.talk_s
         FROM call_orders o LEFT JOIN calls c USING (tenant_id, call_id)
-        WHERE o.tenant_id = $1 AND ($3::text IS NULL OR o.order_id = $3) ORDER BY o.asked_at DESC LIMIT $2
+        WHERE o.tenant_id = $1 AND ($3::text IS NULL OR o.order_id = $3)
+          AND ($4::text[] IS NULL OR o.person = ANY($4)) ORDER BY o.asked_at DESC LIMIT $2
         """,
         tenant,
         limit,
         order_id,
+        list(only) if only is not None else None,
     )
     return [OrderLine(*row) for row in rows]

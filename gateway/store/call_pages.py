@@ -6,12 +6,12 @@ Read `gateway/web/pages/calls.py` next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.calls import Call
 from gateway.domain.ids import CallId, TenantId
-from gateway.store.calls import COLUMNS, call_from_row
+from gateway.store.calls import COLUMNS, OF, call_from_row
 from gateway.store.postgres.pool import Connection
 
 
@@ -32,9 +32,11 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     uncertain: bool = False
+    only: tuple[str, ...] | None = None
+    """Internal numbers whose calls alone may be seen; not a person's choice, so it is no filter that could be cleared."""
 
     def __bool__(self) -> bool:
-        return self != Filters()
+        return replace(self, only=None) != Filters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,37 @@ class DayFigures:
     """Mean length of the talk."""
 
 
+@dataclass(frozen=True, slots=True)
+class HourFigures:
+    """What became of the external calls that began in one hour of a day."""
+
+    hour: int
+    """0 to 23, by the company's clock."""
+    answered: int
+    missed: int
+    unreached: int
+    waited: int
+    """Incoming ones that were answered, to which `wait_s` belongs."""
+    wait_s: float
+    """Sum of their waits."""
+    talked: int
+    talk_s: float
+    """Sum of the talks."""
+
+
+def of_day(hours: Sequence[HourFigures]) -> DayFigures:
+    """The day's figures as the sums of its hours."""
+    answered, missed, unreached = (
+        sum(getattr(one, name) for one in hours) for name in ("answered", "missed", "unreached")
+    )
+    waited, talked = sum(one.waited for one in hours), sum(one.talked for one in hours)
+    return DayFigures(
+        answered + missed + unreached, answered, missed, unreached,
+        sum(one.wait_s for one in hours) / waited if waited else None,
+        sum(one.talk_s for one in hours) / talked if talked else None,
+    )  # fmt: skip
+
+
 def _part(text: str) -> str:
     """A LIKE pattern for `text` anywhere."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -118,6 +151,7 @@ async def search_calls(
           AND ($11::timestamptz IS NULL OR started_at >= $11)
           AND ($12::timestamptz IS NULL OR started_at < $12)
           AND (NOT $13::bool OR uncertain)
+          AND {OF.format("$15")}
         ORDER BY started_at DESC, call_id DESC
         LIMIT $14
         """,  # noqa: S608 - constant columns
@@ -135,6 +169,7 @@ async def search_calls(
         filters.until,
         filters.uncertain,
         most,
+        list(filters.only) if filters.only is not None else None,
     )
     return [call_from_row(row) for row in rows]
 
@@ -188,10 +223,13 @@ async def select_call_deliveries(
     return [DeliveryLine(*row) for row in rows]
 
 
-async def select_day_figures(conn: Connection, tenant: TenantId, since: datetime) -> DayFigures:
-    """What became of the calls with the outside that began at `since` or later and have ended."""
+async def select_day_figures(
+    conn: Connection, tenant: TenantId, since: datetime, only: Sequence[str] | None = None
+) -> DayFigures:
+    """What became of the calls with the outside that began at `since` or later and have ended; of the calls of these internal
+    numbers where they are given, so that missed are those that rang there."""
     row = await conn.fetchrow(
-        """
+        f"""
         SELECT count(*) AS calls,
                count(*) FILTER (WHERE result = 'answered') AS answered,
                count(*) FILTER (WHERE direction = 'incoming' AND result IS DISTINCT FROM 'answered') AS missed,
@@ -199,22 +237,60 @@ async def select_day_figures(conn: Connection, tenant: TenantId, since: datetime
                avg(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered') AS wait_s,
                avg(talk_s) FILTER (WHERE result = 'answered') AS talk_s
         FROM calls
-        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal'
-        """,
+        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal' AND {OF.format("$3")}
+        """,  # noqa: S608 - a constant
         tenant,
         since,
+        list(only) if only is not None else None,
     )
     assert row is not None
     return DayFigures(*row)
 
 
-async def select_trunks(conn: Connection, tenant: TenantId, since: datetime, most: int = 50) -> Sequence[str]:
-    """The outside lines that calls came or went by lately, for the filter's list."""
+async def select_hours(
+    conn: Connection, tenant: TenantId, since: datetime, zone: str, only: Sequence[str] | None = None
+) -> list[HourFigures]:
+    """The hours of the day that began at `since`, those without calls left out; of the calls of these internal numbers where
+    they are given. Counted as `select_day_figures` counts."""
     rows = await conn.fetch(
-        "SELECT DISTINCT trunk FROM calls WHERE tenant_id = $1 AND started_at >= $2 AND trunk IS NOT NULL "
-        "ORDER BY trunk LIMIT $3",
+        f"""
+        SELECT extract(hour FROM started_at AT TIME ZONE $3)::int AS hour,
+               count(*) FILTER (WHERE result = 'answered'),
+               count(*) FILTER (WHERE direction = 'incoming' AND result IS DISTINCT FROM 'answered'),
+               count(*) FILTER (WHERE direction = 'outgoing' AND result IS DISTINCT FROM 'answered'),
+               count(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered'),
+               coalesce(sum(wait_s) FILTER (WHERE direction = 'incoming' AND result = 'answered'), 0),
+               count(talk_s) FILTER (WHERE result = 'answered'), coalesce(sum(talk_s) FILTER (WHERE result = 'answered'), 0)
+        FROM calls
+        WHERE tenant_id = $1 AND started_at >= $2 AND phase = 'ended' AND direction <> 'internal'
+          AND {OF.format("$4")}
+        GROUP BY 1 ORDER BY 1
+        """,  # noqa: S608 - a constant
         tenant,
         since,
+        zone,
+        list(only) if only is not None else None,
+    )
+    return [HourFigures(*row) for row in rows]
+
+
+async def any_call(conn: Connection, tenant: TenantId) -> bool:
+    """Whether a call of this company was ever seen."""
+    return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM calls WHERE tenant_id = $1)", tenant))
+
+
+async def select_trunks(
+    conn: Connection, tenant: TenantId, since: datetime, only: Sequence[str] | None = None, most: int = 50
+) -> Sequence[str]:
+    """The outside lines that calls came or went by lately, for the filter's list."""
+    rows = await conn.fetch(
+        f"""
+        SELECT DISTINCT trunk FROM calls
+        WHERE tenant_id = $1 AND started_at >= $2 AND trunk IS NOT NULL AND {OF.format("$3")} ORDER BY trunk LIMIT $4
+        """,  # noqa: S608 - a constant
+        tenant,
+        since,
+        list(only) if only is not None else None,
         most,
     )
     return [row["trunk"] for row in rows]

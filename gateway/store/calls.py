@@ -13,6 +13,12 @@ COLUMNS = (
 )
 
 
+OF = """({0}::text[] IS NULL OR extension = ANY({0}::text[]) OR last_extension = ANY({0}::text[]) OR rang && {0}::text[]
+               OR (direction <> 'incoming' AND caller = ANY({0}::text[]))
+               OR (direction = 'internal' AND called = ANY({0}::text[])))"""
+"""Whether an ended call is one of these internal numbers'. NULL: whoever's it is."""
+
+
 def call_from_row(row: Record) -> Call:
     """A row of `calls` as the domain's Call."""
     return Call(

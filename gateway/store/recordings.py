@@ -92,7 +92,7 @@ async def select_opened(
 
 
 async def select_owner(conn: Connection, recording: UUID) -> TenantId | None:
-    """Whose recording this is: for operators, who see them all."""
+    """Whose recording this is, for sessions: a person may belong to several companies."""
     found = await conn.fetchval("SELECT tenant_id FROM recordings WHERE recording_id = $1", recording)
     return TenantId(found) if found is not None else None
 

@@ -151,6 +151,25 @@ async def upsert_tenant(conn: Connection, row: TenantRow) -> None:
     )
 
 
+async def insert_tenant(conn: Connection, row: TenantRow) -> bool:
+    """Inserts a tenant's own row. False where the number is taken: then nothing was written."""
+    done: str = await conn.execute(
+        """
+        INSERT INTO tenants (tenant_id, name, timezone, country, language, token_hash, data_key, options)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (tenant_id) DO NOTHING
+        """,
+        row.tenant,
+        row.name,
+        row.timezone,
+        row.country,
+        row.language,
+        row.token_hash,
+        row.data_key,
+        json.dumps(row.options),
+    )
+    return done.endswith(" 1")
+
+
 async def upsert_phone(conn: Connection, tenant: TenantId, number: str, owner: str, endpoints: Sequence[str]) -> None:
     """Inserts or updates one internal number."""
     await conn.execute(

@@ -21,20 +21,28 @@ from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.postgres.errors import BadData
 from gateway.web.api.recordings import recordings_pages
 from gateway.web.content.catalog_csv import LARGEST_FILE
+from gateway.web.pages.acting import acting_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.catalog import catalog_pages
+from gateway.web.pages.companies import companies_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.extensions import extensions_pages, module_pages
+from gateway.web.pages.installation import installation_pages
 from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.login_steps import login_pages, oauth_pages
+from gateway.web.pages.missed import missed_pages
 from gateway.web.pages.operators import operators_pages
+from gateway.web.pages.overview import overview_pages
 from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.pages.profile import profile_pages
 from gateway.web.pages.prompts import prompts_pages
-from gateway.web.session.auth import Gate, auth_pages
+from gateway.web.pages.search import search_pages
+from gateway.web.session.access import ACCESS, RECORDINGS, check, declare, module_access
+from gateway.web.session.auth import SAFE_METHODS, Gate, auth_pages
+from gateway.web.session.guard import add_guard
 from gateway.web.session.throttle import Throttle
 from gateway.web.site import Answer, Asset, Cache, Deps, Site
 
@@ -70,27 +78,32 @@ _LARGER = (
 
 
 def create_app(deps: Deps) -> QuartTrio:
-    """The app for one installation. The caller serves it."""
+    """The app for one installation. The caller serves it. Raises Undeclared where somebody forgot to say who may open an
+    address."""
     app = QuartTrio(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = deps.largest_body
     app.request_class = PageRequest
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle())
+    add_guard(app, gate)
+    declare(app, {**ACCESS, **module_access(registering())})
     ours = (
-        auth_pages, calls_pages, dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages,
-        operators_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
-        catalog_pages, prompts_pages,
+        auth_pages, overview_pages, calls_pages, missed_pages, search_pages, dialling_pages, extensions_pages,
+        integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages, installation_pages, acting_pages,
+        login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages, catalog_pages, prompts_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)
     if deps.recording_files is not None:
         app.register_blueprint(recordings_pages(gate, deps.recording_files))
+        declare(app, RECORDINGS)
     _add_static_files(app, site)
     _add_errors(app, gate)
     _add_headers(app, gate)
     for mount in deps.mounts:
         mount(app)
+    check(app)
     return app
 
 
@@ -120,7 +133,8 @@ def _add_errors(app: QuartTrio, gate: Gate) -> None:
         # The same words for what is missing and for what is somebody else's.
         if "viewer" not in g:
             g.viewer = gate.anonymous()
-        return gate.site.page("error.html", status, code=status if status in _SHOWN else 500 if status >= 500 else 400)
+        code = status if status in _SHOWN else 500 if status >= 500 else 400
+        return gate.site.page("error.html", status, code=code, key=str(code))
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Answer:
@@ -161,6 +175,8 @@ def _add_headers(app: QuartTrio, gate: Gate) -> None:
             ours.setdefault("Cross-Origin-Opener-Policy", "same-origin")
             ours.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
             ours.setdefault("Content-Security-Policy", _policy(g.viewer.nonce if "viewer" in g else token_urlsafe(16)))
+        if request.method in SAFE_METHODS and "viewer" in g and g.viewer.person:
+            ours.setdefault("X-CSRF-Token", g.viewer.csrf)  # for programs that go on by the same session
         if (csrf := g.get("form_cookie")) is not None and response.mimetype == "text/html":
             gate.set_cookie(response, "form", csrf, 86400)
         return response

@@ -114,6 +114,10 @@ class Formats:
         seconds = round((self.now() - moment).total_seconds())
         return self._time(moment, self.t("time.in" if seconds < 0 else "time.ago", span=self.span(abs(seconds))))
 
+    def span_since(self, moment: datetime) -> Markup:
+        """A `<time>` with how long it has been since."""
+        return self._time(moment, self.span(max(0.0, (self.now() - moment).total_seconds())))
+
     def span(self, seconds: float) -> str:
         """`40 s`, `5 min`, `3 h`, `2 days`."""
         whole = round(seconds)
@@ -124,6 +128,18 @@ class Formats:
         if whole < 2 * 86400:
             return self.t("time.h", count=whole // 3600)
         return self.t("time.days", n=whole // 86400)
+
+    def size(self, count: int | None) -> str:
+        """Bytes as `12 KiB`, `3.4 MiB`, `1.2 GiB`."""
+        if count is None:
+            return "—"
+        value, unit = float(count), "b"
+        for larger in ("kib", "mib", "gib", "tib"):
+            if value < 1024:
+                break
+            value, unit = value / 1024, larger
+        text = f"{value:.0f}" if unit == "b" or value >= 100 else f"{value:.1f}"
+        return self.t(f"size.{unit}", count=text)
 
     def age(self, moment: datetime) -> str:
         """Seconds since `moment`, for a timer that the page goes on counting."""

@@ -1,7 +1,7 @@
 """The menu as data: every section with the address it leads to, whom it is for and what the company must have for it.
 
-`base.html` draws what `menu` gives. A new page is a line in SECTIONS and a text `nav.NAME`; it still needs its own guard
-(`gateway/web/session/auth.py`): the menu only hides pages, and does not protect them.
+`base.html` draws what `menu` gives. A new page is a line in SECTIONS and a text `nav.NAME`, and its lines in
+`gateway/web/session/access.py`: the menu only hides pages, and does not protect them.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,15 @@ from enum import Enum, auto
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import kind_of
+from gateway.domain.people import Role
+from gateway.web.session.access import ROLES, Need
 
 
 class Audience(Enum):
-    """Whom a section is for."""
+    """Whose addresses a section's are."""
 
     COMPANY = auto()
-    """Everyone who may see a company; addresses are below it."""
+    """Below those of the company in view."""
     OPERATORS = auto()
 
 
@@ -31,6 +33,8 @@ class Section:
     also: tuple[str, ...] = ()
     """Other addresses whose pages belong to it."""
     audience: Audience = Audience.COMPANY
+    roles: frozenset[Role] = ROLES[Need.READ]
+    """Who of a company's people may open it: those whom its page's line in `access.py` names."""
     needs: type | None = None
     """The ability that the clients of one of the company's integrations must have (`adapters/abilities.py`)."""
 
@@ -48,8 +52,10 @@ class Entry:
 
 
 SECTIONS = (
-    Section(name="calls", address="/calls"),
-    Section(name="dialling", address="/dialling"),
+    Section(name="overview", address="/", roles=ROLES[Need.CALLS]),
+    Section(name="calls", address="/calls", roles=ROLES[Need.CALLS]),
+    Section(name="missed", address="/missed", roles=ROLES[Need.CALLS]),
+    Section(name="dialling", address="/dialling", roles=ROLES[Need.DIAL]),
     Section(name="extensions", address="/extensions", also=("/phones",)),
     Section(name="integrations", address="/integrations", also=("/pbxes",)),
     Section(name="deliveries", address="/deliveries"),
@@ -59,20 +65,22 @@ SECTIONS = (
     Section(name="keys", address="/keys"),
     Section(name="audit", address="/audit"),
     Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
+    Section(name="installation", address="/operators/installation", audience=Audience.OPERATORS),
     Section(name="actors", address="/operators/actors", audience=Audience.OPERATORS),
+    Section(name="operators_audit", address="/operators/audit", audience=Audience.OPERATORS),
     Section(name="letters", address="/operators/letters", audience=Audience.OPERATORS),
 )
 
 
 def menu(
-    tenant: Tenant | None, path: str, *, operator: bool, sections: Sequence[Section] = SECTIONS
+    tenant: Tenant | None, path: str, *, operator: bool, role: Role | None, sections: Sequence[Section] = SECTIONS
 ) -> Sequence[Entry]:
-    """The entries for someone who looks at `path`, with a company in view or none."""
+    """The entries for someone who looks at `path`, with a company in view, in which they have a role, or none."""
     home = f"/t/{tenant.number}" if tenant is not None else ""
     entries: list[Entry] = []
     for section in sections:
         ours = section.audience is Audience.COMPANY
-        if not operator if not ours else tenant is None or not _has(tenant, section.needs):
+        if not operator if not ours else tenant is None or role not in section.roles or not _has(tenant, section.needs):
             continue
         base = home if ours else ""
         here = any(_is_below(path, base + address) for address in (section.address, *section.also))

@@ -33,8 +33,10 @@ from adapters.tokens import Tokens
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of, titled
 from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
+from gateway.domain.people import Acting, Membership, Role
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.files.spool import Spool
 from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.users import Session
@@ -44,6 +46,7 @@ from gateway.web.formats import Formats
 from gateway.web.http.guesses import Guesses
 from gateway.web.local_address import local_address_towards
 from gateway.web.navigation import menu
+from gateway.web.session.access import ROLES, Need
 from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.translations import Words, words
 
@@ -114,6 +117,8 @@ class Deps:
     """Recordings; without it there are none."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))
     """Tries prompts on the installation's language model, where there is one."""
+    spool: Spool | None = None
+    """Where this instance puts posts while the database is away."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Functions that add further addresses to the app."""
 
@@ -153,11 +158,46 @@ class Viewer:
     @property
     def operator(self) -> bool:
         """True for operators of the installation."""
-        return self.person and self.session is not None and self.session.tenant is None
+        return self.person and self.session is not None and self.session.operator
+
+    @property
+    def acting(self) -> Acting | None:
+        """The company that an operator acts as at present."""
+        return self.session.acting if self.person and self.session is not None else None
+
+    @property
+    def role(self) -> Role | None:
+        """What this person is in the company in view; of no company, an operator."""
+        found = self._member(self.tenant.number if self.tenant is not None else None)
+        return found.role if found is not None else None
+
+    @property
+    def may_read(self) -> bool:
+        """Whether everything of the company in view is theirs to look at."""
+        return self.role in (Role.ADMIN, Role.AUDITOR)
+
+    @property
+    def may_change(self) -> bool:
+        """Whether they may change the company in view: pages show no form that would be refused."""
+        return self.role is Role.ADMIN
+
+    @property
+    def only(self) -> tuple[str, ...] | None:
+        """The internal numbers whose calls they see; None where they see all of the company."""
+        found = self._member(self.tenant.number) if self.tenant is not None else None
+        return found.phones if found is not None and found.role is Role.AGENT else None
+
+    @property
+    def companies(self) -> tuple[Membership, ...]:
+        """What they may go to without signing in again."""
+        return self.session.memberships if self.person and self.session is not None else ()
 
     def may_see(self, number: str) -> bool:
         """Whether a tenant's pages are this person's to see."""
-        return self.person and self.session is not None and self.session.tenant in (None, number)
+        return self._member(TenantId(number)) is not None
+
+    def _member(self, tenant: TenantId | None) -> Membership | None:
+        return self.session.membership(tenant) if self.person and self.session is not None else None
 
 
 def viewer() -> Viewer:
@@ -206,7 +246,12 @@ def _icons() -> Mapping[str, Asset]:
     return MappingProxyType({kind: _asset("image/svg+xml", body) for kind, body in drawn.items() if body})
 
 
-def _environment(assets: Mapping[str, Asset], icons: Mapping[str, Asset], title: str) -> Environment:
+def _environment(
+    assets: Mapping[str, Asset],
+    icons: Mapping[str, Asset],
+    title: str,
+    tenants: Callable[[], Mapping[TenantId, Tenant]],
+) -> Environment:
     env = Environment(
         loader=PackageLoader("gateway.web"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -226,6 +271,8 @@ def _environment(assets: Mapping[str, Asset], icons: Mapping[str, Asset], title:
         "docs_url": lambda kind: found.docs_url if (found := adapters().get(kind)) is not None else "",
         "example_of": _example_of,
         "menu": menu,
+        "may_dial": ROLES[Need.DIAL],
+        "tenants": tenants,
         "site_title": title,
     }
     return env
@@ -260,7 +307,7 @@ class Site:
     sign_ins: SignInAudit = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "env", _environment(self.assets, self.icons, self.deps.title))
+        object.__setattr__(self, "env", _environment(self.assets, self.icons, self.deps.title, self.deps.cache.tenants))
         object.__setattr__(self, "sign_ins", self.deps.sign_ins or SignInAudit(self.deps.db))
 
     def render(self, template: str, who: Viewer, **context: Any) -> str:

@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from adapters.base import Adapter, AdapterSettings, Draft, Link, secret_fields
 from adapters.folder import read_folder
 from adapters.registry import OURS
-from gateway.cli.tenant_file import read_tenant_files
 from gateway.domain.calls import Call, apply
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import (
@@ -35,6 +34,7 @@ from gateway.domain.events import (
 from gateway.domain.health import State
 from gateway.domain.ids import CallId
 from gateway.domain.secret import Secret
+from gateway.tenant_file import read_tenant_files
 from tests.adapters.conftest import at
 
 CANARY = "canary0123456789canary0123456789"

@@ -15,7 +15,8 @@ HERE = Path(__file__).parent
 @pytest.mark.timeout(400)
 async def test_every_benchmark_runs(tmp_path: Path) -> None:
     bench = await run(list(BENCHMARKS), quick=True, folder=tmp_path)
-    assert all(result.ours > 0 for result in bench.results)
+    # At a tiny size a count of statements, less those of idling, may come out as none.
+    assert all(result.ours > 0 or result.unit == "statements" for result in bench.results)
     assert len(json.loads(as_json(bench.results))["results"]) >= len(BENCHMARKS)
 
 

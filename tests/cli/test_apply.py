@@ -287,12 +287,14 @@ def test_a_secret_sealed_with_another_master_key(command: Command, installation:
 @pytest.mark.slow
 def test_doctor_finds_what_is_wrong(command: Command, installation: Path) -> None:
     block = june(pbxes=[{"name": "main", "host": "127.0.0.1", "port": 1, "username": "u", "secret": "ami-secret"}])
-    block["integrations"] = {}
+    block["integrations"] = {"retailcrm": {"domain": "https://127.0.0.1", "api_key": "k" * 32}}
+    block["language"] = "ru"
     assert command("apply", write(installation, block)).code == 0
     ran = command("doctor")
     assert ran.code == 1
-    assert [line[:4].strip() for line in ran.lines] == ["ok", "ok", "ok", "ok", "FAIL"]
-    assert ran.lines[-1].startswith("FAIL  Asterisk main of tenant 0367: ")
+    assert [line[:4].strip() for line in ran.lines] == ["ok", "ok", "ok", "ok", "FAIL", "FAIL"]
+    assert ran.lines[-2].startswith("FAIL  Asterisk main of tenant 0367: ")
+    assert "RetailCRM does not answer" in ran.lines[-1], "in English, whatever the company's language"
     assert "ami-secret" not in ran.out
     (installation / "master.key").unlink()
     assert any(line.startswith("FAIL  master key: ") for line in command("doctor").lines)

@@ -25,7 +25,7 @@ LONG = InternalNumberRules(longest=15)
         *((n, "US", "service") for n in ("411", "211", "011")),
         *((n, "DE", None) for n in ("101", "102", "150", "911"[::-1] + "0")),
         ("3210", "FR", "service"),  # at a special rate
-        ("118118", "GB", "service"),
+        ("118118", "GB", "service"), ("11833", "DE", "service"), ("11811", "TR", "service"), ("11811", "US", None), ("1180", "US", None),
         ("07", "BY", "service"),
         ("00", "BY", "service"),
     ],

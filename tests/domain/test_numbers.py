@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.configuration import Phone
-from gateway.domain.numbers import ANONYMOUS, bare, dialled, in_dial_string, is_internal, outside
+from gateway.domain.numbers import ANONYMOUS, bare, beginnings, dialled, in_dial_string, is_internal, outside
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,15 @@ def test_anything_is_read(number: str, country: str) -> None:
 )
 def test_is_internal(number: str | None, listed: list[str], internal: bool) -> None:
     assert is_internal(number, [Phone(one) for one in listed]) is internal
+
+
+@pytest.mark.parametrize(
+    ("text", "country", "found"),
+    [
+        ("+375 29", "BY", ("+37529",)), ("029 62", "BY", ("+02962", "+37502962", "+3752962")), ("37529", "BY", ("+37529", "+37537529")),
+        ("80296", "BY", ("+375296", "+37580296", "+80296")), ("020 79", "GB", ("+02079", "+4402079", "+442079")), ("29", "BY", ()),
+        ("12a", "BY", ()), ("", "BY", ()), ("+", "BY", ()), ("1" * 17, "BY", ()), ("٣٧٥", "BY", ()), ("123", "", ("+123",)),
+    ],
+)  # fmt: skip
+def test_beginnings_of_numbers(text: str, country: str, found: tuple[str, ...]) -> None:
+    assert beginnings(text, country) == found

@@ -41,7 +41,7 @@ async def browse(world: World, visit: Callable[[BrowserContext], None], **contex
             page.fill("#email", EMAIL)
             page.fill("#password", PASSWORD)
             page.press("#password", "Enter")
-            page.wait_for_url("**/t/0367/calls")
+            page.wait_for_url("**/t/0367/")
             page.close()
             visit(browsing)
             browser.close()
@@ -99,8 +99,21 @@ async def test_every_page_in_both_languages_and_on_a_phone(tmp_path: Path) -> No
         await world.wait_link()
         truth = await world.pbx.play("incoming_queue_answered")
         await world.wait_for(lambda: len(world.crm.uploads) == 1)
-        pages = ["calls", f"calls/{truth['linkedid']}", "integrations", "integrations/retailcrm", "pbxes/main", "profile", "catalog",
-                 "catalog/import", "prompts", "prompts/new"]  # fmt: skip
+        pages = [
+            "",
+            "missed",
+            "search?q=375",
+            "calls",
+            f"calls/{truth['linkedid']}",
+            "integrations",
+            "integrations/retailcrm",
+            "pbxes/main",
+            "profile",
+            "catalog",
+            "catalog/import",
+            "prompts",
+            "prompts/new",
+        ]
         headings: dict[str, set[str]] = {path: set() for path in pages}
 
         def look(browsing: BrowserContext) -> None:

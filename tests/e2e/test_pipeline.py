@@ -8,10 +8,9 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ import trio
 
 from gateway.store.postgres.pool import OwnConnection, open_session
 from tests.e2e.world import BOT, CHAT, World, open_world
+from tests.loop_thread import LoopThread
 from tests.sandbox.web import Fault
 
 pytestmark = pytest.mark.slow
@@ -30,49 +30,21 @@ PASSWORD = "canary-password-of-a-person"
 CLIENT_ID = "canary-client-id-0123456789"
 
 
-class Stage:
+class Stage(LoopThread):
     """A World that outlives one test: its loop runs in a thread, tests hand work over."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.world: World
-        self._ready = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="world", daemon=True)
+        super().__init__("world", self._opened_world)
 
-    def start(self) -> None:
-        self._thread.start()
-        self._ready.wait()
-        if self._error is not None:
-            raise self._error
-
-    def do(self, work: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-        """Runs `work` on the world's loop."""
-        return trio.from_thread.run(partial(work, *args, **kwargs), trio_token=self._token)
-
-    def stop(self) -> None:
-        trio.from_thread.run_sync(self._done.set, trio_token=self._token)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            trio.run(self._serve)
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._ready.set()
-
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._done = trio.Event()
+    @asynccontextmanager
+    async def _opened_world(self) -> AsyncIterator[None]:
         async with open_world(self.folder) as self.world:
             self.world.crm.api_key = "canary-api-key-of-the-crm"
             await self.world.apply(block(self.world))
             await self.world.wait_link()
-            self._ready.set()
-            await self._done.wait()
+            yield
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,17 @@ import itertools
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import trio
 
 from gateway.store.embedded.embedded import as_login, embedded
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Database, OwnConnection, Session, open_database, open_session
 from gateway.store.postgres.roles import LOGIN
+from tests.loop_thread import LoopThread
 
 TEMPLATE = "template_migrated"
 FOLDER = "gateway-test-"
@@ -63,30 +62,18 @@ def _remove_abandoned(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Postgres:
+class Postgres(LoopThread):
     """The session's server. Its methods are for the test's thread, outside Trio."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.dsn = ""
         self._numbers = itertools.count(1)
-        self._ready = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="test postgres", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        self._ready.wait()
-        if self._error is not None:
-            raise self._error
-
-    def stop(self) -> None:
-        trio.from_thread.run_sync(self._done.set, trio_token=self._token)
-        self._thread.join()
+        super().__init__("test postgres", self._opened_server)
 
     def execute(self, statement: str) -> None:
         """As the superuser, in the database `postgres`."""
-        trio.from_thread.run(self._admin.run, _execute, statement, trio_token=self._token)
+        self.do(self._admin.run, _execute, statement)
 
     def new_database(self, template: str = TEMPLATE) -> str:
         """Its address."""
@@ -98,25 +85,15 @@ class Postgres:
         name = dsn.split("?")[0].rpartition("/")[2]
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def _run(self) -> None:
-        try:
-            trio.run(self._serve)
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._ready.set()
-
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._done = trio.Event()
+    @asynccontextmanager
+    async def _opened_server(self) -> AsyncIterator[None]:
         async with embedded(self.data_dir, settings={"fsync": "off", "max_wal_size": "64MB"}) as server:
             self.dsn = server.dsn
             async with open_session(other_database(server.dsn, "postgres")) as admin:
                 self._admin: Session = admin
                 await admin.run(_execute, f"CREATE DATABASE {TEMPLATE}")
                 await migrate(other_database(server.dsn, TEMPLATE), login=LOGIN, make_login=True)
-                self._ready.set()
-                await self._done.wait()
+                yield
 
 
 async def _execute(connection: OwnConnection, statement: str) -> None:

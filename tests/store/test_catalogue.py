@@ -1,6 +1,7 @@
 """What the database's own catalogue says about the walls between tenants, for every table there will ever be."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ EXCEPTED_INDEXES = {
     "tenants_token",  # tokens are looked up before the tenant is known, and two tenants never share one
     "api_keys_hash",  # likewise
     "logins_transaction",  # a redirect comes back with its state alone
+    "sessions_token",  # a session is a person's, who may belong to several companies
     "integrations_client_id",  # likewise
     "shards_pkey",
     "instances_pkey",
@@ -122,6 +124,56 @@ async def test_no_way_round_the_policies(catalogue: Session) -> None:
     assert owners == []
 
 
+async def test_every_foreign_key_is_found_by_an_index(catalogue: Session) -> None:
+    """Else each row removed from the other table reads the whole of this one."""
+    unindexed = await catalogue.run(
+        rows_of,
+        """
+        SELECT c.conrelid::regclass::text, c.conname FROM pg_constraint c
+        WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace AND NOT EXISTS (
+            SELECT FROM pg_index i WHERE i.indrelid = c.conrelid
+              AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey
+              AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) LIKE '(% IS NOT NULL)'))
+        """,
+    )
+    assert unindexed == []
+
+
+async def test_every_table_has_a_key_that_begins_with_its_tenant(catalogue: Session) -> None:
+    keyless = await catalogue.run(
+        rows_of,
+        """
+        SELECT c.relname FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+            SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL AND i.indkey[0] = a.attnum)
+        """,
+    )
+    assert keyless == []
+
+
+async def test_functions_find_names_in_our_schema_alone_and_are_nobodys_by_default(catalogue: Session) -> None:
+    loose = await catalogue.run(
+        rows_of,
+        """
+        SELECT p.oid::regprocedure::text FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+          AND NOT coalesce('search_path=public, pg_temp' = ANY (p.proconfig), false)
+        """,
+    )
+    assert loose == []
+    public = await catalogue.run(
+        rows_of,
+        """
+        SELECT p.oid::regprocedure::text FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace AND EXISTS (
+            SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x WHERE x.grantee = 0)
+        """,
+    )
+    assert public == []
+
+
 async def test_what_the_roles_may_touch(catalogue: Session) -> None:
     granted = await catalogue.run(
         rows_of,
@@ -142,3 +194,29 @@ async def test_a_table_without_its_policy_would_be_found(db: Database, catalogue
     await catalogue.run(rows_of, "ALTER TABLE phones NO FORCE ROW LEVEL SECURITY")
     with pytest.raises(AssertionError):
         await test_every_table_has_a_tenant_and_forced_policies(catalogue)
+
+
+@pytest.mark.parametrize(
+    ("broken", "noticed_by"),
+    [
+        ("DROP INDEX recordings_address", test_every_foreign_key_is_found_by_an_index),
+        ("ALTER TABLE phones DROP CONSTRAINT phones_pkey", test_every_table_has_a_key_that_begins_with_its_tenant),
+        ("ALTER FUNCTION job_due RESET search_path",
+         test_functions_find_names_in_our_schema_alone_and_are_nobodys_by_default),
+        ("GRANT EXECUTE ON FUNCTION job_due TO PUBLIC",
+         test_functions_find_names_in_our_schema_alone_and_are_nobodys_by_default),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+         test_functions_find_names_in_our_schema_alone_and_are_nobodys_by_default),
+        ("CREATE VIEW v AS SELECT * FROM phones", test_no_way_round_the_policies),
+        ("ALTER FUNCTION job_due SECURITY DEFINER", test_no_way_round_the_policies),
+        ("ALTER TABLE phones OWNER TO gateway_app", test_no_way_round_the_policies),
+        ("CREATE INDEX i ON phones (number)", test_the_tenant_stands_first_in_every_index_and_unique_key),
+        ("GRANT TRUNCATE ON phones TO gateway_app", test_what_the_roles_may_touch),
+    ],
+)  # fmt: skip
+async def test_what_is_broken_is_found(catalogue: Session, broken: str, noticed_by: Any) -> None:
+    """The test of the tests, for each rule."""
+    await noticed_by(catalogue)
+    await catalogue.run(rows_of, broken)
+    with pytest.raises(AssertionError):
+        await noticed_by(catalogue)

@@ -26,11 +26,11 @@ async def world(db: Database) -> World:
 
 @pytest.fixture
 def sign_in(world: World) -> SignIn:
-    """A client with a session: `await sign_in(tenant)`; None is an operator."""
+    """A client with a session: `await sign_in(tenant)`; None is an operator, who may be `acting` as a company."""
 
-    async def signed_in(tenant: TenantId | None = JUNE, language: str = "en") -> Any:
+    async def signed_in(tenant: TenantId | None = JUNE, language: str = "en", acting: TenantId | None = None) -> Any:
         client = world.app.test_client()
-        client.set_cookie("localhost", "session", await world.session(tenant))
+        client.set_cookie("localhost", "session", await world.session(tenant, acting=acting))
         client.set_cookie("localhost", "language", language)
         return client
 
@@ -50,9 +50,12 @@ async def submitted(client: TestClientProtocol, path: str, form: dict[str, str],
     assert answer.location is not None
     if language is not None:
         client.set_cookie("localhost", "language", language)
-    page = await client.get(answer.location.partition("#")[0])
+    address, mark, _ = answer.location.partition("#")
+    page = await client.get(address)
     assert page.status_code == 200, answer.location
-    return str(await page.get_data(as_text=True))
+    text = str(await page.get_data(as_text=True))
+    assert not (mark and " autofocus" in text), "browsers ignore autofocus where the address has a fragment"
+    return text
 
 
 def plain(location: str | None) -> str:

@@ -39,8 +39,10 @@ def photograph(url: str, folder: Path, cookies: dict[str, str], pages: dict[str,
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for width, theme, language in (
-            (1280, "light", "ru"),
-            (1280, "dark", "en"),
+            (1440, "light", "ru"),
+            (1440, "dark", "en"),
+            (768, "light", "en"),
+            (768, "dark", "ru"),
             (360, "light", "en"),
             (360, "dark", "ru"),
         ):
@@ -136,9 +138,13 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
     ]
     await world.db.engine(insert_dead_letters, dead_letters, "1.0")
     prompt = await world.db.tenant(JUNE, fill_content)
-    cookies = {"june": await world.session(JUNE), "operator": await world.session(None)}
+    cookies = {"june": await world.session(JUNE), "operator": await world.session(None, acting=MAPLE)}
     pages = {
         "login": ("", "/login"),
+        "overview": ("june", "/t/0367/"),
+        "missed-calls": ("june", "/t/0367/missed"),
+        "search": ("june", "/t/0367/search?q=15"),
+        "search-none": ("june", "/t/0367/search?q=zzz"),
         "calls": ("june", "/t/0367/calls"),
         "calls-none": ("june", "/t/0367/calls?q=zzz&result=busy"),
         "call": ("june", f"/t/0367/calls/{calls[5].call_id}"),
@@ -154,6 +160,8 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         "deliveries-replay": ("june", "/t/0367/deliveries/replay"),
         "letters": ("operator", "/operators/letters"),
         "tenants": ("operator", "/operators/tenants"),
+        "company-new": ("operator", "/operators/tenants/new"),
+        "installation": ("operator", "/operators/installation"),
         "actors": ("operator", "/operators/actors"),
         "content-profile": ("june", "/t/0367/profile"),
         "content-catalog": ("june", "/t/0367/catalog"),

@@ -10,6 +10,7 @@ from adapters.abilities import Registers
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant, integration
 from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.people import Role
 from gateway.web.navigation import SECTIONS, Audience, Section, menu
 from gateway.web.translations import words
 
@@ -20,8 +21,10 @@ def tenant() -> Tenant:
     return Tenant(TenantId("0367"), "June", ZoneInfo("Europe/Minsk"), "BY", "ru")
 
 
-def names(tenant: Tenant | None, path: str = "/", *, operator: bool = False) -> list[str]:
-    return [one.section.name for one in menu(tenant, path, operator=operator)]
+def names(
+    tenant: Tenant | None, path: str = "/", *, operator: bool = False, role: Role | None = Role.ADMIN
+) -> list[str]:
+    return [one.section.name for one in menu(tenant, path, operator=operator, role=role)]
 
 
 def test_every_section_has_a_text() -> None:
@@ -37,14 +40,21 @@ def test_a_section_is_for_its_audience(tenant: Tenant) -> None:
     assert names(None) == []
 
 
+def test_a_role_sees_the_sections_that_it_may_open(tenant: Tenant) -> None:
+    assert names(tenant, role=Role.AGENT) == ["overview", "calls", "missed", "dialling"]
+    assert "dialling" not in names(tenant, role=Role.AUDITOR)
+    assert {*names(tenant, role=Role.AUDITOR), "dialling"} == {*names(tenant)}
+    assert names(tenant, role=None) == []
+
+
 def test_a_section_may_need_an_ability(tenant: Tenant) -> None:
     section = Section(name="extensions", address="/extensions", needs=Registers)
     for kind, adapter in integrations().items():
         for key in (IntegrationKey(kind), IntegrationKey(f"{kind}:second")):
             has = replace(tenant, integrations=MappingProxyType({key: integration(key, {})}))
-            assert bool(menu(has, "/", operator=False, sections=[section])) == adapter.can(Registers)
+            assert bool(menu(has, "/", operator=False, role=Role.ADMIN, sections=[section])) == adapter.can(Registers)
     gone = replace(tenant, integrations=MappingProxyType({IntegrationKey("no_such"): integration("no_such", {})}))
-    assert not menu(gone, "/", operator=False, sections=[section])
+    assert not menu(gone, "/", operator=False, role=Role.ADMIN, sections=[section])
 
 
 @pytest.mark.parametrize(
@@ -53,11 +63,15 @@ def test_a_section_may_need_an_ability(tenant: Tenant) -> None:
      ("/integrations/telegram", "integrations"), ("/callsign", None), ("", None)],
 )  # fmt: skip
 def test_the_section_in_view_is_marked(tenant: Tenant, path: str, name: str | None) -> None:
-    marked = [one.section.name for one in menu(tenant, f"/t/{tenant.number}{path}", operator=True) if one.here]
+    marked = [
+        one.section.name
+        for one in menu(tenant, f"/t/{tenant.number}{path}", operator=True, role=Role.ADMIN)
+        if one.here
+    ]
     assert marked == ([name] if name else [])
 
 
 def test_the_operators_sections_stand_apart_from_a_companys(tenant: Tenant) -> None:
-    apart = [one.section.name for one in menu(tenant, "/", operator=True) if one.apart]
+    apart = [one.section.name for one in menu(tenant, "/", operator=True, role=Role.ADMIN) if one.apart]
     assert apart == ["tenants"]
-    assert not [one for one in menu(None, "/", operator=True) if one.apart]
+    assert not [one for one in menu(None, "/", operator=True, role=Role.ADMIN) if one.apart]

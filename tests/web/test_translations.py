@@ -68,7 +68,7 @@ def test_a_code_of_an_adapter_has_the_adapters_text() -> None:
 
 def test_templates_name_only_texts_that_exist() -> None:
     asset = Asset("text/css", b"", "0")
-    env = _environment({"style.css": asset, "live.js": asset, "logo.svg": asset}, {}, "x")
+    env = _environment({"style.css": asset, "live.js": asset, "logo.svg": asset}, {}, "x", dict)
     assert env.loader is not None
     for template in env.loader.list_templates():
         source = env.loader.get_source(env, template)[0]

@@ -33,6 +33,7 @@ from gateway.domain.events import (
 )
 from gateway.domain.health import State
 from gateway.domain.ids import CallId, IntegrationKey, TenantId
+from gateway.domain.people import Role
 from gateway.domain.secret import Secret
 from gateway.domain.subjects import call_subject
 from gateway.store import call_batches, outbox, users
@@ -122,11 +123,21 @@ class World:
         self.made += 1
         return CallId(f"1763690{self.made:03d}.{self.made}")
 
-    async def session(self, tenant: TenantId | None, email: str | None = None) -> str:
-        """A cookie value of someone who has signed in, and whose CSRF token is `CSRF`."""
+    async def person(self, tenant: TenantId, email: str, role: Role = Role.ADMIN, phones: Sequence[str] = ()) -> str:
+        """Somebody of a company, with PASSWORD, and a session of theirs."""
+        await self.db.engine(users.upsert_user, tenant, email, HASHED, role)
+        await self.db.engine(users.describe_user, tenant, email, role, "", phones)
+        return await self.session(tenant, email)
+
+    async def session(
+        self, tenant: TenantId | None, email: str | None = None, *, acting: TenantId | None = None
+    ) -> str:
+        """A cookie value of someone who has signed in, and whose CSRF token is `CSRF`. An operator may be `acting`."""
         text, token = new_token(tenant)
         who = email or ("operator@gateway.example" if tenant is None else f"admin@{tenant}.example")
         await self.db.engine(users.insert_session, tenant, token.token_hash, who, CSRF)
+        if acting is not None:
+            assert await self.db.engine(users.begin_acting, token.token_hash, acting, "a test", 3600.0)
         return text
 
 

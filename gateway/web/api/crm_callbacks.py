@@ -40,6 +40,7 @@ _STATUS_OF = {
     "concurrent": (429, "RATE_LIMITED"),
     "no_pbx": (503, "CONFIG_INVALID"),
     "pbx_away": (503, "UNAVAILABLE"),
+    "not_own_phone": (403, "FORBIDDEN"),
 }
 CALL_ANSWERS = {
     200: "Accepted: the employee's phone is being rung; a repeat within 5 s is the same call",

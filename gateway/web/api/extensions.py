@@ -34,8 +34,10 @@ from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
 from gateway.web.pages.change_settings import SecretsStay, change_settings, settings_of_change
 from gateway.web.pages.field_errors import ENTER_AGAIN
+from gateway.web.session.access import Need
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
 from gateway.web.session.embedded import module_cookie, select_and_touch
+from gateway.web.session.guard import allows
 from gateway.web.session.tokens import read_token
 from gateway.web.translations import words
 
@@ -45,19 +47,24 @@ MAP = "user_extensions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The caller of a request. `module` is true for what the module's link opened; `tenant` None is an operator."""
+    """The caller of a request. `module` is true for what the module's link opened."""
 
     tenant: TenantId | None
+    """The company of a module's link; None for a person."""
     who: str
+    session: users.Session | None = None
+    """A person's."""
     module: bool
     key: IntegrationKey | None = None
     """The integration whose link it is; None for a person, who may name any of their company."""
     csrf: str | None = None
     """The CSRF token that an unsafe request must send; None for a bearer token, which no browser sends by itself."""
 
-    def may_see(self, number: str) -> bool:
-        """Whether the caller may use the tenant of this number."""
-        return self.tenant in (None, number)
+    def may(self, number: str, method: str) -> bool:
+        """Whether the caller may do this in the tenant of this number."""
+        if self.session is None:
+            return self.tenant == number
+        return allows(self.session, TenantId(number), Need.READ if method in SAFE_METHODS else Need.CHANGE)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class ModuleCallers:
         if token is not None:
             session = await db.engine(users.select_session, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
             if session is not None:
-                found.append(Caller(tenant=session.tenant, who=session.email, module=False, csrf=session.csrf))
+                found.append(Caller(tenant=None, who=session.email, session=session, module=False, csrf=session.csrf))
         token = read_token(cookies.get(module_cookie(secure=self.secure_cookies), ""))
         if token is not None:
             session = await db.engine(select_and_touch, token, adapter.kind)
@@ -113,9 +120,9 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
                              headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
             return await callers.guesses.wrong(request, bearer, needed)
         number = request.params["number"]
-        mine = [caller for caller in found if caller.may_see(number)]
+        mine = [caller for caller in found if caller.may(number, request.method)]
         if not mine:
-            return problem(403, "FORBIDDEN", "This company is not the session's.")
+            return problem(403, "FORBIDDEN", "This company is not the session's, or its role may not do this.")
         if request.method not in SAFE_METHODS:
             sent = request.headers.get("x-csrf-token", "")
             foreign = request.headers.get("sec-fetch-site", "same-origin") == "cross-site"

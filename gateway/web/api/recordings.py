@@ -21,14 +21,18 @@ from quart_trio.wrappers import TrioResponse as Response
 from gateway.domain import audio
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import TenantId
+from gateway.domain.people import Role, took_part
 from gateway.store import recordings as store
+from gateway.store.call_pages import select_call
 from gateway.store.files.blobs import Missing
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.recordings import BlobRow, RecordingLine
 from gateway.web.http.routes import Response as Answer
 from gateway.web.http.routes import problem
+from gateway.web.session.access import Need
 from gateway.web.session.auth import Gate
+from gateway.web.session.guard import allows
 from gateway.web.site import viewer
 
 log = logging.getLogger(__name__)
@@ -102,11 +106,20 @@ def recordings_pages(gate: Gate, recording_files: RecordingFiles) -> Blueprint:
     db = gate.site.deps.db
 
     async def by_session(recording: UUID) -> TenantId | None:
+        """The recording's company, where a session came that may listen to it."""
         await gate.look()
         session = viewer().session
         if session is None:
             return None
-        return session.tenant or await db.engine(store.select_owner, recording)
+        owner = await db.engine(store.select_owner, recording)
+        if owner is None or not allows(session, owner, Need.CALLS):
+            return None
+        member = session.membership(owner)
+        if member is not None and member.role is Role.AGENT:
+            line = await db.tenant(owner, store.select_recording, owner, recording)
+            found = await db.tenant(owner, select_call, owner, line.call_id) if line is not None else None
+            return owner if found is not None and took_part(found[1], member.phones) else None
+        return owner
 
     @pages.get("/recordings/file/<name>")
     async def file(name: str) -> Response:

@@ -17,12 +17,13 @@ from gateway.domain.catalog import MOST_ITEMS, Item
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid
+from gateway.domain.text import sentence
 from gateway.store import catalog_items as store
 from gateway.store.audit import insert_audit
 from gateway.store.business_profiles import select_profile
 from gateway.store.postgres.pool import Connection, Database
 from gateway.web.content.catalog_csv import read_catalog_file
-from gateway.web.content.problems import Problem, problems_of, refuse, sentence
+from gateway.web.content.problems import Problem, problems_of, refuse
 
 
 def read_item(data: Any, currency: str, before: str = "") -> Item:

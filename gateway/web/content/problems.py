@@ -1,24 +1,13 @@
 """Problems of what was sent, by path and in both languages: `working_hours[0].from`."""
 
-from collections.abc import Sequence
-
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
 
 from gateway.domain.posts import Invalid
-from gateway.domain.text import Bilingual
+from gateway.domain.text import Bilingual, path_of
 from gateway.web.pages.field_errors import sentence_of
 
 Problem = tuple[str, str]
 """A path, and a `Bilingual` sentence."""
-
-
-def path_of(place: Sequence[str | int], before: str = "") -> str:
-    """`before`, then the steps of a place: `items[3].price`."""
-    path = before
-    for step in place:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-    return path
 
 
 def problems_of(error: ValidationError, before: str = "") -> list[Problem]:
@@ -29,12 +18,6 @@ def problems_of(error: ValidationError, before: str = "") -> list[Problem]:
         place = [step for step in one["loc"] if step != "[key]" and not str(step).startswith("function-")]
         found.setdefault(path_of(place, before), Bilingual(texts["en"], texts["ru"]))
     return list(found.items())
-
-
-def sentence(error: PydanticCustomError) -> Bilingual:
-    """The sentence of a refusal of ours."""
-    texts = (error.context or {})["texts"]
-    return Bilingual(texts["en"], texts["ru"])
 
 
 def refuse(path: str, en: str, ru: str) -> Invalid:

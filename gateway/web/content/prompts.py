@@ -13,30 +13,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
 
 from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid
-from gateway.domain.profile import clean_lines
 from gateway.domain.prompts import (
     DEFAULT_NAME,
-    LONGEST_DRAFT,
-    MOST_VARIABLES,
+    LONGEST_NAME,
+    LONGEST_NOTE,
     Flaw,
     Variable,
-    flaws,
+    check_content,
+    check_line,
+    placed,
     placeholders,
+    validation,
+    wrong_variables,
 )
-from gateway.domain.text import Bilingual, has_breaking, texts_of
+from gateway.domain.text import Bilingual, texts_of
 from gateway.store import prompts as store
 from gateway.store.audit import insert_audit
 from gateway.store.business_profiles import select_profile
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.prompts import PromptRow, VersionRow
-from gateway.web.content.problems import Problem, problems_of, sentence
+from gateway.web.content.problems import problems_of
 
 MOST_PROMPTS = 200
-LONGEST_NAME, LONGEST_NOTE = 100, 500
 _VARIABLES = TypeAdapter(tuple[Variable, ...])
 
 
@@ -54,49 +55,10 @@ def read_variables(data: Any, before: str = "variables") -> tuple[Variable, ...]
         found = _VARIABLES.validate_python(data)
     except ValidationError as error:
         raise Invalid(tuple(problems_of(error, before))) from None
-    problems: list[Problem] = []
-    for place, one in enumerate(found):
-        if one.key in (other.key for other in found[:place]):
-            problems.append((f"{before}[{place}].key", Bilingual("is named twice", "указан дважды")))
-    if len(found) > MOST_VARIABLES:
-        problems.append(
-            (before, Bilingual(f"at most {MOST_VARIABLES} variables", f"не больше {MOST_VARIABLES} переменных"))
-        )
+    problems = wrong_variables(found, before)
     if problems:
         raise Invalid(tuple(problems))
     return found
-
-
-def check_content(content: Any) -> list[Problem]:
-    """What prevents a text from being stored, draft or not."""
-    if not isinstance(content, str):
-        return [("content", Bilingual("text is expected", "ожидается текст"))]
-    if len(content) > LONGEST_DRAFT:
-        return [
-            ("content", Bilingual(f"at most {LONGEST_DRAFT} characters", f"не больше {LONGEST_DRAFT} символов"))
-        ]  # fmt: skip
-    try:
-        clean_lines(content)
-    except PydanticCustomError as error:
-        return [("content", sentence(error))]
-    return []
-
-
-def check_line(name: str, value: Any, longest: int, *, empty: bool) -> list[Problem]:
-    """What is wrong with a name or a note."""
-    if not isinstance(value, str) or len(value) > longest or has_breaking(value) or not (empty or value.strip()):
-        return [
-            (
-                name,
-                Bilingual(f"one line of at most {longest} characters", f"одна строка, не длиннее {longest} символов"),
-            )
-        ]
-    return []
-
-
-def validation(content: str, variables: Sequence[Variable], business_type: str) -> tuple[Flaw, ...]:
-    """Every mistake of a prompt for this business type."""
-    return flaws(content, business_type=business_type, custom=[one.key for one in variables])
 
 
 def shown_flaws(found: Sequence[Flaw], language: str = "en") -> list[dict[str, Any]]:
@@ -205,14 +167,6 @@ async def activate_within(conn: Connection, number: TenantId, prompt_id: str, pe
         await store.set_active(conn, number, prompt_id, prompt.version)
         await insert_audit(conn, number, person, "prompt.activated", prompt.name, str(prompt.version))
     return Saved(await _prompt(conn, number, prompt_id), ())
-
-
-def placed(flaw: Flaw) -> Bilingual:
-    """A mistake with its place, as one sentence."""
-    en, ru = texts_of(flaw.message)["en"], texts_of(flaw.message)["ru"]
-    return Bilingual(
-        f"line {flaw.line}, column {flaw.column}: {en}", f"строка {flaw.line}, столбец {flaw.column}: {ru}"
-    )
 
 
 async def delete(db: Database, number: TenantId, prompt_id: str, person: str) -> bool:

@@ -21,13 +21,13 @@ from gateway.domain.errors import BadSettings, GatewayError, LocalProtocolError
 from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.prompt_values import at_reading, values_of
-from gateway.domain.prompts import fill
+from gateway.domain.prompts import check_content, fill
 from gateway.domain.secret import Secret
 from gateway.domain.text import Bilingual
 from gateway.store.business_profiles import select_profile
 from gateway.store.catalog_items import select_items
 from gateway.store.postgres.pool import Database
-from gateway.web.content.prompts import check_content, read_variables
+from gateway.web.content.prompts import read_variables
 
 TIMEOUTS = Timeouts(connect_s=5.0, read_s=30.0, whole_s=90.0)
 """To connect, until the next piece, and for the whole answer."""

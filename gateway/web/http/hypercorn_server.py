@@ -41,6 +41,7 @@ from gateway.web.http.addresses import Networks
 from gateway.web.http.routes import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
 from gateway.web.http.shares import Shares
 from gateway.web.http.streaming import streaming
+from gateway.web.session.access import Need, declare
 
 log = logging.getLogger(__name__)
 
@@ -435,10 +436,11 @@ def mount(app: Quart, addresses: Sequence[Address]) -> None:
     app.asgi_app = streaming(app.asgi_app, addresses)  # type: ignore[method-assign, assignment]
     for path, methods in paths.items():
         rule = path.replace("{", "<").replace("}", ">")
+        endpoint = f"machine:{path.replace('.', '_')}"
         app.add_url_rule(
-            rule, endpoint=f"machine:{path.replace('.', '_')}", view_func=_view(methods), methods=[*_METHODS],
-            provide_automatic_options=False,
-        )  # fmt: skip
+            rule, endpoint=endpoint, view_func=_view(methods), methods=[*_METHODS], provide_automatic_options=False
+        )
+        declare(app, {endpoint: Need.OWN})
 
 
 def _view(methods: dict[str, Address]) -> Callable[..., Awaitable[QuartResponse]]:

@@ -41,8 +41,6 @@ async def _revoke(conn: Connection, number: TenantId, hint: str, person: str) ->
 def api_keys_pages(gate: Gate) -> Blueprint:
     """The page `/t/<number>/keys`."""
     pages = Blueprint("api_keys", __name__, url_prefix="/t/<number>/keys")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 

@@ -5,8 +5,8 @@ Read `live.py` next for the rows that move.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -21,13 +21,15 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction, Result
 from gateway.domain.ids import CallId, TenantId, utc_text
 from gateway.domain.numbers import outside
+from gateway.domain.people import is_of, took_part
 from gateway.domain.subjects import call_subject
 from gateway.store import call_pages as store
 from gateway.store import integration_logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
-from gateway.store.calls import select_open_calls
+from gateway.store.calls import select_calls, select_open_calls
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
+from gateway.web.csv_download import BATCH, batches, csv_download, local_time, separator
 from gateway.web.formats import duration
 from gateway.web.pages.live import day_begins, live_calls
 from gateway.web.pages.player import note_link, players, recording_name, retry, short_link, without_address
@@ -77,18 +79,32 @@ class Whole:
 async def _overview(
     conn: Connection, number: TenantId, filters: Filters, after: Place | None, today: datetime
 ) -> Overview:
-    live = [call for _, call in await select_open_calls(conn, number)]
+    only = filters.only
+    live = [call for _, call in await select_open_calls(conn, number) if only is None or is_of(call, only)]
     found = await store.search_calls(conn, number, filters, after, PAGE + 1)
-    figures = await store.select_day_figures(conn, number, today)
-    trunks = await store.select_trunks(conn, number, today - TRUNKS_OF)
-    recorded = await select_recorded(conn, number, [call.call_id for call in found])
+    figures = await store.select_day_figures(conn, number, today, only)
+    trunks = await store.select_trunks(conn, number, today - TRUNKS_OF, only)
+    heard = [call.call_id for call in found if only is None or took_part(call, only)]
+    recorded = await select_recorded(conn, number, heard)
     return Overview(live, found, figures, list(trunks), recorded)
 
 
-async def _whole(conn: Connection, number: TenantId, call_id: str) -> Whole | None:
+async def _whole(conn: Connection, number: TenantId, call_id: str, only: Sequence[str] | None) -> Whole | None:
+    """`only`: the internal numbers of an agent, who sees neither others' calls nor what systems were sent."""
     found = await store.select_call(conn, number, call_id)
-    if found is None:
+    if found is None or (only is not None and not is_of(found[1], only)):
         return None
+    if only is not None:
+        merged = [
+            call for _, call in await select_calls(conn, number, await store.select_merged_calls(conn, number, call_id))
+        ]
+        return Whole(
+            *found,
+            events=await store.select_call_events(conn, number, call_id),
+            told=[],
+            merged=[call.call_id for call in merged if is_of(call, only)],
+            recordings=await select_call_recordings(conn, number, call_id) if took_part(found[1], only) else [],
+        )
     attempts: dict[int | None, list[integration_logs.LogLine]] = {}
     for line in await integration_logs.select_subject_logs(conn, number, call_subject(call_id)):
         attempts.setdefault(line.delivery_id, []).append(line)
@@ -179,6 +195,25 @@ def event_text(body: Mapping[str, Any], who: Tenant, t: Words) -> str:
             return t.code("event", str(other))
 
 
+CSV_COLUMNS = (
+    "call", "began", "direction", "client", "company", "employee", "owner", "talked_last", "rang", "result", "wait_s", "talk_s",
+    "line", "queue", "hung_up_by", "uncertain",
+)  # fmt: skip
+
+
+def csv_row(call: Call, who: Tenant, t: Words) -> list[object]:
+    """A call as a line of the file: times by the company's clock, numbers as they are stored."""
+    company = call.called if call.direction is Direction.INCOMING else ""
+    hung_up_by = t.code("hung_up_by", call.hung_up_by) if call.hung_up_by else ""
+    return [
+        call.call_id, local_time(call.started_at, who.timezone), t(f"direction.{call.direction}"), call.outside, company,
+        call.employee, who.owner_of(call.employee) if call.employee else "", call.last_extension, ", ".join(call.rang),
+        t.code("result", call.result), None if call.wait_s is None else round(call.wait_s),
+        None if call.talk_s is None else round(call.talk_s), call.trunk, call.queue, hung_up_by,
+        t("word.yes" if call.uncertain else "word.no"),
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """A part of the bar that draws a call: from `x`, `width` of 1000."""
@@ -207,15 +242,17 @@ def stretches(call: Call) -> list[Stretch]:
 def calls_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/calls`."""
     pages = Blueprint("calls", __name__, url_prefix="/t/<number>")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
+
+    def sought() -> Filters:
+        """What is looked for, of what the viewer may see."""
+        return replace(read_filters(request.args, tenant()), only=viewer().only)
 
     @pages.get("/calls")
     async def calls(number: str) -> Response:
         who = tenant()
-        filters = read_filters(request.args, who)
+        filters = sought()
         after = read_place(request.args.get("after"))
         seen = await db.tenant(who.number, _overview, who.number, filters, after, day_begins(who.timezone))
         sent = {name: request.args.get(name, "") for name in _FIELDS}
@@ -223,8 +260,23 @@ def calls_pages(gate: Gate) -> Blueprint:
         older = {**requested, "after": write_place(seen.found[PAGE - 1])} if len(seen.found) > PAGE else None
         return site.page(
             "calls.html", seen=seen, found=seen.found[:PAGE], recorded=seen.recorded, sent=sent, older=older and urlencode(older), newest=urlencode(requested), after=after,
-            filtered=bool(filters), directions=tuple(Direction), results=tuple(Result),
+            filtered=bool(filters), query=urlencode(requested), directions=tuple(Direction), results=tuple(Result),
         )  # fmt: skip
+
+    @pages.get("/calls.csv")
+    async def calls_csv(number: str) -> Response:
+        """What the filters find, all of it."""
+        who, t, filters = tenant(), viewer().t, sought()
+
+        async def read(after: Place | None) -> tuple[list[list[object]], Place | None]:
+            found = await db.tenant(who.number, store.search_calls, who.number, filters, after, BATCH)
+            more = Place(found[-1].started_at, found[-1].call_id) if len(found) == BATCH else None
+            return [csv_row(call, who, t) for call in found], more
+
+        header = [t(f"csv.{name}") for name in CSV_COLUMNS]
+        name = f"{who.number} {t('calls.title')} {datetime.now(who.timezone):%Y-%m-%d}"
+        between = separator(request.args.get("separator"), t.language)
+        return csv_download(name, header, batches(read), between=between)
 
     @pages.get("/calls/live")
     async def live(number: str) -> Response:
@@ -238,7 +290,7 @@ def calls_pages(gate: Gate) -> Blueprint:
             # Made at this moment: the flash names the recording, and no link stands anywhere.
             recording = UUID(flash.body["recording"])
             link = recording, short_link(recording_files, who.number, site.deps.public_url, recording)
-        whole = await db.tenant(who.number, _whole, who.number, call_id)
+        whole = await db.tenant(who.number, _whole, who.number, call_id, viewer().only)
         if whole is None:
             abort(404)
         lines = [(line, json.loads(line.body)) for line in whole.events]

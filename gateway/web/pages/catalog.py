@@ -74,8 +74,6 @@ def shown_problems(problems: tuple[Problem, ...]) -> list[Mapping[str, Any]]:
 def catalog_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/catalog`."""
     pages = Blueprint("catalog", __name__, url_prefix="/t/<number>/catalog")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 

@@ -45,8 +45,6 @@ async def _process_again(conn: Connection, tenant: TenantId, letter_id: int, per
 def dead_letters_pages(gate: Gate) -> Blueprint:
     """The pages below `/operators/letters`."""
     pages = Blueprint("letters", __name__, url_prefix="/operators/letters")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_operator)
     pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 

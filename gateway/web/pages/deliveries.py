@@ -20,14 +20,17 @@ from actors.delivery.replanning import drafts_now, matching
 from adapters.base import Draft
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
-from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
 from gateway.store import delivery_pages as store
 from gateway.store.audit import insert_audit
 from gateway.store.delivery_pages import STATES, Filters, Found, Replayed, Revision
 from gateway.store.postgres.pool import Connection
+from gateway.web.csv_download import BATCH as CSV_BATCH
+from gateway.web.csv_download import batches, csv_download, local_time, separator
 from gateway.web.session.auth import Gate
 from gateway.web.session.surroundings import look_around
 from gateway.web.site import Answer, tenant, viewer
+from gateway.web.translations import Words
 
 PAGE = 50
 MOST = 10_000
@@ -76,6 +79,24 @@ def shown_body(text: str) -> str:
         return json.dumps(masked(json.loads(text)), ensure_ascii=False, indent=2)
     except (ValueError, RecursionError):
         return ""
+
+
+CSV_COLUMNS = (
+    "delivery", "integration", "kind", "state", "attempts", "planned", "finished", "next_try", "about", "error", "note",
+)  # fmt: skip
+
+
+def csv_row(one: Found, who: Tenant, t: Words) -> list[object]:
+    """A delivery as a line of the file."""
+    adapter = integrations().get(kind_of(IntegrationKey(one.integration)))
+    waits = one.state == "pending"
+    return [
+        one.delivery_id, titled(adapter.title, IntegrationKey(one.integration)) if adapter is not None else one.integration,
+        t.code("delivery_kind", one.kind), t.code("delivery_state", one.state), one.attempt,
+        local_time(one.created_at, who.timezone), local_time(one.finished_at, who.timezone),
+        local_time(one.run_at, who.timezone) if waits else "", one.subject.id or "", one.error,
+        t.code("delivery_note", one.note) if one.note else "",
+    ]  # fmt: skip
 
 
 def _before(text: str) -> int | None:
@@ -137,8 +158,6 @@ async def _replay_some(
 def deliveries_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/deliveries`."""
     pages = Blueprint("deliveries", __name__, url_prefix="/t/<number>/deliveries")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
@@ -160,6 +179,21 @@ def deliveries_pages(gate: Gate) -> Blueprint:
             older=urlencode({**sent, "before": older}) if older is not None else None, first=before is None,
             replayed=count("replayed"), unsent=count("unsent"),
         )  # fmt: skip
+
+    @pages.get("/list.csv")
+    async def deliveries_csv(number: str) -> Response:
+        """What the filters find, all of it, without what was sent."""
+        who, t = tenant(), viewer().t
+        sought = read_filters(given(request.args), who)
+
+        async def read(before: int | None) -> tuple[list[list[object]], int | None]:
+            found = await db.tenant(who.number, store.search_deliveries, who.number, sought, before, CSV_BATCH)
+            return [csv_row(one, who, t) for one in found], found[-1].delivery_id if len(found) == CSV_BATCH else None
+
+        header = [t(f"csv.{name}") for name in CSV_COLUMNS]
+        name = f"{who.number} {t('deliveries.title')} {datetime.now(who.timezone):%Y-%m-%d}"
+        between = separator(request.args.get("separator"), t.language)
+        return csv_download(name, header, batches(read), between=between)
 
     @pages.get("/replay")
     async def ask(number: str) -> Response:

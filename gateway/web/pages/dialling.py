@@ -15,9 +15,10 @@ from quart_trio.wrappers import TrioResponse as Response
 from adapters.abilities import statuses_of
 from adapters.base import Adapter
 from adapters.registry import adapters
-from gateway.domain.dialling import CallRefused
+from gateway.domain.configuration import Phone
+from gateway.domain.dialling import CallRefused, check_own_phone
 from gateway.domain.ids import Kind
-from gateway.store.audit import AuditLine, select_audit
+from gateway.store.audit import AuditLine, insert_audit, select_audit
 from gateway.store.call_orders import select_orders
 from gateway.web.pages.change_settings import CHANGED_MARK
 from gateway.web.session.auth import Gate
@@ -63,16 +64,20 @@ def _changed_setting(part: str, owner: Adapter | None, t: Words) -> str:
     return f"{shown}: {t('audit.secret_changed')}" if colon and rest in CHANGED_MARK else shown
 
 
+def _phones() -> list[Phone]:
+    """Those from which the viewer may call."""
+    only = viewer().only
+    return [phone for phone in tenant().phones if only is None or phone.number in only]
+
+
 def dialling_pages(gate: Gate) -> Blueprint:
     """The pages `/t/<number>/dialling` and `/t/<number>/audit`."""
     pages = Blueprint("dialling", __name__, url_prefix="/t/<number>")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
     async def orders_of() -> dict[str, Any]:
-        orders = await db.tenant(tenant().number, select_orders, tenant().number, SHOWN)
+        orders = await db.tenant(tenant().number, select_orders, tenant().number, SHOWN, viewer().only)
         return {"orders": orders, "moving": any(order.open for order in orders[:5])}
 
     @pages.get("/dialling")
@@ -82,7 +87,7 @@ def dialling_pages(gate: Gate) -> Blueprint:
         remembered = request.cookies.get(gate.cookie("extension"), "")
         return site.page(
             "dialling.html", refused=refused.get("code", ""), phone=str(refused.get("phone") or request.args.get("phone", ""))[:64],
-            mine=refused.get("extension") or remembered, **await orders_of(),
+            mine=refused.get("extension") or remembered, phones=_phones(), **await orders_of(),
         )  # fmt: skip
 
     @pages.get("/dialling/orders")
@@ -96,8 +101,14 @@ def dialling_pages(gate: Gate) -> Blueprint:
         session = viewer().session
         assert session is not None
         try:
+            check_own_phone(viewer().only, extension)
             await site.deps.place(tenant(), extension=extension, phone=phone, asked_by=session.email)
         except CallRefused as refused:
+            if refused.code == "not_own_phone":  # what else is refused has been audited where it was
+                what = f"{extension[:32]} -> {phone[:64]}"
+                await db.tenant(
+                    tenant().number, insert_audit, tenant().number, session.email, "call.refused", what, refused.code
+                )
             body = {"code": refused.code, "phone": phone[:64], "extension": extension[:64]}
             return await lead_on(site.deps, gate.token(), home, Flash(kind="refused", body=body))
         onward = await lead_on(site.deps, gate.token(), home, note("dialling.placed", number=phone[:64]))
@@ -111,7 +122,7 @@ def dialling_pages(gate: Gate) -> Blueprint:
         lines = await db.tenant(who.number, select_audit, who.number, older_than(before), SHOWN + 1)
         t = viewer().t
         return site.page(
-            "audit.html", lines=[(line, *audit_texts(line, t)) for line in lines[:SHOWN]], older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
+            "audit.html", home=f"/t/{who.number}", lines=[(line, *audit_texts(line, t)) for line in lines[:SHOWN]], older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
             first=not before,
         )  # fmt: skip
 

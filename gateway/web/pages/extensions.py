@@ -258,8 +258,6 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
 def extensions_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/extensions`, for the company's people."""
     pages = Blueprint("extensions", __name__, url_prefix="/t/<number>")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 
@@ -345,7 +343,8 @@ def extensions_pages(gate: Gate) -> Blueprint:
         if wrong:
             typed = {name: value[:2000] for name, value in sent.items()}
             text = f"phones.wrong_{wrong}" + (f"_{reason}" if wrong == "number" else "")
-            return await lead(_back(number), Flash(kind="phone", body={**typed, "error": text, "error_at": wrong}))
+            page = f"/t/{number}/extensions{_query()}"  # without a fragment, else browsers ignore `autofocus`
+            return await lead(page, Flash(kind="phone", body={**typed, "error": text, "error_at": wrong}))
         await deps.db.tenant(
             tenant().number, _save_phone, tenant().number, Phone(sent["number"], sent["owner"], ends), _who()
         )

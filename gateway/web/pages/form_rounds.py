@@ -59,6 +59,12 @@ async def read_round(
     return form.settings, flash
 
 
+def form_at(home: str, flash: Flash) -> str:
+    """Where the form is shown again: at its panel, or at the page alone where a field is wrong and so gets the focus.
+    Browsers ignore `autofocus` where the address has a fragment."""
+    return home if flash.body["problems"] else f"{home}#setup"
+
+
 def with_problems(flash: Flash, refused: Invalid) -> Flash:
     """The form to show again where the store refused fields that were valid by themselves."""
     problems = {name: dict(texts_of(text)) for name, text in refused.problems}

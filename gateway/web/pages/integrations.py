@@ -31,7 +31,7 @@ from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
-from gateway.web.pages.form_rounds import form_shown, read_round, with_problems
+from gateway.web.pages.form_rounds import form_at, form_shown, read_round, with_problems
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import UPDATES, flashed, look_around, most_urgent, troubles_of
@@ -165,8 +165,6 @@ def _shown(stored: Stored) -> list[Linked]:
 def integrations_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/integrations`."""
     pages = Blueprint("integrations", __name__, url_prefix="/t/<number>")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 
@@ -320,11 +318,12 @@ def integrations_pages(gate: Gate) -> Blueprint:
         stored = who.integrations.get(linked.key, _NOT_SET_UP).settings
         accepted, flash = await read_round(gate, adapter.settings, stored, probe)
         if accepted is None:
-            return await lead(f"{home}#setup", flash)
+            return await lead(form_at(home, flash), flash)
         try:
             await save_settings(db, master, INTEGRATIONS, who.number, integration(linked.key, {}), accepted, person())
         except Invalid as refused:
-            return await lead(f"{home}#setup", with_problems(flash, refused))
+            flash = with_problems(flash, refused)
+            return await lead(form_at(home, flash), flash)
         await site.deps.modules.refresh(who.number)
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, linked)

@@ -21,6 +21,7 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.feed import Subscription
 from gateway.domain.calls import Call, Phase
 from gateway.domain.errors import Retryable
+from gateway.domain.people import is_of
 from gateway.domain.subjects import Subject
 from gateway.store.call_pages import select_day_figures
 from gateway.store.calls import select_calls, select_open_calls
@@ -78,21 +79,24 @@ async def _changed(
 async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncIterator[str]:
     deps, found = gate.site.deps, who.tenant
     assert found is not None
-    number = found.number
+    number, only = found.number, who.only
+
+    def seen(call: Call) -> bool:
+        return only is None or is_of(call, only)
 
     def row(template: str, call: Call) -> str:
         return gate.site.render(template, who, call=call, fresh=True, recorded=())
 
     async def figures() -> str:
-        day = await deps.db.tenant(number, select_day_figures, number, day_begins(found.timezone))
+        day = await deps.db.tenant(number, select_day_figures, number, day_begins(found.timezone), only)
         return sse("figures", gate.site.render("day_figures.html", who, figures=day))
 
     async def everything() -> str:
-        calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number)]
+        calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number) if seen(call)]
         return sse("all", "\n".join(row("live_row.html", call) for call in calls))
 
     async def alive() -> bool:
-        return await gate.still_signed_in(token)
+        return await gate.still_signed_in(token, who)
 
     hash_of = token.token_hash if token is not None else b""
     with deps.feed.subscribe(number) as subscription, gate.streams.opened(hash_of, number, source) as stream:
@@ -122,6 +126,8 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
                     continue
                 ended = False
                 for _, call in await deps.db.tenant(number, select_calls, number, calls):
+                    if not seen(call):
+                        continue
                     if call.open:
                         yield sse("call", row("live_row.html", call), call.call_id)
                     else:

@@ -25,7 +25,7 @@ from adapters.base import AdapterSettings, Tested
 from adapters.login import LoginDone, LoginPlace, LoginStep
 from adapters.registry import Linked, linked
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import IntegrationKey, Kind, integration_key, kind_of
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store import logins as store
@@ -35,8 +35,10 @@ from gateway.store.postgres.pool import Connection
 from gateway.web.pages.change_settings import change_settings
 from gateway.web.pages.form_rounds import form_shown, read_round
 from gateway.web.pages.qr import qr_svg
+from gateway.web.session.access import Need
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.guard import allows
 from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, Site, tenant, viewer
 
@@ -57,6 +59,12 @@ class _Under:
 
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _may_change(number: TenantId) -> bool:
+    """Whether this session may log an integration of a company in: redirects come back to an address that names none."""
+    session = viewer().session
+    return session is not None and allows(session, number, Need.CHANGE)
 
 
 class Logins:
@@ -98,7 +106,7 @@ class Logins:
     async def find(self, transaction: str, kind: Kind | None = None) -> _Under | None:
         """The login of a transaction, where it is this session's and company's and not over."""
         row = await self._site.deps.db.engine(store.select_login, _hash(transaction))
-        if row is None or row.session_hash != self._session() or not viewer().may_see(row.tenant):
+        if row is None or row.session_hash != self._session() or not _may_change(row.tenant):
             return None
         if kind is not None and kind_of(row.integration) != kind:
             return None
@@ -199,8 +207,6 @@ def _link(text: str) -> Linked:
 def login_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/integrations/<key>/login`."""
     pages = Blueprint("login_steps", __name__, url_prefix="/t/<number>/integrations/<key>/login")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, logins = gate.site, Logins(gate.site, gate)
 
@@ -276,7 +282,6 @@ async def _nothing_to_test(values: Mapping[str, Any]) -> Tested:
 def oauth_pages(gate: Gate) -> Blueprint:
     """`/oauth/KIND/start?integration=KEY` and `/oauth/KIND/callback`: one login of one step, a redirect."""
     pages = Blueprint("oauth", __name__, url_prefix="/oauth/<kind>")
-    pages.before_request(gate.look)
     site, logins = gate.site, Logins(gate.site, gate)
 
     def failed(problem: str, status: int) -> Response:
@@ -290,7 +295,7 @@ def oauth_pages(gate: Gate) -> Blueprint:
         under = await logins.find(query.pop("state", ""), Kind(kind))
         if under is None or under.step.kind != "redirect":
             return failed("login_steps.over", 410)
-        if not gate.enter(under.row.tenant):
+        if not gate.enter(under.row.tenant) or not _may_change(under.row.tenant):
             return failed("login_steps.over", 410)
         try:
             following = await logins.go_on(under, under.step.id, query)
@@ -316,7 +321,7 @@ def oauth_pages(gate: Gate) -> Blueprint:
             found = integration_key(key)
         except ValueError:
             abort(404)
-        if kind_of(found) != kind or not viewer().may_see(str(number)):
+        if kind_of(found) != kind or not _may_change(TenantId(number)):
             abort(404)
         return redirect(f"/t/{number}/integrations/{found}/login", 303)
 

@@ -4,10 +4,11 @@ The picture is drawn here as numbers and in `actors.html` as SVG. The only reque
 through the directory. It reads no tenant's calls. Read `actors/runtime/directory.py` for what a slot is.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,14 +18,18 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.runtime.directory import Slot, worst
 from gateway.domain.configuration import Tenant
 from gateway.domain.health import State
+from gateway.store.audit import OPERATORS, insert_audit, select_audit
+from gateway.store.installation import select_queues
 from gateway.store.shards import select_owners
+from gateway.web.pages.dialling import SHOWN, audit_texts
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import lead_on, note
 from gateway.web.session.surroundings import look_around
-from gateway.web.site import Answer, viewer
+from gateway.web.site import Answer, older_than, viewer
 
 MOST_TENANTS = 200
 MOST_DRAWN = 12
+MOST_QUEUES = 10_000
 _URGENCY = (
     State.FAILED, State.ATTENTION, State.OFFLINE, State.DEGRADED, State.CONNECTING, State.STARTING, State.ONLINE,
     State.STOPPED,
@@ -44,6 +49,8 @@ class TenantLine:
     state: State
     troubles: list[Slot]
     """Problems, worst first."""
+    waiting: int = 0
+    """Deliveries that wait."""
 
 
 @dataclass
@@ -80,15 +87,34 @@ def _by_tenant(slots: Iterable[Slot]) -> dict[str, list[Slot]]:
     return found
 
 
-def tenant_lines(tenants: Iterable[Tenant], slots: Sequence[Slot]) -> list[TenantLine]:
-    """Tenants by number, each with the worst state of what belongs to it."""
+SORTS = ("trouble", "number", "name", "waiting")
+"""By what the list can be in order."""
+
+
+def sorted_lines(lines: Sequence[TenantLine], by: str) -> list[TenantLine]:
+    """Lines in one of SORTS: the worst, or the most that waits, first; what is equal by number."""
+    match by:
+        case "trouble":
+            return sorted(lines, key=lambda line: (_URGENCY.index(line.state), -len(line.troubles), line.tenant.number))
+        case "waiting":
+            return sorted(lines, key=lambda line: (-line.waiting, line.tenant.number))
+        case "name":
+            return sorted(lines, key=lambda line: (line.tenant.name.casefold(), line.tenant.number))
+        case _:
+            return list(lines)
+
+
+def tenant_lines(
+    tenants: Iterable[Tenant], slots: Sequence[Slot], waiting: Mapping[str, int] = MappingProxyType({})
+) -> list[TenantLine]:
+    """Tenants by number, each with the worst state of what belongs to it and how many deliveries wait."""
     alive = _by_tenant(slots)
     lines = []
     for one in sorted(tenants, key=lambda tenant: tenant.number):
         own = alive.get(one.number, [])
         troubles = [slot for slot in own if slot.health.state not in (State.ONLINE, State.STOPPED)]
         troubles.sort(key=lambda slot: _URGENCY.index(slot.health.state))
-        lines.append(TenantLine(one, worst(slot.health for slot in own), troubles))
+        lines.append(TenantLine(one, worst(slot.health for slot in own), troubles, waiting.get(one.number, 0)))
     return lines
 
 
@@ -161,8 +187,6 @@ def draw(
 def operators_pages(gate: Gate) -> Blueprint:
     """The pages below `/operators`."""
     pages = Blueprint("operators", __name__, url_prefix="/operators")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_operator)
     pages.before_request(partial(look_around, gate))
     site, deps = gate.site, gate.site.deps
 
@@ -171,8 +195,16 @@ def operators_pages(gate: Gate) -> Blueprint:
         looked = request.args.get("q", "").strip()[:80]
         lower = looked.lower()
         found = [t for t in deps.cache.tenants().values() if lower in t.number.lower() or lower in t.name.lower()]
-        lines = tenant_lines(found, await deps.slots())
-        return site.page("tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked)
+        waiting: Counter[str] = Counter()
+        for queue in await deps.db.engine(select_queues, MOST_QUEUES):
+            waiting[queue.tenant] += queue.waiting
+        sort = request.args.get("sort", "")
+        sort = sort if sort in SORTS else "trouble"
+        lines = sorted_lines(tenant_lines(found, await deps.slots(), waiting), sort)
+        return site.page(
+            "tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked, sort=sort,
+            may_create=deps.master is not None,
+        )  # fmt: skip
 
     async def picture() -> dict[str, Any]:
         only = request.args.get("tenant") or None
@@ -201,6 +233,15 @@ def operators_pages(gate: Gate) -> Blueprint:
     async def actors_picture() -> Response:
         return site.page("actors_picture.html", **await picture())
 
+    @pages.get("/audit")
+    async def audit() -> Response:
+        before, t = request.args.get("before", ""), viewer().t
+        lines = await deps.db.engine(select_audit, OPERATORS, older_than(before), SHOWN + 1)
+        return site.page(
+            "audit.html", lines=[(line, *audit_texts(line, t)) for line in lines[:SHOWN]], home="/operators", first=not before,
+            older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None,
+        )  # fmt: skip
+
     @pages.post("/actors/restart")
     async def restart() -> Answer:
         form = await request.form
@@ -209,6 +250,9 @@ def operators_pages(gate: Gate) -> Blueprint:
         if slot is None or slot.restart is None:
             abort(404)
         slot.restart()
+        session = viewer().session
+        assert session is not None
+        await deps.db.engine(insert_audit, OPERATORS, session.email, "actor.restarted", path)
         only = form.get("tenant", "")
         where = f"?{urlencode({'tenant': only})}" if only else ""
         return await lead_on(

@@ -23,7 +23,7 @@ from gateway.store.tenants import PBXES, delete_link, set_link_enabled
 from gateway.web.local_address import ANYWHERE
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
-from gateway.web.pages.form_rounds import form_shown, read_round
+from gateway.web.pages.form_rounds import form_at, form_shown, read_round
 from gateway.web.pages.integrations import pbx_card, slots_of
 from gateway.web.pages.setup import SetupForm
 from gateway.web.session.auth import Gate
@@ -51,8 +51,6 @@ async def _delete(conn: Connection, number: TenantId, name: str, person: str) ->
 def pbxes_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/pbxes`."""
     pages = Blueprint("pbxes", __name__, url_prefix="/t/<number>/pbxes")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
     kinds = {kind: adapter for kind, adapter in registry.adapters().items() if adapter.is_pbx}
@@ -148,7 +146,7 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         probe = partial(probed, name, found.kind)
         accepted, flash = await read_round(gate, adapter.settings, found.settings, probe, at="s.")
         if accepted is None:
-            return await lead(f"/t/{number}/pbxes/{name}#setup", flash)
+            return await lead(form_at(f"/t/{number}/pbxes/{name}", flash), flash)
         await save_settings(db, site.deps.master, PBXES, tenant().number, found, accepted, person())
         await site.deps.modules.refresh(tenant().number)
         return await lead(f"/t/{number}/pbxes/{name}", note("setup.saved"))

@@ -121,8 +121,6 @@ def _field_of(path: str) -> str:
 def profile_pages(gate: Gate) -> Blueprint:
     """The page `/t/<number>/profile`."""
     pages = Blueprint("profile", __name__, url_prefix="/t/<number>/profile")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 

@@ -21,14 +21,14 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.posts import Invalid
 from gateway.domain.prompt_values import at_reading, values_of
-from gateway.domain.prompts import LONGEST, MENU_KEYS, PROFILE_KEYS, Flaw, Variable
+from gateway.domain.prompts import LONGEST, MENU_KEYS, PROFILE_KEYS, Flaw, Variable, check_content, validation
 from gateway.domain.text import texts_of
 from gateway.store import prompts as store
 from gateway.store.business_profiles import select_profile
 from gateway.store.catalog_items import count_items
 from gateway.store.prompts import PromptRow, VersionRow
 from gateway.web.content import prompts
-from gateway.web.content.prompts import check_content, read_variables, shown_flaws, validation
+from gateway.web.content.prompts import read_variables, shown_flaws
 from gateway.web.content.sandbox import ModelFailed, Reply
 from gateway.web.pages.catalog import shown_problems
 from gateway.web.pages.confirm import confirm_page
@@ -90,8 +90,6 @@ def variables_of(form: Mapping[str, str]) -> list[dict[str, str]]:
 def prompts_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/prompts`."""
     pages = Blueprint("prompts", __name__, url_prefix="/t/<number>/prompts")
-    pages.before_request(gate.look)
-    pages.before_request(gate.needs_tenant)
     pages.before_request(partial(look_around, gate))
     site, db = gate.site, gate.site.deps.db
 

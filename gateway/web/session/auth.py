@@ -1,10 +1,10 @@
-"""Who is looking: sign-in by password or one-time link, sessions, the CSRF check, and the guards of pages.
+"""Who is looking: sign-in by password or one-time link, sessions and the CSRF check.
 
-    cookie -> session in the database -> Viewer -> CSRF on unsafe methods -> guard of the blueprint -> page
+    cookie -> session in the database -> Viewer -> CSRF on unsafe methods -> guard -> page
 
 Cookies hold random tokens, the database their hashes. A number that is not the session's is a 404 like one that does not
 exist. Hashing happens in a thread behind a limiter. It never reveals whether an e-mail address is known, neither by text nor
-by timing. Read `gateway/web/session/throttle.py` for how fast passwords may be tried, `gateway/web/pages/calls.py` for a page.
+by timing. Read `guard.py` for who may open what, `throttle.py` for how fast passwords may be tried, `gateway/web/pages/calls.py` for a page.
 """
 
 import hmac
@@ -31,7 +31,7 @@ from gateway.web.http.addresses import client_address, network_of, source_of
 from gateway.web.session.devices import LIVES_S, device_of, new_device
 from gateway.web.session.live_streams import LiveStreams
 from gateway.web.session.passwords import LONGEST, NOBODY, password_fits
-from gateway.web.session.sign_in_audit import SignInAudit
+from gateway.web.session.sign_in_audit import SignInAudit, note_acting
 from gateway.web.session.throttle import Throttle
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, Site, Viewer, viewer
@@ -137,7 +137,8 @@ class Gate:
         return read_token(request.cookies.get(self.cookie("session"), ""))
 
     async def look(self) -> None:
-        """Makes the Viewer of this request and refuses forms that are not ours. The first hook of every blueprint."""
+        """Makes the Viewer of this request and refuses forms that are not ours. A form brings its token in a field, a program
+        in `X-CSRF-Token`."""
         who = g.viewer = self.anonymous()
         token = self.token()
         if token is not None:
@@ -150,12 +151,10 @@ class Gate:
                     who = replace(who, t=(f := self.site.formats(language, UTC_ZONE)).t, f=f)
                 g.viewer = who
         if request.method not in SAFE_METHODS:
-            sent = (await request.form).get("csrf", "")
+            sent = request.headers.get("X-CSRF-Token") or (await request.form).get("csrf", "")
             foreign = request.headers.get("Sec-Fetch-Site", "same-origin") == "cross-site"
             if foreign or not hmac.compare_digest(sent.encode(), who.csrf.encode()):
                 abort(403)
-
-    # Guards, each a hook of a blueprint.
 
     def enter(self, number: TenantId) -> bool:
         """Puts a company of the session's in view, for an address that does not name it. False where it is not theirs."""
@@ -165,58 +164,33 @@ class Gate:
         g.viewer = found
         return True
 
-    async def needs_tenant(self) -> Answer | None:
-        """For `/t/<number>/`: a session that may see the tenant."""
-        if (refusal := self._needs_session()) is not None:
-            return refusal
-        assert request.view_args is not None
-        found = self.in_tenant(viewer(), TenantId(request.view_args["number"]))
-        if found is None:
-            abort(404)
-        g.viewer = found
-        session = found.session
-        if found.operator and session is not None:
-            self.audit.read(TenantId(request.view_args["number"]), session.email)
-        return None
-
-    async def needs_operator(self) -> Answer | None:
-        """For `/operators/`: others get a 404."""
-        if (refusal := self._needs_session()) is not None:
-            return refusal
-        if not viewer().operator:
-            abort(404)
-        return None
-
-    def _needs_session(self) -> Answer | None:
-        if viewer().session is not None:
-            return None
-        if "text/event-stream" in request.headers.get("Accept", "") or request.headers.get("X-Fragment"):
-            abort(401)
-        onward = viewer().path if request.method in SAFE_METHODS else "/"
-        return redirect(f"/login?next={quote(onward, safe='')}", 303)
-
-    async def still_signed_in(self, token: Token | None) -> bool:
-        """Whether a page that stays open may go on."""
-        if token is None:
+    async def still_signed_in(self, token: Token | None, who: Viewer) -> bool:
+        """Whether a page that stays open may go on: its person is in the company what they were when it was opened."""
+        if token is None or who.session is None or who.tenant is None:
             return False
         found = await self.site.deps.db.engine(users.select_session, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
-        return found is not None
+        number = who.tenant.number
+        return found is not None and found.membership(number) == who.session.membership(number)
 
     # Sign-in.
 
-    async def open_session(self, tenant: TenantId | None, email: str, onward: str, *, link: bool = False) -> Answer:
-        """Signs in: a new token always, and the old session, if any, is closed."""
-        text, token = new_token(tenant)
+    async def open_session(
+        self, tenants: Sequence[TenantId | None], email: str, onward: str, *, link: bool = False
+    ) -> Answer:
+        """Signs in, to each of the memberships: a new token always, and the old session, if any, is closed. Pages begin with
+        the first."""
+        text, token = new_token(tenants[0])
         old = self.token()
-        await self.site.deps.db.engine(_replace_session, old, token, email, secrets.token_urlsafe(32))
+        await self.site.deps.db.engine(_replace_session, old, token, tenants, email, secrets.token_urlsafe(32))
         if old is not None:
             self.streams.end_session(old.token_hash)
         response = redirect(onward, 303)
         self.set_cookie(response, "session", text, ABSOLUTE_S)
         response.delete_cookie(self.cookie("form"), path="/", secure=self.site.deps.secure_cookies)
         g.form_cookie = None
-        self.audit.opened(tenant, email, network_of(self.address()), link=link)
-        log.info("signed in", extra={"tenant": tenant or "operator"})
+        for tenant in tenants:
+            self.audit.opened(tenant, email, network_of(self.address()), link=link)
+        log.info("signed in", extra={"tenant": tenants[0] or "operator"})
         return response
 
     async def sign_in(self) -> Answer:
@@ -237,15 +211,15 @@ class Gate:
         await trio.sleep(verdict.delay_s)
         accounts, compared = await self.site.deps.db.engine(users.select_sign_in, email if usable else "")
         fitting = await trio.to_thread.run_sync(
-            partial(_first_fitting, accounts, Secret(password[:LONGEST]), compared),
+            partial(_fitting, accounts, Secret(password[:LONGEST]), compared),
             limiter=self.site.deps.hash_limiter,
         )
-        if fitting is None:
+        if not fitting:
             self.audit.refused(accounts, email, network)
             log.warning("sign-in refused", extra={"network": network})
             return self.site.page("login.html", 401, error="wrong", wait=0, email=email[:254], onward=onward)
         self.throttle.succeeded(email, network, trio.current_time(), device)
-        response = await self.open_session(fitting.tenant, fitting.email, onward)
+        response = await self.open_session([one.tenant for one in fitting], email, onward)
         if (key := self._device_key()) is not None and device is None:
             self.set_cookie(response, "device", new_device(key, email, time.time()), LIVES_S)
         return response
@@ -260,36 +234,45 @@ class Gate:
         return device_of(key, email, cookie, time.time()) if key is not None and cookie else None
 
 
-def _first_fitting(accounts: Sequence[users.Account], password: Secret, compared: int) -> users.Account | None:
-    """Makes the same number of comparisons for every address and password, so that the time reveals
-    nothing."""
-    found: users.Account | None = None
+def _fitting(accounts: Sequence[users.Account], password: Secret, compared: int) -> list[users.Account]:
+    """The memberships that the password opens. Makes the same number of comparisons for every address and password, so that
+    the time reveals nothing."""
+    found: list[users.Account] = []
     for place in range(max(compared, len(accounts), 1)):
         account = accounts[place] if place < len(accounts) else None
-        fits = password_fits(account.password_hash if account is not None else NOBODY, password)
-        if fits and account is not None and found is None:
-            found = account
+        fits = password_fits((account.password_hash if account is not None else "") or NOBODY, password)
+        if fits and account is not None and account.password_hash:
+            found.append(account)
     return found
 
 
 async def _select_and_touch(conn: Connection, token: Token) -> users.Session | None:
     session = await users.select_session(conn, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
     if session is not None:
-        await users.touch_session(conn, token.tenant, token.token_hash)
+        await users.touch_session(conn, token.token_hash)
     return session
 
 
-async def _replace_session(conn: Connection, old: Token | None, new: Token, email: str, csrf: str) -> None:
+async def _replace_session(
+    conn: Connection, old: Token | None, new: Token, tenants: Sequence[TenantId | None], email: str, csrf: str
+) -> None:
     async with conn.transaction():
         if old is not None:
-            await users.delete_session(conn, old.tenant, old.token_hash)
-        await users.insert_session(conn, new.tenant, new.token_hash, email, csrf)
+            await users.delete_session(conn, old.token_hash)
+        for tenant in tenants:
+            await users.insert_session(conn, tenant, new.token_hash, email, csrf)
+
+
+async def _sign_out(conn: Connection, token: Token, session: users.Session | None) -> None:
+    async with conn.transaction():
+        if session is not None and session.acting is not None:
+            await note_acting(conn, session, session.acting.tenant, "operator.acting_ended", "")
+        await users.delete_session(conn, token.token_hash)
 
 
 def auth_pages(gate: Gate) -> Blueprint:
     """Sign-in, sign-out, one-time links, language and theme."""
     pages = Blueprint("auth", __name__)
-    pages.before_request(gate.look)
     site = gate.site
 
     @pages.get("/")
@@ -297,7 +280,7 @@ def auth_pages(gate: Gate) -> Blueprint:
         session = viewer().session
         if session is None:
             return redirect("/login", 303)
-        return redirect("/operators/tenants" if session.tenant is None else f"/t/{session.tenant}/calls", 303)
+        return redirect("/operators/tenants" if session.tenant is None else f"/t/{session.tenant}/", 303)
 
     @pages.get("/login")
     async def login() -> Answer:
@@ -333,12 +316,12 @@ def auth_pages(gate: Gate) -> Blueprint:
             email = await site.deps.db.engine(users.take_login_link, token.tenant, token.token_hash)
         if token is None or email is None:
             return site.page("login.html", 410, error="link_used", wait=0, email="", onward="/")
-        return await gate.open_session(token.tenant, email, "/", link=True)
+        return await gate.open_session([token.tenant], email, "/", link=True)
 
     @pages.post("/logout")
     async def logout() -> Answer:
         if (token := gate.token()) is not None:
-            await site.deps.db.engine(users.delete_session, token.tenant, token.token_hash)
+            await site.deps.db.engine(_sign_out, token, viewer().session)
             gate.streams.end_session(token.token_hash)
         response = redirect("/login", 303)
         response.delete_cookie(gate.cookie("session"), path="/", secure=site.deps.secure_cookies)
@@ -350,8 +333,8 @@ def auth_pages(gate: Gate) -> Blueprint:
         response = redirect(safe_next(form.get("next")), 303)
         if (language := form.get("language")) in LANGUAGES:
             gate.set_cookie(response, "language", language, YEAR_S)
-            if (session := viewer().session) is not None:
-                await site.deps.db.engine(users.update_language, session.tenant, session.email, language)
+            if (token := gate.token()) is not None and viewer().session is not None:
+                await site.deps.db.engine(users.update_language, token.token_hash, language)
         if (theme := form.get("theme")) in THEMES:
             gate.set_cookie(response, "theme", theme, YEAR_S)
         return response

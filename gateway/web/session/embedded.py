@@ -22,7 +22,9 @@ from gateway.domain.texts import LANGUAGES
 from gateway.store import users
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.guesses import DELAY_S
+from gateway.web.session.access import Need
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS, YEAR_S, Gate
+from gateway.web.session.guard import allows
 from gateway.web.session.tokens import Token, new_token, read_token
 from gateway.web.site import Answer, viewer
 from gateway.web.translations import preferred
@@ -41,7 +43,7 @@ async def select_and_touch(conn: Connection, token: Token, kind: Kind) -> users.
         return None
     session = await users.select_module_session(conn, token.tenant, token.token_hash, kind, IDLE_S, ABSOLUTE_S)
     if session is not None:
-        await users.touch_session(conn, token.tenant, token.token_hash)
+        await users.touch_session(conn, token.token_hash)
     return session
 
 
@@ -100,7 +102,7 @@ class ModuleGate:
             return False
         db = self.gate.site.deps.db
         session = await db.engine(users.select_session, token.tenant, token.token_hash, IDLE_S, ABSOLUTE_S)
-        return session is not None and session.tenant in (None, number)
+        return session is not None and allows(session, TenantId(number), Need.READ)
 
     async def open(self, number: str, text: str) -> Answer:
         """Exchanges the token of a link for a session."""
@@ -145,7 +147,7 @@ class ModuleGate:
     async def leave(self) -> Answer:
         """Ends the session."""
         if (token := self.token()) is not None:
-            await self.gate.site.deps.db.engine(users.delete_session, token.tenant, token.token_hash)
+            await self.gate.site.deps.db.engine(users.delete_session, token.token_hash)
         response = redirect(f"{self.home}/", 303)
         response.delete_cookie(self._cookie, path=self.home, secure=self.gate.site.deps.secure_cookies)
         return response
@@ -175,5 +177,5 @@ async def _replace_session(
 ) -> None:
     async with conn.transaction():
         if old is not None and old.tenant is not None:
-            await users.delete_session(conn, old.tenant, old.token_hash)
+            await users.delete_session(conn, old.token_hash)
         await users.insert_module_session(conn, tenant, token_hash, key, registration, csrf)

@@ -41,9 +41,13 @@ class Flash:
     flash_id: str = ""
 
 
-def note(text: str, tone: str = "ok", **values: Any) -> Flash:
-    """A sentence of the UI's texts, shown at the head of whichever page comes next."""
-    return Flash(kind="note", body={"text": text, "tone": tone, "values": values})
+def note(text: str, tone: str = "ok", *, undo: tuple[str, Mapping[str, str]] | None = None, **values: Any) -> Flash:
+    """A sentence of the UI's texts, shown at the head of whichever page comes next. `undo`: the address and the fields of
+    the form that takes the operation back; the sentence then brings its button."""
+    body: dict[str, Any] = {"text": text, "tone": tone, "values": values}
+    return Flash(
+        kind="note", body=body if undo is None else {**body, "undo": {"action": undo[0], "fields": dict(undo[1])}}
+    )
 
 
 def tested_flash(tested: Tested, **more: Any) -> Flash:

@@ -1,11 +1,11 @@
-"""Sign-ins, good and failed, and operators' reading of a company's calls, for the companies' audit trails.
+"""Sign-ins, good and failed, for the audit trails of companies and operators.
 
 Noted in memory and written every few seconds by an actor, so that a sign-in takes as long for an address that is known as for
 one that is not. A flood is one line a minute with a count (`Refusals`). What cannot be written waits, bounded.
 """
 
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 
 import trio
@@ -15,18 +15,15 @@ from actors.runtime.directory import Slot
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
-from gateway.store.audit import insert_audit
-from gateway.store.postgres.pool import Database
-from gateway.store.users import Account
+from gateway.store.audit import OPERATORS, insert_audit
+from gateway.store.postgres.pool import Connection, Database
+from gateway.store.users import Account, Session
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
 
 MOST_NOTES = 5000
 EVERY_S = 2.0
-READ_EVERY_S = 3600.0
-"""How often one operator's reading of one company is written down."""
-
 _Note = tuple[TenantId, str, str, str]
 """Tenant, who, action, and from where."""
 
@@ -38,29 +35,19 @@ class SignInAudit:
         self._db = db
         self._notes: deque[_Note] = deque(maxlen=MOST_NOTES)
         self._refusals = Refusals()
-        self._read: OrderedDict[tuple[str, TenantId], float] = OrderedDict()
 
     def opened(self, tenant: TenantId | None, email: str, network: str, *, link: bool) -> None:
-        """Somebody has signed in. An operator of the installation belongs to no company: the log has them."""
-        if tenant is not None:
-            self._notes.append((tenant, email, "session.opened_by_link" if link else "session.opened", network))
+        """Somebody has signed in; an operator of the installation belongs to no company, and is in the operators' trail."""
+        self._notes.append(
+            (tenant or OPERATORS, email, "session.opened_by_link" if link else "session.opened", network)
+        )
 
     def refused(self, accounts: Sequence[Account], email: str, network: str) -> None:
         """Somebody has not, with the address of these accounts."""
         for account in accounts:
-            if account.tenant is not None and self._refusals.admit(account.tenant, trio.current_time()):
-                self._notes.append((account.tenant, email, "session.refused", network))
-
-    def read(self, tenant: TenantId, email: str) -> None:
-        """An operator looks at a company's pages."""
-        key, now = (email, tenant), trio.current_time()
-        if now - self._read.get(key, -READ_EVERY_S) < READ_EVERY_S:
-            return
-        self._read[key] = now
-        self._read.move_to_end(key)
-        while len(self._read) > MOST_NOTES:
-            self._read.popitem(last=False)
-        self._notes.append((tenant, email, "operator.read", ""))
+            whose = account.tenant or OPERATORS
+            if self._refusals.admit(whose, trio.current_time()):
+                self._notes.append((whose, email, "session.refused", network))
 
     async def flush(self) -> None:
         """Writes what was noted. Raises Unavailable, and then has lost nothing."""
@@ -70,7 +57,7 @@ class SignInAudit:
         while self._notes:
             note = self._notes[0]
             try:
-                await self._db.tenant(note[0], insert_audit, note[0], note[1], note[2], note[3])
+                await self._db.engine(insert_audit, note[0], note[1], note[2], note[3])
             except Unavailable:
                 raise
             except GatewayError as error:
@@ -88,3 +75,9 @@ class SignInAudit:
                 COUNTERS["sign_ins_unwritten"] += 1
                 slot.report(State.DEGRADED, "database_away")
             await trio.sleep(EVERY_S)
+
+
+async def note_acting(conn: Connection, session: Session, number: TenantId, action: str, detail: str) -> None:
+    """What an operator who acts as a company began or ended: in the company's trail, and in the operators'."""
+    for whose in (number, OPERATORS):
+        await insert_audit(conn, whose, session.email, action, number, detail)

@@ -73,6 +73,8 @@ async def look_around(gate: Gate, token: Token | None = None) -> None:
     deps, tenant = gate.site.deps, viewer().tenant
     number = tenant.number if tenant is not None else None
     if flash_id := request.args.get(PARAMETER, ""):
-        g.flash = await read_flash(deps, token or gate.token(), flash_id, tenant=number)
+        # An operator's page may be about a company that is not in view; the row belongs to the session in any case.
+        about = number or (request.view_args or {}).get("number")
+        g.flash = await read_flash(deps, token or gate.token(), flash_id, tenant=about)
     if number is not None and viewer().person:
         g.troubles = troubles_of(number, await deps.slots(f"tenant/{number}"))

@@ -37,6 +37,11 @@ function liveCalls(table) {
     tick();
   }
 
+  // Parts that show figures of calls ask anew.
+  function moved() {
+    document.querySelectorAll("[data-on-calls]").forEach((part) => part.dispatchEvent(new Event("calls")));
+  }
+
   function say(on) {
     state.textContent = on ? state.dataset.on : state.dataset.off;
     state.classList.toggle("on", on);
@@ -67,14 +72,16 @@ function liveCalls(table) {
       put(rows);
       counted();
     });
-    source.addEventListener("call", (event) => { put(rowsOf(event.data)); counted(); });
+    source.addEventListener("call", (event) => { put(rowsOf(event.data)); counted(); moved(); });
     source.addEventListener("gone", (event) => {
       document.getElementById(`live-${event.lastEventId}`)?.remove();
       counted();
+      moved();
     });
     source.addEventListener("figures", (event) => {
       const figures = document.getElementById("day-figures");
       if (figures) figures.innerHTML = event.data;
+      moved();
     });
     source.addEventListener("ended", (event) => {
       if (!history) return;
@@ -118,9 +125,18 @@ function badge(part) {
   shown.querySelector("[data-count]").textContent = troubles.dataset.troubles;
 }
 
+const SOON_MS = 700;
+
 function polled(part) {
   let shown = "";
-  setInterval(async () => {
+  let soon = null;
+  part.addEventListener("calls", () => {
+    soon ??= setTimeout(() => { soon = null; fetchPart(); }, SOON_MS);
+  });
+  setInterval(fetchPart, Number(part.dataset.pollS || 2) * 1000);
+  document.addEventListener("visibilitychange", fetchPart);
+
+  async function fetchPart() {
     if (document.hidden) return;
     const answer = await fetch(part.dataset.poll, { headers: { "X-Fragment": "1" } }).catch(() => null);
     if (!answer) return;
@@ -141,7 +157,8 @@ function polled(part) {
     if (focused) document.getElementById(focused)?.focus();
     else if (href) part.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus();
     badge(part);
-  }, Number(part.dataset.pollS || 2) * 1000);
+    tick();
+  }
 }
 
 // A block that is to be pasted elsewhere gets a button that copies it, where the browser can.
@@ -153,6 +170,34 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     button.textContent = button.dataset.copied;
   });
 }
+
+// The result of the last button floats in a corner and goes by itself, unless it offers a way back or somebody is at it.
+const TOAST_MS = 10000;
+function toast(part) {
+  const close = part.querySelector("[data-close]");
+  part.classList.add("floating");
+  close.hidden = false;
+  const gone = () => part.remove();
+  close.addEventListener("click", gone);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") gone(); });
+  if (part.querySelector("form")) return;
+  setTimeout(function later() {
+    if (part.matches(":hover, :focus-within")) setTimeout(later, TOAST_MS);
+    else gone();
+  }, TOAST_MS);
+}
+document.querySelectorAll(".toast").forEach(toast);
+
+// `/` leads to the search box, from wherever nothing is being typed.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+  const box = document.getElementById("find");
+  if (!box) return;
+  event.preventDefault();
+  box.focus();
+  box.select();
+});
 
 // On a narrow screen the tabs scroll sideways.
 document.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

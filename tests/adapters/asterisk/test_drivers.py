@@ -121,6 +121,50 @@ def test_who_dials_has_called_in_though_its_state_was_not_reported() -> None:
     assert words(it.end) == (INCOMING, CLIENT, "+375172000001", "provider", None, Result.MISSED)
 
 
+@pytest.mark.parametrize(
+    "states", [(OFFHOOK, DIALING), (OFFHOOK, DIALING, RING), (DIALING, RING), (UP,), (DIALING, UP)]
+)
+@pytest.mark.parametrize("phone", ["SCCP/101-00000001", "DAHDI/5-1"])
+def test_a_phone_that_reports_other_states_before_it_dials_has_called_in(phone: str, states: tuple[str, ...]) -> None:
+    it = script()
+    caller = it.new(phone, DOWN, "101")
+    for state in states:
+        it.to(caller, state, CLIENT_AS_DIALLED)
+    line = dial_out(it, caller, "SIP/provider-2", f"provider/{CLIENT_AS_DIALLED}")
+    it.talk(caller, line)
+    it.hang_up(line, caller)
+    assert words(it.end) == (OUTGOING, "101", CLIENT, "provider", "101", Result.ANSWERED)
+    assert (it.end.rang, it.end.hung_up_by) == ((), HungUpBy.CALLEE)
+
+    it = script()
+    caller = it.new(phone, DOWN, "101")
+    for state in states:
+        it.to(caller, state, "102")
+    rung = it.new("SIP/102-2", DOWN, "102", of=caller)
+    it.dial(caller, rung, "102")
+    it.to(rung, RINGING)
+    it.hang_up(caller, rung, cause="0")
+    assert words(it.end) == (INTERNAL, "101", "102", None, None, Result.MISSED)
+    assert (it.end.rang, it.end.hung_up_by) == (("102",), HungUpBy.CALLER)
+
+
+def test_a_caller_who_is_up_at_once() -> None:
+    it = script("gw")
+    client = it.new("OOH323/gw-1", DOWN, CLIENT, DID)
+    it.to(client, UP)
+    rung = it.new("SIP/101-2", DOWN, "101", of=client)
+    it.dial(client, rung, "101")
+    it.to(rung, RINGING)
+    it.hang_up(client, rung, cause="0")
+    assert words(it.end) == (INCOMING, CLIENT, "+375172000001", "gw", None, Result.MISSED)
+
+    it = script("gw")
+    client = it.new("OOH323/gw-1", DOWN, CLIENT, DID)
+    it.to(client, UP)
+    it.hang_up(client)
+    assert words(it.end) == (INCOMING, CLIENT, "+375172000001", "gw", None, Result.MISSED)
+
+
 def test_what_the_pbx_dials_itself_stays_outgoing() -> None:
     it = script()
     employee = it.new("SIP/101-1", DOWN, CLIENT)

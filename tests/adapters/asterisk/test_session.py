@@ -6,7 +6,7 @@ Over 400 lines: one PBX serves every case.
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -369,6 +369,32 @@ async def test_what_a_late_tenant_does_not_take_goes_to_the_disk_and_is_told_who
         assert office.client.behind_s > 0
         assert not any(event.uncertain for event in sink.events if isinstance(event, CallEnded))
     assert (spills.used, office.client.figures()["unread_bytes"]) == (0, 0)
+
+
+async def test_a_pbx_whose_events_are_late_is_not_well(
+    autojump_clock: MockClock, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = datetime.now(UTC)
+    monkeypatch.setattr(office.client._clock, "now", lambda: began + timedelta(seconds=trio.current_time()))
+
+    async def serve(peer: Peer) -> None:
+        await peer.log_in()
+        for frame in stream_of("22/01").split(b"\r\n\r\n"):
+            await peer.text_of(frame + b"\r\n\r\n")
+        await peer.stay()
+
+    office.servers = [serve]
+    sink = Late()
+    async with session(office, sink):
+        await trio.sleep(30)
+        assert sink.events == []
+        sink.free.set()
+        await sink.over.wait()
+        await trio.sleep(5)
+    assert office.health[1:] == [
+        (State.ONLINE, "asterisk_online"), (State.DEGRADED, "asterisk_behind"), (State.ONLINE, "asterisk_online"),
+    ]  # fmt: skip
+    assert office.client.behind_s == 0
 
 
 @pytest.mark.parametrize("end", ["closed", "silent"])

@@ -324,3 +324,51 @@ async def test_the_map_moves_out_of_settings_and_nobody_is_told(empty_dsn: str, 
     ]  # fmt: skip
     assert settings == [("retailcrm", '{"domain": "https://a"}'), ("retailcrm:shop", "{}"), ("telegram", '{"bot": 1}')]
     assert modules == [(3, 3)]
+
+
+BEFORE_ROLES = 17
+"""The last version whose people have no roles."""
+
+PEOPLE = """
+    INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key)
+        VALUES ('0367', 'June', 'UTC', 'BY', 'ru', 'sealed:v1:abcdefgh:x'), ('0368', 'May', 'UTC', 'BY', 'ru', 'sealed:v1:abcdefgh:y');
+    INSERT INTO users (tenant_id, email, password_hash, language) VALUES
+        (NULL, 'op@gateway.example', 'h0', 'en'), (NULL, 'both@june.example', 'h1', NULL), ('0367', 'both@june.example', 'h2', 'ru'),
+        ('0368', 'both@june.example', 'h3', NULL), ('0367', 'anna@june.example', 'h4', NULL);
+    INSERT INTO sessions (tenant_id, token_hash, email, csrf, scope, registration) VALUES
+        (NULL, 'a', 'op@gateway.example', 'c0', NULL, NULL), ('0367', 'b', 'anna@june.example', 'c1', NULL, NULL),
+        ('0367', 'm', 'retailcrm', 'c2', 'retailcrm', 1);
+    INSERT INTO login_links (tenant_id, token_hash, email, expires_at) VALUES ('0367', 'l', 'anna@june.example', now() + interval '1 hour');
+"""
+
+
+async def test_everybody_who_could_sign_in_still_can(empty_dsn: str, tmp_path: Path) -> None:
+    await migrate(empty_dsn, of_version(tmp_path / "old", BEFORE_ROLES))
+    async with open_session(empty_dsn) as session:
+        await session.run(run_sql, "SET ROLE gateway_engine")
+        await session.run(run_sql, PEOPLE)
+    assert await migrate(empty_dsn)
+
+    async def stored(conn: OwnConnection) -> list[list[object]]:
+        await conn.execute("SET ROLE gateway_engine")
+        queries = (
+            "SELECT tenant_id, email, password_hash, language, role, name, phones FROM users ORDER BY password_hash",
+            "SELECT tenant_id, token_hash, email, csrf, scope, acting_as FROM sessions ORDER BY csrf",
+            "SELECT tenant_id, token_hash, email FROM login_links",
+            "SELECT count(DISTINCT user_id) FROM users",
+        )
+        return [[tuple(row) for row in await conn.fetch(query)] for query in queries]
+
+    async with open_session(empty_dsn) as session:
+        people, sessions, links, ids = await session.run(stored)
+    assert people == [
+        (None, "op@gateway.example", "h0", "en", "operator", "", []), (None, "both@june.example", "h1", None, "operator", "", []),
+        ("0367", "both@june.example", "h2", "ru", "admin", "", []), ("0368", "both@june.example", "h3", None, "admin", "", []),
+        ("0367", "anna@june.example", "h4", None, "admin", "", []),
+    ]  # fmt: skip
+    assert sessions == [
+        (None, b"a", "op@gateway.example", "c0", None, None), ("0367", b"b", "anna@june.example", "c1", None, None),
+        ("0367", b"m", "retailcrm", "c2", "retailcrm", None),
+    ]  # fmt: skip
+    assert links == [("0367", b"l", "anna@june.example")]
+    assert ids == [(5,)]

@@ -160,8 +160,8 @@ async def test_what_is_no_id_is_nowhere(stage: LinkStage, path: str) -> None:
 async def test_a_session_hears_its_own_and_no_other(stage: LinkStage, sign_in: SignIn) -> None:
     path = f"/recordings/file/{stage.id}"
     assert (await stage.get(path)).status_code == 401
-    for who, status in ((JUNE, 200), (MAPLE, 404), (None, 200)):
-        client = await sign_in(who)
+    for who, acting, status in ((JUNE, None, 200), (MAPLE, None, 404), (None, None, 404), (None, JUNE, 200)):
+        client = await sign_in(who, acting=acting)
         client.app = stage.app
         answer = await client.get(path)
         assert answer.status_code == status, who

@@ -253,7 +253,8 @@ async def test_a_new_registration_ends_earlier_links_and_sessions(stage: Stage) 
     await stage.visitor()
     saved = stage.link
     await stage.modules.save(JUNE, stage.linked, {"18": "151"}, "admin")
-    assert stage.link == saved, "a saved map is no new registration"
+    answer = await stage.app.test_client().get(saved)
+    assert answer.status_code == 303, "a saved map is no new registration"
 
 
 async def test_switching_off_and_deleting(stage: Stage) -> None:
@@ -506,8 +507,12 @@ async def test_the_walls_of_every_address(stage: Stage) -> None:
     assert len(stage.other.requests) == 0
     assert len(stage.crm.requests) <= requests + 2
     operator = await stage.person(None)
-    assert (await operator.get(f"{ADMIN}/api/config/0368")).status_code == 200
-    assert (await operator.get(f"{ADMIN}/api/config/9999")).status_code == 404
+    assert (await operator.get(f"{ADMIN}/api/config/0368")).status_code == 403, "not while acting as nobody"
+    assert (await operator.get(f"{ADMIN}/api/config/9999")).status_code == 403
+    acting = stage.app.test_client()
+    acting.set_cookie("localhost", "session", await stage.world.session(None, acting=MAPLE))
+    assert (await acting.get(f"{ADMIN}/api/config/0368")).status_code == 200
+    assert (await acting.get(f"{ADMIN}/api/config/0367")).status_code == 403
 
 
 async def test_settings_of_a_person_and_of_a_module(stage: Stage) -> None:
@@ -930,6 +935,8 @@ async def test_numbers_are_added_changed_and_removed(stage: Stage) -> None:
     page = await text_of(await client.get("/t/0367/extensions?kind=retailcrm&edit=150"))
     assert 'name="number" value="150"' in page
     assert 'name="owner" value="Анна Кузьмина"' in page
+    assert re.search(r'name="owner"[^>]* autofocus', page)
+    assert 'edit=150"' in page, "browsers ignore autofocus where the address has a fragment"
     await stage.world.db.tenant(JUNE, upsert_phone, JUNE, "103", "old row", [])
     await stage.world.cache.load()
     assert "This is an emergency number" in await text_of(await client.get("/t/0367/extensions"))

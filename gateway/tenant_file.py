@@ -22,7 +22,6 @@ from adapters.abilities import KeepsExtensions
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
-from gateway.cli.tenant_content import BLOCKS, ContentBlock, read_content
 from gateway.domain.configuration import is_device_name
 from gateway.domain.extensions import clashes, read_map
 from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
@@ -35,9 +34,11 @@ from gateway.domain.internal_numbers import (
     wrong_with,
 )
 from gateway.domain.new_passwords import LEAST, MOST
+from gateway.domain.people import LONGEST_NAME, MEMBER_ROLES, MOST_PHONES, Role
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import CONTROL_CLASS
+from gateway.tenant_content import BLOCKS, ContentBlock, read_content
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """In C where it is there: a catalog of ten thousand items is read in a second then, not in twenty."""
@@ -70,6 +71,12 @@ def _email(text: str) -> str:
     return text.lower()
 
 
+def _member_role(role: Role) -> Role:
+    if role not in MEMBER_ROLES:
+        raise ValueError(f"must be one of {', '.join(MEMBER_ROLES)}")
+    return role
+
+
 def _long_password(secret: Secret) -> Secret:
     """One of 8 that is stored already may stay as it is: what is new is judged where that is known."""
     if secret.reveal() != MASK and not 8 <= len(secret.reveal()) <= MOST:
@@ -98,6 +105,11 @@ class UserBlock(_Block):
 
     email: Annotated[str, AfterValidator(_email)]
     password: Annotated[Secret, AfterValidator(_long_password)]
+    role: Annotated[Role, AfterValidator(_member_role)] = Role.ADMIN
+    name: Annotated[str, StringConstraints(max_length=LONGEST_NAME, pattern=f"^[^{CONTROL_CLASS}]*$")] = ""
+    phones: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")], ...], Field(max_length=MOST_PHONES)
+    ] = ()
 
 
 class PhoneBlock(_Block):

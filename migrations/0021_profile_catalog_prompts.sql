@@ -74,7 +74,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON business_profiles, catalog_items, prompt
 GRANT SELECT, INSERT ON prompt_history TO gateway_app, gateway_engine;
 
 -- Once a statement and tenant: an import of ten thousand items is one change.
-CREATE FUNCTION content_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION content_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     one text;
     next_version bigint;
@@ -91,6 +91,7 @@ BEGIN
     END LOOP;
     RETURN NULL;
 END $$;
+REVOKE ALL ON FUNCTION content_changed() FROM PUBLIC;
 
 DO $$
 DECLARE

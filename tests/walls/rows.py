@@ -1,0 +1,491 @@
+"""Two companies with a row in every table that has a tenant: A, who tries, and B, whose rows nobody else may see or change.
+
+Found from the catalogue: a table that somebody adds is filled too, by the types of its columns, and one that cannot be filled
+fails by name until `SAMPLES` has a value for it. Every text of a company's rows holds its mark, which no address, form or
+answer of the other may contain; ids are unguessable too, and are what A sends. B also has *twins* of A's rows, with the same
+ids: a statement that forgets its tenant finds those.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from functools import cached_property
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from gateway.domain.events import CallRinging, Direction, to_json
+from gateway.domain.ids import CallId, IntegrationKey, Kind, TenantId
+from gateway.domain.secret import Secret
+from gateway.store.postgres.pool import OwnConnection
+from gateway.store.secrets.seal import DataKey, MasterKeys, Sealer, new_data_key
+
+TABLES = """
+    SELECT c.relname FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    ORDER BY c.relname
+"""
+"""Every table of companies, without the parts of those that are in partitions."""
+COLUMNS = """
+    SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a
+    WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    ORDER BY a.attnum
+"""
+REFERENCES = """
+    SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint
+    WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND conrelid <> confrelid
+"""
+
+
+Rows = Mapping[str, Sequence[str]]
+"""Rows as text, by table."""
+
+
+@dataclass(frozen=True)
+class Company:
+    """One of the two. `mark` stands in every text of its rows and is never sent by anybody."""
+
+    number: TenantId
+    mark: str
+    country: str
+    master: MasterKeys
+    data_key: DataKey = field(repr=False, default_factory=new_data_key)
+
+    @cached_property
+    def wrapped_key(self) -> str:
+        """The data key as it is stored."""
+        return self.master.wrap(self.number, self.data_key)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """Seals what is this company's."""
+        return self.master.sealer(self.number, self.wrapped_key)
+
+    @cached_property
+    def sealed_once(self) -> dict[tuple[str, ...], str]:
+        """Sealed values, so that both databases of a test have the same."""
+        return {}
+
+
+def new_company(master: MasterKeys, country: str) -> Company:
+    """A company whose number and mark nobody can guess."""
+    return Company(TenantId(f"n{secrets.token_hex(6)}"), f"mark{secrets.token_hex(8)}", country, master)
+
+
+class Stage(Enum):
+    """In which state the things of one set of rows are."""
+
+    CLOSED = "calls have ended, deliveries have failed, recordings are stored"
+    OPEN = "calls ring, deliveries and posts wait, recordings are stored for no known call"
+    ODD = "calls were merged, recordings are being fetched"
+    GONE = "registrations are deleted, recordings have failed"
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The ids of one set of rows, all from one random tag. Sets differ in how far things are: see `Stage`."""
+
+    kind: Kind
+    stage: Stage
+    tag: str = field(default_factory=lambda: secrets.token_hex(5))
+    recording: UUID = field(default_factory=uuid4)
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    """The random part of the tokens of this set: session, one-time link."""
+
+    @property
+    def key(self) -> IntegrationKey:
+        """The integration."""
+        return IntegrationKey(f"{self.kind}:{self.tag}")
+
+    @property
+    def call_id(self) -> CallId:
+        """The call; by it also the order that placed it."""
+        return CallId(f"call-{self.tag}")
+
+    @property
+    def pbx(self) -> str:
+        """The PBX."""
+        return f"pbx-{self.tag}"
+
+    @property
+    def row(self) -> int:
+        """What numbers rows: of the journal, the outbox, logs and letters."""
+        return 1_000_000_000 + int(self.tag[:7], 16)
+
+    @property
+    def phone(self) -> str:
+        """The internal number."""
+        return f"7{int(self.tag, 16) % 10**7:07}"
+
+    @property
+    def email(self) -> str:
+        """The person."""
+        return f"person-{self.tag}@walls.example"
+
+    def name(self, what: str) -> str:
+        """Any other id."""
+        return f"{what}-{self.tag}"
+
+    def hash_of(self, what: str) -> bytes:
+        """A hash by which something is found that only one company can have."""
+        return hashlib.sha256(f"{what} {self.secret}".encode()).digest()
+
+    @property
+    def token_hash(self) -> bytes:
+        """The hash of `secret`."""
+        return hashlib.sha256(self.secret.encode()).digest()
+
+    def shown(self) -> tuple[str, ...]:
+        """What would betray this set of rows in an answer."""
+        return (self.tag, str(self.recording), self.phone, str(self.row), self.secret)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a value is made from."""
+
+    company: Company
+    ids: Ids
+    table: str
+    twin: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether things are under way."""
+        return self.ids.stage is Stage.OPEN
+
+    @property
+    def text(self) -> str:
+        """Any text of this company's."""
+        return f"text {self.company.mark}"
+
+    def sealed(self, table: str, column: str, row: str, text: str) -> str:
+        """A secret as it is stored."""
+        done, place = self.company.sealed_once, (table, column, row, text)
+        if place not in done:
+            done[place] = self.company.sealer.seal(Secret(text), table=table, column=column, row=row)
+        return done[place]
+
+    def own_hash(self, what: str) -> bytes:
+        """A hash that no two companies may share, so that a twin has its own."""
+        return self.ids.hash_of(f"{what} {self.company.mark}" if self.twin else what)
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def _settings(c: Context) -> str:
+    if c.table == "pbxes":
+        return json.dumps(
+            {"host": "192.0.2.10", "username": f"user-{c.company.mark}", "trunks": [f"trunk-{c.ids.tag}"]}
+        )
+    if c.ids.kind == "retailcrm":
+        return json.dumps({"domain": f"https://{c.company.mark}.crm.example"})
+    if c.ids.kind == "telegram":
+        return json.dumps({"notify_chats": [-100], "chat": True, "updates": "webhook"})
+    return "{}"
+
+
+SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
+    "pbxes": lambda c: {"secret": f"secret {c.company.mark}"},
+    "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
+    "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
+}
+"""The secrets of a PBX and of an integration of each kind, in plain text."""
+
+
+def client_id(c: Context) -> str:
+    """The id that a CRM sends with its requests. No two integrations share one."""
+    return f"client-{c.company.mark}-{c.ids.tag}"
+
+
+def hook_id(c: Context) -> str:
+    """The id in the address of a webhook."""
+    return f"hook-{c.company.mark}-{c.ids.tag}-0123456789"
+
+
+def event_token(company: Company) -> str:
+    """What Asterisk hosts of a company send."""
+    return f"token-of-{company.mark}-0123456789"
+
+
+def api_key(c: Context) -> str:
+    """An API key in plain text."""
+    return f"gw_live_{hashlib.sha256(c.own_hash('api key')).hexdigest()[:32]}"
+
+
+def _secrets(c: Context) -> str:
+    table = "pbxes" if c.table == "pbxes" else "integrations"
+    row = c.ids.pbx if c.table == "pbxes" else c.ids.key
+    make = SECRETS.get(c.table if c.table == "pbxes" else c.ids.kind)
+    plain = make(c) if make is not None else {}
+    return json.dumps({name: c.sealed(table, name, row, text) for name, text in plain.items()})
+
+
+def _event(c: Context) -> str:
+    event = CallRinging(
+        call_id=c.ids.call_id, at=NOW, direction=Direction.INCOMING, caller=c.text, called="100", trunk=None,
+        extensions=(c.ids.phone,),
+    )  # fmt: skip
+    return json.dumps(to_json(event))
+
+
+def _sha(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+SAMPLES: Mapping[str, Callable[[Context], Any]] = {
+    # Of every table that has the column.
+    "tenant_id": lambda c: c.company.number,
+    "integration_type": lambda c: c.ids.key,
+    "call_id": lambda c: c.ids.call_id,
+    "subject_id": lambda c: c.ids.call_id,
+    "subject_kind": lambda c: "call",
+    "lane": lambda c: c.ids.call_id,
+    "merged_into": lambda c: c.ids.call_id if c.ids.stage is Stage.ODD else None,
+    "unique_id": lambda c: c.ids.call_id,
+    "order_id": lambda c: c.ids.name("order"),
+    "recording_id": lambda c: c.ids.recording,
+    "journal_id": lambda c: c.ids.row,
+    "delivery_id": lambda c: c.ids.row,
+    "log_id": lambda c: c.ids.row,
+    "letter_id": lambda c: c.ids.row,
+    "audit_id": lambda c: c.ids.row,
+    "user_id": lambda c: c.ids.name("user"),
+    "email": lambda c: c.ids.email,
+    "pbx": lambda c: c.ids.pbx,
+    "source": lambda c: c.ids.pbx,
+    "extension": lambda c: c.ids.phone,
+    "last_extension": lambda c: c.ids.phone,
+    "extensions": lambda c: [c.ids.phone],
+    "ringing": lambda c: [c.ids.phone] if c.open else [],
+    "rang": lambda c: [c.ids.phone],
+    "token_hash": lambda c: c.ids.token_hash,
+    "session_hash": lambda c: c.ids.token_hash,
+    "flash_id": lambda c: c.ids.name("flash"),
+    "settings": _settings,
+    "secrets": _secrets,
+    "options": lambda c: "{}",
+    "language": lambda c: "en",
+    "timezone": lambda c: "Europe/Minsk",
+    "country": lambda c: c.company.country,
+    "digest": lambda c: c.ids.hash_of("digest"),
+    "address": lambda c: c.ids.name("address"),
+    "enabled": lambda c: True,
+    "epoch": lambda c: 1,
+    "attempt": lambda c: 1,
+    "version": lambda c: 2,
+    "told_version": lambda c: 1,
+    "registration": lambda c: 1,
+    "lease_until": lambda c: None,
+    "expires_at": lambda c: NOW + timedelta(days=300),
+    "keep_until": lambda c: NOW + timedelta(days=300),
+    "run_at": lambda c: NOW - timedelta(hours=1),
+    "due_at": lambda c: NOW - timedelta(hours=1),
+    # Of one table.
+    "tenants.token_hash": lambda c: _sha(event_token(c.company)),
+    "tenants.data_key": lambda c: c.company.wrapped_key,
+    "tenants.name": lambda c: f"Company {c.company.mark}",
+    "phones.number": lambda c: c.ids.phone,
+    "pbxes.name": lambda c: c.ids.pbx,
+    "pbxes.pbx_type": lambda c: "asterisk",
+    "integrations.client_id_hash": lambda c: _sha(client_id(c)) if c.ids.kind == "retailcrm" else None,
+    "integration_tokens.name": lambda c: c.ids.name("token"),
+    "integration_tokens.exchange_until": lambda c: None,
+    "integration_jobs.name": lambda c: c.ids.name("job"),
+    "catalog_items.item_id": lambda c: c.ids.name("item"),
+    "catalog_items.currency": lambda c: "BYN",
+    "prompt_id": lambda c: c.ids.name("prompt"),
+    "prompt_templates.is_active": lambda c: not c.twin,
+    "prompt_templates.active_version": lambda c: None if c.twin else 1,
+    "prompt_templates.version": lambda c: 1,
+    "prompt_templates.variables": lambda c: "[]",
+    "prompt_history.version": lambda c: 1,
+    "prompt_history.variables": lambda c: "[]",
+    "business_profiles.profile": lambda c: json.dumps({"description": c.company.mark}),
+    "external_ids.name": lambda c: c.ids.name("made"),
+    "users.language": lambda c: None,
+    "sessions.scope": lambda c: c.ids.key if c.open else None,
+    "sessions.registration": lambda c: 1 if c.open else None,
+    "sessions.csrf": lambda c: "c" * 43,
+    "api_keys.key_hash": lambda c: _sha(api_key(c)),
+    "api_keys.hint": lambda c: api_key(c)[:16],
+    "api_keys.scopes": lambda c: ["call"],
+    "api_keys.revoked_at": lambda c: None,
+    "logins.transaction_hash": lambda c: c.own_hash("transaction"),
+    "logins.busy_until": lambda c: None,
+    "logins.step": lambda c: "code",
+    "journal.stream": lambda c: "calls",
+    "journal.address": lambda c: "/dial",
+    "journal.done_at": lambda c: None if c.open else NOW,
+    "journal.received_at": lambda c: NOW,
+    "calls.phase": lambda c: {Stage.OPEN: "ringing", Stage.ODD: "merged"}.get(c.ids.stage, "ended"),
+    "calls.direction": lambda c: "incoming",
+    "calls.result": lambda c: None if c.open else "missed",
+    "calls.hung_up_by": lambda c: None,
+    "calls.answered_at": lambda c: None,
+    "calls.ended_at": lambda c: None if c.open else NOW,
+    "calls.recording": lambda c: None,
+    "calls.events": lambda c: 1,
+    "call_events.seq": lambda c: 1,
+    "call_events.event": lambda c: "call_ringing",
+    "call_events.body": _event,
+    "deliveries.key": lambda c: c.ids.name("key"),
+    "deliveries.state": lambda c: "pending" if c.open else "failed",
+    "deliveries.bucket": lambda c: "",
+    "deliveries.latest_only": lambda c: c.open,
+    "deliveries.attempt": lambda c: 0 if c.open else 1,
+    "integration_logs.status": lambda c: "failed",
+    "dead_letters.version": lambda c: "1.0",
+    "dead_letters.actor": lambda c: f"tenant/{c.company.number}/{c.company.mark}",
+    "call_orders.state": lambda c: "asked",
+    "call_orders.person": lambda c: c.ids.phone,
+    "audit.action": lambda c: "pbx.changed",
+    "modules.state": lambda c: "deleted" if c.ids.stage is Stage.GONE else "active",
+    "modules.problem": lambda c: "",
+    "user_statuses.told": lambda c: False,
+    "recordings.state": lambda c: {Stage.ODD: "fetching", Stage.GONE: "failed"}.get(c.ids.stage, "stored"),
+    "recordings.url": lambda c: None,
+    "recordings.address": lambda c: None if c.ids.stage in (Stage.ODD, Stage.GONE) else c.ids.name("address"),
+    "recordings.run_at": lambda c: NOW,
+    "recordings.content_type": lambda c: "audio/wav",
+    "recordings.loose": lambda c: c.open,
+    "recording_blobs.file_key": lambda c: c.text,
+    "recording_blobs.object": lambda c: c.ids.name("object"),
+    "user_statuses.status": lambda c: "dinner",
+    "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
+    "integration_tokens.exchange_by": lambda c: "holder",
+    "call_orders.number": lambda c: c.ids.phone,
+    "call_orders.asked_at": lambda c: NOW + timedelta(hours=1 if c.ids.stage is Stage.CLOSED else -1),
+}
+BY_TYPE: Mapping[str, Callable[[Context], Any]] = {
+    "text": lambda c: c.text,
+    "character varying": lambda c: c.text,
+    "text[]": lambda c: [c.text],
+    "jsonb": lambda c: json.dumps({"text": c.text}),
+    "json": lambda c: json.dumps({"text": c.text}),
+    "bytea": lambda c: c.own_hash(c.table),
+    "bigint": lambda c: c.ids.row,
+    "integer": lambda c: 1,
+    "smallint": lambda c: 1,
+    "boolean": lambda c: False,
+    "double precision": lambda c: 1.0,
+    "numeric": lambda c: 1,
+    "uuid": lambda c: c.ids.recording,
+    "date": lambda c: NOW.date(),
+    "timestamp with time zone": lambda c: NOW,
+}
+
+
+OTHER_PART: Mapping[str, Callable[[Context], Any]] = {
+    "journal.received_at": lambda c: NOW.replace(year=2001),
+    "journal.journal_id": lambda c: c.ids.row + 1,
+}
+"""What differs in a second row, for tables that are in partitions: each part has its row."""
+
+
+async def tables_of(conn: OwnConnection) -> list[str]:
+    """The tables of companies, each behind those that it refers to."""
+    names = [row[0] for row in await conn.fetch(TABLES)]
+    needs = {name: set[str]() for name in names}
+    for table, other in await conn.fetch(REFERENCES):
+        if table in needs and other in needs:
+            needs[table].add(other)
+    ordered: list[str] = []
+    while len(ordered) < len(names):
+        ready = [name for name in names if name not in ordered and needs[name] <= set(ordered)]
+        assert ready, f"tables refer to each other in a circle: {sorted(set(names) - set(ordered))}"
+        ordered += ready
+    return ordered
+
+
+async def fill(conn: OwnConnection, company: Company, ids: Ids, *, twin: bool = False) -> None:
+    """One row in every table. Raises AssertionError with the name of a table for which there is no sample."""
+    parted = {name.partition(".")[0] for name in OTHER_PART}
+    tables = await tables_of(conn)
+    for table, part in [(name, False) for name in tables] + [(name, True) for name in sorted(parted)]:
+        c = Context(company, ids, table, twin)
+        columns, values = [], []
+        for name, kind in await conn.fetch(COLUMNS, table):
+            make = (
+                (OTHER_PART.get(f"{table}.{name}") if part else None)
+                or SAMPLES.get(f"{table}.{name}")
+                or SAMPLES.get(name)
+                or BY_TYPE.get(kind)
+            )
+            assert make is not None, f"{table}.{name} is of the type {kind}: add a value to SAMPLES in {__name__}"
+            columns.append(name)
+            values.append(make(c))
+        places = ", ".join(f"${n + 1}" for n in range(len(values)))
+        try:
+            async with conn.transaction():
+                await conn.execute(
+                    f"INSERT INTO {table} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE VALUES ({places}) "
+                    "ON CONFLICT DO NOTHING",
+                    *values,
+                )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise AssertionError(f"{table} has no sample row: {error}. Add values to SAMPLES in {__name__}") from None
+
+
+@dataclass(frozen=True)
+class Companies:
+    """A and B with their rows."""
+
+    a: Company
+    b: Company
+    of_a: Sequence[Ids]
+    of_b: Sequence[Ids]
+
+    def foreign(self) -> tuple[str, ...]:
+        """What would betray B in anything that A is shown."""
+        return (self.b.mark, self.b.number, *(text for ids in self.of_b for text in ids.shown()))
+
+
+def new_companies(master: MasterKeys) -> Companies:
+    """Both, without rows yet."""
+
+    def sets() -> tuple[Ids, ...]:
+        kinds = {Stage.OPEN: Kind("telegram")}
+        return tuple(Ids(kinds.get(stage, Kind("retailcrm")), stage) for stage in Stage)
+
+    return Companies(new_company(master, "BY"), new_company(master, "KZ"), sets(), sets())
+
+
+async def fill_both(conn: OwnConnection, of: Companies, *, alone: bool = False) -> None:
+    """The rows of A, and before them, unless `alone`, those of B with the twins of A's: whatever takes the first row that it
+    finds, takes B's. The connection is the owner's."""
+    if not alone:
+        for ids in of.of_b:
+            await fill(conn, of.b, ids)
+        for ids in of.of_a:
+            await fill(conn, of.b, ids, twin=True)
+    for ids in of.of_a:
+        await fill(conn, of.a, ids)
+    await conn.execute("UPDATE tenant_versions SET version = 2")  # whatever the triggers counted
+
+
+_ALL_ROWS: list[str] = []
+"""The query that reads every row of a company, made once: the schema is the same in every database of the tests."""
+
+
+async def rows_of(conn: OwnConnection, *numbers: TenantId) -> Rows:
+    """Every row of a company as text, by table. The connection is the owner's."""
+    if not _ALL_ROWS:
+        one = "SELECT '{0}' AS name, tenant_id, x::text FROM {0} x WHERE tenant_id = ANY($1)"
+        _ALL_ROWS.append(" UNION ALL ".join(one.format(table) for table in await tables_of(conn)))
+    found: dict[str, list[str]] = {}
+    for table, _, text in await conn.fetch(_ALL_ROWS[0], list(numbers)):
+        found.setdefault(table, []).append(text)
+    return {table: sorted(texts) for table, texts in found.items()}
+
+
+def changed(before: Rows, after: Rows) -> list[str]:
+    """The tables in which rows differ."""
+    return sorted(table for table in {*before, *after} if before.get(table) != after.get(table))

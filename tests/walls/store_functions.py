@@ -1,0 +1,420 @@
+"""Every function of the store that works for a company, called as A, and the tenant conditions of its statements.
+
+Found from the modules of `gateway.store`: whatever takes a connection and a tenant (or something that holds one). Arguments are
+made by name and type from ids of A's or of B's rows; a parameter that nothing fits fails by name until `ARGUMENTS` has it. What
+a function answers and changes must be the same as in a database in which B does not exist, and B's rows must stay as they are:
+this is tried as the engine, which row-level security lets see everything, so that each statement's own condition is what holds.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+import types
+import typing
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Literal, NewType, get_args, get_origin
+from uuid import UUID
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+import gateway.store
+from gateway.domain.calls import apply
+from gateway.domain.catalog import Item
+from gateway.domain.dialling import Rules
+from gateway.domain.events import CallRinging, Direction
+from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.profile import Profile
+from gateway.domain.subjects import Subject
+from gateway.store import delivery_pages
+from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow
+from gateway.store.integration_jobs import WantedJob
+from gateway.store.outbox import DeliveryRow
+from gateway.store.postgres.pool import OwnConnection
+from gateway.store.postgres.roles import ENGINE
+from gateway.store.tenants import INTEGRATIONS, PBXES, LinkTable
+from tests.walls.rows import NOW, Companies, Company, Context, Ids, Rows, Stage, api_key, changed, rows_of
+
+Function = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function with whose ids it is called."""
+
+    name: str
+    function: Function
+    company: Company
+    ids: Ids
+    odd: Ids
+    """The set of the same rows whose recording is being fetched."""
+    table: LinkTable = INTEGRATIONS
+
+
+ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
+    "call_id": lambda c: c.ids.call_id,
+    "call_ids": lambda c: [c.ids.call_id],
+    "calls": lambda c: [c.ids.call_id],
+    "ids": lambda c: [c.ids.call_id],
+    "leave_deliveries.ids": lambda c: [c.ids.row],
+    "note_deliveries.ids": lambda c: [c.ids.row],
+    "user_id": lambda c: c.ids.name("user"),
+    "number": lambda c: c.ids.phone,
+    "email": lambda c: c.ids.email,
+    "order_id": lambda c: c.ids.name("order"),
+    "flash_id": lambda c: c.ids.name("flash"),
+    "address": lambda c: c.ids.name("address"),
+    "pbx": lambda c: c.ids.pbx,
+    "integration": lambda c: c.ids.key,
+    "key": lambda c: c.ids.key,
+    "kind": lambda c: c.ids.key,
+    "select_module_session.kind": lambda c: c.ids.kind,
+    "DeliveryRow.key": lambda c: c.ids.name("new-key"),
+    "DeliveryRow.kind": lambda c: "call",
+    "Claim.key": lambda c: c.ids.name("key"),
+    "Claim.kind": lambda c: "call",
+    "scope": lambda c: c.ids.key,
+    "integration_type": lambda c: c.ids.key,
+    "select_token.name": lambda c: c.ids.name("token"),
+    "begin_exchange.name": lambda c: c.ids.name("token"),
+    "finish_exchange.name": lambda c: c.ids.name("token"),
+    "abandon_exchange.name": lambda c: c.ids.name("token"),
+    "upsert_token.name": lambda c: c.ids.name("token"),
+    "drop_previous.name": lambda c: c.ids.name("token"),
+    "begin_exchange.version": lambda c: 2,
+    "finish_exchange.version": lambda c: 2,
+    "drop_previous.version": lambda c: 2,
+    "abandon_exchange.holder": lambda c: "holder",
+    "upsert_external_id.name": lambda c: c.ids.name("made"),
+    "hasten_job.name": lambda c: c.ids.name("job"),
+    "JobClaim.name": lambda c: c.ids.name("job"),
+    "WantedJob.name": lambda c: c.ids.name("job"),
+    "names": lambda c: [f"{c.ids.kind}/{c.ids.name('job')}"],
+    "lock_link.name": lambda c: c.ids.key if c.table is INTEGRATIONS else c.ids.pbx,
+    "delete_link.name": lambda c: c.ids.key if c.table is INTEGRATIONS else c.ids.pbx,
+    "set_link_enabled.name": lambda c: c.ids.key if c.table is INTEGRATIONS else c.ids.pbx,
+    "LinkRow.name": lambda c: c.ids.key if c.table is INTEGRATIONS else c.ids.pbx,
+    "LinkRow.kind": lambda c: c.ids.kind if c.table is INTEGRATIONS else "asterisk",
+    "LinkRow.settings": lambda c: {},
+    "LinkRow.secrets": lambda c: {},
+    "client_id_hash": lambda c: "0" * 64,
+    "enabled": lambda c: False,
+    "which": lambda c: _api_key(c)[:16],
+    "key_hash": lambda c: c.ids.hash_of("new key"),
+    "token_hash": lambda c: c.ids.token_hash,
+    "session_hash": lambda c: c.ids.token_hash,
+    "transaction_hash": lambda c: c.ids.hash_of("new transaction"),
+    "digest": lambda c: c.ids.hash_of("digest"),
+    "letter_id": lambda c: c.ids.row,
+    "delivery_id": lambda c: c.ids.row,
+    "journal_id": lambda c: c.ids.row,
+    "lane": lambda c: c.ids.call_id,
+    "unique_id": lambda c: c.ids.call_id,
+    "epoch": lambda c: 1,
+    "claim_deliveries.epoch": lambda c: None,
+    "CallBatch.epoch": lambda c: None,
+    "fill_recording.epoch": lambda c: None,
+    "record_updates.epoch": lambda c: 1,
+    "version": lambda c: 2,
+    "insert_dead_letters.version": lambda c: "1.0",
+    "registration": lambda c: 1,
+    "idle_s": lambda c: 1e8,
+    "absolute_s": lambda c: 1e8,
+    "younger_than_s": lambda c: 1e9,
+    "every_s": lambda c: -1e6,
+    "again_s": lambda c: 1.0,
+    "latest_only": lambda c: True,
+    "state": lambda c: "refused",
+    "Outcome.state": lambda c: "done",
+    "end_registration.state": lambda c: "inactive",
+    "touch_map.state": lambda c: "active",
+    "status": lambda c: "away",
+    "mark_status_sent.status": lambda c: "dinner",
+    "language": lambda c: "ru",
+    "csrf": lambda c: "c" * 43,
+    "timezone": lambda c: "Europe/Minsk",
+    "country": lambda c: "BY",
+    "since": lambda c: NOW - timedelta(days=1),
+    "as_of": lambda c: NOW + timedelta(days=1),
+    "now": lambda c: NOW,
+    "after": lambda c: 0,
+    "search_calls.after": lambda c: None,
+    "subject": lambda c: Subject("call", c.ids.call_id),
+    "body": lambda c: '{"event": "x"}',
+    "data_key": lambda c: c.company.wrapped_key,
+    "TenantRow.phones": lambda c: (),
+    "TenantRow.pbxes": lambda c: (),
+    "TenantRow.integrations": lambda c: (),
+    "TenantRow.options": lambda c: {},
+    "TenantRow.token_hash": lambda c: c.ids.hash_of("token"),
+    "stream": lambda c: "calls",
+    "wanted": lambda c: [(c.company.number, 0)],
+    "record_and_claim.wanted": lambda c: [(c.company.number, c.ids.key, "")],
+    "store_wanted_jobs.wanted": lambda c: [_built(c, "WantedJob", WantedJob)],
+    "of": lambda c: c.table,
+    "rules": lambda c: Rules(per_user_day=1),
+    "batch": lambda c: [_batch(c)],
+    "extensions": lambda c: {c.ids.name("another"): c.ids.phone},
+    "in_hand": lambda c: [],
+    "empty_buckets": lambda c: [],
+    "while_off": lambda c: [],
+    "objects": lambda c: [(c.company.number, c.ids.name("object"))],
+    "BlobRow.object": lambda c: c.ids.name("object"),
+    "NewOrder.number": lambda c: c.ids.phone,
+    "NewOrder.extension": lambda c: c.ids.phone,
+    "NewOrder.order_id": lambda c: c.ids.name("new-order"),
+    "Join.call_id": lambda c: c.ids.name("sent"),
+    "Join.known_as": lambda c: c.odd.call_id,
+    "new_id": lambda c: c.odd.recording,
+    "sought": lambda c: delivery_pages.Filters(),
+    "tenants": lambda c: [c.company.number],
+    "only": lambda c: [c.company.number],
+    "scopes": lambda c: ("call",),
+    "endpoints": lambda c: [],
+    "Recording.state": lambda c: "stored",
+    "content_type": lambda c: "audio/wav",
+    "Place": lambda c: None,
+    "prompt_id": lambda c: c.ids.name("prompt"),
+    "item_id": lambda c: c.ids.name("item"),
+    "delete_items.ids": lambda c: [c.ids.name("item")],
+    "profile": lambda c: Profile(description="new"),
+    "items": lambda c: [Item.model_validate({"id": c.ids.name("item"), "name": "new", "price": 1, "currency": "BYN"})],
+    "select_items_after.after": lambda c: None,
+    "select_items.order": lambda c: "order",
+    "order": lambda c: "order",
+    "search": lambda c: "",
+    "variables": lambda c: (),
+    "select_version.version": lambda c: 1,
+    "set_active.version": lambda c: 1,
+    "before": lambda c: None,
+    "keys": lambda c: [c.ids.key],
+}
+"""Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
+SKIPPED: Mapping[str, str] = {}
+"""Functions that are not called, each with the reason."""
+
+
+def _api_key(c: Call) -> str:
+    return api_key(Context(c.company, c.ids, "api_keys"))
+
+
+def _batch(c: Call) -> CallBatch:
+    ringing = CallRinging(
+        call_id=c.ids.call_id, at=NOW, direction=Direction.INCOMING, caller="1", called="2", trunk=None, extensions=()
+    )
+    call = apply(None, ringing)
+    assert call is not None
+    batch = CallBatch(c.company.number)
+    batch.calls[c.ids.call_id] = ("main", call)
+    batch.events.append(EventRow(c.ids.call_id, 2, "call_ringing", NOW, "{}"))
+    batch.deliveries.append(_built(c, "DeliveryRow", DeliveryRow))
+    batch.expected.append(_built(c, "ExpectedRow", ExpectedRow))
+    batch.posts_done.append((c.ids.row, NOW))
+    return batch
+
+
+def functions() -> dict[str, Function]:
+    """Those that work for a company, by `module.name`."""
+    found: dict[str, Function] = {}
+    for info in pkgutil.walk_packages(gateway.store.__path__, "gateway.store."):
+        if info.name.startswith("gateway.store.postgres."):
+            continue  # connections, roles and migrations: no statement of a company's
+        module = importlib.import_module(info.name)
+        for name, function in vars(module).items():
+            if inspect.iscoroutinefunction(function) and function.__module__ == info.name and not name.startswith("_"):
+                hints = typing.get_type_hints(function)
+                if hints.get(next(iter(inspect.signature(function).parameters), "")) is not PoolConnectionProxy:
+                    continue
+                if any(_holds_tenant(hint) for key, hint in hints.items() if key != "return"):
+                    found[f"{info.name.removeprefix('gateway.store.')}.{name}"] = function
+    return found
+
+
+def _holds_tenant(hint: Any) -> bool:
+    if hint is TenantId:
+        return True
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return any(_holds_tenant(one) for one in typing.get_type_hints(hint).values())
+    return any(_holds_tenant(one) for one in get_args(hint))
+
+
+class Unknown(Exception):
+    """A parameter for which there is no argument."""
+
+
+def _built(c: Call, owner: str, cls: type) -> Any:
+    if cls is Subject:
+        return Subject("call", c.ids.call_id)
+    hints = typing.get_type_hints(cls)
+    fields = [f for f in dataclasses.fields(cls) if f.init]
+    return cls(**{
+        f.name: argument(c, owner, f.name, hints[f.name]) for f in fields
+        if f"{owner}.{f.name}" in ARGUMENTS or f.name in ARGUMENTS
+        or (f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+    })  # fmt: skip
+
+
+def argument(c: Call, owner: str, name: str, hint: Any) -> Any:
+    """A value for a parameter. Raises Unknown."""
+    if f"{owner}.{name}" in ARGUMENTS:
+        return ARGUMENTS[f"{owner}.{name}"](c)
+    if hint is TenantId or (TenantId in get_args(hint) and type(None) in get_args(hint)):
+        return c.company.number
+    if name in ARGUMENTS:
+        return ARGUMENTS[name](c)
+    origin, inner = get_origin(hint), get_args(hint)
+    if type(None) in inner:
+        return None
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _built(c, hint.__name__, hint)
+    if origin in (list, tuple, Sequence) or (origin is not None and origin is getattr(typing, "Collection", None)):
+        return [argument(c, owner, name, inner[0])]
+    if origin is not None and issubclass(origin, typing.Collection) and not issubclass(origin, Mapping):
+        return [argument(c, owner, name, inner[0])]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {}
+    simple: dict[Any, Any] = {
+        IntegrationKey: c.ids.key, Kind: c.ids.kind, UUID: c.ids.recording, Subject: Subject("call", c.ids.call_id),
+        str: "some text", int: 100, float: 30.0, bool: False, bytes: c.ids.hash_of(name), datetime: NOW,
+    }  # fmt: skip
+    if isinstance(hint, NewType):
+        return simple.get(hint, simple.get(hint.__supertype__))
+    if hint in simple:
+        return simple[hint]
+    if origin is Literal:
+        return inner[0]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return next(iter(hint))
+    if origin is types.UnionType:
+        return argument(c, owner, name, inner[0])
+    raise Unknown(f"{owner}({name}: {hint})")
+
+
+def arguments(c: Call) -> dict[str, Any]:
+    """All that a function wants but its connection."""
+    hints = typing.get_type_hints(c.function)
+    own = c.name.rpartition(".")[2]
+    _, *rest = inspect.signature(c.function).parameters.values()
+    return {
+        one.name: argument(c, own, one.name, hints[one.name])
+        for one in rest
+        if f"{own}.{one.name}" in ARGUMENTS or one.name in ARGUMENTS or one.default is inspect.Parameter.empty
+    }
+
+
+# Statements ------------------------------------------------------------------------------------------------------------
+
+CONDITION = re.compile(
+    r"\b(?:\w+\.)?tenant_id\s*(?:=\s*ANY\s*\((?P<many>\$\d+(?:::text\[\])?)\)|"
+    r"=\s*(?P<other>\$\d+(?:::text)?|\w+\.tenant_id))"
+)
+"""What keeps a statement to one company, or joins rows of the same one."""
+
+
+def conditions(sql: str) -> list[re.Match[str]]:
+    """Every tenant condition of a statement."""
+    return [found for found in CONDITION.finditer(sql) if "excluded." not in found[0]]
+
+
+def without(sql: str, places: Collection[int]) -> str:
+    """The statement with some of its conditions always true. Their parameters stay, so that their types are known."""
+    for place in sorted(places, reverse=True):
+        found = conditions(sql)[place]
+        if found["many"]:
+            true = f"(cardinality({found['many'].partition('::')[0]}::text[]) >= 0)"
+        elif (other := found["other"]) and other.startswith("$"):
+            true = f"({other.partition('::')[0]}::text IS NOT NULL OR true)"
+        else:
+            true = "true"
+        sql = sql[: found.start()] + true + sql[found.end() :]
+    return sql
+
+
+Mutated = tuple[str, Collection[int]]
+"""A statement, and which of its conditions are left out."""
+
+
+class Watched:
+    """A connection that notes each statement, and leaves conditions out of one of them."""
+
+    def __init__(self, conn: OwnConnection, seen: dict[str, None], mutated: Mutated | None = None) -> None:
+        self._conn, self._seen, self._mutated = conn, seen, mutated
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._conn, name)
+        if name not in ("fetch", "fetchrow", "fetchval", "execute", "executemany"):
+            return real
+
+        def run(sql: str, *args: Any, **kwargs: Any) -> Any:
+            self._seen[sql] = None
+            if self._mutated is not None and sql == self._mutated[0]:
+                sql = without(sql, self._mutated[1])
+            return real(sql, *args, **kwargs)
+
+        return run
+
+
+_MOMENT = re.compile(
+    r"datetime\.datetime\([^()]*(?:\([^()]*\))?[^()]*\)|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+\d\d|\b\d+\.\d{3,}(?:e-?\d+)?\b"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a function answered, what of A's rows it has made, and which tables of B it changed."""
+
+    answer: str
+    own: Rows
+    foreign: tuple[str, ...]
+    refused: str | None = None
+
+    @property
+    def seen(self) -> tuple[str, Rows, str | None]:
+        """What must be as in a database without B."""
+        return self.answer, self.own, self.refused
+
+
+SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'"
+
+
+async def try_call(
+    conn: OwnConnection, call: Call, of: Companies, before: Rows,
+    seen: dict[str, None], mutated: Mutated | None = None,
+) -> Outcome:  # fmt: skip
+    """Calls a function as the engine, in a transaction that is rolled back."""
+    transaction = conn.transaction()
+    await transaction.start()
+    answer, refused = "", None
+    try:
+        for (sequence,) in await conn.fetch(SEQUENCES):
+            await conn.execute(f"SELECT setval('{sequence}', 4000000000)")
+        await conn.execute("UPDATE shards SET epoch = 1, expires_at = now() + interval '1 day'")
+        await conn.execute(f"SET LOCAL ROLE {ENGINE}")
+        try:
+            async with conn.transaction():
+                answer = repr(await call.function(Watched(conn, seen, mutated), **arguments(call)))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            refused = getattr(error, "sqlstate", None) or type(error).__name__
+        await conn.execute("RESET ROLE")
+        own = await rows_of(conn, of.a.number)
+        after = await rows_of(conn, of.b.number)
+    finally:
+        await transaction.rollback()
+    rows = {table: sorted(_MOMENT.sub("T", text) for text in texts) for table, texts in own.items()}
+    return Outcome(_MOMENT.sub("T", answer), rows, tuple(changed(before, after)), refused)
+
+
+def calls_of(of: Companies, name: str, function: Function) -> list[Call]:
+    """A function called as A: with the ids of its own rows, which B's twins have too, and with those of B's."""
+    tables = (INTEGRATIONS, PBXES) if "of" in inspect.signature(function).parameters else (INTEGRATIONS,)
+    return [
+        Call(name, function, of.a, ids, next(one for one in whose if one.stage is Stage.ODD), table)
+        for whose in (of.of_a, of.of_b)
+        for ids in whose
+        for table in tables
+    ]

@@ -1,0 +1,150 @@
+"""axe-core over every page of the UI: nothing found, in both themes and languages, on a phone and on a wide screen; and what
+only a browser shows: keyboard, focus, messages. `tests/web/shots.py` lists the pages."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from axe_playwright_python.sync_playwright import Axe
+from hypercorn.config import Config
+from hypercorn.trio import serve
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+
+from tests.web.shots import FLAGS, prepare
+from tests.web.world import World
+
+CHROMIUM = shutil.which("chromium")
+expect.set_options(timeout=20_000)  # a machine with other work
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
+]
+
+
+@asynccontextmanager
+async def served(world: World) -> AsyncIterator[str]:
+    """The app of a world on a port of its own."""
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    async with trio.open_nursery() as nursery:
+        urls = await nursery.start(partial(serve, world.app, config))
+        yield urls[0]
+        nursery.cancel_scope.cancel()
+
+
+async def browse(visit: Callable[[BrowserContext], None], **context: Any) -> None:
+    """Runs `visit` with a browser in a thread of its own."""
+
+    def in_thread() -> None:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            visit(browser.new_context(**context))
+            browser.close()
+
+    await trio.to_thread.run_sync(in_thread)
+
+
+def findings(page: Page) -> list[str]:
+    """What axe-core finds on a page: the rule, and the elements."""
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": TAGS}}).response["violations"]
+    return [f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]
+
+
+def listen(page: Page, complaints: list[str]) -> None:
+    """Notes what the console complains of: blocked by the content policy, errors of scripts."""
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+
+def sign_in(browsing: BrowserContext, url: str, cookie: str) -> None:
+    browsing.clear_cookies()
+    if cookie:
+        browsing.add_cookies([{"name": "session", "value": cookie, "url": url}])
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "language"),
+    [
+        (1440, "light", "ru"),
+        (360, "dark", "en"),
+        pytest.param(768, "light", "en", marks=pytest.mark.long),
+        pytest.param(1440, "dark", "ru", marks=pytest.mark.long),
+    ],
+)
+async def test_axe_finds_nothing_on_any_page(world: World, width: int, theme: Any, language: str) -> None:
+    cookies, pages = await prepare(world)
+    found: dict[str, list[str]] = {}
+
+    def look(url: str, cookies: Mapping[str, str], browsing: BrowserContext) -> None:
+        for name, (whose, path) in pages.items():
+            sign_in(browsing, url, cookies.get(whose, ""))
+            page, complaints = browsing.new_page(), list[str]()
+            listen(page, complaints)
+            page.goto(url + path)
+            wrong = findings(page) + [one for one in complaints if "404" not in one]
+            if page.evaluate(TOO_WIDE):
+                wrong.append("the page scrolls sideways")
+            if wrong:
+                found[name] = wrong
+            page.close()
+
+    async with served(world) as url:
+        size = {"width": width, "height": 900}
+        await browse(partial(look, url, cookies), viewport=size, color_scheme=theme, locale=language)
+    assert found == {}, "\n".join(f"{name}: {one}" for name, wrong in found.items() for one in wrong)
+
+
+async def test_keys_lead_to_the_search_and_through_the_page(world: World) -> None:
+    cookies, _ = await prepare(world)
+
+    def type_keys(url: str, browsing: BrowserContext) -> None:
+        sign_in(browsing, url, cookies["june"])
+        page = browsing.new_page()
+        page.goto(f"{url}/t/0367/")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("/")
+        assert page.evaluate("document.activeElement.id") == "find"
+        page.keyboard.type("1/2")
+        assert page.input_value("#find") == "1/2", "within a field it is a character"
+        page.fill("#find", "1002004")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/t/0367/search?q=1002004")
+        expect(page.locator("main")).to_contain_text("+375 29 100-20-04")
+
+    async with served(world) as url:
+        await browse(partial(type_keys, url), locale="en")
+
+
+async def test_a_mark_shows_a_message_with_a_way_back(world: World) -> None:
+    cookies, _ = await prepare(world)
+
+    def mark(url: str, browsing: BrowserContext) -> None:
+        sign_in(browsing, url, cookies["june"])
+        page = browsing.new_page()
+        page.goto(f"{url}/t/0367/missed")
+        rows = page.locator("tr[id^=waits-]")
+        expect(rows).to_have_count(3)
+        page.get_by_role("button", name="Dealt with").first.click()
+        expect(rows).to_have_count(2)
+        toast = page.locator(".toast")
+        expect(toast).to_contain_text("is dealt with")
+        toast.get_by_role("button", name="Undo").click()
+        expect(rows).to_have_count(3)
+        expect(page.locator(".toast")).to_contain_text("waits again")
+        page.keyboard.press("Escape")
+        expect(page.locator(".toast")).to_have_count(0)
+
+    async with served(world) as url:
+        await browse(partial(mark, url), locale="en")
