@@ -24,6 +24,7 @@ from gateway.store import (
     dead_letters,
     external_ids,
     flashes,
+    idempotent_requests,
     integration_logs,
     journal,
     outbox,
@@ -49,6 +50,8 @@ KEEP_LETTERS_S = 90 * 86400.0
 KEEP_EXTERNAL_IDS_S = 90 * 86400.0
 """Those of calls: far longer than a delivery is done again."""
 KEEP_AUDIT_S = 365 * 86400.0
+KEEP_REQUESTS_S = 2 * 86400.0
+"""Twice as long as an Idempotency-Key is good for."""
 BATCH = 2000
 LETTERS_ROOM = 100
 
@@ -116,6 +119,7 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (audit.delete_old_audit, KEEP_AUDIT_S),
     (external_ids.delete_old_external_ids, KEEP_EXTERNAL_IDS_S),
     (flashes.delete_old_flashes, flashes.LIVES_S),
+    (idempotent_requests.delete_old_requests, KEEP_REQUESTS_S),
 )
 
 

@@ -3,6 +3,7 @@
 Knows no socket and starts nothing. Read `gateway/web/api/machine.py` for the addresses and `gateway/web/site.py` for the site.
 """
 
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
@@ -18,14 +19,12 @@ from actors.services import Services
 from adapters.base import Tested
 from adapters.probe import probe
 from adapters.registry import adapters
-from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.posts import Post
 from gateway.figures import Figures
 from gateway.settings import Settings
-from gateway.store.api_keys import ApiKey, use_api_key
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PostRow
 from gateway.web.api.bot_config import BotConfigs, bot_config_address
@@ -36,11 +35,19 @@ from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
 from gateway.web.api.uploads import upload_addresses
 from gateway.web.api.user_status import set_activity, set_status
 from gateway.web.app import Deps, create_app
+from gateway.web.callers.api_keys import ApiKeys
+from gateway.web.callers.callers import Callers
+from gateway.web.callers.identity_service import IdentityService
+from gateway.web.callers.limits import CallLimits
+from gateway.web.callers.tokens import Tokens
 from gateway.web.content.bot_config import select_bot_content
 from gateway.web.content.sandbox import ModelSettings, Sandbox
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
+from gateway.web.rest.deps import RestDeps
+from gateway.web.rest.idempotency import Idempotency
+from gateway.web.rest.table import api_addresses
 from gateway.web.session.sign_in_audit import SignInAudit
 
 T = TypeVar("T")
@@ -60,6 +67,7 @@ class Served:
     inbox: Inbox
     guesses: Guesses
     sign_ins: SignInAudit
+    api_keys: ApiKeys
 
     @property
     def _secure(self) -> bool:
@@ -86,12 +94,22 @@ class Served:
     async def _invalidate(self, number: str) -> bool:
         return await self.services.cache.invalidate(TenantId(number))
 
-    async def _key(self, text: str) -> ApiKey | None:
-        return await self.services.db.engine(use_api_key, hash_of(text)) if looks_right(text) else None
+    def _callers(self) -> Callers:
+        """Who may call by key, token or session; one for both listeners."""
+        settings, cache = self.settings, self.services.cache
+        outside = None
+        if settings.jwks_url:
+            outside = IdentityService(settings.jwks_url, settings.jwt_audience, self.services.dial, time.time)
+        return Callers(
+            self.services.db, self.api_keys, Tokens(cache.master, time.time), outside,
+            known_tenant=lambda number: self._known(cache.tenant(number)),
+            limits=CallLimits(settings.api_per_key, settings.api_per_address), guesses=self.guesses,
+            secure_cookies=self._secure,
+        )  # fmt: skip
 
     def machines(self) -> list[Address]:
         """The table of addresses for machines."""
-        cache, settings = self.services.cache, self.settings
+        cache, settings, callers = self.services.cache, self.settings, self._callers()
         deps = MachineDeps(
             tenant_by_token=self._tenant_by_token,
             journal=self._journal,
@@ -104,12 +122,13 @@ class Served:
             operator_token=settings.operator_token,
             operator_open=settings.operator_open,
             guesses=self.guesses,
+            base_url=settings.base_url.rstrip("/"),
         )
         callbacks = CallbackDeps(
             tenant_by_token=lambda text: self._tenant_by_token(token_hash(text)),
             tenant_by_client=lambda kind, text: self._known(cache.by_caller(kind, token_hash(text))),
             tenant=lambda number: self._known(cache.tenant(TenantId(number))),
-            key=self._key,
+            authorize=callers.of_credential,
             place=self.services.dialling.ask,
             responsible=self.together.responsible,
             set_status=partial(set_status, self.modules),
@@ -124,13 +143,24 @@ class Served:
             broken=self.together.in_attention,
         )
         others = [
-            bot_config_address(configs, self._key, self.guesses),
+            bot_config_address(configs, self.api_keys.by_text, self.guesses),
             *callback_addresses(callbacks, adapters()),
             *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store, guesses=self.guesses), adapters()),
             *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
+            *api_addresses(self._rest(callers)),
         ]
         return machine_addresses(deps, others)
+
+    def _rest(self, callers: Callers) -> RestDeps:
+        services = self.services
+        return RestDeps(
+            db=services.db, callers=callers, master=services.cache.master,
+            tenant=lambda number: self._known(services.cache.tenant(number)), refresh=self.modules.refresh,
+            idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
+            place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
+            origins=self.settings.cors_origins,
+        )  # fmt: skip
 
     # For people.
 

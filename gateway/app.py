@@ -70,6 +70,7 @@ from gateway.store.postgres.listen import Listener
 from gateway.store.postgres.pool import Database, open_database
 from gateway.store.secrets.seal import load_master_keys
 from gateway.vitals import Vitals
+from gateway.web.callers.api_keys import ApiKeys
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import serve_people
 from gateway.web.http.intake import Limits, serve_intake
@@ -103,6 +104,7 @@ class Gateway:
         self.ownership = Ownership(db, master_keys=cache.master.look)
         self.peers = Peers(db, self.ownership.me, lambda: self.ownership.instances - 1)
         self.sign_ins = SignInAudit(db)
+        self.api_keys = ApiKeys(db)
         self.guesses = Guesses(settings.trusted_proxies)
         self.dead_letters = DeadLetters(db)
         direct_posts = DirectPosts()
@@ -166,6 +168,7 @@ class Gateway:
             recording_files=self.recording_files,
             guesses=self.guesses,
             sign_ins=self.sign_ins,
+            api_keys=self.api_keys,
         )
 
     def _ring(self, number: TenantId) -> None:
@@ -203,6 +206,7 @@ class Gateway:
             "expiry": partial(expire, services),
             "pruning": partial(prune, services, owner_dsn),
             "sign-ins": self.sign_ins.run,
+            "api-keys": self.api_keys.run,
             "jobs": self.jobs.run,
             "recordings": FetchActor(services, self.recording_files).run,
             "retention": partial(retain, services, self.recording_files),

@@ -28,6 +28,8 @@ async def log_first_steps(db: Database, settings: Settings, *, companies: int) -
         )  # fmt: skip
     if not companies:
         log.warning(
-            "there is no company yet. Write a tenant file as docs/tenant-file.md shows, then `%s apply tenants.yaml`",
+            "there is no company yet. An operator makes one at %s/operators/tenants/new; or write a tenant file as "
+            "docs/tenant-file.md shows, then `%s apply tenants.yaml`",
+            settings.base_url,
             gateway,
         )

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.domain.limiter import Rate
 from gateway.domain.secret import Secret
 
 PREFIX = "GATEWAY_"
@@ -85,6 +86,25 @@ def _mebibytes(text: str) -> int:
     return int(text)
 
 
+def _rate(text: str) -> Rate:
+    parts = [part.strip() for part in text.replace("/", ",").split(",")]
+    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= 1_000_000 for part in parts):
+        raise ValueError("must be requests a second and how many at once, such as 50,200")
+    a_second, at_once = int(parts[0]), int(parts[-1]) if len(parts) == 2 else 4 * int(parts[0])
+    if at_once < a_second:
+        raise ValueError("must be at least as many at once as in a second, such as 50,200")
+    return Rate(at_once, at_once / a_second)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
+    for origin in found:
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query):
+            raise ValueError("must be origins separated by commas, such as https://crm.example, or *")
+    return found
+
+
 def _one_of(*allowed: str) -> Any:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -144,6 +164,15 @@ class Settings:
         _long_token,
         "bearer token for /integrations, /cache, /stats, /metrics, of 24 characters or more",
         "unset: loopback only, embedded mode only",
+    )
+    jwks_url: str = _var("", _url, "the keys (JWKS) of an outside identity service whose tokens are accepted", "unset")
+    jwt_audience: str = _var("", str, "the audience that such a token must name", "unset")
+    api_per_key: Rate = _var(
+        Rate(200, 4.0), _rate, "requests a second by one API key, and how many at once: 50,200", "50,200"
+    )
+    api_per_address: Rate = _var(Rate(400, 4.0), _rate, "the same for one address that calls the API", "100,400")
+    cors_origins: tuple[str, ...] = _var(
+        (), _origins, "origins whose pages may call the API, such as https://crm.example, or * for all", "none"
     )
     spool_mib: int = _var(
         256,
@@ -262,6 +291,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     missing = [name for name in bucket if not values.get(known[name].name)]
     if 0 < len(missing) < len(bucket):
         problems += [f"{name}: must be set too, as other S3 settings are" for name in missing]
+    if bool(values.get("jwks_url")) != bool(values.get("jwt_audience")):
+        problems.append(f"{PREFIX}JWKS_URL and {PREFIX}JWT_AUDIENCE: set both or neither")
     if "database_owner_url" in values and "database_url" not in values:
         problems.append(f"{PREFIX}DATABASE_OWNER_URL: needs {PREFIX}DATABASE_URL beside it")
     if problems:

@@ -157,6 +157,13 @@ class RecordingsBlock(_Block):
     posted: bool = False
 
 
+class SecurityBlock(_Block):
+    """How the company's people sign in."""
+
+    require_second_factor: bool = False
+    """Nothing opens for those who have none before they have set one up."""
+
+
 class TenantBlock(_Block):
     """One enterprise. PBXes and integrations are validated by their adapters."""
 
@@ -173,6 +180,7 @@ class TenantBlock(_Block):
     internal_numbers: InternalNumbersBlock = InternalNumbersBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
+    security: SecurityBlock = SecurityBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +215,14 @@ class TenantFile:
         """What is stored in the tenant's options: only what differs from the defaults."""
         given = self.block.model_dump(
             mode="json",
-            include={"click_to_call", "internal_numbers", "legacy_call_token", "recordings", "smart_redirect"},
+            include={
+                "click_to_call",
+                "internal_numbers",
+                "legacy_call_token",
+                "recordings",
+                "security",
+                "smart_redirect",
+            },
             exclude_defaults=True,
         )
         return {name: value for name, value in given.items() if value}

@@ -224,6 +224,8 @@ NAMES = re.compile("|".join(OURS), re.IGNORECASE)
 ALLOWED = {
     # What Asterisk puts in the place of a caller id it does not have: a value from outside, not the adapter.
     ("gateway/domain/numbers.py", "asterisk"),
+    # A scope of API keys, which is part of what others have entered: a word of ours, not the adapter.
+    ("gateway/domain/api_keys.py", "telegram"),
 }
 
 

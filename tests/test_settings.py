@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.limiter import Rate
 from gateway.domain.secret import Secret
 from gateway.settings import (
     PREFIX,
@@ -67,6 +68,15 @@ def test_names_without_our_prefix_are_nobody_s_business() -> None:
         ("LLM_URL", "http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1"),
         ("LLM_API_KEY", "k", Secret("k")),
         ("LLM_MODEL", "another", "another"),
+        ("API_PER_KEY", "50,200", Rate(200, 4.0)),
+        ("API_PER_KEY", "5", Rate(20, 4.0)),
+        ("API_PER_ADDRESS", "10/10", Rate(10, 1.0)),
+        (
+            "CORS_ORIGINS",
+            "https://CRM.example/, http://localhost:3000",
+            ("https://crm.example", "http://localhost:3000"),
+        ),
+        ("CORS_ORIGINS", "*", ("*",)),
     ],
 )
 def test_values(name: str, text: str, expected: Any) -> None:
@@ -99,6 +109,12 @@ def test_empty_is_unset(name: str) -> None:
         ("LLM_URL", "localhost:11434"),
         ("SPOOL_MIB", "0"),
         ("SPOOL_MIB", "1.5"),
+        ("API_PER_KEY", "0"),
+        ("API_PER_KEY", "1,2,3"),
+        ("API_PER_ADDRESS", "many"),
+        ("API_PER_ADDRESS", "50,10"),
+        ("CORS_ORIGINS", "crm.example"),
+        ("CORS_ORIGINS", "https://crm.example/path"),
     ],
 )
 def test_bad_values(name: str, text: str) -> None:
@@ -134,7 +150,8 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "trusted_proxies": "10.0.0.0/8", "operator_token": "secret" * 4, "log_format": "json", "log_level": "ERROR",
         "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
         "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
-        "spool_mib": "64", "database_owner_url": "postgresql://o:p@db/x",
+        "spool_mib": "64", "database_owner_url": "postgresql://o:p@db/x", "jwks_url": "https://id.example/keys.json",
+        "jwt_audience": "gateway", "api_per_key": "5,20", "api_per_address": "10", "cors_origins": "https://crm.example",
     }  # fmt: skip
     text = values[name.removeprefix(PREFIX).lower()]
     file = tmp_path / "value"
@@ -142,8 +159,13 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
     # A store wants all of its settings or none.
     store = {PREFIX + other.upper(): text for other, text in values.items() if other.startswith("s3_")}
     others = {other: text for other, text in store.items() if name in store and other != name}
-    if name == "GATEWAY_DATABASE_OWNER_URL":
-        others = {"GATEWAY_DATABASE_URL": values["database_url"]}
+    for one, other in (
+        ("DATABASE_OWNER_URL", "DATABASE_URL"),
+        ("JWKS_URL", "JWT_AUDIENCE"),
+        ("JWT_AUDIENCE", "JWKS_URL"),
+    ):
+        if name == PREFIX + one:
+            others = {PREFIX + other: values[other.lower()]}
     assert read_settings({f"{name}_FILE": str(file), **others}) == read_settings({name: text, **others})
 
 
@@ -152,6 +174,13 @@ def test_a_store_wants_all_of_its_settings() -> None:
         "GATEWAY_S3_ACCESS_KEY: must be set too, as other S3 settings are",
         "GATEWAY_S3_SECRET_KEY: must be set too, as other S3 settings are",
     ]
+
+
+def test_tokens_of_an_identity_service_need_an_audience() -> None:
+    for one in ("JWKS_URL", "JWT_AUDIENCE"):
+        assert problems(**{one: "https://id.example/keys.json"}) == [
+            "GATEWAY_JWKS_URL and GATEWAY_JWT_AUDIENCE: set both or neither"
+        ]
 
 
 def test_a_file_twin_that_is_not_text(tmp_path: Path) -> None:

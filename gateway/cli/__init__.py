@@ -140,6 +140,14 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("number", help="the tenant's number")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--scope", action="append", default=[], choices=SCOPES, help="what it may do; default: call")
+    create.add_argument("--days", type=_days, metavar="N", help="how long it lives; default: until it is revoked")
+    rotate = key.add_parser(
+        "rotate",
+        help="a new key in the place of one",
+        description="Print a new key in the place of one, which then lives for a day.",
+    )
+    rotate.add_argument("number", help="the tenant's number")
+    rotate.add_argument("key", help="its name, or its first 16 characters")
     revoke = key.add_parser("revoke", help="end a key", description="End a key.")
     revoke.add_argument("number", help="the tenant's number")
     revoke.add_argument("key", help="its name, or its first 16 characters")
@@ -157,6 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--trunk", action="append", default=[], metavar="NAME", help="endpoint that is an outside line")
     replay.add_argument("--country", metavar="CC", help="region for reading national numbers")
     return parser
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 3660:
+        raise argparse.ArgumentTypeError("must be a number of days from 1 to 3660")
+    return int(text)
 
 
 @asynccontextmanager
@@ -251,7 +265,10 @@ async def _api_key(settings: Settings, options: argparse.Namespace) -> int:
 
     async with open_store(settings) as (db, _):
         if options.action == "create":
-            return await api_keys.create(db, TenantId(options.number), options.name, options.scope, _text)
+            scopes = list(dict.fromkeys(options.scope))
+            return await api_keys.create(db, TenantId(options.number), options.name, scopes, options.days, _text)
+        if options.action == "rotate":
+            return await api_keys.rotate(db, TenantId(options.number), options.key, _text)
         return await api_keys.revoke(db, TenantId(options.number), options.key, _text)
 
 

@@ -1,35 +1,64 @@
-"""`gateway api-key create` and `gateway api-key revoke`: keys for call services and bots. A key is printed once."""
+"""`gateway api-key create`, `rotate` and `revoke`: keys for call services, bots and programs. A key is printed once."""
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
-from gateway.domain.api_keys import SCOPES, hash_of, hint_of, new_key
+from gateway.domain.api_keys import SCOPES, hint_of, new_key
 from gateway.domain.ids import TenantId
-from gateway.store.api_keys import insert_api_key, revoke_api_keys
-from gateway.store.audit import insert_audit
-from gateway.store.postgres.pool import Connection, Database
+from gateway.store.api_keys import select_keys_to_rotate
+from gateway.store.postgres.pool import Database
 from gateway.store.tenants import select_tenants
+from gateway.web.callers.key_changes import create_key, revoke_keys, rotate_key
 
 Say = Callable[..., None]
 ACTOR = "cli"
 
 
-async def create(db: Database, tenant: TenantId, name: str, scopes: Sequence[str], text_of: Say) -> int:
-    """Makes a key and prints it. Returns the exit code."""
+async def create(
+    db: Database, tenant: TenantId, name: str, scopes: Sequence[str], days: int | None, text_of: Say
+) -> int:
+    """Makes a key and prints it; it ends after so many days, or never. Returns the exit code."""
     if not await db.engine(select_tenants, [tenant]):
         text_of(f"no tenant {tenant}; gateway apply makes one")
         return 1
     key = new_key()
     hint = hint_of(key.reveal())
-    await db.engine(_create, tenant, hash_of(key.reveal()), name or hint, tuple(scopes) or SCOPES[:1], hint)
+    ends = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    await db.engine(create_key, tenant, key, name or hint, tuple(scopes) or SCOPES[:1], ends, ACTOR)
     print(key.reveal())
-    print(f"scopes: {', '.join(scopes or SCOPES[:1])}; shown once; revoke it by {hint}", file=sys.stderr)
+    until = f"; ends {ends:%Y-%m-%d}" if ends is not None else ""
+    print(f"scopes: {', '.join(scopes or SCOPES[:1])}{until}; shown once; revoke it by {hint}", file=sys.stderr)
+    return 0
+
+
+async def rotate(db: Database, tenant: TenantId, which: str, text_of: Say) -> int:
+    """Makes a new key in the place of one, and prints it; the old one lives for a day. Returns the exit code."""
+    found = await db.engine(select_keys_to_rotate, tenant, _name_or_hint(which))
+    if len(found) != 1:
+        if found:
+            text_of(f"tenant {tenant} has several such keys: name one of {', '.join(hint for _, hint in found)}")
+        else:
+            text_of(f"tenant {tenant} has no such key in force that is not replaced already: {which}")
+        return 1
+    key = new_key()
+    ((old, old_hint),) = found
+    new = await db.engine(rotate_key, tenant, old, old_hint, key, ACTOR)
+    if new is None:
+        text_of(f"{old_hint} was revoked or replaced just now")
+        return 1
+    print(key.reveal())
+    until = f"; ends {new.expires_at:%Y-%m-%d}" if new.expires_at is not None else ""
+    print(
+        f"{new.name}: scopes: {', '.join(new.scopes)}{until}; shown once; {old_hint} still works for a day",
+        file=sys.stderr,
+    )
     return 0
 
 
 async def revoke(db: Database, tenant: TenantId, which: str, text_of: Say) -> int:
     """Ends keys by their name, or by their first characters. Returns the exit code."""
-    hints = await db.engine(_revoke, tenant, which)
+    hints = await db.engine(revoke_keys, tenant, _name_or_hint(which), ACTOR)
     if not hints:
         text_of(f"tenant {tenant} has no such key in force: {which}")
         return 1
@@ -38,17 +67,5 @@ async def revoke(db: Database, tenant: TenantId, which: str, text_of: Say) -> in
     return 0
 
 
-async def _create(
-    conn: Connection, tenant: TenantId, key_hash: bytes, name: str, scopes: tuple[str, ...], hint: str
-) -> None:
-    async with conn.transaction():
-        await insert_api_key(conn, tenant, key_hash, name, scopes, hint)
-        await insert_audit(conn, tenant, ACTOR, "api_key.created", hint, ", ".join(scopes))
-
-
-async def _revoke(conn: Connection, tenant: TenantId, which: str) -> list[str]:
-    async with conn.transaction():
-        hints = await revoke_api_keys(conn, tenant, which if not which.startswith("gw_live_") else hint_of(which))
-        for hint in hints:
-            await insert_audit(conn, tenant, ACTOR, "api_key.revoked", hint)
-        return hints
+def _name_or_hint(which: str) -> str:
+    return which if not which.startswith("gw_live_") else hint_of(which)

@@ -8,11 +8,18 @@ import hashlib
 import re
 import secrets
 import zlib
+from datetime import datetime, timedelta
 
 from gateway.domain.secret import Secret
 
-SCOPES = ("call", "bot")
-"""`call` places calls, `bot` reads the tenant's configuration for bots."""
+SCOPES = ("call", "bot", "read", "write", "chat", "deals", "telegram")
+"""`call` places calls, `bot` reads the tenant's configuration for bots, `read` and `write` are everything that the pages show
+and change; `chat`, `deals` and `telegram` are for the services of these names."""
+WARN_BEFORE = timedelta(days=10)
+"""How long before its end a key is warned of."""
+OLD_LIVES = timedelta(days=1)
+"""How long a key lives on beside the one that replaces it."""
+LONGEST_NAME = 100
 
 _PREFIX = "gw_live_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -29,6 +36,11 @@ def looks_right(text: str) -> bool:
     """Whether a text has the shape and the checksum of a key."""
     found = _SHAPE.fullmatch(text)
     return found is not None and _checksum(found[1]) == found[2]
+
+
+def ends_soon(expires_at: datetime | None, rotated_at: datetime | None, now: datetime) -> bool:
+    """Whether people are to be warned of a key's end: it comes soon, and no other stands in its place yet."""
+    return expires_at is not None and rotated_at is None and now < expires_at <= now + WARN_BEFORE
 
 
 def hash_of(text: str) -> bytes:

@@ -131,10 +131,23 @@ _WALKS = (
 )  # fmt: skip
 
 
+_REASONS = {
+    "": "",
+    "length": f"must be {LEAST} to {MOST} characters long",
+    "common": "is one of those that are tried first; take several words",
+    "walk": "is a walk over the keyboard; take several words",
+}
+
+
 def wrong_with_password(text: str, email: str = "") -> str:
     """Why this may be nobody's new password, in English; empty where it may. Repeats nothing of it."""
+    return _REASONS[password_problem(text, email)]
+
+
+def password_problem(text: str, email: str = "") -> str:
+    """The same as a code, which names a text of the UI: length, common or walk."""
     if not LEAST <= len(text) <= MOST:
-        return f"must be {LEAST} to {MOST} characters long"
+        return "length"
     lower = text.casefold()
     bare = re.sub(r"[\s._-]", "", lower)
     own = {part for part in re.split(r"[@.+_-]", email.casefold()) if len(part) > 2} | {email.casefold()}
@@ -142,7 +155,7 @@ def wrong_with_password(text: str, email: str = "") -> str:
     words |= {re.sub(r"[^a-zа-яё]", "", word.translate(_LEET)) for word in (bare, *words)}
     words |= {half for word in words if (half := word[: len(word) // 2]) * 2 == word}
     if len(set(bare)) < 4 or bare.isdecimal() or words & _BASES or words & own or lower in own:
-        return "is one of those that are tried first; take several words"
+        return "common"
     if any(bare in walk or bare in walk[::-1] for walk in _WALKS):
-        return "is a walk over the keyboard; take several words"
+        return "walk"
     return ""

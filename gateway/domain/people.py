@@ -39,6 +39,15 @@ class Membership:
     name: str = ""
     phones: tuple[str, ...] = ()
     """Internal numbers of their own: an agent sees the calls of these."""
+    has_factor: bool = False
+    """Whether a code is asked for after the password."""
+    must_have_factor: bool = False
+    """Whether the company demands one."""
+
+    @property
+    def locked(self) -> bool:
+        """Whether nothing of the company opens before a second factor is set up."""
+        return self.must_have_factor and not self.has_factor
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ class Filters:
     uncertain: bool = False
     only: tuple[str, ...] | None = None
     """Internal numbers whose calls alone may be seen; not a person's choice, so it is no filter that could be cleared."""
+    number: str = ""
+    """Part of a party's number, or a whole one as `e164`."""
+    open_too: bool = False
+    """Whether calls that go on are meant as well."""
 
     def __bool__(self) -> bool:
         return replace(self, only=None) != Filters()
@@ -131,11 +135,11 @@ def _part(text: str) -> str:
 async def search_calls(
     conn: Connection, tenant: TenantId, filters: Filters, after: Place | None = None, most: int = 50
 ) -> list[Call]:
-    """Calls that have ended, newest first."""
+    """Calls that have ended, newest first; with those that go on where the filter says so."""
     rows = await conn.fetch(
         f"""
         SELECT {COLUMNS} FROM calls
-        WHERE tenant_id = $1 AND phase = 'ended'
+        WHERE tenant_id = $1 AND (phase = 'ended' OR ($15::bool AND phase IN ('ringing', 'talking')))
           AND ($2::timestamptz IS NULL OR (started_at, call_id) < ($2, $3))
           AND ($4::text IS NULL
                OR caller LIKE $4 OR called LIKE $4 OR call_id LIKE $4
@@ -151,7 +155,8 @@ async def search_calls(
           AND ($11::timestamptz IS NULL OR started_at >= $11)
           AND ($12::timestamptz IS NULL OR started_at < $12)
           AND (NOT $13::bool OR uncertain)
-          AND {OF.format("$15")}
+          AND ($16::text IS NULL OR caller LIKE $16 OR called LIKE $16 OR caller = $5 OR called = $5)
+          AND {OF.format("$17")}
         ORDER BY started_at DESC, call_id DESC
         LIMIT $14
         """,  # noqa: S608 - constant columns
@@ -169,6 +174,8 @@ async def search_calls(
         filters.until,
         filters.uncertain,
         most,
+        filters.open_too,
+        _part(filters.number) if filters.number else None,
         list(filters.only) if filters.only is not None else None,
     )
     return [call_from_row(row) for row in rows]

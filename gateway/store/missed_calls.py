@@ -77,6 +77,23 @@ class MissedFigures:
     oldest: datetime | None
 
 
+_WAITING = f"""
+    WITH missed AS MATERIALIZED (
+        -- Not as conditions: they would become a join that reads every call of the company.
+        SELECT c.call_id, c.caller, c.started_at, {_DONE} AS done, {_REACHED} AS reached FROM calls c
+        WHERE {_OURS} AND {_MISSED.format("c")} AND {_RANG.format("$4")}
+    ), clients AS (
+        SELECT count(*) AS times, min(started_at) AS since, (array_agg(call_id ORDER BY started_at DESC))[1] AS call_id,
+               count(*) OVER () AS clients
+        FROM missed WHERE NOT done AND NOT reached
+        GROUP BY caller, CASE WHEN caller = 'anonymous' THEN call_id END ORDER BY since LIMIT $3
+    )
+    SELECT l.call_id, l.caller, l.called, l.rang, w.times, w.since, l.started_at, coalesce(l.result, '') AS result,
+           l.uncertain, w.clients
+    FROM clients w JOIN calls l ON l.tenant_id = $1 AND l.call_id = w.call_id ORDER BY w.since, l.call_id
+    """  # noqa: S608 - constants
+
+
 async def select_missed_figures(
     conn: Connection, tenant: TenantId, since: datetime, today: datetime, only: Sequence[str] | None = None
 ) -> MissedFigures:
@@ -104,19 +121,7 @@ async def select_waiting(
 ) -> tuple[list[Waiting], int]:
     """The clients whom nobody has reached or crossed off, who wait longest first; and how many there are in all."""
     rows = await conn.fetch(
-        f"""
-        WITH open AS MATERIALIZED (
-            SELECT c.call_id, c.caller, c.started_at FROM calls c
-            WHERE {_OURS} AND {_MISSED.format("c")} AND NOT {_DONE} AND NOT {_REACHED} AND {_RANG.format("$4")}
-        ), clients AS (
-            SELECT count(*) AS times, min(started_at) AS since, (array_agg(call_id ORDER BY started_at DESC))[1] AS call_id,
-                   count(*) OVER () AS clients
-            FROM open GROUP BY caller, CASE WHEN caller = 'anonymous' THEN call_id END ORDER BY since LIMIT $3
-        )
-        SELECT l.call_id, l.caller, l.called, l.rang, w.times, w.since, l.started_at, coalesce(l.result, '') AS result,
-               l.uncertain, w.clients
-        FROM clients w JOIN calls l ON l.tenant_id = $1 AND l.call_id = w.call_id ORDER BY w.since, l.call_id
-        """,  # noqa: S608 - constants
+        _WAITING,
         tenant,
         since,
         most,

@@ -291,3 +291,20 @@ async def set_link_enabled(conn: Connection, of: LinkTable, tenant: TenantId, na
 async def delete_phone(conn: Connection, tenant: TenantId, number: str) -> None:
     """Removes one internal number."""
     await conn.execute("DELETE FROM phones WHERE tenant_id = $1 AND number = $2", tenant, number)
+
+
+async def select_integration_names(conn: Connection, tenant: TenantId) -> dict[str, str]:
+    """What the company calls its integrations, by key; empty where it has given no name."""
+    rows = await conn.fetch("SELECT integration_type, display_name FROM integrations WHERE tenant_id = $1", tenant)
+    return {row[0]: row[1] for row in rows}
+
+
+async def set_integration_name(conn: Connection, tenant: TenantId, key: str, name: str) -> bool:
+    """Names an integration. False where that is its name already, or there is none."""
+    done: str = await conn.execute(
+        "UPDATE integrations SET display_name = $3 WHERE tenant_id = $1 AND integration_type = $2 AND display_name <> $3",
+        tenant,
+        key,
+        name,
+    )
+    return done.endswith(" 1")

@@ -3,7 +3,8 @@
 The engine role's alone: `gateway_app` sees neither sessions nor links, so every function wants a connection of
 `Database.engine`. A user without a tenant is an operator of the installation. A session is known by its token and has a row for
 each membership that it opened, so a person goes from company to company in one. A session with a scope belongs to no person:
-a module's link opened it, and it ends with that registration. It decides nothing about passwords or cookies: read
+a module's link opened it, and it ends with that registration. A little over 400 lines, for accounts, sessions and links end
+together. It decides nothing about passwords or cookies: read
 `members.py` for a company's people, `gateway/web/session/auth.py` next.
 """
 
@@ -13,6 +14,7 @@ from datetime import datetime
 
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.people import Acting, Membership, Role
+from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection, Record
 
 MOST_ACCOUNTS = 20
@@ -174,14 +176,24 @@ async def update_language(conn: Connection, token_hash: bytes, language: str) ->
     )
 
 
-async def insert_session(conn: Connection, tenant: TenantId | None, token_hash: bytes, email: str, csrf: str) -> None:
-    """Opens a session."""
+async def insert_session(
+    conn: Connection,
+    tenant: TenantId | None,
+    token_hash: bytes,
+    email: str,
+    csrf: str,
+    address: str = "",
+    device: str = "",
+) -> None:
+    """Opens a session of one membership. `device` is what the browser calls itself."""
     await conn.execute(
-        "INSERT INTO sessions (tenant_id, token_hash, email, csrf) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO sessions (tenant_id, token_hash, email, csrf, address, device) VALUES ($1, $2, $3, $4, $5, $6)",
         tenant,
         token_hash,
         email,
         csrf,
+        storable(address)[:100],
+        storable(device)[:300],
     )
 
 
@@ -193,9 +205,11 @@ async def select_session(
     rows = await conn.fetch(
         """
         SELECT s.tenant_id, s.email, s.csrf, s.created_at, s.acting_as, s.acting_reason, s.acting_until,
-               s.acting_until > now() AS acting, u.language, u.role, u.name, u.phones
+               s.acting_until > now() AS acting, u.language, u.role, u.name, u.phones, u.factor <> '' AS has_factor,
+               coalesce(t.options #>> '{security,require_second_factor}' = 'true', false) AS must_have_factor
         FROM sessions s
         JOIN users u ON u.email = s.email AND (u.tenant_id = s.tenant_id OR (u.tenant_id IS NULL AND s.tenant_id IS NULL))
+        LEFT JOIN tenants t ON t.tenant_id = s.tenant_id
         WHERE s.token_hash = $1 AND s.scope IS NULL
           AND s.seen_at > now() - make_interval(secs => $2) AND s.created_at > now() - make_interval(secs => $3)
         ORDER BY s.tenant_id NULLS FIRST
@@ -211,7 +225,8 @@ async def select_session(
     return Session(
         home["tenant_id"], home["email"], home["csrf"], home["language"], home["created_at"],
         memberships=tuple(
-            Membership(tenant=row["tenant_id"], role=Role(row["role"]), name=row["name"], phones=tuple(row["phones"]))
+            Membership(tenant=row["tenant_id"], role=Role(row["role"]), name=row["name"], phones=tuple(row["phones"]),
+                       has_factor=row["has_factor"], must_have_factor=row["must_have_factor"])
             for row in rows
         ),
         acting=Acting(TenantId(acting["acting_as"]), acting["acting_reason"], acting["acting_until"]) if acting else None,
@@ -295,11 +310,27 @@ async def delete_session(conn: Connection, token_hash: bytes) -> None:
     await conn.execute("DELETE FROM sessions WHERE token_hash = $1", token_hash)
 
 
+async def carry_session(
+    conn: Connection, old: bytes, new: bytes, email: str, csrf: str, tenants: Sequence[TenantId | None]
+) -> None:
+    """Moves memberships of the same person that an older session of this browser had, and `tenants` does not name, to a new
+    token: who signs in to another of their companies keeps the first. Nothing is carried of anybody else's."""
+    await conn.execute(
+        "UPDATE sessions SET token_hash = $2, csrf = $4, acting_as = NULL, acting_reason = '', acting_until = NULL "
+        "WHERE token_hash = $1 AND email = $3 AND scope IS NULL AND NOT coalesce(tenant_id, '') = ANY($5::text[])",
+        old,
+        new,
+        email,
+        csrf,
+        [tenant or "" for tenant in tenants],
+    )
+
+
 async def delete_stale_sessions(conn: Connection, idle_s: float = 12 * 3600.0, absolute_s: float = 7 * 86400.0) -> None:
-    """Removes sessions and links that nobody can use any more."""
+    """Removes sessions that nobody can use any more, and links a month after their end: until then they say what they were."""
     await conn.execute(
         """
-        WITH unlinked AS (DELETE FROM login_links WHERE expires_at < now())
+        WITH unlinked AS (DELETE FROM login_links WHERE expires_at < now() - interval '30 days')
         DELETE FROM sessions
         WHERE seen_at < now() - make_interval(secs => $1) OR created_at < now() - make_interval(secs => $2)
         """,
@@ -308,26 +339,67 @@ async def delete_stale_sessions(conn: Connection, idle_s: float = 12 * 3600.0, a
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A one-time link as it is now. `state` is good, used or expired."""
+
+    email: str
+    purpose: str
+    """sign_in, invitation or reset."""
+    state: str
+
+
 async def insert_login_link(
-    conn: Connection, tenant: TenantId | None, token_hash: bytes, email: str, live_s: float = 900.0
+    conn: Connection,
+    tenant: TenantId | None,
+    token_hash: bytes,
+    email: str,
+    live_s: float = 900.0,
+    purpose: str = "sign_in",
 ) -> None:
-    """Stores a one-time link for a person who exists; `user_exists` checks that."""
+    """Stores a one-time link for a person who exists; `user_exists` checks that. Of invitations and resets the last holds."""
+    if purpose != "sign_in":
+        await conn.execute(
+            f"UPDATE login_links l SET used_at = now() WHERE {_SAME_TENANT.format('l')} AND l.email = lower($2) "  # noqa: S608 - a constant
+            "AND l.purpose <> 'sign_in' AND l.used_at IS NULL",
+            tenant,
+            email,
+        )
     await conn.execute(
-        "INSERT INTO login_links (tenant_id, token_hash, email, expires_at) "
-        "VALUES ($1, $2, lower($3), now() + make_interval(secs => $4))",
+        "INSERT INTO login_links (tenant_id, token_hash, email, expires_at, purpose) "
+        "VALUES ($1, $2, lower($3), now() + make_interval(secs => $4), $5)",
         tenant,
         token_hash,
         email,
         live_s,
+        purpose,
     )
 
 
-async def take_login_link(conn: Connection, tenant: TenantId | None, token_hash: bytes) -> str | None:
-    """Uses a link up and returns whose it was; None for one that is unknown, used, too old, or whose person is gone."""
+async def select_link(conn: Connection, tenant: TenantId | None, token_hash: bytes) -> Link | None:
+    """A link, whatever has become of it; None for one that never was, or whose person is gone."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT l.email, l.purpose, CASE WHEN l.used_at IS NOT NULL THEN 'used' WHEN l.expires_at < now() THEN 'expired' ELSE 'good' END
+        FROM login_links l JOIN users u ON u.email = l.email AND {_SAME_TENANT.format("u")}
+        WHERE {_SAME_TENANT.format("l")} AND l.token_hash = $2
+        """,  # noqa: S608 - a constant
+        tenant,
+        token_hash,
+    )
+    return Link(*row) if row is not None else None
+
+
+async def take_login_link(
+    conn: Connection, tenant: TenantId | None, token_hash: bytes, *, password: bool = False
+) -> str | None:
+    """Uses a link up and returns whose it was; None for one that is unknown, used, too old, or whose person is gone. A link
+    that lets set a `password` does not sign in, and the other way round."""
     email: str | None = await conn.fetchval(
         f"""
         WITH taken AS (
-            DELETE FROM login_links l WHERE {_SAME_TENANT.format("l")} AND l.token_hash = $2
+            UPDATE login_links l SET used_at = now() WHERE {_SAME_TENANT.format("l")} AND l.token_hash = $2
+              AND l.used_at IS NULL AND (l.purpose <> 'sign_in') = $3
             RETURNING l.email, l.expires_at
         )
         SELECT t.email FROM taken t JOIN users u ON u.email = t.email AND {_SAME_TENANT.format("u")}
@@ -335,6 +407,7 @@ async def take_login_link(conn: Connection, tenant: TenantId | None, token_hash:
         """,  # noqa: S608 - a constant
         tenant,
         token_hash,
+        password,
     )
     return email
 

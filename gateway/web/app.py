@@ -21,6 +21,7 @@ from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.postgres.errors import BadData
 from gateway.web.api.recordings import recordings_pages
 from gateway.web.content.catalog_csv import LARGEST_FILE
+from gateway.web.pages.account import account_pages
 from gateway.web.pages.acting import acting_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.calls import calls_pages
@@ -37,12 +38,14 @@ from gateway.web.pages.missed import missed_pages
 from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.overview import overview_pages
 from gateway.web.pages.pbxes import pbxes_pages
+from gateway.web.pages.people import people_pages
 from gateway.web.pages.profile import profile_pages
 from gateway.web.pages.prompts import prompts_pages
 from gateway.web.pages.search import search_pages
 from gateway.web.session.access import ACCESS, RECORDINGS, check, declare, module_access
 from gateway.web.session.auth import SAFE_METHODS, Gate, auth_pages
 from gateway.web.session.guard import add_guard
+from gateway.web.session.second_step import admit, code_pages
 from gateway.web.session.throttle import Throttle
 from gateway.web.site import Answer, Asset, Cache, Deps, Site
 
@@ -85,13 +88,14 @@ def create_app(deps: Deps) -> QuartTrio:
     app.request_class = PageRequest
     app.url_map.merge_slashes = False
     site = Site(deps)
-    gate = Gate(site, Throttle())
+    gate = Gate(site, Throttle(), admit)
     add_guard(app, gate)
     declare(app, {**ACCESS, **module_access(registering())})
     ours = (
-        auth_pages, overview_pages, calls_pages, missed_pages, search_pages, dialling_pages, extensions_pages,
-        integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages, installation_pages, acting_pages,
-        login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages, catalog_pages, prompts_pages,
+        auth_pages, code_pages, account_pages, people_pages, overview_pages, calls_pages, missed_pages, search_pages,
+        dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
+        installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
+        catalog_pages, prompts_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

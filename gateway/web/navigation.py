@@ -63,6 +63,7 @@ SECTIONS = (
     Section(name="catalog", address="/catalog"),
     Section(name="prompts", address="/prompts"),
     Section(name="keys", address="/keys"),
+    Section(name="people", address="/people"),
     Section(name="audit", address="/audit"),
     Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
     Section(name="installation", address="/operators/installation", audience=Audience.OPERATORS),

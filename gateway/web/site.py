@@ -45,6 +45,7 @@ from gateway.web.content.sandbox import Sandbox
 from gateway.web.formats import Formats
 from gateway.web.http.guesses import Guesses
 from gateway.web.local_address import local_address_towards
+from gateway.web.masking import without_texts
 from gateway.web.navigation import menu
 from gateway.web.session.access import ROLES, Need
 from gateway.web.session.sign_in_audit import SignInAudit
@@ -271,6 +272,7 @@ def _environment(
         "docs_url": lambda kind: found.docs_url if (found := adapters().get(kind)) is not None else "",
         "example_of": _example_of,
         "menu": menu,
+        "without_texts": without_texts,
         "may_dial": ROLES[Need.DIAL],
         "tenants": tenants,
         "site_title": title,

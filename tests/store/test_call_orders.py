@@ -1,7 +1,6 @@
 """Limits and repeats on a real server, under real concurrency."""
 
 from collections import Counter
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from actors.calls.click_to_call import _admit
 from actors.runtime.peers import CHANNEL
 from gateway.domain.dialling import Rules
 from gateway.domain.ids import TenantId
-from gateway.store.api_keys import insert_api_key, revoke_api_keys, select_api_keys, use_api_key
 from gateway.store.audit import delete_old_audit, insert_audit, select_audit
 from gateway.store.call_orders import (
     Admitted,
@@ -169,19 +167,6 @@ async def _plan(conn: Connection) -> str:
 
 async def test_orders_that_wait_are_found_by_an_index_of_theirs(store: Database) -> None:
     assert "call_orders_asked" in await store.engine(_plan)
-
-
-async def test_keys(store: Database) -> None:
-    await store.engine(insert_api_key, A, b"hash", "dialler", ("call",), "gw_live_abcdefgh")
-    key = await store.engine(use_api_key, b"hash")
-    assert key is not None
-    assert (key.tenant, key.scopes) == (A, ("call",))
-    (line,) = await store.tenant(A, select_api_keys, A)
-    assert isinstance(line.used_at, datetime)
-    assert await store.tenant(B, select_api_keys, B) == []
-    assert await store.engine(revoke_api_keys, A, "dialler") == ["gw_live_abcdefgh"]
-    assert await store.engine(use_api_key, b"hash") is None
-    assert await store.engine(revoke_api_keys, A, "dialler") == []
 
 
 async def test_what_a_pbx_says_of_an_order_can_be_any_bytes(store: Database) -> None:

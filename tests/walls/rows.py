@@ -4,6 +4,7 @@ Found from the catalogue: a table that somebody adds is filled too, by the types
 fails by name until `SAMPLES` has a value for it. Every text of a company's rows holds its mark, which no address, form or
 answer of the other may contain; ids are unguessable too, and are what A sends. B also has *twins* of A's rows, with the same
 ids: a statement that forgets its tenant finds those.
+A little longer than most, for each column that needs a value of its own has a line.
 """
 
 import hashlib

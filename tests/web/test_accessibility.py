@@ -4,6 +4,7 @@ only a browser shows: keyboard, focus, messages. `tests/web/shots.py` lists the 
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,8 +15,10 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
+from gateway.domain.events import CallEvent, Result
+from gateway.domain.subjects import call_subject
 from tests.web.shots import FLAGS, prepare
-from tests.web.world import World
+from tests.web.world import JUNE, World, ended, ringing
 
 CHROMIUM = shutil.which("chromium")
 expect.set_options(timeout=20_000)  # a machine with other work
@@ -148,3 +151,35 @@ async def test_a_mark_shows_a_message_with_a_way_back(world: World) -> None:
 
     async with served(world) as url:
         await browse(partial(mark, url), locale="en")
+
+
+async def test_the_overview_follows_calls_without_a_reload_and_leaves_the_focus(world: World) -> None:
+    cookie = await world.session(JUNE)
+    first = ringing(world.call_id(), datetime.now(UTC), "+375291110000", "100", ["150"])
+
+    async def happens(*events: CallEvent) -> None:
+        await world.keep(JUNE, events)
+        world.feed.publish(JUNE, call_subject(first.call_id))
+
+    def watch(url: str, browsing: BrowserContext) -> None:
+        sign_in(browsing, url, cookie)
+        page, complaints = browsing.new_page(), list[str]()
+        listen(page, complaints)
+        page.goto(f"{url}/t/0367/")
+        expect(page.locator("#live-state")).to_have_class("link-state on")
+        page.evaluate("window.sameDocument = true")
+        page.locator(".as-table summary").focus()
+        trio.from_thread.run(happens, first)
+        expect(page.locator("#live tr", has_text="+375 29 111-00-00")).to_have_count(1)
+        expect(page.locator(".tile").first).to_contain_text("+375 29 111-00-00")
+        trio.from_thread.run(happens, first, ended(first, 9, Result.MISSED))
+        expect(page.locator("#live tr", has_text="+375 29 111-00-00")).to_have_count(0)
+        expect(page.locator(".tile").nth(1)).to_contain_text("1 missed")
+        expect(page.locator(f'[id="waits-{first.call_id}"]')).to_have_count(1)
+        expect(page.locator(".hours .missed")).to_have_count(1)
+        assert page.evaluate("window.sameDocument"), "the page was loaded anew"
+        assert page.evaluate("document.activeElement.id") == "as-table", "the focus stays where it was"
+        assert complaints == []
+
+    async with served(world) as url:
+        await browse(partial(watch, url), locale="en")

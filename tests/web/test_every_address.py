@@ -22,6 +22,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.events import Result
 from gateway.domain.ids import Kind
 from gateway.domain.profile import Profile
+from gateway.store import members, users
 from gateway.store.audit import insert_audit
 from gateway.store.business_profiles import upsert_profile
 from gateway.store.call_orders import NewOrder, admit, finish_order
@@ -40,7 +41,7 @@ from gateway.web.http.hypercorn_server import mount
 from tests.sound import wav
 from tests.web.api.held_gateway import Gateway
 from tests.web.api.test_crm_callbacks import Here
-from tests.web.world import CSRF, JUNE, World, answered, ended, play, ringing
+from tests.web.world import CSRF, HASHED, JUNE, World, answered, ended, play, ringing
 
 LANGUAGES = ("en", "ru")
 PROMPTS: dict[str, str] = {}
@@ -133,17 +134,20 @@ async def place(world: World, tmp_path: Path) -> Place:
         *upload_addresses(recording_files, nobody),
     )
     app = world.app_with(recording_files=recording_files, mounts=(partial(mount, addresses=addresses),))
+    await world.db.engine(users.upsert_user, JUNE, "second@0367.example", HASHED)
+    person = (await world.db.engine(members.list_members, JUNE))[1]
     recording = str(recording_files.signer(JUNE).recording_id(sound.call_id))
     return Place(app, world, {
         "number": {"": "0367"}, "kind": {"": "retailcrm"}, "key": {"": "retailcrm"}, "call_id": {"": calls[5].call_id},
         "name": {"/static/": "style.css", "/recordings/": recording, "/pbxes/": "main", "": "main"},
-        "recording": {"": recording}, "item": {"": "main"}, "prompt": {"": PROMPTS["id"]},
+        "recording": {"": recording}, "user_id": {"": str(person.user_id)}, "item": {"": "main"},
+        "prompt": {"": PROMPTS["id"]},
     })  # fmt: skip
 
 
 QUERIES = {
     "/t/<number>/phones/remove": "number=150", "/t/<number>/keys/revoke": "hint=", "/login/once": "token=x",
-    "/t/<number>/extensions": "edit=150", "/t/<number>/integrations/another": "kind=telegram&name=support",
+    "/t/<number>/extensions": "edit=150", "/welcome": "token=x", "/login": "another=1", "/t/<number>/integrations/another": "kind=telegram&name=support",
 }  # fmt: skip
 
 

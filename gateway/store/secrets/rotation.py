@@ -2,7 +2,8 @@
 
     wrapped      tenants.data_key             wrapped anew by the new key; the data key itself stays
     fields       pbxes, integrations.secrets  a JSON object, field -> sealed value
-    values       modules.link_key, recording_blobs.file_key, recordings.url, integration_tokens.sealed and previous_sealed
+    values       modules.link_key, recording_blobs.file_key, recordings.url, integration_tokens.sealed and previous_sealed,
+                 users.factor; an operator's, who has no data key, is wrapped like one
 
 Each batch is a transaction that waits for nobody: rows that somebody holds are left for the next pass, so no other
 transaction can be caught in a deadlock with it. What is done bears the new key's id, and that is all a resumed rotation
@@ -61,11 +62,12 @@ PLACES = (
     Place("integrations", "integration_type", "secrets", fields=True),
     Place("modules", "integration_type", "link_key"),
     Place("recording_blobs", "address", "file_key"),
+    Place("users", "email", "factor"),
     Place("integration_tokens", "integration_type", "sealed", name="name"),
     Place("integration_tokens", "integration_type", "previous_sealed", name="name"),
     Place("recordings", "recording_id", "url", "uuid", "00000000-0000-0000-0000-000000000000", row_is_key=False),
 )
-"""Every sealed column there is, `tenants.data_key` apart."""
+"""Every sealed column there is, `tenants.data_key` and the second factors of operators apart."""
 
 
 @dataclass
@@ -93,6 +95,7 @@ class Rotation:
             after, count = batch
             done += count
             self.progress("tenants", done, total)
+        await self.db.engine(self._wrap_factors)
         if total or not self.requested:
             await self.db.engine(_ask_to_read_again)
             self.requested = True
@@ -140,6 +143,26 @@ class Rotation:
                 [wrapped for _, wrapped in fresh],
             )
         return TenantId(rows[-1]["tenant_id"]), len(rows)
+
+    async def _wrap_factors(self, conn: Connection) -> None:
+        """The second factors of operators: as many as there are operators, so in one go."""
+        async with conn.transaction():
+            await _begin(conn)
+            rows = await conn.fetch(
+                "SELECT email, factor FROM users WHERE tenant_id IS NULL AND factor <> '' "
+                "AND split_part(factor, ':', 3) <> $1 FOR NO KEY UPDATE SKIP LOCKED",
+                self.master.current.id,
+            )
+            for row in rows:
+                place = TenantId(factor_place(row["email"]))
+                try:
+                    fresh = self.master.wrap(place, self.master.unwrap(place, row["factor"]))
+                except Unsealable:
+                    self.damaged.add(f"users.factor of operator {row['email']}#")
+                    continue
+                await conn.execute(
+                    "UPDATE users SET factor = $2 WHERE tenant_id IS NULL AND email = $1", row["email"], fresh
+                )
 
     async def _seal_batch(
         self, conn: Connection, place: Place, after: tuple[str, str]
@@ -206,9 +229,17 @@ async def _begin(conn: Connection) -> None:
     await conn.execute("SELECT set_config('gateway.resealing', 'on', true), set_config('statement_timeout', '0', true)")
 
 
+def factor_place(email: str) -> str:
+    """What the second factor of an operator is bound to."""
+    return f"operator/{email}/factor"
+
+
 async def count_wrapped(conn: Connection, new: str) -> int:
-    """How many tenants' data keys are under another key."""
-    query = "SELECT count(*) FROM tenants WHERE split_part(data_key, ':', 3) <> $1"
+    """How many tenants' data keys, and second factors of operators, are under another key."""
+    query = (
+        "SELECT (SELECT count(*) FROM tenants WHERE split_part(data_key, ':', 3) <> $1) + (SELECT count(*) FROM users "
+        "WHERE tenant_id IS NULL AND factor <> '' AND split_part(factor, ':', 3) <> $1)"
+    )
     return int(await conn.fetchval(query, new))
 
 

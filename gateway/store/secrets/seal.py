@@ -95,7 +95,11 @@ class MasterKeys:
 
     def derived(self, purpose: str) -> bytes:
         """A key of its own for one purpose, of the current master key; another master key has another."""
-        return hmac.new(self.current.key, f"derived\0{purpose}".encode(), hashlib.sha256).digest()
+        return _derived(self.current, purpose)
+
+    def derived_of_all(self, purpose: str) -> tuple[bytes, ...]:
+        """The same of every key of the file, the current one first: what another one has signed is still good while keys change."""
+        return tuple(_derived(key, purpose) for key in self.keys)
 
     def look(self) -> tuple[str, ...]:
         """Takes in what was added to the file, and returns the ids. Blocks for the moment that a small file takes, only where
@@ -129,6 +133,10 @@ class MasterKeys:
         """Unwraps the tenant's current data key, and those still in use beside it."""
         keys = [self.unwrap(tenant, text) for text in (wrapped, *older)]
         return Sealer(tenant, keys[0], *keys[1:], master_id=wrapping_key(wrapped))
+
+
+def _derived(master: MasterKey, purpose: str) -> bytes:
+    return hmac.new(master.key, f"derived\0{purpose}".encode(), hashlib.sha256).digest()
 
 
 class Sealer:

@@ -19,9 +19,9 @@ from gateway.domain.dialling import CallRefused
 from gateway.domain.ids import IntegrationKey, Kind
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
-from gateway.store.api_keys import ApiKey
 from gateway.store.call_orders import Admitted
 from gateway.telemetry import COUNTERS, bound
+from gateway.web.callers.callers import Caller
 from gateway.web.http.addresses import client_address
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
@@ -58,7 +58,8 @@ class CallbackDeps:
     tenant_by_client: Callable[[Kind, str], tuple[Tenant, IntegrationKey] | None]
     """The owner of a client id and its integration. Both raise Unavailable while the configuration is not loaded."""
     tenant: Callable[[str], Tenant | None]
-    key: Callable[[str], Awaitable[ApiKey | None]]
+    authorize: Callable[[Request, str, Sequence[str]], Awaitable[Caller | Response]]
+    """The caller with an API key or a token of one, if one of the scopes is theirs; else the problem."""
     place: Callable[..., Awaitable[Admitted]]
     """`place(tenant, extension=, phone=, asked_by=)`; raises CallRefused."""
     responsible: Callable[[Tenant, str, str, bool], Awaitable[tuple[str | None, bool]]]
@@ -180,20 +181,16 @@ def _external_call(deps: CallbackDeps) -> Handler:
         given = query["clientId"].strip()
         if (slowed := deps.guesses.refusal(request, given)) is not None:
             return slowed
-        key = await deps.key(given)
-        if key is not None:
-            tenant, asked_by = deps.tenant(key.tenant), key.hint
+        tenant, asked_by = deps.tenant_by_token(given), "token"
+        if tenant is not None and tenant.options.get("legacy_call_token"):
+            deps.guesses.right(given)
         else:
-            tenant, asked_by = deps.tenant_by_token(given), "token"
-            if tenant is not None and not tenant.options.get("legacy_call_token"):
-                tenant = None
-        if tenant is None:
-            COUNTERS["asked_unauthorized"] += 1
-            unknown = problem(401, "AUTH_FAILED", "clientId is not an API key of this gateway.")
-            return await deps.guesses.wrong(request, given, unknown)
-        deps.guesses.right(given)
-        if key is not None and CALL_SCOPE not in key.scopes:
-            return problem(403, "FORBIDDEN", f"The key lacks the scope {CALL_SCOPE}.", reason="scope")
+            caller = await deps.authorize(request, given, (CALL_SCOPE,))
+            if isinstance(caller, Response):
+                return caller
+            tenant, asked_by = deps.tenant(caller.tenant), caller.actor
+            if tenant is None:
+                return problem(401, "AUTH_FAILED", "The API key or token is not valid.")
         with bound(tenant=tenant.number):
             return await _place(deps, tenant, query["code"], query["phone"], asked_by)
 

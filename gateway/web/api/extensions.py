@@ -14,13 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
 from werkzeug.http import parse_cookie
 
 from actors.crm.registration import Registrations, Synced, SyncResult, with_users
 from actors.crm.registration_changes import StoredMap
 from adapters.abilities import Registers, statuses_of
-from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
+from adapters.base import Adapter, AdapterSettings, marked_fields
 from adapters.registry import Linked
 from gateway.domain import extensions
 from gateway.domain.configuration import Connector, Tenant
@@ -28,12 +27,14 @@ from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.extensions import differences
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
-from gateway.domain.secret import MASK, Secret
 from gateway.store import users
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
-from gateway.web.pages.change_settings import SecretsStay, change_settings, settings_of_change
-from gateway.web.pages.field_errors import ENTER_AGAIN
+from gateway.web.pages.change_settings import (
+    change_settings,
+    changed_settings,
+    shown_settings,
+)
 from gateway.web.session.access import Need
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
 from gateway.web.session.embedded import module_cookie, select_and_touch
@@ -232,17 +233,10 @@ def _module(stored: StoredMap) -> dict[str, Any]:
 
 def _shown(adapter: Adapter, link: Connector, *, module: bool) -> dict[str, Any]:
     """The settings as this caller may see them: secrets masked, and for a module only what is shared."""
-    secrets, shared = secret_fields(adapter.settings), marked_fields(adapter.settings, "shared")
-    values: dict[str, Any] = {}
-    for name, info in adapter.settings.model_fields.items():
-        key = info.alias or name
-        if module and name not in shared:
-            continue
-        value = link.settings.get(key, info.get_default(call_default_factory=True) if not info.is_required() else None)
-        if isinstance(value, AdapterSettings):
-            value = value.model_dump(mode="json", by_alias=True)
-        values[key] = (MASK if value else None) if name in secrets else value
-    return values
+    shared = marked_fields(adapter.settings, "shared")
+    shown = shown_settings(adapter.settings, link.settings)
+    names = {info.alias or name: name for name, info in adapter.settings.model_fields.items()}
+    return {key: value for key, value in shown.items() if not module or names[key] in shared}
 
 
 class _Operations:
@@ -272,18 +266,9 @@ class _Operations:
             raise Invalid((("enabled", "must be true or false"),))
         if MAP in sent:
             raise Invalid(((MAP, "is saved by save-extensions"),))
-        secrets = secret_fields(model)
 
         def change(stored: Mapping[str, Any]) -> AdapterSettings:
-            unchanged = {name for name in secrets if sent.get(name, MASK) == MASK}
-            named = {name: value for name, value in sent.items() if name not in unchanged}
-            values = {name: Secret(v) if name in secrets and isinstance(v, str) else v for name, v in named.items()}
-            try:
-                return settings_of_change(model, stored, {**stored, **values}, unchanged)
-            except SecretsStay as stay:
-                raise Invalid(tuple((name, ENTER_AGAIN["en"]) for name in sorted(stay.fields))) from None
-            except ValidationError as error:
-                raise Invalid(_problems(error)) from None
+            return changed_settings(model, stored, sent)
 
         number, master = tenant.number, self._modules.cache.master
         if await change_settings(
@@ -343,15 +328,6 @@ class _Operations:
 
     async def sync(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         return answer_json(_synced(await self._modules.sync(tenant.number, linked, caller.who)))
-
-
-def _problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
-    found: dict[str, str] = {}
-    for item in error.errors(include_input=False, include_context=False, include_url=False):
-        place = ".".join(str(part) for part in item["loc"] if "[" not in str(part)) or "body"
-        text = "no such field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        found.setdefault(place[:100], text)
-    return tuple(found.items())
 
 
 _ANSWERS = {

@@ -52,6 +52,7 @@ def hook_addresses(deps: HookDeps, adapters: Mapping[Kind, Adapter]) -> list[Add
     }  # fmt: skip
     return [
         Address(method=method, path=PATH, handler=handler, intake=True, body_limit=HOOK_LIMIT, answers=answers,
+                content={200: "*/*"},
                 summary=f"{what} of a messenger or a CRM, at the address that the integration's page shows")
         for method, what in (("POST", "Webhook"), ("GET", "Handshake"))
     ]  # fmt: skip

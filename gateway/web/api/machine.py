@@ -18,7 +18,8 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.posts import DISPATCH, Invalid, Post, parse_post, token_of
 from gateway.domain.secret import Secret
 from gateway.telemetry import COUNTERS, bound
-from gateway.web.api.openapi import document_handler, page_handler
+from gateway.web.api.openapi import document_handler
+from gateway.web.api.reference import page_handler
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
 
@@ -41,6 +42,8 @@ class MachineDeps:
     operator_token: Secret | None = None
     operator_open: bool = False
     guesses: Guesses = field(default_factory=Guesses)
+    base_url: str = ""
+    """Where the gateway is, for the commands in the API's reference."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -207,7 +210,8 @@ def machine_addresses(deps: MachineDeps, others: Sequence[Address] = ()) -> list
     def add_for_operators(method: str, path: str, handler: Handler, summary: str, **answers: str) -> None:
         listed = {200: "OK", 401: "The operator's token is missing or wrong", 403: "Not open without a token"}
         listed |= {404: answers["missing"]} if answers else {}
-        add(method, path, _for_operators(deps, handler), summary, operator=True, answers=listed)
+        content = {200: "text/plain"} if path == "/metrics" else {}
+        add(method, path, _for_operators(deps, handler), summary, operator=True, answers=listed, content=content)
 
     add("POST", DISPATCH, _event_handler(deps, DISPATCH), "One call event from a call service", intake=True,
         schema=_dispatch_schema(), answers=_EVENT_ANSWERS)  # fmt: skip
@@ -222,5 +226,5 @@ def machine_addresses(deps: MachineDeps, others: Sequence[Address] = ()) -> list
     add_for_operators("POST", "/cache/invalidate/{number}", invalidate, "Forget and reload", missing=missing)
     table.extend(others)
     add("GET", "/api/openapi.json", document_handler(table), "This document")
-    add("GET", "/api/docs", page_handler(table), "The same, readable")
+    add("GET", "/api/docs", page_handler(table, deps.base_url), "The same, readable", content={200: "text/html"})
     return table

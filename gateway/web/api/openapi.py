@@ -1,121 +1,174 @@
-"""The API document: OpenAPI 3.1 made from the table of addresses, and the same as a readable page.
+"""The API's document: OpenAPI 3.1 made from the table of addresses. `reference.py` makes the readable page of it.
 
-Owns only the two renderings; their content comes from the table. Read `gateway/web/http/routes.py` next.
+An address describes its query, body and answers by models, or its body by a JSON Schema; where it names neither, that is what the
+document says. Read `gateway/web/http/routes.py` for the table.
 """
 
-import hashlib
-import html
 import re
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import trio
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from gateway import __version__
 from gateway.web.http.routes import FORM, JSON, PROBLEM, Address, Handler, Request, Response, answer_json
+
+KEY_SCHEMES: tuple[dict[str, list[str]], ...] = ({"bearer": []}, {"apiKey": []}, {"session": []})
+_REF = "#/components/schemas/{model}"
+_PROBLEM_EXAMPLE = {
+    "type": "about:blank", "title": "Unprocessable content", "status": 422, "code": "VALIDATION_ERROR",
+    "detail": "The request is not valid.", "retryable": False,
+    "errors": [{"path": "limit", "message": "Input should be less than or equal to 200", "field": "limit"}],
+}  # fmt: skip
+_CODES = (
+    "VALIDATION_ERROR", "AUTH_FAILED", "NOT_FOUND", "CONFLICT", "RATE_LIMITED", "FORBIDDEN", "CONNECTION_FAILED",
+    "EXTERNAL_SERVICE_ERROR", "CONFIG_INVALID", "PAYLOAD_TOO_LARGE", "UNAVAILABLE",
+)  # fmt: skip
 
 
 def openapi(table: Sequence[Address]) -> dict[str, Any]:
     """OpenAPI 3.1 of the table."""
+    shown = [address for address in table if not address.hidden]
+    references, schemas = _schemas(shown)
     paths: dict[str, dict[str, Any]] = {}
-    for address in table:
-        names = [part[1:-1] for part in address.path.split("/") if part.startswith("{")]
-        operation: dict[str, Any] = {"summary": address.summary, "responses": {}}
-        operation["operationId"] = re.sub(r"\W+", "_", f"{address.method.lower()}{address.path}").strip("_")
-        if names:
-            operation["parameters"] = [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-            ]
-        if address.schema is not None:
-            content = {kind: {"schema": address.schema} for kind in (JSON, FORM)}
-            operation["requestBody"] = {"required": True, "content": content}
-        for status, text in address.answers.items():
-            operation["responses"][str(status)] = {"description": text}
-            if status >= 400:
-                operation["responses"][str(status)]["content"] = {
-                    PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}
-                }
-        if address.operator:
-            operation["security"] = [{"operator": []}]
-        paths.setdefault(address.path, {})[address.method.lower()] = operation
-    shape = {"type": "string"}
+    for address in shown:
+        paths.setdefault(address.path, {})[address.method.lower()] = _operation(address, references)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Telephony gateway", "version": "1"},
+        "info": {"title": "Telephony gateway", "version": __version__, "description": (
+            "Errors are `application/problem+json` with `code` and `retryable`. A key or a token of one goes into `Authorization: "
+            "Bearer …` or `X-API-Key`, never into the address.")},
         "paths": paths,
+        "tags": [{"name": name} for name in dict.fromkeys(address.section for address in shown)],
         "components": {
-            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}},
-            "schemas": {
-                "Problem": {
-                    "type": "object", "required": ["title", "status", "code", "retryable"],
-                    "properties": {
-                        "type": shape, "title": shape, "status": {"type": "integer"}, "code": shape, "detail": shape,
-                        "retryable": {"type": "boolean"}, "retry_after": {"type": "number"},
-                        "errors": {"type": "array", "items": {"type": "object",
-                                   "properties": {"field": shape, "message": shape}}},
-                    },
-                }
+            "securitySchemes": {
+                "operator": {"type": "http", "scheme": "bearer", "description": "GATEWAY_OPERATOR_TOKEN"},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, or a token made from one"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "session", "description":
+                            "a signed-in person; POST, PUT, PATCH and DELETE with the X-CSRF-Token that every answer to a GET brings"},
             },
+            "schemas": {**schemas, "Problem": _problem_schema()},
         },
     }  # fmt: skip
 
 
+def _problem_schema() -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "type": "object", "required": ["type", "title", "status", "code", "detail", "retryable"],
+        "properties": {
+            "type": text, "title": text, "status": {"type": "integer"}, "code": {"enum": list(_CODES)}, "detail": text,
+            "retryable": {"type": "boolean"}, "retry_after": {"type": "number", "description": "seconds"},
+            "errors": {"type": "array", "items": {
+                "type": "object", "required": ["path", "message"],
+                "properties": {"path": text, "message": text, "field": {"type": "string", "deprecated": True,
+                                                                       "description": "the same as path"}}}},
+        },
+        "examples": [_PROBLEM_EXAMPLE],
+    }  # fmt: skip
+
+
+def _schemas(table: Sequence[Address]) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    """References to the models of all addresses, by model and direction, and the schemas that they lead to."""
+    wanted: dict[tuple[type[BaseModel], str], None] = {}
+    for address in table:
+        if address.body is not None:
+            wanted[address.body, "validation"] = None
+        if address.query is not None:
+            wanted[address.query, "validation"] = None
+        for model in address.replies.values():
+            wanted[model, "serialization"] = None
+    if not wanted:
+        return {}, {}
+    references, definitions = models_json_schema(list(wanted), ref_template=_REF)  # type: ignore[arg-type]
+    return dict(references), definitions.get("$defs", {})
+
+
+def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {"summary": address.summary, "tags": [address.section], "responses": {}}
+    operation["operationId"] = re.sub(r"\W+", "_", f"{address.method.lower()}{address.path}").strip("_")
+    if parameters := _parameters(address):
+        operation["parameters"] = parameters
+    if address.body is not None:
+        schema = references[address.body, "validation"]
+        operation["requestBody"] = {
+            "required": True,
+            "content": {JSON: _with_example({"schema": schema}, address.body)},
+        }
+    elif address.schema is not None:
+        content = {kind: {"schema": address.schema} for kind in (JSON, FORM)}
+        operation["requestBody"] = {"required": True, "content": content}
+    for status, text in address.answers.items():
+        answer: dict[str, Any] = {"description": text}
+        if status >= 400:
+            answer["content"] = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        elif (model := address.replies.get(status)) is not None:
+            answer["content"] = {JSON: _with_example({"schema": references[model, "serialization"]}, model)}
+        elif (kind := address.content.get(status)) is not None:
+            answer["content"] = {kind: {"schema": {"type": "string"}}}
+        elif status != 204:
+            answer["content"] = {JSON: {"schema": {}}}
+        operation["responses"][str(status)] = answer
+    if address.operator:
+        operation["security"] = [{"operator": []}]
+    elif address.scopes:
+        operation["security"] = list(KEY_SCHEMES)
+        operation["description"] = f"Scope: {' or '.join(f'`{scope}`' for scope in address.scopes)}."
+    return operation
+
+
+def _with_example(content: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    example = example_of(model)
+    return {**content, "example": example} if example is not None else content
+
+
+def example_of(model: type[BaseModel]) -> Any:
+    """The example of a model; of a list of things, one with the example of a thing."""
+    extra = model.model_config.get("json_schema_extra")
+    if isinstance(extra, dict) and isinstance(found := extra.get("examples"), list) and found:
+        return found[0]
+    items = model.model_fields.get("items")
+    inner = getattr(items.annotation, "__args__", (None,))[0] if items is not None else None
+    if isinstance(inner, type) and issubclass(inner, BaseModel) and (one := example_of(inner)) is not None:
+        return {"items": [one], "next": None}
+    return None
+
+
+def _parameters(address: Address) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for part in address.path.split("/")
+        if part.startswith("{")
+    ]
+    if address.query is not None:
+        schema = address.query.model_json_schema(mode="validation", ref_template=_REF)
+        for name, inner in schema.get("properties", {}).items():
+            described = {key: value for key, value in inner.items() if key not in ("title", "description", "default")}
+            options = [one for one in described.get("anyOf", []) if one != {"type": "null"}]
+            described = options[0] if len(options) == 1 else described
+            if "default" in inner and inner["default"] is not None:
+                described = {**described, "default": inner["default"]}
+            found.append(
+                {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": described,
+                 "description": inner.get("description", "")}
+            )  # fmt: skip
+    found += [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
+        for name, text in address.header_names.items()
+    ]
+    return found
+
+
 def document_handler(table: list[Address]) -> Handler:
+    """`/api/openapi.json`. It is made once, in a thread: the models of all addresses take a while."""
+    made: list[Response] = []
+
     async def document(request: Request) -> Response:
-        return answer_json(openapi(table))
+        if not made:
+            made.append(await trio.to_thread.run_sync(lambda: answer_json(openapi(table))))
+        return made[0]
 
     return document
-
-
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2127;background:#fff}"
-    "h2{margin-top:2rem;font-size:1.1rem;overflow-wrap:anywhere}table{border-collapse:collapse;width:100%}"
-    "td,th{border:1px solid #b6bec8;padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
-)
-
-
-def page_handler(table: list[Address]) -> Handler:
-    def rows(pairs: Sequence[tuple[str, str]], first: str, second: str) -> str:
-        body = "".join(f"<tr><td><code>{html.escape(a)}</code></td><td>{html.escape(b)}</td></tr>" for a, b in pairs)
-        head = f"<tr><th scope=col>{first}</th><th scope=col>{second}</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
-
-    def shape(schema: Mapping[str, Any]) -> str:
-        kinds = schema.get("enum", schema.get("type", ""))
-        listed = " or ".join("null" if kind is None else str(kind) or '""' for kind in kinds) \
-            if isinstance(kinds, list) else str(kinds)  # fmt: skip
-        return "; ".join(part for part in (listed, str(schema.get("description", ""))) if part)
-
-    def section(address: Address) -> str:
-        parts = [
-            f"<h2><code>{address.method} {html.escape(address.path)}</code></h2><p>{html.escape(address.summary)}."
-        ]
-        parts.append(" For operators.</p>" if address.operator else "</p>")
-        if address.schema is not None:
-            needed = address.schema.get("required", ())
-            pairs = [
-                (name, shape(inner) + ("; required" if name in needed else ""))
-                for name, inner in address.schema.get("properties", {}).items()
-            ]
-            # A body whose names are not fixed, such as a map, is described as a whole.
-            rest = address.schema.get("additionalProperties")
-            if isinstance(rest, Mapping):
-                pairs.append(("any name", shape(rest)))
-            if description := address.schema.get("description"):
-                parts.append(f"<p>{html.escape(str(description))}</p>")
-            parts.append(rows(pairs or [("the body", shape(address.schema) or "any")], "Field", "Value"))
-        return "".join([*parts, rows([(str(k), v) for k, v in address.answers.items()], "Status", "Meaning")])
-
-    style_hash = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; frame-ancestors 'none'"
-
-    async def page(request: Request) -> Response:
-        text = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Telephony gateway: API</title>'
-            f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body><main>'
-            '<h1>Telephony gateway: API</h1><p>As a document: <a href="/api/openapi.json">OpenAPI 3.1</a>. Errors are '
-            "<code>application/problem+json</code> with <code>code</code> and <code>retryable</code>.</p>"
-            f"{''.join(map(section, table))}</main></body></html>"
-        )
-        headers = (("Content-Security-Policy", policy),)
-        return Response(body=text.encode(), content_type="text/html; charset=utf-8", headers=headers)
-
-    return page

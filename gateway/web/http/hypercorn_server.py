@@ -447,6 +447,10 @@ def _view(methods: dict[str, Address]) -> Callable[..., Awaitable[QuartResponse]
     async def view(**params: str) -> QuartResponse:
         response = await _served(methods, params)
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **dict(response.headers)}
-        return QuartResponse(response.body, response.status, headers, content_type=response.content_type)
+        body: Any = response.body if response.events is None else response.events
+        made = QuartResponse(body, response.status, headers, content_type=response.content_type)
+        if response.events is not None:
+            made.timeout = None
+        return made
 
     return view

@@ -7,11 +7,13 @@ text. Read `gateway/web/api/machine.py` next for the addresses themselves.
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
+
+from pydantic import BaseModel
 
 from gateway.domain.errors import RateLimited, Retryable, Unavailable
 from gateway.domain.posts import Invalid
@@ -58,6 +60,8 @@ class Response:
     body: bytes = b""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    events: AsyncIterator[str] | None = None
+    """What follows for as long as the client listens, instead of `body`."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -91,6 +95,22 @@ class Address:
     schema: Mapping[str, Any] | None = None
     """JSON Schema of the body, for the API document."""
     answers: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({200: "OK"}))
+    body: type[BaseModel] | None = None
+    """The body, JSON, where a model describes it instead of `schema`."""
+    query: type[BaseModel] | None = None
+    """Parameters of the query."""
+    replies: Mapping[int, type[BaseModel]] = field(default_factory=lambda: MappingProxyType({}))
+    """The JSON of good answers by status."""
+    content: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The content type of good answers that are no JSON."""
+    scopes: tuple[str, ...] = ()
+    """One of these is needed; empty where no API key opens the address."""
+    header_names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Headers of its own that a request may bring, with what they are."""
+    section: str = "Machines"
+    """The heading in the API's reference."""
+    hidden: bool = False
+    """Whether the API's document leaves it out: a preflight request."""
 
 
 def problem(
@@ -113,7 +133,8 @@ def problem(
         body["retry_after"] = retry_after
         headers = (*headers, ("Retry-After", str(max(1, round(retry_after)))))
     if errors:
-        body["errors"] = [{"field": name, "message": text} for name, text in errors]
+        # `field` is what `path` was called before.
+        body["errors"] = [{"path": name, "message": text, "field": name} for name, text in errors]
     return Response(status=status, body=json.dumps({**body, **more}).encode(), content_type=PROBLEM, headers=headers)
 
 

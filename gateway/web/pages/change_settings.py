@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, marked_fields, secret_fields
@@ -20,7 +21,7 @@ from gateway.cache import open_secrets
 from gateway.domain.configuration import Connector
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
-from gateway.domain.secret import Secret
+from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import Bilingual
 from gateway.store import tenants as store
 from gateway.store.audit import insert_audit
@@ -28,6 +29,7 @@ from gateway.store.postgres.errors import Conflict
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.tenants import LinkRow, LinkTable
+from gateway.web.pages.field_errors import ENTER_AGAIN
 
 TAKEN = Bilingual(
     "cannot be used: leave the field empty and one is generated",
@@ -76,14 +78,54 @@ def _makes_itself(info: FieldInfo) -> bool:
     return bool(info.get_default(call_default_factory=True, validated_data={})) and not info.is_required()
 
 
+def changed_settings(
+    model: type[AdapterSettings], stored: Mapping[str, Any], sent: Mapping[str, Any]
+) -> AdapterSettings:
+    """Valid settings of the stored ones with the fields that a program sent in their place; a secret sent as its mask stays. Raises
+    Invalid with every problem by field."""
+    secrets = secret_fields(model)
+    unchanged = {name for name in secrets if sent.get(name, MASK) == MASK}
+    named = {name: value for name, value in sent.items() if name not in unchanged}
+    values = {name: Secret(v) if name in secrets and isinstance(v, str) else v for name, v in named.items()}
+    try:
+        return settings_of_change(model, stored, {**stored, **values}, unchanged)
+    except SecretsStay as stay:
+        raise Invalid(tuple((name, ENTER_AGAIN["en"]) for name in sorted(stay.fields))) from None
+    except ValidationError as error:
+        raise Invalid(settings_problems(error)) from None
+
+
+def settings_problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """Every problem by field, in English, without what was sent."""
+    found: dict[str, str] = {}
+    for item in error.errors(include_input=False, include_context=False, include_url=False):
+        place = ".".join(str(part) for part in item["loc"] if "[" not in str(part)) or "body"
+        text = "no such field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        found.setdefault(place[:100], text)
+    return tuple(found.items())
+
+
+def shown_settings(model: type[AdapterSettings], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored settings as they may be shown: what is missing by its default, secrets masked."""
+    secrets, values = secret_fields(model), dict[str, Any]()
+    for name, info in model.model_fields.items():
+        key = info.alias or name
+        value = stored.get(key, info.get_default(call_default_factory=True) if not info.is_required() else None)
+        if isinstance(value, AdapterSettings):
+            value = value.model_dump(mode="json", by_alias=True)
+        values[key] = (MASK if value else None) if name in secrets else value
+    return values
+
+
 async def save_settings(
-    db: Database, master: MasterKeys, of: LinkTable, number: TenantId, link: Connector, settings: AdapterSettings, person: str
+    db: Database, master: MasterKeys, of: LinkTable, number: TenantId, link: Connector, settings: AdapterSettings, person: str,
+    *, enabled: bool | None = None,
 ) -> None:  # fmt: skip
-    """Stores a PBX's or an integration's valid settings, all of them. One that was not set up yet is switched on by this.
-    Raises Invalid where another integration has its client id."""
+    """Stores a PBX's or an integration's valid settings, all of them. One that was not set up yet is switched on by this,
+    unless `enabled` says otherwise. Raises Invalid where another integration has its client id."""
     sealer = await _sealer(db, master, number)
     with _taken_named(type(settings)):
-        await db.tenant(number, _save, of, number, link, settings, sealer, person)
+        await db.tenant(number, _save, of, number, link, settings, sealer, person, enabled)
 
 
 async def change_settings(
@@ -120,10 +162,11 @@ async def _save(
     settings: AdapterSettings,
     sealer: Sealer,
     person: str,
+    switch: bool | None,
 ) -> None:
     known = await store.lock_link(conn, of, number, link.name)
     plain, sealed = _stored(sealer, of.table, link.name, settings)
-    enabled = known.enabled if known is not None else True
+    enabled = switch if switch is not None else known.enabled if known is not None else True
     row = LinkRow(link.name, link.kind, enabled, plain, sealed, unique_hash(settings))
     await store.upsert_link(conn, of, number, row)
     opened = open_secrets(known, of.table, sealer) if known is not None else {}

@@ -6,14 +6,16 @@ Both are audited in the company's trail. Read `gateway/store/dead_letters.py` fo
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
-from quart import Blueprint, abort, request
+from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.ids import TenantId
 from gateway.store.audit import insert_audit
 from gateway.store.dead_letters import Letter, count_dead_letters, delete_dead_letter, replay_post, select_dead_letters
 from gateway.store.postgres.pool import Connection
+from gateway.web.pages.confirm import confirm_page
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import lead_on, note
 from gateway.web.session.surroundings import look_around
@@ -70,8 +72,23 @@ def dead_letters_pages(gate: Gate) -> Blueprint:
             abort(404)
         return TenantId(tenant)
 
+    @pages.get("/dismiss")
+    async def confirm_dismiss() -> Response:
+        number, letter_id, t = request.args.get("tenant", ""), number_of(request.args.get("letter", "")), viewer().t
+        if letter_id is None or deps.cache.tenant(TenantId(number)) is None:
+            abort(404)
+        return confirm_page(
+            site, title=t("letters.dismiss_title", number=number), text=t("letters.dismiss_text"),
+            action="/operators/letters/dismiss", fields={"tenant": number, "letter": str(letter_id)},
+            button=t("letters.dismiss"), back="/operators/letters",
+        )  # fmt: skip
+
     @pages.post("/dismiss")
     async def dismiss() -> Answer:
+        form = await request.form
+        if form.get("sure") != "1":
+            sent = {name: form.get(name, "")[:64] for name in ("tenant", "letter")}
+            return redirect(f"/operators/letters/dismiss?{urlencode(sent)}", 303)
         await chosen(_dismiss)
         return await lead_on(deps, gate.token(), "/operators/letters", note("letters.dismissed"))
 

@@ -7,7 +7,7 @@ audited with its result. Read `gateway/store/delivery_pages.py` for what may be 
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
 from gateway.store import delivery_pages as store
 from gateway.store.audit import insert_audit
 from gateway.store.delivery_pages import STATES, Filters, Found, Replayed, Revision
-from gateway.store.postgres.pool import Connection
+from gateway.store.postgres.pool import Connection, Database
 from gateway.web.csv_download import BATCH as CSV_BATCH
 from gateway.web.csv_download import batches, csv_download, local_time, separator
 from gateway.web.session.auth import Gate
@@ -155,6 +155,27 @@ async def _replay_some(
     return last, replayed, len(left)
 
 
+async def replay_all(
+    db: Database,
+    ring: Callable[[TenantId, IntegrationKey], None],
+    who: Tenant,
+    sought: Filters,
+    as_of: datetime,
+    person: str,
+) -> tuple[int, int]:
+    """Retries what fits and was given up by `as_of`, batch by batch, and rings for it. How many wait again, and how many were left
+    because the settings of now no longer send them."""
+    after, looked, done, unsent = 0, 0, 0, 0
+    while looked < MOST:
+        last, replayed, left = await db.tenant(who.number, _replay_some, who, sought, as_of, after, BATCH, person)
+        if last is None:
+            break
+        after, looked, done, unsent = last, looked + BATCH, done + len(replayed), unsent + left
+        for kind in set(replayed):
+            ring(who.number, kind)
+    return done, unsent
+
+
 def deliveries_pages(gate: Gate) -> Blueprint:
     """The pages below `/t/<number>/deliveries`."""
     pages = Blueprint("deliveries", __name__, url_prefix="/t/<number>/deliveries")
@@ -220,16 +241,7 @@ def deliveries_pages(gate: Gate) -> Blueprint:
             abort(400)
         if session is None or as_of.tzinfo is None or as_of > datetime.now(UTC):
             abort(400)
-        sought, after, looked, done, unsent = read_filters(sent, who), 0, 0, 0, 0
-        while looked < MOST:
-            last, replayed, left = await db.tenant(
-                who.number, _replay_some, who, sought, as_of, after, BATCH, session.email
-            )
-            if last is None:
-                break
-            after, looked, done, unsent = last, looked + BATCH, done + len(replayed), unsent + left
-            for kind in set(replayed):
-                site.deps.ring(who.number, kind)
+        done, unsent = await replay_all(db, site.deps.ring, who, read_filters(sent, who), as_of, session.email)
         more = {"unsent": unsent} if unsent else {}
         return redirect(f"/t/{number}/deliveries?{urlencode({**sent, 'replayed': done, **more})}", 303)
 

@@ -58,7 +58,7 @@ def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
     return response
 
 
-async def _changed(
+async def changed_within(
     subscription: Subscription, stream: LiveStream, within_s: float
 ) -> tuple[list[Subject], bool] | None:
     """The changes, or None on a timeout or when the stream was ended."""
@@ -105,7 +105,7 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
             yield await figures()
             quiet_since = trio.current_time()
             while True:
-                taken = await _changed(subscription, stream, min(CHECK_S, HEARTBEAT_S))
+                taken = await changed_within(subscription, stream, min(CHECK_S, HEARTBEAT_S))
                 if not await gate.streams.go_on(stream, alive):
                     if stream.for_newer:
                         yield f"retry: {LATER_MS}\n\n"

@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import quote
@@ -69,6 +69,8 @@ class Gate:
 
     site: Site
     throttle: Throttle
+    admit: Callable[..., Awaitable[Answer]]
+    """`admit(gate, email, tenants, onward, link=)`: what follows the right password or link (`second_step.py`)."""
     streams: LiveStreams = field(default_factory=LiveStreams)
 
     @property
@@ -181,7 +183,16 @@ class Gate:
         the first."""
         text, token = new_token(tenants[0])
         old = self.token()
-        await self.site.deps.db.engine(_replace_session, old, token, tenants, email, secrets.token_urlsafe(32))
+        await self.site.deps.db.engine(
+            _replace_session,
+            old,
+            token,
+            tenants,
+            email,
+            secrets.token_urlsafe(32),
+            self.address(),
+            request.headers.get("User-Agent", ""),
+        )
         if old is not None:
             self.streams.end_session(old.token_hash)
         response = redirect(onward, 303)
@@ -219,7 +230,7 @@ class Gate:
             log.warning("sign-in refused", extra={"network": network})
             return self.site.page("login.html", 401, error="wrong", wait=0, email=email[:254], onward=onward)
         self.throttle.succeeded(email, network, trio.current_time(), device)
-        response = await self.open_session([one.tenant for one in fitting], email, onward)
+        response = await self.admit(self, email, [one.tenant for one in fitting], onward)
         if (key := self._device_key()) is not None and device is None:
             self.set_cookie(response, "device", new_device(key, email, time.time()), LIVES_S)
         return response
@@ -254,13 +265,21 @@ async def _select_and_touch(conn: Connection, token: Token) -> users.Session | N
 
 
 async def _replace_session(
-    conn: Connection, old: Token | None, new: Token, tenants: Sequence[TenantId | None], email: str, csrf: str
+    conn: Connection,
+    old: Token | None,
+    new: Token,
+    tenants: Sequence[TenantId | None],
+    email: str,
+    csrf: str,
+    address: str,
+    device: str,
 ) -> None:
     async with conn.transaction():
         if old is not None:
+            await users.carry_session(conn, old.token_hash, new.token_hash, email, csrf, tenants)
             await users.delete_session(conn, old.token_hash)
         for tenant in tenants:
-            await users.insert_session(conn, tenant, new.token_hash, email, csrf)
+            await users.insert_session(conn, tenant, new.token_hash, email, csrf, address, device)
 
 
 async def _sign_out(conn: Connection, token: Token, session: users.Session | None) -> None:
@@ -285,7 +304,7 @@ def auth_pages(gate: Gate) -> Blueprint:
     @pages.get("/login")
     async def login() -> Answer:
         onward = safe_next(request.args.get("next"))
-        if viewer().session is not None:
+        if viewer().session is not None and not request.args.get("another"):
             return redirect(onward, 303)
         return site.page("login.html", error=None, wait=0, email="", onward=onward)
 
@@ -316,7 +335,7 @@ def auth_pages(gate: Gate) -> Blueprint:
             email = await site.deps.db.engine(users.take_login_link, token.tenant, token.token_hash)
         if token is None or email is None:
             return site.page("login.html", 410, error="link_used", wait=0, email="", onward="/")
-        return await gate.open_session([token.tenant], email, "/", link=True)
+        return await gate.admit(gate, email, [token.tenant], "/", link=True)
 
     @pages.post("/logout")
     async def logout() -> Answer:

@@ -23,6 +23,7 @@ from gateway.store import flashes as store
 from gateway.store.flashes import FlashRow
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.tenants import select_tenants
+from gateway.web.session.sealing import open_personal, seal_personal
 from gateway.web.session.tokens import Token
 from gateway.web.site import Answer, Deps
 
@@ -72,11 +73,17 @@ async def _sealer(deps: Deps, tenant: TenantId) -> Any:
 async def lead_on(
     deps: Deps, token: Token | None, onward: str, flash: Flash, *, tenant: TenantId | None = None
 ) -> Answer:
-    """303 to `onward`, which shows `flash`. Secrets are sealed with the key of `tenant`, and left out without one."""
+    """303 to `onward`, which shows `flash`. Secrets are sealed with the key of `tenant`; on pages of no company, by the
+    master key."""
     if token is None:
         return redirect(onward, 303)
     flash_id = secrets.token_urlsafe(16)
     sealed: dict[str, str] = {}
+    if flash.secrets and tenant is None and deps.master is not None:
+        sealed = {
+            name: seal_personal(deps.master, value, f"{_TABLE}/{flash_id}/{name}")
+            for name, value in flash.secrets.items()
+        }
     if flash.secrets and tenant is not None and deps.master is not None:
         sealer = await _sealer(deps, tenant)
         sealed = {
@@ -97,14 +104,24 @@ async def read_flash(deps: Deps, token: Token | None, flash_id: str, *, tenant: 
     if row is None:
         return None
     opened: dict[str, Secret] = {}
-    if row.sealed and tenant is not None and deps.master is not None:
-        sealer = await _sealer(deps, tenant)
+    if row.sealed and deps.master is not None:
         try:
+            if tenant is None:
+                opened = {
+                    name: open_personal(deps.master, text, f"{_TABLE}/{flash_id}/{name}")
+                    for name, text in row.sealed.items()
+                }
+                return await _taken(deps, token, flash_id, row, opened)
+            sealer = await _sealer(deps, tenant)
             opened = {
                 name: sealer.open(text, table=_TABLE, column=name, row=flash_id) for name, text in row.sealed.items()
             }
         except Unsealable:
             return None  # the keys were changed meanwhile
+    return await _taken(deps, token, flash_id, row, opened)
+
+
+async def _taken(deps: Deps, token: Token, flash_id: str, row: FlashRow, opened: Mapping[str, Secret]) -> Flash:
     if row.kind == "key":
         await deps.db.engine(store.delete_flash, token.tenant, token.token_hash, flash_id)
     return Flash(kind=row.kind, body=row.body, secrets=opened, flash_id=flash_id)

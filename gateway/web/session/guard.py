@@ -3,6 +3,7 @@
     no session                     to the sign-in page; 401 for streams and fragments
     another company, none at all   404, in the same words
     an operator, not acting as it  404 with a link to the page where acting begins
+    no second factor, demanded     to the page where one is set up
     a role that may not            403
 
 `allows` is the same judgement for addresses that find out by themselves which company a request is about.
@@ -22,7 +23,7 @@ from gateway.web.site import Answer, viewer
 def allows(session: Session, tenant: TenantId, need: Need) -> bool:
     """Whether a person's session may do this in a company."""
     member = session.membership(tenant) if session.scope is None else None
-    return member is not None and member.role in ROLES[need]
+    return member is not None and member.role in ROLES[need] and not member.locked
 
 
 def add_guard(app: Quart, gate: Gate) -> None:
@@ -63,6 +64,11 @@ def _in_company(gate: Gate, need: Need) -> Answer | None:
             return gate.site.page("error.html", 404, code=404, key="not_acting", onward=number, back=who.path)
         abort(404)
     g.viewer = found
+    member = session.membership(number)
+    if member is not None and member.locked:
+        if "text/event-stream" in request.headers.get("Accept", "") or request.headers.get("X-Fragment"):
+            abort(401)
+        return redirect("/account/security?required=1", 303)
     if not allows(session, number, need):
         return gate.site.page("error.html", 403, code=403, key="role")
     return None

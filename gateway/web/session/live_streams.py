@@ -66,12 +66,14 @@ class LiveStreams:
         for stream in list(self._by.get(("session", token_hash), ())):
             self._end(stream)
 
-    async def go_on(self, stream: LiveStream, alive: Callable[[], Awaitable[bool]]) -> bool:
-        """Whether the stream may send more. Reads its session if the last check is older than CHECK_S."""
+    async def go_on(
+        self, stream: LiveStream, alive: Callable[[], Awaitable[bool]], every_s: float | None = None
+    ) -> bool:
+        """Whether the stream may send more. Reads its session if the last check is older than `every_s` (CHECK_S)."""
         if stream.ended.is_set():
             return False
         now = trio.current_time()
-        if now - self._looked.setdefault(stream.token_hash, now) >= CHECK_S:
+        if now - self._looked.setdefault(stream.token_hash, now) >= (CHECK_S if every_s is None else every_s):
             self._looked[stream.token_hash] = now  # the other streams of this session share this check
             if not await alive():
                 self.end_session(stream.token_hash)

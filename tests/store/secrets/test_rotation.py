@@ -104,6 +104,10 @@ async def store(db: Database) -> Store:
                 "INSERT INTO modules (tenant_id, integration_type, state, link_key, version, told_version) "
                 "VALUES ($1, 'crm', 'active', $2, 1, 1)", tenant, seal("modules", "link_key", "crm"),
             )  # fmt: skip
+            await conn.execute(
+                "INSERT INTO users (tenant_id, email, password_hash, factor) VALUES ($1, 'a@x.example', 'h', $2)",
+                tenant, seal("users", "factor", "a@x.example"),
+            )  # fmt: skip
             for number in range(4):
                 address = f"{number:064x}"
                 await conn.execute(
@@ -122,7 +126,7 @@ async def store(db: Database) -> Store:
 
 async def test_everything_is_under_the_new_key_and_nothing_opens_with_the_old_one(store: Store) -> None:
     before = await store.opened(store.old)
-    assert len(before) == len(TENANTS) * (4 + 1 + 4 + 1 + 4 + 4)
+    assert len(before) == len(TENANTS) * (4 + 1 + 1 + 4 + 1 + 4 + 4)
     versions = [tuple(row) for row in await store.run("SELECT tenant_id, version FROM tenant_versions ORDER BY 1")]
     reported: list[tuple[str, int, int]] = []
     work = store.rotation(progress=lambda *step: reported.append(step))

@@ -22,12 +22,16 @@ from tests.web.content.test_bot_config import catalog, tenant
 KEY = "gw_live_key"
 
 
+def api_key(of: TenantId, *scopes: str) -> ApiKey:
+    return ApiKey(tenant=of, key_id="k", name="bot", hint=KEY, scopes=scopes)
+
+
 @dataclass
 class Here:
     """A gateway in memory that counts what is read."""
 
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"0367": replace(tenant({"telegram": True}), version=1)})
-    keys: dict[str, ApiKey] = field(default_factory=lambda: {KEY: ApiKey(TenantId("0367"), "gw_live_key", ("bot",))})
+    keys: dict[str, ApiKey] = field(default_factory=lambda: {KEY: api_key(TenantId("0367"), "bot")})
     content: Content = field(default_factory=lambda: Content(Profile(), None, "[]"))
     broken: frozenset[IntegrationKey] = frozenset()
     reads: int = 0
@@ -100,9 +104,9 @@ async def test_nothing_else_does(headers: dict[str, str]) -> None:
 
 async def test_a_key_needs_the_scope_and_a_company() -> None:
     here = Here()
-    here.keys[KEY] = ApiKey(TenantId("0367"), "gw_live_key", ("call", "read"))
+    here.keys[KEY] = api_key(TenantId("0367"), "call", "read")
     assert (await here.get()).status == 403
-    here.keys[KEY] = ApiKey(TenantId("0999"), "gw_live_key", ("bot",))
+    here.keys[KEY] = api_key(TenantId("0999"), "bot")
     assert (await here.get()).status == 404
     del here.keys[KEY]
     assert (await here.get()).status == 401, "revoked"
@@ -171,7 +175,7 @@ async def test_memory_is_bounded() -> None:
     for n in range(5):
         of = replace(here.tenants["0367"], number=TenantId(str(n)))
         here.tenants[str(n)] = of
-        here.keys[KEY] = ApiKey(TenantId(str(n)), "gw_live_key", ("bot",))
+        here.keys[KEY] = api_key(TenantId(str(n)), "bot")
         assert (await here.get()).status == 200
     assert len(here.configs.held) == 1
     too_large = Here(memory=100, content=Content(Profile(), None, large))

@@ -1,8 +1,10 @@
 """The table of machine addresses: events, tokens, bodies, operators and the API document."""
 
+import base64
 import hashlib
 import json
 import logging
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -256,3 +258,20 @@ async def test_the_document_is_the_table(gateway: Gateway) -> None:
 
 def test_a_table_is_made_of_deps_alone(gateway: Gateway) -> None:
     assert len(machine_addresses(gateway.deps)) == len(gateway.addresses())
+
+
+async def test_the_reference_is_searchable_loads_nothing_and_has_commands_to_run(gateway: Gateway) -> None:
+    table = Table(gateway.addresses(base_url="https://gw.example"))
+    found = table.find("GET", "/api/docs")
+    assert not isinstance(found, Response)
+    response = await answer(found[0], Request(method="GET", path="/api/docs"))
+    page, policy = response.body.decode(), dict(response.headers)["Content-Security-Policy"]
+    assert "https://gw.example/ready" in page
+    assert 'id="sought"' in page
+    for kind, mark in (("script", "script"), ("style", "style")):
+        text = re.search(rf"(?s)<{mark}>(.*?)</{mark}>", page)
+        assert text is not None
+        digest = base64.b64encode(hashlib.sha256(text[1].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r'(?:src|href)="(?!/|#)', page)

@@ -22,7 +22,7 @@ from gateway.store.outbox import DeliveryRow, Outcome
 from gateway.store.postgres.pool import Connection
 from gateway.web.pages import deliveries
 from gateway.web.pages.deliveries import read_filters, shown_body
-from tests.web.conftest import SignIn
+from tests.web.conftest import SignIn, submitted
 from tests.web.world import CSRF, JUNE, MAPLE, World, ended, play, ringing
 
 CRM, CHAT = IntegrationKey("retailcrm"), IntegrationKey("telegram")
@@ -292,8 +292,12 @@ async def test_operators_see_put_away_and_hear_again(world: World, sign_in: Sign
     assert again.journal_id == post.journal_id
     form["letter"] = str(by_post[False])
     assert (await client.post("/operators/letters/replay", form=form)).status_code == 404
-    assert (await client.post("/operators/letters/dismiss", form=form)).status_code == 303
-    assert (await client.post("/operators/letters/dismiss", form=form)).status_code == 404
+    question = await submitted(client, "/operators/letters/dismiss", form)
+    assert "Dismiss this dead letter of company 0367?" in question
+    assert len(await world.db.engine(dead_letters.select_dead_letters, None, None, 10)) == 1, "asked, and not done yet"
+    sure = form | {"sure": "1"}
+    assert (await client.post("/operators/letters/dismiss", form=sure)).status_code == 303
+    assert (await client.post("/operators/letters/dismiss", form=sure)).status_code == 404
     assert await world.db.engine(rows, "SELECT action, target, detail FROM audit ORDER BY audit_id") == [
         ("letter.replayed", str(by_post[True]), "9.9"),
         ("letter.dismissed", str(by_post[False]), "tenant/0367/integration/retailcrm"),

@@ -77,7 +77,7 @@ ROUTES = (
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),
     ("POST", "/pbxes/main/switch"), ("POST", "/pbxes/main/remove"), ("GET", "/dialling"), ("POST", "/dialling"),
-    ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"),
+    ("GET", "/audit"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"), ("GET", "/keys/rotate"), ("POST", "/keys/rotate"),
     ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
     ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
     ("GET", "/dialling/orders"), ("GET", "/phones/remove"),
@@ -85,6 +85,9 @@ ROUTES = (
     ("POST", "/integrations/retailcrm/module"), ("GET", "/extensions"), ("POST", "/extensions/retailcrm/save"),
     ("POST", "/extensions/retailcrm/sync"), ("POST", "/phones"), ("POST", "/phones/remove"),
     ("GET", "/deliveries"), ("GET", "/deliveries/replay"), ("POST", "/deliveries/replay"),
+    ("GET", "/people"), ("POST", "/people"), ("POST", "/people/second-factor"), ("GET", f"/people/{UUID(int=8)}"),
+    ("POST", f"/people/{UUID(int=8)}"), ("POST", f"/people/{UUID(int=8)}/link"), ("POST", f"/people/{UUID(int=8)}/second-factor"),
+    ("GET", f"/people/{UUID(int=8)}/remove"), ("POST", f"/people/{UUID(int=8)}/remove"),
     ("POST", f"/recordings/{UUID(int=7)}/link"), ("POST", f"/recordings/{UUID(int=7)}/retry"),
 )  # fmt: skip
 
@@ -125,7 +128,7 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
     """A route that someone adds is either in the list above, an operator's, or open to everyone on purpose."""
     rules = {rule.rule for rule in world.app.url_map.iter_rules()}
     walled = {"/t/<number>" + path.replace("retailcrm", "<key>").replace("main", "<name>").replace("{call}", "<path:call_id>")
-              .replace(str(UUID(int=7)), "<uuid:recording>")
+              .replace(str(UUID(int=7)), "<uuid:recording>").replace(str(UUID(int=8)), "<uuid:user_id>")
               for _, path in ROUTES}  # fmt: skip
     operators = {"/operators/tenants", "/operators/tenants/new", "/operators/tenants/<number>/created", "/operators/installation",
                  "/operators/actors", "/operators/actors/picture", "/operators/actors/restart", "/operators/letters",
@@ -136,7 +139,9 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
         f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
     }
     assert rules == walled | operators | modules | {
-        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/logout", "/preferences", "/static/<name>", "/icons/<kind>.svg"
+        "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/login/code", "/welcome", "/account/security", "/account/security/password",
+        "/account/security/factor", "/account/security/factor/remove", "/account/security/codes", "/account/sessions",
+        "/account/sessions/end", "/account/sessions/end-others", "/logout", "/preferences", "/static/<name>", "/icons/<kind>.svg"
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import re
 
 from gateway.domain.api_keys import hash_of, looks_right
 from gateway.domain.secret import Secret
-from gateway.store.api_keys import use_api_key
+from gateway.store.api_keys import select_key_by_hash
 from gateway.store.audit import select_audit
 from tests.web.conftest import SignIn, plain, submitted
 from tests.web.pages.test_pages import text_of
@@ -116,16 +116,16 @@ async def test_a_key_is_shown_once_and_can_be_ended(world: World, sign_in: SignI
     found = re.search(r"gw_live_[0-9A-Za-z]{58}", page)
     assert found
     assert looks_right(found[0])
-    key = await world.db.engine(use_api_key, hash_of(found[0]))
+    key = await world.db.engine(select_key_by_hash, hash_of(found[0]))
     assert key is not None
     assert (key.tenant, key.scopes) == (JUNE, ("call",))
     assert found[0] not in await text_of(await client.get("/t/0367/keys"))
     assert "Enter a name" in await submitted(client, "/t/0367/keys", {"csrf": CSRF, "name": "", "scope": "call"})
     other = await sign_in(MAPLE, "en")
     await other.post("/t/0368/keys/revoke", form={"csrf": CSRF, "hint": key.hint, "sure": "1"})
-    assert await world.db.engine(use_api_key, hash_of(found[0])) is not None
+    assert await world.db.engine(select_key_by_hash, hash_of(found[0])) is not None
     asked = await submitted(client, "/t/0367/keys/revoke", {"csrf": CSRF, "hint": key.hint})
     assert "Revoke the key dialler?" in asked
-    assert await world.db.engine(use_api_key, hash_of(found[0])) is not None
+    assert await world.db.engine(select_key_by_hash, hash_of(found[0])) is not None
     assert "revoked" in await submitted(client, "/t/0367/keys/revoke", {"csrf": CSRF, "hint": key.hint, "sure": "1"})
-    assert await world.db.engine(use_api_key, hash_of(found[0])) is None
+    assert await world.db.engine(select_key_by_hash, hash_of(found[0])) is None

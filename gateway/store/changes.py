@@ -1,0 +1,91 @@
+"""What has changed in a company since a snapshot of the database, exactly: nothing twice, nothing left out.
+
+Rows are not told apart by time or number, which are drawn before a commit and so may become visible in another order, but by the
+transaction that wrote them: it was not visible in the snapshot of before, and is in the one of now. Times only bound the search.
+See https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT. Read `gateway/web/rest/changes.py` next.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.ids import TenantId
+from gateway.store.postgres.pool import Connection
+
+SLACK_S = 60.0
+"""How long before it became visible a row may have got its time; statements end after 15 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How far a reader has seen: a snapshot in PostgreSQL's text form, the database's time, the configuration's version."""
+
+    snapshot: str
+    at: datetime
+    version: int
+
+    @property
+    def next_transaction(self) -> int:
+        """The first transaction that had not begun: it only grows, in one database."""
+        return int(self.snapshot.split(":")[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of events."""
+
+    recorded_at: datetime
+    call_id: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallChange:
+    """One event of a call, as `gateway replay` prints it."""
+
+    place: Place
+    body: str
+
+
+async def select_horizon(conn: Connection, tenant: TenantId) -> Horizon:
+    """What is visible now."""
+    row = await conn.fetchrow(
+        """
+        SELECT pg_current_snapshot()::text, clock_timestamp(),
+               coalesce((SELECT version FROM tenant_versions WHERE tenant_id = $1), 0)
+        """,
+        tenant,
+    )
+    assert row is not None
+    return Horizon(*row)
+
+
+async def select_call_changes(
+    conn: Connection, tenant: TenantId, seen: Horizon, until: Horizon, after: Place | None, most: int
+) -> list[CallChange]:
+    """Events of calls that were not visible in `seen` and are in `until`, in the order of their times; those behind `after`. Raises
+    BadData for snapshots that are none."""
+    rows = await conn.fetch(
+        """
+        WITH line AS (SELECT pg_snapshot_xmax($4::text::pg_snapshot)::text::bigint AS next)
+        SELECT e.recorded_at, e.call_id, e.seq, e.body
+        FROM call_events e, line,
+             -- A row bears the last 32 bits of its transaction: those around the next one are meant.
+             LATERAL (SELECT (line.next + ((e.xmin::text::bigint - line.next + 6442450944) % 4294967296 + 4294967296) % 4294967296
+                              - 2147483648)::text::xid8 AS written) w
+        WHERE e.tenant_id = $1 AND e.recorded_at > $2::timestamptz - make_interval(secs => $9)
+          AND NOT pg_visible_in_snapshot(w.written, $3::text::pg_snapshot)
+          AND pg_visible_in_snapshot(w.written, $4::text::pg_snapshot)
+          AND ($5::timestamptz IS NULL OR (e.recorded_at, e.call_id, e.seq) > ($5, $6, $7))
+        ORDER BY e.recorded_at, e.call_id, e.seq LIMIT $8
+        """,
+        tenant,
+        seen.at,
+        seen.snapshot,
+        until.snapshot,
+        after.recorded_at if after else None,
+        after.call_id if after else "",
+        after.seq if after else 0,
+        most,
+        SLACK_S,
+    )
+    return [CallChange(Place(row[0], row[1], row[2]), row[3]) for row in rows]

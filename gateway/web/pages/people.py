@@ -1,0 +1,190 @@
+"""A company's people: invite, change, reset a password or a second factor, remove. For its admins; auditors see the list.
+
+What is allowed is decided in the store's transaction (`gateway/store/members.py`), where `/api/v1/users` finds it too. Links are
+shown once to whoever made them. Read `account.py` for what the invited person then sees.
+"""
+
+from functools import partial
+from uuid import UUID
+
+from quart import Blueprint, abort, redirect, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from gateway.domain.ids import TenantId
+from gateway.domain.people import MEMBER_ROLES, PeopleRefused, Role
+from gateway.domain.secret import Secret
+from gateway.store import members, own_account, second_factors, users
+from gateway.store.audit import insert_audit
+from gateway.store.members import Member
+from gateway.store.postgres.pool import Connection
+from gateway.web.pages.confirm import confirm_page
+from gateway.web.session.auth import Gate
+from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.surroundings import flashed, look_around
+from gateway.web.session.tokens import new_token
+from gateway.web.site import Answer, tenant, viewer
+
+INVITATION_S, RESET_S = 7 * 86400.0, 86400.0
+
+
+async def _link(conn: Connection, number: TenantId, email: str, token_hash: bytes, purpose: str, by: str) -> None:
+    async with conn.transaction():
+        live_s = INVITATION_S if purpose == "invitation" else RESET_S
+        await users.insert_login_link(conn, number, token_hash, email, live_s, purpose)
+        await insert_audit(conn, number, by, f"user.{purpose}", email)
+
+
+async def _reset_factor(conn: Connection, number: TenantId, email: str, by: str) -> None:
+    async with conn.transaction():
+        await second_factors.store_factor(conn, email, {number: ""}, 0, [])
+        await own_account.end_sessions(conn, email, [number])
+        await insert_audit(conn, number, by, "user.factor_reset", email)
+
+
+def _numbers(text: str) -> list[str]:
+    return list(dict.fromkeys(part for part in text.replace(",", " ").split() if part))[:200]
+
+
+def people_pages(gate: Gate) -> Blueprint:
+    """The pages below `/t/<number>/people`."""
+    pages = Blueprint("people", __name__, url_prefix="/t/<number>/people")
+    pages.before_request(partial(look_around, gate))
+    site, deps = gate.site, gate.site.deps
+
+    def person() -> str:
+        session = viewer().session
+        assert session is not None
+        return session.email
+
+    async def lead(onward: str, flash: Flash) -> Answer:
+        return await lead_on(deps, gate.token(), onward, flash, tenant=tenant().number)
+
+    async def known(user_id: UUID) -> Member:
+        found = await deps.db.engine(members.select_member, tenant().number, user_id)
+        if found is None:
+            abort(404)
+        return found
+
+    async def show_link(member: Member, onward: str) -> Answer:
+        purpose = "invitation" if member.invited else "reset"
+        text, token = new_token(tenant().number)
+        await deps.db.engine(_link, tenant().number, member.email, token.token_hash, purpose, person())
+        address = f"{deps.public_url.rstrip('/')}/welcome?token={text}"
+        return await lead(
+            onward,
+            Flash(kind="key", body={"purpose": purpose, "email": member.email}, secrets={"link": Secret(address)}),
+        )
+
+    def refused(error: PeopleRefused, sent: dict[str, str]) -> Flash:
+        return Flash(kind="refused", body={"code": error.code, "field": error.field, **sent})
+
+    @pages.get("")
+    async def people(number: str) -> Response:
+        lines = await deps.db.engine(members.list_members, tenant().number)
+        demanded = await deps.db.engine(own_account.select_demand, tenant().number)
+        fresh, flash = flashed("key"), flashed("refused")
+        sent = {
+            "email": "",
+            "name": "",
+            "role": Role.AGENT,
+            "phones": "",
+            "code": "",
+            "field": "",
+            **(flash.body if flash else {}),
+        }
+        return site.page(
+            "people.html", lines=lines, roles=MEMBER_ROLES, sent=sent, demanded=demanded,
+            fresh=(fresh.body, fresh.secrets["link"].reveal()) if fresh is not None else None,
+        )  # fmt: skip
+
+    def given(form: object) -> dict[str, str]:
+        get = getattr(form, "get")  # noqa: B009 - of any form
+        return {name: str(get(name) or "").strip()[:1000] for name in ("email", "name", "role", "phones")}
+
+    @pages.post("")
+    async def invite(number: str) -> Answer:
+        sent = given(await request.form)
+        try:
+            role = Role(sent["role"]) if sent["role"] in MEMBER_ROLES else Role.OPERATOR
+            work = partial(
+                members.add_member, tenant=tenant().number, email=sent["email"], role=role, by=person(), name=sent["name"],
+                phones=_numbers(sent["phones"]),
+            )  # fmt: skip
+            made = await deps.db.engine(work)
+        except PeopleRefused as error:
+            return await lead(f"/t/{number}/people", refused(error, sent))
+        return await show_link(made, f"/t/{number}/people")
+
+    @pages.post("/second-factor")
+    async def demand(number: str) -> Answer:
+        demanded = (await request.form).get("demanded") == "1"
+        await deps.db.engine(own_account.set_demand, tenant().number, demanded, person())
+        return await lead(f"/t/{number}/people", note("people.demanded" if demanded else "people.not_demanded"))
+
+    @pages.get("/<uuid:user_id>")
+    async def member(number: str, user_id: UUID) -> Response:
+        found, flash, fresh = await known(user_id), flashed("refused"), flashed("key")
+        factors = await deps.db.engine(second_factors.select_factors, found.email, [tenant().number])
+        sent = {
+            "name": found.name,
+            "role": found.role,
+            "phones": ", ".join(found.phones),
+            "code": "",
+            "field": "",
+            **(flash.body if flash else {}),
+        }
+        return site.page(
+            "person.html", member=found, sent=sent, roles=MEMBER_ROLES, has_factor=any(one.sealed for one in factors),
+            own=found.email == person(), fresh=(fresh.body, fresh.secrets["link"].reveal()) if fresh is not None else None,
+        )  # fmt: skip
+
+    @pages.post("/<uuid:user_id>")
+    async def change(number: str, user_id: UUID) -> Answer:
+        sent, home = given(await request.form), f"/t/{number}/people/{user_id}"
+        try:
+            role = Role(sent["role"]) if sent["role"] in MEMBER_ROLES else None
+            work = partial(
+                members.change_member, tenant=tenant().number, user_id=user_id, by=person(), role=role, name=sent["name"],
+                phones=_numbers(sent["phones"]),
+            )  # fmt: skip
+            if await deps.db.engine(work) is None:
+                abort(404)
+        except PeopleRefused as error:
+            return await lead(home, refused(error, sent))
+        return await lead(home, note("people.saved"))
+
+    @pages.post("/<uuid:user_id>/link")
+    async def reset(number: str, user_id: UUID) -> Answer:
+        return await show_link(await known(user_id), f"/t/{number}/people/{user_id}")
+
+    @pages.post("/<uuid:user_id>/second-factor")
+    async def reset_factor(number: str, user_id: UUID) -> Answer:
+        found = await known(user_id)
+        if found.email == person():
+            return redirect("/account/security", 303)
+        await deps.db.engine(_reset_factor, tenant().number, found.email, person())
+        return await lead(f"/t/{number}/people/{user_id}", note("people.factor_reset"))
+
+    @pages.get("/<uuid:user_id>/remove")
+    async def confirm_remove(number: str, user_id: UUID) -> Response:
+        found, t, home = await known(user_id), viewer().t, f"/t/{number}/people/{user_id}"
+        return confirm_page(
+            site, title=t("people.remove_title", who=found.name or found.email), text=t("people.remove_text"),
+            action=f"{home}/remove", fields={}, button=t("people.remove"), back=home,
+        )  # fmt: skip
+
+    @pages.post("/<uuid:user_id>/remove")
+    async def remove(number: str, user_id: UUID) -> Answer:
+        if (await request.form).get("sure") != "1":
+            return redirect(f"/t/{number}/people/{user_id}/remove", 303)
+        try:
+            gone = await deps.db.engine(
+                partial(members.remove_member, tenant=tenant().number, user_id=user_id, by=person())
+            )
+        except PeopleRefused as error:
+            return await lead(f"/t/{number}/people/{user_id}", refused(error, {}))
+        if gone is None:
+            abort(404)
+        return await lead(f"/t/{number}/people", note("people.removed", who=gone.name or gone.email))
+
+    return pages

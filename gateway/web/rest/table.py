@@ -1,0 +1,20 @@
+"""All resources of `/api/v1`. A new one is a module with a function like the others', and its name here."""
+
+from collections.abc import Callable, Sequence
+
+from gateway.web.http.routes import Address
+from gateway.web.rest.audit import audit
+from gateway.web.rest.calls import calls
+from gateway.web.rest.changes import changes
+from gateway.web.rest.deliveries import deliveries
+from gateway.web.rest.deps import RestDeps
+from gateway.web.rest.endpoints import Endpoint, rest_addresses
+from gateway.web.rest.integrations import integrations
+from gateway.web.rest.keys import keys
+
+RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (integrations, calls, deliveries, audit, keys, changes)
+
+
+def api_addresses(deps: RestDeps) -> list[Address]:
+    """The addresses for the table of machine addresses."""
+    return rest_addresses(deps, [endpoint for resource in RESOURCES for endpoint in resource(deps)])
