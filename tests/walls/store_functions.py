@@ -4,6 +4,7 @@ Found from the modules of `gateway.store`: whatever takes a connection and a ten
 made by name and type from ids of A's or of B's rows; a parameter that nothing fits fails by name until `ARGUMENTS` has it. What
 a function answers and changes must be the same as in a database in which B does not exist, and B's rows must stay as they are:
 this is tried as the engine, which row-level security lets see everything, so that each statement's own condition is what holds.
+A little longer than most, for each argument whose type does not say enough has a line.
 """
 
 import dataclasses
