@@ -198,7 +198,7 @@ def account_pages(gate: Gate) -> Blueprint:
 
     async def refuse(where: str, code: str, **more: Any) -> Answer:
         body = {"where": where, "code": code, "off": 0, **more}
-        return await lead_on(deps, gate.token(), f"{SECURITY}#{where}", Flash(kind="refused", body=body))
+        return await lead_on(deps, gate.token(), SECURITY, Flash(kind="refused", body=body))
 
     @pages.post(f"{SECURITY}/password")
     async def password() -> Answer:
