@@ -28,6 +28,7 @@ from gateway.figures import Figures
 from gateway.settings import Settings
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PostRow
+from gateway.web.api.bot_config import BotConfigs, bot_config_address
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.hooks import HookDeps, hook_addresses
@@ -40,6 +41,8 @@ from gateway.web.callers.callers import Callers
 from gateway.web.callers.identity_service import IdentityService
 from gateway.web.callers.limits import CallLimits
 from gateway.web.callers.tokens import Tokens
+from gateway.web.content.bot_config import select_bot_content
+from gateway.web.content.sandbox import ModelSettings, Sandbox
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
@@ -141,7 +144,14 @@ class Served:
             by_hook=self._by_hook, by_account=self._by_account, app=self.services.app_of, store=self.inbox.store,
             guesses=self.guesses,
         )  # fmt: skip
+        db = self.services.db
+        configs = BotConfigs(
+            tenant=lambda number: self._known(cache.tenant(number)),
+            content=lambda number: db.tenant(number, select_bot_content, number),
+            broken=self.together.in_attention,
+        )
         others = [
+            bot_config_address(configs, self.api_keys.by_text, self.guesses),
             *callback_addresses(callbacks, adapters()),
             *hook_addresses(hooks, adapters()),
             *module_addresses(
@@ -201,6 +211,11 @@ class Served:
                 mail=self.settings.smtp_url is not None,
                 modules=self.modules,
                 recording_files=self.recording_files,
+                sandbox=Sandbox(
+                    ModelSettings(
+                        url=self.settings.llm_url, key=self.settings.llm_api_key, model=self.settings.llm_model
+                    )
+                ),
                 spool=self.posts.spool,
                 ring=services.bells.ring,
                 ring_posts=self.together.ring,

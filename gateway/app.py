@@ -6,7 +6,7 @@
 The sockets listen from the first moment. They are served as soon as the configuration is read, so that a restart answers no
 post with 503, or as soon as the database turns out to be away: then `/health` answers 200, `/ready` and posts 503, for that
 is a state and not a crash. What the listeners serve is in `gateway.addresses`, what the process reports of itself in
-`gateway.figures`; read `actors.reconciler` for what then runs.
+`gateway.figures`; read `actors.reconciler` for what then runs. A little long, for the order stands in one place.
 """
 
 import gc

@@ -268,6 +268,31 @@ class Http:
             self._mask.error(failure)
             raise failure
 
+    async def stream(
+        self,
+        path: str,
+        *,
+        payload: Any,
+        headers: Mapping[str, str],
+        judge: Callable[[int, Mapping[str, str]], None],
+        write: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        """One POST of JSON whose answer goes to `write` as it comes, for answers that take their time. Nothing of either is
+        written anywhere. Ends and raises like `receive`."""
+        body = _body(None, payload, (), show=False)
+        await self._budget.take(background=self._background)
+        failure: GatewayError | None = None
+        try:
+            async with self._exchange("POST", path, headers, body, lambda: None) as (head, wire):
+                judge(head.status, head.headers)
+                while piece := await wire.piece():
+                    await write(piece)
+        except (Unavailable, LocalProtocolError) as error:
+            failure = error
+        if failure is not None:
+            self._mask.error(failure)
+            raise failure
+
     def pause(self, seconds: float, bucket: str = "") -> None:
         """The other side requests a pause: of the account, or of one bucket of it."""
         self._budget.pause(seconds, bucket)

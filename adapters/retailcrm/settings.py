@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from adapters.base import AdapterSettings, BadValue, setting
-from adapters.http_settings import HttpSettings
+from adapters.crm_settings import CrmSettings
 from gateway.domain.secret import Secret
 
 
@@ -35,7 +35,7 @@ class SendEvents(AdapterSettings):
     upload: bool = setting(True, en="Call goes into the log", ru="Вызов попадает в журнал")
 
 
-class RetailcrmSettings(HttpSettings):
+class RetailcrmSettings(CrmSettings):
     """How one tenant's account is reached, and what it receives."""
 
     domain: str = setting(

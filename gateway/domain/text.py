@@ -2,7 +2,9 @@
 that machines get in English and people in their own language. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from pydantic_core import PydanticCustomError
 
 CONTROL_CLASS = r"\x00-\x1f\x7f"
 """C0 and DEL, for a character class of a pattern."""
@@ -37,3 +39,23 @@ class Bilingual(str):
 def texts_of(text: str) -> Mapping[str, str]:
     """A sentence by language; one that knows no other is the same in each."""
     return text.texts if isinstance(text, Bilingual) else {"en": text, "ru": text}
+
+
+def refused(en: str, ru: str) -> PydanticCustomError:
+    """What a pydantic validator of a model of ours raises: a sentence that pages can show in either language. It repeats no
+    secret."""
+    return PydanticCustomError("refused", "{text}", {"text": en, "texts": {"en": en, "ru": ru}})
+
+
+def sentence(error: PydanticCustomError) -> Bilingual:
+    """The sentence of a refusal of ours."""
+    texts = (error.context or {})["texts"]
+    return Bilingual(texts["en"], texts["ru"])
+
+
+def path_of(place: Sequence[str | int], before: str = "") -> str:
+    """`before`, then the steps of a place: `items[3].price`."""
+    path = before
+    for step in place:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path

@@ -72,7 +72,7 @@ async def select_tenants(
                 FROM pbxes x WHERE x.tenant_id = t.tenant_id)::text AS pbxes,
                (SELECT coalesce(json_agg(json_build_array(i.integration_type, split_part(i.integration_type, ':', 1), i.enabled, i.settings,
                                                           i.secrets, encode(i.client_id_hash, 'hex'), encode(i.account_hash, 'hex'))
-                                         ORDER BY i.integration_type), '[]')
+                                         ORDER BY i.ordinal, i.integration_type), '[]')
                 FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations,
                (SELECT coalesce(json_object_agg(m.integration_type, m.map), '{}')
                 FROM (SELECT e.integration_type, json_object_agg(e.user_id, e.extension ORDER BY length(e.user_id), e.user_id) AS map
@@ -251,6 +251,20 @@ async def upsert_link(conn: Connection, of: LinkTable, tenant: TenantId, row: Li
         json.dumps(row.settings),
         json.dumps(row.secrets),
         *(given for _, given in last.values()),
+    )
+
+
+async def order_integrations(conn: Connection, tenant: TenantId, keys: Sequence[str]) -> None:
+    """Puts these integrations in this order, behind those that are not named."""
+    await conn.execute(
+        """
+        UPDATE integrations i SET ordinal = n.ordinal
+        FROM (SELECT key, nextval('integration_order') AS ordinal
+              FROM (SELECT key FROM unnest($2::text[]) WITH ORDINALITY AS k (key, place) ORDER BY place) AS o) AS n
+        WHERE i.tenant_id = $1 AND i.integration_type = n.key
+        """,
+        tenant,
+        list(keys),
     )
 
 

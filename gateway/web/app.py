@@ -5,23 +5,28 @@ Read `site.py` for what pages share, `session/auth.py` for who may see them, `pa
 """
 
 import logging
+import re
 from secrets import token_urlsafe
-from typing import cast
+from typing import Any, cast
 
 from quart import abort, g, request
 from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers import TrioResponse as Response
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from actors.crm.registration import registering
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.store.postgres.errors import BadData
 from gateway.web.api.recordings import recordings_pages
+from gateway.web.content.catalog_csv import LARGEST_FILE
 from gateway.web.pages.account import account_pages
 from gateway.web.pages.acting import acting_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.audit import audit_pages, operators_audit_pages
 from gateway.web.pages.calls import calls_pages
+from gateway.web.pages.catalog import catalog_pages
 from gateway.web.pages.companies import companies_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
@@ -36,6 +41,8 @@ from gateway.web.pages.operators import operators_pages
 from gateway.web.pages.overview import overview_pages
 from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.pages.people import people_pages
+from gateway.web.pages.profile import profile_pages
+from gateway.web.pages.prompts import prompts_pages
 from gateway.web.pages.search import search_pages
 from gateway.web.session.access import ACCESS, RECORDINGS, check, declare, module_access
 from gateway.web.session.auth import SAFE_METHODS, Gate, auth_pages
@@ -51,11 +58,36 @@ log = logging.getLogger(__name__)
 _SHOWN = frozenset({400, 401, 403, 404, 405, 413, 429, 500, 503})
 
 
+class PageRequest(TrioRequest):
+    """A request of which a few pages take more than the app does: a file to import, and a long prompt. From those who have
+    a session alone, as far as that can be seen before its body is read."""
+
+    def __init__(
+        self, method: str, scheme: str, path: str, query_string: bytes, headers: Headers, *args: Any,
+        max_content_length: int | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        larger = next((limit for pattern, limit in _LARGER if pattern.fullmatch(path)), None)
+        if larger is not None and max_content_length is not None and "session=" in headers.get("cookie", ""):
+            max_content_length = max(larger, max_content_length)
+        super().__init__(
+            method, scheme, path, query_string, headers, *args, max_content_length=max_content_length, **more
+        )
+        self.max_content_length = max_content_length
+        self.max_form_memory_size = max_content_length
+
+
+_LARGER = (
+    (re.compile(r"/t/[^/]+/catalog/import"), LARGEST_FILE + (64 << 10)),
+    (re.compile(r"/t/[^/]+/prompts(?:/[^/]+)?"), 1 << 20),
+)
+
+
 def create_app(deps: Deps) -> QuartTrio:
     """The app for one installation. The caller serves it. Raises Undeclared where somebody forgot to say who may open an
     address."""
     app = QuartTrio(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = deps.largest_body
+    app.request_class = PageRequest
     app.url_map.merge_slashes = False
     site = Site(deps)
     gate = Gate(site, Throttle(), admit)
@@ -64,8 +96,8 @@ def create_app(deps: Deps) -> QuartTrio:
     ours = (
         auth_pages, code_pages, account_pages, people_pages, overview_pages, calls_pages, missed_pages, search_pages,
         dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
-        installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages,
-        audit_pages, operators_audit_pages, notify_pages,
+        installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
+        catalog_pages, prompts_pages, audit_pages, operators_audit_pages, notify_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

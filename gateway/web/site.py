@@ -41,6 +41,7 @@ from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys, Sealer
 from gateway.store.users import Session
 from gateway.web import formats
+from gateway.web.content.sandbox import Sandbox
 from gateway.web.formats import Formats
 from gateway.web.http.guesses import Guesses
 from gateway.web.local_address import local_address_towards
@@ -117,6 +118,8 @@ class Deps:
     """The address from which we would connect to a host and port, for what is pasted on the other side."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
+    sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))
+    """Tries prompts on the installation's language model, where there is one."""
     spool: Spool | None = None
     """Where this instance puts posts while the database is away."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()

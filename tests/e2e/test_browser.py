@@ -11,6 +11,7 @@ import trio
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from tests.e2e.world import World, open_world
+from tests.web.content.model_server import KEY, ModelServer
 
 CHROMIUM = shutil.which("chromium")
 expect.set_options(timeout=20_000)  # a machine with other work
@@ -107,6 +108,11 @@ async def test_every_page_in_both_languages_and_on_a_phone(tmp_path: Path) -> No
             "integrations",
             "integrations/retailcrm",
             "pbxes/main",
+            "profile",
+            "catalog",
+            "catalog/import",
+            "prompts",
+            "prompts/new",
         ]
         headings: dict[str, set[str]] = {path: set() for path in pages}
 
@@ -121,3 +127,38 @@ async def test_every_page_in_both_languages_and_on_a_phone(tmp_path: Path) -> No
         for locale in ("ru-RU", "en-GB"):
             await browse(world, look, locale=locale, viewport={"width": 360, "height": 740}, color_scheme="dark")
         assert all(len(words) == 2 for words in headings.values()), "each page speaks both languages"
+
+
+async def test_a_prompt_is_written_with_help_and_tried(tmp_path: Path) -> None:
+    model = ModelServer()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(model.serve)
+        async with open_world(
+            tmp_path, GATEWAY_LLM_URL=model.url, GATEWAY_LLM_API_KEY=KEY, GATEWAY_LLM_MODEL="gpt-test"
+        ) as world:
+
+            def write(browsing: BrowserContext) -> None:
+                page, complaints = open_page(browsing, f"{world.url}/t/0367/prompts/new")
+                page.fill("#content", "# Role\n")
+                page.locator("#content").press_sequentially("You are {{business_n")
+                expect(page.locator("#completion li")).to_have_text(["business_name"])
+                page.keyboard.press("Enter")
+                expect(page.locator("#content")).to_have_value("# Role\nYou are {{business_name}}")
+                expect(page.locator("#colours mark.known")).to_have_text("{{business_name}}")
+                page.locator("#content").press_sequentially(" {{fee}}")
+                expect(page.locator("#colours mark.unknown")).to_have_text("{{fee}}")
+                expect(page.locator("#flaws li")).to_have_count(2)
+                page.fill('[name="var-key-0"]', "fee")
+                expect(page.locator("#colours mark.unknown")).to_have_count(0)
+                expect(page.locator("#flaws li")).to_have_count(1)
+                page.locator("#content").press_sequentially("\n# Rules\nBe kind.")
+                expect(page.locator("#flaws .good")).to_be_visible()
+                page.fill("#message", "Hello")
+                page.click('[value="try"]')
+                expect(page.locator("#reply .reply")).to_have_text("Привет")
+                expect(page.locator("#reply .hint")).to_contain_text("gpt-test")
+                assert complaints == []
+
+            await browse(world, write, locale="en-GB")
+        nursery.cancel_scope.cancel()
+    assert model.requests[0]["body"]["messages"][0]["content"].startswith("# Role\nYou are June ")

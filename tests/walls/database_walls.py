@@ -74,7 +74,7 @@ async def check_policies(conn: OwnConnection, table: str, of: Companies) -> None
         async with conn.transaction():
             await conn.execute(copy)
     except asyncpg.InsufficientPrivilegeError as error:
-        refused = "row-level security" in str(error)
+        refused = f'row-level security policy for table "{table}"' in str(error)
     except asyncpg.PostgresError:
         refused = False
     assert refused, f"{table}: a page could add rows to another company"

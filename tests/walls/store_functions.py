@@ -4,6 +4,7 @@ Found from the modules of `gateway.store`: whatever takes a connection and a ten
 made by name and type from ids of A's or of B's rows; a parameter that nothing fits fails by name until `ARGUMENTS` has it. What
 a function answers and changes must be the same as in a database in which B does not exist, and B's rows must stay as they are:
 this is tried as the engine, which row-level security lets see everything, so that each statement's own condition is what holds.
+A little longer than most, for each argument whose type does not say enough has a line.
 """
 
 import dataclasses
@@ -25,9 +26,11 @@ from asyncpg.pool import PoolConnectionProxy
 
 import gateway.store
 from gateway.domain.calls import apply
+from gateway.domain.catalog import Item
 from gateway.domain.dialling import Rules
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.profile import Profile
 from gateway.domain.subjects import Subject
 from gateway.store import delivery_pages
 from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow
@@ -177,6 +180,20 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "Recording.state": lambda c: "stored",
     "content_type": lambda c: "audio/wav",
     "Place": lambda c: None,
+    "prompt_id": lambda c: c.ids.name("prompt"),
+    "item_id": lambda c: c.ids.name("item"),
+    "delete_items.ids": lambda c: [c.ids.name("item")],
+    "profile": lambda c: Profile(description="new"),
+    "items": lambda c: [Item.model_validate({"id": c.ids.name("item"), "name": "new", "price": 1, "currency": "BYN"})],
+    "select_items_after.after": lambda c: None,
+    "select_items.order": lambda c: "order",
+    "order": lambda c: "order",
+    "search": lambda c: "",
+    "variables": lambda c: (),
+    "select_version.version": lambda c: 1,
+    "set_active.version": lambda c: 1,
+    "before": lambda c: None,
+    "keys": lambda c: [c.ids.key],
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 SKIPPED: Mapping[str, str] = {}

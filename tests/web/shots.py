@@ -15,13 +15,19 @@ from hypercorn.trio import serve
 from playwright.sync_api import sync_playwright
 
 from gateway.domain.dialling import Rules
+from gateway.domain.profile import Profile
+from gateway.domain.prompts import Variable
 from gateway.store.audit import insert_audit
+from gateway.store.business_profiles import upsert_profile
 from gateway.store.call_orders import NewOrder, admit, finish_order
+from gateway.store.catalog_items import upsert_items
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.embedded.embedded import as_login, embedded
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.pool import Connection, open_database
 from gateway.store.postgres.roles import LOGIN
+from gateway.web.content.catalog import read_item
+from gateway.web.content.prompts import save_version
 from tests.web.world import JUNE, MAPLE, World, make_world, play
 
 CHROMIUM = "/usr/bin/chromium"
@@ -82,6 +88,45 @@ async def fill_orders(conn: Connection) -> None:
     await insert_audit(conn, JUNE, "admin@june.example", "pbx.changed", "main", "host, port")
 
 
+async def fill_content(conn: Connection) -> str:
+    """A profile, some items, and a prompt of two versions; its id."""
+    hours = [
+        {"days": ["mon", "tue", "wed", "thu"], "from": "09:00", "to": "18:00"},
+        {"days": ["fri", "sat"], "from": "12:00", "to": "26:00"},
+    ]
+    profile = {
+        "business_type": "restaurant",
+        "phone": "+375291112233",
+        "working_hours": hours,
+        "holidays": ["2026-12-31"],
+    }
+    await upsert_profile(conn, JUNE, Profile.model_validate(profile))
+    for place, (item_id, name, price) in enumerate(
+        (("margherita", "Маргарита", "12.50"), ("funghi", "Фунги", "14"), ("tea", "Чай", "3"))
+    ):
+        data = {
+            "id": item_id,
+            "name": name,
+            "price": price,
+            "category": "Пицца" if place < 2 else None,
+            "sort_order": place,
+        }
+        await upsert_items(conn, JUNE, [read_item(data, "BYN")])
+    text = "# Роль\nТы оператор компании {{business_name}}.\n\n# Правила\nДоставка: {{delivery_fee}}. Часы: {{working_hours}}.\n\n# Каталог\n{{catalog}}\n"
+    fee = Variable(key="delivery_fee", label="Доставка", default_value="5 BYN")
+    await save_version(conn, JUNE, "Основной", text, (fee,), "", "admin@june.example")
+    saved = await save_version(
+        conn,
+        JUNE,
+        "Основной",
+        text.replace("оператор", "вежливый оператор") + "{{nobody}} {{open",
+        (fee,),
+        "проба",
+        "admin@june.example",
+    )
+    return saved.prompt.prompt_id
+
+
 async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """Cookies by person, and pages by name."""
     calls = await play(world)
@@ -92,6 +137,7 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         DeadLetterRow(JUNE, "tenant/0367/integration/retailcrm", '{"event": "call_ended", "call_id": "7.1"}', trace)
     ]
     await world.db.engine(insert_dead_letters, dead_letters, "1.0")
+    prompt = await world.db.tenant(JUNE, fill_content)
     cookies = {"june": await world.session(JUNE), "operator": await world.session(None, acting=MAPLE)}
     pages = {
         "login": ("", "/login"),
@@ -117,6 +163,13 @@ async def prepare(world: World) -> tuple[dict[str, str], dict[str, tuple[str, st
         "company-new": ("operator", "/operators/tenants/new"),
         "installation": ("operator", "/operators/installation"),
         "actors": ("operator", "/operators/actors"),
+        "content-profile": ("june", "/t/0367/profile"),
+        "content-catalog": ("june", "/t/0367/catalog"),
+        "content-item": ("june", "/t/0367/catalog/item/margherita"),
+        "content-import": ("june", "/t/0367/catalog/import"),
+        "content-prompts": ("june", "/t/0367/prompts"),
+        "content-prompt": ("june", f"/t/0367/prompts/{prompt}"),
+        "content-history": ("june", f"/t/0367/prompts/{prompt}/history"),
         "missing": ("june", "/t/0368/calls"),
     }
     return cookies, pages

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 import trio
@@ -20,9 +21,12 @@ from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Result
 from gateway.domain.ids import Kind
+from gateway.domain.profile import Profile
 from gateway.store import members, users
 from gateway.store.audit import insert_audit
+from gateway.store.business_profiles import upsert_profile
 from gateway.store.call_orders import NewOrder, admit, finish_order
+from gateway.store.catalog_items import upsert_items
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.files.blobs import FolderBlobs
 from gateway.store.files.recording_files import RecordingFiles
@@ -31,6 +35,8 @@ from gateway.store.postgres.pool import Connection
 from gateway.web.api.crm_callbacks import callback_addresses
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.uploads import upload_addresses
+from gateway.web.content.catalog import read_item
+from gateway.web.content.prompts import save_version
 from gateway.web.http.hypercorn_server import mount
 from tests.sound import wav
 from tests.web.api.held_gateway import Gateway
@@ -38,6 +44,8 @@ from tests.web.api.test_crm_callbacks import Here
 from tests.web.world import CSRF, HASHED, JUNE, World, answered, ended, play, ringing
 
 LANGUAGES = ("en", "ru")
+PROMPTS: dict[str, str] = {}
+"""The id of the prompt of this test's company."""
 STREAMS = frozenset({"/t/<number>/calls/live"})
 """They do not end by themselves."""
 
@@ -62,7 +70,24 @@ class Place:
         return [rule for rule in self.app.url_map.iter_rules() if method in (rule.methods or ())]
 
 
+PROMPT = "# Role\nYou are {{business_name}}. {{nobody}}\n# Rules\nBe kind.\n"
+
+
 async def _fill(conn: Connection) -> None:
+    june = Tenant(JUNE, "June", ZoneInfo("Europe/Minsk"), "BY", "ru")
+    hours = [
+        {"days": ["mon", "tue"], "from": "09:00", "to": "18:00"},
+        {"days": ["sat"], "from": "10:00", "to": "26:00"},
+    ]
+    await upsert_profile(conn, JUNE, Profile.model_validate({"working_hours": hours, "holidays": ["2026-12-31"]}))
+    await upsert_items(
+        conn,
+        JUNE,
+        [read_item({"id": "main", "name": "Anna", "price": "12.50", "image_url": "https://june.example/a.jpg"}, "BYN")],
+    )
+    for content in (PROMPT.replace("{{nobody}}", ""), PROMPT):
+        saved = await save_version(conn, june.number, "main", content, (), "", "admin@june.example")
+    PROMPTS["id"] = saved.prompt.prompt_id
     from gateway.domain.dialling import Rules
 
     order = NewOrder(
@@ -115,7 +140,8 @@ async def place(world: World, tmp_path: Path) -> Place:
     return Place(app, world, {
         "number": {"": "0367"}, "kind": {"": "retailcrm"}, "key": {"": "retailcrm"}, "call_id": {"": calls[5].call_id},
         "name": {"/static/": "style.css", "/recordings/": recording, "/pbxes/": "main", "": "main"},
-        "recording": {"": recording}, "user_id": {"": str(person.user_id)},
+        "recording": {"": recording}, "user_id": {"": str(person.user_id)}, "item": {"": "main"},
+        "prompt": {"": PROMPTS["id"]},
     })  # fmt: skip
 
 
@@ -201,7 +227,7 @@ SAME = re.compile(
     r"RetailCRM|Telegram|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
-    r"asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|support"
+    r"BYN|CSV|UTF|Windows|asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|support"
 )
 
 

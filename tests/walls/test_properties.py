@@ -1,0 +1,228 @@
+"""What must hold for any input, tried on the whole of what both listeners serve."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.registry import integrations
+from gateway.cli.tenants import apply
+from gateway.store.postgres.pool import OwnConnection
+from gateway.store.secrets.seal import new_master_key, parse_master_keys
+from gateway.web.http import guesses
+from tests.walls.rows import Context, changed, event_token, hook_id, rows_of
+from tests.walls.site import VALUES, Person, Route, Walls, open_walls
+from tests.walls.tries import betrayed
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+SECRETS = st.text(ALPHABET, min_size=32, max_size=44)
+
+
+@pytest.fixture
+async def walls(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Walls]:
+    monkeypatch.setattr(guesses, "BURST", 1_000_000)
+    async with open_walls(dsn, tmp_path, parse_master_keys(new_master_key())) as made:
+        yield made
+
+
+async def holds(strategy: st.SearchStrategy[Any], work: Callable[[Any], Awaitable[None]], examples: int = 100) -> None:
+    """Hypothesis in a thread, each example back here: the gateway beneath is put together once."""
+
+    @settings(max_examples=examples, deadline=None, database=None)
+    @given(strategy)
+    def example(value: Any) -> None:
+        trio.from_thread.run(work, value)
+
+    await trio.to_thread.run_sync(example)
+
+
+# Property 3 ------------------------------------------------------------------------------------------------------------
+
+EVERY_COLUMN = """
+    SELECT c.relname, a.attname FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+      AND a.atttypid::regtype::text IN ('text', 'text[]', 'jsonb', 'json', 'bytea', 'character varying')
+"""
+
+
+async def _readable(conn: OwnConnection, secrets: list[str]) -> list[str]:
+    """Columns in which one of these stands as it is, in hexadecimal digits or in base 64."""
+    columns = await conn.fetch(EVERY_COLUMN)
+    spelt = [form for text in secrets for form in (text, text.encode().hex())]
+    query = " UNION ALL ".join(
+        f"SELECT '{table}.{column}' FROM {table} WHERE EXISTS "
+        f"(SELECT FROM unnest($1::text[]) s (text) WHERE strpos({column}::text, s.text) > 0 "
+        f"OR strpos({column}::text, rtrim(encode(s.text::bytea, 'base64'), '=')) > 0)"
+        for table, column in columns
+    )
+    return sorted({row[0] for row in await conn.fetch(query, spelt)})
+
+
+async def test_no_credential_is_stored_readable(walls: Walls, tmp_path: Path) -> None:
+    """Feature: modular-bot-integrations, Property 3: whatever is saved through a page, a function or a file, no column of any
+    table holds a credential that can be read."""
+    a, file = walls.a, tmp_path / "tenants.json"
+    person = walls.people(a)[1]
+    crm = Route("POST", "/t/<number>/integrations/<key>/settings", ("key", "number"))
+    pbx = Route("POST", "/t/<number>/pbxes/<name>/settings", ("name", "number"))
+
+    async def example(values: tuple[str, str, str, str]) -> None:
+        api_key, ami, token, bot = values
+        form = {"domain": f"https://{a.company.mark}.crm.example", "api_key": api_key, "client_id": "***", "anyway": "1",
+                "connect_timeout_s": "2.5"}  # fmt: skip
+        saved = await walls.ask(person, crm, crm.path({}, a), {}, form)
+        host = {"s.host": "192.0.2.10", "s.username": "u", "s.secret": ami, "host": "192.0.2.10", "username": "u",
+                "secret": ami, "anyway": "1"}  # fmt: skip
+        also = await walls.ask(person, pbx, pbx.path({}, a), {}, host)
+        assert (saved.status, also.status) == (303, 303)
+        block = {"number": "file", "name": "F", "timezone": "UTC", "country": "BY", "language": "en", "token": token,
+                 "integrations": {"telegram": {"bot_token": f"700100200:{bot}"}}}  # fmt: skip
+        file.write_text(json.dumps({"tenants": [block]}))
+        await apply(walls.gateway.services.db, walls.companies.a.master, [str(file)], dry_run=False, prune=False)
+        found = await walls.owner.run(_readable, list(values))
+        assert [column for column in found if not column.startswith("flashes.body")] == []
+        assert found == []
+
+    four = st.lists(SECRETS, min_size=4, max_size=4, unique=True).map(tuple)
+    before = await walls.owner.run(rows_of, a.company.number)
+    await holds(four, example)
+    assert {"integrations", "pbxes"} <= set(changed(before, await walls.owner.run(rows_of, a.company.number)))
+
+
+# Property 8 ------------------------------------------------------------------------------------------------------------
+
+
+async def test_results_hold_only_the_askers_own(walls: Walls) -> None:
+    """Feature: modular-bot-integrations, Property 8: whatever a person looks for, results hold their own company's alone."""
+    person = walls.people(walls.a)[1]
+    lists = [r for r in walls.routes() if r.method == "GET" and r.rule.startswith("/t/") and not r.machine]
+    lists = [r for r in lists if "live" not in r.rule]
+    shown = 0
+
+    async def example(drawn: tuple[int, dict[str, str], bool]) -> None:
+        nonlocal shown
+        place, query, foreign = drawn
+        route = lists[place % len(lists)]
+        side = walls.b if foreign else walls.a
+        sent = {
+            name: (text if text != "*" else str(VALUES.get(name, VALUES["text"])(side))) for name, text in query.items()
+        }
+        path = route.path({}, walls.a)
+        answer = await walls.ask(person, route, path, sent, None)
+        assert betrayed(walls, (path, sent, None), answer) == [], route
+        assert answer.status < 500
+        shown += walls.a.company.mark in answer.text
+
+    names = sorted({*VALUES, "direction", "result", "since", "until", "state", "after", "q", "page"})
+    values = st.sampled_from(["*", "", "%", "_", "' OR 1=1 --", "0", "2026-01-01", "failed"]) | st.text(max_size=12)
+    query = st.dictionaries(st.sampled_from(names), values.filter(str.isprintable), max_size=6)
+    await holds(st.tuples(st.integers(0, 1000), query, st.booleans()), example, 200)
+    assert shown > 20
+
+
+# Property 10 -----------------------------------------------------------------------------------------------------------
+
+
+def _telegram(walls: Walls, update: dict[str, Any]) -> tuple[Mapping[str, str], bytes]:
+    c = Context(walls.companies.a, walls.a.open, "")
+    token = f"700100200:{c.company.mark}{'x' * 20}"
+    signature = hmac.new(hook_id(c).encode(), token.encode(), hashlib.sha256).hexdigest()
+    body = {"update_id": update["id"], "message": {
+        "message_id": 1, "date": 0, "chat": {"id": 5, "type": "private"}, "from": {"id": 5, "is_bot": False,
+        "first_name": "O"}, "text": update["text"]}}  # fmt: skip
+    return {"x-telegram-bot-api-secret-token": signature}, json.dumps(body).encode()
+
+
+SIGNED: Mapping[str, Callable[[Walls, dict[str, Any]], tuple[Mapping[str, str], bytes]]] = {"telegram": _telegram}
+"""How each outside system signs what it sends: headers and body."""
+EVENTS = ("/start", "/dial", "/bridge", "/hangup")
+
+
+def test_every_adapter_with_webhooks_has_a_signed_sample() -> None:
+    inbound = {kind for kind, adapter in integrations().items() if adapter.inbound is not None}
+    assert inbound == set(SIGNED), "add how it signs to SIGNED"
+
+
+async def test_a_repeated_webhook_or_event_changes_nothing(walls: Walls) -> None:
+    """Feature: modular-bot-integrations, Property 10: a webhook or call event that comes again, to either listener, changes
+    nothing."""
+    a = replace(walls.a, ids=walls.a.open)
+    hooks = [r for r in walls.routes() if "hook_id" in r.arguments and r.method == "POST"]
+    events = [r for r in walls.routes() if r.rule in EVENTS and r.method == "POST"]
+    assert len(hooks) == 2
+    assert len(events) == 2 * len(EVENTS)
+
+    async def sent(routes: list[Route], headers: Mapping[str, str], body: bytes, times: int) -> None:
+        before = None
+        for n in range(times + 1):
+            route = routes[n % len(routes)]
+            path = route.path({}, a)
+            found = await walls.ask(Person("it", a, headers=headers), route, path, {}, None, body=body)
+            assert found.status == 200, (route, found)
+            rows = await walls.owner.run(rows_of, a.company.number)
+            assert before is None or changed(before, rows) == []
+            before = rows
+
+    async def example(drawn: tuple[str, dict[str, Any], int]) -> None:
+        kind, update, times = drawn
+        if kind in SIGNED:
+            headers, body = SIGNED[kind](walls, update)
+            await sent(hooks, headers, body, times)
+            return
+        event = {"Token": event_token(a.company), "UniqueId": f"{update['id']}.1", "CallerIDNum": "+375296254070",
+                 "Extensions": [a.ids.phone], "CallType": 0, "CallStatus": "ANSWER", "Note": update["text"]}  # fmt: skip
+        await sent(
+            [r for r in events if r.rule == kind],
+            {"content-type": "application/json"},
+            json.dumps(event).encode(),
+            times,
+        )
+
+    update = st.fixed_dictionaries({"id": st.integers(1, 2**31), "text": st.text(ALPHABET + "ёЖ€ \"'", max_size=40)})
+    await holds(st.tuples(st.sampled_from([*SIGNED, *EVENTS]), update, st.integers(1, 3)), example)
+
+
+# Property 11 -----------------------------------------------------------------------------------------------------------
+
+OPEN = {"/health", "/ready", "/api/openapi.json", "/api/docs"}
+"""Machine addresses that tell nothing of any company and ask for no credential."""
+
+
+async def test_a_wrong_signature_or_token_is_refused_everywhere(walls: Walls) -> None:
+    """Feature: modular-bot-integrations, Property 11: no machine address of either listener takes a credential that is not a
+    right one, and nothing is stored for it."""
+    routes = [r for r in walls.routes() if r.machine and r.served and r.rule not in OPEN]
+    assert len(routes) > 15
+    number = walls.a.company.number
+    side = replace(walls.a, ids=walls.a.open)
+
+    async def example(drawn: tuple[str, bool]) -> None:
+        credential, hooked = drawn
+        names = ("Token", "token", "clientId", "client_id", "apiKey", "api_key")
+        headers = {"authorization": f"Bearer {credential}", "x-api-key": credential,
+                   "x-telegram-bot-api-secret-token": credential}  # fmt: skip
+        person = Person(
+            "a stranger", side, {"session": f"{number}.{credential}"}, dict.fromkeys(names, credential), headers
+        )
+        for route in routes:
+            path = route.path({}, side)
+            if "hook_id" in route.arguments and not hooked:
+                path = path.replace(hook_id(side.context), credential)
+            fields = {name: make(side) for name, make in VALUES.items()}
+            answer = await walls.ask(person, route, path, {}, fields if route.method != "GET" else None)
+            assert answer.status in (400, 401, 403, 404, 405, 422, 429), (route, answer.status)
+
+    before = await walls.owner.run(rows_of, number)
+    await holds(st.tuples(SECRETS, st.booleans()), example)
+    assert changed(before, await walls.owner.run(rows_of, number)) == []

@@ -1,0 +1,1 @@
+"""The operations on profile, catalog and prompts, on a real database."""
