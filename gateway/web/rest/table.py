@@ -11,8 +11,11 @@ from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Endpoint, rest_addresses
 from gateway.web.rest.integrations import integrations
 from gateway.web.rest.keys import keys
+from gateway.web.rest.registry import registry
 
-RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (integrations, calls, deliveries, audit, keys, changes)
+RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (
+    registry, integrations, calls, deliveries, audit, keys, changes,
+)  # fmt: skip
 
 
 def api_addresses(deps: RestDeps) -> list[Address]:

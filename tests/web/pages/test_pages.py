@@ -80,7 +80,8 @@ ROUTES = (
     ("GET", "/audit"), ("GET", "/audit.csv"), ("GET", "/notify"), ("POST", "/notify"), ("POST", "/notify/test"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/revoke"), ("POST", "/keys/revoke"), ("GET", "/keys/rotate"), ("POST", "/keys/rotate"),
     ("GET", "/troubles"), ("GET", "/integrations/cards"), ("GET", "/integrations/retailcrm/health"),
     ("GET", "/integrations/retailcrm/module/delete"), ("GET", "/pbxes/main/health"), ("GET", "/pbxes/main/remove"),
-    ("GET", "/dialling/orders"), ("GET", "/phones/remove"),
+    ("GET", "/dialling/orders"), ("GET", "/phones/remove"), ("GET", "/integrations/retailcrm/disconnect"),
+    ("POST", "/integrations/retailcrm/disconnect"),
     ("GET", "/search"), ("GET", "/calls.csv"), ("GET", "/deliveries/list.csv"), ("GET", "/missed"), ("GET", "/missed/list"), ("POST", "/missed/done"), ("POST", "/missed/undo"),
     ("POST", "/integrations/retailcrm/module"), ("GET", "/extensions"), ("POST", "/extensions/retailcrm/save"),
     ("POST", "/extensions/retailcrm/sync"), ("POST", "/phones"), ("POST", "/phones/remove"),
@@ -136,7 +137,17 @@ async def test_every_route_is_behind_the_wall(world: World) -> None:
                  "/operators/act-as/end"}  # fmt: skip
     # By a module's link, which opens that module alone: tests/web/pages/test_extensions.py
     modules = {
-        f"/retailcrm-admin{path}" for path in ("/", "/extensions/save", "/extensions/sync", "/preferences", "/logout")
+        f"/retailcrm-admin{path}"
+        for path in (
+            "/",
+            "/extensions/save",
+            "/extensions/sync",
+            "/preferences",
+            "/logout",
+            "/settings",
+            "/test",
+            "/delete",
+        )
     }
     assert rules == walled | operators | modules | {
         "/", "/oauth/<kind>/start", "/oauth/<kind>/callback", "/login", "/login/once", "/login/code", "/welcome", "/account/security", "/account/security/password",
