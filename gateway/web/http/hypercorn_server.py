@@ -40,6 +40,7 @@ from gateway.web.http import routes
 from gateway.web.http.addresses import Networks
 from gateway.web.http.routes import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
 from gateway.web.http.shares import Shares
+from gateway.web.http.streamed import streamed
 from gateway.web.http.streaming import streaming
 from gateway.web.session.access import Need, declare
 
@@ -447,6 +448,10 @@ def _view(methods: dict[str, Address]) -> Callable[..., Awaitable[QuartResponse]
     async def view(**params: str) -> QuartResponse:
         response = await _served(methods, params)
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **dict(response.headers)}
+        if response.work is not None:
+            live = streamed(response.work)
+            live.headers.update(headers)
+            return live
         body: Any = response.body if response.events is None else response.events
         made = QuartResponse(body, response.status, headers, content_type=response.content_type)
         if response.events is not None:
