@@ -54,12 +54,14 @@ class DatabaseWatch:
         ownership: Ownership,
         ring: Callable[[TenantId], None],
         tried: Callable[[bool], None],
+        fill_registry: Callable[[], Awaitable[object]],
     ) -> None:
         self._db = db
         self._cache = cache
         self._ownership = ownership
         self._ring = ring
         self._tried = tried
+        self._fill_registry = fill_registry
         self.problem = "the database has not answered yet"
         """Why it cannot be used now, for a person; empty when it can."""
         self.known = trio.Event()
@@ -92,6 +94,7 @@ class DatabaseWatch:
             self._look_at_login,
             self._cache.load,
             self._cache.claim_client_ids,
+            self._fill_registry,
             lambda: self._db.keep_warm(_prepare, WARM),
         )
         while True:

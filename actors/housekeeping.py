@@ -30,6 +30,7 @@ from gateway.store import (
     outbox,
     users,
 )
+from gateway.store.integration_states import keep_last_successes
 from gateway.store.journal import PendingPost
 from gateway.store.postgres.partitions import keep_days
 from gateway.store.postgres.pool import Connection, Database
@@ -91,6 +92,7 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
         health = State.ONLINE, ""
         tasks: Sequence[Callable[[], Awaitable[object]]] = (
             partial(_keep_days, dsn),
+            partial(services.db.engine, keep_last_successes, KEEP_LOGS_S),
             *(partial(_delete, services.db, delete, keep_s) for delete, keep_s in _KEPT),
             partial(services.db.engine, users.delete_stale_sessions),
             partial(services.db.engine, crm_registrations.delete_left_registrations),

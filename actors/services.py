@@ -17,7 +17,8 @@ from actors.integration_tokens import IntegrationTokens, UnstoredTokens
 from actors.runtime.directory import Directory
 from actors.runtime.group_commit import GroupCommit
 from actors.runtime.ownership import Ownership
-from adapters.base import AdapterSettings, Dialer, Link
+from adapters.apps import AppCredentials
+from adapters.base import Adapter, AdapterSettings, Dialer, Link
 from adapters.budget import Budgets, account_of
 from adapters.login import LoginFlow, LoginPlace
 from adapters.registry import Linked
@@ -86,6 +87,8 @@ class Services:
     spills: Spills = field(default_factory=Spills)
     """Where PBX sessions put what they cannot hold in memory."""
     provider_urls: Mapping[str, str] = field(default_factory=dict)
+    apps: Mapping[str, AppCredentials] = field(default_factory=dict)
+    """The installation's applications at outside providers, by name."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it no call has one."""
     public_url: str = ""
@@ -114,8 +117,12 @@ class Services:
             budget=self.budgets.of(account_of(adapter, tenant.number, linked.key, settings), adapter.limits),
             background=background,
             hook_url=hook_url(self.public_url, linked.key, hook_id) if isinstance(hook_id, Secret) else None,
-            tokens=self.tokens(tenant.number, linked.key),
+            tokens=self.tokens(tenant.number, linked.key), app=self.app_of(adapter),
         )  # fmt: skip
+
+    def app_of(self, adapter: Adapter) -> AppCredentials | None:
+        """The installation's application at an adapter's provider."""
+        return self.apps.get(adapter.app.name) if adapter.app is not None else None
 
     @asynccontextmanager
     async def open_login(

@@ -90,15 +90,6 @@ class ListsUsers(Protocol):
 
 
 @runtime_checkable
-class Withdraws(Protocol):
-    """Has something of ours outside that is no registration, such as the address of a webhook, and can take it back."""
-
-    async def withdraw(self) -> None:
-        """Takes it back; nothing where there is nothing. Raises what `gateway.domain.errors` lists."""
-        ...
-
-
-@runtime_checkable
 class Registers(Protocol):
     """Registers us: lists us among its modules or apps, with the addresses it calls and the link to our pages.
 
@@ -126,6 +117,15 @@ class Registers(Protocol):
     ) -> None:
         """Switches us off there; `delete` marks us as gone for good. Harmless where it never knew us, and a second
         time. `place` and `extensions` are what it is to store."""
+        ...
+
+
+@runtime_checkable
+class Withdraws(Protocol):
+    """Has something of ours over there beside a registration, such as a webhook, and can take it back."""
+
+    async def withdraw(self, *, attempt: Attempt | None = None) -> None:
+        """Takes it back. Harmless where there is nothing, and a second time. Raises what `gateway.domain.errors` lists."""
         ...
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.apps import App, AppCredentials
 from adapters.inbound import Inbound
 from adapters.jobs import Job
 from adapters.login import Login
@@ -66,7 +67,9 @@ def setting(
     shared: bool = False,
     leads: Sequence[str] = (),
     unique: bool = False,
+    account: bool = False,
     widget: str = "",
+    placeholder: str = "",
     options: Mapping[str, Mapping[str, str]] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **constraints: Any,
@@ -76,8 +79,9 @@ def setting(
     `stored`: a tenant file that does not name it leaves it as it is, because pages of ours fill it in. `shared`: whoever
     came from the outside system itself may see and change it too. `leads`: an address, and the secrets that are sent there:
     stored ones do not follow it to another place. `unique`: a credential of ours that no other integration of the
-    installation may have; one that a person chooses has LEAST_UNIQUE characters. `widget`: how the form shows it where the
-    type does not show it (`url`). `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
+    installation may have; one that a person chooses has LEAST_UNIQUE characters. `account`: the remote account's id, by which
+    webhooks of a shared address find the integration; no two of a kind may have the same. `widget`: how the form shows it where the
+    type does not show it (`url`). `placeholder`: an example, shown while nothing is entered. `options`: the labels of a `Literal`'s values, by language; it becomes a list to choose from.
     """
     extra: dict[str, Any] = {
         "label": {"en": en, "ru": ru},
@@ -88,7 +92,9 @@ def setting(
         "shared": shared,
         "leads": list(leads),
         "unique": unique,
+        "account": account,
         "widget": widget,
+        "placeholder": placeholder,
         "options": {value: dict(labels) for value, labels in (options or {}).items()},
     }
     if default_factory is not None:
@@ -313,6 +319,8 @@ class Link:
     """The address that the outside system calls, for adapters that have one; its last part is unguessable."""
     tokens: Tokens | None = None
     """Tokens that change by themselves; None where they cannot be stored, such as in a test of unsaved settings."""
+    app: AppCredentials | None = None
+    """The installation's application at the provider, where it has one (`Adapter.app`)."""
 
 
 class Dialer(Protocol):
@@ -370,6 +378,8 @@ class Adapter:
     """The settings field with the unguessable last part of the address that the outside system calls."""
     inbound: Inbound | None = None
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
+    app: App | None = None
+    """The application that the installation may have at the provider, for its OAuth and its shared webhook."""
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
     jobs: tuple[Job, ...] = ()

@@ -17,7 +17,7 @@ Stream = Literal["chats", "deals"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookCall:
-    """A request to `/hooks/KIND/HOOK_ID`, as it came: the body raw, for signatures are over its bytes."""
+    """A request to `/hooks/KIND/HOOK_ID` or `/hooks/KIND`, as it came: the body raw, for signatures are over its bytes."""
 
     method: str
     query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -45,6 +45,18 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedHook:
+    """One address, `/hooks/KIND`, for the accounts of all companies that use the installation's application. Pure. Each part is
+    led to the integration that has the account in its settings field marked `account` (`adapters.base.setting`)."""
+
+    verify: Callable[[WebhookCall, Any], Reply | None]
+    """`verify(call, app)`: as `Inbound.verify`, by the application's credentials."""
+    accounts: Callable[[bytes], Mapping[str, bytes]]
+    """`accounts(body)`: each account's part of a body, as its `Inbound.read` takes it: a provider sends news of several
+    accounts in one request. Raises ValueError for a body that is nothing this system sends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inbound:
     """How an outside system calls us. Pure functions of its codec."""
 
@@ -58,8 +70,8 @@ class Inbound:
     accepted: Reply = Reply()
     """The response for the outside system once everything is durable."""
     stream: Stream = "chats"
-    account: Callable[[WebhookCall], str | None] | None = None
-    """Whose it is, where one address serves the accounts of many tenants."""
+    shared: SharedHook | None = None
+    """For providers that call one address for all accounts of an application."""
 
 
 class UpdateSink(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from pydantic import ValidationError
 
+from adapters.apps import AppCredentials
 from adapters.base import Adapter, Dialer, Link, Testable, Tested
 from adapters.budget import Budgets, account_of
 from adapters.tokens import Tokens
@@ -20,7 +21,7 @@ DEADLINE_S = 10.0
 
 async def probe(
     tenant: Tenant, adapter: Adapter, name: str, values: Mapping[str, Any], base_url: str | None, dial: Dialer,
-    budgets: Budgets | None = None, tokens: Tokens | None = None,
+    budgets: Budgets | None = None, tokens: Tokens | None = None, app: AppCredentials | None = None,
 ) -> Tested:  # fmt: skip
     """What the test found. Never raises for what the other side does or for settings that are wrong."""
     try:
@@ -36,7 +37,7 @@ async def probe(
                 if budgets is not None
                 else None
             )
-            link = Link(tenant, name, base_url, dial, budget=budget, tokens=tokens)
+            link = Link(tenant, name, base_url, dial, budget=budget, tokens=tokens, app=app)
             async with adapter.connect(link, settings) as client:
                 return await client.test() if isinstance(client, Testable) else Tested(ok=True, code="not_testable")
         except GatewayError as error:

@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
+from adapters.apps import AccountApp, AppCredentials, MetaApp, OAuthApp
 from adapters.base import Adapter
 from adapters.folder import read_folder
 from gateway.domain.ids import IntegrationKey, Kind, kind_of
@@ -22,6 +23,10 @@ class Linked:
 
 
 OURS = ("asterisk", "retailcrm", "telegram")
+APPS: Mapping[str, type[AppCredentials]] = MappingProxyType(
+    {"meta": MetaApp, "bitrix24": OAuthApp, "amocrm": OAuthApp, "hubspot": OAuthApp, "telegram": AccountApp}
+)
+"""Applications of the installation that its file may always name, whether an adapter uses them or not."""
 
 
 @cache
@@ -47,3 +52,9 @@ def linked(key: IntegrationKey) -> Linked | None:
     """The integration of a key, with its adapter; None where there is none of this kind."""
     adapter = integrations().get(kind_of(key))
     return Linked(key, adapter) if adapter is not None else None
+
+
+def apps() -> Mapping[str, type[AppCredentials]]:
+    """The fields of every application of the installation, by its name in the file."""
+    named = {adapter.app.name: adapter.app.credentials for adapter in adapters().values() if adapter.app is not None}
+    return MappingProxyType({**named, **APPS})

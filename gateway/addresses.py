@@ -19,6 +19,7 @@ from actors.services import Services
 from adapters.base import Tested
 from adapters.probe import probe
 from adapters.registry import adapters
+from adapters.unique_settings import account_digest
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -90,6 +91,9 @@ class Served:
     def _by_hook(self, kind: Kind, hashed: bytes) -> tuple[Tenant, IntegrationKey] | None:
         return self._known(self.services.cache.by_hook(kind, hashed))
 
+    def _by_account(self, kind: Kind, account: str) -> tuple[Tenant, IntegrationKey] | None:
+        return self._known(self.services.cache.by_account(kind, account_digest(kind, account)))
+
     def _tenant_by_token(self, digest: bytes) -> Tenant | None:
         return self._known(self.services.cache.by_token(digest))
 
@@ -142,10 +146,16 @@ class Served:
             trusted_proxies=settings.trusted_proxies,
             guesses=self.guesses,
         )
+        hooks = HookDeps(
+            by_hook=self._by_hook, by_account=self._by_account, app=self.services.app_of, store=self.inbox.store,
+            guesses=self.guesses,
+        )  # fmt: skip
         others = [
             *callback_addresses(callbacks, adapters()),
-            *hook_addresses(HookDeps(by_hook=self._by_hook, store=self.inbox.store, guesses=self.guesses), adapters()),
-            *module_addresses(ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses)),
+            *hook_addresses(hooks, adapters()),
+            *module_addresses(
+                ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses, probe=self._probe)
+            ),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
             *api_addresses(self._rest(callers)),
         ]
@@ -180,7 +190,7 @@ class Served:
         reader = replace(tenant, language=language) if language else tenant
         return await probe(
             reader, adapter, link.name, link.settings, base_url, self.services.dial, self.services.budgets,
-            self.services.tokens(number, link.key),
+            self.services.tokens(number, link.key), self.services.app_of(adapter),
         )  # fmt: skip
 
     def site(self, addresses: list[Address]) -> QuartTrio:

@@ -6,7 +6,7 @@
 The sockets listen from the first moment. They are served as soon as the configuration is read, so that a restart answers no
 post with 503, or as soon as the database turns out to be away: then `/health` answers 200, `/ready` and posts 503, for that
 is a state and not a crash. What the listeners serve is in `gateway.addresses`, what the process reports of itself in
-`gateway.figures`; read `actors.reconciler` for what then runs.
+`gateway.figures`; read `actors.reconciler` for what then runs. A little long, for the order stands in one place.
 """
 
 import gc
@@ -14,10 +14,11 @@ import json
 import logging
 import resource
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import trio
@@ -47,10 +48,13 @@ from actors.runtime.peers import CHANNEL as PEERS_CHANNEL
 from actors.runtime.peers import Peers
 from actors.runtime.supervisor import Run, open_supervisor
 from actors.services import Services
+from adapters.apps import AppCredentials
+from adapters.base import marked_fields
 from adapters.http import SafeDialer
 from adapters.registry import adapters, integrations
 from adapters.spills import Spills
 from gateway.addresses import Served
+from gateway.apps_file import read_apps_file
 from gateway.cache import ConfigurationCache
 from gateway.database import Addresses, database_server
 from gateway.domain.errors import Unavailable
@@ -61,6 +65,7 @@ from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
 from gateway.notify_file import read_notify_file
 from gateway.readiness import Notifier
+from gateway.registry_table import fill_registry
 from gateway.resources import open_blobs, open_master_keys, safe_dialer
 from gateway.settings import Settings, shared_environment
 from gateway.smtp import Smtp
@@ -96,8 +101,9 @@ class Gateway:
     """One running installation: what lives as long as the process, put together."""
 
     def __init__(
-        self, settings: Settings, db: Database, cache: ConfigurationCache, dial: SafeDialer, blobs: BlobStore
-    ) -> None:
+        self, settings: Settings, db: Database, cache: ConfigurationCache, dial: SafeDialer, blobs: BlobStore,
+        apps: Mapping[str, AppCredentials] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.cache = cache
         self.tenants: Reconciler | None = None
@@ -137,6 +143,7 @@ class Gateway:
             dial=dial,
             spills=Spills(settings.data_dir / "spool", settings.spool_mib << 20, threads=trio.CapacityLimiter(2)),
             provider_urls=settings.provider_urls,
+            apps=apps,
             clients=clients,
             smart_redirect=SmartRedirect(clients),
             dialling=ClickToCall(db, directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")),
@@ -146,8 +153,9 @@ class Gateway:
         )
         self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
         self.modules = Registrations(
-            db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets
-        )
+            db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets,
+            apps,
+        )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
@@ -158,7 +166,12 @@ class Gateway:
         self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
-            db, cache, self.ownership, self._ring_here, lambda away: self.vitals.database_tried(away=away)
+            db,
+            cache,
+            self.ownership,
+            self._ring_here,
+            lambda away: self.vitals.database_tried(away=away),
+            partial(fill_registry, db),
         )
         self.figures = Figures(
             services=self.services,
@@ -254,7 +267,8 @@ async def _open_spool(spool: Spool) -> None:
 
 
 async def run(settings: Settings) -> int:
-    """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code."""
+    """`gateway run`: serves until SIGTERM or SIGINT. Returns the exit code. Raises SettingsError."""
+    apps = read_apps_file(settings.apps_file)
     trio.lowlevel.add_instrument(LoopWatch(settings.loop_held_s))
     gc.set_threshold(*GC_THRESHOLD)
     _allow_files()
@@ -274,9 +288,23 @@ async def run(settings: Settings) -> int:
         )
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         hooks = {kind: adapter.hook_id_field for kind, adapter in integrations().items() if adapter.hook_id_field}
-        cache = ConfigurationCache(db, master, tuple(integrations()), caller_fields=callers, hook_fields=hooks)
+        accounts = {
+            kind: name
+            for kind, adapter in integrations().items()
+            for name in marked_fields(adapter.settings, "account")
+        }
+        cache = ConfigurationCache(
+            db,
+            master,
+            tuple(integrations()),
+            caller_fields=callers,
+            hook_fields=hooks,
+            account_fields=accounts,
+            ttl_s=settings.cache_ttl_s,
+            refresh_s=settings.cache_refresh_s,
+        )
         blobs = await stack.enter_async_context(open_blobs(settings))
-        gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs)
+        gateway = Gateway(settings, db, cache, await safe_dialer(settings), blobs, apps)
         gateway.recording_files.clean_spool()
         stack.push_async_callback(gateway.posts.spool.aclose)
         await _open_spool(gateway.posts.spool)

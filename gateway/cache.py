@@ -1,9 +1,10 @@
-"""The configuration in memory: immutable snapshots that readers never wait for, kept fresh by four nets.
+"""The configuration in memory: immutable snapshots that readers never wait for, kept fresh by four nets. A little long, for the
+indexes by which outside systems are recognised stand here too.
 
     NOTIFY by trigger        under a second
     version poll             every 2 s, finds what a dead LISTEN connection missed
-    entry TTL of 90 s        a read of an older entry requests a new one and answers from the old
-    full refresh             every 180 to 300 s, with jitter
+    entry TTL (90 s)         a read of an older entry requests a new one and answers from the old
+    full refresh             every 180 to 300 s, with jitter (GATEWAY_CACHE_REFRESH_S)
 
 Many misses for one tenant make one load. While the database is away the copy stays. The enablement matrix is derived
 from the same snapshot, so the two can never differ. Secrets are opened here, once, into `Secret`.
@@ -24,6 +25,7 @@ from zoneinfo import ZoneInfo
 import trio
 from cachetools import TTLCache
 
+from adapters.unique_settings import account_digest, account_text
 from gateway.domain.configuration import Connector, Phone, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, utc_text
@@ -36,9 +38,7 @@ from gateway.telemetry import HISTOGRAMS
 
 log = logging.getLogger(__name__)
 
-ENTRY_TTL_S = 90.0
 POLL_S = 2.0
-FULL_REFRESH_S = (180.0, 300.0)
 OVERLAP = timedelta(seconds=60)
 """The poll looks back this far, so that a transaction that committed late is seen too."""
 UNKNOWN_TTL_S = 5.0
@@ -71,9 +71,15 @@ class CacheStats:
     hits: int = 0
     misses: int = 0
     invalidations: int = 0
+    last_invalidation: datetime | None = None
     loads: int = 0
     last_load_s: float = 0.0
     last_full_refresh: datetime | None = None
+
+    def invalidated(self) -> None:
+        """Counts that something was changed, here or by somebody else."""
+        self.invalidations += 1
+        self.last_invalidation = datetime.now(UTC)
 
 
 def open_secrets(row: store.LinkRow, table: str, sealer: Sealer) -> dict[str, Any]:
@@ -129,6 +135,12 @@ class ConfigurationCache:
     """The settings field by which each kind's outside system identifies itself when it calls us."""
     hook_fields: Mapping[Kind, str] = field(default_factory=dict)
     """The settings field with the last part of the address that each kind's outside system calls."""
+    account_fields: Mapping[Kind, str] = field(default_factory=dict)
+    """The settings field with the remote account's id, of kinds whose webhooks share an address."""
+    ttl_s: float = 90.0
+    """After how long an entry that is read is read anew from the database."""
+    refresh_s: tuple[float, float] = (180.0, 300.0)
+    """Between which the pause between two readings of everything is."""
     clock: Callable[[], float] = time.monotonic
     stats: CacheStats = field(default_factory=CacheStats)
     loaded: trio.Event = field(default_factory=trio.Event)
@@ -138,6 +150,9 @@ class ConfigurationCache:
         default_factory=lambda: MappingProxyType({})
     )
     _by_hook: Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    _by_account: Mapping[tuple[Kind, bytes], tuple[TenantId, IntegrationKey]] = field(
         default_factory=lambda: MappingProxyType({})
     )
     _loading: dict[TenantId | None, _Load] = field(default_factory=dict)
@@ -160,7 +175,7 @@ class ConfigurationCache:
                 self._ask_for(number)
             return None
         self.stats.hits += 1
-        if self.clock() - entry.read_at > ENTRY_TTL_S:
+        if self.clock() - entry.read_at > self.ttl_s:
             self._ask_for(number)
         return entry.tenant
 
@@ -187,6 +202,12 @@ class ConfigurationCache:
     def by_hook(self, kind: Kind, hook_hash: bytes) -> tuple[Tenant, IntegrationKey] | None:
         """The tenant, and which of its integrations of this kind, whose hook address ends in the id with this SHA-256."""
         found = self._by_hook.get((kind, hook_hash))
+        tenant = self.tenant(found[0]) if found is not None else None
+        return (tenant, found[1]) if found is not None and tenant is not None else None
+
+    def by_account(self, kind: Kind, digest: bytes) -> tuple[Tenant, IntegrationKey] | None:
+        """The tenant, and which of its integrations of this kind, that has the remote account with this digest."""
+        found = self._by_account.get((kind, digest))
         tenant = self.tenant(found[0]) if found is not None else None
         return (tenant, found[1]) if found is not None and tenant is not None else None
 
@@ -221,7 +242,7 @@ class ConfigurationCache:
 
     async def invalidate(self, number: TenantId) -> bool:
         """Forgets what is known of a tenant and reads it anew. False when there is none. Raises Unavailable."""
-        self.stats.invalidations += 1
+        self.stats.invalidated()
         await self.load(number, anew=True)
         return number in self._entries
 
@@ -283,6 +304,14 @@ class ConfigurationCache:
         )
         self._by_caller = _by_secret(entries, self.caller_fields)
         self._by_hook = _by_secret(entries, self.hook_fields)
+        self._by_account = MappingProxyType(
+            {
+                (link.kind, account_digest(link.kind, account)): (number, key)
+                for number, entry in entries.items()
+                for key, link in entry.tenant.integrations.items()
+                if (name := self.account_fields.get(link.kind)) and (account := account_text(link.settings.get(name)))
+            }
+        )
         if only is None:
             self.stats.last_full_refresh = wall
             self.loaded.set()
@@ -320,7 +349,7 @@ class ConfigurationCache:
         if number is None:
             self._full_wanted = True
         else:
-            self.stats.invalidations += 1
+            self.stats.invalidated()
             self._wanted.add(number)
         self._want.set()
 
@@ -370,7 +399,7 @@ class ConfigurationCache:
 
     async def _refresh_fully(self) -> None:
         while True:
-            await trio.sleep(random.uniform(*FULL_REFRESH_S))
+            await trio.sleep(random.uniform(*self.refresh_s))
             try:
                 await self.load()
             except Unavailable:

@@ -90,6 +90,7 @@ class Figures:
                 "hit_ratio": round(cached.hits / looked, 4) if looked else None,
                 "last_full_refresh": refreshed.isoformat() if refreshed else None,
                 "invalidations": cached.invalidations,
+                "last_invalidation": cached.last_invalidation.isoformat() if cached.last_invalidation else None,
                 "loads": cached.loads,
                 "last_load_seconds": round(cached.last_load_s, 4),
                 "listen_connected": self.listener.connected,

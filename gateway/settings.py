@@ -94,6 +94,27 @@ def _mebibytes(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 86_400:
+        raise ValueError("must be a number of seconds between 0.1 and 86400, such as 90")
+    return value
+
+
+def _span(text: str) -> tuple[float, float]:
+    first, _, last = text.partition("-")
+    try:
+        span = _seconds(first.strip()), _seconds((last or first).strip())
+    except ValueError:
+        span = (1.0, 0.0)
+    if span[0] > span[1]:
+        raise ValueError("must be seconds, or the least and the most of them, between 0.1 and 86400: 240 or 180-300")
+    return span
+
+
 def _rate(text: str) -> Rate:
     parts = [part.strip() for part in text.replace("/", ",").split(",")]
     if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= 1_000_000 for part in parts):
@@ -171,6 +192,12 @@ class Settings:
     provider_urls: Mapping[str, str] = _var(
         {}, _providers, "JSON map from provider to base URL, replacing the public one", "{}"
     )
+    apps_file: Path | None = _var(
+        None,
+        Path,
+        "JSON or YAML with credentials of the installation's applications at outside providers, for every tenant",
+        "unset",
+    )
     trusted_proxies: tuple[Network, ...] = _var((), _networks, "CIDRs whose X-Forwarded-* is believed", "empty")
     operator_token: Secret | None = _var(
         None,
@@ -192,6 +219,12 @@ class Settings:
         _mebibytes,
         "how much DATA_DIR/spool may take while PostgreSQL is away: for posted events, and as much again for PBXes",
         "256",
+    )
+    cache_ttl_s: float = _var(
+        90.0, _seconds, "after how many seconds a company's configuration in memory is read again when it is used", "90"
+    )
+    cache_refresh_s: tuple[float, float] = _var(
+        (180.0, 300.0), _span, "how many seconds lie between two readings of all companies' configuration", "180-300"
     )
     log_format: str = _var("", _one_of("text", "json"), "text or json lines", "text on a terminal, else json")
     log_level: str = _var("INFO", _level, "DEBUG, INFO, WARNING or ERROR", "INFO")
@@ -245,7 +278,8 @@ class Settings:
 
 
 SHARED = (
-    "bind", "intake_bind", "public_url", "master_key_file", "vault_url", "vault_token_file", "vault_key", "allowed_private_nets", "provider_urls", "trusted_proxies",
+    "bind", "intake_bind", "public_url", "master_key_file", "vault_url", "vault_token_file", "vault_key", "allowed_private_nets",
+    "provider_urls", "apps_file", "trusted_proxies",
 )  # fmt: skip
 """What a running gateway leaves for the commands beside it. None of these is a secret."""
 
@@ -262,6 +296,7 @@ def shared_environment(settings: Settings) -> dict[str, str]:
         "vault_key": settings.vault_key if settings.vault_url else "",
         "allowed_private_nets": ",".join(map(str, settings.allowed_private_nets)),
         "provider_urls": json.dumps(dict(settings.provider_urls)) if settings.provider_urls else "",
+        "apps_file": str(settings.apps_file.absolute()) if settings.apps_file else "",
         "trusted_proxies": ",".join(map(str, settings.trusted_proxies)),
     }
     return {PREFIX + name.upper(): texts[name] for name in SHARED if texts[name]}

@@ -16,7 +16,7 @@ import trio
 
 import gateway.cache
 from gateway.app import CHANNEL, Gateway
-from gateway.cache import ENTRY_TTL_S, ConfigurationCache
+from gateway.cache import ConfigurationCache
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.secret import Secret
@@ -349,7 +349,7 @@ async def test_an_entry_that_is_old_is_answered_from_and_read_anew(
         world.cache.tenant(A)
         await trio.sleep(0.05)
         assert world.db.loads == []
-        world.at += ENTRY_TTL_S + 1
+        world.at += world.cache.ttl_s + 1
         assert world.on(), "the old copy answers at once"
         await world.until(lambda: not world.on(), 5)
         assert world.db.loads[0] == [A]
@@ -360,7 +360,7 @@ async def test_an_entry_that_is_old_is_answered_from_and_read_anew(
 async def test_while_the_database_is_away_the_copy_stays_and_nobody_waits(world: World) -> None:
     async with listening(world):
         world.db.away = True
-        world.at += ENTRY_TTL_S * 10
+        world.at += world.cache.ttl_s * 10
         world.cache.notified(None)
         world.cache.notified(A)
         await trio.sleep(0.1)

@@ -55,6 +55,10 @@ def test_names_without_our_prefix_are_nobody_s_business() -> None:
         ("BIND", "0.0.0.0:80", ("0.0.0.0", 80)),
         ("BIND", "[::1]:8000", ("::1", 8000)),
         ("INTAKE_BIND", "127.0.0.1:0", ("127.0.0.1", 0)),
+        ("APPS_FILE", "/etc/gateway/apps.yaml", Path("/etc/gateway/apps.yaml")),
+        ("CACHE_TTL_S", "0.5", 0.5),
+        ("CACHE_REFRESH_S", "60", (60.0, 60.0)),
+        ("CACHE_REFRESH_S", "180 - 300", (180.0, 300.0)),
         ("PUBLIC_URL", "https://gw.example/", "https://gw.example"),
         ("DATA_DIR", "/srv/gateway", Path("/srv/gateway")),
         ("DATABASE_URL", "postgresql://u:p@db/gateway", Secret("postgresql://u:p@db/gateway")),
@@ -150,8 +154,9 @@ def test_each_has_a_file_twin(name: str, tmp_path: Path) -> None:
         "trusted_proxies": "10.0.0.0/8", "operator_token": "secret" * 4, "log_format": "json", "log_level": "ERROR",
         "s3_url": "https://s3.example", "s3_bucket": "calls", "s3_access_key": "AK", "s3_secret_key": "SK",
         "s3_region": "eu-1", "llm_url": "http://x.example", "llm_api_key": "key", "llm_model": "m",
-        "spool_mib": "64", "database_owner_url": "postgresql://o:p@db/x", "jwks_url": "https://id.example/keys.json",
-        "jwt_audience": "gateway", "api_per_key": "5,20", "api_per_address": "10", "cors_origins": "https://crm.example",
+        "spool_mib": "64", "cache_ttl_s": "30", "cache_refresh_s": "60-90", "database_owner_url": "postgresql://o:p@db/x",
+        "jwks_url": "https://id.example/keys.json", "jwt_audience": "gateway", "api_per_key": "5,20", "api_per_address": "10",
+        "cors_origins": "https://crm.example",
         "vault_url": "https://vault.example:8200", "vault_key": "telephony",
         "smtp_url": "smtp://u:p@mail.example:587?from=gw@x.example",
     }  # fmt: skip
@@ -223,6 +228,7 @@ def test_what_a_running_gateway_shares_with_the_commands_beside_it() -> None:
     running = read(
         BIND="[::1]:8010", ALLOWED_PRIVATE_NETS="127.0.0.0/8,10.0.0.0/8", PUBLIC_URL="https://gw.example",
         PROVIDER_URLS='{"telegram": "http://127.0.0.1:9001"}', TRUSTED_PROXIES="192.0.2.0/24",
+        APPS_FILE="/etc/gateway/apps.yaml",
         MASTER_KEY_FILE="/etc/gateway/master.key", OPERATOR_TOKEN="hunter2" * 4, DATABASE_URL="postgresql://u:hunter2@db/g",
         S3_URL="https://s3.example", S3_BUCKET="b", S3_ACCESS_KEY="hunter2", S3_SECRET_KEY="hunter2", LLM_API_KEY="hunter2",
     )  # fmt: skip

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import trio
@@ -41,12 +42,21 @@ from adapters.abilities import (
     SetsStatus,
     statuses_of,
 )
+from adapters.apps import AppCredentials
 from adapters.base import Adapter, Attempt, Dialer, Link
 from adapters.budget import Budgets, account_of
 from adapters.registry import Linked, integrations
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import BadSettings, GatewayError, RateLimited, Unavailable, log_status_of, problem_of
+from gateway.domain.errors import (
+    REFUSED,
+    BadSettings,
+    GatewayError,
+    RateLimited,
+    Unavailable,
+    log_status_of,
+    problem_of,
+)
 from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
@@ -67,8 +77,6 @@ READ_DEADLINE_S = 8.0
 FRESH_S = 15.0
 """Seconds for which a response is reused when a page is opened again."""
 SLOW_DOWN_S = 1.1
-REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
-"""Problems that do not go away by sending the same again."""
 REFUSED_REST_S = 86_400.0
 """Seconds between repeats of what was refused; a change made meanwhile is sent soon."""
 
@@ -137,6 +145,7 @@ class Registrations:
     def __init__(
         self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
         provider_urls: Mapping[str, str], public_url: str, budgets: Budgets | None = None,
+        apps: Mapping[str, AppCredentials] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.db = db
         self.cache = cache
@@ -145,6 +154,7 @@ class Registrations:
         self._provider_urls = provider_urls
         self._public_url = public_url
         self._budgets = budgets if budgets is not None else Budgets()
+        self._apps = apps
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
 
@@ -252,6 +262,25 @@ class Registrations:
             if not row.pending:
                 return SyncResult(row.state != "new", unknown_users=tuple(row.unknown_users))
             return await self._notify(number, linked)
+
+    async def withdraw(self, number: TenantId, linked: Linked) -> SyncResult:
+        """Takes back what a system that `Withdraws` has of ours. Request and response go into the log."""
+        attempt, started = Attempt(kind="withdraw", key="", lane="", body={}), time.perf_counter()
+        failure: GatewayError | None = Unavailable("no answer in time", certain=False)
+        with trio.move_on_after(READ_DEADLINE_S):
+            try:
+                async with self._connected(number, linked) as client:
+                    await client.withdraw(attempt=attempt)
+                failure = None
+            except GatewayError as error:
+                failure = error
+        code = problem_of(failure) if failure is not None else ""
+        await self.db.engine(
+            insert_log, number, linked.key, "withdraw", request=attempt.request, response=attempt.response,
+            status=log_status_of(code), error=str(failure) if failure is not None else None,
+            duration_ms=int((time.perf_counter() - started) * 1000),
+        )  # fmt: skip
+        return SyncResult(failure is None, code, failure.detail[:300] if failure is not None else "")
 
     async def switched(self, number: TenantId, linked: Linked, *, active: bool) -> None:
         """The other side has switched us on or off by itself. Off is applied here too; on needs a registration by us."""
@@ -481,7 +510,8 @@ class Registrations:
         base_url = self._provider_urls.get(linked.adapter.kind)
         known = replace(tenant, integrations={}, pbxes=())
         budget = self._budgets.of(account_of(linked.adapter, number, linked.key, settings), linked.adapter.limits)
-        link = Link(known, linked.key, base_url, self._dial, budget=budget)
+        app = self._apps.get(linked.adapter.app.name) if linked.adapter.app is not None else None
+        link = Link(known, linked.key, base_url, self._dial, budget=budget, app=app)
         async with linked.adapter.connect(link, settings) as client:
             yield client
 

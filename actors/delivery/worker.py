@@ -39,6 +39,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
     Doubtful,
     Expired,
+    GatewayError,
     NeedsAttention,
     Permanent,
     ProtocolError,
@@ -118,6 +119,7 @@ class DeliveryActor:
         link = Link(
             tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
             report=slot.report, budget=self._budget, tokens=self.services.tokens(number, key),
+            app=self.services.app_of(self.adapter),
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
@@ -339,6 +341,7 @@ class DeliveryActor:
             self._succeeded(slot, delivered)
             note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
             return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
+        fields["code"] = error.problem_code if isinstance(error, GatewayError) else GatewayError.problem_code
         outcome = self._failed(slot, claim, error, fields)
         if outcome.state != "pending":
             # The breaker counts a refusal as a response: the latest outcomes show that side's health.

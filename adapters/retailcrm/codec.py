@@ -11,6 +11,7 @@ since the same failure comes with several statuses. Never sends; read `client.py
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,8 @@ EVENT_PATH = "/api/v5/telephony/call/event"
 UPLOAD_PATH = "/api/v5/telephony/calls/upload"
 CREDENTIALS_PATH = "/api/credentials"
 
+SYNTHETIC = "_synthetic"
+"""Behind the kind of a ringing message that is made up at the end of a call that had sent none, so that the log says so."""
 REAL_TIME_S = 60.0
 KEEP_S = 48 * 3600.0
 BUCKET = "telephony"
@@ -69,7 +72,7 @@ def plan(
     if call.direction is Direction.INTERNAL or not _PHONE.fullmatch(call.outside):
         return ()
     wanted = settings.send_events.model_dump(by_alias=True)
-    return [draft for draft in _drafts(tenant, before, call, event) if wanted[draft.kind]]
+    return [draft for draft in _drafts(tenant, before, call, event) if wanted[draft.kind.removesuffix(SYNTHETIC)]]
 
 
 def _drafts(tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -> Iterator[Draft]:
@@ -84,7 +87,8 @@ def _drafts(tenant: Tenant, before: Call | None, call: Call, event: CallEvent) -
         case CallEnded():
             # Where no phone ever rang there is nobody to show a call to, and RetailCRM takes no ringing without codes.
             if not _reported(before, call) and _codes(call):
-                yield _ringing(tenant, call, _codes(call))
+                late = _ringing(tenant, call, _codes(call))
+                yield replace(late, kind=late.kind + SYNTHETIC)
             yield _live(tenant, call, "hangup", _codes(call), hangupStatus=_hangup_status(event))
             yield _upload(tenant, before, call, event)
         case _:  # an answer, a transfer or a merge is nothing RetailCRM has a word for

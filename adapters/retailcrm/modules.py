@@ -93,10 +93,15 @@ def edit_form(
                     {"userId": int(user), "code": number}
                     for user, number in sorted(extensions.items(), key=lambda item: int(item[0]))
                 ],
+                **({"externalPhones": _external_phones(settings)} if settings.external_phones else {}),
             }
         },
     }
     return {"integrationModule": json.dumps(module, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _external_phones(settings: RetailcrmSettings) -> list[dict[str, str]]:
+    return [{"siteCode": shop, "externalPhone": number} for number, shop in sorted(settings.external_phones.items())]
 
 
 def read_edited(status: int, text: str, extensions: Mapping[str, str]) -> HeldExtensions:

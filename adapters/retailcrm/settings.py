@@ -46,6 +46,7 @@ class RetailcrmSettings(CrmSettings):
         max_length=255,
         leads=("api_key", "client_id"),
         widget="url",
+        placeholder="https://example.retailcrm.ru",
     )
     api_key: Secret = setting(
         en="API key",
@@ -77,6 +78,14 @@ class RetailcrmSettings(CrmSettings):
         help_en="Otherwise only while they are free",
         help_ru="Иначе только пока он свободен",
         advanced=True,
+    )
+    external_phones: dict[str, str] = setting(
+        en="Outside numbers by shop",
+        ru="Внешние номера по магазинам",
+        help_en="For example 74951230000 = shop-code: from which number RetailCRM calls for an order of this shop",
+        help_ru="Например, 74951230000 = код-магазина: с какого номера RetailCRM звонит по заказу этого магазина",
+        advanced=True,
+        default_factory=dict,
     )
     module_code: str = setting(
         "",
@@ -137,6 +146,17 @@ class RetailcrmSettings(CrmSettings):
     @classmethod
     def _client_id(cls, value: Secret) -> Secret:
         return _visible(value)
+
+    @field_validator("external_phones")
+    @classmethod
+    def _shops(cls, value: dict[str, str]) -> dict[str, str]:
+        for number, shop in value.items():
+            if not re.fullmatch(r"\+?[0-9]{3,15}", number) or not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", shop):
+                raise BadValue(
+                    "a number of 3 to 15 digits and the code of a shop are expected, such as 74951230000 = shop-a",
+                    "нужны номер из 3–15 цифр и код магазина, например 74951230000 = shop-a",
+                )
+        return {number.removeprefix("+"): shop for number, shop in value.items()}
 
     @field_validator("legacy_client_nets")
     @classmethod

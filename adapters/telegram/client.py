@@ -141,6 +141,16 @@ class TelegramClient:
         except (codec.Unclear, codec.NotLikeThis) as error:
             raise Unavailable(str(error)) from None
 
+    async def withdraw(self, *, attempt: Attempt | None = None) -> None:
+        """Takes the webhook back, where there is one of ours. Source: Bot API, "deleteWebhook"."""
+        if self._settings.updates != "webhook":
+            return
+        try:
+            if (await self._call("getWebhookInfo", {}, attempt)).get("url"):
+                await self._call("deleteWebhook", {"drop_pending_updates": False}, attempt)
+        except (codec.Unclear, codec.NotLikeThis) as error:
+            raise Unavailable(str(error)) from None
+
     async def _ensure_webhook(self, url: str) -> bool:
         known = await self._call("getWebhookInfo", {})
         if isinstance(known, dict) and known.get("url") == url:
@@ -155,16 +165,6 @@ class TelegramClient:
         if (await self._call("getWebhookInfo", {})).get("url") != url:
             raise Unavailable("Telegram stored another address than the one it was given")
         return True
-
-    async def withdraw(self) -> None:
-        """Takes the webhook away, where there is one of ours."""
-        if self._settings.updates != "webhook":
-            return
-        try:
-            if (await self._call("getWebhookInfo", {})).get("url"):
-                await self._call("deleteWebhook", {"drop_pending_updates": True})
-        except (codec.Unclear, codec.NotLikeThis) as error:
-            raise Unavailable(str(error)) from None
 
     async def test(self) -> Tested:
         """Whether the token is right and the bot is in its chats, in words."""

@@ -59,6 +59,7 @@ class TelegramSettings(HttpSettings):
         help_en="@BotFather gives it, in the form 123456789:AAE…",
         help_ru="Его выдаёт @BotFather, в виде 123456789:AAE…",
         secret=True,
+        placeholder="123456789:AAE…",
     )
     notify_chats: tuple[int | str, ...] = setting(
         (),

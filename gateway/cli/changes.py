@@ -14,8 +14,8 @@ class Changes:
 
     lines: list[str] = field(default_factory=list)
     steps: list[Any] = field(default_factory=list)
-    client_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Whose each client id is, by its hash."""
+    owners: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Whose each client id and each account is, by its hash."""
     trail: list[tuple[TenantId, str, str, Mapping[str, Any] | None, Mapping[str, Any] | None]] = field(
         default_factory=list
     )

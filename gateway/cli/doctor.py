@@ -4,12 +4,14 @@ Checks settings (they were read to get here), the database and its schema, the m
 the clock, each PBX and each integration. It changes nothing outside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from adapters.apps import AppCredentials
 from adapters.probe import probe
 from adapters.registry import adapters
+from gateway.apps_file import read_apps_file
 from gateway.cache import assemble
 from gateway.database import database_server
 from gateway.domain.configuration import Tenant
@@ -43,16 +45,19 @@ class Findings:
 async def doctor(settings: Settings, taken: Sequence[str] = ()) -> int:
     """Runs every check. Returns the exit code. `taken` are the variables that a running gateway supplied."""
     found = Findings()
+    apps = read_apps_file(settings.apps_file)
     found.emit(True, "settings", f"{', '.join(taken)} of the gateway that runs on {settings.data_dir}" if taken else "")
     try:
         async with database_server(settings) as (addresses, _), open_database(addresses.pool) as db:
-            await _checks(settings, addresses.owner, db, found)
+            await _checks(settings, addresses.owner, db, found, apps)
     except GatewayError as error:
         found.emit(False, "database", error.person)
     return 1 if found.failed else 0
 
 
-async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -> None:
+async def _checks(
+    settings: Settings, dsn: str, db: Database, found: Findings, apps: Mapping[str, AppCredentials]
+) -> None:
     await check_schema(dsn)
     await db.ping()
     login = await db.engine(select_login)
@@ -97,7 +102,8 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
         for link in (*tenant.pbxes, *tenant.integrations.values()):
             if link.enabled and (adapter := known.get(link.kind)) is not None:
                 base_url = settings.provider_urls.get(link.kind)
-                tested = await probe(reader, adapter, link.name, link.settings, base_url, dial)
+                app = apps.get(adapter.app.name) if adapter.app is not None else None
+                tested = await probe(reader, adapter, link.name, link.settings, base_url, dial, app=app)
                 outcome = words("en").code("tested", tested.code, link.kind)
                 found.emit(
                     tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from adapters.registry import adapters
-from adapters.unique_settings import unique_hash
+from adapters.unique_settings import account_hash, unique_hash
 from gateway.cache import assemble, open_secrets
 from gateway.cli.api_keys import ACTOR
 from gateway.cli.changes import Changes
@@ -41,6 +41,11 @@ from gateway.tenant_file import (
 )
 from gateway.web.session.passwords import hash_password, password_fits
 
+_TAKEN = {
+    store.CLIENT_ID_TAKEN: "another integration has this client id; client ids must differ",
+    store.ACCOUNT_TAKEN: "another integration is connected to this account; an account can be connected once",
+}
+
 
 class Refused(Exception):
     """The files are not applied; `problems` lists everything wrong with them."""
@@ -58,9 +63,9 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
     people = {(account.tenant, account.email): account for account in accounts}
     going = {one.tenant for one in await db.engine(select_deletions)}
     everything = Changes()
-    everything.client_ids = {
-        link.client_id_hash: (row.tenant, link.name)
-        for row in known.values() for link in row.integrations if link.client_id_hash
+    everything.owners = {
+        hashed: (row.tenant, link.name)
+        for row in known.values() for link in row.integrations for hashed in (link.client_id_hash, link.account_hash) if hashed
     }  # fmt: skip
     found = Problems(problems)
     for tenant in tenants:
@@ -88,9 +93,9 @@ async def apply(db: Database, master: MasterKeys, paths: list[str], *, dry_run: 
         try:
             await db.engine(_carry_out, everything)
         except Conflict as conflict:
-            if conflict.constraint != store.CLIENT_ID_TAKEN:
+            if conflict.constraint not in _TAKEN:
                 raise
-            raise Refused(["another integration has one of these client ids; client ids must differ"]) from None
+            raise Refused([_TAKEN[conflict.constraint]]) from None
         except BadData as error:
             if error.constraint != "master_key_in_force":
                 raise
@@ -224,13 +229,15 @@ def _compare_links(
             for name, secret in sorted(secrets.items())
         }
         word = f"{', '.join(sorted(differ))} changed" if row else "added"
-        client_id_hash = unique_hash(settings) if of is store.INTEGRATIONS else None
-        mine = (number, link.name)
-        if client_id_hash is not None and out.client_ids.setdefault(client_id_hash, mine) != mine:
-            problems.add(
-                f"{path}.{table}.{link.name}", "another integration has this client id; client ids must differ"
-            )
-        new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed, client_id_hash)
+        mine, hashes = (number, link.name), dict[str, str | None]()
+        if of is store.INTEGRATIONS:
+            hashes = {
+                store.CLIENT_ID_TAKEN: unique_hash(settings), store.ACCOUNT_TAKEN: account_hash(link.adapter.kind, settings),
+            }  # fmt: skip
+        for constraint, hashed in hashes.items():
+            if hashed is not None and out.owners.setdefault(hashed, mine) != mine:
+                problems.add(f"{path}.{table}.{link.name}", _TAKEN[constraint])
+        new = store.LinkRow(link.name, link.adapter.kind, link.enabled, plain, sealed, *hashes.values())
         out.lines.append(f"{label}: {table}.{link.name} {word}")
         before = {"enabled": row.enabled, **values} if row is not None else None
         after = {"enabled": link.enabled, **plain, **secrets}

@@ -6,12 +6,23 @@
     ProtocolError   drop the session, reconnect   LocalProtocolError, RemoteProtocolError
 
 Anything else is a bug and travels to the supervisor. A class docstring is the default message for people; `detail`
-is for the log. Secrets belong in neither.
+is for the log. Secrets belong in neither. Each class has one of CODES, by which logs, programs and pages name what went wrong.
 """
+
+from typing import Any, ClassVar
+
+CODES = frozenset(
+    {"VALIDATION_ERROR", "AUTH_FAILED", "NOT_FOUND", "CONFLICT", "RATE_LIMITED", "FORBIDDEN", "CONNECTION_FAILED",
+     "EXTERNAL_SERVICE_ERROR", "CONFIG_INVALID", "PAYLOAD_TOO_LARGE", "UNAVAILABLE"}
+)  # fmt: skip
+"""Every code of a problem."""
 
 
 class GatewayError(Exception):
     """Something went wrong."""
+
+    problem_code: ClassVar[str] = "UNAVAILABLE"
+    """Of CODES."""
 
     def __init__(
         self, detail: str = "", *, person: str | None = None, code: str = "", shown: str | None = None
@@ -48,17 +59,25 @@ class Retryable(GatewayError):
 class Unavailable(Retryable):
     """The other side is not reachable or failed to answer."""
 
+    problem_code = "CONNECTION_FAILED"
+
 
 class Replaced(Retryable):
     """Another instance may serve the tenant by now: nothing was sent."""
+
+    problem_code = "UNAVAILABLE"
 
 
 class RateLimited(Retryable):
     """The other side requests us to slow down. Does not use up an attempt."""
 
+    problem_code = "RATE_LIMITED"
+
 
 class Permanent(GatewayError):
     """This cannot succeed, however often it is tried."""
+
+    problem_code = "EXTERNAL_SERVICE_ERROR"
 
 
 class Rejected(Permanent):
@@ -68,17 +87,25 @@ class Rejected(Permanent):
 class Expired(Permanent):
     """It came too late to be of use."""
 
+    problem_code = "UNAVAILABLE"
+
 
 class Doubtful(Permanent):
     """It may have arrived; a repeat would be seen twice, so it is not repeated."""
+
+    problem_code = "CONNECTION_FAILED"
 
 
 class NeedsAttention(GatewayError):
     """A person has to change something before this integration can work again."""
 
+    problem_code = "CONFIG_INVALID"
+
 
 class BadCredentials(NeedsAttention):
     """The other side refused the key or password. Enter a valid one in the integration's settings."""
+
+    problem_code = "AUTH_FAILED"
 
 
 class BadSettings(NeedsAttention):
@@ -88,6 +115,8 @@ class BadSettings(NeedsAttention):
 class ProtocolError(GatewayError):
     """The conversation broke; the session is opened anew."""
 
+    problem_code = "EXTERNAL_SERVICE_ERROR"
+
 
 class LocalProtocolError(ProtocolError):
     """We were about to send something the protocol does not allow."""
@@ -95,6 +124,18 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The other side sent something the protocol does not allow."""
+
+
+def as_problem(error: GatewayError) -> dict[str, Any]:
+    """`{code, message, details?, retryable, retry_after?}`: the same wherever an error leaves us. `retry_after` in seconds."""
+    problem: dict[str, Any] = {
+        "code": error.problem_code, "message": error.person, "retryable": isinstance(error, Retryable | ProtocolError),
+    }  # fmt: skip
+    if error.shown and error.shown != error.person:
+        problem["details"] = error.shown
+    if isinstance(error, Retryable) and error.after_s is not None:
+        problem["retry_after"] = error.after_s
+    return problem
 
 
 def problem_of(error: GatewayError) -> str:
@@ -112,11 +153,29 @@ def problem_of(error: GatewayError) -> str:
             return "unavailable"
 
 
+REFUSED = frozenset({"rejected", "bad_credentials", "bad_settings"})
+"""Problems that do not go away by sending the same again."""
+
+
 def log_status_of(problem: str) -> str:
     """What stands in an integration's log for an exchange that came to this problem, or to none."""
     return _LOG_STATUSES.get(problem, "retry")
 
 
+def log_code_of(status: str) -> str | None:
+    """The code of a row of an integration's log of which only its outcome is known; None where nothing failed."""
+    return _LOG_CODES.get(status)
+
+
+def exported_status(status: str) -> str:
+    """`success` or `error`: how an outcome of the log is told to programs; the finer outcome stands beside it."""
+    return "success" if status in ("done", "received") else "error"
+
+
+_LOG_CODES = {
+    "retry": "CONNECTION_FAILED", "attention": "CONFIG_INVALID", "rate_limited": "RATE_LIMITED", "bug": "UNAVAILABLE",
+    "failed": "EXTERNAL_SERVICE_ERROR", "doubtful": "CONNECTION_FAILED", "expired": "UNAVAILABLE",
+}  # fmt: skip
 _LOG_STATUSES = {
     "": "done", "bad_credentials": "attention", "bad_settings": "attention", "rate_limited": "rate_limited",
     "rejected": "failed", "bug": "bug",

@@ -6,15 +6,17 @@ together with their outcome, those about anything else here; secrets were masked
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from gateway.domain.ids import TenantId
+from gateway.domain.errors import exported_status, log_code_of
+from gateway.domain.ids import TenantId, utc_text
 from gateway.domain.subjects import Subject, with_subject
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection, Record
 
 _COLUMNS = (
     "log_id, integration_type, event_type, request_data, response_data, status, error_message, created_at, delivery_id, "
-    "subject_kind, subject_id, attempt, duration_ms"
+    "subject_kind, subject_id, attempt, duration_ms, code"
 )
 
 
@@ -34,6 +36,18 @@ class LogLine:
     subject: Subject | None
     attempt: int
     duration_ms: int
+    code: str | None = None
+    """Why it failed, of `gateway.domain.errors.CODES`."""
+
+    def exported(self) -> dict[str, Any]:
+        """As programs get it: `success` or `error`, the finer outcome beside it."""
+        return {
+            "id": self.log_id, "integration": self.integration, "event": self.event_type, "status": exported_status(self.status),
+            "outcome": self.status, "code": self.code, "message": self.error, "request": self.request, "response": self.response,
+            "created_at": utc_text(self.created_at), "attempt": self.attempt, "duration_ms": self.duration_ms,
+            "delivery_id": self.delivery_id,
+            "subject": {"kind": self.subject.kind, "id": self.subject.id} if self.subject is not None else None,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +74,8 @@ async def insert_log(
     await conn.execute(
         """
         INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data, status,
-                                      error_message, duration_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                                      error_message, duration_ms, code)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         """,
         tenant,
         integration,
@@ -71,6 +85,7 @@ async def insert_log(
         status,
         storable(error),
         duration_ms,
+        log_code_of(status),
     )
 
 

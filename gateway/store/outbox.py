@@ -262,6 +262,8 @@ class Outcome:
     request: str = ""
     response: str = ""
     error: str | None = None
+    code: str | None = None
+    """Of `gateway.domain.errors.CODES`, where it failed."""
     reference: str | None = None
     note: str = ""
     again_s: float = 0.0
@@ -300,7 +302,7 @@ _FINISH = """
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::json)
          AS t (tenant_id text, delivery_id bigint, epoch bigint, state text, note text, uses_attempt bool, again_s float8,
-               request text, response text, status text, error text, duration_ms int, reference text, attempt int,
+               request text, response text, status text, error text, code text, duration_ms int, reference text, attempt int,
                tried bool, takes_next bool, shard int, shard_epoch bigint)
     WHERE epoch + 0 = epoch  -- all of them; the planner takes that for one row and goes by the key
 ), held AS (
@@ -313,12 +315,12 @@ WITH given AS MATERIALIZED (
     WHERE d.tenant_id = t.tenant_id AND d.delivery_id = t.delivery_id AND d.epoch = t.epoch
       AND d.state || '' = 'pending'  -- worded so that no index of all that is pending is read from end to end
     RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.lane, d.subject_kind, d.subject_id, t.request,
-              t.response, t.status, t.error, t.attempt, t.duration_ms, t.tried, t.reference, t.takes_next, t.shard,
+              t.response, t.status, t.error, t.code, t.attempt, t.duration_ms, t.tried, t.reference, t.takes_next, t.shard,
               t.shard_epoch
 ), logged AS (
     INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                  status, error_message, delivery_id, subject_kind, subject_id, attempt, duration_ms)
-    SELECT tenant_id, integration_type, kind, request, response, status, error, delivery_id, subject_kind, subject_id,
+                                  status, error_message, code, delivery_id, subject_kind, subject_id, attempt, duration_ms)
+    SELECT tenant_id, integration_type, kind, request, response, status, error, code, delivery_id, subject_kind, subject_id,
            attempt, duration_ms
     FROM held WHERE tried ORDER BY delivery_id
 ), remembered AS (
@@ -371,7 +373,7 @@ async def finish_and_claim(conn: Connection, acks: Sequence[Ack], lease_s: float
             "state": ack.outcome.state, "note": storable(ack.outcome.note), "uses_attempt": ack.outcome.uses_attempt,
             "again_s": ack.outcome.again_s, "request": storable(ack.outcome.request),
             "response": storable(ack.outcome.response), "status": ack.outcome.status, "error": storable(ack.outcome.error),
-            "duration_ms": ack.outcome.duration_ms, "reference": storable(ack.outcome.reference),
+            "code": ack.outcome.code, "duration_ms": ack.outcome.duration_ms, "reference": storable(ack.outcome.reference),
             "attempt": ack.claim.attempt, "tried": ack.outcome.tried,
             "takes_next": ack.takes_next and ack.outcome.state != "pending", "shard": shard_of(ack.claim.tenant),
             "shard_epoch": -1 if ack.epoch is None else ack.epoch,
@@ -444,8 +446,8 @@ async def expire_deliveries(conn: Connection, most: int) -> int:
                 RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.subject_kind, d.subject_id, d.attempt, d.state
             ), logged AS (
                 INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data,
-                                              status, error_message, delivery_id, subject_kind, subject_id, attempt)
-                SELECT tenant_id, integration_type, kind, '', '', state, 'too late to be of use', delivery_id, subject_kind, subject_id,
+                                              status, error_message, code, delivery_id, subject_kind, subject_id, attempt)
+                SELECT tenant_id, integration_type, kind, '', '', state, 'too late to be of use', 'UNAVAILABLE', delivery_id, subject_kind, subject_id,
                        attempt
                 FROM dropped
             )

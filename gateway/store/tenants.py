@@ -15,6 +15,8 @@ from gateway.store.postgres.pool import Connection
 
 CLIENT_ID_TAKEN = "integrations_client_id"
 """The constraint by which two integrations never share a client id."""
+ACCOUNT_TAKEN = "integrations_account"
+"""The constraint by which two integrations of a kind never lead to one account of a shared webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class LinkRow:
     secrets: Mapping[str, str]
     client_id_hash: str | None = None
     """Of an integration's id that no other of the installation may have: its SHA-256 in hexadecimal digits."""
+    account_hash: str | None = None
+    """Of the remote account to which webhooks of a shared address are led, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ async def select_tenants(
                                          ORDER BY x.name), '[]')
                 FROM pbxes x WHERE x.tenant_id = t.tenant_id)::text AS pbxes,
                (SELECT coalesce(json_agg(json_build_array(i.integration_type, split_part(i.integration_type, ':', 1), i.enabled, i.settings,
-                                                          i.secrets, encode(i.client_id_hash, 'hex'))
+                                                          i.secrets, encode(i.client_id_hash, 'hex'), encode(i.account_hash, 'hex'))
                                          ORDER BY i.ordinal, i.integration_type), '[]')
                 FROM integrations i WHERE i.tenant_id = t.tenant_id)::text AS integrations,
                (SELECT coalesce(json_object_agg(m.integration_type, m.map), '{}')
@@ -216,9 +220,9 @@ class LinkTable:
         """An expression for the kind of a row."""
         return self.kind or f"split_part({name}, ':', 1)"
 
-    def hash_text(self) -> str:
-        """An expression for the hash of a row's client id: integrations alone have one."""
-        return "NULL" if self.kind else "encode(client_id_hash, 'hex')"
+    def hash_text(self, column: str) -> str:
+        """An expression for a hash of a row, `client_id_hash` or `account_hash`: integrations alone have them."""
+        return "NULL" if self.kind else f"encode({column}, 'hex')"
 
 
 PBXES = LinkTable("pbxes", "name", "pbx_type")
@@ -226,21 +230,27 @@ INTEGRATIONS = LinkTable("integrations", "integration_type", "")
 
 
 async def upsert_link(conn: Connection, of: LinkTable, tenant: TenantId, row: LinkRow) -> None:
-    """Inserts or updates one PBX or integration. Raises Conflict with CLIENT_ID_TAKEN where another has its client id."""
-    last, value = (of.kind, "$6") if of.kind else ("client_id_hash", "decode($6, 'hex')")
+    """Inserts or updates one PBX or integration. Raises Conflict with CLIENT_ID_TAKEN or ACCOUNT_TAKEN where another has its
+    client id or account."""
+    last: dict[str, tuple[str, str | None]] = {
+        "client_id_hash": ("decode($6, 'hex')", row.client_id_hash), "account_hash": ("decode($7, 'hex')", row.account_hash),
+    }  # fmt: skip
+    if of.kind:
+        last = {of.kind: ("$6", row.kind)}
     await conn.execute(
         f"""
-        INSERT INTO {of.table} (tenant_id, {of.name}, enabled, settings, secrets, {last}) VALUES ($1, $2, $3, $4, $5, {value})
+        INSERT INTO {of.table} (tenant_id, {of.name}, enabled, settings, secrets, {", ".join(last)})
+        VALUES ($1, $2, $3, $4, $5, {", ".join(value for value, _ in last.values())})
         ON CONFLICT (tenant_id, {of.name}) DO UPDATE SET
             enabled = excluded.enabled, settings = excluded.settings, secrets = excluded.secrets,
-            {last} = excluded.{last}
+            {", ".join(f"{name} = excluded.{name}" for name in last)}
         """,  # noqa: S608 - names of a LinkTable, which are constants
         tenant,
         row.name,
         row.enabled,
         json.dumps(row.settings),
         json.dumps(row.secrets),
-        row.kind if of.kind else row.client_id_hash,
+        *(given for _, given in last.values()),
     )
 
 
@@ -262,7 +272,8 @@ async def lock_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str
     """One PBX or integration as it is now; nobody changes it until the transaction ends."""
     row = await conn.fetchrow(
         f"""
-        SELECT {of.kind_of(of.name)} AS kind, enabled, settings::text, secrets::text, {of.hash_text()} AS client_id_hash
+        SELECT {of.kind_of(of.name)} AS kind, enabled, settings::text, secrets::text,
+               {of.hash_text("client_id_hash")} AS client_id_hash, {of.hash_text("account_hash")} AS account_hash
         FROM {of.table} WHERE tenant_id = $1 AND {of.name} = $2 FOR UPDATE
         """,  # noqa: S608 - names of a LinkTable, which are constants
         tenant,
@@ -277,6 +288,7 @@ async def lock_link(conn: Connection, of: LinkTable, tenant: TenantId, name: str
         json.loads(row["settings"]),
         json.loads(row["secrets"]),
         row["client_id_hash"],
+        row["account_hash"],
     )
 
 

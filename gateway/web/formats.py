@@ -28,6 +28,7 @@ TONES = {
         "online": "ok", "starting": "busy", "connecting": "busy", "degraded": "warn", "offline": "bad",
         "attention": "bad", "failed": "bad", "stopped": "calm",
     },
+    "status": {"active": "ok", "troubled": "warn", "inactive": "calm", "pending": "warn", "error": "bad"},
     "delivery": {
         "done": "ok", "pending": "busy", "failed": "bad", "doubtful": "warn", "expired": "calm", "superseded": "calm",
     },

@@ -150,6 +150,11 @@ class Viewer:
         return self.session is not None and self.session.scope is None
 
     @property
+    def session_email(self) -> str:
+        """Who acts: a person's address, or the integration whose link opened the session; empty without a session."""
+        return self.session.email if self.session is not None else ""
+
+    @property
     def home(self) -> str:
         """Where the pages of this session are; empty for a person, to whom all of them are open."""
         return (
@@ -261,6 +266,7 @@ def _environment(
     )  # fmt: skip
     env.globals |= {
         "tone": formats.tone,
+        "status_tone": lambda status: formats.tone("status", "troubled" if status.troubled else status.standing),
         "duration": formats.duration,
         "offset": formats.offset,
         "asset": lambda name: f"/static/{name}?v={assets[name].version}",

@@ -236,9 +236,15 @@ def sets_of(hosts: Hosts, delivered: Iterable[Notified], found: Found) -> Sets:
         sets.attempted |= {Notified(unique_id, kind) for kind in kinds}
     for unique_id, address in hosts.acknowledged:
         sets.acknowledged |= {Notified(unique_id, kind) for kind in MUST_BE_TOLD.get(address, ())}
-    sets.expired = {Notified(row["call_id"], row["kind"]) for row in found.expired if row["kind"] != "upload"}
+    sets.expired = {
+        Notified(row["call_id"], row["kind"].removesuffix("_synthetic"))
+        for row in found.expired
+        if row["kind"] != "upload"
+    }
     sets.early = {
-        Notified(row["call_id"], row["kind"]) for row in found.expired if row["early"] and row["state"] == "expired"
+        Notified(row["call_id"], row["kind"].removesuffix("_synthetic"))
+        for row in found.expired
+        if row["early"] and row["state"] == "expired"
     }
     return sets
 

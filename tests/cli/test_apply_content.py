@@ -140,7 +140,7 @@ def test_the_order_of_integrations_is_that_of_the_file(command: Command, install
     assert list(exported(command)["integrations"]) == ["telegram", "retailcrm"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_large_catalog_takes_seconds(command: Command, installation: Path) -> None:
     items = [
         {"id": f"i{n}", "name": f"Пицца {n}", "price": f"{n}.50", "category": f"Раздел {n % 40}"} for n in range(10_000)

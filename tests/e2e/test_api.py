@@ -14,7 +14,7 @@ import trio
 
 from tests.e2e.world import World, open_world
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 API = "/api/v1"
 
 

@@ -19,7 +19,7 @@ import trio
 from gateway.domain.catalog import MOST_ITEMS
 from tests.e2e.world import BOT, World, open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 READS = int(os.environ.get("READS", "100"))
 WITHIN_S = 1.0

@@ -129,6 +129,7 @@ async def test_every_page_in_both_languages_and_on_a_phone(tmp_path: Path) -> No
         assert all(len(words) == 2 for words in headings.values()), "each page speaks both languages"
 
 
+@pytest.mark.long
 async def test_a_prompt_is_written_with_help_and_tried(tmp_path: Path) -> None:
     model = ModelServer()
     async with trio.open_nursery() as nursery:

@@ -19,6 +19,7 @@ from tests.gate.sandboxes import Ledger, Pigeon
 ROOT = Path(__file__).parents[2]
 PACKAGES = Path(__file__).parent / "packages"
 SIGNING_KEY = "a-signing-key-of-the-pigeon-0123456789"
+APP_SECRET, VERIFY_TOKEN = "the-secret-of-our-pigeon-app", "a-word-for-the-handshake"
 NUMBER = "/t/0367/integrations"
 
 
@@ -76,7 +77,17 @@ async def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = os.pathsep.join(filter(None, (str(PACKAGES), os.environ.get("PYTHONPATH", ""))))
     monkeypatch.setenv("PYTHONPATH", path)
     pigeon, ledger = Pigeon(), Ledger()
-    async with trio.open_nursery() as nursery, open_world(tmp_path) as world:
+    apps = tmp_path / "apps.yaml"
+    apps.write_text(
+        yaml.safe_dump(
+            {
+                "ledger": {"client_id": Ledger.CLIENT_ID, "client_secret": Ledger.CLIENT_SECRET},
+                "pigeon": {"app_secret": APP_SECRET, "verify_token": VERIFY_TOKEN},
+                "meta": {"app_id": 1234567890, "app_secret": "of-meta", "verify_token": "of-meta-too"},
+            }
+        )
+    )
+    async with trio.open_nursery() as nursery, open_world(tmp_path, GATEWAY_APPS_FILE=str(apps)) as world:
         pigeon_url, ledger_url = await nursery.start(pigeon.serve), await nursery.start(ledger.serve)
         async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
             client.cookies.set("language", "en")
@@ -88,6 +99,7 @@ async def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             await sign_in_to_ledger(person, ledger)
             await deliveries(world, pigeon, ledger)
             await webhook(world, client)
+            await shared_webhook(world, client, person, pigeon_url)
             await session(world, person, pigeon, pigeon_url)
             await world.wait_for(lambda: ledger.stages_read >= 1, 30)
             page = await person.get(NUMBER)
@@ -97,7 +109,15 @@ async def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert (matrix["integrations"]["pigeon"], matrix["integrations"]["ledger"]) == (True, True)
             assert ledger.violations == []
             written = (world.folder / "gateway.log").read_text()
-            for secret in (pigeon.token, ledger.access, ledger.refresh, Ledger.CLIENT_SECRET, SIGNING_KEY):
+            for secret in (
+                pigeon.token,
+                ledger.access,
+                ledger.refresh,
+                Ledger.CLIENT_SECRET,
+                SIGNING_KEY,
+                APP_SECRET,
+                VERIFY_TOKEN,
+            ):
                 assert secret not in written
                 assert (
                     await world.look(
@@ -128,14 +148,7 @@ async def set_up(person: Person, pigeon_url: str, ledger_url: str) -> None:
     assert bad.status_code == 303
     assert "aria-invalid" in await person.get(str(bad.headers["location"]).partition("#")[0])
     await save(person, "pigeon", address=pigeon_url, room="calls", signing_key=SIGNING_KEY)
-    await save(
-        person,
-        "ledger",
-        address=ledger_url,
-        client_id=Ledger.CLIENT_ID,
-        client_secret=Ledger.CLIENT_SECRET,
-        makes="deal",
-    )
+    await save(person, "ledger", address=ledger_url, makes="deal")  # with the installation's application
 
 
 async def sign_in_to_pigeon(person: Person, pigeon: Pigeon) -> None:
@@ -219,6 +232,35 @@ async def webhook(world: World, client: httpx2.AsyncClient) -> None:
         while not await logged(world, "прилетело"):
             await trio.sleep(0.1)
     assert await logged(world, "прилетело") == 1
+
+
+async def shared_webhook(world: World, client: httpx2.AsyncClient, person: Person, address: str) -> None:
+    """One address for all accounts of the installation's application; an account can be entered once."""
+    fields = {"address": address, "room": "calls", "signing_key": "***", "token": "***", "hook_id": "***"}
+    await save(person, "pigeon", account="70-1", **fields)
+    page = await person.get(f"{NUMBER}/pigeon:second")
+    taken = await person.post(
+        f"{NUMBER}/pigeon:second/settings", page, anyway="1", address=address, signing_key=SIGNING_KEY, account=" 70-1"
+    )
+    assert "can be connected once" in await person.get(str(taken.headers["location"]).partition("#")[0])
+    hook = f"{world.intake}/hooks/pigeon"
+    assert (await client.get(hook, params={"challenge": "7", "token": VERIFY_TOKEN})).text == "7"
+    assert (await client.get(hook, params={"challenge": "7", "token": "x"})).status_code == 403
+
+    async def send(letters: object, key: str = APP_SECRET) -> int:
+        body = json.dumps(letters).encode()
+        signed = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+        return (await client.post(hook, content=body, headers={"X-Pigeon-Signature": signed})).status_code
+
+    ours, another = [{"number": 75_001, "text": "shared letter"}], [{"number": 75_002, "text": "nobody's letter"}]
+    assert await send({"70-1": ours, "70-2": another}, SIGNING_KEY) == 403
+    with trio.fail_after(20):
+        while not await logged(world, "shared letter"):
+            assert await send({"70-2": another, "70-1": ours}) == 200
+            await trio.sleep(0.1)
+    assert await logged(world, "shared letter") == 1
+    assert await logged(world, "nobody's letter") == 0
+    assert (await world.get("/stats"))["counters"]["hooks_unknown"] >= 1
 
 
 async def session(world: World, person: Person, pigeon: Pigeon, address: str) -> None:

@@ -14,13 +14,16 @@ EXCEPTED_INDEXES = {
     "logins_transaction",  # a redirect comes back with its state alone
     "sessions_token",  # a session is a person's, who may belong to several companies
     "integrations_client_id",  # likewise
+    "integrations_account",  # likewise
     "shards_pkey",
     "instances_pkey",
     "retired_master_keys_pkey",
+    "integration_registry_pkey",
 }
 EXCEPTED_TABLES = {
     "schema_migrations",  # the runner's own; neither role may touch it
     "shards", "instances",  # what instances share among themselves; of no tenant, and the engine's alone
+    "integration_registry",  # what can be connected: the same for all tenants, and written by the engine alone
     "retired_master_keys",  # ids of the installation's keys; of no tenant, and the engine's alone
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 Nothing here names an address: they are found from the app's own map and from the table of machine addresses. What fills their
 arguments, and the fields of their queries and bodies, is `VALUES`, by name; the names of fields are found in the sources.
+Over 400 lines, half of them that table.
 """
 
 import base64

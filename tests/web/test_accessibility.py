@@ -27,7 +27,7 @@ TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clie
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(600),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
 ]
@@ -81,8 +81,8 @@ def sign_in(browsing: BrowserContext, url: str, cookie: str) -> None:
     [
         (1440, "light", "ru"),
         (360, "dark", "en"),
-        pytest.param(768, "light", "en", marks=pytest.mark.long),
-        pytest.param(1440, "dark", "ru", marks=pytest.mark.long),
+        pytest.param(768, "light", "en"),
+        pytest.param(1440, "dark", "ru"),
     ],
 )
 async def test_axe_finds_nothing_on_any_page(world: World, width: int, theme: Any, language: str) -> None:

@@ -38,6 +38,7 @@ from gateway.domain.secret import Secret
 from gateway.domain.subjects import call_subject
 from gateway.store import call_batches, outbox, users
 from gateway.store.call_orders import Admitted
+from gateway.store.integration_states import mark_tested
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import new_data_key, new_master_key, parse_master_keys
 from gateway.store.tenants import INTEGRATIONS, PBXES, LinkRow, TenantRow, upsert_link, upsert_phone, upsert_tenant
@@ -186,6 +187,7 @@ async def _configure(
         await upsert_link(conn, PBXES if is_pbx else INTEGRATIONS, tenant, link)
         if not is_pbx:
             await replace_map(conn, tenant, IntegrationKey(link.name), {"19": "150"})
+            await mark_tested(conn, tenant, IntegrationKey(link.name), passed=True)
 
 
 async def make_world(db: Database) -> World:

@@ -54,6 +54,8 @@ T = TypeVar("T")
 class TooLarge(Rejected):
     """The file is larger than 200 MiB."""
 
+    problem_code = "PAYLOAD_TOO_LARGE"
+
 
 class Incoming:
     """One file that is coming in. Used as `async with`: whatever was not stored leaves nothing behind."""

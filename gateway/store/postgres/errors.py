@@ -14,6 +14,8 @@ class StoreError(GatewayError):
 class Conflict(StoreError):
     """Something with the same key exists already."""
 
+    problem_code = "CONFLICT"
+
     def __init__(self, constraint: str, *, person: str | None = None) -> None:
         super().__init__(f"conflict with {constraint}" if constraint else "", person=person)
         self.constraint = constraint
@@ -21,6 +23,8 @@ class Conflict(StoreError):
 
 class BadData(StoreError):
     """A value does not fit the database."""
+
+    problem_code = "VALIDATION_ERROR"
 
     def __init__(self, detail: str = "", *, constraint: str = "", person: str | None = None) -> None:
         super().__init__(detail, person=person)
@@ -38,6 +42,8 @@ class QueryFailed(StoreError):
 
 class Busy(Unavailable):
     """Someone else holds a lock on it; it will be tried again."""
+
+    problem_code = "UNAVAILABLE"
 
 
 class NotMigrated(NeedsAttention):

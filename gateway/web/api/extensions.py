@@ -1,4 +1,5 @@
-"""The JSON addresses behind a module's pages: `/<kind>-admin/api/...`, the same for every adapter that can register us.
+"""The JSON addresses behind a module's pages: `/<kind>-admin/api/...`, the same for every adapter that can register us. A little
+long, for they are one table.
 
     cookie of a person | cookie of a module's session | bearer token of the module's link -> Caller -> number -> operation
 
@@ -11,15 +12,16 @@ methods by cookie need the session's CSRF token in `X-CSRF-Token`; every answer 
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlencode
 
 from werkzeug.http import parse_cookie
 
 from actors.crm.registration import Registrations, Synced, SyncResult, with_users
 from actors.crm.registration_changes import StoredMap
 from adapters.abilities import Registers, statuses_of
-from adapters.base import Adapter, AdapterSettings, marked_fields
+from adapters.base import Adapter, AdapterSettings, Tested, marked_fields
 from adapters.registry import Linked
 from gateway.domain import extensions
 from gateway.domain.configuration import Connector, Tenant
@@ -29,13 +31,21 @@ from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.store import users
 from gateway.store.audit import ORIGIN, Kind, Origin
+from gateway.store.integration_states import mark_tested
 from gateway.web.http.guesses import Guesses
-from gateway.web.http.routes import Address, Handler, Request, Response, answer_json, body_object, invalid, problem
-from gateway.web.pages.change_settings import (
-    change_settings,
-    changed_settings,
-    shown_settings,
+from gateway.web.http.multipart import Malformed, text_fields
+from gateway.web.http.routes import (
+    FORM,
+    Address,
+    Handler,
+    Request,
+    Response,
+    answer_json,
+    body_object,
+    invalid,
+    problem,
 )
+from gateway.web.pages.change_settings import change_settings, changed_settings, shown_settings
 from gateway.web.session.access import Need
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, SAFE_METHODS
 from gateway.web.session.embedded import module_cookie, select_and_touch
@@ -69,6 +79,13 @@ class Caller:
         return allows(self.session, TenantId(number), Need.READ if method in SAFE_METHODS else Need.CHANGE)
 
 
+Probe = Callable[[TenantId, Connector], Awaitable[Tested]]
+
+
+async def _no_probe(number: TenantId, link: Connector) -> Tested:
+    return Tested(ok=True, code="not_testable")
+
+
 @dataclass(frozen=True)
 class ModuleCallers:
     """Identifies the caller."""
@@ -76,6 +93,8 @@ class ModuleCallers:
     modules: Registrations
     secure_cookies: bool
     guesses: Guesses = field(default_factory=Guesses)
+    probe: Probe = _no_probe
+    """Tests an integration with its stored settings."""
 
     async def of(self, adapter: Adapter, request: Request) -> list[Caller]:
         """All callers of a request: a browser may send a person's cookie and a module's. The person first."""
@@ -143,13 +162,15 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
         if link is None:
             return problem(404, "NOT_FOUND", "This integration is not set up. Enter its settings first.")
         try:
-            response = await operation(Linked(link.key, adapter), tenant, caller, request)
+            response = await operation(Linked(link.key, adapter), tenant, caller, _as_plain_form(request))
+        except BadBody as error:
+            return problem(400, "VALIDATION_ERROR", "The body cannot be read.", errors=error.problems)
         except Invalid as error:
             return invalid(error)
         except GatewayError as error:
             if isinstance(error, Retryable):
                 raise
-            return problem(422, "CONFIG_INVALID", error.person)
+            return problem(422, error.problem_code, error.person)
         if request.method in SAFE_METHODS and caller.csrf is not None:
             more = (*response.headers, ("X-CSRF-Token", caller.csrf))
             response = Response(
@@ -158,6 +179,32 @@ def _guarded(callers: ModuleCallers, adapter: Adapter, operation: Operation) -> 
         return response
 
     return checked
+
+
+class BadBody(Invalid):
+    """There is no body, or it is neither JSON nor a form: nothing in it can be named."""
+
+
+def _as_plain_form(request: Request) -> Request:
+    """A request whose multipart form is one that `body_object` reads. Raises BadBody."""
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
+        return request
+    try:
+        body = urlencode(text_fields(kind, request.body)).encode()
+    except Malformed:
+        raise BadBody((("body", "must be a multipart form to its end"),)) from None
+    return replace(request, body=body, headers={**request.headers, "content-type": FORM})
+
+
+def _object_of(request: Request) -> dict[str, Any]:
+    """The body as an object. Raises BadBody where it is none, or empty."""
+    if not request.body.strip():
+        raise BadBody((("body", "is empty; a JSON object or a form is expected"),))
+    try:
+        return body_object(request)
+    except Invalid as error:
+        raise BadBody(error.problems) from None
 
 
 def _connector_of(adapter: Adapter, tenant: Tenant, caller: Caller, named: str) -> Connector | None:
@@ -176,9 +223,9 @@ def read_map(request: Request, adapter: Adapter) -> dict[str, str | None]:
         try:
             sent = json.loads(text)
         except (ValueError, RecursionError):
-            raise Invalid((("body", "must be JSON"),)) from None
+            raise BadBody((("body", "must be JSON"),)) from None
     else:
-        sent = body_object(request)
+        sent = _object_of(request)
         sent = sent.get("user_extensions", sent)
     if isinstance(sent, str):
         try:
@@ -245,8 +292,9 @@ def _shown(adapter: Adapter, link: Connector, *, module: bool) -> dict[str, Any]
 class _Operations:
     """What the addresses do."""
 
-    def __init__(self, modules: Registrations) -> None:
+    def __init__(self, modules: Registrations, probe: Probe) -> None:
         self._modules = modules
+        self._probe = probe
 
     async def config(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         link = tenant.integrations[linked.key]
@@ -259,12 +307,17 @@ class _Operations:
         )  # fmt: skip
 
     async def put_config(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
-        sent, model = body_object(request), linked.adapter.settings
+        sent, model = _object_of(request), linked.adapter.settings
         allowed = marked_fields(model, "shared") if caller.module else frozenset(model.model_fields) | {"enabled"}
         if caller.module and (locked := sorted(sent.keys() - allowed)):
             return problem(403, "FORBIDDEN", "The module's pages may not change this.",
                            errors=[(name[:60], "may not be changed here") for name in locked])  # fmt: skip
         enabled = sent.pop("enabled", None)
+        enabled = (
+            {"true": True, "1": True, "false": False, "0": False}.get(enabled, enabled)
+            if isinstance(enabled, str)
+            else enabled
+        )
         if enabled is not None and not isinstance(enabled, bool):
             raise Invalid((("enabled", "must be true or false"),))
         if MAP in sent:
@@ -290,6 +343,24 @@ class _Operations:
             {"status": "registered" if result.saved else "waiting", **_crm(result), "unknown_users": list(result.unknown_users),
              "module": _module(stored)}
         )  # fmt: skip
+
+    async def test(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
+        tested = await self._probe(tenant.number, tenant.integrations[linked.key])
+        if tested.ok:
+            await self._modules.db.tenant(tenant.number, mark_tested, tenant.number, linked.key, passed=True)
+        said, kind = words("en"), linked.adapter.kind
+        text = f"{said.code('tested', tested.code, kind)} {tested.detail}".strip()
+        findings = [
+            {
+                "ok": one.ok,
+                "code": one.code,
+                "message": said.code("finding", one.code, kind),
+                "detail": one.detail or None,
+            }
+            for one in tested.findings
+        ]
+        return answer_json({"success": tested.ok, "code": tested.code, "message": text, "findings": findings,
+                            **({} if tested.ok else {"error": text})})  # fmt: skip
 
     async def phones(self, linked: Linked, tenant: Tenant, caller: Caller, request: Request) -> Response:
         stored = await self._modules.stored(tenant.number, linked)
@@ -335,7 +406,7 @@ class _Operations:
 
 _ANSWERS = {
     200: "OK", 401: "No session and no token", 403: "Not this session's company, or no CSRF token",
-    404: "The integration is not set up", 503: "The database is away; try again",
+    400: "There is no body, or it cannot be read", 404: "The integration is not set up", 503: "The database is away; try again",
 }  # fmt: skip
 _MAP_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -345,7 +416,7 @@ _MAP_SCHEMA: Mapping[str, Any] = {
 
 def module_addresses(callers: ModuleCallers, adapters: Sequence[Adapter] | None = None) -> list[Address]:
     """The addresses of every adapter whose outside system registers us or has internal numbers of its users."""
-    operations, table = _Operations(callers.modules), list[Address]()
+    operations, table = _Operations(callers.modules, callers.probe), list[Address]()
     for adapter in adapters if adapters is not None else with_users().values():
         title = adapter.title
         for method, name, operation, summary, schema in (
@@ -358,6 +429,7 @@ def module_addresses(callers: ModuleCallers, adapters: Sequence[Adapter] | None 
                 {"type": "object"},
             ),
             ("POST", "register", operations.register, f"Register or update our module in {title}", None),
+            ("POST", "test", operations.test, f"Test the connection to {title}; changes nothing there", None),
             ("GET", "internal-phones", operations.phones, "Internal numbers, their owners and users", None),
             ("GET", "user-extensions", operations.extensions, f"Users of {title} and their internal numbers", None),
             ("POST", "save-extensions", operations.save, "Give internal numbers to users, here and there", _MAP_SCHEMA),

@@ -137,3 +137,24 @@ def _begin(head: bytes) -> Begin:
             if kind.lower() == "form-data" and "name" in options:
                 return Begin(options["name"], options.get("filename"))
     raise Malformed("a part without a name")
+
+
+def text_fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
+    """The fields of a whole small form; files in it are left out. Raises Malformed."""
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    if not boundary:
+        raise Malformed("no boundary")
+    form, fields, value = Multipart(boundary.encode("latin-1", "replace")), list[tuple[str, str]](), bytearray()
+    begun: Begin | None = None
+    for event in form.feed(body):
+        match event:
+            case Begin():
+                begun, value = event, bytearray()
+            case Data(data):
+                value += data
+            case End():
+                if begun is not None and begun.file_name is None:
+                    fields.append((begun.name, value.decode("utf-8", "replace")))
+    if not form.complete:
+        raise Malformed("it ends too early")
+    return fields

@@ -224,12 +224,12 @@ async def answer(address: Address, request: Request, pull: Pull | None = None) -
         return await address.handler(request)
     except Cut as cut:
         return cut.response
-    except (Unavailable, RateLimited) as error:
-        limited = isinstance(error, RateLimited)
-        return problem(429 if limited else 503, "RATE_LIMITED" if limited else "UNAVAILABLE", error.person,
-                       retryable=True, retry_after=error.after_s if error.after_s is not None else 5)  # fmt: skip
     except Retryable as error:
-        return problem(503, "UNAVAILABLE", error.person, retryable=True, retry_after=error.after_s)
+        limited = isinstance(error, RateLimited)
+        told = error.after_s if error.after_s is not None or not isinstance(error, RateLimited | Unavailable) else 5
+        # What is away is ours, such as the database: the caller has no connection of its own to look after.
+        return problem(429 if limited else 503, "RATE_LIMITED" if limited else "UNAVAILABLE", error.person,
+                       retryable=True, retry_after=told)  # fmt: skip
     except Exception:
         # The one broad boundary of both listeners: a bug in one handler must not end the listener for every tenant.
         # The response does not reveal the cause; the log names the address's template, never what was sent.

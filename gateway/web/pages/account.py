@@ -9,6 +9,7 @@ session of theirs ends. Read `gateway/web/session/second_step.py` for codes, `pe
 """
 
 import hashlib
+import hmac
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -198,7 +199,7 @@ def account_pages(gate: Gate) -> Blueprint:
 
     async def refuse(where: str, code: str, **more: Any) -> Answer:
         body = {"where": where, "code": code, "off": 0, **more}
-        return await lead_on(deps, gate.token(), f"{SECURITY}#{where}", Flash(kind="refused", body=body))
+        return await lead_on(deps, gate.token(), SECURITY, Flash(kind="refused", body=body))
 
     @pages.post(f"{SECURITY}/password")
     async def password() -> Answer:
@@ -291,7 +292,12 @@ def account_pages(gate: Gate) -> Blueprint:
         token, session, tenants = me()
         found = await deps.db.engine(own_account.list_sessions, session.email, tenants, IDLE_S, ABSOLUTE_S)
         lines = [
-            (one, session_id(one.token_hash), device_name(one.device), one.token_hash == token.token_hash)
+            (
+                one,
+                session_id(one.token_hash),
+                device_name(one.device),
+                hmac.compare_digest(one.token_hash, token.token_hash),
+            )
             for one in found
         ]
         return site.page("account_sessions.html", lines=lines)
@@ -302,7 +308,12 @@ def account_pages(gate: Gate) -> Blueprint:
         named = (await request.form).get("session", "")
         found = await deps.db.engine(own_account.list_sessions, session.email, tenants, IDLE_S, ABSOLUTE_S)
         chosen = next(
-            (one for one in found if session_id(one.token_hash) == named and one.token_hash != token.token_hash), None
+            (
+                one
+                for one in found
+                if session_id(one.token_hash) == named and not hmac.compare_digest(one.token_hash, token.token_hash)
+            ),
+            None,
         )
         if chosen is None:
             abort(404)

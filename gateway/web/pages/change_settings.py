@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, marked_fields, secret_fields
-from adapters.unique_settings import refuse_short, unique_hash
+from adapters.unique_settings import account_hash, refuse_short, unique_hash
 from gateway.cache import open_secrets
 from gateway.domain.configuration import Connector
-from gateway.domain.ids import IntegrationKey, TenantId
+from gateway.domain.ids import IntegrationKey, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import Bilingual
@@ -36,6 +36,14 @@ TAKEN = Bilingual(
     "использовать нельзя: оставьте поле пустым, и он будет создан автоматически",
 )
 """Error for a client id that another integration of the installation has. It does not reveal whose."""
+
+
+ACCOUNT_TAKEN = Bilingual(
+    "another integration is connected to this account already; an account can be connected once",
+    "этот аккаунт уже подключён к другой интеграции; аккаунт можно подключить один раз",
+)
+"""Error for an account that another integration of the installation leads to. It does not reveal whose."""
+_TAKEN_BY = {store.CLIENT_ID_TAKEN: ("unique", TAKEN), store.ACCOUNT_TAKEN: ("account", ACCOUNT_TAKEN)}
 
 
 class SecretsStay(Exception):
@@ -122,7 +130,7 @@ async def save_settings(
     *, enabled: bool | None = None,
 ) -> None:  # fmt: skip
     """Stores a PBX's or an integration's valid settings, all of them. One that was not set up yet is switched on by this,
-    unless `enabled` says otherwise. Raises Invalid where another integration has its client id."""
+    unless `enabled` says otherwise. Raises Invalid where another integration has its client id or account."""
     sealer = await _sealer(db, master, number)
     with _taken_named(type(settings)):
         await db.tenant(number, _save, of, number, link, settings, sealer, person, enabled)
@@ -144,9 +152,10 @@ def _taken_named(model: type[AdapterSettings]) -> Iterator[None]:
     try:
         yield
     except Conflict as conflict:
-        if conflict.constraint != store.CLIENT_ID_TAKEN:
+        if conflict.constraint not in _TAKEN_BY:
             raise
-        raise Invalid(tuple((name, TAKEN) for name in sorted(marked_fields(model, "unique")))) from None
+        mark, text = _TAKEN_BY[conflict.constraint]
+        raise Invalid(tuple((name, text) for name in sorted(marked_fields(model, mark)))) from None
 
 
 async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
@@ -168,7 +177,8 @@ async def _save(
     known = await store.lock_link(conn, of, number, link.name)
     plain, sealed = _stored(sealer, of.table, link.name, settings)
     enabled = switch if switch is not None else known.enabled if known is not None else True
-    row = LinkRow(link.name, link.kind, enabled, plain, sealed, unique_hash(settings))
+    hashes = unique_hash(settings), account_hash(link.kind, settings)
+    row = LinkRow(link.name, link.kind, enabled, plain, sealed, *hashes)
     await store.upsert_link(conn, of, number, row)
     opened = open_secrets(known, of.table, sealer) if known is not None else {}
     old, new = difference(opened if known is not None else None, {**plain, **_secrets(settings)})
@@ -190,7 +200,7 @@ async def _change(
     switched = enabled is not None and enabled != known.enabled
     if not named and not switched:
         return False
-    plain, sealed, client_id_hash = known.settings, known.secrets, known.client_id_hash
+    plain, sealed, hashes = known.settings, known.secrets, (known.client_id_hash, known.account_hash)
     fresh: Set[str] = frozenset()
     before: dict[str, Any] = {"enabled": known.enabled}
     after: dict[str, Any] = {"enabled": known.enabled if enabled is None else enabled}
@@ -199,10 +209,10 @@ async def _change(
         settings = change(opened)
         fresh = _new_secrets(opened, settings)
         plain, sealed = _stored(sealer, "integrations", key, settings)
-        client_id_hash = unique_hash(settings)
+        hashes = unique_hash(settings), account_hash(kind_of(key), settings)
         before |= opened
         after |= {**plain, **_secrets(settings)}
-    row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed, client_id_hash)
+    row = LinkRow(key, known.kind, known.enabled if enabled is None else enabled, plain, sealed, *hashes)
     await store.upsert_link(conn, store.INTEGRATIONS, number, row)
     shown = [f"{name}{CHANGED_MARK}" if name in fresh else name for name in sorted(named)]
     detail = ", ".join([*shown, *(["enabled"] if switched else [])])

@@ -35,6 +35,7 @@ from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import delete_phone, select_phone, upsert_phone
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.integrations import pbx_card, slots_of
+from gateway.web.pages.module_home import add_home, home_of
 from gateway.web.session.auth import Gate
 from gateway.web.session.embedded import ModuleGate
 from gateway.web.session.flash import Flash, lead_on, note
@@ -227,10 +228,14 @@ def module_pages(gate: Gate, adapter: Adapter) -> Blueprint:
         if token or request.method == "POST":
             return await door.open(number, token)
         if viewer().session is not None and number in ("", tenant().number):
-            return await page().show(*here())
+            found = page()
+            home = await home_of(gate.site, found.linked, door.home)
+            return await found.show(*here(), home=home)
         if await door.is_persons(number):
             return redirect(f"/t/{number}/extensions?{urlencode({'kind': adapter.kind})}", 303)
         return gate.site.page("module_refused.html", 401)
+
+    add_home(pages, door, adapter)
 
     @pages.post("/extensions/save")
     async def save() -> Answer:

@@ -25,10 +25,11 @@ _OURS = frozenset({"csrf", "pending", "anyway"})
 
 
 async def read_round(
-    gate: Gate, model: type[AdapterSettings], stored: Mapping[str, Any], probe: Probe, *, at: str = "",
+    gate: Gate, model: type[AdapterSettings], stored: Mapping[str, Any], probe: Probe | None, *, at: str = "",
     more: Mapping[str, Any] | None = None,
 ) -> tuple[AdapterSettings | None, Flash]:  # fmt: skip
-    """What was sent as valid settings that work, or None and the form to lead back to. `more` goes into its body; a key
+    """What was sent as valid settings that work, or None and the form to lead back to. Without `probe` nothing is
+    tested: what is switched off may be saved as it is. `more` goes into its body; a key
     `problem` there refuses the form by itself."""
     number, sent = tenant().number, {name: str(value) for name, value in (await request.form).items()}
     pending = await read_flash(gate.site.deps, gate.token(), sent.get("pending", ""), tenant=number)
@@ -50,7 +51,7 @@ async def read_round(
     )
     if form.settings is None or (more or {}).get("problem"):
         return None, flash
-    if sent.get("anyway") != "1":
+    if probe is not None and sent.get("anyway") != "1":
         values = form.settings.model_dump(by_alias=True)
         tested = await probe({**values, **{name: getattr(form.settings, name) for name in secret_fields(model)}})
         if not tested.ok:

@@ -13,10 +13,11 @@ from typing import Any
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.crm.disconnecting import disconnect
 from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
-from adapters.base import Tested
+from adapters.base import SystemType, Tested
 from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
@@ -24,9 +25,11 @@ from gateway.domain.hooks import hook_url
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
+from gateway.domain.statuses import Known, Status
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.integration_jobs import JobRow, hasten_job, select_jobs
+from gateway.store.integration_states import mark_tested, select_known
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, lock_link, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
@@ -34,8 +37,9 @@ from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.form_rounds import form_at, form_shown, read_round, with_problems
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
-from gateway.web.session.surroundings import UPDATES, flashed, look_around, most_urgent, troubles_of
+from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
+from gateway.web.statuses import connections_of, integration_status, pbx_status, slots_of_integration, troubles_of
 
 LOG_PAGE = 50
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,12 +53,14 @@ class Card:
     name: str
     """A PBX's name; an integration's key."""
     title: str
+    type: SystemType
     href: str
     login: bool = False
     """Whether a person can sign in to it."""
     set_up: bool = True
     enabled: bool = True
     health: Health
+    status: Status
     restarts: int = 0
     figures: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[Any] = ()
@@ -70,6 +76,8 @@ class Card:
 class Stored:
     """What the store knows of a tenant's integrations."""
 
+    known: Mapping[IntegrationKey, Known]
+
     switches: Mapping[str, bool]
     outbox: Mapping[str, integration_logs.OutboxFigures]
     hour: Mapping[str, Mapping[str, int]]
@@ -78,6 +86,7 @@ class Stored:
 
 async def _stored(conn: Connection, number: TenantId, since: datetime) -> Stored:
     return Stored(
+        await select_known(conn, number),
         await integration_logs.select_switches(conn, number),
         await integration_logs.select_outbox_figures(conn, number),
         await integration_logs.count_recent_logs(conn, number, since),
@@ -121,28 +130,27 @@ def _alive(slot: Slot | None, *, set_up: bool, enabled: bool) -> tuple[Health, i
 def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Connector) -> Card:
     """The card of one PBX."""
     adapter = registry.adapters().get(pbx.kind)
-    health, restarts, found = _alive(slots.get(f"tenant/{number}/pbx/{pbx.name}"), set_up=True, enabled=pbx.enabled)
+    slot = slots.get(f"tenant/{number}/pbx/{pbx.name}")
+    health, restarts, found = _alive(slot, set_up=True, enabled=pbx.enabled)
     figures = dict(found)
     notes, unlisted = figures.pop("ignored", ()), figures.pop("unlisted", ())
     return Card(
         kind=pbx.kind, name=pbx.name, title=adapter.title if adapter is not None else pbx.kind,
-        href=f"/t/{number}/pbxes/{pbx.name}", enabled=pbx.enabled, health=health, restarts=restarts, figures=figures,
-        notes=notes, unlisted=unlisted,
+        type="pbx", href=f"/t/{number}/pbxes/{pbx.name}", enabled=pbx.enabled, health=health, restarts=restarts, figures=figures,
+        notes=notes, unlisted=unlisted, status=pbx_status(slot, enabled=pbx.enabled),
     )  # fmt: skip
 
 
 def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: Stored) -> Card:
     key = linked.key
     set_up, enabled = key in stored.switches, stored.switches.get(key, False)
-    place = f"tenant/{number}/integration/{key}"
-    health, restarts, figures = _alive(
-        most_urgent(slots.get(f"{place}{part}") for part in ("", UPDATES)), set_up=set_up, enabled=enabled
-    )
+    slot = slots_of_integration(slots, number, key)
+    health, restarts, figures = _alive(slot, set_up=set_up, enabled=enabled)
     return Card(
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
-        href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
+        type=linked.adapter.type, href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
         figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
-        last=stored.last.get(key), login=linked.adapter.login is not None,
+        last=stored.last.get(key), status=integration_status(slot, stored.known.get(key)), login=linked.adapter.login is not None,
     )  # fmt: skip
 
 
@@ -222,8 +230,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
 
     @pages.get("/troubles")
     async def trouble_banner(number: str) -> Response:
-        found = troubles_of(tenant().number, await site.deps.slots(f"tenant/{tenant().number}"))
-        return site.page("troubles.html", troubles=found)
+        return site.page("troubles.html", troubles=troubles_of(await connections_of(site.deps, tenant())))
 
     @pages.get("/integrations/cards")
     async def cards(number: str) -> Response:
@@ -262,6 +269,8 @@ def integrations_pages(gate: Gate) -> Blueprint:
         tested = Tested(ok=False, code="not_configured")
         if link is not None:
             tested = await site.deps.probe(tenant().number, link, language=viewer().t.language)
+            if tested.ok:
+                await db.tenant(tenant().number, mark_tested, tenant().number, link.key, passed=True)
         return await lead(f"/t/{number}/integrations/{key}", tested_flash(tested))
 
     @pages.post("/integrations/<key>/switch")
@@ -273,6 +282,31 @@ def integrations_pages(gate: Gate) -> Blueprint:
         await site.deps.modules.refresh(who.number)
         message = note("integration.switched_on" if enabled else "integration.switched_off")
         return await lead(f"/t/{number}/integrations/{key}", message)
+
+    @pages.get("/integrations/<key>/disconnect")
+    async def confirm_disconnect(number: str, key: str) -> Response:
+        linked, home, t = _linked(key), f"/t/{number}/integrations/{key}", viewer().t
+        if linked.key not in tenant().integrations:
+            abort(404)
+        title = titled(linked.adapter.title, linked.key)
+        return confirm_page(
+            site, title=t("integration.disconnect_title", title=title), text=t("integration.disconnect_text", title=title),
+            action=f"{home}/disconnect", fields={}, button=t("integration.disconnect"), back=home,
+        )  # fmt: skip
+
+    @pages.post("/integrations/<key>/disconnect")
+    async def disconnect_it(number: str, key: str) -> Answer:
+        linked, home = _linked(key), f"/t/{number}/integrations"
+        if (await request.form).get("sure") != "1":
+            return redirect(f"{home}/{linked.key}/disconnect", 303)
+        taken_back = await disconnect(site.deps.modules, tenant().number, linked, person())
+        if taken_back is None:
+            abort(404)
+        title = titled(linked.adapter.title, linked.key)
+        if taken_back.saved:
+            return await lead(home, note("integration.disconnected", title=title))
+        why = viewer().t.code("module_problem", taken_back.code)
+        return await lead(home, note("integration.disconnected_here", "warn", title=title, why=why))
 
     @pages.get("/integrations/<key>/module/delete")
     async def confirm_delete(number: str, key: str) -> Response:
@@ -320,8 +354,9 @@ def integrations_pages(gate: Gate) -> Blueprint:
         async def probe(values: Mapping[str, Any]) -> Tested:
             return await site.deps.probe(who.number, integration(linked.key, values), language=viewer().t.language)
 
-        stored = who.integrations.get(linked.key, _NOT_SET_UP).settings
-        accepted, flash = await read_round(gate, adapter.settings, stored, probe)
+        known = who.integrations.get(linked.key, _NOT_SET_UP)
+        off = linked.key in who.integrations and not known.enabled
+        accepted, flash = await read_round(gate, adapter.settings, known.settings, None if off else probe)
         if accepted is None:
             return await lead(form_at(home, flash), flash)
         try:
@@ -329,6 +364,8 @@ def integrations_pages(gate: Gate) -> Blueprint:
         except Invalid as refused:
             flash = with_problems(flash, refused)
             return await lead(form_at(home, flash), flash)
+        tested = not off and (await request.form).get("anyway") != "1"
+        await db.tenant(who.number, mark_tested, who.number, linked.key, passed=tested)
         await site.deps.modules.refresh(who.number)
         if adapter.can(Registers):
             site.deps.modules.changed(who.number, linked)

@@ -30,6 +30,7 @@ from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
 from gateway.store import logins as store
 from gateway.store.audit import insert_audit
+from gateway.store.integration_states import mark_tested
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.pool import Connection
 from gateway.web.pages.change_settings import change_settings
@@ -178,6 +179,7 @@ class Logins:
                 who,
                 link.adapter.settings,
             )
+        await deps.db.tenant(number, mark_tested, number, link.key, passed=True)
         audited = partial(_audited, number=number, who=who, key=link.key)
         await deps.db.engine(store.end_login, _hash(transaction), [audited])
         await deps.modules.refresh(number)

@@ -6,7 +6,7 @@
 Each part is one bounded query or a look into memory. Figures of the day are the sums of the hours in the chart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,12 +15,11 @@ from typing import Any
 from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.runtime.directory import Slot
 from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction
-from gateway.domain.health import Health
 from gateway.domain.ids import TenantId
+from gateway.domain.statuses import Standing
 from gateway.store import call_pages, missed_calls
 from gateway.store.call_pages import DayFigures, HourFigures
 from gateway.store.calls import select_open_calls
@@ -29,12 +28,14 @@ from gateway.store.postgres.pool import Connection
 from gateway.web.formats import Formats
 from gateway.web.pages.first_steps import first_steps
 from gateway.web.pages.hours_chart import PARTS, hours_chart
-from gateway.web.pages.integrations import pbx_card, slots_of
+from gateway.web.pages.integrations import slots_of
 from gateway.web.pages.live import day_begins
 from gateway.web.pages.missed import in_talk, missed_since
 from gateway.web.session.auth import Gate
-from gateway.web.session.surroundings import UPDATES, look_around, most_urgent
-from gateway.web.site import tenant, viewer
+from gateway.web.session.surroundings import look_around
+from gateway.web.site import Deps, tenant, viewer
+from gateway.web.statuses import Connection as Link
+from gateway.web.statuses import connections_of
 
 SHOWN = 6
 """Clients who wait that fit on the page; the others stand on their own."""
@@ -51,17 +52,6 @@ class Day:
     ringing: int
     longest: Call | None
     """The caller who waits longest for somebody to pick up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A PBX or an integration in one line."""
-
-    title: str
-    href: str
-    health: Health
-    code_of: str
-    """The integration's key or the PBX's kind, whose texts explain codes."""
 
 
 def now_ringing(calls: Sequence[Call]) -> Call | None:
@@ -110,18 +100,10 @@ async def _all(
     )  # fmt: skip
 
 
-def connections(slots: Mapping[str, Slot], who: Tenant) -> list[Link]:
-    """What is connected, PBXes first."""
-    found = []
-    for pbx in who.pbxes:
-        card = pbx_card(slots, who.number, pbx)
-        found.append(Link(card.name, card.href, card.health, card.kind))
-    for key, link in who.integrations.items():
-        place = f"tenant/{who.number}/integration/{key}"
-        slot = most_urgent(slots.get(f"{place}{part}") for part in ("", UPDATES))
-        if link.enabled and slot is not None:
-            found.append(Link(slot.title or key, f"/t/{who.number}/integrations/{key}", slot.health, key))
-    return found
+async def links_of(deps: Deps, who: Tenant) -> list[Link]:
+    """What is connected, PBXes first; an integration that is switched off is not."""
+    found = await connections_of(deps, who)
+    return [one for one in found if one.is_pbx or one.status.standing is not Standing.INACTIVE]
 
 
 def _chart(day: Day, f: Formats, now: datetime) -> Any:
@@ -150,7 +132,7 @@ def overview_pages(gate: Gate) -> Blueprint:
 
     async def waiting_part(found: tuple[list[Waiting], int, dict[str, Call]]) -> dict[str, Any]:
         waiting, clients, now = found
-        links = connections(await slots_of(site, tenant().number), tenant()) if viewer().only is None else []
+        links = await links_of(site.deps, tenant()) if viewer().only is None else []
         mine = request.cookies.get(gate.cookie("extension"), "")
         return {"waiting": waiting, "clients": clients, "now": now, "mine": mine, "links": links}
 

@@ -149,7 +149,7 @@ def pbxes_pages(gate: Gate) -> Blueprint:
         found, adapter = one(name)
         if site.deps.master is None:
             abort(404)
-        probe = partial(probed, name, found.kind)
+        probe = partial(probed, name, found.kind) if found.enabled else None
         accepted, flash = await read_round(gate, adapter.settings, found.settings, probe, at="s.")
         if accepted is None:
             return await lead(form_at(f"/t/{number}/pbxes/{name}", flash), flash)

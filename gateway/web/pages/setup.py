@@ -1,20 +1,17 @@
 """The set-up form of an integration or a PBX, made from its adapter's settings class: nothing here knows which one.
 
-A field's input follows its type: a switch for bool, a number, a list to choose from for a Literal, a line, a line for each
-item, a line `key = value` for each pair, a group of switches for a nested class. A secret is shown as `***`, which leaves it
-unchanged. The settings class validates the input, and errors are shown by field. Read `adapters/base.py` for how fields are
-declared, `gateway/web/pages/change_settings.py` for how they are stored.
+What an input is says `adapters/fields.py`. A secret is shown as `***`, which leaves it unchanged. The settings class validates the
+input, and errors are shown by field. Read `gateway/web/pages/change_settings.py` for how settings are stored.
 """
 
-import types
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, secret_fields
+from adapters.fields import FieldShape, Widget, shapes_of
 from gateway.domain.secret import MASK, Secret
 from gateway.web.pages.change_settings import SecretsStay, settings_of_change
 from gateway.web.pages.field_errors import ENTER_AGAIN, Texts, whole_and_fields
@@ -25,23 +22,30 @@ LONGEST_VALUE = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One input of the form."""
+    """One input of the form: what it is, and what stands in it."""
 
-    name: str
-    widget: str
-    """switch, number, secret, line, url, select, lines, pairs or group."""
-    label: Mapping[str, str]
-    help: Mapping[str, str]
-    advanced: bool = False
-    required: bool = False
+    shape: FieldShape
     value: Any = ""
     error: Texts | None = None
     """What is wrong with it, by language."""
     first: bool = False
     """The first that is wrong: it gets the focus."""
-    options: Sequence[tuple[str, Mapping[str, str]]] = ()
-    """The values of a select with their labels."""
     children: Sequence["Field"] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the input."""
+        return self.shape.name
+
+    @property
+    def widget(self) -> Widget:
+        """The sort of input."""
+        return self.shape.widget
+
+    @property
+    def advanced(self) -> bool:
+        """Whether it is folded away."""
+        return self.shape.advanced
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,44 +99,17 @@ class SetupForm:
         return cls(fields, errors=flash.body["errors"], problems=problems, pending=flash.flash_id)
 
     @staticmethod
+    def entered(model: type[AdapterSettings], stored: Mapping[str, Any], sent: Mapping[str, str]) -> dict[str, Any]:
+        """What was sent, as the settings class takes it, by the names of the form."""
+        return _values(model, stored, sent)
+
+    @staticmethod
     def settings_of(model: type[AdapterSettings], stored: Mapping[str, Any]) -> AdapterSettings | None:
         """Stored settings, or None where they are not valid any more."""
         try:
             return model.model_validate(dict(stored))
         except ValidationError:
             return None
-
-
-def _alias(name: str, info: FieldInfo) -> str:
-    return info.alias or name
-
-
-def _inner(info: FieldInfo) -> Any:
-    """The type without `| None`."""
-    kind = info.annotation
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    return kind
-
-
-def _widget(info: FieldInfo, *, secret: bool) -> str:
-    kind = _inner(info)
-    if secret:
-        return "secret"
-    if kind is bool:
-        return "switch"
-    if kind in (int, float):
-        return "number"
-    if get_origin(kind) is Literal:
-        return "select"
-    if isinstance(info.json_schema_extra, dict) and (widget := info.json_schema_extra.get("widget")):
-        return str(widget)
-    if isinstance(kind, type) and issubclass(kind, AdapterSettings):
-        return "group"
-    origin = get_origin(kind)
-    if origin in (tuple, list, set, frozenset):
-        return "lines"
-    return "pairs" if isinstance(origin, type) and issubclass(origin, Mapping) else "line"
 
 
 def _fields(
@@ -142,35 +119,24 @@ def _fields(
     again: Set[str] = frozenset(),
 ) -> list[Field]:
     """`again`: stored secrets that are to be entered anew, so that nothing stands for them."""
-    secrets = secret_fields(model)
     made: list[Field] = []
-    for name, info in model.model_fields.items():
-        extra: Mapping[str, Any] = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        widget = _widget(info, secret=name in secrets)
-        key = _alias(name, info)
-        value = values.get(key, values.get(name, info.get_default(call_default_factory=True, validated_data={})))
+    for shape in shapes_of(model):
+        key, info = shape.name, model.model_fields[shape.attribute]
+        value = values.get(
+            key, values.get(shape.attribute, info.get_default(call_default_factory=True, validated_data={}))
+        )
         children: list[Field] = []
-        if widget == "group":
+        if shape.inner is not None:
             inner = value.model_dump(by_alias=True) if isinstance(value, AdapterSettings) else value
-            children = _fields(_inner(info), inner if isinstance(inner, Mapping) else {}, {})
+            children = _fields(shape.inner, inner if isinstance(inner, Mapping) else {}, {})
         made.append(
             Field(
-                name=key, widget=widget, label=extra.get("label", {"en": key, "ru": key}), help=extra.get("help", {}),
-                advanced=bool(extra.get("advanced")), required=info.is_required(),
-                value="" if name in again else _shown(widget, value), error=(wrong := problems.get(key, problems.get(name))),
+                shape=shape, value="" if shape.attribute in again else _shown(shape.widget, value),
+                error=(wrong := problems.get(key, problems.get(shape.attribute))),
                 first=wrong is not None and not any(one.first for one in made), children=children,
-                options=_options(info, extra) if widget == "select" else (),
             )
         )  # fmt: skip
     return made
-
-
-def _options(info: FieldInfo, extra: Mapping[str, Any]) -> list[tuple[str, Mapping[str, str]]]:
-    """The values of a `Literal`, each with its label or with itself."""
-    labels = extra.get("options") or {}
-    return [
-        (str(value), labels.get(str(value), {"en": str(value), "ru": str(value)})) for value in get_args(_inner(info))
-    ]
 
 
 def _shown(widget: str, value: Any) -> Any:
@@ -196,16 +162,14 @@ def _values(
     model: type[AdapterSettings], stored: Mapping[str, Any], sent: Mapping[str, str], at: str = ""
 ) -> dict[str, Any]:
     """What was sent, as the settings class takes it. What is missing or empty is left to the class's default."""
-    secrets = secret_fields(model)
     values: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
-        key = _alias(name, info)
-        widget = _widget(info, secret=name in secrets)
+    for shape in shapes_of(model):
+        key = shape.name
         text = sent.get(at + key, "")[:LONGEST_VALUE]
-        match widget:
-            case "group":
+        match shape.widget:
+            case "group" if shape.inner is not None:
                 inner = stored.get(key, {})
-                values[key] = _values(_inner(info), inner if isinstance(inner, Mapping) else {}, sent, f"{at}{key}.")
+                values[key] = _values(shape.inner, inner if isinstance(inner, Mapping) else {}, sent, f"{at}{key}.")
             case "switch":
                 values[key] = text == "1"
             case "secret":

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from actors.crm.disconnecting import disconnect
 from adapters import registry
 from adapters.abilities import Registers
 from adapters.base import AdapterSettings, Tested
@@ -17,25 +18,20 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Connector, Tenant, integration
 from gateway.domain.ids import IntegrationKey, TenantId, integration_key, kind_of
 from gateway.domain.posts import Invalid
+from gateway.domain.statuses import Known
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import LogLine
+from gateway.store.integration_states import mark_tested, select_known
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import (
-    INTEGRATIONS,
-    delete_link,
-    select_integration_names,
-    set_integration_name,
-)
+from gateway.store.tenants import INTEGRATIONS, select_integration_names, set_integration_name
 from gateway.web.http.routes import Response, problem
 from gateway.web.pages.change_settings import change_settings, changed_settings, save_settings
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown
 from gateway.web.rest.integration_items import IntegrationItem, item_of
+from gateway.web.statuses import integration_status, slots_of_integration
 from gateway.web.translations import words
-
-_GOOD = frozenset({"done"})
-"""Outcomes of attempts that count as success."""
 
 
 class IntegrationsPage(Page[IntegrationItem]):
@@ -96,21 +92,30 @@ class TestResult(Shown):
     findings: list[FindingItem]
 
 
+class SubjectItem(Shown):
+    """What an attempt was about."""
+
+    kind: str
+    id: str
+
+
 class LogItem(Shown):
     """One attempt. Secrets are masked."""
 
     id: int
-    at: datetime
+    integration: str
     event: str
     status: Literal["success", "error"]
     outcome: str = Field(description="finer: done, retry, expired, failed…")
-    error: str | None
+    code: str | None = Field(description="why it failed, one of the codes of problems; null where it did not")
+    message: str | None = Field(description="why it failed, for people")
+    request: str
+    response: str
+    created_at: datetime
     attempt: int
     duration_ms: int
     delivery_id: int | None
-    subject: str | None
-    request: str
-    response: str
+    subject: SubjectItem | None
 
 
 class LogsPage(Page[LogItem]):
@@ -129,26 +134,11 @@ def _result(tested: Tested, kind: str, language: str) -> TestResult:
 
 
 def _log(line: LogLine) -> LogItem:
-    return LogItem(
-        id=line.log_id, at=line.created_at, event=line.event_type, status="success" if line.status in _GOOD else "error",
-        outcome=line.status, error=line.error, attempt=line.attempt, duration_ms=line.duration_ms,
-        delivery_id=line.delivery_id, subject=str(line.subject) if line.subject is not None else None, request=line.request,
-        response=line.response,
-    )  # fmt: skip
+    return LogItem.model_validate(line.exported())
 
 
-async def _stored(
-    conn: Connection, number: TenantId
-) -> tuple[Mapping[str, str], Mapping[str, integration_logs.OutboxFigures]]:
-    return (
-        await select_integration_names(conn, number),
-        await integration_logs.select_outbox_figures(conn, number),
-    )
-
-
-async def _disconnect(conn: Connection, number: TenantId, key: IntegrationKey, actor: str) -> None:
-    await delete_link(conn, INTEGRATIONS, number, key)
-    await insert_audit(conn, number, actor, "config.removed", key)
+async def _stored(conn: Connection, number: TenantId) -> tuple[Mapping[str, str], Mapping[IntegrationKey, Known]]:
+    return await select_integration_names(conn, number), await select_known(conn, number)
 
 
 async def _name(conn: Connection, number: TenantId, key: IntegrationKey, name: str, actor: str) -> None:
@@ -186,17 +176,15 @@ def integrations(deps: RestDeps) -> list[Endpoint]:
         return known, link
 
     async def items(tenant: Tenant, language: str) -> list[IntegrationItem]:
-        names, outbox = await deps.db.tenant(tenant.number, _stored, tenant.number)
-        slots = {slot.path: slot for slot in await deps.slots(f"tenant/{tenant.number}")}
+        number = tenant.number
+        names, known = await deps.db.tenant(number, _stored, number)
+        slots = {slot.path: slot for slot in await deps.slots(f"tenant/{number}")}
         found = []
         for key, link in sorted(tenant.integrations.items()):
             adapter = registry.integrations().get(link.kind)
             if adapter is not None:
-                figures = outbox.get(key)
-                found.append(
-                    item_of(link, adapter, slots, f"tenant/{tenant.number}/integration/{key}", names.get(key, ""),
-                            figures.last_done_at if figures is not None else None, language)
-                )  # fmt: skip
+                status = integration_status(slots_of_integration(slots, number, key), known.get(key))
+                found.append(item_of(link, adapter, status, names.get(key, ""), language))
         return found
 
     async def listed(call: Call) -> IntegrationsPage:
@@ -228,11 +216,14 @@ def integrations(deps: RestDeps) -> list[Endpoint]:
         link = call.tenant.integrations.get(known.key)
         settings = wanted(known, link.settings if link is not None else {}, body.settings)
         enabled = body.enabled if body.enabled is not None else link.enabled if link is not None else True
-        if enabled and call.query.test and (body.settings or link is None or not link.enabled):
+        passed = enabled and call.query.test and bool(body.settings or link is None or not link.enabled)
+        if passed:
             tested = await deps.probe(number, integration(known.key, _values(settings)), language=call.language)
             if not tested.ok:
                 return refused(_result(tested, known.adapter.kind, call.language))
         await save(call, known, link, settings, enabled=enabled)
+        if passed or body.settings or link is None:
+            await deps.db.tenant(number, mark_tested, number, known.key, passed=passed)
         if body.name is not None:
             await deps.db.tenant(number, _name, number, known.key, body.name.strip(), call.caller.actor)
         await deps.refresh(number)
@@ -259,17 +250,15 @@ def integrations(deps: RestDeps) -> list[Endpoint]:
 
     async def delete(call: Call) -> None:
         known, _ = connected(call)
-        number, actor = call.tenant.number, call.caller.actor
-        if known.adapter.can(Registers):
-            module = await deps.modules.stored(number, known)
-            if module.row.state not in ("new", "deleted"):
-                await deps.modules.deactivate(number, known, actor, delete=True)
-        await deps.db.tenant(number, _disconnect, number, known.key, actor)
-        await deps.refresh(number)
+        if await disconnect(deps.modules, call.tenant.number, known, call.caller.actor) is None:
+            raise Missing("This integration is not connected.")
 
     async def test(call: Call) -> TestResult:
         known, link = connected(call)
-        tested = await deps.probe(call.tenant.number, link, language=call.language)
+        number = call.tenant.number
+        tested = await deps.probe(number, link, language=call.language)
+        if tested.ok:
+            await deps.db.tenant(number, mark_tested, number, known.key, passed=True)
         return _result(tested, known.adapter.kind, call.language)
 
     async def test_before(call: Call) -> TestResult:

@@ -15,10 +15,11 @@ from gateway.web.rest.integrations import integrations
 from gateway.web.rest.keys import keys
 from gateway.web.rest.profile import profile
 from gateway.web.rest.prompts import prompts
+from gateway.web.rest.registry import registry
 from gateway.web.rest.users import users
 
 RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (
-    integrations, bot_config, prompts, profile, catalog, calls, deliveries, audit, users, keys, changes,
+    registry, integrations, bot_config, prompts, profile, catalog, calls, deliveries, audit, users, keys, changes,
 )  # fmt: skip
 
 

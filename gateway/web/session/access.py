@@ -118,6 +118,8 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "integrations.health": Need.READ,
     "integrations.test": Need.CHANGE,
     "integrations.switch": Need.CHANGE,
+    "integrations.confirm_disconnect": Need.CHANGE,
+    "integrations.disconnect_it": Need.CHANGE,
     "integrations.confirm_delete": Need.CHANGE,
     "integrations.job": Need.CHANGE,
     "integrations.module": Need.CHANGE,
@@ -194,7 +196,7 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
 RECORDINGS: Mapping[str, Need] = MappingProxyType({"recordings.file": Need.OWN})
 """Where there are recordings."""
 
-_MODULE = ("enter", "save", "sync", "preferences", "logout")
+_MODULE = ("enter", "save", "sync", "settings", "test", "confirm_delete", "delete", "preferences", "logout")
 _DECLARED = "gateway.access"
 
 

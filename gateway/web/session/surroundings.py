@@ -3,54 +3,16 @@
 A hook of a blueprint, behind its guards; pages alone pay for it, not fragments and streams. Read `flash.py` for results.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import cast
 
 from quart import g, request
 
-from actors.runtime.directory import Slot
-from gateway.domain.health import Health, State
-from gateway.domain.ids import TenantId
 from gateway.web.session.auth import SAFE_METHODS, Gate
 from gateway.web.session.flash import PARAMETER, Flash, read_flash
 from gateway.web.session.tokens import Token
 from gateway.web.site import viewer
-
-WELL = (State.ONLINE, State.STOPPED, State.STARTING, State.CONNECTING)
-UPDATES = "/updates"
-"""What the path of an integration's stream ends with, behind that of its deliveries."""
-_URGENCY = (State.FAILED, State.ATTENTION, State.OFFLINE, State.DEGRADED)
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """A PBX or an integration that does not do what it should."""
-
-    title: str
-    href: str
-    health: Health
-
-
-def troubles_of(number: TenantId, slots: Iterable[Slot]) -> list[Trouble]:
-    """What a company's people should know of, the worst first."""
-    found = []
-    for slot in slots:
-        kind, _, name = slot.path.removeprefix(f"tenant/{number}/").removesuffix(UPDATES).partition("/")
-        room = {"pbx": "pbxes", "integration": "integrations"}.get(kind)
-        if room is None or not name or "/" in name or slot.health.state in WELL:
-            continue
-        found.append(Trouble(slot.title or name, f"/t/{number}/{room}/{name}", slot.health))
-    return sorted(found, key=lambda one: _URGENCY.index(one.health.state))
-
-
-def most_urgent(slots: Iterable[Slot | None]) -> Slot | None:
-    """The slot of several of one connection that a person should know of first."""
-    alive = [slot for slot in slots if slot is not None]
-    in_trouble = [slot for slot in alive if slot.health.state in _URGENCY]
-    return (
-        min(in_trouble, key=lambda slot: _URGENCY.index(slot.health.state)) if in_trouble else next(iter(alive), None)
-    )
+from gateway.web.statuses import Connection, connections_of, troubles_of
 
 
 def flashed(kind: str) -> Flash | None:
@@ -59,9 +21,9 @@ def flashed(kind: str) -> Flash | None:
     return found if found is not None and found.kind == kind else None
 
 
-def troubles() -> Sequence[Trouble]:
+def troubles() -> Sequence[Connection]:
     """What is wrong in the company in view."""
-    return cast("Sequence[Trouble]", g.get("troubles", ()))
+    return cast("Sequence[Connection]", g.get("troubles", ()))
 
 
 async def look_around(gate: Gate, token: Token | None = None) -> None:
@@ -76,5 +38,5 @@ async def look_around(gate: Gate, token: Token | None = None) -> None:
         # An operator's page may be about a company that is not in view; the row belongs to the session in any case.
         about = number or (request.view_args or {}).get("number")
         g.flash = await read_flash(deps, token or gate.token(), flash_id, tenant=about)
-    if number is not None and viewer().person:
-        g.troubles = troubles_of(number, await deps.slots(f"tenant/{number}"))
+    if tenant is not None and viewer().person and viewer().may_read:
+        g.troubles = troubles_of(await connections_of(deps, tenant))

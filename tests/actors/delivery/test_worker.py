@@ -218,6 +218,7 @@ class World:
         self.services = cast(
             Services,
             SimpleNamespace(
+                app_of=lambda adapter: None,
                 db=db,
                 bells=self.bells,
                 clients=Clients(),

@@ -173,3 +173,14 @@ def test_activity(activity: Any, active: bool) -> None:
 def test_bad_activity(activity: Any) -> None:
     with pytest.raises(Invalid):
         read_activity({"clientId": "c", "activity": activity})
+
+
+def test_outside_numbers_go_with_their_shops() -> None:
+    form = modules.edit_form(settings(external_phones={"+74951230000": "shop-a"}), PLACE, {}, active=True)
+    telephony = json.loads(form["integrationModule"])["integrations"]["telephony"]
+    assert telephony["externalPhones"] == [{"siteCode": "shop-a", "externalPhone": "74951230000"}]
+    without = json.loads(modules.edit_form(settings(), PLACE, {}, active=True)["integrationModule"])
+    assert "externalPhones" not in without["integrations"]["telephony"]
+    for bad in ({"12": "shop"}, {"74951230000": "a shop"}, {"7495123000x": "shop"}):
+        with pytest.raises(ValueError, match="code of a shop"):
+            settings(external_phones=bad)

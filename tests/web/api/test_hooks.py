@@ -1,4 +1,4 @@
-"""`/hooks/{kind}/{hook_id}`: whose it is, whether it is genuine, durable before it is answered, a repeat is harmless."""
+"""`/hooks/{kind}/{hook_id}` and `/hooks/{kind}`: whose it is, whether it is genuine, durable before it is answered, a repeat is harmless."""
 
 import hashlib
 import json
@@ -11,12 +11,14 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
+from adapters.apps import App, AppCredentials, AppSecret
 from adapters.base import Adapter, AdapterSettings, setting
-from adapters.inbound import Inbound, Reply, Stream, Update, WebhookCall
+from adapters.inbound import Inbound, Reply, SharedHook, Stream, Update, WebhookCall
 from gateway.domain.configuration import Tenant, integration
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.secret import Secret
+from gateway.telemetry import COUNTERS
 from gateway.web.api.hooks import HOOK_LIMIT, HookDeps, hook_addresses
 from gateway.web.http.routes import Request, Response, Table, answer
 
@@ -36,12 +38,28 @@ def verify(call: WebhookCall, settings: Settings) -> Reply | None:
 
 
 def read(body: bytes, settings: Settings) -> Sequence[Update]:
-    return [Update(str(one["id"]), one) for one in json.loads(body)]
+    sent = json.loads(body)
+    if not isinstance(sent, list) or not all(isinstance(one, dict) and "id" in one for one in sent):
+        raise ValueError("not a list of updates")
+    return [Update(str(one["id"]), one) for one in sent]
+
+
+class PigeonApp(AppCredentials):
+    app_secret: AppSecret
+
+
+def verify_shared(call: WebhookCall, app: PigeonApp) -> Reply | None:
+    return None if call.headers.get("x-word") == app.app_secret.reveal() else Reply(403)
+
+
+def accounts(body: bytes) -> Mapping[str, bytes]:
+    return {account: json.dumps(part).encode() for account, part in dict(json.loads(body)).items()}
 
 
 PIGEON = Adapter(
     kind=Kind("pigeon"), title="Pigeon", type="channel", settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
-    inbound=Inbound(verify=verify, read=read, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok")),
+    inbound=Inbound(verify=verify, read=read, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok"),
+                    shared=SharedHook(verify=verify_shared, accounts=accounts)), app=App("pigeon", PigeonApp),
 )  # fmt: skip
 
 
@@ -52,6 +70,7 @@ class Here:
     settings: dict[str, Any] = field(default_factory=lambda: {"word": "coo"})
     enabled: bool = True
     away: bool = False
+    app: bool = True
     stored: list[tuple[TenantId, IntegrationKey, str, Stream]] = field(default_factory=list)
 
     def by_hook(self, kind: Kind, hashed: bytes) -> tuple[Tenant, IntegrationKey] | None:
@@ -61,6 +80,9 @@ class Here:
         tenant = Tenant(JUNE, "June", ZoneInfo("UTC"), "BY", "ru", integrations=MappingProxyType(links))
         return tenant, KEY
 
+    def by_account(self, kind: Kind, account: str) -> tuple[Tenant, IntegrationKey] | None:
+        return self.by_hook(kind, hashlib.sha256(HOOK.encode()).digest()) if account == "70-1" else None
+
     async def store(self, tenant: TenantId, key: IntegrationKey, updates: Sequence[Update], stream: Stream) -> None:
         await trio.lowlevel.checkpoint()
         if self.away:
@@ -69,13 +91,17 @@ class Here:
 
     async def call(self, path: str = f"/hooks/pigeon/{HOOK}", body: Any = (), method: str = "POST", word: str | None = "coo",
                    query: Mapping[str, str] | None = None) -> Response:  # fmt: skip
-        table = Table(hook_addresses(HookDeps(by_hook=self.by_hook, store=self.store), {PIGEON.kind: PIGEON}))
+        deps = HookDeps(
+            by_hook=self.by_hook, store=self.store, by_account=self.by_account,
+            app=lambda adapter: PigeonApp(app_secret="of-the-app") if self.app else None,
+        )  # fmt: skip
+        table = Table(hook_addresses(deps, {PIGEON.kind: PIGEON}))
         found = table.find(method, path)
         assert not isinstance(found, Response), found
         address, params = found
         assert address.body_limit == HOOK_LIMIT
         assert address.intake
-        raw = body if isinstance(body, bytes) else json.dumps(list(body)).encode()
+        raw = body if isinstance(body, bytes) else json.dumps(body if isinstance(body, dict) else list(body)).encode()
         headers = {"x-word": word} if word is not None else {}
         return await answer(
             address, Request(method=method, path=path, params=params, query=query or {}, headers=headers, body=raw)
@@ -124,3 +150,44 @@ async def test_what_this_system_does_not_send(body: bytes) -> None:
 
 async def test_settings_that_are_not_valid_lose_nothing() -> None:
     assert (await Here(settings={}).call(body=[{"id": 1}])).status == 503
+
+
+# One address for all accounts of the installation's application.
+
+
+async def shared(here: Here, body: Any, word: str = "of-the-app", path: str = "/hooks/pigeon") -> int:
+    return (await here.call(path, body=body, word=word)).status
+
+
+async def test_each_account_s_part_is_led_to_its_integration() -> None:
+    here, unknown = Here(), COUNTERS["hooks_unknown"]
+    assert await shared(here, {"70-2": [{"id": 1}], "70-1": [{"id": 2}]}) == 200
+    assert here.stored == [(JUNE, KEY, "2", "chats")]
+    assert COUNTERS["hooks_unknown"] == unknown + 1
+
+
+async def test_a_shared_webhook_that_is_not_the_application_s_is_refused() -> None:
+    here = Here()
+    assert (await shared(here, {"70-1": [{"id": 2}]}, "coo"), here.stored) == (403, [])
+
+
+@pytest.mark.parametrize("path", ["/hooks/pigeon", "/hooks/nobody"])
+async def test_without_an_application_there_is_no_shared_address(path: str) -> None:
+    assert await shared(Here(app=False), {}, path=path) == 404
+
+
+async def test_what_cannot_be_stored_is_sent_again() -> None:
+    assert await shared(Here(away=True), {"70-1": [{"id": 2}]}) == 503
+    assert await shared(Here(settings={}), {"70-1": [{"id": 2}]}) == 503
+
+
+async def test_one_account_s_nonsense_holds_nobody_else_up() -> None:
+    here = Here()
+    assert await shared(here, {"70-1": [{"no": "id"}, 7]}) == 200
+    assert here.stored == []
+    assert await shared(here, b"[") == 422
+
+
+async def test_a_part_of_an_integration_that_is_switched_off_is_dropped() -> None:
+    here = Here(enabled=False)
+    assert (await shared(here, {"70-1": [{"id": 2}]}), here.stored) == (200, [])

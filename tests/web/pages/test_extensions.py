@@ -397,8 +397,11 @@ async def test_a_modules_session_sees_its_page_alone(stage: Stage) -> None:
         assert answer.location.startswith("/login"), path
     assert (await client.get(f"{ADMIN}/?enterprise_number=0368")).status_code == 401
     page = await text_of(await client.get(f"{ADMIN}/?enterprise_number=0367"))
-    for hidden in ("/t/0367/", "crm.example", stage.crm.base, "phones/remove", 'href="/"'):
+    for hidden in (SECRET_KEY, "phones/remove", 'href="/"'):
         assert hidden not in page, hidden
+    assert page.count("/t/0367/") == page.count(f'href="/t/0367/integrations/{KIND}"') == 1, (
+        "where the address is changed"
+    )
     # The same token as a person's cookie opens nothing either.
     cookie = next(c for c in client.cookie_jar if c.name == "module").value
     thief = stage.app.test_client()
@@ -649,7 +652,7 @@ async def test_maps_that_make_no_sense(stage: Stage, body: Any, said: str) -> No
     await stage.register()
     client, csrf = await stage.visitor()
     answer = await client.post(f"{ADMIN}/api/save-extensions/0367", json=body, headers={"X-CSRF-Token": csrf})
-    assert answer.status_code == 422
+    assert answer.status_code == (400 if isinstance(body, str) else 422)
     assert said in await text_of(answer)
     assert stage.codes == {19: "150"}
 

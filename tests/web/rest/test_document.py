@@ -51,16 +51,18 @@ JSONS = st.recursive(
 )  # fmt: skip
 
 
-def resolved(schema: Any, document: Mapping[str, Any]) -> Any:
-    """A schema with its references in place. Formats are left out: what makes texts of them wants more packages."""
+def resolved(schema: Any, document: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:
+    """A schema with its references in place; one that is `within` itself allows anything the second time. Formats are left out:
+    what makes texts of them wants more packages."""
     if isinstance(schema, list):
-        return [resolved(one, document) for one in schema]
+        return [resolved(one, document, within) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
     if "$ref" in schema:
-        return resolved(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
+        name = schema["$ref"].rpartition("/")[2]
+        return {} if name in within else resolved(document["components"]["schemas"][name], document, (*within, name))
     return {
-        name: resolved(value, document)
+        name: resolved(value, document, within)
         for name, value in schema.items()
         if name not in ("examples", "example", "format", "deprecated")
     }

@@ -1,12 +1,16 @@
 """Integrations, calls, deliveries and the audit by the API: what the pages show and do, for one company alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from gateway.domain.errors import log_code_of
 from gateway.domain.ids import IntegrationKey
 from gateway.domain.secret import Secret
+from gateway.domain.statuses import Known
 from gateway.store import outbox
+from gateway.store.integration_states import select_known
 from tests.web.pages.test_deliveries import FAILED, finish, keep, row
 from tests.web.rest.conftest import Answered, Api
 from tests.web.world import JUNE, MAPLE, SECRET_KEY, play
@@ -32,6 +36,11 @@ def paths(answer: Answered) -> set[str]:
 
 
 # Integrations
+
+
+async def known(api: Api) -> Mapping[IntegrationKey, Known]:
+    """What is stored of how the company's integrations do."""
+    return await api.world.db.tenant(JUNE, select_known, JUNE)
 
 
 async def test_connected_integrations_with_status_and_masked_settings(api: Api) -> None:
@@ -71,6 +80,8 @@ async def test_connecting_changing_and_disconnecting(api: Api) -> None:
     tenant = api.world.cache.tenant(JUNE)
     assert tenant is not None
     assert tenant.integrations[IntegrationKey("telegram:support")].settings["bot_token"] == Secret(token)
+    assert made.json["status"] == "pending", "its actor does not run yet"
+    assert (await known(api))[IntegrationKey("telegram:support")].worked_at is not None
     off = await api.ask("PUT", "/integrations/telegram:support", {"enabled": False})
     assert (off.json["enabled"], off.json["status"]) == (False, "inactive")
     assert len(await every(api, "/integrations")) == 2
@@ -78,7 +89,7 @@ async def test_connecting_changing_and_disconnecting(api: Api) -> None:
     assert (await api.ask("GET", "/integrations/telegram:support")).status == 404
     assert (await api.ask("DELETE", "/integrations/telegram:support")).status == 404
     trail = await every(api, "/audit")
-    assert [one["action"] for one in trail if one["object"] == "telegram:support"][:1] == ["config.removed"]
+    assert [one["action"] for one in trail if one["object"] == "telegram:support"][:1] == ["integration.disconnected"]
     assert token not in str(trail)
 
 
@@ -114,7 +125,9 @@ async def test_a_failed_test_saves_nothing_unless_it_is_not_wanted(api: Api) -> 
     off = await api.ask("PUT", "/integrations/retailcrm:off", {"settings": settings, "enabled": False})
     assert (off.status, off.json["status"]) == (200, "inactive")
     saved = await api.ask("PUT", "/integrations/retailcrm:b", {"settings": settings}, query={"test": "false"})
-    assert saved.status == 200
+    assert (saved.status, saved.json["status"]) == (200, "pending")
+    stored = await known(api)
+    assert [stored[IntegrationKey(f"retailcrm:{one}")].worked_at for one in ("off", "b")] == [None, None]
     assert (await api.ask("PUT", "/integrations/retailcrm:off", {"enabled": True})).status == 422
 
 
@@ -125,6 +138,7 @@ async def test_tests_before_and_after_saving(api: Api) -> None:
         {"provider": "telegram", "settings": {"bot_token": "700100201:AAEhBP0av28abcdefghijklmnopqrstuvwx"}},
     )
     assert (good.json["success"], good.json["error"]) == (True, None)
+    before = (await known(api))[IntegrationKey("retailcrm")].tested_at
     bad = await api.ask(
         "POST",
         "/integrations/test",
@@ -136,19 +150,29 @@ async def test_tests_before_and_after_saving(api: Api) -> None:
     stored = await api.ask("POST", "/integrations/retailcrm/test")
     assert stored.json["success"] is True
     assert api.world.tested[-1] == (JUNE, "retailcrm")
+    after = (await known(api))[IntegrationKey("retailcrm")].tested_at
+    assert after is not None
+    assert after != before
 
 
 async def test_attempts(api: Api) -> None:
     await play(api.world)
     for status, error in (("done", None), ("retry", "no answer"), ("done", None), ("attention", "403")):
         outcome = outbox.Outcome(
-            state="pending" if status != "done" else "done", status=status, request="r", response="s", error=error
+            state="pending" if status != "done" else "done",
+            status=status,
+            request="r",
+            response="s",
+            error=error,
+            code=log_code_of(status),
         )
         await api.world.deliver(JUNE, "retailcrm", outcome)
     found = await every(api, "/integrations/retailcrm/logs")
-    assert [(one["status"], one["outcome"], one["error"]) for one in found[:4]] == [
+    assert [(one["status"], one["outcome"], one["message"]) for one in found[:4]] == [
         ("error", "attention", "403"), ("success", "done", None), ("error", "retry", "no answer"), ("success", "done", None),
     ]  # fmt: skip
+    assert [one["code"] for one in found[:3]] == ["CONFIG_INVALID", None, "CONNECTION_FAILED"]
+    assert found[0]["subject"]["kind"] == "call"
     assert (await api.ask("GET", "/integrations/telegram/logs")).status == 404
 
 

@@ -1,6 +1,7 @@
 """Ledger, a CRM that exists only in tests: OAuth with tokens that change, calls with their clients found or made once, and a job
 that reads its stages. Read `client.py` next."""
 
+from adapters.apps import App, OAuthApp
 from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
 from adapters.login import Login
@@ -21,4 +22,5 @@ ADAPTER = Adapter(
     account=lambda settings: account_key(settings.address),
     login=Login(open=open_login),
     jobs=JOBS,
+    app=App("ledger", OAuthApp),
 )

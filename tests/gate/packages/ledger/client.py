@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+from adapters.apps import OAuthApp, oauth_app
 from adapters.base import Attempt, Delivered, Draft, Link
 from adapters.http import Answer, Http, Timeouts
 from adapters.jobs import Job, JobContext
@@ -53,6 +54,16 @@ def _fresh(answer: Answer) -> FreshToken:
     return FreshToken(Secret(json.dumps(pair)), float(given["expires_in"]))
 
 
+def app_of(link: Link, settings: LedgerSettings) -> OAuthApp:
+    """The integration's own application, else the installation's. Raises BadSettings."""
+    return oauth_app(link.app, settings.client_id, settings.client_secret)
+
+
+def _hidden(link: Link, settings: LedgerSettings) -> list[Secret]:
+    own = [settings.client_secret] if settings.client_secret is not None else []
+    return [*own, link.app.client_secret] if isinstance(link.app, OAuthApp) else own
+
+
 class LedgerClient:
     """One account's."""
 
@@ -62,9 +73,10 @@ class LedgerClient:
         self._settings = settings
 
     async def _exchange(self, token: Token) -> FreshToken:
+        app = app_of(self._link, self._settings)
         form = {
             "grant_type": "refresh_token", "refresh_token": json.loads(token.value.reveal())["refresh"],
-            "client_id": self._settings.client_id, "client_secret": self._settings.client_secret.reveal(),
+            "client_id": app.client_id, "client_secret": app.client_secret.reveal(),
         }  # fmt: skip
         return await self._http.exchange("POST", "/oauth/token", read=_fresh, form=form)
 
@@ -111,16 +123,16 @@ JOBS = (Job("stages", 3600.0, read_stages),)
 class LedgerLogin:
     """OAuth: there, and back with a code."""
 
-    def __init__(self, http: Http, settings: LedgerSettings, place: LoginPlace, base: str) -> None:
+    def __init__(self, http: Http, app: OAuthApp, place: LoginPlace, base: str) -> None:
         self._http = http
-        self._settings = settings
+        self._app = app
         self._place = place
         self._base = base
 
     async def begin(self) -> LoginStep:
         """Leads to the provider."""
         query = {
-            "client_id": self._settings.client_id,
+            "client_id": self._app.client_id,
             "redirect_uri": self._place.redirect_uri,
             "state": self._place.state,
         }
@@ -135,7 +147,7 @@ class LedgerLogin:
             raise Rejected(str(values.get("error", "no code"))[:100], person="Ledger did not allow the access.")
         form = {
             "grant_type": "authorization_code", "code": values["code"], "redirect_uri": self._place.redirect_uri,
-            "client_id": self._settings.client_id, "client_secret": self._settings.client_secret.reveal(),
+            "client_id": self._app.client_id, "client_secret": self._app.client_secret.reveal(),
         }  # fmt: skip
         return LoginDone(tokens={TOKEN: await self._http.exchange("POST", "/oauth/token", read=_fresh, form=form)})
 
@@ -143,12 +155,13 @@ class LedgerLogin:
 @asynccontextmanager
 async def connect(link: Link, settings: LedgerSettings) -> AsyncIterator[LedgerClient]:
     """A client of one account. Opens nothing before first use."""
-    async with Http.of(link, settings.address, TIMES, [settings.client_secret]) as http:
+    async with Http.of(link, settings.address, TIMES, _hidden(link, settings)) as http:
         yield LedgerClient(http, link, settings)
 
 
 @asynccontextmanager
 async def open_login(link: Link, settings: LedgerSettings, place: LoginPlace) -> AsyncIterator[LedgerLogin]:
     """A login."""
-    async with Http.of(link, settings.address, TIMES, [settings.client_secret]) as http:
-        yield LedgerLogin(http, settings, place, link.base_url or settings.address)
+    app = app_of(link, settings)
+    async with Http.of(link, settings.address, TIMES, [app.client_secret]) as http:
+        yield LedgerLogin(http, app, place, link.base_url or settings.address)

@@ -10,6 +10,6 @@ class LedgerSettings(AdapterSettings):
     """Which account, and what calls become."""
 
     address: str = setting(en="Address", ru="Адрес", pattern="^https?://")
-    client_id: str = setting(en="Client id", ru="Идентификатор приложения")
-    client_secret: Secret = setting(en="Client secret", ru="Секрет приложения", secret=True)
+    client_id: str = setting("", en="Client id", ru="Идентификатор приложения")
+    client_secret: Secret | None = setting(None, en="Client secret", ru="Секрет приложения", secret=True)
     makes: Literal["lead", "deal"] = setting("lead", en="A new client becomes", ru="Новый клиент становится")

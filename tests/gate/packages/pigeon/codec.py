@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.base import Draft
@@ -11,7 +11,7 @@ from adapters.inbound import Reply, Update, WebhookCall
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEnded, CallEvent
-from pigeon.settings import PigeonSettings
+from pigeon.settings import PigeonApp, PigeonSettings
 
 ACCEPTED = Reply(200, b"coo")
 
@@ -52,3 +52,22 @@ def letters(sent: Any) -> Sequence[Update]:
     ):
         raise ValueError("not a list of letters")
     return [Update(str(one["number"]), one) for one in sent]
+
+
+def verify_shared(call: WebhookCall, app: PigeonApp) -> Reply | None:
+    """As `verify`, by the application; its handshake shows the verify token."""
+    if call.method == "GET":
+        shown = call.query.get("token", "").encode("utf-8", "surrogatepass")
+        right = hmac.compare_digest(shown, app.verify_token.reveal().encode())
+        return Reply(200, call.query.get("challenge", "")[:100].encode()) if right else Reply(403)
+    sent = call.headers.get("x-pigeon-signature", "").encode("utf-8", "surrogatepass")
+    wanted = signature(app.app_secret.reveal(), call.body).encode()
+    return None if hmac.compare_digest(sent, wanted) else Reply(403)
+
+
+def accounts(body: bytes) -> Mapping[str, bytes]:
+    """Letters by the account they are for. Raises ValueError."""
+    sent = json.loads(body)
+    if not isinstance(sent, dict) or not all(isinstance(one, list) for one in sent.values()):
+        raise ValueError("not letters by account")
+    return {str(account): json.dumps(one).encode() for account, one in sent.items()}
