@@ -108,10 +108,10 @@ def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[
                 },
             },
         }
-    elif address.schema is not None:
+    elif address.schema is not None and address.method != "GET":
         content = {kind: {"schema": address.schema} for kind in (JSON, FORM)}
         operation["requestBody"] = {"required": True, "content": content}
-    for status, text in address.answers.items():
+    for status, text in answers_of(address).items():
         answer: dict[str, Any] = {"description": text}
         if status >= 400:
             answer["content"] = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -129,6 +129,17 @@ def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[
         operation["security"] = [one for one in KEY_SCHEMES if address.sessions or "session" not in one]
         operation["description"] = f"Scope: {' or '.join(f'`{scope}`' for scope in address.scopes)}."
     return operation
+
+
+def answers_of(address: Address) -> dict[int, str]:
+    """Every answer: the address's own, and those of the listeners to a body that does not come whole."""
+    listed = dict(address.answers)
+    if address.method != "GET":
+        listed = {
+            400: "The body is cut short", 408: "The request came too slowly", 413: f"The body is over {address.body_limit} bytes",
+            **listed,
+        }  # fmt: skip
+    return dict(sorted(listed.items()))
 
 
 def _with_example(content: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -166,6 +177,12 @@ def _parameters(address: Address) -> list[dict[str, Any]]:
                 {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": described,
                  "description": inner.get("description", "")}
             )  # fmt: skip
+    if address.schema is not None and address.method == "GET":
+        needed = address.schema.get("required", ())
+        found += [
+            {"name": name, "in": "query", "required": name in needed, "schema": dict(inner)}
+            for name, inner in address.schema.get("properties", {}).items()
+        ]
     found += [
         {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
         for name, text in address.header_names.items()
