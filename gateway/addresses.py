@@ -5,7 +5,7 @@ Knows no socket and starts nothing. Read `gateway/web/api/machine.py` for the ad
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, TypeVar
 
 import trio
@@ -28,7 +28,6 @@ from gateway.figures import Figures
 from gateway.settings import Settings
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PostRow
-from gateway.web.api.bot_config import BotConfigs, bot_config_address
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.hooks import HookDeps, hook_addresses
@@ -42,6 +41,7 @@ from gateway.web.callers.identity_service import IdentityService
 from gateway.web.callers.limits import CallLimits
 from gateway.web.callers.tokens import Tokens
 from gateway.web.content.bot_config import select_bot_content
+from gateway.web.content.bot_configs import BotConfigs
 from gateway.web.content.sandbox import ModelSettings, Sandbox
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
@@ -69,6 +69,12 @@ class Served:
     guesses: Guesses
     sign_ins: SignInAudit
     api_keys: ApiKeys
+
+    @cached_property
+    def _sandbox(self) -> Sandbox:
+        """One for pages and programs, for it counts what is under way."""
+        settings = self.settings
+        return Sandbox(ModelSettings(url=settings.llm_url, key=settings.llm_api_key, model=settings.llm_model))
 
     @property
     def _secure(self) -> bool:
@@ -144,14 +150,7 @@ class Served:
             by_hook=self._by_hook, by_account=self._by_account, app=self.services.app_of, store=self.inbox.store,
             guesses=self.guesses,
         )  # fmt: skip
-        db = self.services.db
-        configs = BotConfigs(
-            tenant=lambda number: self._known(cache.tenant(number)),
-            content=lambda number: db.tenant(number, select_bot_content, number),
-            broken=self.together.in_attention,
-        )
         others = [
-            bot_config_address(configs, self.api_keys.by_text, self.guesses),
             *callback_addresses(callbacks, adapters()),
             *hook_addresses(hooks, adapters()),
             *module_addresses(
@@ -162,6 +161,14 @@ class Served:
         ]
         return machine_addresses(deps, others)
 
+    def _bot_configs(self) -> BotConfigs:
+        db, cache = self.services.db, self.services.cache
+        return BotConfigs(
+            tenant=lambda number: self._known(cache.tenant(number)),
+            content=lambda number: db.tenant(number, select_bot_content, number),
+            broken=self.together.in_attention,
+        )
+
     def _rest(self, callers: Callers) -> RestDeps:
         services = self.services
         return RestDeps(
@@ -169,7 +176,7 @@ class Served:
             tenant=lambda number: self._known(services.cache.tenant(number)), refresh=self.modules.refresh,
             idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
             place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
-            origins=self.settings.cors_origins,
+            bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
         )  # fmt: skip
 
     # For people.
@@ -211,11 +218,7 @@ class Served:
                 mail=self.settings.smtp_url is not None,
                 modules=self.modules,
                 recording_files=self.recording_files,
-                sandbox=Sandbox(
-                    ModelSettings(
-                        url=self.settings.llm_url, key=self.settings.llm_api_key, model=self.settings.llm_model
-                    )
-                ),
+                sandbox=self._sandbox,
                 spool=self.posts.spool,
                 ring=services.bells.ring,
                 ring_posts=self.together.ring,

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+)
 
 from gateway.domain.currency import minor_digits
 from gateway.domain.profile import CurrencyCode, OneLine, clean_lines, web_address
@@ -19,6 +28,7 @@ LARGEST_PRICE = Decimal(10) ** 11
 """Below it a price with its digits is the same as a JSON number."""
 MOST_ATTRIBUTES = 50
 _PRICE = re.compile(r"[0-9]{1,15}([.,][0-9]{1,10})?", re.ASCII)
+_PRICE_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
 _SPACES = re.compile("[ \u00a0\u202f']")
 _ID = re.compile(r"[\w][\w.-]{0,63}")
 
@@ -52,14 +62,25 @@ def in_digits(price: Decimal, currency: str) -> Decimal:
     return exact
 
 
-def _id(text: str) -> str:
+def item_id(text: str) -> str:
+    """An item's id. Raises for what cannot be one."""
     if not _ID.fullmatch(text):
         raise refused("must be 1 to 64 letters, digits and _ . -", "от 1 до 64 букв, цифр и знаков _ . -")
     return text
 
 
-def _number_is_text(value: Any) -> Any:
+def number_is_text(value: Any) -> Any:
+    """Ids are texts, also those that a program has as numbers."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _plain_value(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool):
+        raise refused("must be a text, a number, or true or false", "должно быть текстом, числом, true или false")
+    return value
+
+
+Attribute = Annotated[str | int | float | bool, BeforeValidator(_plain_value)]
 
 
 class Item(BaseModel):
@@ -67,15 +88,17 @@ class Item(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    id: Annotated[str, BeforeValidator(_number_is_text), StringConstraints(strip_whitespace=True), AfterValidator(_id)]
+    id: Annotated[
+        str, BeforeValidator(number_is_text), StringConstraints(strip_whitespace=True), AfterValidator(item_id)
+    ]
     name: Annotated[OneLine, StringConstraints(min_length=1, max_length=200)]
     description: Annotated[str | None, StringConstraints(strip_whitespace=True, max_length=4000)] = None
-    price: Annotated[Decimal, BeforeValidator(read_price)]
+    price: Annotated[Decimal, BeforeValidator(read_price), WithJsonSchema(_PRICE_SCHEMA)]
     currency: CurrencyCode = ""
     category: Annotated[str | None, StringConstraints(strip_whitespace=True, max_length=100)] = None
     image_url: Annotated[str | None, StringConstraints(strip_whitespace=True, max_length=2000)] = None
     available: bool = True
-    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    attributes: dict[str, Attribute] = Field(default_factory=dict)
     sort_order: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
 
     @field_validator("description")
@@ -113,7 +136,7 @@ class Item(BaseModel):
         return value
 
     def plain(self) -> dict[str, Any]:
-        """As a tenant file, the REST API and a CSV file have it; the price is text."""
+        """As a tenant file and a CSV file have it; the price is text."""
         return {
             "id": self.id, "name": self.name, "description": self.description, "price": f"{self.price:f}",
             "currency": self.currency, "category": self.category, "image_url": self.image_url,

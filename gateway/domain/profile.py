@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -98,7 +99,9 @@ def clock_text(minutes: int) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
-Minutes = Annotated[int, BeforeValidator(_minutes)]
+Minutes = Annotated[
+    int, BeforeValidator(_minutes), WithJsonSchema({"type": "string", "pattern": "^[0-4]?[0-9]:[0-5][0-9]$"})
+]  # fmt: skip
 """A time of the day as minutes; written `HH:MM`."""
 OneLine = Annotated[
     str, BeforeValidator(_none_is_empty), StringConstraints(strip_whitespace=True), AfterValidator(clean_line)
@@ -193,6 +196,14 @@ class Holiday(BaseModel):
         return {"date": self.date.isoformat(), "from": clock_text(self.start), "to": clock_text(self.end)}
 
 
+_DAY_SCHEMA = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+_TIME_SCHEMA = {"anyOf": [{"type": "string", "pattern": "^[0-4]?[0-9]:[0-5][0-9]$"}, {"type": "null"}]}
+_HOLIDAY_SCHEMA = {"anyOf": [_DAY_SCHEMA, {
+    "type": "object", "required": ["date"], "additionalProperties": False,
+    "properties": {"date": _DAY_SCHEMA, "from": _TIME_SCHEMA, "to": _TIME_SCHEMA},
+}]}  # fmt: skip
+
+
 class Profile(BaseModel):
     """A company's profile. Empty fields are not known; an empty currency is the country's."""
 
@@ -208,7 +219,9 @@ class Profile(BaseModel):
     website: Annotated[OneLine, StringConstraints(max_length=300), AfterValidator(web_address)] = ""
     currency: CurrencyCode = ""
     working_hours: Annotated[tuple[Hours, ...], Field(max_length=MOST_HOURS)] = ()
-    holidays: Annotated[tuple[Holiday, ...], Field(max_length=MOST_HOLIDAYS)] = ()
+    holidays: Annotated[
+        tuple[Annotated[Holiday, WithJsonSchema(_HOLIDAY_SCHEMA)], ...], Field(max_length=MOST_HOLIDAYS)
+    ] = ()
 
     @field_validator("phone")
     @classmethod

@@ -44,6 +44,8 @@ from gateway.web.pages.people import people_pages
 from gateway.web.pages.profile import profile_pages
 from gateway.web.pages.prompts import prompts_pages
 from gateway.web.pages.search import search_pages
+from gateway.web.rest.catalog import LARGEST_IMPORT
+from gateway.web.rest.prompts import LARGEST as LARGEST_PROMPT
 from gateway.web.session.access import ACCESS, RECORDINGS, check, declare, module_access
 from gateway.web.session.auth import SAFE_METHODS, Gate, auth_pages
 from gateway.web.session.guard import add_guard
@@ -59,15 +61,15 @@ _SHOWN = frozenset({400, 401, 403, 404, 405, 413, 429, 500, 503})
 
 
 class PageRequest(TrioRequest):
-    """A request of which a few pages take more than the app does: a file to import, and a long prompt. From those who have
-    a session alone, as far as that can be seen before its body is read."""
+    """A request of which a few addresses take more than the app does: a file to import, and a long prompt. From those alone
+    who bring a session or a key, as far as that can be seen before its body is read."""
 
     def __init__(
         self, method: str, scheme: str, path: str, query_string: bytes, headers: Headers, *args: Any,
         max_content_length: int | None = None, **more: Any,
     ) -> None:  # fmt: skip
         larger = next((limit for pattern, limit in _LARGER if pattern.fullmatch(path)), None)
-        if larger is not None and max_content_length is not None and "session=" in headers.get("cookie", ""):
+        if larger is not None and max_content_length is not None and _known_as_somebody(headers):
             max_content_length = max(larger, max_content_length)
         super().__init__(
             method, scheme, path, query_string, headers, *args, max_content_length=max_content_length, **more
@@ -76,7 +78,13 @@ class PageRequest(TrioRequest):
         self.max_form_memory_size = max_content_length
 
 
+def _known_as_somebody(headers: Headers) -> bool:
+    return "session=" in headers.get("cookie", "") or "authorization" in headers or "x-api-key" in headers
+
+
 _LARGER = (
+    (re.compile(r"/api/v1/catalog/import"), LARGEST_IMPORT),
+    (re.compile(r"/api/v1/prompts(?:/validate|/test)?"), LARGEST_PROMPT),
     (re.compile(r"/t/[^/]+/catalog/import"), LARGEST_FILE + (64 << 10)),
     (re.compile(r"/t/[^/]+/prompts(?:/[^/]+)?"), 1 << 20),
 )

@@ -1,5 +1,6 @@
 """Outside numbers as E.164, hidden ones, and which numbers are internal."""
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,3 +124,17 @@ def test_is_internal(number: str | None, listed: list[str], internal: bool) -> N
 )  # fmt: skip
 def test_beginnings_of_numbers(text: str, country: str, found: tuple[str, ...]) -> None:
     assert beginnings(text, country) == found
+
+
+@pytest.mark.parametrize("number", ["375296254070", "442079460101", "4930123456"])
+def test_two_zeros_are_the_international_prefix_where_the_country_has_them(number: str) -> None:
+    countries = [
+        country for country in phonenumbers.SUPPORTED_REGIONS
+        if (known := phonenumbers.PhoneMetadata.metadata_for_region(country, None)) and known.international_prefix == "00"
+    ]  # fmt: skip
+    assert len(countries) > 100
+    assert {country: outside(f"00{number}", country) for country in countries} == dict.fromkeys(countries, f"+{number}")
+    assert {dialled(f"00 {number}", country) for country in countries} == {f"+{number}"}
+    # Where it is another one, two zeros are what somebody wrote, and stay.
+    assert outside(f"00{number}", "BY") == f"00{number}"
+    assert outside("00000000000000", "DE") == "00000000000000"

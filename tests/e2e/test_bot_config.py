@@ -31,7 +31,9 @@ async def world() -> AsyncIterator[World]:
     """An installation with one company and its prompt."""
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
     try:
-        async with open_world(folder) as world:
+        async with open_world(
+            folder, GATEWAY_API_PER_KEY="10000,20000", GATEWAY_API_PER_ADDRESS="10000,20000"
+        ) as world:
             yield world
     finally:
         shutil.rmtree(folder)

@@ -51,6 +51,13 @@ CALL_ANSWERS = {
 }  # fmt: skip
 
 
+_EXTERNAL_SCHEMA: Mapping[str, Any] = {
+    "type": "object", "required": ["code", "phone", "clientId"],
+    "properties": {"code": {"type": "string", "description": "the internal number that rings first"},
+                   "phone": {"type": "string"}, "clientId": {"type": "string", "description": "an API key of scope `call`"}},
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackDeps:
     """What these addresses need from the rest of the gateway."""
@@ -75,13 +82,13 @@ def callback_addresses(deps: CallbackDeps, adapters: Mapping[Kind, Adapter]) -> 
     """The addresses that adapters' outside systems call, and those of call services."""
     found = [
         Address(method=method, path=hook.path, handler=_hook_handler(deps, adapter, hook), summary=hook.summary,
-                intake=True, schema=hook.schema if method == "POST" else None, answers=_ANSWERS[hook.request_type])
+                intake=True, schema=hook.schema, answers=_ANSWERS[hook.request_type])
         for adapter in adapters.values() for hook in adapter.hooks for method in hook.methods
     ]  # fmt: skip
     found.append(
         Address(method="GET", path="/api/makecallexternal", handler=_external_call(deps), intake=True,
                 summary="Click-to-call for call services: code, phone and clientId, an API key of scope `call`",
-                answers=CALL_ANSWERS)
+                schema=_EXTERNAL_SCHEMA, answers=CALL_ANSWERS)
     )  # fmt: skip
     return found
 

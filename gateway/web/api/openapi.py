@@ -17,6 +17,7 @@ from gateway.web.http.routes import FORM, JSON, PROBLEM, Address, Handler, Reque
 
 KEY_SCHEMES: tuple[dict[str, list[str]], ...] = ({"bearer": []}, {"apiKey": []}, {"session": []})
 _REF = "#/components/schemas/{model}"
+_TENANT = "#/components/parameters/tenant"
 _PROBLEM_EXAMPLE = {
     "type": "about:blank", "title": "Unprocessable content", "status": 422, "code": "VALIDATION_ERROR",
     "detail": "The request is not valid.", "retryable": False,
@@ -50,6 +51,9 @@ def openapi(table: Sequence[Address]) -> dict[str, Any]:
                 "session": {"type": "apiKey", "in": "cookie", "name": "session", "description":
                             "a signed-in person; POST, PUT, PATCH and DELETE with the X-CSRF-Token that every answer to a GET brings"},
             },
+            "parameters": {"tenant": {
+                "name": "tenant", "in": "query", "required": False, "schema": {"type": "string"}, "description":
+                "by session: the company, where a person belongs to several; an operator's while acting as it. A key's is its own"}},
             "schemas": {**schemas, "Problem": _problem_schema()},
         },
     }  # fmt: skip
@@ -96,28 +100,46 @@ def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[
         schema = references[address.body, "validation"]
         operation["requestBody"] = {
             "required": True,
-            "content": {JSON: _with_example({"schema": schema}, address.body)},
+            "content": {
+                JSON: _with_example({"schema": schema}, address.body),
+                **{
+                    kind: {"schema": {"type": "string"}, "example": example}
+                    for kind, example in address.accepts.items()
+                },
+            },
         }
-    elif address.schema is not None:
+    elif address.schema is not None and address.method != "GET":
         content = {kind: {"schema": address.schema} for kind in (JSON, FORM)}
         operation["requestBody"] = {"required": True, "content": content}
-    for status, text in address.answers.items():
+    for status, text in answers_of(address).items():
         answer: dict[str, Any] = {"description": text}
         if status >= 400:
             answer["content"] = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        elif (model := address.replies.get(status)) is not None:
-            answer["content"] = {JSON: _with_example({"schema": references[model, "serialization"]}, model)}
-        elif (kind := address.content.get(status)) is not None:
-            answer["content"] = {kind: {"schema": {"type": "string"}}}
-        elif status != 204:
-            answer["content"] = {JSON: {"schema": {}}}
+        elif status not in (204, 304):
+            answer["content"] = {}
+            if (model := address.replies.get(status)) is not None:
+                answer["content"][JSON] = _with_example({"schema": references[model, "serialization"]}, model)
+            if (kind := address.content.get(status)) is not None:
+                answer["content"][kind] = {"schema": {"type": "string"}}
+            answer["content"] = answer["content"] or {JSON: {"schema": {}}}
         operation["responses"][str(status)] = answer
     if address.operator:
         operation["security"] = [{"operator": []}]
     elif address.scopes:
-        operation["security"] = list(KEY_SCHEMES)
+        operation["security"] = [one for one in KEY_SCHEMES if address.sessions or "session" not in one]
         operation["description"] = f"Scope: {' or '.join(f'`{scope}`' for scope in address.scopes)}."
     return operation
+
+
+def answers_of(address: Address) -> dict[int, str]:
+    """Every answer: the address's own, and those of the listeners to a body that does not come whole."""
+    listed = dict(address.answers)
+    if address.method != "GET":
+        listed = {
+            400: "The body is cut short", 408: "The request came too slowly", 413: f"The body is over {address.body_limit} bytes",
+            **listed,
+        }  # fmt: skip
+    return dict(sorted(listed.items()))
 
 
 def _with_example(content: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -155,10 +177,18 @@ def _parameters(address: Address) -> list[dict[str, Any]]:
                 {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": described,
                  "description": inner.get("description", "")}
             )  # fmt: skip
+    if address.schema is not None and address.method == "GET":
+        needed = address.schema.get("required", ())
+        found += [
+            {"name": name, "in": "query", "required": name in needed, "schema": dict(inner)}
+            for name, inner in address.schema.get("properties", {}).items()
+        ]
     found += [
         {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
         for name, text in address.header_names.items()
     ]
+    if address.scopes and address.sessions:
+        found.append({"$ref": _TENANT})
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from gateway.web.api.openapi import example_of
+from gateway.web.api.openapi import answers_of, example_of
 from gateway.web.http.routes import Address, Handler, Request, Response
 
 _STYLE = (
@@ -161,7 +161,7 @@ def _section(address: Address, base_url: str) -> str:
         parts += ["<h4>Body</h4>", _fields(address.schema)]
     if address.scopes or address.body is not None or address.method == "GET":
         parts.append(f"<pre tabindex=0>{html.escape(_curl(address, base_url))}</pre>")
-    parts.append(_rows([(str(k), v) for k, v in address.answers.items()], "Status", "Meaning"))
+    parts.append(_rows([(str(k), v) for k, v in answers_of(address).items()], "Status", "Meaning"))
     for status, model in address.replies.items():
         parts += [f"<h4>Answer {status}</h4>", _fields(model.model_json_schema(mode="serialization"))]
         if (example := example_of(model)) is not None:

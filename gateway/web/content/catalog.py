@@ -5,7 +5,7 @@ file is read.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ from gateway.store import catalog_items as store
 from gateway.store.audit import insert_audit
 from gateway.store.business_profiles import select_profile
 from gateway.store.postgres.pool import Connection, Database
-from gateway.web.content.catalog_csv import read_catalog_file
-from gateway.web.content.problems import Problem, problems_of, refuse
+from gateway.web.content.catalog_csv import Row, read_catalog_file
+from gateway.web.content.problems import Problem, Then, done, problems_of, refuse
 
 
 def read_item(data: Any, currency: str, before: str = "") -> Item:
@@ -53,9 +53,12 @@ async def currency_for(conn: Connection, tenant: Tenant) -> str:
     return (await select_profile(conn, tenant.number)).currency_in(tenant.country)
 
 
-async def add_item(db: Database, tenant: Tenant, data: Mapping[str, Any], person: str) -> Item:
-    """Adds an item; its id is made where it brings none. Raises Invalid, also for an id that is there already."""
-    return await db.tenant(tenant.number, _add, tenant, {"id": new_id(), **data}, person)
+async def add_item(
+    db: Database, tenant: Tenant, data: Mapping[str, Any], person: str, *, then: Then[Item] = done
+) -> Item:
+    """Adds an item; its id is made where it brings none. `then` is part of the transaction. Raises Invalid, also for an id that
+    is there already."""
+    return await db.tenant(tenant.number, _add, tenant, {"id": new_id(), **data}, person, then)
 
 
 async def change_item(db: Database, tenant: Tenant, item_id: str, data: Mapping[str, Any], person: str) -> Item | None:
@@ -68,7 +71,7 @@ async def remove_items(db: Database, tenant: Tenant, ids: Sequence[str], person:
     return await db.tenant(tenant.number, _remove, tenant.number, ids, person)
 
 
-async def _add(conn: Connection, tenant: Tenant, data: Mapping[str, Any], person: str) -> Item:
+async def _add(conn: Connection, tenant: Tenant, data: Mapping[str, Any], person: str, then: Then[Item]) -> Item:
     item = read_item(data, await currency_for(conn, tenant))
     await store.lock_catalog(conn, tenant.number)
     if await store.select_item(conn, tenant.number, item.id) is not None:
@@ -77,6 +80,7 @@ async def _add(conn: Connection, tenant: Tenant, data: Mapping[str, Any], person
         raise too_many()
     await store.upsert_items(conn, tenant.number, [item])
     await insert_audit(conn, tenant.number, person, "catalog.saved", item.id, item.name)
+    await then(conn, item)
     return item
 
 
@@ -135,18 +139,31 @@ class Imported:
 async def import_items(db: Database, tenant: Tenant, raw: bytes, person: str, *, dry_run: bool) -> Imported:
     """Adds and changes the items of a CSV file; rows with problems are left out, and items that it does not name stay. A dry
     run changes nothing. Raises Invalid where the file as a whole cannot be read, or holds too many."""
+    return await import_rows(db, tenant, lambda: read_catalog_file(raw), person, dry_run=dry_run)
+
+
+async def import_rows(
+    db: Database, tenant: Tenant, read: Callable[[], Sequence[Row]], person: str, *, dry_run: bool,
+    then: Then[Imported] = done,
+) -> Imported:  # fmt: skip
+    """The same for rows from wherever `read` has them, in a thread. `then` is part of the transaction."""
     currency = await db.tenant(tenant.number, currency_for, tenant)
     # Ten thousand rows take a good part of a second: neither the pages nor the database's thread wait for it.
-    rows = await trio.to_thread.run_sync(_read_rows, raw, currency)
-    good = [row.item for row in rows if row.item is not None]
-    stored = await db.tenant(tenant.number, _import, tenant.number, good, person, dry_run)
-    return Imported(tuple(rows), stored)
+    rows = tuple(await trio.to_thread.run_sync(lambda: _judged(read(), currency)))
+
+    async def work(conn: Connection) -> Imported:
+        good = [row.item for row in rows if row.item is not None]
+        imported = Imported(rows, await _import(conn, tenant.number, good, person, dry_run))
+        await then(conn, imported)
+        return imported
+
+    return await db.tenant(tenant.number, work)
 
 
-def _read_rows(raw: bytes, currency: str) -> list[ImportedRow]:
+def _judged(given: Sequence[Row], currency: str) -> list[ImportedRow]:
     rows: list[ImportedRow] = []
     first: dict[str, int] = {}
-    for row, data, longer in read_catalog_file(raw):
+    for row, data, longer in given:
         try:
             if longer:
                 raise refuse("", "has more cells than the first row", "ячеек больше, чем в первой строке")

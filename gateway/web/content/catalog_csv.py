@@ -37,7 +37,11 @@ _NO = frozenset(("0", "false", "no", "n", "нет", "-", "ложь"))
 _DELIMITERS = (";", ",", "\t")
 
 
-def read_catalog_file(raw: bytes) -> list[tuple[int, Mapping[str, Any], bool]]:
+Row = tuple[int, Mapping[str, Any], bool]
+"""Its number, the fields of an item, and whether it has more cells than the first row."""
+
+
+def read_catalog_file(raw: bytes) -> list[Row]:
     """Rows with their numbers as a spreadsheet counts them, each as the fields of an item, and whether it is longer than the
     first one. Raises Invalid where the file as a whole is not one."""
     if len(raw) > LARGEST_FILE:

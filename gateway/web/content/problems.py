@@ -1,10 +1,18 @@
-"""Problems of what was sent, by path and in both languages: `working_hours[0].from`."""
+"""Problems of what was sent, by path and in both languages: `working_hours[0].from`. And what else a change's transaction holds."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from gateway.domain.posts import Invalid
 from gateway.domain.text import Bilingual, path_of
+from gateway.store.postgres.pool import Connection
 from gateway.web.pages.field_errors import sentence_of
+
+T = TypeVar("T")
+Then = Callable[[Connection, T], Awaitable[None]]
+"""What is done with the result of a change, in its transaction."""
 
 Problem = tuple[str, str]
 """A path, and a `Bilingual` sentence."""
@@ -23,3 +31,7 @@ def problems_of(error: ValidationError, before: str = "") -> list[Problem]:
 def refuse(path: str, en: str, ru: str) -> Invalid:
     """One problem, to be raised."""
     return Invalid(((path, Bilingual(en, ru)),))
+
+
+async def done(conn: Connection, made: object) -> None:
+    """Nothing more."""

@@ -35,7 +35,7 @@ from gateway.store.audit import insert_audit
 from gateway.store.business_profiles import select_profile
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.prompts import PromptRow, VersionRow
-from gateway.web.content.problems import problems_of
+from gateway.web.content.problems import Then, done, problems_of
 
 MOST_PROMPTS = 200
 _VARIABLES = TypeAdapter(tuple[Variable, ...])
@@ -82,10 +82,16 @@ async def validate_prompt(
 
 
 async def save_prompt(
-    db: Database, number: TenantId, data: Mapping[str, Any], person: str, *, draft: bool = False
+    db: Database,
+    number: TenantId,
+    data: Mapping[str, Any],
+    person: str,
+    *,
+    draft: bool = False,
+    then: Then[Saved] = done,
 ) -> Saved:
     """Saves `content` as a new version of the prompt `name`, by default the active one. `variables` stay where they are not
-    given. A `draft` is not given to bots even without mistakes. Raises Invalid."""
+    given. A `draft` is not given to bots even without mistakes. `then` is part of the transaction. Raises Invalid."""
     problems = check_content(data.get("content"))
     name, note = data.get("name"), data.get("note") or ""
     if name is not None:
@@ -100,9 +106,14 @@ async def save_prompt(
     if problems:
         raise Invalid(tuple(problems))
     text = name.strip() if name is not None else None
-    return await db.tenant(
-        number, save_version, number, text, data["content"], variables, str(note).strip(), person, draft
-    )
+
+    async def save(conn: Connection) -> Saved:
+        note_of = str(note).strip()
+        saved = await save_version(conn, number, text, data["content"], variables, note_of, person, draft)
+        await then(conn, saved)
+        return saved
+
+    return await db.tenant(number, save)
 
 
 async def save_version(
@@ -130,10 +141,19 @@ async def save_version(
     return Saved(await _prompt(conn, number, prompt_id), found)
 
 
-async def restore(db: Database, number: TenantId, prompt_id: str, version: Any, person: str) -> Saved | None:
+async def restore(
+    db: Database, number: TenantId, prompt_id: str, version: Any, person: str, *, then: Then[Saved] = done
+) -> Saved | None:
     """A new version with the very same text and variables as an old one. None where there is no such prompt; Invalid where it
-    has no such version."""
-    return await db.tenant(number, _restore, number, prompt_id, version, person)
+    has no such version. `then` is part of the transaction."""
+
+    async def work(conn: Connection) -> Saved | None:
+        saved = await _restore(conn, number, prompt_id, version, person)
+        if saved is not None:
+            await then(conn, saved)
+        return saved
+
+    return await db.tenant(number, work)
 
 
 async def _restore(conn: Connection, number: TenantId, prompt_id: str, version: Any, person: str) -> Saved | None:
@@ -205,7 +225,7 @@ def shown_prompt(number: TenantId, prompt: PromptRow) -> dict[str, Any]:
 def shown_version(row: VersionRow) -> dict[str, Any]:
     """A version as the REST API answers it."""
     return {
-        "prompt_id": row.prompt_id, "version": row.version, "content": row.content,
+        "id": f"{row.prompt_id}:{row.version}", "prompt_id": row.prompt_id, "version": row.version, "content": row.content,
         "variables": [one.plain() for one in row.variables], "note": row.note, "changed_by": row.changed_by,
         "created_at": row.created_at,
     }  # fmt: skip

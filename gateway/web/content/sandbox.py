@@ -174,11 +174,8 @@ class Sandbox:
         """Whether there is a model."""
         return self.model is not None and bool(self.model.url)
 
-    async def test_prompt(
-        self, db: Database, tenant: Tenant, content: Any, message: Any, variables: Any = (), piece: Piece | None = None
-    ) -> Reply:
-        """What the model answers to `message` under this prompt, filled in with the company's profile and catalog. Each piece of
-        text goes to `piece` as it comes. Raises Invalid, and ModelFailed."""
+    def check(self, number: TenantId, content: Any, message: Any, variables: Any = ()) -> None:
+        """Raises Invalid for what cannot be tried, and ModelFailed where there is no model, or no place for one more try."""
         problems = check_content(content)
         if isinstance(content, str) and not content.strip():
             problems.append(("content", Bilingual("the prompt is empty", "промт пуст")))
@@ -186,9 +183,21 @@ class Sandbox:
             problems.append(
                 ("message", Bilingual(f"1 to {LONGEST_MESSAGE} characters", f"от 1 до {LONGEST_MESSAGE} символов"))
             )
-        given = read_variables(variables)
+        read_variables(variables)
         if problems:
             raise Invalid(tuple(problems))
+        if not self.configured:
+            raise ModelFailed("not_configured")
+        if sum(self._under_way.values()) >= AT_ONCE or self._under_way.get(number, 0) >= AT_ONCE_EACH:
+            raise ModelFailed("busy", retry_after_s=5.0)
+
+    async def test_prompt(
+        self, db: Database, tenant: Tenant, content: Any, message: Any, variables: Any = (), piece: Piece | None = None
+    ) -> Reply:
+        """What the model answers to `message` under this prompt, filled in with the company's profile and catalog. Each piece of
+        text goes to `piece` as it comes. Raises Invalid, and ModelFailed."""
+        self.check(tenant.number, content, message, variables)
+        given = read_variables(variables)
         number, now = tenant.number, datetime.now(UTC)
         profile = await db.tenant(number, select_profile, number)
         items = await db.tenant(number, select_items, number) if "{{" in content else []
@@ -196,10 +205,8 @@ class Sandbox:
         system = fill(
             content, {key: at_reading(key, tenant, now) if value is None else value for key, value in values.items()}
         )
-        if not self.configured or self.model is None:
-            raise ModelFailed("not_configured")
-        if sum(self._under_way.values()) >= AT_ONCE or self._under_way.get(number, 0) >= AT_ONCE_EACH:
-            raise ModelFailed("busy", retry_after_s=5.0)
+        self.check(number, content, message)
+        assert self.model is not None
         self._under_way[number] = self._under_way.get(number, 0) + 1
         try:
             return await ask(self.model, system, message, piece)

@@ -38,8 +38,20 @@ from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.http import routes
 from gateway.web.http.addresses import Networks
-from gateway.web.http.routes import Address, Request, Response, answer, first_values, is_forwarded, problem, too_large
+from gateway.web.http.in_work import InWork
+from gateway.web.http.routes import (
+    Address,
+    Request,
+    Response,
+    answer,
+    first_values,
+    header_values,
+    is_forwarded,
+    problem,
+    too_large,
+)
 from gateway.web.http.shares import Shares
+from gateway.web.http.streamed import streamed
 from gateway.web.http.streaming import streaming
 from gateway.web.session.access import Need, declare
 
@@ -256,16 +268,29 @@ def _kinds(errors: BaseExceptionGroup[BaseException]) -> list[str]:
     return kinds
 
 
-def _shielding_send(app: ASGIFramework) -> ASGIFramework:
+def _shielding_send(app: ASGIFramework, in_work: InWork) -> ASGIFramework:
     """Shields hypercorn's end of a response. quart-trio cancels its sender as soon as the last byte is reported sent,
-    before hypercorn has marked the connection idle, which starts the keep-alive timeout."""
+    before hypercorn has marked the connection idle, which starts the keep-alive timeout. And begins no more requests of one
+    address than are to be in work at once."""
 
     async def shielded(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        forwarded_for = header_values(headers).get("x-forwarded-for", "")
+        leave = await in_work.enter(scope["client"][0] if scope["client"] else "", forwarded_for)
+
         async def send_whole(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.start":
+                leave()
             with trio.CancelScope(shield=True):
                 await send(message)
 
-        await app(scope, receive, send_whole if scope["type"] == "http" else send)
+        try:
+            await app(scope, receive, send_whole)
+        finally:
+            leave()
 
     return shielded
 
@@ -297,7 +322,8 @@ async def serve_people(
     # Accepted sockets inherit it: the kernel gives up on a client that takes nothing, even after we have closed.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(WRITE_S * 1000))
     config, context, state = _config(keep_alive_s, grace_s), WorkerContext(None), cast("Any", {})
-    wrapped = wrap_app(_shielding_send(cast("ASGIFramework", app)), config.wsgi_max_body_size, "asgi")
+    in_work = InWork(trusted=trusted_proxies)
+    wrapped = wrap_app(_shielding_send(cast("ASGIFramework", app), in_work), config.wsgi_max_body_size, "asgi")
     lifespan = Lifespan(wrapped, config, state)
     servers: dict[trio.SocketStream, _Server] = {}
     shares: Shares[_Server] = Shares(PER_ADDRESS, BUSY_PER_ADDRESS, _Server.rank, trusted_proxies)
@@ -447,6 +473,10 @@ def _view(methods: dict[str, Address]) -> Callable[..., Awaitable[QuartResponse]
     async def view(**params: str) -> QuartResponse:
         response = await _served(methods, params)
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **dict(response.headers)}
+        if response.work is not None:
+            live = streamed(response.work)
+            live.headers.update(headers)
+            return live
         body: Any = response.body if response.events is None else response.events
         made = QuartResponse(body, response.status, headers, content_type=response.content_type)
         if response.events is not None:

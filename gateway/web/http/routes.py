@@ -52,6 +52,10 @@ class Request:
     """Whether a header shows that a proxy forwarded this."""
 
 
+Give = Callable[[str], Awaitable[None]]
+"""Sends a text on; waits while the client does not keep up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """What goes back. `headers` are ours alone and hold no line breaks."""
@@ -62,6 +66,8 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
     events: AsyncIterator[str] | None = None
     """What follows for as long as the client listens, instead of `body`."""
+    work: Callable[[Give], Awaitable[None]] | None = None
+    """The same from a task that gives the texts, and ends with the response."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -97,14 +103,18 @@ class Address:
     answers: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({200: "OK"}))
     body: type[BaseModel] | None = None
     """The body, JSON, where a model describes it instead of `schema`."""
+    accepts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Content types of a body beside JSON, each with an example."""
     query: type[BaseModel] | None = None
     """Parameters of the query."""
     replies: Mapping[int, type[BaseModel]] = field(default_factory=lambda: MappingProxyType({}))
     """The JSON of good answers by status."""
     content: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
-    """The content type of good answers that are no JSON."""
+    """The content type of good answers that are no JSON, or may be something else too."""
     scopes: tuple[str, ...] = ()
     """One of these is needed; empty where no API key opens the address."""
+    sessions: bool = True
+    """Whether a person's session opens it too, where a key does."""
     header_names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Headers of its own that a request may bring, with what they are."""
     section: str = "Machines"

@@ -13,25 +13,17 @@ from quart_trio.wrappers import TrioResponse as Response
 from gateway.domain.ids import TenantId
 from gateway.domain.people import MEMBER_ROLES, PeopleRefused, Role
 from gateway.domain.secret import Secret
-from gateway.store import members, own_account, second_factors, users
+from gateway.store import members, own_account, second_factors
 from gateway.store.audit import insert_audit
 from gateway.store.members import Member
 from gateway.store.postgres.pool import Connection
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note
+from gateway.web.session.invitations import purpose_of, store_link, welcome_link
 from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.session.tokens import new_token
 from gateway.web.site import Answer, tenant, viewer
-
-INVITATION_S, RESET_S = 7 * 86400.0, 86400.0
-
-
-async def _link(conn: Connection, number: TenantId, email: str, token_hash: bytes, purpose: str, by: str) -> None:
-    async with conn.transaction():
-        live_s = INVITATION_S if purpose == "invitation" else RESET_S
-        await users.insert_login_link(conn, number, token_hash, email, live_s, purpose)
-        await insert_audit(conn, number, by, f"user.{purpose}", email)
 
 
 async def _reset_factor(conn: Connection, number: TenantId, email: str, by: str) -> None:
@@ -66,14 +58,11 @@ def people_pages(gate: Gate) -> Blueprint:
         return found
 
     async def show_link(member: Member, onward: str) -> Answer:
-        purpose = "invitation" if member.invited else "reset"
         text, token = new_token(tenant().number)
-        await deps.db.engine(_link, tenant().number, member.email, token.token_hash, purpose, person())
-        address = f"{deps.public_url.rstrip('/')}/welcome?token={text}"
-        return await lead(
-            onward,
-            Flash(kind="key", body={"purpose": purpose, "email": member.email}, secrets={"link": Secret(address)}),
-        )
+        await deps.db.engine(store_link, tenant().number, member, token, person())
+        body = {"purpose": purpose_of(member), "email": member.email}
+        link = Secret(welcome_link(deps.public_url, text))
+        return await lead(onward, Flash(kind="key", body=body, secrets={"link": link}))
 
     def refused(error: PeopleRefused, sent: dict[str, str]) -> Flash:
         return Flash(kind="refused", body={"code": error.code, "field": error.field, **sent})

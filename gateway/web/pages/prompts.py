@@ -30,10 +30,11 @@ from gateway.store.prompts import PromptRow, VersionRow
 from gateway.web.content import prompts
 from gateway.web.content.prompts import read_variables, shown_flaws
 from gateway.web.content.sandbox import ModelFailed, Reply
+from gateway.web.http.routes import Give
+from gateway.web.http.streamed import streamed
 from gateway.web.pages.catalog import shown_problems
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.live import sse
-from gateway.web.pages.streamed import Give, streamed
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note
 from gateway.web.session.surroundings import flashed, look_around

@@ -5,6 +5,7 @@ Cookies are never allowed across origins: a page elsewhere sends a key. Read `en
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from actors.crm.registration import Registrations
 from actors.feed import Feed
@@ -16,6 +17,8 @@ from gateway.store.call_orders import Admitted
 from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys
 from gateway.web.callers.callers import Callers, Headers
+from gateway.web.content.bot_configs import BotConfigs
+from gateway.web.content.sandbox import Sandbox
 from gateway.web.http.routes import Request
 from gateway.web.rest.cursors import Cursors
 from gateway.web.rest.idempotency import Idempotency
@@ -45,10 +48,17 @@ class RestDeps:
     modules: Registrations
     """Our modules in outside systems."""
     feed: Feed
+    bot_configs: BotConfigs | None = None
+    """What bots get."""
+    sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))
+    """Tries prompts on the installation's model."""
+    public_url: str = ""
+    """Where people find the gateway: the beginning of links."""
     ring: Callable[[TenantId, IntegrationKey], None] = lambda number, key: None
     """Notifies an integration that it has something to deliver."""
     origins: Sequence[str] = ()
     """Whose pages may call the API; `*` for all."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     streams: LiveStreams = field(default_factory=LiveStreams)
 
     @property

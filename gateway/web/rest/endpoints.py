@@ -7,6 +7,7 @@ An `Endpoint` names its query, body and answer as models: the request is checked
 so the two cannot differ. A resource is a module with a function that returns its endpoints: read `keys.py`, then `table.py`.
 """
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.posts import Invalid
+from gateway.domain.text import path_of
 from gateway.store.audit import Kind, acting
 from gateway.store.postgres.errors import BadData, Conflict
 from gateway.telemetry import bound
@@ -79,7 +81,7 @@ class Call:
     query: Any
     """An instance of the endpoint's query."""
     body: Any
-    """An instance of the endpoint's body; None where it has none."""
+    """An instance of the endpoint's body; None where it has none. Bytes where it takes other types than JSON."""
     stored: Stored
     """Where the answer is stored by an operation that is `atomic`."""
 
@@ -121,7 +123,9 @@ class Endpoint:
     problems: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     """Answers beside those that all addresses have."""
     content_type: str = ""
-    """Of an answer that is no JSON."""
+    """Of an answer that is no JSON; with an `answer` too, the request says which it wants."""
+    accepts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Content types of the body beside JSON, each with an example: the operation reads the body itself, and `body` describes it."""
     makes: bool = False
     """Whether it takes an Idempotency-Key."""
     atomic: bool = False
@@ -177,8 +181,8 @@ def _address(deps: RestDeps, endpoint: Endpoint) -> Address:
         headers[HEADER] = "the same key and body within a day have the same answer, and nothing is made twice"
     return Address(
         method=endpoint.method, path=ROOT + endpoint.path, handler=_handler(deps, endpoint), summary=endpoint.summary,
-        body_limit=endpoint.body_limit, answers=dict(sorted(listed.items())), body=endpoint.body,
-        query=endpoint.query if endpoint.query.model_fields else None, scopes=endpoint.scopes,
+        body_limit=endpoint.body_limit, answers=dict(sorted(listed.items())), body=endpoint.body, accepts=endpoint.accepts,
+        query=endpoint.query if endpoint.query.model_fields else None, scopes=endpoint.scopes, sessions=endpoint.sessions,
         replies={endpoint.status: endpoint.answer} if endpoint.answer is not None else {},
         content={endpoint.status: endpoint.content_type} if endpoint.content_type else {},
         header_names=headers, section=endpoint.section or endpoint.path.split("/")[1].capitalize(),
@@ -238,20 +242,22 @@ async def _performed(endpoint: Endpoint, call: Call) -> Response:
     return made if isinstance(made, Response) else reply(made, endpoint.status)
 
 
-def _read(endpoint: Endpoint, request: Request) -> tuple[BaseModel, BaseModel | None, Any]:
+def _read(endpoint: Endpoint, request: Request) -> tuple[BaseModel, BaseModel | bytes | None, Any]:
     """Query and body by their models, and the body as it was sent. Raises Invalid with every problem of both."""
     problems: list[tuple[str, str]] = []
     query: BaseModel | None = None
-    body: BaseModel | None = None
+    body: BaseModel | bytes | None = None
     raw: Any = None
     sent = {name: value for name, value in request.query.items() if name != "tenant"}
     try:
         query = endpoint.query.model_validate(sent)
     except ValidationError as error:
         problems += problems_of(error)
-    if endpoint.body is not None:
+    if endpoint.accepts:
+        body, raw = request.body, hashlib.sha256(request.body).hexdigest()
+    elif endpoint.body is not None:
         try:
-            raw = _json(request)
+            raw = json_of(request.body)
             body = endpoint.body.model_validate(raw)
         except ValidationError as error:
             problems += problems_of(error)
@@ -262,14 +268,14 @@ def _read(endpoint: Endpoint, request: Request) -> tuple[BaseModel, BaseModel | 
     return query, body, raw
 
 
-def _json(request: Request) -> Any:
-    """The body as JSON of any kind; raises Invalid."""
+def json_of(body: bytes) -> Any:
+    """A body as JSON of any kind; raises Invalid."""
 
     def refuse(text: str) -> None:
         raise ValueError(text)
 
     try:
-        return json.loads(request.body.decode("utf-8-sig"), parse_constant=refuse)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=refuse)
     except (ValueError, RecursionError):
         raise Invalid((("body", "must be JSON in UTF-8"),)) from None
 
@@ -278,7 +284,7 @@ def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """Every problem with its path, such as `items[0].price`. What was sent is not repeated."""
     found: dict[str, str] = {}
     for item in error.errors(include_input=False, include_context=False, include_url=False):
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+        path = path_of([step for step in item["loc"] if step != "[key]"])
         text = "no such field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         found.setdefault(path[:200] or "body", text)
     return list(found.items())

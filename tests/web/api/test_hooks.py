@@ -89,13 +89,16 @@ class Here:
             raise Unavailable("away")
         self.stored += [(tenant, key, one.id, stream) for one in updates]
 
-    async def call(self, path: str = f"/hooks/pigeon/{HOOK}", body: Any = (), method: str = "POST", word: str | None = "coo",
-                   query: Mapping[str, str] | None = None) -> Response:  # fmt: skip
-        deps = HookDeps(
+    def deps(self) -> HookDeps:
+        """What the addresses ask."""
+        return HookDeps(
             by_hook=self.by_hook, store=self.store, by_account=self.by_account,
             app=lambda adapter: PigeonApp(app_secret="of-the-app") if self.app else None,
         )  # fmt: skip
-        table = Table(hook_addresses(deps, {PIGEON.kind: PIGEON}))
+
+    async def call(self, path: str = f"/hooks/pigeon/{HOOK}", body: Any = (), method: str = "POST", word: str | None = "coo",
+                   query: Mapping[str, str] | None = None) -> Response:  # fmt: skip
+        table = Table(hook_addresses(self.deps(), {PIGEON.kind: PIGEON}))
         found = table.find(method, path)
         assert not isinstance(found, Response), found
         address, params = found

@@ -10,8 +10,9 @@ import trio
 
 from gateway.store import prompts as store
 from gateway.web.content.sandbox import ModelSettings, Sandbox
+from gateway.web.http.routes import Give
+from gateway.web.http.streamed import streamed
 from gateway.web.pages.prompts import difference
-from gateway.web.pages.streamed import Give, streamed
 from tests.web.conftest import SignIn, plain, submitted
 from tests.web.content.model_server import KEY, ModelServer
 from tests.web.world import CSRF, JUNE, MAPLE, World

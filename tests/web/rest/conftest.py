@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.api_keys import SCOPES, new_key
+from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.limiter import Rate
 from gateway.web.callers.api_keys import ApiKeys
@@ -15,6 +16,8 @@ from gateway.web.callers.callers import Callers
 from gateway.web.callers.key_changes import create_key
 from gateway.web.callers.limits import CallLimits
 from gateway.web.callers.tokens import Tokens
+from gateway.web.content.bot_config import select_bot_content
+from gateway.web.content.bot_configs import BotConfigs
 from gateway.web.http.routes import Request, Response, Table, answer
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.idempotency import Idempotency
@@ -117,10 +120,17 @@ def make_api(world: World) -> Api:
         limits=CallLimits(Rate(MANY, 1.0), Rate(MANY, 1.0), clock),
     )
 
+    async def none_broken(tenant: Tenant) -> frozenset[IntegrationKey]:
+        return frozenset()
+
+    bots = BotConfigs(
+        tenant=world.cache.tenant, content=lambda number: world.db.tenant(number, select_bot_content, number), broken=none_broken,
+    )  # fmt: skip
     deps = RestDeps(
         db=world.db, callers=callers, master=world.cache.master, tenant=world.cache.tenant, refresh=world.deps.modules.refresh,
         idempotency=Idempotency(world.db, world.cache.sealer), slots=world.deps.slots, probe=world.deps.probe,
-        place=world.deps.place, modules=world.deps.modules, feed=world.deps.feed,
+        place=world.deps.place, modules=world.deps.modules, feed=world.deps.feed, bot_configs=bots,
+        public_url="https://gateway.example",
         ring=lambda number, key: rung.append((number, key)),
     )  # fmt: skip
     return Api(world, deps, clock, rung=rung)

@@ -204,3 +204,51 @@ async def test_the_oldest_of_too_many_streams_ends(api: Api) -> None:
 async def test_nothing_is_opened_for_head(api: Api) -> None:
     response = await api.raw("HEAD", "/changes", {}, b"", {"x-api-key": api.key})
     assert (response.status, response.events) == (200, None)
+
+
+@pytest.mark.slow
+async def test_what_programs_change_of_content_and_people_is_a_change_of_the_configuration(api: Api) -> None:
+    prompt = {"content": "# Role\nx\n# Rules\ny", "name": "Main"}
+    made = await api.ask("POST", "/prompts", prompt)
+    person = (await api.ask("POST", "/users", {"email": "anna@june.example", "role": "agent"})).json["id"]
+    changes: list[tuple[str, str, Any]] = [
+        ("PUT", "/profile", {"business_type": "retail"}), ("POST", "/catalog", {"id": "m", "name": "M", "price": 1}),
+        ("PUT", "/catalog/m", {"name": "M", "price": 2}), ("DELETE", "/catalog/m", None),
+        ("POST", "/catalog/import", {"items": [{"id": "n", "name": "N", "price": 1}]}),
+        ("POST", "/prompts", {**prompt, "name": "Other"}), ("POST", f"/prompts/{made.json['id']}/restore", {"version": 1}),
+        ("POST", "/users", {"email": "ivan@june.example", "role": "auditor"}), ("PATCH", f"/users/{person}", {"name": "Anna"}),
+        ("DELETE", f"/users/{person}", None),
+    ]  # fmt: skip
+    key = await api.new_key("bot")
+    async with listening(api, x_api_key=key) as stream, listening(api, x_api_key=await api.new_key(of=MAPLE)) as theirs:
+        await stream.ready()
+        await theirs.ready()
+        versions = []
+        for method, path, body in changes:
+            got = await api.ask(method, path, body)
+            assert got.status < 300, (path, got.json)
+            event = await stream.next()
+            assert event is not None
+            assert event["event"] == "config", path
+            versions.append(json.loads(event["data"])["version"])
+        assert versions == sorted(set(versions))
+        await rename_maple(api)
+        event = await theirs.next()
+        assert event is not None
+        assert (event["event"], theirs.waiting) == ("config", [])
+
+
+async def rename_maple(api: Api) -> None:
+    await api.world.db.engine(run, f"UPDATE tenants SET name = 'Birch' WHERE tenant_id = '{MAPLE}'")
+
+
+async def version_of(conn: Connection) -> int:
+    found: int = await conn.fetchval("SELECT version FROM tenant_versions WHERE tenant_id = $1", JUNE)
+    return found
+
+
+async def test_signing_in_and_a_language_are_no_change_of_the_configuration(api: Api) -> None:
+    before = await api.world.db.engine(version_of)
+    await api.world.session(JUNE)
+    await api.world.db.engine(run, "UPDATE users SET language = 'en', password_hash = 'x', role = role")
+    assert await api.world.db.engine(version_of) == before

@@ -1,16 +1,15 @@
-"""`GET /api/v1/bot-config`: all that a bot needs to know of a company, by a key of scope `bot`, from memory.
+"""What bots get of each company, in memory.
 
-    key -> tenant -> the answer in memory, if it is of the tenant's present version -> 304, or the body
-                     otherwise built, once for all who wait
+    tenant -> the answer in memory, if it is of the tenant's present version
+              otherwise built, once for all who wait
 
 A change of anything that it shows raises the tenant's version; whether an integration works is looked up at each reading.
-Memory is bounded by bytes. Read `gateway/web/content/bot_config.py` for what it holds.
+Memory is bounded by bytes. Read `bot_config.py` for what an answer holds, `gateway/web/rest/bot_config.py` for who gets it.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import trio
 from cachetools import LRUCache
@@ -18,18 +17,12 @@ from cachetools import LRUCache
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, TenantId
-from gateway.store.api_keys import ApiKey
-from gateway.telemetry import COUNTERS, bound
 from gateway.web.content.bot_config import Answer, Content, Core, build_core, finish
-from gateway.web.http.guesses import Guesses
-from gateway.web.http.routes import Address, Request, Response, problem
 
 log = logging.getLogger(__name__)
 
-SCOPE = "bot"
 MEMORY = 64 << 20
 """Bytes of answers, about; what has not been read for longest goes first."""
-PATH = "/api/v1/bot-config"
 
 
 @dataclass(slots=True)
@@ -95,55 +88,3 @@ class BotConfigs:
         finally:
             if not lock.statistics().tasks_waiting and not lock.locked():
                 self.building.pop(tenant.number, None)
-
-
-def key_of(request: Request) -> str:
-    """The key of a request's headers, `Authorization: Bearer` or `X-API-Key`; empty where there is none."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
-
-
-def bot_config_address(
-    configs: BotConfigs,
-    key: Callable[[str], Awaitable[ApiKey | None]],
-    guesses: Guesses,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Address:
-    """The address. `key` finds a key that is in force."""
-
-    async def handler(request: Request) -> Response:
-        given = key_of(request)
-        if (slowed := guesses.refusal(request, given)) is not None:
-            return slowed
-        found = await key(given) if given else None
-        if found is None:
-            refused = problem(401, "AUTH_FAILED", "An API key of scope bot is needed, in the header Authorization or X-API-Key.",
-                              headers=(("WWW-Authenticate", "Bearer"),))  # fmt: skip
-            return await guesses.wrong(request, given, refused)
-        guesses.right(given)
-        if SCOPE not in found.scopes:
-            return problem(403, "FORBIDDEN", f"The key lacks the scope {SCOPE}.", reason="scope")
-        with bound(tenant=found.tenant):
-            answer = await configs.get(found.tenant)
-        if answer is None:
-            return problem(404, "NOT_FOUND", "There is no such enterprise.")
-        COUNTERS["bot_configs"] += 1
-        tag = f'W/"{answer.etag}"' if answer.late else f'"{answer.etag}"'
-        headers = (("ETag", tag), ("Vary", "Authorization, X-API-Key"))
-        if _has(request.headers.get("if-none-match", ""), answer.etag):
-            return Response(status=304, headers=headers)
-        return Response(body=answer.body(now()), headers=headers)
-
-    return Address(
-        method="GET", path=PATH, handler=handler, summary="All that a bot needs of a company: prompt, channels, CRM, catalog",
-        answers={
-            200: "The configuration; `ETag` is that of all but the time of day", 304: "`If-None-Match` names what is in force",
-            401: "Without a valid key, or it was revoked", 403: "The key lacks the scope `bot`", 404: "The enterprise was deleted",
-            503: "The configuration has not been read yet; try again",
-        },
-    )  # fmt: skip
-
-
-def _has(header: str, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
-    return etag in tags or tags == ["*"]

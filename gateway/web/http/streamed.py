@@ -1,4 +1,4 @@
-"""An answer to a page that is made while it is being sent: events as a task gives them, for as long as the page listens.
+"""An answer that is made while it is being sent: events as a task gives them, for as long as the client listens.
 
 The task ends with the response, however that ends. Read `gateway/web/pages/prompts.py` for one.
 """
@@ -11,10 +11,10 @@ import trio
 from quart.wrappers.response import ResponseBody
 from quart_trio.wrappers import TrioResponse as Response
 
-Give = Callable[[str], Awaitable[None]]
-"""Sends a text on; waits while the page does not keep up."""
+from gateway.web.http.routes import Give
+
 WAITING = 16
-"""Texts that may wait for the page."""
+"""Texts that may wait for the client."""
 
 
 class _Body(ResponseBody):
