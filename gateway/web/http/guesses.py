@@ -20,6 +20,7 @@ import trio
 
 from gateway.telemetry import COUNTERS
 from gateway.web.http.addresses import client_address, source_of
+from gateway.web.http.in_work import leave_place
 from gateway.web.http.routes import Request, Response, problem
 
 BURST = 10
@@ -70,6 +71,7 @@ class Guesses:
         if wait:
             COUNTERS["guesses_slowed"] += 1
             self._waiting[source] += 1
+            leave_place()
             try:
                 await trio.sleep(wait)
             finally:

@@ -27,7 +27,15 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, ConnectionState, Scope
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    ConnectionState,
+    Scope,
+)
 from hypercorn.utils import parse_socket_addr, wrap_app
 from quart import Quart
 from quart import Response as QuartResponse
@@ -38,7 +46,7 @@ from gateway.listening import Bounded, has_arrived
 from gateway.telemetry import COUNTERS
 from gateway.web.http import routes
 from gateway.web.http.addresses import Networks
-from gateway.web.http.in_work import InWork
+from gateway.web.http.in_work import InWork, hold_place
 from gateway.web.http.routes import (
     Address,
     Request,
@@ -277,9 +285,28 @@ def _shielding_send(app: ASGIFramework, in_work: InWork) -> ASGIFramework:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        forwarded_for = header_values(headers).get("x-forwarded-for", "")
-        leave = await in_work.enter(scope["client"][0] if scope["client"] else "", forwarded_for)
+        headers = header_values(
+            [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        )
+        begun, places = False, list[Callable[[], None]]()
+
+        async def enter() -> None:
+            peer = scope["client"][0] if scope["client"] else ""
+            places.append(await in_work.enter(peer, headers.get("x-forwarded-for", "")))
+            if begun:
+                leave()  # answered meanwhile, before its body was whole
+
+        def leave() -> None:
+            nonlocal begun
+            begun = True
+            for place in places:
+                place()
+
+        async def receive_whole() -> ASGIReceiveEvent:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body") and not places and not begun:
+                await enter()
+            return message
 
         async def send_whole(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.start":
@@ -287,8 +314,11 @@ def _shielding_send(app: ASGIFramework, in_work: InWork) -> ASGIFramework:
             with trio.CancelScope(shield=True):
                 await send(message)
 
+        hold_place(leave)
         try:
-            await app(scope, receive, send_whole)
+            if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+                await enter()
+            await app(scope, receive_whole, send_whole)
         finally:
             leave()
 

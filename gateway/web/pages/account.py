@@ -29,6 +29,7 @@ from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
 from gateway.store.users import Session
 from gateway.web.http.addresses import network_of
+from gateway.web.http.in_work import leave_place
 from gateway.web.pages.qr import qr_svg
 from gateway.web.session.auth import ABSOLUTE_S, IDLE_S, Gate
 from gateway.web.session.flash import Flash, lead_on, note
@@ -123,6 +124,7 @@ def account_pages(gate: Gate) -> Blueprint:
             return await lead_on(
                 deps, gate.token(), SECURITY, note("login.too_fast", "bad", n=max(1, round(verdict.refused_s)))
             )
+        leave_place()
         await trio.sleep(verdict.delay_s)
         return None
 

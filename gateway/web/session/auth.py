@@ -29,6 +29,7 @@ from gateway.store import users
 from gateway.store.audit import ORIGIN, Origin
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.addresses import client_address, network_of, source_of
+from gateway.web.http.in_work import leave_place
 from gateway.web.session.devices import LIVES_S, device_of, new_device
 from gateway.web.session.live_streams import LiveStreams
 from gateway.web.session.passwords import LONGEST, NOBODY, password_fits
@@ -221,6 +222,7 @@ class Gate:
             answer = self.site.page("login.html", 429, error="too_fast", wait=wait, email=email[:254], onward=onward)
             answer.headers["Retry-After"] = str(wait)
             return answer
+        leave_place()
         await trio.sleep(verdict.delay_s)
         accounts, compared = await self.site.deps.db.engine(users.select_sign_in, email if usable else "")
         fitting = await trio.to_thread.run_sync(

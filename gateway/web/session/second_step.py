@@ -28,6 +28,7 @@ from gateway.store import users
 from gateway.store.second_factors import Factor
 from gateway.store.secrets.rotation import factor_place
 from gateway.web.http.addresses import network_of
+from gateway.web.http.in_work import leave_place
 from gateway.web.session.auth import Gate
 from gateway.web.session.sealing import open_personal, seal_personal
 from gateway.web.session.second_factor import Judged, judge, recovery_hash
@@ -161,6 +162,7 @@ def code_pages(gate: Gate) -> Blueprint:
             answer = show(429, error="too_fast", wait=wait)
             answer.headers["Retry-After"] = str(wait)
             return answer
+        leave_place()
         await trio.sleep(verdict.delay_s)
         verified, judged = await check_code(site.deps, step.email, step.tenants, code)
         if not verified:

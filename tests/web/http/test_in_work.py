@@ -6,9 +6,10 @@ from ipaddress import ip_network
 import pytest
 import trio
 from quart import Response as QuartResponse
+from quart import request as quart_request
 from quart_trio import QuartTrio
 
-from gateway.web.http.in_work import AT_ONCE, InWork
+from gateway.web.http.in_work import AT_ONCE, InWork, leave_place
 from tests.web.http.test_hypercorn_server import served
 from tests.web.http.test_intake import Answers
 
@@ -80,6 +81,14 @@ def an_app(gate: trio.Event, seen: list[str]) -> QuartTrio:
     @app.get("/quick")
     async def quick() -> QuartResponse:
         return QuartResponse(b"quick")
+
+    @app.post("/held")
+    async def held() -> QuartResponse:
+        await quart_request.get_data()
+        seen.append("in")
+        leave_place()
+        await gate.wait()
+        return QuartResponse(b"late")
 
     @app.get("/stream")
     async def stream() -> QuartResponse:
@@ -167,3 +176,23 @@ async def test_who_reads_nothing_and_who_leaves_hold_no_place() -> None:
         gate.set()
         with trio.fail_after(10):
             assert (await site.ask(get("/quick")))[0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [b"x", b"xx"], ids=["half sent", "held up on purpose"])
+async def test_what_is_half_sent_or_held_up_holds_no_place(sent: bytes) -> None:
+    gate, seen = trio.Event(), list[str]()
+    async with served(an_app(gate, seen)) as site, trio.open_nursery() as nursery:
+
+        async def one() -> None:
+            async with await site.connect() as stream:
+                await stream.send_all(b"POST /held HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n" + sent)
+                await gate.wait()
+
+        for _ in range(3 * AT_ONCE):
+            nursery.start_soon(one)
+        with trio.fail_after(5):
+            while len(sent) == 2 and len(seen) < 3 * AT_ONCE:
+                await trio.sleep(0.01)
+            assert (await site.ask(get("/quick")))[0] == 200
+        gate.set()
