@@ -88,14 +88,14 @@ def pages(walls: Walls) -> list[Route]:
     """Those that the guard looks after."""
     return [
         route for route in walls.routes()
-        if not route.machine and route.method in ("GET", "POST") and route.need not in (Need.OWN, Need.NOTHING)
+        if not route.machine and route.method in ("GET", "POST", "DELETE") and route.need not in (Need.OWN, Need.NOTHING)
     ]  # fmt: skip
 
 
 async def reaches(walls: Walls, person: Person, route: Route, *, other: bool = False, csrf: str | None = None) -> bool:
     """Whether a request gets to the handler. `other`: with the number of B's."""
     path = route.path({"number": walls.b} if other else {}, person.side)
-    form: dict[str, str] | None = {} if route.method == "POST" else None
+    form: dict[str, str] | None = {} if route.method != "GET" else None
     person = person if person.cookies else replace(person, cookies={"form": CSRF})
     if csrf is not None:
         person = replace(person, headers={"x-csrf-token": csrf})
@@ -114,7 +114,7 @@ async def wrong_with(walls: Walls, routes: list[Route]) -> list[str]:
                 found.append(f"{who}, {route}: {'is kept out' if may else 'gets in'}")
             if rule_of_company(route) and may and await reaches(walls, person, route, other=True):
                 found.append(f"{who}, {route}: gets in to another company")
-            if route.method == "POST" and may and await reaches(walls, person, route, csrf="wrong"):
+            if route.method != "GET" and may and await reaches(walls, person, route, csrf="wrong"):
                 found.append(f"{who}, {route}: a form without its token is taken")
     return found
 

@@ -5,6 +5,7 @@ everybody who can prove to be of A. The answer, its headers, the log lines meanw
 B's rows stay as they are.
 """
 
+import html
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -150,6 +151,26 @@ async def test_an_auditor_reads_no_secret_and_no_message_and_changes_nothing(
                 before = after
     assert wrong == [], "\n".join(wrong)
     assert shown > 10
+
+
+async def test_an_auditor_sees_that_there_was_a_message_and_not_which(walls: Walls) -> None:
+    """Where texts of messages stand, for whoever may read them: pages, files, the API."""
+    text, shown = message(walls.companies.a), set()
+    for route in walls.routes():
+        if route.method == "GET" and (
+            "deliveries" in route.rule or "integrations" in route.rule or "/calls" in route.rule
+        ):
+            for who in ("an admin", "an auditor"):
+                answer = await walls.ask(walls.person(who, walls.a), route, route.path({}, walls.a), {}, None)
+                if text in html.unescape(answer.text):
+                    assert who == "an admin", route
+                    shown.add(route.rule)
+    assert {
+        "/t/<number>/deliveries",
+        "/t/<number>/deliveries/list.csv",
+        "/api/v1/deliveries",
+        "/api/v1/integrations/<key>/logs",
+    } <= shown
 
 
 async def test_a_person_is_shown_their_own_at_many_addresses(walls: Walls) -> None:
