@@ -34,6 +34,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "integrations": {"client_id_hash": "sha256(convert_to($N || $K, 'UTF8'))"},
     "tenant_deletions": {"stage": "'requested'", "requested_kind": "'cli'", "lease_until": "'-infinity'"},
     "audit": {"actor_kind": "'cli'"},
+    "catalog_items": {"currency": "'BYN'"},
     "journal": {"stream": "'calls'"},
 }
 SKIPPED = {"audit_chains", "tenant_versions", "tenant_deletions"}

@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from gateway.domain.api_keys import new_key
 from gateway.domain.events import CallRinging, Direction, to_json
 from gateway.domain.ids import CallId, IntegrationKey, Kind, TenantId
 from gateway.domain.secret import Secret
@@ -69,8 +70,8 @@ class Company:
         return self.master.sealer(self.number, self.wrapped_key)
 
     @cached_property
-    def sealed_once(self) -> dict[tuple[str, ...], str]:
-        """Sealed values, so that both databases of a test have the same."""
+    def made_once(self) -> dict[tuple[str, ...], str]:
+        """Sealed values and keys, so that both databases of a test have the same."""
         return {}
 
 
@@ -163,12 +164,12 @@ class Context:
 
     @property
     def text(self) -> str:
-        """Any text of this company's."""
-        return f"text {self.company.mark}"
+        """Any text of this set of the company's rows."""
+        return f"text {self.company.mark} {self.ids.tag}"
 
     def sealed(self, table: str, column: str, row: str, text: str) -> str:
         """A secret as it is stored."""
-        done, place = self.company.sealed_once, (table, column, row, text)
+        done, place = self.company.made_once, (table, column, row, text)
         if place not in done:
             done[place] = self.company.sealer.seal(Secret(text), table=table, column=column, row=row)
         return done[place]
@@ -211,6 +212,11 @@ def hook_id(c: Context) -> str:
     return f"hook-{c.company.mark}-{c.ids.tag}-0123456789"
 
 
+def message(company: Company) -> str:
+    """The text of messages, which an auditor does not read."""
+    return f"message {company.mark}"
+
+
 FILE_KEY = base64.b64encode(bytes(32)).decode()
 """Of recordings of which there is no file."""
 
@@ -220,9 +226,19 @@ def event_token(company: Company) -> str:
     return f"token-of-{company.mark}-0123456789"
 
 
+def secrets_of(company: Company, sets: Sequence[Ids]) -> tuple[str, ...]:
+    """What opens something of a company's, as it would stand in a page."""
+    begin = tuple(f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of"))
+    keys = tuple(api_key(Context(company, ids, "")) for ids in sets)
+    return (f"secret {company.mark}", f"700100200:{company.mark}", *begin, *keys)
+
+
 def api_key(c: Context) -> str:
     """An API key in plain text."""
-    return f"gw_live_{hashlib.sha256(c.own_hash('api key')).hexdigest()[:32]}"
+    made, place = c.company.made_once, ("api key", c.ids.tag, str(c.twin))
+    if place not in made:
+        made[place] = new_key().reveal()
+    return made[place]
 
 
 def _secrets(c: Context) -> str:
@@ -243,6 +259,15 @@ def _event(c: Context) -> str:
 
 def _sha(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
+
+
+def _session_hash(c: Context) -> bytes:
+    """A session is found by its token alone, with every membership it has: a twin's would let A's person into B."""
+    return _sha(f"twin {c.ids.secret}") if c.twin else c.ids.token_hash
+
+
+ROLES: Mapping[Stage, str] = {Stage.CLOSED: "admin", Stage.OPEN: "agent", Stage.GONE: "auditor"}
+"""What the person of each set is. That of the set without one has a module's session."""
 
 
 SAMPLES: Mapping[str, Callable[[Context], Any]] = {
@@ -271,8 +296,8 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "extensions": lambda c: [c.ids.phone],
     "ringing": lambda c: [c.ids.phone] if c.open else [],
     "rang": lambda c: [c.ids.phone],
-    "token_hash": lambda c: c.ids.token_hash,
-    "session_hash": lambda c: c.ids.token_hash,
+    "token_hash": _session_hash,
+    "session_hash": _session_hash,
     "flash_id": lambda c: c.ids.name("flash"),
     "settings": _settings,
     "secrets": _secrets,
@@ -307,8 +332,8 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "catalog_items.item_id": lambda c: c.ids.name("item"),
     "catalog_items.currency": lambda c: "BYN",
     "prompt_id": lambda c: c.ids.name("prompt"),
-    "prompt_templates.is_active": lambda c: not c.twin,
-    "prompt_templates.active_version": lambda c: None if c.twin else 1,
+    "prompt_templates.is_active": lambda c: c.ids.stage is Stage.CLOSED and not c.twin,
+    "prompt_templates.active_version": lambda c: 1 if c.ids.stage is Stage.CLOSED and not c.twin else None,
     "prompt_templates.version": lambda c: 1,
     "prompt_templates.variables": lambda c: "[]",
     "prompt_history.version": lambda c: 1,
@@ -316,6 +341,27 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "business_profiles.profile": lambda c: json.dumps({"description": c.company.mark}),
     "external_ids.name": lambda c: c.ids.name("made"),
     "users.language": lambda c: None,
+    "users.user_id": lambda c: c.ids.recording,
+    "users.role": lambda c: ROLES.get(c.ids.stage, "admin"),
+    "users.phones": lambda c: [c.ids.phone],
+    "users.factor": lambda c: "sealed" if c.ids.stage is Stage.ODD else "",
+    "users.recovery_codes": lambda c: [c.ids.hash_of("code")],
+    "idempotent_requests.request_hash": lambda c: c.ids.hash_of("request"),
+    "idempotent_requests.answer": lambda c: None if c.open else c.text,
+    "idempotent_requests.busy_until": lambda c: NOW - timedelta(hours=1),
+    "users.factor_step": lambda c: 0,
+    "sessions.acting_as": lambda c: None,
+    "sessions.acting_until": lambda c: None,
+    "login_links.purpose": lambda c: "invitation",
+    "login_links.used_at": lambda c: None,
+    "audit.actor_kind": lambda c: "person",
+    "tenant_deletions.stage": lambda c: "requested",
+    "tenant_deletions.requested_kind": lambda c: "cli",
+    "tenant_deletions.lease_until": lambda c: NOW - timedelta(days=1),
+    "notices.key": lambda c: c.ids.name("trouble"),
+    "notices.calm_since": lambda c: None,
+    "mails.mail_id": lambda c: c.ids.row,
+    "mails.created_at": lambda c: NOW - timedelta(days=3 if c.ids.stage is Stage.GONE else 0),
     "sessions.scope": lambda c: c.ids.key if c.ids.stage is Stage.ODD else None,
     "sessions.registration": lambda c: 1 if c.ids.stage is Stage.ODD else None,
     "sessions.csrf": lambda c: "c" * 43,
@@ -323,6 +369,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "api_keys.hint": lambda c: api_key(c)[:16],
     "api_keys.scopes": lambda c: ["call"],
     "api_keys.revoked_at": lambda c: None,
+    "api_keys.rotated_at": lambda c: None,
     "logins.transaction_hash": lambda c: c.own_hash("transaction"),
     "logins.busy_until": lambda c: None,
     "logins.step": lambda c: "code",
@@ -344,6 +391,11 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "deliveries.key": lambda c: c.ids.name("key"),
     "deliveries.state": lambda c: "pending" if c.open else "failed",
     "deliveries.bucket": lambda c: "",
+    "deliveries.note": lambda c: "",
+    "deliveries.body": lambda c: json.dumps({"text": message(c.company)}),
+    "integration_logs.request_data": lambda c: "POST /send\n" + json.dumps({"text": message(c.company)}),
+    "integration_logs.response_data": lambda c: "200 OK\n" + json.dumps({"result": {"text": message(c.company)}}),
+    "integration_logs.error_message": lambda c: message(c.company),
     "deliveries.latest_only": lambda c: c.open,
     "deliveries.attempt": lambda c: 0 if c.open else 1,
     "integration_logs.status": lambda c: "failed",
@@ -373,6 +425,8 @@ BY_TYPE: Mapping[str, Callable[[Context], Any]] = {
     "text": lambda c: c.text,
     "character varying": lambda c: c.text,
     "text[]": lambda c: [c.text],
+    "bytea[]": lambda c: [c.own_hash(c.table)],
+    "timestamp with time zone[]": lambda c: [NOW],
     "jsonb": lambda c: json.dumps({"text": c.text}),
     "json": lambda c: json.dumps({"text": c.text}),
     "bytea": lambda c: c.own_hash(c.table),

@@ -9,7 +9,9 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,16 +26,22 @@ from adapters.http import SafeDialer
 from adapters.registry import integrations
 from gateway.app import Gateway
 from gateway.cache import ConfigurationCache
+from gateway.domain.api_keys import SCOPES, hash_of, hint_of, new_key
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
+from gateway.domain.ids import TenantId
+from gateway.domain.limiter import Rate
 from gateway.domain.secret import Secret
 from gateway.settings import Settings
+from gateway.store.api_keys import ApiKey, select_key_by_hash
 from gateway.store.call_orders import doubt_left_orders
 from gateway.store.embedded.embedded import as_login
 from gateway.store.files.blobs import FolderBlobs
 from gateway.store.postgres.pool import OwnConnection, Session, open_database, open_session
 from gateway.store.secrets.seal import MasterKeys
+from gateway.web.callers.tokens import Tokens
 from gateway.web.http.routes import Address, Request, Table, answer
+from gateway.web.session.access import Need, declared
 from tests.sound import wav
 from tests.walls.rows import (
     Companies,
@@ -53,6 +61,7 @@ CSRF = "c" * 43
 OPERATOR = "operators-token-that-no-company-has-0123"
 ROOT = Path(__file__).parents[2]
 STREAM_S = 0.1
+UNLIMITED = Rate(1_000_000, 1.0)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
 
 
@@ -107,13 +116,19 @@ VALUES: Mapping[str, Any] = {
     "trunk": lambda s: f"trunk-{s.ids.tag}",
     "order": lambda s: s.ids.name("order"),
     "text": lambda s: s.ids.tag,
+    "id": lambda s: s.ids.call_id,
+    "item": lambda s: s.ids.name("item"),
+    "prompt": lambda s: s.ids.name("prompt"),
 }
 """Arguments of addresses, and fields of queries and bodies, by name. A field that has none gets each of `ANY` in turn."""
-IN_PATH: Mapping[str, Any] = {
-    "/static/<name>": lambda s: "style.css",
-    "/recordings/file/<name>": lambda s: str(s.ids.recording),
-}
-"""The last argument of addresses in which a name means something else."""
+IN_PATH: Sequence[tuple[str, str, Any]] = (
+    ("/static/", "name", lambda s: "style.css"),
+    ("/recordings/file/", "name", lambda s: str(s.ids.recording)),
+    ("/api/v1/deliveries/", "id", lambda s: str(s.ids.row)),
+    ("/api/v1/keys/", "id", lambda s: str(s.ids.recording)),
+    ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
+)
+"""Arguments that mean something else at addresses that begin so."""
 ANY = ("call_id", "recording", "letter", "integration", "number", "user_id", "extension", "name")
 CREDENTIALS = (
     "Token",
@@ -177,6 +192,8 @@ class Route:
     intake: bool = False
     served: bool = True
     """False for methods of machine addresses that only answer that they are not taken."""
+    need: Need = Need.OWN
+    """What the page's line in `access.py` asks for."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.rule}{' (fast listener)' if self.intake else ''}"
@@ -186,7 +203,8 @@ class Route:
         path = self.rule
         for name in self.arguments:
             side = sides.get(name, default)
-            text = quote((IN_PATH.get(self.rule) or VALUES[name])(side), safe="")
+            make = next((one for begin, of, one in IN_PATH if of == name and self.rule.startswith(begin)), VALUES[name])
+            text = quote(make(side), safe="")
             path = re.sub(rf"<(?:\w+:)?{name}>", text.replace("\\", ""), path)
         return path
 
@@ -200,6 +218,20 @@ class Person:
     cookies: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    operator: bool = False
+
+    @property
+    def machine(self) -> bool:
+        """Whether no cookie proves who it is: to pages, that is nobody."""
+        return bool(self.fields or self.headers)
+
+
+_THEMSELVES = ("nobody", "an admin", "an agent", "an auditor", "a module's session", "tokens of the company")
+PEOPLE = (
+    *_THEMSELVES, *(f"a key with the scope {scope}" for scope in SCOPES), "a token with every scope",
+    "an operator", "an operator who acts as the company",
+)  # fmt: skip
+"""Whoever asks. `Walls.person` makes each."""
 
 
 @dataclass
@@ -211,6 +243,10 @@ class Walls:
     app: QuartTrio
     addresses: list[Address]
     owner: Session
+    keys: Mapping[tuple[TenantId, str], str] = field(default_factory=dict)
+    """Of each company a key for every scope, and a token of a key with all of them."""
+    operators: Mapping[str, str] = field(default_factory=dict)
+    """The random parts of operators' sessions, by the company that they act as."""
 
     @property
     def a(self) -> Side:
@@ -239,6 +275,7 @@ class Walls:
                 tuple(sorted(rule.arguments)),
                 rule.rule in machine,
                 served=method in machine.get(rule.rule, METHODS),
+                need=declared(self.app)[str(rule.endpoint)],
             )
             for rule in self.app.url_map.iter_rules()
             for method in METHODS
@@ -253,26 +290,43 @@ class Walls:
         ]
         return found
 
-    def people(self, side: Side, roles: Mapping[str, Ids] | None = None) -> list[Person]:
-        """Everybody who can prove to be of this company, and nobody."""
+    def person(self, name: str, side: Side) -> Person:
+        """One of `PEOPLE`, of this company."""
         sets = self.companies.of_a if side.company is self.companies.a else self.companies.of_b
-        odd = next(ids for ids in sets if ids.stage is Stage.ODD)
-        number, own = side.company.number, Side(side.company, sets[0], sets[1])
-        keys = {
-            "Token": event_token(side.company), "token": event_token(side.company), "apiKey": api_key(own.context),
-            "clientId": client_id(own.context), "client_id": client_id(own.context),
+        company, by_stage = side.company, {ids.stage: ids for ids in sets}
+
+        def member(stage: Stage, cookie: str = "session") -> Person:
+            ids = by_stage[stage]
+            return Person(name, replace(side, ids=ids), {cookie: f"{company.number}.{ids.secret}"})
+
+        def bearer(text: str) -> Person:
+            return Person(name, side, {}, {"clientId": text}, {"authorization": f"Bearer {text}", "x-api-key": text})
+
+        kind, _, scope = name.partition(" with the scope ")
+        if scope:
+            return bearer(self.keys[company.number, scope])
+        token, c = event_token(company), Context(company, sets[0], "")
+        made: dict[str, Callable[[], Person]] = {
+            "nobody": lambda: Person(name, side),
+            "an admin": lambda: member(Stage.CLOSED),
+            "an agent": lambda: member(Stage.OPEN),
+            "an auditor": lambda: member(Stage.GONE),
+            "a module's session": lambda: member(Stage.ODD, "module"),
+            "tokens of the company": lambda: Person(
+                name, side, {}, {"Token": token, "token": token, "apiKey": api_key(c), "clientId": client_id(c), "client_id": client_id(c)}
+            ),
+            "a token with every scope": lambda: bearer(self.keys[company.number, "token"]),
+            "an operator": lambda: Person(name, side, {"session": f"-.{self.operators['']}"}, operator=True),
+            "an operator who acts as the company": lambda: Person(
+                name, side, {"session": f"-.{self.operators[company.number]}"}, operator=True
+            ),
         }  # fmt: skip
-        people = [
-            Person("nobody", side),
-            Person("a person", side, {"session": f"{number}.{side.ids.secret}"}),
-            Person("a module's session", replace(side, ids=odd), {"module": f"{number}.{odd.secret}"}),
-            Person("a machine with tokens", side, {}, keys),
-            Person("a machine with an API key", side, {}, {"clientId": api_key(own.context)},
-                   {"authorization": f"Bearer {api_key(own.context)}", "x-api-key": api_key(own.context)}),
-        ]  # fmt: skip
-        for role, ids in (roles or {}).items():
-            people.append(Person(f"a person with the role {role}", side, {"session": f"{number}.{ids.secret}"}))
-        return people
+        return made[kind]()
+
+    def colleagues(self, person: Person) -> list[Side]:
+        """The other sets of the same company: what an agent may not see of it."""
+        sets = self.companies.of_a if person.side.company is self.companies.a else self.companies.of_b
+        return [replace(person.side, ids=ids) for ids in sets if ids is not person.side.ids]
 
     async def ask(
         self, person: Person, route: Route, path: str, query: Mapping[str, str], form: Mapping[str, str] | None,
@@ -338,12 +392,12 @@ class Walls:
             await trio.lowlevel.checkpoint()
             if message["type"] == "http.response.start":
                 started.update(message)
-            elif message.get("body"):
-                pieces.append(message["body"])
                 if b"event-stream" in dict(started["headers"]).get(b"content-type", b""):
                     scope_of.deadline = (
                         trio.current_time() + STREAM_S
                     )  # it has no end; what it begins with comes at once
+            elif message.get("body"):
+                pieces.append(message["body"])
 
         with trio.move_on_after(10) as scope_of:
             await self.app(scope, receive, send)  # type: ignore[arg-type]
@@ -358,13 +412,15 @@ class Walls:
 async def open_walls(dsn: str, folder: Path, master: MasterKeys) -> AsyncIterator[Walls]:
     """The gateway's parts over a filled database; of its actors only those run that requests wait for."""
     companies = new_companies(master)
-    settings = Settings(data_dir=folder, operator_token=Secret(OPERATOR), public_url="http://localhost:8000")
+    settings = Settings(data_dir=folder, operator_token=Secret(OPERATOR), public_url="http://localhost:8000",
+                        api_per_key=UNLIMITED, api_per_address=UNLIMITED)  # fmt: skip
     async with (
         open_session(dsn) as owner,
         open_database(as_login(dsn), size=4, engine_size=4) as db,
         trio.open_nursery() as nursery,
     ):
         await owner.run(fill_both, companies)
+        await owner.run(_nobody_is_deleted)
         callers = {kind: adapter.client_id_field for kind, adapter in integrations().items() if adapter.client_id_field}
         hooks = {kind: adapter.hook_id_field for kind, adapter in integrations().items() if adapter.hook_id_field}
         cache = ConfigurationCache(db, master, tuple(integrations()), caller_fields=callers, hook_fields=hooks)
@@ -383,9 +439,61 @@ async def open_walls(dsn: str, folder: Path, master: MasterKeys) -> AsyncIterato
         nursery.start_soon(services.dialling.run, Slot("system/dialling", "dialling"))
         nursery.start_soon(gateway.sign_ins.run, Slot("system/sign-ins", "sign-ins"))
         addresses = gateway.served.machines()
-        yield Walls(companies, gateway, gateway.served.site(addresses), addresses, owner)
+        app = gateway.served.site(addresses)
+        yield Walls(
+            companies, gateway, app, addresses, owner, await _keys(owner, companies), await _operators(owner, companies)
+        )
         nursery.cancel_scope.cancel()
         await gateway.posts.spool.aclose()
+
+
+async def _keys(owner: Session, of: Companies) -> dict[tuple[TenantId, str], str]:
+    """See `Walls.keys`."""
+    made = {}
+    for company in (of.a, of.b):
+        tokens = Tokens(company.master, time.time)
+        for name, scopes in (*((scope, (scope,)) for scope in SCOPES), ("token", SCOPES)):
+            text = new_key().reveal()
+            await owner.run(_insert_key, company.number, hash_of(text), f"{name} {company.mark}", scopes, hint_of(text))
+            made[company.number, name] = text
+            if name == "token":
+                key = await owner.run(_select_key, hash_of(text))
+                assert key is not None
+                made[company.number, name] = tokens.new(key)
+    return made
+
+
+async def _insert_key(conn: OwnConnection, *values: Any) -> None:
+    await conn.execute(
+        "INSERT INTO api_keys (tenant_id, key_hash, name, scopes, hint) VALUES ($1, $2, $3, $4, $5)", *values
+    )
+
+
+async def _select_key(conn: OwnConnection, key_hash: bytes) -> ApiKey | None:
+    return await select_key_by_hash(conn, key_hash)  # type: ignore[arg-type]
+
+
+async def _operators(owner: Session, of: Companies) -> dict[str, str]:
+    """See `Walls.operators`."""
+    made = {}
+    for number in ("", of.a.number, of.b.number):
+        made[number] = secrets.token_urlsafe(32)
+        await owner.run(_insert_operator, f"operator{len(made)}@walls.example", made[number], number or None)
+    return made
+
+
+async def _insert_operator(conn: OwnConnection, email: str, secret: str, acting_as: str | None) -> None:
+    await conn.execute("INSERT INTO users (email, password_hash, role) VALUES ($1, '', 'operator')", email)
+    await conn.execute(
+        "INSERT INTO sessions (token_hash, email, csrf, acting_as, acting_reason, acting_until) "
+        "VALUES ($1, $2, $3, $4, 'a reason', now() + interval '1 hour')",
+        hashlib.sha256(secret.encode()).digest(), email, CSRF, acting_as,
+    )  # fmt: skip
+
+
+async def _nobody_is_deleted(conn: OwnConnection) -> None:
+    """A company that is being deleted exists for nobody."""
+    await conn.execute("DELETE FROM tenant_deletions")
 
 
 async def _sounds(gateway: Gateway, owner: Session, of: Companies) -> None:

@@ -30,10 +30,14 @@ from gateway.domain.catalog import Item
 from gateway.domain.dialling import Rules
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
+from gateway.domain.notices import Due, Notice
+from gateway.domain.people import PeopleRefused, Role
 from gateway.domain.profile import Profile
 from gateway.domain.subjects import Subject
 from gateway.store import delivery_pages
+from gateway.store.audit import AuditFilter
 from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow
+from gateway.store.changes import Horizon
 from gateway.store.integration_jobs import WantedJob
 from gateway.store.outbox import DeliveryRow
 from gateway.store.postgres.pool import OwnConnection
@@ -174,7 +178,42 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "new_id": lambda c: c.odd.recording,
     "sought": lambda c: delivery_pages.Filters(),
     "tenants": lambda c: [c.company.number],
-    "only": lambda c: [c.company.number],
+    "only": lambda c: [c.ids.phone],
+    "select_tenants.only": lambda c: [c.company.number],
+    "end_sessions.only": lambda c: c.ids.token_hash,
+    "Filters.only": lambda c: None,
+    "select_api_keys.after": lambda c: None,
+    "select_audit.wanted": lambda c: AuditFilter(),
+    "key_id": lambda c: str(c.ids.recording),
+    "uses": lambda c: [(c.company.number, str(c.ids.recording), NOW + timedelta(minutes=1))],
+    "select_member.user_id": lambda c: c.ids.recording,
+    "change_member.user_id": lambda c: c.ids.recording,
+    "change_member.name": lambda c: "another name",
+    "remove_member.user_id": lambda c: c.ids.recording,
+    "role": lambda c: Role.AUDITOR,
+    "describe_user.phones": lambda c: [c.ids.phone],
+    "add_member.email": lambda c: c.ids.name("new") + "@walls.example",
+    "select_call_changes.seen": lambda c: Horizon("1:1:", NOW - timedelta(days=1), 0),
+    "select_call_changes.until": lambda c: Horizon("1000000:1000000:", NOW + timedelta(days=1), 1_000_000_000),
+    "select_call_changes.after": lambda c: None,
+    "request_hash": lambda c: c.ids.hash_of("request"),
+    "zone": lambda c: "Europe/Minsk",
+    "Trouble.key": lambda c: c.ids.name("trouble"),
+    "Trouble.kind": lambda c: "pbx",
+    "found": lambda c: Due(over=(_notice(c),), still=()),
+    "Message.subject": lambda c: "subject",
+    "Mail.subject": lambda c: "subject",
+    "Mail.mail_id": lambda c: c.ids.row,
+    "hashes": lambda c: {c.company.number: "hash"},
+    "store_factor.sealed": lambda c: {c.company.number: "sealed anew"},
+    "code_hash": lambda c: c.ids.hash_of("code"),
+    "demanded": lambda c: True,
+    "delete_rows.table": lambda c: "mails",
+    "delete_rows.batch": lambda c: 5,
+    "worker": lambda c: Context(c.company, c.ids, "tenant_deletions").text,
+    "carry_session.old": lambda c: c.ids.token_hash,
+    "carry_session.tenants": lambda c: [],
+    "replace_wrapped.keys": lambda c: [(c.company.number, c.company.wrapped_key, c.company.wrapped_key)],
     "scopes": lambda c: ("call",),
     "endpoints": lambda c: [],
     "Recording.state": lambda c: "stored",
@@ -187,7 +226,6 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "items": lambda c: [Item.model_validate({"id": c.ids.name("item"), "name": "new", "price": 1, "currency": "BYN"})],
     "select_items_after.after": lambda c: None,
     "select_items.order": lambda c: "order",
-    "order": lambda c: "order",
     "search": lambda c: "",
     "variables": lambda c: (),
     "select_version.version": lambda c: 1,
@@ -196,12 +234,23 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "keys": lambda c: [c.ids.key],
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
-SKIPPED: Mapping[str, str] = {}
+SKIPPED: Mapping[str, str] = {
+    "audit_chain.verify_trail": "reads in a transaction of its own: see tests/store/test_audit_chain.py",
+    "tenant_deletions.delete_latecomers": "changes nothing while its company exists: see tests/actors/test_deletion.py",
+}
 """Functions that are not called, each with the reason."""
+
+BY_TOKEN = ("users.select_session", "users.carry_session")
+"""Functions that find a session by its token, whichever company it is said to be of: whoever has it is in. They are called with
+A's own tokens alone."""
 
 
 def _api_key(c: Call) -> str:
     return api_key(Context(c.company, c.ids, "api_keys"))
+
+
+def _notice(c: Call) -> Notice:
+    return Notice(c.ids.name("trouble"), "pbx", "title", "detail", NOW, None, None, None)
 
 
 def _batch(c: Call) -> CallBatch:
@@ -311,7 +360,7 @@ def arguments(c: Call) -> dict[str, Any]:
 # Statements ------------------------------------------------------------------------------------------------------------
 
 CONDITION = re.compile(
-    r"\b(?:\w+\.)?tenant_id\s*(?:=\s*ANY\s*\((?P<many>\$\d+(?:::text\[\])?)\)|"
+    r"(?:coalesce\((?:\w+\.)?tenant_id, ''\)|\b(?:\w+\.)?tenant_id)\s*(?:=\s*ANY\s*\((?P<many>\$\d+(?:::text\[\])?)\)|"
     r"=\s*(?P<other>\$\d+(?:::text)?|\w+\.tenant_id))"
 )
 """What keeps a statement to one company, or joins rows of the same one."""
@@ -365,6 +414,11 @@ _MOMENT = re.compile(
 )
 
 
+_UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_SNAPSHOT = re.compile(r"snapshot='[\d:,]+'")
+_CHAINED = re.compile(r"\\+x[0-9a-f]{64}\b")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a function answered, what of A's rows it has made, and which tables of B it changed."""
@@ -395,27 +449,42 @@ async def try_call(
         for (sequence,) in await conn.fetch(SEQUENCES):
             await conn.execute(f"SELECT setval('{sequence}', 4000000000)")
         await conn.execute("UPDATE shards SET epoch = 1, expires_at = now() + interval '1 day'")
+        if not call.name.startswith("tenant_deletions."):
+            await conn.execute("DELETE FROM tenant_deletions")  # a company that is being deleted exists for nobody
+            before = {table: rows for table, rows in before.items() if table != "tenant_deletions"}
         await conn.execute(f"SET LOCAL ROLE {ENGINE}")
         try:
             async with conn.transaction():
                 answer = repr(await call.function(Watched(conn, seen, mutated), **arguments(call)))
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             refused = getattr(error, "sqlstate", None) or type(error).__name__
+        except PeopleRefused as error:
+            refused = f"rule {error.code}"
         await conn.execute("RESET ROLE")
         own = await rows_of(conn, of.a.number)
         after = await rows_of(conn, of.b.number)
     finally:
         await transaction.rollback()
-    rows = {table: sorted(_MOMENT.sub("T", text) for text in texts) for table, texts in own.items()}
-    return Outcome(_MOMENT.sub("T", answer), rows, tuple(changed(before, after)), refused)
+    known = {str(ids.recording) for ids in (*of.of_a, *of.of_b)}
+
+    def lasting(text: str, table: str = "") -> str:
+        """Without what no two calls share: moments, fresh ids, and hashes over these."""
+        text = _SNAPSHOT.sub("SNAPSHOT", text)
+        text = _UUID.sub(lambda found: found[0] if found[0] in known else "ID", _MOMENT.sub("T", text))
+        return _CHAINED.sub("HASH", text) if table in ("audit", "audit_chains") else text
+
+    rows = {table: sorted(lasting(text, table) for text in texts) for table, texts in own.items()}
+    return Outcome(lasting(answer), rows, tuple(changed(before, after)), refused)
 
 
 def calls_of(of: Companies, name: str, function: Function) -> list[Call]:
     """A function called as A: with the ids of its own rows, which B's twins have too, and with those of B's."""
+    if name in SKIPPED:
+        return []
     tables = (INTEGRATIONS, PBXES) if "of" in inspect.signature(function).parameters else (INTEGRATIONS,)
     return [
         Call(name, function, of.a, ids, next(one for one in whose if one.stage is Stage.ODD), table)
-        for whose in (of.of_a, of.of_b)
+        for whose in ((of.of_a,) if name in BY_TOKEN else (of.of_a, of.of_b))
         for ids in whose
         for table in tables
     ]

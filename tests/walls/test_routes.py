@@ -5,17 +5,21 @@ everybody who can prove to be of A. The answer, its headers, the log lines meanw
 B's rows stay as they are.
 """
 
+import html
 import logging
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from gateway.store.secrets.seal import new_master_key, parse_master_keys
 from gateway.web.http import guesses
+from gateway.web.session.access import Need
 from tests.conftest import Sample
-from tests.walls.rows import changed, rows_of
-from tests.walls.site import VALUES, Walls, open_walls
+from tests.walls.rows import changed, message, rows_of, secrets_of
+from tests.walls.site import PEOPLE, VALUES, Person, Route, Walls, open_walls
 from tests.walls.tries import Kind, tried
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -26,6 +30,10 @@ async def walls(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> As
     monkeypatch.setattr(guesses, "BURST", 1_000_000)  # wrong credentials are answered at once
     async with open_walls(dsn, tmp_path, parse_master_keys(new_master_key())) as made:
         yield made
+
+
+SHARE = 6
+"""One in so many addresses is called by each person, not the same ones, unless all are."""
 
 
 class Lines(logging.Handler):
@@ -56,20 +64,16 @@ async def test_every_argument_of_every_address_has_a_sample(walls: Walls) -> Non
     assert missing == [], "add values to VALUES in tests/walls/site.py"
 
 
-@pytest.mark.parametrize("who", range(5))
+@pytest.mark.parametrize("who", PEOPLE)
 async def test_nobody_of_a_sees_or_changes_anything_of_b(
-    walls: Walls, lines: Lines, sample: Sample[Kind], request: pytest.FixtureRequest, who: int
+    walls: Walls, lines: Lines, sample: Sample[Kind], request: pytest.FixtureRequest, who: str
 ) -> None:
     whole = bool(request.config.getoption("--whole"))
-    person = walls.people(walls.a)[who]
+    person = walls.person(who, walls.a)
     before = await walls.owner.run(rows_of, walls.b.company.number)
     wrong, reached = [], 0
-    routes = sorted(walls.routes(), key=lambda route: (route.method != "GET", "logout" in route.rule, str(route)))
-    assert len(routes) > 150
-    if not whole and who:
-        routes = [route for route in routes if route.served]  # the others say that a method is not taken, to anybody
-    if not whole and (person.fields or person.headers):
-        routes = [route for route in routes if route.machine]  # to pages, a machine is nobody
+    assert len(walls.routes()) > 600
+    routes = routes_for(walls, person, whole=whole)
     for route in routes:
         found, status = await tried(walls, person, route, whole=whole)
         wrong += found
@@ -87,14 +91,102 @@ async def test_nobody_of_a_sees_or_changes_anything_of_b(
     assert wrong == [], "\n".join(wrong)
 
 
+def routes_for(walls: Walls, person: Person, *, whole: bool) -> list[Route]:
+    """What this person calls: what shows first, then what changes, then what ends their session."""
+
+    def order(route: Route) -> tuple[bool, bool, str]:
+        return ("logout" in route.rule or route.rule.startswith("/account"), route.method != "GET", str(route))
+
+    routes = sorted(walls.routes(), key=order)
+    if person.operator:
+        routes = [
+            route for route in routes if route.need is not Need.OPERATOR
+        ]  # these are theirs, whichever the company
+    if not whole and person.name != "nobody":
+        routes = [route for route in routes if route.served]  # the others say that a method is not taken, to anybody
+    if not whole and person.machine:
+        routes = [route for route in routes if route.machine]  # to pages, a machine is nobody
+    return routes if whole else [route for route in routes if crc32(f"{person.name} {route}".encode()) % SHARE == 0]
+
+
+@pytest.mark.sampled
+async def test_an_agent_is_shown_nothing_of_others_calls(walls: Walls, request: pytest.FixtureRequest) -> None:
+    """Nor of their people, their recordings or anything else of their own company that has another number's mark."""
+    person = walls.person("an agent", walls.a)
+    others = walls.colleagues(person)
+    hidden = [text for side in others for text in (side.ids.tag, str(side.ids.recording), side.ids.secret)]
+    wrong, shown = [], 0
+    for route in routes_for(walls, person, whole=bool(request.config.getoption("--whole"))):
+        for side in others if request.config.getoption("--whole") else others[:1]:
+            found, status = await tried(walls, person, route, whole=None, other=side, hidden=hidden)
+            wrong += found
+            shown += status == 200
+    assert wrong == [], "\n".join(wrong)
+    assert shown > 3
+
+
+OWN_TABLES = {"sessions", "flashes"}
+"""What any session writes: when it was in use, and what its last button came to."""
+
+
+@pytest.mark.sampled
+async def test_an_auditor_reads_no_secret_and_no_message_and_changes_nothing(
+    walls: Walls, request: pytest.FixtureRequest
+) -> None:
+    person = walls.person("an auditor", walls.a)
+    hidden = [*secrets_of(walls.companies.a, walls.companies.of_a), message(walls.companies.a)]
+    hidden += [text for (number, _), text in walls.keys.items() if number == walls.a.company.number]
+    side = walls.a
+    before = await walls.owner.run(rows_of, side.company.number)
+    wrong, shown = [], 0
+    for route in routes_for(walls, person, whole=bool(request.config.getoption("--whole"))):
+        for one in (person, replace(person, side=side)):
+            found, status = await tried(walls, one, route, whole=None, hidden=hidden)
+            wrong += found
+            shown += status == 200
+        if route.method not in ("GET", "HEAD"):
+            after = await walls.owner.run(rows_of, side.company.number)
+            if tables := {*changed(before, after)} - OWN_TABLES:
+                wrong.append(f"{route}: changed rows in {tables}")
+                before = after
+    assert wrong == [], "\n".join(wrong)
+    assert shown > 10
+
+
+async def test_an_auditor_sees_that_there_was_a_message_and_not_which(walls: Walls) -> None:
+    """Where texts of messages stand, for whoever may read them: pages, files, the API."""
+    text, shown = message(walls.companies.a), set()
+    for route in walls.routes():
+        if route.method == "GET" and (
+            "deliveries" in route.rule or "integrations" in route.rule or "/calls" in route.rule
+        ):
+            for who in ("an admin", "an auditor"):
+                answer = await walls.ask(walls.person(who, walls.a), route, route.path({}, walls.a), {}, None)
+                if text in html.unescape(answer.text):
+                    assert who == "an admin", route
+                    shown.add(route.rule)
+    assert {
+        "/t/<number>/deliveries",
+        "/t/<number>/deliveries/list.csv",
+        "/api/v1/deliveries",
+        "/api/v1/integrations/<key>/logs",
+    } <= shown
+
+
 async def test_a_person_is_shown_their_own_at_many_addresses(walls: Walls) -> None:
-    """Else the test above would pass over an app that shows nothing."""
-    for side in (walls.a, walls.b):
-        person, shown = walls.people(side)[1], set()
-        for route in walls.routes():
-            if route.method != "GET" or route.intake:
-                continue
-            answer = await walls.ask(person, route, route.path({}, side), {}, None)
-            if side.company.mark in answer.text:
-                shown.add(route.rule)
-        assert len(shown) >= 12, shown
+    """Else the tests above would pass over an app that shows nothing."""
+    for who, least in (
+        ("an admin", 30),
+        ("an auditor", 25),
+        ("an agent", 6),
+        ("an operator who acts as the company", 30),
+    ):
+        for side in (walls.a, walls.b):
+            person, shown = walls.person(who, side), set()
+            for route in walls.routes():
+                if route.method != "GET" or route.intake or route.need is Need.OPERATOR:
+                    continue
+                answer = await walls.ask(person, route, route.path({}, person.side), {}, None)
+                if side.company.mark in answer.text:
+                    shown.add(route.rule)
+            assert len(shown) >= least, (who, sorted(shown))

@@ -13,7 +13,6 @@ from tests.store.database import Postgres
 from tests.walls.report import report
 from tests.walls.rows import Companies, Rows, changed, fill_both, new_companies, rows_of
 from tests.walls.store_functions import (
-    SKIPPED,
     Call,
     Mutated,
     Outcome,
@@ -84,22 +83,26 @@ def test_every_function_for_a_company_can_be_called() -> None:
     found, unknown = functions(), []
     assert len(found) > 100
     for name, function in found.items():
-        if name in SKIPPED:
-            continue
         try:
-            arguments(calls_of(of, name, function)[0])
+            for call in calls_of(of, name, function):
+                arguments(call)
         except Unknown as error:
             unknown.append(f"{name}: {error}")
     assert unknown == [], "add arguments to ARGUMENTS in tests/walls/store_functions.py"
 
 
+@pytest.mark.sampled
 @pytest.mark.timeout(300)
-async def test_no_function_answers_or_changes_anything_of_another_company(place: Place) -> None:
+async def test_no_function_answers_or_changes_anything_of_another_company(
+    place: Place, request: pytest.FixtureRequest
+) -> None:
     leaks, answered = [], 0
+    step = 1 if request.config.getoption("--whole") else 4  # the first of A's rows and of B's
     for name, function in functions().items():
-        for call in calls_of(place.of, name, function):
+        for call in calls_of(place.of, name, function)[::step]:
             there, expected = await place.tried(call, {}), await place.expected(call)
-            assert there.refused is None or there.refused.startswith("23"), (name, there.refused)
+            if not (there.refused or "23").startswith(("23", "rule")):
+                leaks.append(f"{name}: {there.refused}")
             answered += there.refused is None
             if there.foreign or there.seen != expected.seen:
                 leaks.append(f"{name}({call.ids.kind}): {difference(there, expected)}")

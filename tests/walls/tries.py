@@ -1,7 +1,7 @@
 """How somebody of A tries an address, and what of it may not happen."""
 
 import html
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import unquote
 from zlib import crc32
@@ -41,12 +41,12 @@ def requests(route: Route, a: Side, b: Side) -> Iterator[tuple[str, Request]]:
             yield f"B's {such} in the body", (route.path({}, a), {}, fields)
 
 
-def betrayed(walls: Walls, sent: Request, answer: Answer) -> list[str]:
-    """What of B's is in an answer that was not in the request."""
+def betrayed(secrets: Iterable[str], sent: Request, answer: Answer) -> list[str]:
+    """Which of these texts are in an answer and were not in the request."""
     path, query, form = sent
     known = unquote(path) + repr(query) + repr(form)
     whole = html.unescape(unquote(answer.whole))
-    return [text for text in walls.companies.foreign() if text in whole and text not in known]
+    return [text for text in secrets if text in whole and text not in known]
 
 
 def some(person: Person, route: Route, every: Iterable[Kind]) -> list[Kind]:
@@ -62,18 +62,28 @@ def quick(every: Iterable[Kind]) -> list[Kind]:
     return [kind for kind in kinds if " in the " not in kind[0]] + [kind for kind in kinds if " in the " in kind[0]][:1]
 
 
-async def tried(walls: Walls, person: Person, route: Route, *, whole: bool | None) -> tuple[list[str], int]:
+async def tried(
+    walls: Walls,
+    person: Person,
+    route: Route,
+    *,
+    whole: bool | None,
+    other: Side | None = None,
+    hidden: Sequence[str] = (),
+) -> tuple[list[str], int]:
     """What went wrong with the requests of a person to an address, and the status of the first. `whole` is False for a few of
-    them, None for those that no guard may let through."""
+    them, None for those that no guard may let through. Tried are the ids of B's, or of another `side` from which the texts of
+    `hidden` must stay; these may never be in an answer, asked for or not."""
     wrong, first = [], 0
-    every = requests(route, person.side, walls.b)
+    foreign = (*walls.companies.foreign(), *hidden)
+    every = requests(route, person.side, other or walls.b)
     chosen = every if whole is True else quick(every) if whole is None else some(person, route, every)
     for what, sent in chosen:
         answer = await walls.ask(person, route, *sent)
         first = first or answer.status
-        if found := betrayed(walls, sent, answer):
+        if found := betrayed(foreign, sent, answer):
             wrong.append(f"{person.name}, {route}, {what}: {answer.status} with {found}")
-        elsewhere = what in ("B's number", "B's number, A's ids") and route.method != "OPTIONS"
+        elsewhere = other is None and what in ("B's number", "B's number, A's ids") and route.method != "OPTIONS"
         if elsewhere and answer.status not in (303, 401, 403, 404, 405):
             wrong.append(f"{person.name}, {route}, {what}: {answer.status}")
         if answer.status == 500:

@@ -64,6 +64,11 @@ class Caller:
     headers: Headers = ()
     """What the answer has to bring: what is left of the rates, the session's CSRF token."""
 
+    @property
+    def reads_messages(self) -> bool:
+        """Whether texts of messages are theirs to read: an auditor's session sees everything else."""
+        return self.kind != "session" or "write" in self.scopes
+
 
 @dataclass(frozen=True, slots=True)
 class Access:

@@ -21,6 +21,7 @@ from adapters.base import Draft
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId, kind_of, titled
+from gateway.domain.secret import MASK
 from gateway.store import delivery_pages as store
 from gateway.store.audit import insert_audit
 from gateway.store.delivery_pages import STATES, Filters, Found, Replayed, Revision
@@ -86,15 +87,16 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def csv_row(one: Found, who: Tenant, t: Words) -> list[object]:
-    """A delivery as a line of the file."""
+def csv_row(one: Found, who: Tenant, t: Words, *, whole: bool) -> list[object]:
+    """A delivery as a line of the file. Without `whole` errors, which may quote a message, are masked."""
     adapter = integrations().get(kind_of(IntegrationKey(one.integration)))
     waits = one.state == "pending"
     return [
         one.delivery_id, titled(adapter.title, IntegrationKey(one.integration)) if adapter is not None else one.integration,
         t.code("delivery_kind", one.kind), t.code("delivery_state", one.state), one.attempt,
         local_time(one.created_at, who.timezone), local_time(one.finished_at, who.timezone),
-        local_time(one.run_at, who.timezone) if waits else "", one.subject.id or "", one.error,
+        local_time(one.run_at, who.timezone) if waits else "", one.subject.id or "",
+        one.error if whole or not one.error else MASK,
         t.code("delivery_note", one.note) if one.note else "",
     ]  # fmt: skip
 
@@ -204,12 +206,14 @@ def deliveries_pages(gate: Gate) -> Blueprint:
     @pages.get("/list.csv")
     async def deliveries_csv(number: str) -> Response:
         """What the filters find, all of it, without what was sent."""
-        who, t = tenant(), viewer().t
+        who, t, whole = tenant(), viewer().t, viewer().may_change
         sought = read_filters(given(request.args), who)
 
         async def read(before: int | None) -> tuple[list[list[object]], int | None]:
             found = await db.tenant(who.number, store.search_deliveries, who.number, sought, before, CSV_BATCH)
-            return [csv_row(one, who, t) for one in found], found[-1].delivery_id if len(found) == CSV_BATCH else None
+            return [csv_row(one, who, t, whole=whole) for one in found], found[-1].delivery_id if len(
+                found
+            ) == CSV_BATCH else None
 
         header = [t(f"csv.{name}") for name in CSV_COLUMNS]
         name = f"{who.number} {t('deliveries.title')} {datetime.now(who.timezone):%Y-%m-%d}"

@@ -7,9 +7,11 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from gateway.domain.secret import MASK
 from gateway.store import delivery_pages as store
 from gateway.store.delivery_pages import Filters, Found
 from gateway.web.http.routes import Response, problem
+from gateway.web.masking import without_texts
 from gateway.web.pages.deliveries import replay_all, shown_body
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown
@@ -93,13 +95,15 @@ class Retried(Shown):
     left: int = Field(description="deliveries that the settings of now no longer send")
 
 
-def _item(one: Found) -> DeliveryItem:
+def _item(one: Found, *, whole: bool) -> DeliveryItem:
     shown = shown_body(one.body)
+    if shown and not whole:
+        shown = without_texts(shown)
     return DeliveryItem.model_validate(
         {
             "id": one.delivery_id, "integration": one.integration, "kind": one.kind,
             "subject": {"kind": one.subject.kind, "id": one.subject.id}, "state": one.state, "attempt": one.attempt,
-            "created_at": one.created_at, "run_at": one.run_at, "finished_at": one.finished_at, "error": one.error,
+            "created_at": one.created_at, "run_at": one.run_at, "finished_at": one.finished_at, "error": one.error if whole or not one.error else MASK,
             "body": json.loads(shown) if shown else None, "may_be_retried": one.replayable,
         }
     )  # fmt: skip
@@ -124,7 +128,9 @@ def deliveries(deps: RestDeps) -> list[Endpoint]:
         before = int(after[0]) if after else None
         found = await deps.db.tenant(number, store.search_deliveries, number, filters(call.query), before, limit + 1)
         onward = deps.cursors.new(number, "deliveries", [found[limit - 1].delivery_id]) if len(found) > limit else None
-        return DeliveriesPage(items=[_item(one) for one in found[:limit]], next=onward)
+        return DeliveriesPage(
+            items=[_item(one, whole=call.caller.reads_messages) for one in found[:limit]], next=onward
+        )
 
     async def retry_one(call: Call) -> Retried | Response:
         number, sought = call.tenant.number, Filters(delivery_id=call.number("id"))

@@ -5,6 +5,7 @@ item is, `gateway/web/pages/change_settings.py` for how settings are stored.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from adapters.registry import Linked
 from gateway.domain.configuration import Connector, Tenant, integration
 from gateway.domain.ids import IntegrationKey, TenantId, integration_key, kind_of
 from gateway.domain.posts import Invalid
+from gateway.domain.secret import MASK
 from gateway.domain.statuses import Known
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
@@ -26,6 +28,7 @@ from gateway.store.integration_states import mark_tested, select_known
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import INTEGRATIONS, select_integration_names, set_integration_name
 from gateway.web.http.routes import Response, problem
+from gateway.web.masking import without_texts
 from gateway.web.pages.change_settings import change_settings, changed_settings, save_settings
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown
@@ -133,7 +136,12 @@ def _result(tested: Tested, kind: str, language: str) -> TestResult:
     return TestResult(success=tested.ok, error=error, code=tested.code, findings=found)
 
 
-def _log(line: LogLine) -> LogItem:
+def _log(line: LogLine, *, whole: bool) -> LogItem:
+    if not whole:
+        line = replace(
+            line, error=MASK if line.error else line.error, request=without_texts(line.request),
+            response=without_texts(line.response),
+        )  # fmt: skip
     return LogItem.model_validate(line.exported())
 
 
@@ -281,7 +289,7 @@ def integrations(deps: RestDeps) -> list[Endpoint]:
             number, integration_logs.select_recent_logs, number, known.key, int(after[0]) if after else None, limit + 1
         )
         onward = deps.cursors.new(number, place, [lines[limit - 1].log_id]) if len(lines) > limit else None
-        return LogsPage(items=[_log(line) for line in lines[:limit]], next=onward)
+        return LogsPage(items=[_log(line, whole=call.caller.reads_messages) for line in lines[:limit]], next=onward)
 
     return [
         Endpoint(method="GET", path="/integrations", operation=listed, scopes=("read",), query=ListQuery, answer=IntegrationsPage,
