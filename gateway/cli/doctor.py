@@ -100,5 +100,7 @@ async def _checks(settings: Settings, dsn: str, db: Database, found: Findings) -
                 tested = await probe(reader, adapter, link.name, link.settings, base_url, dial)
                 outcome = words("en").code("tested", tested.code, link.kind)
                 found.emit(
-                    tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"
+                    tested.ok,
+                    f"{adapter.title} {link.name} of tenant {tenant.number}",
+                    f"{outcome} {tested.said('en')}",
                 )

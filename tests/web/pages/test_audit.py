@@ -54,7 +54,7 @@ async def test_a_change_shows_old_and_new_and_no_secret(world: World, sign_in: S
 
 async def test_an_operator_is_named_as_one(world: World, sign_in: SignIn) -> None:
     client = world.app.test_client()
-    client.set_cookie("localhost", "session", await world.session(None))
+    client.set_cookie("localhost", "session", await world.session(None, acting=JUNE))
     await client.post("/t/0367/integrations/retailcrm/switch", form={"csrf": CSRF, "enabled": "0"})
     (line, *_) = await world.db.tenant(JUNE, select_audit, JUNE, None, 9)
     assert (line.actor, line.kind) == ("operator@gateway.example", "operator")
