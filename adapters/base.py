@@ -30,6 +30,7 @@ from gateway.domain.ids import Kind
 from gateway.domain.limiter import Limits as Limits
 from gateway.domain.limiter import Rate as Rate
 from gateway.domain.limiter import RequestBudget
+from gateway.domain.reasons import in_language
 from gateway.domain.secret import Secret
 
 
@@ -222,8 +223,13 @@ class Tested:
 
     ok: bool
     code: str
-    detail: str = ""
+    detail: str | Mapping[str, str] = ""
+    """What is said beside the text of the code: the same in every language, or by language."""
     findings: tuple[Finding, ...] = ()
+
+    def said(self, language: str) -> str:
+        """The detail for a reader."""
+        return in_language(self.detail, language) if isinstance(self.detail, str) else self.detail[language]
 
 
 GATEWAY_ADDRESS = "GATEWAY_ADDRESS"

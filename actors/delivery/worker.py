@@ -185,7 +185,7 @@ class DeliveryActor:
 
     def figures(self) -> dict[str, Any]:
         """What pages and monitors show."""
-        return {"in_flight": len(self._in_hand), "failures_in_a_row": self._failures}
+        return {"in_flight": len(self._in_hand)}
 
     async def drain(self, within_s: float) -> list[int]:
         """Stops claiming and waits for what is in hand. Returns the ids that were not finished in time."""

@@ -7,6 +7,7 @@ from pydantic import field_validator
 
 from adapters.base import AdapterSettings, BadValue, RecordingSource, setting
 from gateway.domain.configuration import is_device_name
+from gateway.domain.hosts import host_problem
 from gateway.domain.secret import Secret
 from gateway.domain.templates import check_template
 from gateway.domain.text import has_control
@@ -125,6 +126,8 @@ class AsteriskSettings(AdapterSettings):
                 "enter a host name or an address without http:// and without spaces",
                 "введите имя или адрес без http:// и без пробелов",
             )
+        if (problem := host_problem(host)) is not None:
+            raise BadValue(*problem)
         return host
 
     @field_validator("username")

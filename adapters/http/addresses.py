@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import trio
 
 from gateway.domain.errors import BadSettings, Unavailable
+from gateway.domain.reasons import reason
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -50,6 +51,7 @@ _REFUSED: tuple[tuple[IPNetwork, str], ...] = tuple(
         "3fff::/20": "documentation",
     }.items()
 )
+_LOOK_UP = {socket.EAI_NONAME: "no_such_name", socket.EAI_NODATA: "no_such_name", socket.EAI_AGAIN: "names_away"}
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -160,7 +162,7 @@ def _pass(host: str, judged: Sequence[tuple[IPAddress, str | None]]) -> list[str
     # The address stays out of the text: what inner names resolve to is not the tenant's to learn.
     reasons = sorted({why for _, why in judged if why is not None})
     raise BadSettings(
-        f"{host[:100]} may not be connected to: {', '.join(reasons)}",
+        reason("forbidden", host=host[:100], why=", ".join(reasons)),
         person="The address leads to a place that may not be connected to. Enter another address in the settings.",
     )
 
@@ -173,9 +175,9 @@ async def _look_up(host: str, port: int) -> list[IPAddress]:
             raise UnicodeError
         rows = await trio.socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        failure = f"{host[:100]}: {error.strerror or 'not found'}"
+        failure = reason(_LOOK_UP.get(error.errno or 0, "no_look_up"), host=host[:100])
     except ValueError:  # what cannot be a name: such as an empty or overlong label
-        raise BadSettings(f"not a host name: {host[:100]!r}") from None
+        raise BadSettings(reason("not_a_name", host=repr(host[:100]))) from None
     if failure is not None:
         raise Unavailable(failure)
     return list(dict.fromkeys(ip_address(row[4][0]) for row in rows))

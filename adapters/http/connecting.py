@@ -4,6 +4,7 @@ Every connect resolves anew through the dialer (`addresses.py`) and uses one of 
 `client.py` next.
 """
 
+import errno
 import select
 import ssl
 import threading
@@ -15,6 +16,7 @@ import trio
 
 from adapters.base import Dialer
 from gateway.domain.errors import Unavailable
+from gateway.domain.reasons import reason
 
 
 @cache
@@ -31,18 +33,21 @@ def tls_context() -> ssl.SSLContext:
         return _new_tls_context()
 
 
+_WHY = {errno.ECONNREFUSED: "refused", errno.EHOSTUNREACH: "no_route", errno.ENETUNREACH: "no_route"}
+
+
 async def connect(host: str, port: int, *, tls: bool, dial: Dialer | None, within_s: float) -> trio.abc.Stream:
     """A fresh connection, and with `tls` a verified one. `dial` is None for an address that the operator has given. Raises
     what the dialer raises, `Unavailable` for everything else."""
     context = await trio.to_thread.run_sync(tls_context) if tls else None
     deadline = trio.current_time() + within_s
-    failure = "no connection in time"
+    failure = reason("no_connection")
     addresses: Sequence[str] = [host]
     if dial is not None:
         with trio.move_on_at(deadline) as scope:
             addresses = await dial.resolve_web(host, port, tls=tls)
         if scope.cancelled_caught:
-            raise Unavailable("the name was not resolved in time")
+            raise Unavailable(reason("name_in_time"))
     for tried, address in enumerate(addresses):
         # An address that swallows packets leaves the next one its share of the time.
         share = (deadline - trio.current_time()) / (len(addresses) - tried)
@@ -52,10 +57,11 @@ async def connect(host: str, port: int, *, tls: bool, dial: Dialer | None, withi
             with trio.move_on_after(share):
                 return await _open(address, port, context, host)
         except OSError as error:
-            failure = f"no connection: {error}"
+            number = error.errno or getattr(error.__cause__, "errno", None)
+            failure = reason(_WHY[number]) if number in _WHY else f"no connection: {error}"
         except trio.BrokenResourceError as error:
-            reason = error.__cause__
-            said = reason.verify_message if isinstance(reason, ssl.SSLCertVerificationError) else "TLS was refused"
+            cause = error.__cause__
+            said = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "TLS was refused"
             failure = f"no connection: {said}"
     raise Unavailable(failure[:200])
 

@@ -67,7 +67,13 @@ class Mask:
                 return replace(result, note=self.text(result.note), detail=self.text(result.detail))
             case Tested():
                 findings = tuple(replace(one, detail=self.text(one.detail)) for one in result.findings)
-                return replace(result, detail=self.text(result.detail), findings=findings)
+                detail = result.detail
+                masked_detail = (
+                    self.text(detail)
+                    if isinstance(detail, str)
+                    else {one: self.text(text) for one, text in detail.items()}
+                )
+                return replace(result, detail=masked_detail, findings=findings)
             case _:
                 return result
 

@@ -7,6 +7,7 @@ import httpx2
 
 from adapters.http.bodies import Body
 from gateway.domain.errors import BadSettings, LocalProtocolError
+from gateway.domain.reasons import reason
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _PLAIN_TARGET = re.compile(r"/[A-Za-z0-9/_~!$&'()*+,;=:@%?.-]*")
@@ -23,8 +24,8 @@ def base_of(text: str) -> httpx2.URL:
             # A trailing dot is the same name to DNS, and a different one to a certificate.
             return url.copy_with(host=url.host.rstrip("."))
     except (httpx2.InvalidURL, ValueError):
-        raise BadSettings("not a usable address") from None
-    raise BadSettings("the address is not one of a web server, or holds a password")
+        raise BadSettings(reason("not_usable")) from None
+    raise BadSettings(reason("not_a_site"))
 
 
 class Site:
@@ -70,4 +71,4 @@ class Site:
             return httpx2.URL(self._origin + target).raw_path.decode("ascii")
         except (httpx2.InvalidURL, ValueError):
             pass
-        raise BadSettings("not a usable address")
+        raise BadSettings(reason("not_usable"))

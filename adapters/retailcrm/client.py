@@ -41,10 +41,10 @@ class RetailcrmClient:
         try:
             return await self._http.send(
                 "GET", codec.CREDENTIALS_PATH, headers=self._key(),
-                read=lambda answer: codec.read_tested(self._tenant, answer.status, answer.text),
+                read=lambda answer: codec.read_tested(answer.status, answer.text),
             )  # fmt: skip
         except GatewayError as error:
-            return codec.failed_test(self._tenant, error)
+            return codec.failed_test(error)
 
     async def users(self) -> Sequence[CrmUser]:
         """All users, the inactive too, page by page."""

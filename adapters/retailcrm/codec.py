@@ -30,6 +30,8 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.events import CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
+from gateway.domain.reasons import in_language
+from gateway.domain.texts import LANGUAGES
 
 EVENT_PATH = "/api/v5/telephony/call/event"
 UPLOAD_PATH = "/api/v5/telephony/calls/upload"
@@ -315,17 +317,21 @@ _SAID = {
 }
 
 
-def _text(tenant: Tenant, code: str, *values: str) -> str:
-    return _SAID[code][tenant.language == "ru"].format(*values)
+def _texts(code: str, *values: str) -> Mapping[str, str]:
+    """By language."""
+    return {
+        language: text.format(*(in_language(one, language) for one in values))
+        for language, text in zip(LANGUAGES, _SAID[code], strict=True)
+    }
 
 
-def read_tested(tenant: Tenant, status: int, text: str) -> Tested:
+def read_tested(status: int, text: str) -> Tested:
     """What the answer to the credentials request means. Raises like `read_answer`."""
     sites = _words(read_answer(status, text).get("sitesAvailable"))
-    return Tested(True, "ok", _text(tenant, "sites", ", ".join(sites)[:500]) if sites else _text(tenant, "ok"))
+    return Tested(True, "ok", _texts("sites", ", ".join(sites)[:500]) if sites else _texts("ok"))
 
 
-def failed_test(tenant: Tenant, error: GatewayError) -> Tested:
+def failed_test(error: GatewayError) -> Tested:
     """The same for a refusal, or for no answer at all."""
     match error:
         case BadCredentials():
@@ -338,4 +344,4 @@ def failed_test(tenant: Tenant, error: GatewayError) -> Tested:
             code = "unavailable"
         case _:
             code = "rejected"
-    return Tested(False, code, _text(tenant, code, error.detail[:300]))
+    return Tested(False, code, _texts(code, error.detail[:300]))

@@ -13,6 +13,7 @@ from pydantic import field_validator
 
 from adapters.base import AdapterSettings, BadValue, setting
 from adapters.crm_settings import CrmSettings
+from gateway.domain.hosts import host_problem
 from gateway.domain.secret import Secret
 
 
@@ -130,6 +131,8 @@ class RetailcrmSettings(CrmSettings):
                 "only the address of the account is expected, without a path", "нужен только адрес аккаунта, без пути"
             )
         host = parts.hostname.rstrip(".")
+        if (problem := host_problem(host)) is not None:
+            raise BadValue(*problem)
         host = f"[{host}]" if ":" in host else host
         try:
             port = parts.port

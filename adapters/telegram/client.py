@@ -223,8 +223,8 @@ class TelegramClient:
         return "ok", shown
 
     def _found(self, code: str, *values: str) -> Tested:
-        text = codec.text_of(self._tenant, code, *map(self._http.shown, values))
-        return Tested(code in ("ok", "no_chats"), code, text)
+        texts = codec.texts_of(code, *map(self._http.shown, values))
+        return Tested(code in ("ok", "no_chats"), code, texts)
 
 
 def _delivered(configured: int, chat: int, message: int | None) -> Delivered:

@@ -20,6 +20,8 @@ from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RateLimited, Rejected, Unavailable
 from gateway.domain.events import CallEvent, Direction, Result
+from gateway.domain.reasons import in_language
+from gateway.domain.texts import LANGUAGES
 
 CARD = "call_card"
 TEXT_LIMIT = 4096
@@ -357,8 +359,16 @@ _SAID: Mapping[str, tuple[str, str]] = {
 
 
 def text_of(tenant: Tenant, code: str, *values: str) -> str:
-    """The sentence for one finding of the test."""
-    return _SAID[code][tenant.language == "ru"].format(*values)
+    """The sentence for one finding of the test, in the company's language."""
+    return texts_of(code, *values)[tenant.language]
+
+
+def texts_of(code: str, *values: str) -> Mapping[str, str]:
+    """The same by language."""
+    return {
+        language: text.format(*(in_language(one, language) for one in values))
+        for language, text in zip(LANGUAGES, _SAID[code], strict=True)
+    }
 
 
 def finding(error: GatewayError) -> str:

@@ -106,5 +106,7 @@ async def _checks(
                 tested = await probe(reader, adapter, link.name, link.settings, base_url, dial, app=app)
                 outcome = words("en").code("tested", tested.code, link.kind)
                 found.emit(
-                    tested.ok, f"{adapter.title} {link.name} of tenant {tenant.number}", f"{outcome} {tested.detail}"
+                    tested.ok,
+                    f"{adapter.title} {link.name} of tenant {tenant.number}",
+                    f"{outcome} {tested.said('en')}",
                 )

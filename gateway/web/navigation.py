@@ -1,12 +1,13 @@
 """The menu as data: every section with the address it leads to, whom it is for and what the company must have for it.
 
-`base.html` draws what `menu` gives. A new page is a line in SECTIONS and a text `nav.NAME`, and its lines in
+`base.html` draws what `menu` gives, by group. A new page is a line in SECTIONS and a text `nav.NAME`, and its lines in
 `gateway/web/session/access.py`: the menu only hides pages, and does not protect them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
+from itertools import groupby
 
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
@@ -21,6 +22,19 @@ class Audience(Enum):
     COMPANY = auto()
     """Below those of the company in view."""
     OPERATORS = auto()
+    PERSON = auto()
+    """Whoever has signed in: what is one's own."""
+
+
+class Group(StrEnum):
+    """What stands together in the menu, in its order; `nav_group.NAME` is the heading. Work has none: it comes first."""
+
+    WORK = auto()
+    CONNECTIONS = auto()
+    BOTS = auto()
+    COMPANY = auto()
+    INSTALLATION = auto()
+    ACCOUNT = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +44,7 @@ class Section:
     name: str
     """`nav.NAME` is its text."""
     address: str
+    group: Group = Group.WORK
     also: tuple[str, ...] = ()
     """Other addresses whose pages belong to it."""
     audience: Audience = Audience.COMPANY
@@ -47,8 +62,6 @@ class Entry:
     href: str
     here: bool
     """Whether the page in view belongs to it."""
-    apart: bool = False
-    """Whether a gap goes before it: the operators' sections behind those of a company."""
 
 
 SECTIONS = (
@@ -56,21 +69,34 @@ SECTIONS = (
     Section(name="calls", address="/calls", roles=ROLES[Need.CALLS]),
     Section(name="missed", address="/missed", roles=ROLES[Need.CALLS]),
     Section(name="dialling", address="/dialling", roles=ROLES[Need.DIAL]),
-    Section(name="extensions", address="/extensions", also=("/phones",)),
-    Section(name="integrations", address="/integrations", also=("/pbxes",)),
-    Section(name="deliveries", address="/deliveries"),
-    Section(name="profile", address="/profile"),
-    Section(name="catalog", address="/catalog"),
-    Section(name="prompts", address="/prompts"),
-    Section(name="keys", address="/keys"),
-    Section(name="people", address="/people"),
-    Section(name="notify", address="/notify"),
-    Section(name="audit", address="/audit"),
-    Section(name="tenants", address="/operators/tenants", audience=Audience.OPERATORS),
-    Section(name="installation", address="/operators/installation", audience=Audience.OPERATORS),
-    Section(name="actors", address="/operators/actors", audience=Audience.OPERATORS),
-    Section(name="operators_audit", address="/operators/audit", audience=Audience.OPERATORS),
-    Section(name="letters", address="/operators/letters", audience=Audience.OPERATORS),
+    Section(name="integrations", address="/integrations", also=("/pbxes",), group=Group.CONNECTIONS),
+    Section(name="extensions", address="/extensions", also=("/phones",), group=Group.CONNECTIONS),
+    Section(name="deliveries", address="/deliveries", group=Group.CONNECTIONS),
+    Section(name="profile", address="/profile", group=Group.BOTS),
+    Section(name="catalog", address="/catalog", group=Group.BOTS),
+    Section(name="prompts", address="/prompts", group=Group.BOTS),
+    Section(name="people", address="/people", group=Group.COMPANY),
+    Section(name="keys", address="/keys", group=Group.COMPANY),
+    Section(name="notify", address="/notify", group=Group.COMPANY),
+    Section(name="audit", address="/audit", group=Group.COMPANY),
+    Section(
+        name="tenants",
+        address="/operators/tenants",
+        also=("/operators/act-as",),
+        group=Group.INSTALLATION,
+        audience=Audience.OPERATORS,
+    ),
+    *(
+        Section(name=name, address=f"/operators/{address}", group=Group.INSTALLATION, audience=Audience.OPERATORS)
+        for name, address in (
+            ("installation", "installation"),
+            ("actors", "actors"),
+            ("letters", "letters"),
+            ("operators_audit", "audit"),
+        )
+    ),
+    Section(name="security", address="/account/security", group=Group.ACCOUNT, audience=Audience.PERSON),
+    Section(name="sessions", address="/account/sessions", group=Group.ACCOUNT, audience=Audience.PERSON),
 )
 
 
@@ -82,13 +108,19 @@ def menu(
     entries: list[Entry] = []
     for section in sections:
         ours = section.audience is Audience.COMPANY
-        if not operator if not ours else tenant is None or role not in section.roles or not _has(tenant, section.needs):
+        if ours and (tenant is None or role not in section.roles or not _has(tenant, section.needs)):
+            continue
+        if section.audience is Audience.OPERATORS and not operator:
             continue
         base = home if ours else ""
         here = any(_is_below(path, base + address) for address in (section.address, *section.also))
-        first = not ours and tenant is not None and all(one.section.audience is not section.audience for one in entries)
-        entries.append(Entry(section, base + section.address, here, first))
+        entries.append(Entry(section, base + section.address, here))
     return entries
+
+
+def grouped(entries: Iterable[Entry]) -> list[tuple[Group, list[Entry]]]:
+    """The entries by group, in their order."""
+    return [(group, list(members)) for group, members in groupby(entries, lambda one: one.section.group)]
 
 
 def _is_below(path: str, address: str) -> bool:

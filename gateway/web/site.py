@@ -46,7 +46,7 @@ from gateway.web.formats import Formats
 from gateway.web.http.guesses import Guesses
 from gateway.web.local_address import local_address_towards
 from gateway.web.masking import without_texts
-from gateway.web.navigation import menu
+from gateway.web.navigation import grouped, menu
 from gateway.web.session.access import ROLES, Need
 from gateway.web.session.sign_in_audit import SignInAudit
 from gateway.web.translations import Words, words
@@ -280,6 +280,7 @@ def _environment(
         "docs_url": lambda kind: found.docs_url if (found := adapters().get(kind)) is not None else "",
         "example_of": _example_of,
         "menu": menu,
+        "grouped": grouped,
         "without_texts": without_texts,
         "may_dial": ROLES[Need.DIAL],
         "tenants": tenants,
@@ -326,7 +327,7 @@ class Site:
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """A whole page, or a fragment, for the viewer of the request."""
-        around = {"note": g.get("flash"), "troubles": g.get("troubles", ())}
+        around = {"note": g.get("flash"), "troubles": g.get("troubles", ()), "next_step": g.get("next_step")}
         text = self.render(template, viewer(), **{**around, **context})
         return Response(text, status, content_type="text/html; charset=utf-8")
 

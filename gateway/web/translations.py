@@ -15,6 +15,7 @@ from typing import Any
 
 from adapters.folder import read_folder
 from adapters.registry import adapters
+from gateway.domain.reasons import in_language
 from gateway.domain.texts import LANGUAGES, Text, Texts, flat, plural
 
 
@@ -44,6 +45,15 @@ class Words:
             if isinstance(text, str):
                 return text
         return ""
+
+    def detail(self, text: str | None) -> str:
+        """What an error says beside its code, in this language where it is one of our own sentences."""
+        return in_language(text or "", self.language)
+
+    def note(self, text: str) -> str:
+        """What a delivery brought back beside success, `CODE: DETAIL`, in words."""
+        code, colon, detail = text.partition(": ")
+        return f"{self.optional('delivery_note', code) or self.code('health', code)}{colon and ' '}{detail}"
 
     def about(self, kind: str) -> str:
         """One sentence on an adapter's outside system; empty where it has none."""

@@ -1,8 +1,8 @@
 """axe-core over every page of the UI: nothing found, in both themes and languages, on a phone and on a wide screen; and what
-only a browser shows: keyboard, focus, messages. `tests/web/shots.py` lists the pages."""
+only a browser shows: keyboard, focus, messages. `tests/web/every_page.py` lists the pages."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,8 @@ from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from gateway.domain.events import CallEvent, Result
 from gateway.domain.subjects import call_subject
-from tests.web.shots import FLAGS, prepare
+from tests.web.every_page import prepare
+from tests.web.shots import FLAGS, dress
 from tests.web.world import JUNE, World, ended, ringing
 
 CHROMIUM = shutil.which("chromium")
@@ -72,8 +73,7 @@ def listen(page: Page, complaints: list[str]) -> None:
 
 def sign_in(browsing: BrowserContext, url: str, cookie: str) -> None:
     browsing.clear_cookies()
-    if cookie:
-        browsing.add_cookies([{"name": "session", "value": cookie, "url": url}])
+    browsing.add_cookies([{"name": "session", "value": cookie, "url": url}])
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,15 @@ async def test_axe_finds_nothing_on_any_page(world: World, width: int, theme: An
     cookies, pages = await prepare(world)
     found: dict[str, list[str]] = {}
 
-    def look(url: str, cookies: Mapping[str, str], browsing: BrowserContext) -> None:
-        for name, (whose, path) in pages.items():
-            sign_in(browsing, url, cookies.get(whose, ""))
+    def look(url: str, browsing: BrowserContext) -> None:
+        for name, shown in pages.items():
+            dress(browsing, url, cookies, shown)
             page, complaints = browsing.new_page(), list[str]()
             listen(page, complaints)
-            page.goto(url + path)
-            wrong = findings(page) + [one for one in complaints if "404" not in one]
+            answer = page.goto(url + shown.path)
+            wrong = findings(page) + [one for one in complaints if f" {shown.status} " not in one]
+            if answer is None or answer.status != shown.status:
+                wrong.append(f"status {answer.status if answer else None}, not {shown.status}")
             if page.evaluate(TOO_WIDE):
                 wrong.append("the page scrolls sideways")
             if wrong:
@@ -104,7 +106,7 @@ async def test_axe_finds_nothing_on_any_page(world: World, width: int, theme: An
 
     async with served(world) as url:
         size = {"width": width, "height": 900}
-        await browse(partial(look, url, cookies), viewport=size, color_scheme=theme, locale=language)
+        await browse(partial(look, url), viewport=size, color_scheme=theme, locale=language)
     assert found == {}, "\n".join(f"{name}: {one}" for name, wrong in found.items() for one in wrong)
 
 
@@ -112,7 +114,7 @@ async def test_keys_lead_to_the_search_and_through_the_page(world: World) -> Non
     cookies, _ = await prepare(world)
 
     def type_keys(url: str, browsing: BrowserContext) -> None:
-        sign_in(browsing, url, cookies["june"])
+        sign_in(browsing, url, cookies["june"][1])
         page = browsing.new_page()
         page.goto(f"{url}/t/0367/")
         page.keyboard.press("Tab")
@@ -134,7 +136,7 @@ async def test_a_mark_shows_a_message_with_a_way_back(world: World) -> None:
     cookies, _ = await prepare(world)
 
     def mark(url: str, browsing: BrowserContext) -> None:
-        sign_in(browsing, url, cookies["june"])
+        sign_in(browsing, url, cookies["june"][1])
         page = browsing.new_page()
         page.goto(f"{url}/t/0367/missed")
         rows = page.locator("tr[id^=waits-]")

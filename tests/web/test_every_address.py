@@ -212,7 +212,7 @@ async def test_every_form_leads_on_and_the_page_behind_it_takes_a_change_of_lang
             continue
         onward = re.search(r'name="next" value="([^"]+)"', text)
         assert onward is not None
-        assert re.search('<nav aria-label="(Sections|Разделы)">', text)
+        assert re.search('<nav id="menu" aria-label="(Sections|Разделы)">', text)
         changed = await client.post(
             "/preferences", form={"csrf": CSRF, "language": "ru", "next": html.unescape(onward[1])}
         )

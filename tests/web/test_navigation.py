@@ -11,7 +11,7 @@ from adapters.registry import integrations
 from gateway.domain.configuration import Tenant, integration
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.people import Role
-from gateway.web.navigation import SECTIONS, Audience, Section, menu
+from gateway.web.navigation import SECTIONS, Audience, Group, Section, grouped, menu
 from gateway.web.translations import words
 
 
@@ -34,17 +34,18 @@ def test_every_section_has_a_text() -> None:
 def test_a_section_is_for_its_audience(tenant: Tenant) -> None:
     company = {one.name for one in SECTIONS if one.audience is Audience.COMPANY and one.needs is None}
     operators = {one.name for one in SECTIONS if one.audience is Audience.OPERATORS}
-    assert set(names(tenant)) == company
-    assert set(names(tenant, operator=True)) == company | operators
-    assert set(names(None, operator=True)) == operators
-    assert names(None) == []
+    own = {"security", "sessions"}
+    assert set(names(tenant)) == company | own
+    assert set(names(tenant, operator=True)) == company | operators | own
+    assert set(names(None, operator=True)) == operators | own
+    assert set(names(None)) == own
 
 
 def test_a_role_sees_the_sections_that_it_may_open(tenant: Tenant) -> None:
-    assert names(tenant, role=Role.AGENT) == ["overview", "calls", "missed", "dialling"]
+    assert names(tenant, role=Role.AGENT) == ["overview", "calls", "missed", "dialling", "security", "sessions"]
     assert "dialling" not in names(tenant, role=Role.AUDITOR)
     assert {*names(tenant, role=Role.AUDITOR), "dialling"} == {*names(tenant)}
-    assert names(tenant, role=None) == []
+    assert names(tenant, role=None) == ["security", "sessions"]
 
 
 def test_a_section_may_need_an_ability(tenant: Tenant) -> None:
@@ -71,7 +72,9 @@ def test_the_section_in_view_is_marked(tenant: Tenant, path: str, name: str | No
     assert marked == ([name] if name else [])
 
 
-def test_the_operators_sections_stand_apart_from_a_companys(tenant: Tenant) -> None:
-    apart = [one.section.name for one in menu(tenant, "/", operator=True, role=Role.ADMIN) if one.apart]
-    assert apart == ["tenants"]
-    assert not [one for one in menu(None, "/", operator=True, role=Role.ADMIN) if one.apart]
+def test_entries_stand_in_groups_in_one_order(tenant: Tenant) -> None:
+    groups = grouped(menu(tenant, "/", operator=True, role=Role.ADMIN))
+    assert [group for group, _ in groups] == [*Group], "each once, so no section stands outside its group"
+    assert [group for group, _ in grouped(menu(None, "/", operator=True, role=None))] == ["installation", "account"]
+    assert max(len(members) for _, members in groups) <= 5, "a group that can be taken in at a glance"
+    assert [one for one in Group if f"nav_group.{one}" not in words("en").texts] == []

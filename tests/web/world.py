@@ -275,7 +275,7 @@ def _populate(world: World) -> None:
     )  # fmt: skip
     slot(
         "tenant/0367/integration/retailcrm", "RetailCRM", State.DEGRADED, "not_exist_codes", "153", restarts=1,
-        figures=lambda: {"in_flight": 0, "failures_in_a_row": 0},
+        figures=lambda: {"in_flight": 0},
     )  # fmt: skip
     slot("tenant/0368", "Maple <i>Ltd</i>", State.ONLINE, mailbox=Mailbox[Any](1000))
     slot("tenant/0368/pbx/main", "main", State.OFFLINE, "unavailable", "192.0.2.10:5038: no answer", next_try=soon)

@@ -7,6 +7,7 @@ page. Read `gateway/store/audit.py` for what a line is, `gateway/store/audit_cha
 import csv
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -34,6 +35,7 @@ FILE_PAGE = 500
 COLUMNS = ("at", "kind", "actor", "source", "action", "target", "detail", "old", "new")
 FIELDS = ("who", "kind", "what", "object", "since", "until")
 LONGEST_SHOWN = 120
+_ROLE = re.compile(r"role: (\w+)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -41,6 +43,8 @@ def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
     """Target and detail of a line as a person reads them: names of systems and of settings instead of codes."""
     known = adapters()
     target = found.title if (found := known.get(Kind(line.target.partition(":")[0]))) is not None else line.target
+    if line.action.startswith("call."):
+        target = target.replace(" ext. ", f" {t('audit.ext')} ")  # dialled once the call stands
     match line.action:
         case "call.refused":
             return target, t.code("refused", line.detail)
@@ -48,6 +52,8 @@ def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
             words = (one for adapter in known.values() for one in statuses_of(adapter) if one.word == line.detail)
             status = next(words, None)
             return target, status.label[t.language] if status is not None else line.detail
+        case "user.added" | "user.changed" | "user.invited" if line.detail:
+            return target, _ROLE.sub(lambda found: f"{t('people.role')}: {t.code('role', found[1])}", line.detail)
         case "api_key.created":
             return target, ", ".join(t.code("keys", f"scope_{scope}") for scope in line.detail.split(", "))
         case "config.changed" | "pbx.changed" if line.detail:

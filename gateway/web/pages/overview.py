@@ -25,8 +25,8 @@ from gateway.store.call_pages import DayFigures, HourFigures
 from gateway.store.calls import select_open_calls
 from gateway.store.missed_calls import MissedFigures, Waiting
 from gateway.store.postgres.pool import Connection
+from gateway.web.first_steps import first_steps
 from gateway.web.formats import Formats
-from gateway.web.pages.first_steps import first_steps
 from gateway.web.pages.hours_chart import PARTS, hours_chart
 from gateway.web.pages.integrations import slots_of
 from gateway.web.pages.live import day_begins

@@ -17,6 +17,7 @@ from gateway.domain.currency import currency_of
 from gateway.domain.posts import Invalid
 from gateway.domain.profile import BUSINESS_TYPES, DAY_MIN, DAYS, Profile, clock_text, hours_text, week_of
 from gateway.domain.text import Bilingual, texts_of
+from gateway.store.prompts import select_active
 from gateway.web.content.problems import Problem
 from gateway.web.content.profile import get_profile, put_profile
 from gateway.web.session.auth import Gate
@@ -130,10 +131,11 @@ def profile_pages(gate: Gate) -> Blueprint:
         refused = flashed("profile")
         found = refused.body["problems"] if refused is not None else {}
         values = refused.body["values"] if refused is not None else form_of(stored)
+        prompt = await db.tenant(tenant().number, select_active, tenant().number)
         return site.page(
             "profile.html", values=values, problems={name: found.get(name) for name in FIELDS}, refused=bool(found), days=DAYS,
             types=BUSINESS_TYPES, bars=bars(stored), week=hours_text(stored, viewer().t.language),
-            own_currency=currency_of(tenant().country),
+            own_currency=currency_of(tenant().country), prompt_active=prompt is not None,
         )  # fmt: skip
 
     @pages.post("")

@@ -128,7 +128,8 @@ class LogsPage(Page[LogItem]):
 def _result(tested: Tested, kind: str, language: str) -> TestResult:
     t = words(language)
     text = t.optional("tested", tested.code, kind) or t.optional("health", tested.code, kind) or tested.code
-    error = None if tested.ok else f"{text} ({tested.detail})" if tested.detail else text
+    said = tested.said(language)
+    error = None if tested.ok else f"{text} ({said})" if said else text
     found = [
         FindingItem(ok=one.ok, code=one.code, message=t.code("finding", one.code, kind), detail=one.detail)
         for one in tested.findings

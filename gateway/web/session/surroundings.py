@@ -8,6 +8,8 @@ from typing import cast
 
 from quart import g, request
 
+from gateway.store.call_pages import any_call
+from gateway.web.first_steps import next_step
 from gateway.web.session.auth import SAFE_METHODS, Gate
 from gateway.web.session.flash import PARAMETER, Flash, read_flash
 from gateway.web.session.tokens import Token
@@ -40,3 +42,6 @@ async def look_around(gate: Gate, token: Token | None = None) -> None:
         g.flash = await read_flash(deps, token or gate.token(), flash_id, tenant=about)
     if tenant is not None and viewer().person and viewer().may_read:
         g.troubles = troubles_of(await connections_of(deps, tenant))
+    if tenant is not None and viewer().person and viewer().may_change and (step := next_step(tenant)) is not None:
+        # A company that only posts events needs no connection of ours: its calls show that it is set up.
+        g.next_step = None if await deps.db.tenant(tenant.number, any_call, tenant.number) else step

@@ -110,8 +110,8 @@ async def test_the_connection_test(remote: Remote, open_link: Link, reply: Reply
     async with connect(open_link, settings(remote.url)) as client:
         found = await client.test()
     assert (found.ok, found.code) == (code == "ok", code)
-    assert said in found.detail
-    assert "canary" not in found.detail
+    assert said in found.said("ru")
+    assert "canary" not in found.said("ru")
     assert (remote.seen[0].method, remote.seen[0].target) == ("GET", "/api/credentials")
     assert remote.seen[0].headers["x-api-key"] == KEY
 

@@ -217,8 +217,8 @@ async def test_the_connection_test(remote: Remote, link: Link, replies: list[Rep
     async with connect(link, settings()) as client:
         found = await client.test()
     assert (found.ok, found.code) == (code == "ok", code)
-    assert said in found.detail
-    assert "canary" not in found.detail
+    assert said in found.said("ru")
+    assert "canary" not in found.said("ru")
 
 
 async def test_a_bot_without_chats_works(remote: Remote, link: Link) -> None:

@@ -16,7 +16,7 @@ from gateway.domain.ids import CallId
 from gateway.store import call_pages
 from gateway.store.call_pages import HourFigures, of_day
 from gateway.store.postgres.pool import Connection
-from gateway.web.pages.first_steps import first_steps
+from gateway.web.first_steps import first_steps
 from gateway.web.pages.hours_chart import HEIGHT, PARTS, WIDTH, hours_chart, scale
 from gateway.web.pages.overview import now_ringing
 from tests.web.conftest import SignIn
