@@ -334,6 +334,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "prompt_id": lambda c: c.ids.name("prompt"),
     "prompt_templates.is_active": lambda c: c.ids.stage is Stage.CLOSED and not c.twin,
     "prompt_templates.active_version": lambda c: 1 if c.ids.stage is Stage.CLOSED and not c.twin else None,
+    "prompt_templates.name": lambda c: c.ids.name("prompt"),
     "prompt_templates.version": lambda c: 1,
     "prompt_templates.variables": lambda c: "[]",
     "prompt_history.version": lambda c: 1,

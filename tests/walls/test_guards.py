@@ -52,7 +52,7 @@ AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling")
 AGENT_DOES = ("/missed/done", "/missed/undo", "/dialling")
 OPEN = ("/", "/login", "/login/", "/logout", "/preferences", "/welcome", "/oauth/")
 ADMIN_ONLY_FORMS = (
-    "/remove", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/orders", "<uuid:user_id>",
+    "/remove", "/disconnect", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/orders", "<uuid:user_id>",
     "/catalog/import", "/another",
 )  # fmt: skip
 """Pages below `/t/` that are nothing but a form."""

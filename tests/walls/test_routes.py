@@ -7,6 +7,7 @@ B's rows stay as they are.
 
 import html
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,9 @@ from tests.walls.rows import changed, message, rows_of, secrets_of
 from tests.walls.site import PEOPLE, VALUES, Person, Route, Walls, open_walls
 from tests.walls.tries import Kind, tried
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+EVERY = os.environ.get("WALLS") == "whole"
+"""Every address with every request for everybody takes the better part of an hour: `WALLS=whole pytest tests/walls/test_routes.py`."""
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ async def test_every_argument_of_every_address_has_a_sample(walls: Walls) -> Non
 async def test_nobody_of_a_sees_or_changes_anything_of_b(
     walls: Walls, lines: Lines, sample: Sample[Kind], request: pytest.FixtureRequest, who: str
 ) -> None:
-    whole = bool(request.config.getoption("--whole"))
+    whole = EVERY
     person = walls.person(who, walls.a)
     before = await walls.owner.run(rows_of, walls.b.company.number)
     wrong, reached = [], 0
@@ -109,15 +112,14 @@ def routes_for(walls: Walls, person: Person, *, whole: bool) -> list[Route]:
     return routes if whole else [route for route in routes if crc32(f"{person.name} {route}".encode()) % SHARE == 0]
 
 
-@pytest.mark.sampled
 async def test_an_agent_is_shown_nothing_of_others_calls(walls: Walls, request: pytest.FixtureRequest) -> None:
     """Nor of their people, their recordings or anything else of their own company that has another number's mark."""
     person = walls.person("an agent", walls.a)
     others = walls.colleagues(person)
     hidden = [text for side in others for text in (side.ids.tag, str(side.ids.recording), side.ids.secret)]
     wrong, shown = [], 0
-    for route in routes_for(walls, person, whole=bool(request.config.getoption("--whole"))):
-        for side in others if request.config.getoption("--whole") else others[:1]:
+    for route in routes_for(walls, person, whole=EVERY):
+        for side in others if EVERY else others[:1]:
             found, status = await tried(walls, person, route, whole=None, other=side, hidden=hidden)
             wrong += found
             shown += status == 200
@@ -129,7 +131,6 @@ OWN_TABLES = {"sessions", "flashes"}
 """What any session writes: when it was in use, and what its last button came to."""
 
 
-@pytest.mark.sampled
 async def test_an_auditor_reads_no_secret_and_no_message_and_changes_nothing(
     walls: Walls, request: pytest.FixtureRequest
 ) -> None:
@@ -139,7 +140,7 @@ async def test_an_auditor_reads_no_secret_and_no_message_and_changes_nothing(
     side = walls.a
     before = await walls.owner.run(rows_of, side.company.number)
     wrong, shown = [], 0
-    for route in routes_for(walls, person, whole=bool(request.config.getoption("--whole"))):
+    for route in routes_for(walls, person, whole=EVERY):
         for one in (person, replace(person, side=side)):
             found, status = await tried(walls, one, route, whole=None, hidden=hidden)
             wrong += found
