@@ -116,7 +116,7 @@ def _pytest(part: Part, more: tuple[str, ...], began: float) -> Outcome:
     memory = LOGS / f"{part.name.removesuffix('-alone')}.cache"
     command = [sys.executable, "-m", "pytest", "--color=no", *part.arguments, *more]
     with log.open("wb") as out, subprocess.Popen(
-        [*command, "-p", "cacheprovider", "-o", f"cache_dir={memory}"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+        [*command, "-o", f"cache_dir={memory}"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
         stderr=out, env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as child:  # fmt: skip
         try:

@@ -59,7 +59,7 @@ def test_what_runs_nothing_has_failed(
     monkeypatch.setattr(parts, "LOGS", tmp_path)
     file = tmp_path / "test_one.py"
     file.write_text(text + "\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     outcome = run(Part("one", (str(file), "-c", str(tmp_path / "pytest.ini"), "-q")))
     assert outcome.counts == counts
     assert outcome.good is (counts == Counter(passed=1))
@@ -89,7 +89,7 @@ def test_a_few_that_fail_beside_others_are_tried_once_more_alone(
     monkeypatch.setattr(parts, "LOGS", tmp_path)
     file = tmp_path / "test_one.py"
     file.write_text(_LOADED.format(count=6, failing=failing))
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     outcome = run(Part("one", (str(file), "-c", str(tmp_path / "pytest.ini"), "-q")))
     assert outcome.good is good
     assert outcome.counts == (Counter(passed=7) if good else Counter(failed=failing, passed=7 - failing))
