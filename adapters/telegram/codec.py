@@ -4,7 +4,8 @@ A card is one message per call and chat that is sent when the call begins and ed
 call makes one draft, and a draft that is outdated before its first attempt is dropped (`latest_only`).
 
 Owns the words of the card in both languages and the classification of the answers: by code and parameters, and by
-the text of the few that have nothing else to tell them apart. Never sends; read `client.py` next.
+the text of the few that have nothing else to tell them apart. Never sends; read `client.py` next. Over 400 lines: each word
+of a card and each reason stands in both languages.
 """
 
 import html
