@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,10 +54,11 @@ def _main(arguments: Sequence[str] | None) -> int:
             print(new_master_key())
             return 0
         settings, options.taken = _settings(beside=options.command != "run")
+        context = copy_context()
         if options.command != "run":
-            ORIGIN.set(Origin("cli", _whereabouts()))
+            context.run(ORIGIN.set, Origin("cli", _whereabouts()))
         configure_logging(settings.log_format, settings.log_level)
-        return _first_of_group(partial(trio.run, partial(_COMMANDS[options.command], settings, options)))
+        return _first_of_group(partial(context.run, trio.run, partial(_COMMANDS[options.command], settings, options)))
     except SettingsError as error:
         _text(*error.problems)
         return USAGE

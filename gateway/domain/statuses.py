@@ -112,7 +112,7 @@ def status_of(health: Health | None, known: Known, now: datetime) -> Status:
 
     def by(health: Health, standing: Standing, *, troubled: bool = False) -> Status:
         return Status(
-            standing=standing, code=health.code, detail=health.detail, since=health.since, next_try=health.next_try,
+            standing=standing, code=health.code or (str(health.state) if standing is Standing.ERROR else ""), detail=health.detail, since=health.since, next_try=health.next_try,
             last_sync_at=known.synced_at, troubled=troubled,
         )  # fmt: skip
 

@@ -254,6 +254,7 @@ TEXTS = st.text(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_deleting_leaves_nothing(dsn: str, tmp_path: Path) -> None:
     """Feature: modular-bot-integrations, Property 12: deleting a tenant leaves no row, no key, no session and no file of it, in
     any table or partition there is, save the operators' line, and takes nothing from a tenant whose number is nearly the same."""

@@ -36,6 +36,7 @@ def ids() -> set[str]:
     return {text.split(":")[2] for _, text in wrapped()}
 
 
+@pytest.mark.long
 def test_apply_export_rotate(command: Command, in_vault: Path, vault: Vault) -> None:
     maple = june(number="0368", name="Maple", token="m" * 40, users=[])
     file = write(in_vault, june(), maple)
@@ -62,6 +63,7 @@ def test_apply_export_rotate(command: Command, in_vault: Path, vault: Vault) -> 
     assert f"ok    master key: in Vault at {vault.url}, version v0000002, opens the keys of 2 tenants" in doctor.out
 
 
+@pytest.mark.long
 def test_a_rotation_that_was_ended_goes_on_and_makes_no_other(command: Command, in_vault: Path, vault: Vault) -> None:
     assert command("apply", write(in_vault, june())).code == 0
     vault.tokens = {TOKEN: POLICY - {"update rewrap"}}

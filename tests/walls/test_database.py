@@ -65,7 +65,7 @@ async def caught(conn: OwnConnection, mutation: Mutation, test: Callable[[], Awa
     return noticed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_every_table_is_walled_whatever_was_granted_and_whoever_owns_it(
     owner: Session, companies: Companies
 ) -> None:
@@ -79,7 +79,7 @@ async def test_the_roles_may_do_what_is_stated_and_nothing_else(owner: Session) 
     await owner.run(check_rights)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_each_policy_dropped_is_noticed(owner: Session, companies: Companies, sample: Sample[str]) -> None:
     made, survivors = 0, []
 
@@ -95,7 +95,7 @@ async def test_each_policy_dropped_is_noticed(owner: Session, companies: Compani
     assert survivors == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_each_right_given_or_taken_is_noticed(owner: Session, sample: Sample[Mutation]) -> None:
     made, survivors = 0, []

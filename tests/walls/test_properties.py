@@ -22,7 +22,7 @@ from tests.walls.rows import Context, changed, event_token, hook_id, rows_of
 from tests.walls.site import VALUES, Person, Route, Walls, open_walls
 from tests.walls.tries import betrayed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 SECRETS = st.text(ALPHABET, min_size=32, max_size=44)

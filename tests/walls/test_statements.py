@@ -24,7 +24,7 @@ from tests.walls.store_functions import (
     try_call,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True)

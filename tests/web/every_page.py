@@ -186,6 +186,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "extensions": "/extensions", "phones-remove": "/phones/remove?number=150",
             "integrations": "/integrations", "integration": "/integrations/retailcrm",
             "integration-new": "/integrations/telegram", "module-delete": "/integrations/retailcrm/module/delete",
+            "integration-disconnect": "/integrations/retailcrm/disconnect",
             "pbx-new": "/pbxes/new", "pbx-remove": "/pbxes/main/remove",
             "deliveries": "/deliveries", "deliveries-replay": "/deliveries/replay",
             "people": "/people", "person": f"/people/{person}", "person-remove": f"/people/{person}/remove",

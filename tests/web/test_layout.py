@@ -22,6 +22,7 @@ NO_PAGES = {
     "static_file", "icon", *RECORDINGS,
     "integrations.another",  # leads on to the form of an integration
     "login_steps.look",  # none of our own adapters has a login
+    "module_retailcrm.confirm_delete",  # by a module's link alone: tests/web/pages/test_module_home.py
     "companies.created",  # shown once: tests/e2e/first_quarter.py comes by
 }  # fmt: skip
 """Addresses that give parts of pages, files or redirects."""

@@ -125,6 +125,7 @@ async def test_kinds_of_systems_stand_apart(world: World, sign_in: SignIn) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_error_and_pending_are_shown_with_a_warning(world: World, sign_in: SignIn) -> None:
     """Feature: modular-bot-integrations, Property 13: an integration in error or pending is shown with a warning on the pages of
     its company, and no other is."""
@@ -175,6 +176,7 @@ async def rows_of(conn: Connection, key: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_disconnecting_takes_it_off_the_list(world: World, sign_in: SignIn) -> None:
     """Feature: modular-bot-integrations, Property 2: an integration that is disconnected is no longer in the list of active ones,
     whatever it is called and whether it was on."""

@@ -66,6 +66,7 @@ def refusal(who: str, need: Need) -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.long
 async def test_every_address_as_every_role(place: Place, method: str) -> None:
     for who, cookie in (await sessions(place.world)).items():
         client = place.app.test_client()
