@@ -104,6 +104,7 @@ class Notices:
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled."""
+        slot.report(State.ONLINE)
         while True:
             await trio.sleep(LOOK_S * random.uniform(0.9, 1.1))
             try:

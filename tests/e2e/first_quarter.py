@@ -156,7 +156,7 @@ def set_up(walk: Walk, company: Company) -> None:
             trunks=company.pbx.trunk, originate_context="inoffice",
         )  # fmt: skip
         walk.press("Save")
-        expect(page.locator(".health .chip").first).to_have_text("Online")
+        expect(page.locator(".health .chip").first).to_have_text("Active")
     with walk.step("internal numbers" + of):
         walk.follow("Enter internal numbers")
         for number, owner in (("150", "Anna Clark"), ("151", "Ivan Stone")):

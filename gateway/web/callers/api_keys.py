@@ -73,6 +73,7 @@ class ApiKeys:
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled. What cannot be written because the database is away is written later."""
+        slot.report(State.ONLINE)
         while True:
             await self._used.wait()
             self._used = trio.Event()
