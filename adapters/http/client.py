@@ -238,7 +238,8 @@ class Http:
             assert failure is not None
             mask.error(failure)
             raise failure
-        return self._read(answer, read, mask.plus(token_words(answer.text)))  # type: ignore[no-any-return] # what `read` makes of it
+        made: T = self._read(answer, read, mask.plus(token_words(answer.text)))
+        return made
 
     async def receive(
         self,

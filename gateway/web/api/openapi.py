@@ -87,7 +87,7 @@ def _schemas(table: Sequence[Address]) -> tuple[dict[Any, dict[str, Any]], dict[
             wanted[model, "serialization"] = None
     if not wanted:
         return {}, {}
-    references, definitions = models_json_schema(list(wanted), ref_template=_REF)  # type: ignore[arg-type]
+    references, definitions = models_json_schema(list(wanted), ref_template=_REF)  # type: ignore[arg-type] # a list of pairs, whose modes mypy reads as str
     return dict(references), definitions.get("$defs", {})
 
 

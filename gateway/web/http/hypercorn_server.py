@@ -489,7 +489,7 @@ def mount(app: Quart, addresses: Sequence[Address]) -> None:
     paths: dict[str, dict[str, Address]] = {}
     for address in addresses:
         paths.setdefault(address.path, {})[address.method] = address
-    app.asgi_app = streaming(app.asgi_app, addresses)  # type: ignore[method-assign, assignment]
+    app.asgi_app = streaming(app.asgi_app, addresses)  # type: ignore[method-assign, assignment] # Quart has no other place to wrap it
     for path, methods in paths.items():
         rule = path.replace("{", "<").replace("}", ">")
         endpoint = f"machine:{path.replace('.', '_')}"

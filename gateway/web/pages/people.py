@@ -4,6 +4,7 @@ What is allowed is decided in the store's transaction (`gateway/store/members.py
 shown once to whoever made them. Read `account.py` for what the invited person then sees.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from uuid import UUID
 
@@ -86,9 +87,8 @@ def people_pages(gate: Gate) -> Blueprint:
             fresh=(fresh.body, fresh.secrets["link"].reveal()) if fresh is not None else None,
         )  # fmt: skip
 
-    def given(form: object) -> dict[str, str]:
-        get = getattr(form, "get")  # noqa: B009 - of any form
-        return {name: str(get(name) or "").strip()[:1000] for name in ("email", "name", "role", "phones")}
+    def given(form: Mapping[str, str]) -> dict[str, str]:
+        return {name: form.get(name, "").strip()[:1000] for name in ("email", "name", "role", "phones")}
 
     @pages.post("")
     async def invite(number: str) -> Answer:
