@@ -139,7 +139,7 @@ async def run(bench: Bench) -> None:
     data = load_run(bench.size(200, 20))
     messages = data.count(b"\r\n\r\n")
     dsn = await bench.server.new_database()
-    wipe = partial(bench.server.in_database, dsn, "TRUNCATE calls, call_events, deliveries")
+    wipe = partial(bench.server.in_database, dsn, "TRUNCATE calls, call_events, deliveries CASCADE")
     names = [f"{HERE}:{side}" for side in ("ours", "each_event", "each_message")]
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve_ami, partial(send_whole, data))
