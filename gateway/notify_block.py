@@ -11,6 +11,7 @@ from adapters.registry import adapters
 from gateway.domain.ids import Kind
 from gateway.domain.notices import KINDS as TROUBLES
 from gateway.domain.notices import Kind as TroubleKind
+from gateway.domain.people import wrong_with_email
 
 MOST_PLACES = 20
 """Chats of one messenger that hear of trouble."""
@@ -18,8 +19,7 @@ MOST_PLACES = 20
 
 def email_address(text: str) -> str:
     """The address in lower case. Raises ValueError for what is none."""
-    name, at, host = text.partition("@")
-    if not (name and at and "." in host and " " not in text and text.isprintable()):
+    if wrong_with_email(text):
         raise ValueError("is not an e-mail address")
     return text.lower()
 

@@ -4,11 +4,9 @@ A company's people see its trail, operators of the installation their own beside
 page. Read `gateway/store/audit.py` for what a line is, `gateway/store/audit_chain.py` for how the trail is protected.
 """
 
-import csv
-import io
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -24,6 +22,7 @@ from adapters.registry import adapters
 from gateway.domain.ids import OPERATOR, Kind, TenantId
 from gateway.store.audit import KINDS, AuditFilter, AuditLine, select_actions, select_audit
 from gateway.store.postgres.pool import Connection
+from gateway.web.csv_download import BATCH, batches, csv_download, separator
 from gateway.web.pages.change_settings import CHANGED_MARK
 from gateway.web.session.auth import UTC_ZONE, Gate
 from gateway.web.session.surroundings import look_around
@@ -31,12 +30,10 @@ from gateway.web.site import Site, older_than, tenant, viewer
 from gateway.web.translations import Words
 
 SHOWN = 50
-FILE_PAGE = 500
 COLUMNS = ("at", "kind", "actor", "source", "action", "target", "detail", "old", "new")
 FIELDS = ("who", "kind", "what", "object", "since", "until")
 LONGEST_SHOWN = 120
 _ROLE = re.compile(r"role: (\w+)")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
@@ -110,20 +107,6 @@ def read_filter(sent: Mapping[str, str], zone: ZoneInfo) -> AuditFilter:
     )  # fmt: skip
 
 
-def csv_cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def csv_rows(rows: list[tuple[str, ...]], separator: str) -> bytes:
-    """Lines of the file, each value safe in it."""
-    written = io.StringIO()
-    csv.writer(written, delimiter=separator, lineterminator="\r\n").writerows(
-        [csv_cell(value) for value in row] for row in rows
-    )
-    return written.getvalue().encode("utf-8", "replace")
-
-
 async def _page(
     conn: Connection, number: TenantId, before: int | None, wanted: AuditFilter
 ) -> tuple[list[AuditLine], list[str]]:
@@ -144,22 +127,14 @@ async def _show(site: Site, number: TenantId, zone: ZoneInfo, home: str) -> Resp
 
 def _file(site: Site, number: TenantId, zone: ZoneInfo) -> Response:
     wanted, t, f = read_filter(request.args, zone), viewer().t, viewer().f
-    separator = ";" if t.language == "ru" else ","
 
-    async def written() -> AsyncIterator[bytes]:
-        yield "\ufeff".encode()  # by which spreadsheets know UTF-8
-        yield csv_rows([tuple(t(f"audit.{name}") for name in COLUMNS)], separator)
-        before: int | None = None
-        while lines := await site.deps.db.tenant(number, select_audit, number, before, FILE_PAGE, wanted):
-            yield csv_rows([_cells(line, t, f.zone) for line in lines], separator)
-            before = lines[-1].audit_id
+    async def read(before: int | None) -> tuple[list[tuple[str, ...]], int | None]:
+        lines = await site.deps.db.tenant(number, select_audit, number, before, BATCH, wanted)
+        return [_cells(line, t, f.zone) for line in lines], lines[-1].audit_id if len(lines) == BATCH else None
 
-    answer = Response(written(), content_type="text/csv; charset=utf-8")
-    answer.headers["Content-Disposition"] = (
-        f'attachment; filename="audit-{"operators" if number == OPERATOR else number}.csv"'
-    )
-    answer.timeout = None
-    return answer
+    name = f"{'' if number == OPERATOR else f'{number} '}{t('audit.title')} {datetime.now(zone):%Y-%m-%d}"
+    between = separator(request.args.get("separator"), t.language)
+    return csv_download(name, [t(f"audit.{column}") for column in COLUMNS], batches(read), between=between)
 
 
 def _cells(line: AuditLine, t: Words, zone: ZoneInfo) -> tuple[str, ...]:
