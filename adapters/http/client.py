@@ -256,18 +256,7 @@ class Http:
         if user:
             login = f"{user}:{password.reveal() if password is not None else ''}"
             headers["authorization"] = f"Basic {b64encode(login.encode()).decode()}"
-        await self._budget.take(background=self._background)
-        failure: GatewayError | None = None
-        try:
-            async with self._exchange("GET", path, headers, Body(), lambda: None) as (head, wire):
-                judge(head.status, head.headers)
-                while piece := await wire.piece():
-                    await write(piece)
-        except (Unavailable, LocalProtocolError) as error:
-            failure = error
-        if failure is not None:
-            self._mask.error(failure)
-            raise failure
+        await self._pour("GET", path, headers, Body(), judge, write)
 
     async def stream(
         self,
@@ -281,10 +270,16 @@ class Http:
         """One POST of JSON whose answer goes to `write` as it comes, for answers that take their time. Nothing of either is
         written anywhere. Ends and raises like `receive`."""
         body = _body(None, payload, (), show=False)
+        await self._pour("POST", path, headers, body, judge, write)
+
+    async def _pour(
+        self, method: str, path: str, headers: Mapping[str, str], body: Body,
+        judge: Callable[[int, Mapping[str, str]], None], write: Callable[[bytes], Awaitable[None]],
+    ) -> None:  # fmt: skip
         await self._budget.take(background=self._background)
         failure: GatewayError | None = None
         try:
-            async with self._exchange("POST", path, headers, body, lambda: None) as (head, wire):
+            async with self._exchange(method, path, headers, body, lambda: None) as (head, wire):
                 judge(head.status, head.headers)
                 while piece := await wire.piece():
                     await write(piece)
