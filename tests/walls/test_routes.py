@@ -1,8 +1,8 @@
 """Nobody of one company is shown, or changes, anything of another: at every address of both listeners, with every method.
 
 Each address is called with A's number and B's ids in each argument, with B's number, and with B's ids in query and body, by
-everybody who can prove to be of A. The answer, its headers, the log lines meanwhile and the metrics hold nothing of B's, and
-B's rows stay as they are.
+everybody who can prove to be of A; each of them tries one address in six, not the same ones, unless `WALLS=whole`. The answer,
+its headers, the log lines meanwhile and the metrics hold nothing of B's, and B's rows stay as they are.
 """
 
 import html
@@ -24,7 +24,7 @@ from tests.walls.tries import Kind, tried
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 EVERY = os.environ.get("WALLS") == "whole"
-"""Every address with every request for everybody takes the better part of an hour: `WALLS=whole pytest tests/walls/test_routes.py`."""
+"""Every address with every request for everybody, many times as much: `WALLS=whole pytest tests/walls/test_routes.py`."""
 
 
 @pytest.fixture
