@@ -125,6 +125,7 @@ def test_a_file_that_may_not_be_replaced(
     assert (last.code, keys_of(june_applied).ids) == (0, parse_master_keys(fresh).ids)
 
 
+@pytest.mark.long
 def test_a_gateway_that_lacks_the_key_stops_it_before_anything_is_sealed(
     command: Command, june_applied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

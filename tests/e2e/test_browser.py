@@ -63,6 +63,7 @@ def open_page(browsing: BrowserContext, url: str) -> tuple[Page, list[str]]:
     return page, complaints
 
 
+@pytest.mark.long
 async def test_a_call_appears_changes_and_ends_without_a_reload(tmp_path: Path) -> None:
     async with open_world(tmp_path, tempo=0.25) as world:
         await world.wait_link()

@@ -79,6 +79,7 @@ NASTY = (
 """What a value may hold that is more than a number to a PBX."""
 
 
+@pytest.mark.long
 async def test_what_may_not_be_dialled_is_refused_and_says_why(tmp_path: Path) -> None:
     async with open_world(tmp_path, tempo=0.02) as world:
         await world.apply(with_click(world))
@@ -98,6 +99,7 @@ async def test_what_may_not_be_dialled_is_refused_and_says_why(tmp_path: Path) -
         assert audited == 2
 
 
+@pytest.mark.long
 async def test_a_thousand_requests_at_once_ring_as_often_as_the_cap_allows(tmp_path: Path) -> None:
     async with open_world(tmp_path, tempo=3.0) as world:
         await world.apply(with_click(world, concurrent=10, per_user_minute=1000, per_user_day=10_000))

@@ -55,6 +55,7 @@ async def wait_received(world: World, part: str, count: int = 1) -> None:
             await trio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_each_has_its_own_people_log_and_health(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world, trio.open_nursery() as nursery:
         branch_crm, branch_pbx = RetailCrm(rate_limits=False), SimulatedPbx(tempo=0.02, seed=8)

@@ -2,6 +2,7 @@
 
 from ipaddress import ip_network
 
+import pytest
 import trio
 import trio.testing
 
@@ -34,6 +35,7 @@ async def test_a_few_mistakes_cost_nothing_and_then_they_come_slowly(autojump_cl
     assert (await guess(guesses)).status == 401
 
 
+@pytest.mark.long
 async def test_many_connections_at_once_are_not_quicker(autojump_clock: trio.abc.Clock) -> None:
     """204 guesses a second went unhindered: what matters is how many of them are looked at."""
     guesses, looked, began = Guesses(), 0, trio.current_time()
