@@ -1,9 +1,8 @@
 """How many requests of one address are worked on at once; further ones wait their turn, first come, first served.
 
-A request is in work from when it is whole until its answer begins: what is half sent, streams, slow readers and answers that
-are held up on purpose hold nothing back. Behind
-trusted proxies each client counts by itself; what comes from a proxy without a client's address has no limit. Knows no server.
-Used by `hypercorn_server.py`; read `shares.py` for how many connections an address may have.
+A request is in work from when it is whole until its answer begins: what is half sent, streams, slow readers and answers that are
+held up on purpose hold nothing back. Behind trusted proxies each client counts by itself; what comes from a proxy without a
+client's address has no limit. Knows no server. Used by `hypercorn_server.py`; read `shares.py` for how many connections an address may have.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from gateway.web.http.addresses import Networks, client_address, is_in, source_o
 
 AT_ONCE = 16
 """Requests of one address: what a browser with several pages opens at once, and more than the database's connections."""
-
 
 _PLACE: ContextVar[Callable[[], None] | None] = ContextVar("place in work", default=None)
 
