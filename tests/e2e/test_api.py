@@ -152,12 +152,11 @@ async def takes_nothing(world: World, key: str, stream: trio.SocketStream) -> No
     assert memory_of(world) - before < 60 << 20
     await world.gateway.ask("api-key", "revoke", "0367", key)
     received = b""
-    with trio.fail_after(30):
-        try:
-            while piece := await stream.receive_some(65536):
-                received += piece
-        except trio.BrokenResourceError:
-            pass  # cut off
+    with trio.fail_after(10):  # the answer ends; its connection may be used again
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            piece = await stream.receive_some(65536)
+            assert piece
+            received += piece
     assert b"event: call" in received
     assert (await world.get("/health"))["status"] == "ok"
 

@@ -134,6 +134,9 @@ async def _events(deps: RestDeps, call: Call, source: str) -> AsyncIterator[str]
     async def alive() -> bool:
         return await deps.callers.still(call.caller, credential, (READ, BOT))
 
+    async def going_on() -> bool:
+        return await deps.streams.go_on(opened, alive, LOOK_S)
+
     with deps.feed.subscribe(stream.number) as feed, deps.streams.opened(owner, stream.number, source) as opened:
         try:
             now = await stream.horizon()
@@ -149,29 +152,27 @@ async def _events(deps: RestDeps, call: Call, source: str) -> AsyncIterator[str]
             else:
                 yield f"retry: {RETRY_MS}\n\n"
             quiet_since = trio.current_time()
-            while True:
-                done = False
-                while not done:
-                    texts, reached, done = await stream.page(reached, now)
-                    for text in texts:
-                        quiet_since = trio.current_time()
-                        yield text
+            while await going_on():
+                texts, reached, done = await stream.page(reached, now)
+                for text in texts:
+                    quiet_since = trio.current_time()
+                    yield text
+                if not done:
+                    continue
                 if trio.current_time() - quiet_since >= HEARTBEAT_S or not sent:
                     quiet_since, sent = trio.current_time(), "-"
                     yield f": still here\nid: {stream.id_of(reached)}\n\n"
                 read_at, woken = trio.current_time(), False
-                while not woken and trio.current_time() - read_at < POLL_S:
+                while not woken and trio.current_time() - read_at < POLL_S and await going_on():
                     woken = await changed_within(feed, opened, LOOK_S) is not None
-                    if not await deps.streams.go_on(opened, alive, LOOK_S):
-                        if opened.for_newer:
-                            yield f"retry: {LATER_MS}\n\n"
-                        return
                     version = stream.version()
                     if version is None:
                         return
                     woken = woken or version != now.version
                 await trio.sleep(SHORTEST_PAUSE_S)
                 now = await stream.horizon()
+            if opened.for_newer:
+                yield f"retry: {LATER_MS}\n\n"
         except Retryable:
             return  # the client comes again with its last id
 
