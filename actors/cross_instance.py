@@ -38,7 +38,7 @@ class CrossInstance:
         self._attention: TTLCache[TenantId, frozenset[IntegrationKey]] = TTLCache(maxsize=10_000, ttl=0.5)
         peers.receive |= {
             "posts": self._posts_hinted, "changed": services.feed.received, "order": self._orders_hinted,
-            "shards": lambda _: ownership.nudge(), "restart": self._restarts_hinted,
+            "shards": lambda _: ownership.nudge(), "restart": self._restarts_hinted, "deliver": self._deliveries_hinted,
         }  # fmt: skip
         peers.answer |= {"responsible": self._responsible_here, "slots": self._slots_here}
         ownership.emit = self._announce_shards
@@ -48,6 +48,12 @@ class CrossInstance:
         self._ring(number)
         if not self._owns(number):
             self._peers.mark("posts", number)
+
+    def deliver(self, number: TenantId, key: IntegrationKey) -> None:
+        """An integration has something to deliver: its actor looks, in whichever instance it lives."""
+        self._services.bells.ring(number, key)
+        if not self._owns(number):
+            self._peers.mark("deliver", f"{number} {key}")
 
     async def responsible(self, tenant: Tenant, unique_id: str, phone: str, redirect: bool) -> tuple[str | None, bool]:
         """The internal number of the user responsible for a caller, and whether the call was sent there."""
@@ -119,6 +125,11 @@ class CrossInstance:
             number, _, order_id = order.partition(" ")
             tenant = self._services.cache.tenant(TenantId(number))
             self._services.dialling.received(TenantId(number), order_id, tenant)
+
+    def _deliveries_hinted(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            number, _, key = text.partition(" ")
+            self._services.bells.ring(TenantId(number), key)
 
     def _restarts_hinted(self, paths: Sequence[str]) -> None:
         for path in paths:

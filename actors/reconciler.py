@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from actors.calls.pbx_session import PbxActor
 from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
 from actors.chats.channel_session import ChannelSession
-from actors.chats.tenant_chats import TenantChats
+from actors.chats.tenant_chats import Reads, TenantChats
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
 from actors.runtime.mailbox import Mailbox
@@ -232,7 +232,7 @@ class Reconciler:
         names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
         planners: dict[IntegrationKey, Planner[Any]] = {}
         children: list[Wanted] = []
-        chats = False
+        channels = dict[IntegrationKey, Reads]()
         delivers: list[tuple[IntegrationKey, AdapterSettings]] = []
         for link in tenant.integrations.values() if epoch is not None else ():
             adapter = self._adapters.get(link.kind)
@@ -242,15 +242,19 @@ class Reconciler:
             settings, problems = _validated(adapter, link.settings)
             if settings is None:
                 children.append(Wanted(place, title, (problems,), partial(_wait_for_settings, problems)))
-            elif adapter.plan_call is not None:
+                continue
+            chat = adapter.chat if adapter.chat is not None and adapter.chat.enabled(settings) else None
+            if adapter.inbound is not None:
+                channels[link.key] = Reads(chat, settings)
+            if adapter.plan_call is not None:
                 planners[link.key] = partial(adapter.plan_call, settings, person)
                 delivers.append((link.key, settings))
+            if adapter.plan_call is not None or chat is not None:
                 run = partial(self._run_delivery, place, person, Linked(link.key, adapter), settings, epoch)
                 children.append(Wanted(place, title, (person, link.key, settings, epoch), run))
-            if settings is not None and adapter.streams(settings):
+            if adapter.streams(settings):
                 session = ChannelSession(person, Linked(link.key, adapter), settings, self._services)
                 children.append(Wanted(f"{place}/updates", title, (person, link.key, settings, epoch), session.run))
-            chats = chats or (settings is not None and adapter.inbound is not None)
         term = self._session_term(number, epoch)
         for pbx in tenant.pbxes:
             adapter = self._adapters.get(pbx.kind)
@@ -266,10 +270,10 @@ class Reconciler:
             children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings, term), pbx_session.run))
         if epoch is None:
             return children
-        if chats:
-            children.append(
-                Wanted(f"{path}/chats", tenant.name, (person, epoch), TenantChats(person, self._services, epoch).run)
-            )
+        if channels:
+            reader = TenantChats(person, self._services, epoch, channels)
+            read = tuple((key, reads.settings) for key, reads in channels.items())
+            children.append(Wanted(f"{path}/chats", tenant.name, (person, epoch, read), reader.run))
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]

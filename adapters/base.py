@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.apps import App, AppCredentials
+from adapters.channel import ChatChannel, OutgoingFiles
 from adapters.inbound import Inbound
 from adapters.jobs import Job
 from adapters.login import Login
@@ -206,6 +207,8 @@ class Delivered:
     reference: str | None = None
     note: str = ""
     detail: str = ""
+    external_id: str = ""
+    """What a messenger calls the part of a message that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +330,8 @@ class Link:
     """Tokens that change by themselves; None where they cannot be stored, such as in a test of unsaved settings."""
     app: AppCredentials | None = None
     """The installation's application at the provider, where it has one (`Adapter.app`)."""
+    files: OutgoingFiles | None = None
+    """The files of messages that are to be sent; None where none can be."""
 
 
 class Dialer(Protocol):
@@ -382,6 +387,8 @@ class Adapter:
     """How the id of one of its users is written: the id as it is stored, or ValueError."""
     hook_id_field: str = ""
     """The settings field with the unguessable last part of the address that the outside system calls."""
+    chat: ChatChannel | None = None
+    """For messengers that people write to."""
     inbound: Inbound | None = None
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     app: App | None = None

@@ -340,7 +340,10 @@ class DeliveryActor:
         if error is None:
             self._succeeded(slot, delivered)
             note = f"{delivered.note}: {delivered.detail}" if delivered.detail else delivered.note
-            return Outcome(state="done", status="done", reference=delivered.reference, note=note, **fields)
+            return Outcome(
+                state="done", status="done", reference=delivered.reference, note=note, external_id=delivered.external_id,
+                **fields,
+            )  # fmt: skip
         fields["code"] = error.problem_code if isinstance(error, GatewayError) else GatewayError.problem_code
         outcome = self._failed(slot, claim, error, fields)
         if outcome.state != "pending":

@@ -1,10 +1,12 @@
-"""Telegram bots: a card for every call in the chats that want one, edited as the call goes on.
+"""Telegram bots: a card for every call in the chats that want one, edited as the call goes on; and chats with people who write.
 
-Owns the `ADAPTER` value and nothing else. What people write to the bot comes in through `incoming.py`. Read `codec.py` next.
+Owns the `ADAPTER` value and nothing else. What people write to the bot comes in through `incoming.py` and is read by `chats.py`.
+Read `codec.py` next.
 """
 
 from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
+from adapters.telegram.chats import CHANNEL
 from adapters.telegram.client import TelegramClient, connect
 from adapters.telegram.codec import plan
 from adapters.telegram.incoming import INBOUND, polls
@@ -24,6 +26,7 @@ ADAPTER = Adapter(
     client=TelegramClient,
     plan_call=plan,
     hook_id_field="hook_id",
+    chat=CHANNEL,
     inbound=INBOUND,
     streams=polls,
     jobs=JOBS,

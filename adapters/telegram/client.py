@@ -1,4 +1,4 @@
-"""Requests to the Bot API: one card is sent or edited per delivery.
+"""Requests to the Bot API: one card is sent or edited per delivery, or one part of a message sent.
 
 Owns the decision what to try when Telegram answers "not like this": anew where the message is gone, in the new chat
 where the group has moved, as plain text where the markup is refused. Nothing here makes a message appear twice:
@@ -6,15 +6,18 @@ a message whose outcome is unknown is `Doubtful` and not repeated, an edit may b
 is masked in all that leaves here (`adapters/http/client.py`). What the texts contain is in `codec.py`.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from adapters.base import Attempt, Delivered, Link, Tested
-from adapters.http import Http, Timeouts
+from adapters.channel import MESSAGE, Outgoing, OutgoingFile, OutgoingFiles, Write
+from adapters.http import Http, Timeouts, Upload
 from adapters.inbound import UpdateSink
-from adapters.telegram import codec, incoming
+from adapters.telegram import chats, codec, incoming
 from adapters.telegram.settings import Place, TelegramSettings
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -33,14 +36,19 @@ PUBLIC = "https://api.telegram.org"
 class TelegramClient:
     """Shows calls in the chats of one bot."""
 
-    def __init__(self, http: Http, polls: Http, tenant: Tenant, settings: TelegramSettings) -> None:
+    def __init__(
+        self, http: Http, polls: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None
+    ) -> None:  # fmt: skip
+        self._files = files
         self._http = http
         self._polls = polls
         self._tenant = tenant
         self._settings = settings
 
     async def deliver(self, attempt: Attempt) -> Delivered:
-        """One attempt at one state of one card."""
+        """One attempt at one state of one card, or at one part of a message."""
+        if attempt.kind == MESSAGE:
+            return await self._send_part(attempt, Outgoing.read(attempt.body))
         configured, text = int(attempt.body["chat"]), str(attempt.body["text"])
         topic = int(attempt.body["topic"]) if attempt.body.get("topic") is not None else None
         shown = codec.Reference.read(attempt.reference)
@@ -59,6 +67,77 @@ class TelegramClient:
         except codec.Migrated as moved:
             chat = moved.chat
         return await self._send(attempt, configured, chat, topic, text, last=True)
+
+    async def _send_part(self, attempt: Attempt, part: Outgoing) -> Delivered:
+        """A part of a message. What may have arrived is Doubtful: the Bot API drops no repeats."""
+        method, parameters, field = chats.request(part)
+        try:
+            if field and part.file is not None:
+                result = await self._upload(attempt, method, parameters, field, part.file)
+            else:
+                result = await self._call(method, parameters, attempt)
+        except codec.Unclear as error:
+            raise Doubtful(str(error)) from None
+        except codec.NotLikeThis as error:
+            raise Rejected(str(error)) from None
+        except Unavailable as error:
+            if error.certain:
+                raise
+            raise Doubtful(error.detail) from None
+        number = result.get("message_id") if isinstance(result, dict) else None
+        return Delivered(external_id=str(number) if isinstance(number, int) else "")
+
+    async def _upload(
+        self, attempt: Attempt, method: str, parameters: dict[str, Any], field: str, file: OutgoingFile
+    ) -> Any:  # fmt: skip
+        if self._files is None:
+            raise Rejected("files cannot be sent from here")
+        files = self._files
+        upload = Upload(
+            name=field, filename=file.name or file.kind, size=file.size, pieces=lambda: files.pieces(file.id),
+            content_type=file.content_type or "application/octet-stream",
+        )  # fmt: skip
+        form = [
+            (name, value if isinstance(value, str) else json.dumps(value, separators=(",", ":")))
+            for name, value in parameters.items()
+        ]
+        return await self._http.send(
+            "POST", f"/bot{self._settings.bot_token.reveal()}/{method}", form=form, files=[upload], attempt=attempt,
+            read=lambda answer: codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after")),
+        )  # fmt: skip
+
+    async def fetch(self, remote: Mapping[str, Any], write: Write, most: int) -> str:
+        """A file that came with a message. Source: Bot API, "getFile": 20 MB at most, the path is good for an hour."""
+        try:
+            found = await self._call("getFile", {"file_id": str(remote["file_id"])})
+        except (codec.Unclear, codec.NotLikeThis) as error:
+            raise Unavailable(str(error)) from None
+        path = found.get("file_path") if isinstance(found, dict) else None
+        if not isinstance(path, str) or not re.fullmatch(r"[A-Za-z0-9_./-]{1,200}", path) or ".." in path:
+            raise RemoteProtocolError("getFile named no path")
+        left = most
+        kind = ""
+
+        def judge(status: int, headers: Mapping[str, str]) -> None:
+            nonlocal kind
+            if status != 200:
+                raise Rejected(f"the file: status {status}") if status in (400, 403, 404) else Unavailable(f"status {status}")
+            kind = headers.get("content-type", "")
+
+        async def counted(piece: bytes) -> None:
+            nonlocal left
+            left -= len(piece)
+            if left < 0:
+                raise Rejected("the file is too large")
+            await write(piece)
+
+        await self._http.receive(f"/file/bot{self._settings.bot_token.reveal()}/{path}", judge=judge, write=counted)
+        return kind
+
+    async def typing(self, address: str) -> None:
+        """Shows for five seconds that somebody writes."""
+        with suppress(codec.Unclear, codec.NotLikeThis):
+            await self._call("sendChatAction", {"chat_id": int(address), "action": "typing"})
 
     async def _edit(self, attempt: Attempt, chat: int, message: int, text: str) -> None:
         """Raises Gone and Migrated for the caller to go on."""
@@ -250,4 +329,4 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
         http(link, settings.read_timeout_s, settings.request_timeout_s) as short,
         http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
     ):
-        yield TelegramClient(short, polls, link.tenant, settings)
+        yield TelegramClient(short, polls, link.tenant, settings, link.files)

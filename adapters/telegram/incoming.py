@@ -14,7 +14,7 @@ from typing import Any
 from adapters.inbound import Inbound, Reply, Update, WebhookCall
 from adapters.telegram.settings import TelegramSettings
 
-ALLOWED = ("message", "edited_message")
+ALLOWED = ("message", "edited_message", "my_chat_member")
 POLL_S = 25
 """Seconds for which Telegram holds a poll without updates; it allows 50."""
 MOST = 100

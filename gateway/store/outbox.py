@@ -266,6 +266,8 @@ class Outcome:
     """Of `gateway.domain.errors.CODES`, where it failed."""
     reference: str | None = None
     note: str = ""
+    external_id: str = ""
+    """What the outside system calls what was sent, where it is a part of a message."""
     again_s: float = 0.0
     duration_ms: int = 0
     uses_attempt: bool = True
@@ -303,11 +305,12 @@ WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::json)
          AS t (tenant_id text, delivery_id bigint, epoch bigint, state text, note text, uses_attempt bool, again_s float8,
                request text, response text, status text, error text, code text, duration_ms int, reference text, attempt int,
-               tried bool, takes_next bool, shard int, shard_epoch bigint)
+               external_id text, tried bool, takes_next bool, shard int, shard_epoch bigint)
     WHERE epoch + 0 = epoch  -- all of them; the planner takes that for one row and goes by the key
 ), held AS (
     UPDATE deliveries d
-    SET state = t.state, note = t.note, lease_until = NULL,
+    SET state = t.state, note = t.note, lease_until = NULL, external_id = t.external_id,
+        problem = CASE WHEN d.subject_kind = 'chat' THEN t.error END,
         attempt = CASE WHEN t.uses_attempt THEN d.attempt ELSE d.attempt - 1 END,
         run_at = CASE WHEN t.state = 'pending' THEN now() + make_interval(secs => t.again_s) ELSE d.run_at END,
         finished_at = CASE WHEN t.state = 'pending' THEN NULL ELSE now() END
@@ -375,6 +378,7 @@ async def finish_and_claim(conn: Connection, acks: Sequence[Ack], lease_s: float
             "response": storable(ack.outcome.response), "status": ack.outcome.status, "error": storable(ack.outcome.error),
             "code": ack.outcome.code, "duration_ms": ack.outcome.duration_ms, "reference": storable(ack.outcome.reference),
             "attempt": ack.claim.attempt, "tried": ack.outcome.tried,
+            "external_id": storable(ack.outcome.external_id) or None,
             "takes_next": ack.takes_next and ack.outcome.state != "pending", "shard": shard_of(ack.claim.tenant),
             "shard_epoch": -1 if ack.epoch is None else ack.epoch,
         }
@@ -441,7 +445,7 @@ async def expire_deliveries(conn: Connection, most: int) -> int:
             ), dropped AS (
                 UPDATE deliveries d
                 SET state = CASE WHEN d.expires_at < now() THEN 'expired' ELSE 'failed' END, finished_at = now(),
-                    epoch = d.epoch + 1
+                    epoch = d.epoch + 1, problem = CASE WHEN d.subject_kind = 'chat' THEN 'too late to be of use' END
                 FROM late WHERE d.tenant_id = late.tenant_id AND d.delivery_id = late.delivery_id
                 RETURNING d.tenant_id, d.delivery_id, d.integration_type, d.kind, d.subject_kind, d.subject_id, d.attempt, d.state
             ), logged AS (

@@ -1,0 +1,368 @@
+"""What people and programs do to conversations: answer, take, release, assign, close, note, send again. On any instance.
+
+    lock the conversation --> check epoch, window, files --> one commit: message, parts, deliveries, owner --> wake the delivery actor
+
+Nothing is sent before it is durable; the same `client_id` again answers the same and sends nothing. A person who writes takes the
+conversation. Used by `gateway/web/rest/conversations.py` and the pages of the inbox.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID, uuid4
+
+from actors.feed import Feed
+from adapters.base import Adapter, AdapterSettings
+from adapters.channel import MESSAGE, Capabilities, ChatChannel, OutgoingFile, parts_of
+from adapters.registry import integrations
+from gateway.domain.chat_fold import content_digest
+from gateway.domain.chats import (
+    LONGEST_TEXT,
+    MOST_FILES,
+    OWNER_AI,
+    OWNER_NONE,
+    OWNER_QUEUE,
+    Conversation,
+    NewMessage,
+    is_human,
+)
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import IntegrationKey, TenantId, kind_of
+from gateway.domain.posts import Invalid
+from gateway.domain.subjects import Subject
+from gateway.domain.text import Bilingual
+from gateway.store import contacts as contact_rows
+from gateway.store import conversations as rows
+from gateway.store import messages
+from gateway.store.messages import NewPart, StoredFile, StoredMessage
+from gateway.store.outbox import DeliveryRow
+from gateway.store.postgres.errors import Conflict
+from gateway.store.postgres.pool import Connection, Database
+
+KEEP_S = 24 * 3600.0
+"""How long a message is tried; what is older would surprise the client."""
+
+
+class NotThere(Exception):
+    """There is no such conversation or message, or it is another company's."""
+
+
+class Passed(Exception):
+    """Somebody was quicker: the conversation's epoch is another."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        super().__init__("the conversation has another owner meanwhile")
+        self.conversation = conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message that is stored and on its way."""
+
+    message: StoredMessage
+    conversation: Conversation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversing:
+    """One for the process."""
+
+    db: Database
+    feed: Feed
+    wake: Callable[[TenantId, IntegrationKey], None]
+    """Tells the delivery actor of an integration that there is something to deliver, wherever it lives."""
+    adapters: Callable[[], dict[str, Adapter]] = field(default=lambda: dict(integrations()))
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    # What a channel is.
+
+    def channel(self, tenant: Tenant, key: IntegrationKey) -> tuple[ChatChannel, AdapterSettings] | None:
+        """The channel of an integration that people can write to, with its settings; None where it is off, or is none."""
+        link, adapter = tenant.integrations.get(key), self.adapters().get(kind_of(key))
+        if link is None or not link.enabled or adapter is None or adapter.chat is None:
+            return None
+        try:
+            settings = adapter.settings.model_validate(dict(link.settings))
+        except ValueError:
+            return None
+        return (adapter.chat, settings) if adapter.chat.enabled(settings) else None
+
+    def channels(self, tenant: Tenant) -> dict[IntegrationKey, Capabilities]:
+        """All of a company, by key."""
+        found = ((key, self.channel(tenant, key)) for key in sorted(tenant.integrations))
+        return {key: channel[0].capabilities for key, channel in found if channel is not None}
+
+    # Messages.
+
+    async def send(
+        self, tenant: Tenant, conversation: UUID, *, author: str, text: str, files: Sequence[UUID] = (), client_id: str | None = None,
+        reply_to: UUID | None = None, expected_epoch: int | None = None,
+    ) -> Sent:  # fmt: skip
+        """Stores a message and its deliveries. A person takes the conversation by it. Raises NotThere, Passed, Invalid, Unavailable."""
+        text = text.strip()
+        problems = [("text", f"at most {LONGEST_TEXT} characters")] if len(text) > LONGEST_TEXT else []
+        if not text and not files:
+            problems.append(("text", "must not be empty where there are no attachments"))
+        if len(files) > MOST_FILES:
+            problems.append(("attachments", f"at most {MOST_FILES}"))
+        if problems:
+            raise Invalid(tuple(problems))
+        while True:
+            try:
+                sent, woken = await self.db.tenant(
+                    tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch
+                )
+            except Conflict:
+                continue  # the same client_id at the same moment: the other one's message is the answer
+            break
+        if woken is not None:
+            self._changed(tenant.number, conversation, woken)
+        return sent
+
+    async def _send(
+        self, conn: Connection, tenant: Tenant, conversation: UUID, author: str, text: str, files: Sequence[UUID],
+        client_id: str | None, reply_to: UUID | None, expected_epoch: int | None,
+    ) -> tuple[Sent, IntegrationKey | None]:  # fmt: skip
+        number = tenant.number
+        known = await rows.lock_conversation(conn, number, conversation)
+        if known is None:
+            raise NotThere
+        if client_id is not None:
+            before = await messages.select_by_client_id(conn, number, conversation, client_id)
+            if before is not None:
+                return Sent(message=before, conversation=known), None
+        _check_epoch(known, expected_epoch)
+        channel = self.channel(tenant, known.integration)
+        found = await messages.select_files(conn, number, files)
+        self._check(known, channel, text, files, found)
+        assert channel is not None
+        answered = await messages.select_provider_id(conn, number, reply_to) if reply_to is not None else None
+        now = self.now()
+        message = NewMessage(
+            id=uuid4(), conversation=conversation, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
+            reply_to=reply_to, status="queued", client_id=client_id,
+        )  # fmt: skip
+        parts = _parts(known, message, channel[0].capabilities, found, answered or "")
+        await messages.insert_message(conn, number, message, known.integration, known.address, parts, files)
+        owner = author if is_human(author) else known.owner
+        changed = replace(
+            _owned(known, owner), state="open", unread=0, waiting_since=None, last_seq=message.seq,
+            last_message_at=max(now, known.last_message_at or now),
+        )  # fmt: skip
+        await rows.update_conversation(conn, number, changed)
+        if changed.owner != known.owner:
+            await rows.insert_happening(conn, number, conversation, "taken", author)
+        stored = await messages.select_message(conn, number, message.id)
+        assert stored is not None
+        return Sent(message=stored, conversation=changed), known.integration
+
+    def _check(
+        self, known: Conversation, channel: tuple[ChatChannel, AdapterSettings] | None, text: str, files: Sequence[UUID],
+        found: Sequence[StoredFile],
+    ) -> None:  # fmt: skip
+        """Raises Invalid where the message cannot be sent like this."""
+        problems = list[tuple[str, str]]()
+        if channel is None:
+            raise Invalid((("channel", Bilingual(
+                f"{known.integration} is switched off or not set up: nothing can be sent there",
+                f"{known.integration} выключена или не настроена: отправить туда нельзя",
+            )),))  # fmt: skip
+        can = channel[0].capabilities
+        if not can.open_at(known.client_wrote_at, self.now()):
+            hours = round((can.window_s or 0) / 3600)
+            problems.append(("text", Bilingual(
+                f"the messenger takes a free text only within {hours} hours after the client's last message",
+                f"мессенджер принимает свободный текст только в течение {hours} ч после последнего сообщения клиента",
+            )))  # fmt: skip
+        missing = set(files) - {one.id for one in found}
+        if missing:
+            problems.append(("attachments", "there is no such file, or it was sent already: add it by POST /files first"))
+        for one in found:
+            most = can.takes(one.kind)  # type: ignore[arg-type] # the column's check knows the kinds
+            if most is None:
+                problems.append(("attachments", f"this messenger takes no file of kind {one.kind}"))
+            elif (one.size or 0) > most:
+                problems.append(("attachments", f"the largest {one.kind} that this messenger takes has {most} bytes"))
+        if problems:
+            raise Invalid(tuple(problems))
+
+    async def start(
+        self, tenant: Tenant, key: IntegrationKey, to: str, *, author: str, text: str, client_id: str | None = None
+    ) -> Sent:  # fmt: skip
+        """Writes first: `to` is an address of the channel, or a contact's id. Raises NotThere, Invalid, Unavailable."""
+        channel = self.channel(tenant, key)
+        if channel is None:
+            raise Invalid((("channel", "there is no such channel, or it is switched off"),))
+        contact = _uuid(to)
+        conversation = await self.db.tenant(tenant.number, self._start, tenant, key, channel[0], to, contact)
+        return await self.send(tenant, conversation, author=author, text=text, client_id=client_id)
+
+    async def _start(
+        self, conn: Connection, tenant: Tenant, key: IntegrationKey, channel: ChatChannel, to: str, contact: UUID | None
+    ) -> UUID:  # fmt: skip
+        number = tenant.number
+        if contact is not None:
+            for seen in await rows.select_conversations_of_contact(conn, number, contact):
+                if seen.conversation.integration == key:
+                    return seen.conversation.id
+            person = await contact_rows.select_contact(conn, number, contact)
+            if person is None:
+                raise Invalid((("to", "there is no such contact"),))
+            address = next((one.phone for one in person.phones if _address(channel, one.phone) is not None), None)
+            if address is None or not channel.capabilities.starts:
+                raise Invalid((("to", "the contact has no address in this channel; they have to write first"),))
+            to, contact = address, person.id
+        address = _address(channel, to)
+        if address is None:
+            raise Invalid((("to", "is no address of this channel"),))
+        known = await rows.lock_address(conn, number, key, address)
+        if known is not None:
+            return known.id
+        if not channel.capabilities.starts:
+            raise Invalid((("to", "this messenger lets nobody be written to first: the client has to write"),))
+        if channel.capabilities.window_s is not None:
+            raise Invalid((("text", "outside the messenger's window only a template can be sent"),))
+        if contact is None:
+            contact = await contact_rows.insert_contact(conn, number, "", (), ())
+        made = Conversation(id=uuid4(), integration=key, address=address, contact=contact, owner=OWNER_NONE)
+        if not await rows.insert_conversation(conn, number, made):
+            raise Conflict
+        return made.id
+
+    async def retry(self, tenant: Tenant, message: UUID) -> StoredMessage:
+        """Sends a message again that failed or whose outcome is not known. Raises NotThere, Invalid, Unavailable."""
+
+        async def again(conn: Connection) -> tuple[StoredMessage, list[IntegrationKey]]:
+            found = await messages.select_message(conn, tenant.number, message)
+            if found is None:
+                raise NotThere
+            if found.direction != "out" or found.status not in ("failed", "unknown"):
+                raise Invalid((("status", "only a message that failed, or whose outcome is unknown, can be sent again"),))
+            woken = await messages.retry_message(conn, tenant.number, message, KEEP_S)
+            changed = await messages.select_message(conn, tenant.number, message)
+            assert changed is not None
+            return changed, woken
+
+        stored, woken = await self.db.tenant(tenant.number, again)
+        for key in woken:
+            self._changed(tenant.number, stored.conversation, key)
+        return stored
+
+    # Owners.
+
+    async def take(self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None) -> Conversation:
+        """Makes a person the owner. Raises NotThere, Passed, Unavailable."""
+        return await self._own(tenant, conversation, who, who, "taken", expected_epoch)
+
+    async def assign(
+        self, tenant: Tenant, conversation: UUID, who: str, to: str, *, expected_epoch: int | None = None
+    ) -> Conversation:
+        """Makes another person the owner."""
+        return await self._own(tenant, conversation, to, who, "assigned", expected_epoch)
+
+    async def release(
+        self, tenant: Tenant, conversation: UUID, who: str, to: Literal["ai", "queue"], *, expected_epoch: int | None = None
+    ) -> Conversation:  # fmt: skip
+        """Gives it back to the AI or to whoever takes it next."""
+        return await self._own(
+            tenant, conversation, OWNER_AI if to == "ai" else OWNER_QUEUE, who, "released", expected_epoch
+        )
+
+    async def _own(
+        self, tenant: Tenant, conversation: UUID, owner: str, who: str, kind: str, expected_epoch: int | None
+    ) -> Conversation:
+        def change(known: Conversation) -> Conversation:
+            return replace(_owned(known, owner), state="open")
+
+        return await self._change(tenant, conversation, who, kind, change, expected_epoch, owner if owner != who else "")
+
+    async def close(
+        self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None
+    ) -> Conversation:
+        """Ends it for now; a message of the client opens it again."""
+
+        def change(known: Conversation) -> Conversation:
+            return replace(_owned(known, OWNER_NONE), state="closed", unread=0, waiting_since=None)
+
+        return await self._change(tenant, conversation, who, "closed", change, expected_epoch)
+
+    async def mark_read(self, tenant: Tenant, conversation: UUID) -> Conversation:
+        """Somebody has looked at it."""
+        return await self._change(tenant, conversation, "", "", lambda known: replace(known, unread=0), None)
+
+    async def note(self, tenant: Tenant, conversation: UUID, who: str, text: str) -> Conversation:
+        """A note that only colleagues see."""
+        return await self._change(tenant, conversation, who, "note", lambda known: known, None, text)
+
+    async def _change(
+        self, tenant: Tenant, conversation: UUID, who: str, kind: str, change: Callable[[Conversation], Conversation],
+        expected_epoch: int | None, text: str = "",
+    ) -> Conversation:  # fmt: skip
+        async def work(conn: Connection) -> tuple[Conversation, bool]:
+            known = await rows.lock_conversation(conn, tenant.number, conversation)
+            if known is None:
+                raise NotThere
+            _check_epoch(known, expected_epoch)
+            changed = change(known)
+            if changed != known:
+                await rows.update_conversation(conn, tenant.number, changed)
+            beside = bool(kind) and (changed != known or kind == "note")
+            if beside:
+                await rows.insert_happening(conn, tenant.number, conversation, kind, who, text)
+            return changed, beside or changed != known
+
+        found, happened = await self.db.tenant(tenant.number, work)
+        if happened:
+            self.feed.publish(tenant.number, Subject("chat", str(conversation)))
+        return found
+
+    def _changed(self, number: TenantId, conversation: UUID, key: IntegrationKey) -> None:
+        self.wake(number, key)
+        self.feed.publish(number, Subject("chat", str(conversation)))
+
+
+def _check_epoch(known: Conversation, expected: int | None) -> None:
+    if expected is not None and expected != known.epoch:
+        raise Passed(known)
+
+
+def _owned(known: Conversation, owner: str) -> Conversation:
+    return known if known.owner == owner else replace(known, owner=owner, epoch=known.epoch + 1)
+
+
+def _parts(
+    known: Conversation, message: NewMessage, can: Capabilities, files: Sequence[StoredFile], reply_to: str
+) -> list[NewPart]:  # fmt: skip
+    outgoing = [
+        OutgoingFile(id=str(one.id), kind=one.kind, name=one.name, content_type=one.content_type, size=one.size or 0)  # type: ignore[arg-type] # the column's check knows the kinds
+        for one in files
+    ]
+    made = parts_of(
+        can, known.address, message.text, outgoing, reply_to=reply_to if can.replies else "", token=str(message.id)
+    )
+    return [
+        NewPart(
+            part=place, digest=content_digest(part.text, part.file.kind if part.file is not None else ""),
+            delivery=DeliveryRow(
+                integration=known.integration, lane=f"chat {known.id}", key=part.token, kind=MESSAGE, bucket="",
+                subject=Subject("chat", str(known.id)), body=json.dumps(part.body(), ensure_ascii=False), latest_only=False, expires_s=None, keep_s=KEEP_S,
+            ),
+        )
+        for place, part in enumerate(made)
+    ]  # fmt: skip
+
+
+def _address(channel: ChatChannel, text: str) -> str | None:
+    try:
+        return channel.address(text)
+    except ValueError:
+        return None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text) if len(text) == 36 else None
+    except ValueError:
+        return None

@@ -1,0 +1,345 @@
+"""Applies what messengers send to conversations: a book of the rows that a batch touches, and the changes it makes. Pure.
+
+    events in the order of their receipt --> Book.apply --> changes: contacts, conversations, messages, statuses, happenings
+
+Repeats change nothing: an event about a message that is known by the messenger's id is an echo or a second delivery. An answer that
+we did not send takes the conversation from the AI. Read `gateway/store/chat_batches.py` for how a book is read and written.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from gateway.domain.chats import (
+    CLIENT,
+    ELSEWHERE,
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    MOST_FILES,
+    OWNER_AI,
+    OWNER_QUEUE,
+    RANKS,
+    AddressChanged,
+    ChatEvent,
+    ClientWrote,
+    Conversation,
+    Happening,
+    MessageDeleted,
+    MessageEdited,
+    NewMessage,
+    Opened,
+    Person,
+    PhoneShared,
+    ReachChanged,
+    RemoteFile,
+    StatusReached,
+    WroteElsewhere,
+)
+from gateway.domain.ids import IntegrationKey
+
+ECHO_WAITS = timedelta(seconds=15)
+"""How long a message that may be the echo of one on its way waits for the answer to that one."""
+Place: TypeAlias = tuple[IntegrationKey, str]
+"""Integration and address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of a message that the messenger knows, or will."""
+
+    message: UUID
+    part: int
+    conversation: UUID
+    out: bool
+    status: str = "sent"
+    provider_id: str = ""
+    digest: str = ""
+    """Of an outgoing part's content (`content_digest`): an echo is recognised by it before we know the id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFile:
+    """A file that came with a message."""
+
+    id: UUID
+    message: UUID
+    place: int
+    file: RemoteFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusChange:
+    """A part has reached a status."""
+
+    message: UUID
+    part: int
+    status: str
+    at: datetime
+    error: str = ""
+    provider_id: str = ""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a batch makes, to be committed at once."""
+
+    contacts: dict[UUID, str] = field(default_factory=dict)
+    """New contacts -> their names."""
+    names: dict[UUID, str] = field(default_factory=dict)
+    """Names for contacts that have none."""
+    phones: list[tuple[UUID, str]] = field(default_factory=list)
+    """Contact and a number that the messenger confirmed."""
+    merges: list[tuple[UUID, UUID]] = field(default_factory=list)
+    """Into which contact, and which: the messenger confirmed that they are one person."""
+    new_conversations: set[UUID] = field(default_factory=set)
+    conversations: dict[UUID, Conversation] = field(default_factory=dict)
+    """The last state of those that changed."""
+    messages: list[NewMessage] = field(default_factory=list)
+    parts: list[tuple[IntegrationKey, str, Part, datetime]] = field(default_factory=list)
+    files: list[NewFile] = field(default_factory=list)
+    statuses: list[StatusChange] = field(default_factory=list)
+    up_to: list[tuple[UUID, str, datetime]] = field(default_factory=list)
+    """Conversation, status, time: every earlier message of ours there has reached it."""
+    happenings: list[Happening] = field(default_factory=list)
+
+    @property
+    def touched(self) -> set[UUID]:
+        """The conversations that look different now."""
+        found = set(self.conversations) | {message.conversation for message in self.messages}
+        return found | {one.conversation for one in self.happenings} | {one[0] for one in self.up_to}
+
+
+def content_digest(text: str, kind: str = "") -> str:
+    """By what an outgoing part and its echo are compared."""
+    return hashlib.sha256(f"{kind}\0{' '.join(text.split())}".encode("utf-8", "replace")).hexdigest()[:32]
+
+
+class Book:
+    """The rows that events of one tenant can touch, and the changes so far."""
+
+    def __init__(self, default_owner: Callable[[IntegrationKey], str], new_id: Callable[[], UUID]) -> None:
+        self.conversations: dict[Place, Conversation] = {}
+        self.known: dict[tuple[IntegrationKey, str, str], Part] = {}
+        """By the messenger's id."""
+        self.tokens: dict[tuple[IntegrationKey, str], Part] = {}
+        """By our own token."""
+        self.unconfirmed: dict[Place, list[Part]] = {}
+        """Parts of ours whose id at the messenger is not known, oldest first."""
+        self.people: dict[str, UUID] = {}
+        """The contact of a phone number."""
+        self.changes = Changes()
+        self.changed_parts: dict[UUID, UUID] = {}
+        """Message -> conversation of what only changed its status."""
+        self._default_owner = default_owner
+        self._new_id = new_id
+
+    def apply(self, key: IntegrationKey, event: ChatEvent, received_at: datetime, now: datetime) -> bool:
+        """Applies one event. False where it has to wait: it may be the echo of a message that is on its way."""
+        match event:
+            case ClientWrote():
+                self._client_wrote(key, event)
+            case WroteElsewhere():
+                return self._wrote_elsewhere(key, event, received_at, now)
+            case StatusReached():
+                self._status_reached(key, event)
+            case MessageEdited():
+                self._beside(key, event, "edited", event.text[:LONGEST_TEXT], by_client=event.by_client)
+            case MessageDeleted():
+                self._beside(key, event, "deleted", "", by_client=event.by_client)
+            case PhoneShared():
+                self._phone_shared(key, event)
+            case Opened():
+                conversation = self._conversation(key, event.address, event.at, event.person)
+                self._happens(conversation, "opened", CLIENT, event.at, event.payload)
+            case ReachChanged():
+                self._reach_changed(key, event)
+            case AddressChanged():
+                self._address_changed(key, event)
+        return True
+
+    # What the client does.
+
+    def _client_wrote(self, key: IntegrationKey, event: ClientWrote) -> None:
+        if (key, event.address, event.provider_id) in self.known:
+            return
+        conversation = self._conversation(key, event.address, event.at, event.person)
+        if conversation.state == "closed":
+            conversation = self._owned(conversation, self._default_owner(key))
+            self._happens(conversation, "reopened", CLIENT, event.at)
+        conversation = replace(
+            conversation, state="open", unread=conversation.unread + 1, client_wrote_at=event.at, blocked_at=None,
+            waiting_since=conversation.waiting_since or event.at,
+        )  # fmt: skip
+        self._store(key, conversation, event, "in", CLIENT)
+
+    def _phone_shared(self, key: IntegrationKey, event: PhoneShared) -> None:
+        conversation = self._conversation(key, event.address, event.at, Person(name=event.name))
+        self._confirm(conversation.contact, event.phone)
+        known = self.people[event.phone]
+        if known != conversation.contact:
+            self.changes.merges.append((known, conversation.contact))
+            self._put(replace(conversation, contact=known))
+        self._happens(conversation, "phone", CLIENT, event.at, event.phone)
+
+    def _reach_changed(self, key: IntegrationKey, event: ReachChanged) -> None:
+        conversation = self.conversations.get((key, event.address))
+        if conversation is None or (conversation.blocked_at is not None) == event.blocked:
+            return
+        self._put(replace(conversation, blocked_at=event.at if event.blocked else None))
+        self._happens(conversation, "blocked" if event.blocked else "unblocked", CLIENT, event.at)
+
+    def _address_changed(self, key: IntegrationKey, event: AddressChanged) -> None:
+        conversation = self.conversations.get((key, event.address))
+        if conversation is None or (key, event.new_address) in self.conversations:
+            return  # whoever is at the new address already is a person of their own until the messenger says more
+        del self.conversations[key, event.address]
+        self._put(replace(conversation, address=event.new_address))
+        if event.phone:
+            self._confirm(conversation.contact, event.phone)
+        self._happens(conversation, "moved", CLIENT, event.at, event.new_address)
+
+    def _beside(
+        self, key: IntegrationKey, event: MessageEdited | MessageDeleted, kind: str, text: str, *, by_client: bool
+    ) -> None:  # fmt: skip
+        part = self.known.get((key, event.address, event.provider_id))
+        conversation = self.conversations.get((key, event.address))
+        if part is not None and conversation is not None:
+            author = CLIENT if by_client else ELSEWHERE
+            self._happens(conversation, kind, author, event.at, text, part.message)
+
+    # What we do, as the messenger sees it.
+
+    def _wrote_elsewhere(
+        self, key: IntegrationKey, event: WroteElsewhere, received_at: datetime, now: datetime
+    ) -> bool:
+        if (key, event.address, event.provider_id) in self.known:
+            return True
+        kind = event.files[0].kind if event.files else ""
+        waiting = self.unconfirmed.get((key, event.address), [])
+        ours = self.tokens.get((key, event.token)) if event.token else None
+        digest = content_digest(event.text, kind)
+        ours = ours or next((part for part in waiting if part.digest == digest), None)
+        if ours is not None:
+            self._confirm_part(key, event.address, ours, event.provider_id, "sent", event.at)
+            return True
+        if any(part.status == "queued" for part in waiting) and now - received_at < ECHO_WAITS:
+            return False
+        conversation = self._conversation(key, event.address, event.at, Person())
+        if conversation.owner == OWNER_AI:
+            conversation = self._owned(conversation, OWNER_QUEUE)
+        conversation = replace(conversation, state="open", unread=0, waiting_since=None)
+        self._store(key, conversation, event, "out", ELSEWHERE)
+        return True
+
+    def _status_reached(self, key: IntegrationKey, event: StatusReached) -> None:
+        part = self.known.get((key, event.address, event.provider_id)) if event.provider_id else None
+        part = part or (self.tokens.get((key, event.token)) if event.token else None)
+        if part is not None and part.out:
+            self._confirm_part(key, event.address, part, event.provider_id, event.status, event.at, event.error)
+        conversation = self.conversations.get((key, event.address))
+        if event.up_to and conversation is not None:
+            self.changes.up_to.append((conversation.id, event.status, event.at))
+
+    def _confirm_part(
+        self, key: IntegrationKey, address: str, part: Part, provider_id: str, status: str, at: datetime, error: str = ""
+    ) -> None:  # fmt: skip
+        named = provider_id or part.provider_id
+        if named == part.provider_id and RANKS[status] <= RANKS[part.status] and part.status != "unknown":
+            return
+        if RANKS[status] < RANKS[part.status]:
+            status = part.status
+        self.changes.statuses.append(
+            StatusChange(
+                message=part.message, part=part.part, status=status, at=at, error=error,
+                provider_id=named if named != part.provider_id else "",
+            )
+        )  # fmt: skip
+        changed = replace(part, status=status, provider_id=named)
+        self.known[key, address, named] = changed
+        for token, known in self.tokens.items():
+            if (known.message, known.part) == (part.message, part.part):
+                self.tokens[token] = changed
+        place = (key, address)
+        self.unconfirmed[place] = [
+            one for one in self.unconfirmed.get(place, []) if (one.message, one.part) != (part.message, part.part)
+        ]
+        self.changed_parts[part.message] = part.conversation
+
+    # Rows.
+
+    def _conversation(self, key: IntegrationKey, address: str, at: datetime, person: Person) -> Conversation:
+        known = self.conversations.get((key, address))
+        if known is None:
+            contact = self.people.get(person.phone) if person.phone else None
+            if contact is None:
+                contact = self._new_id()
+                self.changes.contacts[contact] = _short(person.name) or _short(person.username)
+            known = Conversation(
+                id=self._new_id(), integration=key, address=address, contact=contact, owner=self._default_owner(key),
+                name=_short(person.name), username=_short(person.username), language=person.language[:16],
+            )  # fmt: skip
+            self.changes.new_conversations.add(known.id)
+            self._put(known)
+            if person.phone:
+                self._confirm(contact, person.phone)
+            return known
+        named = replace(
+            known, name=_short(person.name) or known.name, username=_short(person.username) or known.username,
+            language=person.language[:16] or known.language,
+        )  # fmt: skip
+        if named != known:
+            self._put(named)
+        if person.name and not known.name:
+            self.changes.names[known.contact] = _short(person.name)
+        if person.phone and person.phone not in self.people:
+            self._confirm(known.contact, person.phone)
+        return named
+
+    def _confirm(self, contact: UUID, phone: str) -> None:
+        self.people.setdefault(phone, contact)
+        self.changes.phones.append((self.people[phone], phone))
+
+    def _owned(self, conversation: Conversation, owner: str) -> Conversation:
+        if conversation.owner == owner:
+            return conversation
+        return replace(conversation, owner=owner, epoch=conversation.epoch + 1)
+
+    def _put(self, conversation: Conversation) -> None:
+        self.conversations[conversation.integration, conversation.address] = conversation
+        self.changes.conversations[conversation.id] = conversation
+
+    def _store(
+        self, key: IntegrationKey, conversation: Conversation, event: ClientWrote | WroteElsewhere, direction: Any, author: str
+    ) -> None:  # fmt: skip
+        answered = self.known.get((key, event.address, event.reply_to)) if event.reply_to else None
+        message = NewMessage(
+            id=self._new_id(), conversation=conversation.id, seq=conversation.last_seq + 1, direction=direction,
+            author=author, text=event.text[:LONGEST_TEXT], at=event.at,
+            reply_to=answered.message if answered is not None else None, status="sent" if direction == "out" else None,
+        )  # fmt: skip
+        part = Part(
+            message=message.id, part=0, conversation=conversation.id, out=direction == "out", provider_id=event.provider_id
+        )  # fmt: skip
+        self.changes.messages.append(message)
+        self.changes.parts.append((key, event.address, part, event.at))
+        self.known[key, event.address, event.provider_id] = part
+        self.changes.files += [
+            NewFile(id=self._new_id(), message=message.id, place=place, file=file)
+            for place, file in enumerate(event.files[:MOST_FILES])
+        ]
+        last = max(filter(None, (conversation.last_message_at, event.at)))
+        self._put(replace(conversation, last_seq=message.seq, last_message_at=last))
+
+    def _happens(
+        self, conversation: Conversation, kind: str, author: str, at: datetime, text: str = "", message: UUID | None = None
+    ) -> None:  # fmt: skip
+        self.changes.happenings.append(
+            Happening(conversation=conversation.id, kind=kind, author=author, at=at, text=text, message=message)
+        )
+
+
+def _short(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_NAME]
