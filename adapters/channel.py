@@ -76,6 +76,8 @@ class ChatChannel:
     """Whether these settings let people write."""
     address: Callable[[str], str] = lambda text: text
     """An address as the channel writes it, of what a person or a CRM entered. Raises ValueError."""
+    bucket: Callable[[str], str] = lambda address: ""
+    """Whose rate messages to an address count to (`Adapter.limits`)."""
 
 
 class OutgoingFiles(Protocol):
@@ -113,8 +115,8 @@ class Write(Protocol):
 class ShowsTyping(Protocol):
     """A client that can show a client that somebody writes."""
 
-    async def typing(self, address: str) -> None:
-        """For a few seconds."""
+    async def typing(self, address: str, provider_id: str = "") -> None:
+        """For a few seconds. `provider_id`: the client's last message, for messengers that need it."""
         ...
 
 
@@ -124,6 +126,52 @@ class MarksRead(Protocol):
 
     async def mark_read(self, address: str, provider_id: str) -> None:
         """Up to and with this message of the client."""
+        ...
+
+
+# Approved texts for outside the window --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTemplate:
+    """A text that the messenger has approved. `fields` are the places to fill in, such as `body.1` or `button.0`."""
+
+    name: str
+    language: str
+    """As the messenger writes it, such as `ru` or `en_US`."""
+    text: str
+    """As the client will read it, with the places as `{{body.1}}`."""
+    fields: tuple[str, ...] = ()
+    category: str = ""
+
+    def filled(self, values: Mapping[str, str]) -> str:
+        """The text that the client will read. Raises ValueError for a place without a value, or a value without a place."""
+        if missing := [name for name in self.fields if not values.get(name, "").strip()]:
+            raise ValueError(f"no value for {', '.join(missing)}")
+        if unknown := sorted(values.keys() - set(self.fields)):
+            raise ValueError(f"the template has no {', '.join(unknown)}")
+        return re.sub(r"\{\{([a-z]+\.[A-Za-z0-9_]+)\}\}", lambda found: values.get(found[1], found[0]), self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateUse:
+    """A template with its values, as a delivery names it."""
+
+    name: str
+    language: str
+    values: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def body(self) -> dict[str, Any]:
+        """As a part of a delivery's content."""
+        return {"name": self.name, "language": self.language, "values": dict(self.values)}
+
+
+@runtime_checkable
+class ListsTemplates(Protocol):
+    """A client of a channel whose capabilities say `templates`."""
+
+    async def templates(self) -> Sequence[MessageTemplate]:
+        """Those that are approved and that we can fill in, by name. Raises what `gateway.domain.errors` lists."""
         ...
 
 
@@ -154,6 +202,8 @@ class Outgoing:
     """Ours, the same for every attempt: for messengers that drop a second message with it or return it with statuses."""
     latitude: float | None = None
     longitude: float | None = None
+    template: TemplateUse | None = None
+    """Sent instead of `text`, which is then what the client will read."""
 
     def body(self) -> dict[str, Any]:
         """As a delivery's content."""
@@ -164,6 +214,8 @@ class Outgoing:
             found["reply_to"] = self.reply_to
         if self.latitude is not None:
             found |= {"latitude": self.latitude, "longitude": self.longitude}
+        if self.template is not None:
+            found["template"] = self.template.body()
         if self.file is not None:
             file = self.file
             found["file"] = {
@@ -179,6 +231,7 @@ class Outgoing:
             to=body["to"], text=body.get("text", ""), reply_to=body.get("reply_to", ""), token=body.get("token", ""),
             latitude=body.get("latitude"), longitude=body.get("longitude"),
             file=OutgoingFile(**file) if file is not None else None,
+            template=TemplateUse(**body["template"]) if "template" in body else None,
         )  # fmt: skip
 
 

@@ -144,7 +144,7 @@ class Conversing:
             id=uuid4(), conversation=conversation, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
             reply_to=reply_to, status="queued", client_id=client_id,
         )  # fmt: skip
-        parts = _parts(known, message, channel[0].capabilities, found, answered or "")
+        parts = _parts(known, message, channel[0], found, answered or "")
         await messages.insert_message(conn, number, message, known.integration, known.address, parts, files)
         owner = author if is_human(author) else known.owner
         changed = replace(
@@ -333,12 +333,13 @@ def _owned(known: Conversation, owner: str) -> Conversation:
 
 
 def _parts(
-    known: Conversation, message: NewMessage, can: Capabilities, files: Sequence[StoredFile], reply_to: str
+    known: Conversation, message: NewMessage, channel: ChatChannel, files: Sequence[StoredFile], reply_to: str
 ) -> list[NewPart]:  # fmt: skip
     outgoing = [
         OutgoingFile(id=str(one.id), kind=one.kind, name=one.name, content_type=one.content_type, size=one.size or 0)  # type: ignore[arg-type] # the column's check knows the kinds
         for one in files
     ]
+    can, bucket = channel.capabilities, channel.bucket(known.address)
     made = parts_of(
         can, known.address, message.text, outgoing, reply_to=reply_to if can.replies else "", token=str(message.id)
     )
@@ -346,7 +347,7 @@ def _parts(
         NewPart(
             part=place, digest=content_digest(part.text, part.file.kind if part.file is not None else ""),
             delivery=DeliveryRow(
-                integration=known.integration, lane=f"chat {known.id}", key=part.token, kind=MESSAGE, bucket="",
+                integration=known.integration, lane=f"chat {known.id}", key=part.token, kind=MESSAGE, bucket=bucket,
                 subject=Subject("chat", str(known.id)), body=json.dumps(part.body(), ensure_ascii=False), latest_only=False, expires_s=None, keep_s=KEEP_S,
             ),
         )

@@ -5,6 +5,7 @@
     the attempts stored since it last worked                    error      so that a restart forgets nothing
     the registration: refused / not there yet                   error / pending
     a login not finished, never yet connected, connecting       pending
+    connecting with a code: a setting is still missing          pending
     everything else                                             active     also with a code: works, with problems
 
 One pure function; what it is told comes from the directory of actors and from `gateway/store/integration_states.py`. `code` names
@@ -134,7 +135,7 @@ def status_of(health: Health | None, known: Known, now: datetime) -> Status:
         return stands(Standing.PENDING, "registration_waits", registration.problem, registration.since)
     if health is None or health.state is State.STOPPED:
         return stands(Standing.PENDING, "not_running")
-    if health.state in (State.STARTING, State.CONNECTING) and not connected:
+    if health.state in (State.STARTING, State.CONNECTING) and (health.code or not connected):
         return stands(Standing.PENDING, health.code or "connecting", health.detail, health.since)
     if known.remembers and not connected and health.code in ("", "ready"):
         return stands(Standing.PENDING, "never_connected", since=known.changed_at)
