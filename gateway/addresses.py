@@ -12,6 +12,7 @@ import trio
 from quart_trio import QuartTrio
 
 from actors.calls.posts import Posts
+from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
@@ -66,6 +67,7 @@ class Served:
     together: CrossInstance
     recording_files: RecordingFiles
     inbox: Inbox
+    conversing: Conversing
     guesses: Guesses
     sign_ins: SignInAudit
     api_keys: ApiKeys
@@ -176,6 +178,7 @@ class Served:
             tenant=lambda number: self._known(services.cache.tenant(number)), refresh=self.modules.refresh,
             idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
             place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
+            conversing=self.conversing,
             bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
         )  # fmt: skip
 
@@ -220,6 +223,7 @@ class Served:
                 recording_files=self.recording_files,
                 sandbox=self._sandbox,
                 spool=self.posts.spool,
+                conversing=self.conversing,
                 ring=services.bells.ring,
                 ring_posts=self.together.ring,
                 mounts=(partial(mount, addresses=addresses),),

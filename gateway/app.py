@@ -28,6 +28,7 @@ from actors.calls.direct_posts import DirectPosts
 from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
+from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
@@ -189,6 +190,7 @@ class Gateway:
             modules=self.modules,
             together=self.together,
             inbox=inbox,
+            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver),
             recording_files=self.recording_files,
             guesses=self.guesses,
             sign_ins=self.sign_ins,

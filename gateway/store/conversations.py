@@ -32,6 +32,8 @@ class Filters:
     """In names, addresses, phones and texts."""
     unread: bool | None = None
     waiting: bool | None = None
+    only: str | None = None
+    """An agent, who sees what waits for somebody and what is theirs; not a person's choice, so it cannot be cleared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ async def select_conversations(
                           WHERE n.tenant_id = c.tenant_id AND o.root_id = p.root_id AND strpos(n.phone, $7) > 0)
                OR EXISTS (SELECT FROM messages m WHERE m.tenant_id = c.tenant_id AND m.conversation_id = c.conversation_id
                           AND strpos(lower(m.text), lower($7)) > 0))
+          AND ($11::text IS NULL OR c.owner IN ('queue', 'none', $11))
           AND ($8::timestamptz IS NULL OR (c.last_message_at, c.conversation_id) < ($8, $9))
         ORDER BY c.last_message_at DESC, c.conversation_id DESC LIMIT $10
         """,
@@ -92,6 +95,7 @@ async def select_conversations(
         before[0] if before is not None else None,
         before[1] if before is not None else None,
         most,
+        filters.only,
     )
     return [_seen(row) for row in rows]
 

@@ -61,6 +61,14 @@ async def select_member(conn: Connection, tenant: TenantId, user_id: UUID) -> Me
     return _member(row) if row is not None else None
 
 
+async def select_user_id(conn: Connection, tenant: TenantId | None, email: str) -> UUID | None:
+    """The id of whoever signs in with an address in a company, or as an operator; None where nobody does."""
+    found: UUID | None = await conn.fetchval(
+        "SELECT user_id FROM users WHERE tenant_id IS NOT DISTINCT FROM $1 AND email = lower($2)", tenant, email
+    )
+    return found
+
+
 async def add_member(
     conn: Connection, tenant: TenantId, *, email: str, role: Role, by: str, name: str = "", phones: Sequence[str] = ()
 ) -> Member:

@@ -93,6 +93,8 @@ class Deps:
     """Opens a login of an integration's adapter."""
     tokens: Callable[[TenantId, IntegrationKey], Tokens]
     """The tokens of one integration that change by themselves."""
+    conversing: Conversing | None = None
+    """What people do to conversations."""
     ring: Callable[[TenantId, IntegrationKey], None] = lambda number, kind: None
     """Notifies an integration that it has something to deliver."""
     ring_posts: Callable[[TenantId], None] = lambda number: None

@@ -67,7 +67,7 @@ class Caller:
     @property
     def reads_messages(self) -> bool:
         """Whether texts of messages are theirs to read: an auditor's session sees everything else."""
-        return self.kind != "session" or "write" in self.scopes
+        return self.kind != "session" or bool(self.scopes & {"write", "chat"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Access:
 
 
 SESSION_SCOPES: Mapping[Role, frozenset[str]] = MappingProxyType({
-    Role.ADMIN: frozenset(SCOPES), Role.AUDITOR: frozenset({"read"}), Role.AGENT: frozenset({"read", "call"}),
+    Role.ADMIN: frozenset(SCOPES), Role.AUDITOR: frozenset({"read"}), Role.AGENT: frozenset({"read", "call", "chat"}),
 })  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from actors.chats.conversing import Conversing
 from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Slot
@@ -48,6 +49,8 @@ class RestDeps:
     modules: Registrations
     """Our modules in outside systems."""
     feed: Feed
+    conversing: Conversing | None = None
+    """What people and programs do to conversations."""
     bot_configs: BotConfigs | None = None
     """What bots get."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))

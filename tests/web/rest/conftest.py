@@ -131,6 +131,7 @@ def make_api(world: World) -> Api:
         idempotency=Idempotency(world.db, world.cache.sealer), slots=world.deps.slots, probe=world.deps.probe,
         place=world.deps.place, modules=world.deps.modules, feed=world.deps.feed, bot_configs=bots,
         public_url="https://gateway.example",
+        conversing=Conversing(db=world.db, feed=world.deps.feed, wake=lambda number, key: rung.append((number, key))),
         ring=lambda number, key: rung.append((number, key)),
     )  # fmt: skip
     return Api(world, deps, clock, rung=rung)
