@@ -197,7 +197,7 @@ async def test_calls_newest_first_page_by_page_and_one_with_its_events(api: Api)
     ).status == 404
 
 
-async def test_an_agent_is_told_of_joined_calls_that_are_theirs(api: Api) -> None:
+async def test_an_agent_sees_joined_calls_that_are_theirs(api: Api) -> None:
     world, now, ids = api.world, datetime.now(UTC), list[CallId]()
     main = ringing(world.call_id(), now, "+375296000001", "100", ["150"])
     await world.keep(JUNE, [main, ended(main, 30, Result.ANSWERED, "150")])
