@@ -81,11 +81,11 @@ class ChatChannel:
 class OutgoingFiles(Protocol):
     """The files of messages that a client sends (`OutgoingFile.id`)."""
 
-    def pieces(self, file_id: str) -> AsyncIterable[bytes]:
+    def pieces(self, file: str) -> AsyncIterable[bytes]:
         """The plain bytes, exactly the file's size. Raises Unavailable; Rejected where the file is gone."""
         ...
 
-    def address(self, file_id: str) -> str:
+    def address(self, file: str) -> str:
         """A public address that gives the file for an hour, for messengers that fetch it themselves. Raises BadSettings where the
         installation has no public https address."""
         ...
@@ -193,7 +193,9 @@ def parts_of(
     found = [Outgoing(to=to, text=piece) for piece in ([] if captioned else split(text, capabilities))]
     found += [Outgoing(to=to, file=file, text=text if captioned else "") for file in files]
     return [
-        Outgoing(to=to, text=part.text, file=part.file, reply_to=reply_to if place == 0 else "", token=f"{token}.{place}")
+        Outgoing(
+            to=to, text=part.text, file=part.file, reply_to=reply_to if place == 0 else "", token=f"{token}.{place}"
+        )
         for place, part in enumerate(found)
     ]
 
@@ -202,7 +204,9 @@ def length(text: str, unit: Unit) -> int:
     """The length of a text in a messenger's unit."""
     if unit == "characters":
         return len(text)
-    return len(text.encode("utf-8", "replace")) if unit == "bytes" else len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return (
+        len(text.encode("utf-8", "replace")) if unit == "bytes" else len(text.encode("utf-16-le", "surrogatepass")) // 2
+    )
 
 
 _BREAK = re.compile(r"\n\n+|\n|(?<=[.!?…])\s+|\s+")

@@ -77,7 +77,7 @@ CREATE TABLE conversations (
     UNIQUE (tenant_id, integration_type, address),
     FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts ON DELETE CASCADE
 );
-CREATE INDEX conversations_recent ON conversations (tenant_id, last_message_at DESC NULLS LAST, conversation_id);
+CREATE INDEX conversations_recent ON conversations (tenant_id, last_message_at DESC, conversation_id DESC) WHERE last_message_at IS NOT NULL;
 CREATE INDEX conversations_waiting ON conversations (tenant_id, waiting_since) WHERE waiting_since IS NOT NULL;
 CREATE INDEX conversations_contact ON conversations (tenant_id, contact_id);
 
@@ -164,6 +164,8 @@ CREATE TABLE conversation_happenings (
 CREATE INDEX conversation_happenings_of ON conversation_happenings (tenant_id, conversation_id, happening_id);
 CREATE INDEX conversation_happenings_message ON conversation_happenings (tenant_id, message_id) WHERE message_id IS NOT NULL;
 
+-- Whoever answers a client stores the message and its deliveries in one transaction, in the company's own role.
+GRANT INSERT ON deliveries TO gateway_app;
 -- What the messenger called what was delivered, and why it was not: for parts of messages.
 ALTER TABLE deliveries ADD COLUMN external_id text, ADD COLUMN problem text;
 

@@ -29,7 +29,7 @@ from gateway.domain.chats import (
     is_human,
 )
 from gateway.domain.configuration import Tenant
-from gateway.domain.ids import IntegrationKey, TenantId, kind_of
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.subjects import Subject
 from gateway.domain.text import Bilingual
@@ -73,7 +73,7 @@ class Conversing:
     feed: Feed
     wake: Callable[[TenantId, IntegrationKey], None]
     """Tells the delivery actor of an integration that there is something to deliver, wherever it lives."""
-    adapters: Callable[[], dict[str, Adapter]] = field(default=lambda: dict(integrations()))
+    adapters: Callable[[], dict[Kind, Adapter]] = field(default=lambda: dict(integrations()))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     # What a channel is.
@@ -112,7 +112,16 @@ class Conversing:
         while True:
             try:
                 sent, woken = await self.db.tenant(
-                    tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch
+                    tenant.number,
+                    self._send,
+                    tenant,
+                    conversation,
+                    author,
+                    text,
+                    list(files),
+                    client_id,
+                    reply_to,
+                    expected_epoch,
                 )
             except Conflict:
                 continue  # the same client_id at the same moment: the other one's message is the answer
@@ -178,7 +187,9 @@ class Conversing:
             )))  # fmt: skip
         missing = set(files) - {one.id for one in found}
         if missing:
-            problems.append(("attachments", "there is no such file, or it was sent already: add it by POST /files first"))
+            problems.append(
+                ("attachments", "there is no such file, or it was sent already: add it by POST /files first")
+            )
         for one in found:
             most = can.takes(one.kind)  # type: ignore[arg-type] # the column's check knows the kinds
             if most is None:
@@ -228,7 +239,7 @@ class Conversing:
             contact = await contact_rows.insert_contact(conn, number, "", (), ())
         made = Conversation(id=uuid4(), integration=key, address=address, contact=contact, owner=OWNER_NONE)
         if not await rows.insert_conversation(conn, number, made):
-            raise Conflict
+            raise Conflict("conversations")
         return made.id
 
     async def retry(self, tenant: Tenant, message: UUID) -> StoredMessage:
@@ -239,7 +250,9 @@ class Conversing:
             if found is None:
                 raise NotThere
             if found.direction != "out" or found.status not in ("failed", "unknown"):
-                raise Invalid((("status", "only a message that failed, or whose outcome is unknown, can be sent again"),))
+                raise Invalid(
+                    (("status", "only a message that failed, or whose outcome is unknown, can be sent again"),)
+                )
             woken = await messages.retry_message(conn, tenant.number, message, KEEP_S)
             changed = await messages.select_message(conn, tenant.number, message)
             assert changed is not None
@@ -252,7 +265,9 @@ class Conversing:
 
     # Owners.
 
-    async def take(self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None) -> Conversation:
+    async def take(
+        self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None
+    ) -> Conversation:
         """Makes a person the owner. Raises NotThere, Passed, Unavailable."""
         return await self._own(tenant, conversation, who, who, "taken", expected_epoch)
 
@@ -276,7 +291,9 @@ class Conversing:
         def change(known: Conversation) -> Conversation:
             return replace(_owned(known, owner), state="open")
 
-        return await self._change(tenant, conversation, who, kind, change, expected_epoch, owner if owner != who else "")
+        return await self._change(
+            tenant, conversation, who, kind, change, expected_epoch, owner if owner != who else ""
+        )
 
     async def close(
         self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None

@@ -121,7 +121,11 @@ class TelegramClient:
         def judge(status: int, headers: Mapping[str, str]) -> None:
             nonlocal kind
             if status != 200:
-                raise Rejected(f"the file: status {status}") if status in (400, 403, 404) else Unavailable(f"status {status}")
+                raise (
+                    Rejected(f"the file: status {status}")
+                    if status in (400, 403, 404)
+                    else Unavailable(f"status {status}")
+                )
             kind = headers.get("content-type", "")
 
         async def counted(piece: bytes) -> None:

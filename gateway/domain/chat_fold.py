@@ -181,7 +181,6 @@ class Book:
         known = self.people[event.phone]
         if known != conversation.contact:
             self.changes.merges.append((known, conversation.contact))
-            self._put(replace(conversation, contact=known))
         self._happens(conversation, "phone", CLIENT, event.at, event.phone)
 
     def _reach_changed(self, key: IntegrationKey, event: ReachChanged) -> None:

@@ -81,7 +81,9 @@ async def fold_updates(
     """Applies updates and marks them done, in one transaction. An update that has to wait holds back what comes after it in its
     conversation. Raises Replaced; Conflict where another instance has begun one of the conversations: to be made again."""
     async with conn.transaction():
-        fence = await conn.fetchval("SELECT 1 FROM shards WHERE shard = $1 AND epoch = $2 FOR SHARE", shard_of(tenant), epoch)
+        fence = await conn.fetchval(
+            "SELECT 1 FROM shards WHERE shard = $1 AND epoch = $2 FOR SHARE", shard_of(tenant), epoch
+        )
         if fence is None:
             raise Replaced
         pending = await _still_pending(conn, tenant, updates)
@@ -90,15 +92,19 @@ async def fold_updates(
         held, done = set[tuple[IntegrationKey, str]](), list[Received]()
         for update in todo:
             places = {(update.integration, event.address) for event in update.events}
-            if places & held or not all(
-                [book.apply(update.integration, event, update.received_at, now) for event in update.events]
-            ):
+            if places & held or not _applied(book, update, now):
                 held |= places
             else:
                 done.append(update)
         await _write(conn, tenant, book.changes, done)
         touched = book.changes.touched | set(book.changed_parts.values())
         return Folded(frozenset(touched), len(todo) - len(done), len(book.changes.messages))
+
+
+def _applied(book: Book, update: Received, now: datetime) -> bool:
+    """Applies every event of an update. False where one of them has to wait."""
+    applied = [book.apply(update.integration, event, update.received_at, now) for event in update.events]
+    return all(applied)
 
 
 async def _still_pending(conn: Connection, tenant: TenantId, updates: Sequence[Received]) -> set[int]:
@@ -116,7 +122,12 @@ async def _still_pending(conn: Connection, tenant: TenantId, updates: Sequence[R
 
 
 async def _read(conn: Connection, tenant: TenantId, updates: Sequence[Received], book: Book) -> None:
-    places, ids, tokens, phones = set[tuple[str, str]](), set[tuple[str, str, str]](), set[tuple[str, str]](), set[str]()
+    places, ids, tokens, phones = (
+        set[tuple[str, str]](),
+        set[tuple[str, str, str]](),
+        set[tuple[str, str]](),
+        set[str](),
+    )
     for update in updates:
         for event in update.events:
             key = update.integration
@@ -153,7 +164,7 @@ async def _read(conn: Connection, tenant: TenantId, updates: Sequence[Received],
             """
             SELECT DISTINCT ON (p.phone) p.phone, c.root_id FROM contact_phones p
             JOIN contacts c ON c.tenant_id = p.tenant_id AND c.contact_id = p.contact_id
-            WHERE p.tenant_id = $1 AND p.phone = ANY($2) ORDER BY p.phone, p.confirmed DESC, p.added_at
+            WHERE p.tenant_id = $1 AND p.phone = ANY($2) AND p.confirmed ORDER BY p.phone, p.added_at
             """,
             tenant,
             named,

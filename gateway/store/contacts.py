@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from gateway.domain.ids import TenantId
 from gateway.store.chat_batches import merge_contacts
+from gateway.store.conversations import said
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection
 
@@ -64,7 +65,7 @@ def _contact(row: tuple[object, ...]) -> Contact:
 async def select_contact(conn: Connection, tenant: TenantId, contact: UUID) -> Contact | None:
     """The person that a contact's id leads to, or None."""
     row = await conn.fetchrow(
-        _SELECT
+        _SELECT  # noqa: S608 - constants
         + " WHERE c.tenant_id = $1 AND c.contact_id = (SELECT root_id FROM contacts WHERE tenant_id = $1 AND contact_id = $2)",
         tenant,
         contact,
@@ -77,7 +78,8 @@ async def search_contacts(
 ) -> list[Contact]:  # fmt: skip
     """Persons whose name, phone, e-mail, address in a messenger or message holds a text, those changed last first."""
     rows = await conn.fetch(
-        _SELECT
+        f"WITH {said('$2')} "  # noqa: S608 - constants
+        + _SELECT
         + """
         WHERE c.tenant_id = $1 AND c.root_id = c.contact_id
           AND ($3::timestamptz IS NULL OR (c.updated_at, c.contact_id) < ($3, $4))
@@ -89,8 +91,7 @@ async def search_contacts(
                              AND strpos(lower(e.email), lower($2)) > 0)
                   OR EXISTS (SELECT FROM conversations v WHERE v.tenant_id = o.tenant_id AND v.contact_id = o.contact_id
                              AND (strpos(lower(concat_ws(' ', v.name, v.username, v.address)), lower($2)) > 0
-                                  OR EXISTS (SELECT FROM messages m WHERE m.tenant_id = v.tenant_id AND m.conversation_id = v.conversation_id
-                                             AND strpos(lower(m.text), lower($2)) > 0))))))
+                                  OR v.conversation_id IN (SELECT conversation_id FROM said))))))
         ORDER BY c.updated_at DESC, c.contact_id DESC LIMIT $5
         """,
         tenant,
@@ -108,7 +109,10 @@ async def insert_contact(
     """A person that somebody entered."""
     made = uuid4()
     await conn.execute(
-        "INSERT INTO contacts (tenant_id, contact_id, root_id, name) VALUES ($1, $2, $2, $3)", tenant, made, storable(name)
+        "INSERT INTO contacts (tenant_id, contact_id, root_id, name) VALUES ($1, $2, $2, $3)",
+        tenant,
+        made,
+        storable(name),
     )
     await _replace_phones(conn, tenant, made, phones)
     await _replace_emails(conn, tenant, made, emails)
@@ -208,12 +212,12 @@ async def unmerge(conn: Connection, tenant: TenantId, into: UUID) -> UUID | None
 
 
 async def select_by_phone(conn: Connection, tenant: TenantId, phones: Sequence[str]) -> dict[str, UUID]:
-    """The person of each number that is known."""
+    """The person of each number that a messenger has confirmed: a typed number says nothing of who somebody is."""
     rows = await conn.fetch(
         """
         SELECT DISTINCT ON (p.phone) p.phone, c.root_id FROM contact_phones p
         JOIN contacts c ON c.tenant_id = p.tenant_id AND c.contact_id = p.contact_id
-        WHERE p.tenant_id = $1 AND p.phone = ANY($2) ORDER BY p.phone, p.confirmed DESC, p.added_at
+        WHERE p.tenant_id = $1 AND p.phone = ANY($2) AND p.confirmed ORDER BY p.phone, p.added_at
         """,
         tenant,
         list(phones),

@@ -98,7 +98,20 @@ async def select_by_client_id(
 
 def _message(row: tuple[object, ...]) -> StoredMessage:
     *values, files = row
-    names = ("id", "conversation", "seq", "direction", "author", "text", "reply_to", "status", "error", "client_id", "at", "provider_id")
+    names = (
+        "id",
+        "conversation",
+        "seq",
+        "direction",
+        "author",
+        "text",
+        "reply_to",
+        "status",
+        "error",
+        "client_id",
+        "at",
+        "provider_id",
+    )
     fields = dict(zip(names, values, strict=True))
     found = json.loads(files) if isinstance(files, str) else []
     return StoredMessage(**fields, files=tuple(StoredFile(**{**one, "id": UUID(one["id"])}) for one in found))  # type: ignore[arg-type]
@@ -150,7 +163,7 @@ async def insert_message(
 
 
 _DELIVERIES = (
-    "WITH whose AS (SELECT $1::text AS tenant_id), "
+    "WITH whose AS (SELECT $1::text AS tenant_id), "  # noqa: S608 - constants
     + deliveries_part("whose", overtakes=False, leases=False).replace("{deliveries}", "$2::json")
     + " SELECT count(*) FROM new_deliveries"
 )

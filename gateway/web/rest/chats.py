@@ -16,13 +16,13 @@ from actors.chats.conversing import Conversing, NotThere, Passed
 from gateway.domain.chats import LONGEST_TEXT, MOST_FILES, Conversation, human
 from gateway.domain.ids import TenantId, integration_key
 from gateway.domain.posts import Invalid
+from gateway.domain.secret import MASK
 from gateway.store import conversations as store
 from gateway.store import members, messages
 from gateway.store.conversations import Beside, Filters, Seen
 from gateway.store.messages import StoredFile, StoredMessage
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.routes import Response, problem
-from gateway.web.masking import MASK
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown
 
@@ -87,7 +87,9 @@ class ConversationsQuery(ListQuery):
     """Which conversations."""
 
     state: Literal["open", "closed"] | None = None
-    owner: str | None = Field(None, max_length=90, description="`ai`, `queue`, `none`, `human` (any person) or `human:ID`")
+    owner: str | None = Field(
+        None, max_length=90, description="`ai`, `queue`, `none`, `human` (any person) or `human:ID`"
+    )
     channel: str | None = Field(None, max_length=64, description="an integration's key, or a kind: all of it")
     q: str = Field("", max_length=200, description="in names, addresses, phones and messages")
     unread: bool | None = None
@@ -123,7 +125,9 @@ class MessageItem(Shown):
     id: str
     conversation: str
     direction: Literal["in", "out"]
-    author: str = Field(description="`client`, `ai`, `human:ID`, `system`, or `elsewhere`: the messenger's own application")
+    author: str = Field(
+        description="`client`, `ai`, `human:ID`, `system`, or `elsewhere`: the messenger's own application"
+    )
     text: str
     attachments: list[Attachment]
     reply_to: str | None
@@ -148,7 +152,9 @@ class NewMessageBody(Model):
 
     text: str = Field("", max_length=LONGEST_TEXT)
     attachments: tuple[UUID, ...] = Field((), max_length=MOST_FILES, description="ids of files added by `POST /files`")
-    client_id: str = Field(min_length=1, max_length=128, description="the sender's own id: the same again sends nothing")
+    client_id: str = Field(
+        min_length=1, max_length=128, description="the sender's own id: the same again sends nothing"
+    )
     reply_to: UUID | None = Field(None, description="the message it answers")
     expected_epoch: int | None = Field(None, ge=0, description="refused with 409 where the conversation's is another")
 
@@ -194,7 +200,9 @@ class AssignBody(Epoch):
 class NoteBody(Model):
     """What only colleagues see."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [{"text": "calls back at 5"}]})
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"text": "calls back at 5"}]}
+    )
 
     text: str = Field(min_length=1, max_length=5000)
 
@@ -202,7 +210,9 @@ class NoteBody(Model):
 class Owned(Shown):
     """Whose a conversation is now."""
 
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [{"owner": "queue", "epoch": 4, "state": "open"}]})
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [{"owner": "queue", "epoch": 4, "state": "open"}]}
+    )
 
     owner: str
     epoch: int
@@ -447,5 +457,3 @@ def chats(deps: RestDeps) -> list[Endpoint]:
 async def _check_person(deps: RestDeps, tenant: TenantId, user: UUID) -> None:
     if await deps.db.engine(members.select_member, tenant, user) is None:
         raise Invalid((("user", "there is no such person in this company"),))
-
-

@@ -119,8 +119,8 @@ def read_emails(texts: Sequence[str]) -> list[str]:
     """E-mail addresses, without repeats. Raises Invalid."""
     found: dict[str, None] = {}
     for place, text in enumerate(texts):
-        if wrong := wrong_with_email(text.strip()):
-            raise Invalid(((f"emails[{place}]", wrong),))
+        if wrong_with_email(text.strip()):
+            raise Invalid(((f"emails[{place}]", "is no e-mail address: write it as anna@june.example"),))
         found[text.strip().lower()] = None
     return list(found)
 
