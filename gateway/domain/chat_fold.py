@@ -103,6 +103,8 @@ class Changes:
     statuses: list[StatusChange] = field(default_factory=list)
     up_to: list[tuple[UUID, str, datetime]] = field(default_factory=list)
     """Conversation, status, time: every earlier message of ours there has reached it."""
+    moves: list[tuple[IntegrationKey, str, str]] = field(default_factory=list)
+    """Integration, address, and the address that its messages are at from now on."""
     happenings: list[Happening] = field(default_factory=list)
 
     @property
@@ -196,6 +198,10 @@ class Book:
             return  # whoever is at the new address already is a person of their own until the messenger says more
         del self.conversations[key, event.address]
         self._put(replace(conversation, address=event.new_address))
+        self.changes.moves.append((key, event.address, event.new_address))
+        for owner, address, named in [place for place in self.known if place[:2] == (key, event.address)]:
+            self.known[owner, event.new_address, named] = self.known.pop((owner, address, named))
+        self.unconfirmed[key, event.new_address] = self.unconfirmed.pop((key, event.address), [])
         if event.phone:
             self._confirm(conversation.contact, event.phone)
         self._happens(conversation, "moved", CLIENT, event.at, event.new_address)
