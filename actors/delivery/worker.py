@@ -34,6 +34,7 @@ from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
 from adapters.base import AdapterSettings, Attempt, Delivered, Delivers, Link
 from adapters.budget import account_of
+from adapters.channel import MESSAGE
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -272,6 +273,8 @@ class DeliveryActor:
             if outcome.tried:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
             following = await self._record(claim, outcome)
+            if claim.kind == MESSAGE and outcome.tried:
+                self.services.feed.publish(self.tenant.number, claim.subject)  # its message shows another status now
             self._in_hand.pop(claim.delivery_id, None)
             self._since.pop(claim.delivery_id, None)
             behind = self._lanes.pop(claim.lane, Behind.UNKNOWN)

@@ -170,6 +170,14 @@ async def _read(conn: Connection, tenant: TenantId, updates: Sequence[Received],
             named,
         )
         book.people |= {row["phone"]: row["root_id"] for row in rows}
+        contacts = [known.contact for known in book.conversations.values()] + list(book.people.values())
+        rows = await conn.fetch(
+            "SELECT contact_id, phone FROM contact_phones WHERE tenant_id = $1 AND contact_id = ANY($2::uuid[]) AND phone = ANY($3) AND confirmed",
+            tenant,
+            contacts,
+            named,
+        )
+        book.confirmed |= {(row["contact_id"], row["phone"]) for row in rows}
 
 
 async def _read_parts(
@@ -220,6 +228,10 @@ async def _write(conn: Connection, tenant: TenantId, changes: Changes, done: Seq
         (_PHONES, [{"id": str(one), "phone": storable(phone)} for one, phone in changes.phones]),
         (_NEW_CONVERSATIONS, _conversations(changes, lambda one: one.id in changes.new_conversations)),
         (_CONVERSATIONS, _conversations(changes, lambda one: one.id not in changes.new_conversations)),
+        (
+            _MOVES,
+            [{"integration_type": key, "was": storable(was), "now": storable(now)} for key, was, now in changes.moves],
+        ),
         (_MESSAGES, _messages(changes)),
         (_PARTS, _parts(changes)),
         (_FILES, _files(changes)),
@@ -362,6 +374,9 @@ SET address = r.address, contact_id = r.contact, state = r.state, owner = r.owne
     last_seq = r.last_seq, name = r.name, username = r.username, language = r.language, last_message_at = r.last_message_at,
     client_wrote_at = r.client_wrote_at, waiting_since = r.waiting_since, blocked_at = r.blocked_at
 FROM {_CONVERSATION_ROWS} WHERE c.tenant_id = $1 AND c.conversation_id = r.id"""  # noqa: S608 - constant columns
+_MOVES = """
+UPDATE message_parts p SET address = r.now FROM json_to_recordset($2::json) AS r (integration_type text, was text, now text)
+WHERE p.tenant_id = $1 AND p.integration_type = r.integration_type AND p.address = r.was"""
 _MESSAGES = """
 INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, text, reply_to, status, client_id, at)
 SELECT $1, r.* FROM json_to_recordset($2::json)

@@ -12,9 +12,9 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from actors.chats.conversing import Conversing, NotThere, Passed
+from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
 from gateway.domain.chats import LONGEST_TEXT, MOST_FILES, Conversation, human
-from gateway.domain.ids import TenantId, integration_key
+from gateway.domain.ids import integration_key
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK
 from gateway.store import conversations as store
@@ -205,7 +205,7 @@ class NoteBody(Model):
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"text": "calls back at 5"}]}
     )
 
-    text: str = Field(min_length=1, max_length=5000)
+    text: str = Field(min_length=1, max_length=LONGEST_NOTE)
 
 
 class Owned(Shown):
@@ -409,10 +409,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
 
     async def assign(call: Call, conversation: UUID, who: str) -> Conversation:
         body: AssignBody = call.body
-        await _check_person(deps, call.tenant.number, body.user)
-        return await conversing.assign(
-            call.tenant, conversation, who, human(str(body.user)), expected_epoch=body.expected_epoch
-        )
+        return await conversing.assign(call.tenant, conversation, who, body.user, expected_epoch=body.expected_epoch)
 
     async def close(call: Call, conversation: UUID, who: str) -> Conversation:
         return await conversing.close(call.tenant, conversation, who, expected_epoch=call.body.expected_epoch)
@@ -451,8 +448,3 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         Endpoint(method="POST", path="/messages/{id}/retry", operation=retry, scopes=WRITES, answer=MessageItem, agents=True,
                  summary="Sends a message again that failed or whose outcome is unknown", section=section),
     ]  # fmt: skip
-
-
-async def _check_person(deps: RestDeps, tenant: TenantId, user: UUID) -> None:
-    if await deps.db.engine(members.select_member, tenant, user) is None:
-        raise Invalid((("user", "there is no such person in this company"),))
