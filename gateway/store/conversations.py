@@ -239,9 +239,7 @@ async def select_happenings(
     return [Beside(*row) for row in reversed(rows)]
 
 
-async def count_waiting(
-    conn: Connection, tenant: TenantId, only: str | None = None
-) -> tuple[int, datetime | None]:
+async def count_waiting(conn: Connection, tenant: TenantId, only: str | None = None) -> tuple[int, datetime | None]:
     """How many conversations have a client who waits for an answer, and since when the longest does; of those that an agent
     (`only`) may see."""
     row = await conn.fetchrow(

@@ -37,6 +37,10 @@ class Colleagues:
 
 async def colleagues_of(db: Database, tenant: TenantId) -> Colleagues:
     """A company's people by name."""
-    found = [(one, human(str(one.user_id)), one.name or one.email) for one in await db.engine(members.list_members, tenant)]
+    found = [
+        (one, human(str(one.user_id)), one.name or one.email) for one in await db.engine(members.list_members, tenant)
+    ]
     answering = [Colleague(one.user_id, author, name) for one, author, name in found if one.role is not Role.AUDITOR]
-    return Colleagues(sorted(answering, key=lambda one: one.name.casefold()), {author: name for _, author, name in found})
+    return Colleagues(
+        sorted(answering, key=lambda one: one.name.casefold()), {author: name for _, author, name in found}
+    )

@@ -42,7 +42,11 @@ class History:
 def read_moment(text: str) -> datetime | None:
     """The moment before which a page begins, from its address: microseconds."""
     try:
-        return datetime.fromtimestamp(int(text) / 1e6, UTC) if text.isascii() and text.isdigit() and len(text) < 18 else None
+        return (
+            datetime.fromtimestamp(int(text) / 1e6, UTC)
+            if text.isascii() and text.isdigit() and len(text) < 18
+            else None
+        )
     except (ValueError, OverflowError, OSError):
         return None
 
@@ -75,5 +79,6 @@ async def read_history(
     ]
     more = last is not None and moments[-1] < last
     return History(
-        sorted(entries, key=lambda one: one.at, reverse=True), str(round(last.timestamp() * 1e6)) if more and last is not None else ""
+        sorted(entries, key=lambda one: one.at, reverse=True),
+        str(round(last.timestamp() * 1e6)) if more and last is not None else "",
     )

@@ -95,9 +95,7 @@ def customers_pages(gate: Gate) -> Blueprint:
 
     async def known(contact: UUID, me: str, most: int = 0) -> Person:
         """A person whom the viewer may see; 404 for any other."""
-        found = await db.tenant(
-            tenant().number, read_person, tenant(), contact, viewer().only, only_of(me), most=most
-        )
+        found = await db.tenant(tenant().number, read_person, tenant(), contact, viewer().only, only_of(me), most=most)
         if found is None:
             abort(404)
         return found
@@ -114,7 +112,9 @@ def customers_pages(gate: Gate) -> Blueprint:
     async def new(number: str) -> Response:
         flash = flashed("refused")
         sent = {"name": "", "phones": request.args.get("phone", "")[:64], "emails": "", "problems": []}
-        return site.page("customer_edit.html", person=None, sent={**sent, **(flash.body if flash else {})}, **await shared())
+        return site.page(
+            "customer_edit.html", person=None, sent={**sent, **(flash.body if flash else {})}, **await shared()
+        )
 
     def given(form: Any) -> tuple[str, list[str], list[str]]:
         """Name, phones, e-mails. Raises Invalid."""
@@ -158,7 +158,9 @@ def customers_pages(gate: Gate) -> Blueprint:
         sent = {
             "name": one.name, "phones": "\n".join(phone.phone for phone in one.phones), "emails": "\n".join(one.emails), "problems": [],
         }  # fmt: skip
-        return site.page("customer_edit.html", person=person, sent={**sent, **(flash.body if flash else {})}, **await shared())
+        return site.page(
+            "customer_edit.html", person=person, sent={**sent, **(flash.body if flash else {})}, **await shared()
+        )
 
     @pages.post("/<uuid:contact>/edit")
     async def save(number: str, contact: UUID) -> Answer:
@@ -168,9 +170,7 @@ def customers_pages(gate: Gate) -> Blueprint:
         except Invalid as error:
             return await lead(f"{home()}/{contact}/edit", refused(form, error))
         ident = person.contact.id
-        await db.tenant(
-            tenant().number, _change, tenant().number, ident, name, phones, emails, viewer().session_email
-        )
+        await db.tenant(tenant().number, _change, tenant().number, ident, name, phones, emails, viewer().session_email)
         return await lead(f"{home()}/{ident}", note("customers.saved"))
 
     @pages.get("/<uuid:contact>/merge")
@@ -186,7 +186,12 @@ def customers_pages(gate: Gate) -> Blueprint:
         if (other := request.args.get("other", "")) and len(other) == 36:
             chosen = await known(_uuid(other), me)
         return site.page(
-            "customer_merge.html", person=person, others=list(others.values())[:MOST_CANDIDATES], q=q, chosen=chosen, **await shared()
+            "customer_merge.html",
+            person=person,
+            others=list(others.values())[:MOST_CANDIDATES],
+            q=q,
+            chosen=chosen,
+            **await shared(),
         )
 
     @pages.post("/<uuid:contact>/merge")

@@ -18,7 +18,7 @@ from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from actors.chats.conversing import Conversing, NotThere, Passed
-from gateway.domain.chats import LONGEST_TEXT, Conversation, human
+from gateway.domain.chats import LONGEST_TEXT, Conversation
 from gateway.domain.people import Role
 from gateway.domain.posts import Invalid
 from gateway.domain.text import texts_of
@@ -262,7 +262,7 @@ def inbox_pages(gate: Gate) -> Blueprint:
         to = next((one for one in colleagues.answering if str(one.user_id) == form.get("to")), None)
         if to is None:
             return note("inbox.assign_whom", "bad")
-        await conversing_of(gate).assign(tenant(), chat, me, human(str(to.user_id)), expected_epoch=_epoch(form))
+        await conversing_of(gate).assign(tenant(), chat, me, to.user_id, expected_epoch=_epoch(form))
         return note("inbox.assigned", who=to.name)
 
     async def close(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:

@@ -167,7 +167,9 @@ class Thread:
     """Whether it is the last page."""
 
 
-def interleave(found: Sequence[StoredMessage], beside: Sequence[Beside], *, known: Mapping[UUID, StoredMessage]) -> list[Line]:
+def interleave(
+    found: Sequence[StoredMessage], beside: Sequence[Beside], *, known: Mapping[UUID, StoredMessage]
+) -> list[Line]:
     """Messages in their own order, with what happened beside them where its time falls."""
     changes: dict[UUID, list[Beside]] = {}
     between = list[Beside]()

@@ -108,7 +108,10 @@ async def _changes(gate: Gate, who: Viewer, token: Token | None, source: str) ->
         return await gate.still_signed_in(token, who)
 
     hash_of = token.token_hash if token is not None else b""
-    with deps.feed.subscribe(found.number) as subscription, gate.streams.opened(hash_of, found.number, source) as stream:
+    with (
+        deps.feed.subscribe(found.number) as subscription,
+        gate.streams.opened(hash_of, found.number, source) as stream,
+    ):
         yield Changed((), True)
         quiet_since = trio.current_time()
         while True:

@@ -18,7 +18,7 @@ from gateway.domain.ids import integration_key
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK
 from gateway.store import conversations as store
-from gateway.store import members, messages
+from gateway.store import messages
 from gateway.store.conversations import Beside, Filters, Seen
 from gateway.store.messages import StoredFile, StoredMessage
 from gateway.store.postgres.pool import Connection

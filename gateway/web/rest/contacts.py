@@ -158,8 +158,12 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
             if found is None:
                 return None
             chats = await conversations.select_conversations_of_contact(conn, number, found.id)
-            return found, chats, await select_client_calls(
-                conn, number, [one.phone for one in found.phones], MOST_CALLS, only=call.caller.only
+            return (
+                found,
+                chats,
+                await select_client_calls(
+                    conn, number, [one.phone for one in found.phones], MOST_CALLS, only=call.caller.only
+                ),
             )
 
         found = await deps.db.tenant(number, read)
