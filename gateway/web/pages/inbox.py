@@ -17,7 +17,7 @@ from uuid import UUID
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.chats.conversing import Conversing, NotThere, Passed
+from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
 from gateway.domain.chats import LONGEST_TEXT, Conversation
 from gateway.domain.people import Role
 from gateway.domain.posts import Invalid
@@ -52,7 +52,6 @@ from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, older_than, tenant, viewer
 from gateway.web.translations import words
 
-LONGEST_NOTE = 5000
 UPLOADS = "/api/v1/files"
 
 
@@ -176,7 +175,7 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return site.page(
             "inbox.html", pane="person" if request.args.get("pane") == "person" else "chat", person=await personal(seen, me),
             channels=tenant_channels(conversing_of(gate), tenant()), parts=PARTS, states=STATES, saved=saved, draft=await draft(),
-            form_id=secrets.token_urlsafe(16), colleagues=colleagues.answering, longest=LONGEST_TEXT, uploads=UPLOADS,
+            form_id=secrets.token_urlsafe(16), colleagues=colleagues.answering, longest=LONGEST_TEXT, longest_note=LONGEST_NOTE, uploads=UPLOADS,
             **await threaded(seen), **await listed(read_wanted(request.args), me), **words_for(gate, colleagues),
         )  # fmt: skip
 
@@ -270,10 +269,7 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return note("inbox.closed")
 
     async def leave_note(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
-        text = form.get("text", "").replace("\r\n", "\n").strip()
-        if not text or len(text) > LONGEST_NOTE:
-            raise Invalid((("text", f"a note has 1 to {LONGEST_NOTE} characters"),))
-        await conversing_of(gate).note(tenant(), chat, me, text)
+        await conversing_of(gate).note(tenant(), chat, me, form.get("text", "").replace("\r\n", "\n"))
         return None
 
     async def read(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
@@ -292,10 +288,8 @@ def inbox_pages(gate: Gate) -> Blueprint:
             flash = await work[action](chat, me, form)
         except Passed as error:
             return await passed(chat, error.conversation, {})
-        except Invalid:
-            problem = {language: words(language)("inbox.note_length", n=LONGEST_NOTE) for language in LANGUAGES}
-            body = {"noted": form.get("text", "")[: 2 * LONGEST_NOTE], "problems": [problem]}
-            return await lead(chat, Flash(kind="refused", body=body), "#note-form")
+        except Invalid as error:
+            return await lead(chat, refused(error, {"noted": form.get("text", "")[:LONGEST_TEXT]}), "#note-form")
         except NotThere:
             abort(404)
         seen = await db.tenant(tenant().number, conversations.select_conversation, tenant().number, chat)
