@@ -15,7 +15,7 @@ from quart_trio.wrappers import TrioResponse as Response
 from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_breaking, texts_of
-from gateway.store import contacts
+from gateway.store import contact_merges, contacts
 from gateway.store.audit import difference, insert_audit
 from gateway.store.contacts import Contact
 from gateway.store.postgres.pool import Connection
@@ -62,14 +62,14 @@ async def _change(
 
 
 async def _merge(conn: Connection, number: TenantId, contact: UUID, other: UUID, by: str) -> bool:
-    if await contacts.merge(conn, number, contact, other, by) is None:
+    if await contact_merges.merge_contacts(conn, number, contact, other, by) is None:
         return False
     await insert_audit(conn, number, by, "contact.merged", str(contact), str(other))
     return True
 
 
 async def _unmerge(conn: Connection, number: TenantId, contact: UUID, by: str) -> UUID | None:
-    other = await contacts.unmerge(conn, number, contact)
+    other = await contact_merges.unmerge(conn, number, contact)
     if other is not None:
         await insert_audit(conn, number, by, "contact.unmerged", str(contact), str(other))
     return other
