@@ -510,6 +510,8 @@ def _view(methods: dict[str, Address]) -> Callable[..., Awaitable[QuartResponse]
         lasting = response.events if response.events is not None else response.pieces
         body: Any = response.body if lasting is None else lasting
         made = QuartResponse(body, response.status, headers, content_type=response.content_type)
+        if "Content-Length" in headers:
+            made.headers["Content-Length"] = headers["Content-Length"]  # of a file whose bytes a HEAD leaves out
         if lasting is not None:
             made.timeout = None
         return made
