@@ -195,7 +195,8 @@ async def test_ranges_and_validators(desk: Desk) -> None:
     assert (await desk.send("GET", path, if_none_match=part.headers["ETag"])).status_code == 304
     assert (await (await desk.send("HEAD", path)).get_data()) == b""
     async with desk.app.test_app() as running:
-        sent = running.test_client().request(path, method="HEAD", headers=Headers({"x-api-key": desk.api.key}))
+        client: Any = running.test_client()
+        sent = client.request(path, method="HEAD", headers=Headers({"x-api-key": desk.api.key}))
         async with sent as connection:
             await connection.send_complete()
             await connection.receive()
