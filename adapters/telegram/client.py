@@ -32,15 +32,18 @@ from gateway.domain.errors import (
 )
 
 PUBLIC = "https://api.telegram.org"
+UPLOAD_S, UPLOAD_READ_S = 110.0, 60.0
+"""Seconds for a request with a file, and for its answer: Telegram looks at the file first."""
 
 
 class TelegramClient:
     """Shows calls in the chats of one bot."""
 
     def __init__(
-        self, http: Http, polls: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None
+        self, http: Http, polls: Http, uploads: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None
     ) -> None:  # fmt: skip
         self._files = files
+        self._uploads = uploads
         self._http = http
         self._polls = polls
         self._tenant = tenant
@@ -102,7 +105,7 @@ class TelegramClient:
             (name, value if isinstance(value, str) else json.dumps(value, separators=(",", ":")))
             for name, value in parameters.items()
         ]
-        return await self._http.send(
+        return await self._uploads.send(
             "POST", f"/bot{self._settings.bot_token.reveal()}/{method}", form=form, files=[upload], attempt=attempt,
             read=lambda answer: codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after")),
         )  # fmt: skip
@@ -337,5 +340,6 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
     async with (
         http(link, settings.read_timeout_s, settings.request_timeout_s) as short,
         http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
+        http(link, max(settings.read_timeout_s, UPLOAD_READ_S), UPLOAD_S) as uploads,
     ):
-        yield TelegramClient(short, polls, link.tenant, settings, link.files)
+        yield TelegramClient(short, polls, uploads, link.tenant, settings, link.files)
