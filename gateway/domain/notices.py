@@ -25,6 +25,7 @@ TITLES: dict[str, Bilingual] = {
     "error": Bilingual("does not work", "не работает"),
     "pending": Bilingual("is not connected yet", "ещё не подключено"),
     "backlog": Bilingual("deliveries wait", "доставки ждут"),
+    "certificate": Bilingual("the certificate of the public address", "сертификат публичного адреса"),
     "pbx_offline": Bilingual("the PBX is not connected", "АТС не подключена"),
 }
 BEGUN = Bilingual("Trouble", "Неполадка")
