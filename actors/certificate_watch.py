@@ -54,7 +54,8 @@ class CertificateWatch:
     async def run(self, slot: Slot) -> None:
         """Until cancelled."""
         while True:
-            await trio.sleep(LOOK_S if await self.look(slot) else AGAIN_S)
+            seen = await self.look(slot)
+            await trio.sleep(LOOK_S if seen else AGAIN_S)
 
     async def look(self, slot: Slot) -> bool:
         """One look. Returns whether the certificate was seen."""

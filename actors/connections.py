@@ -109,6 +109,4 @@ class WaitingForPerson:
 
 
 def _waiting(connections: Sequence[Connection]) -> frozenset[IntegrationKey]:
-    return frozenset(
-        IntegrationKey(one.name) for one in connections if not one.is_pbx and one.status.needs_person
-    )
+    return frozenset(IntegrationKey(one.name) for one in connections if not one.is_pbx and one.status.needs_person)

@@ -73,9 +73,7 @@ def messages_about(connections: Iterable[Connection]) -> list[Trouble]:
         status = one.status
         if status.standing is Standing.ACTIVE:
             continue
-        kind: domain.Kind = (
-            "pbx_offline" if one.is_pbx else "error" if status.standing is Standing.ERROR else "pending"
-        )
+        kind: domain.Kind = "pbx_offline" if one.is_pbx else "error" if status.standing is Standing.ERROR else "pending"
         key = f"{kind} {'pbx' if one.is_pbx else 'integration'}/{one.name}"
         found.append(Trouble(key, kind, one.title, " ".join(filter(None, (status.code, status.detail)))))
     return found
@@ -130,8 +128,8 @@ class Notices:
         if plans:
             known = await services.db.engine(select_known_of, list(plans))
             for number in plans:
-                if (tenant := services.cache.tenant(number)) is not None:
-                    found = connections_of(tenant, services.directory.get, known.get(number, {}))
+                if (current := services.cache.tenant(number)) is not None:
+                    found = connections_of(current, services.directory.get, known.get(number, {}))
                     troubles[number] += messages_about(found)
             for number, key, count, since in await services.db.engine(
                 store.select_backlogs, list(plans), BACKLOG_S, BACKLOG_MANY
@@ -190,7 +188,10 @@ def made_for(
 
 
 async def _look_at(
-    conn: DatabaseConnection, number: TenantId, troubles: Sequence[Trouble], messages: Callable[[Due, str], list[Message]]
+    conn: DatabaseConnection,
+    number: TenantId,
+    troubles: Sequence[Trouble],
+    messages: Callable[[Due, str], list[Message]],
 ) -> None:
     """One look at one company: one transaction."""
     async with conn.transaction():

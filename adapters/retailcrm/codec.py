@@ -308,7 +308,11 @@ def by_user_ids(attempt: Attempt, delivered: Delivered) -> tuple[Mapping[str, An
     if attempt.kind.removesuffix(SYNTHETIC) not in ("in", "out") or delivered.note != NOT_EXIST:
         return None
     missing = delivered.detail.split(", ")
-    users = {code: int(user) for user, code in attempt.users().items() if code in missing and re.fullmatch("[0-9]{1,18}", user)}
+    users = {
+        code: int(user)
+        for user, code in attempt.users().items()
+        if code in missing and re.fullmatch("[0-9]{1,18}", user)
+    }
     if not users:
         return None
     event = {name: value for name, value in attempt.body["event"].items() if name != "codes"}

@@ -97,7 +97,12 @@ def _drafts(settings: TelegramSettings, tenant: Tenant, call: Call, text: str) -
             kind=CARD,
             key=f"{call.call_id}:{place}:{call.events}",
             lane=f"{call.call_id}:{place}",
-            body={"chat": place.chat, "text": text, **page, **({"topic": place.topic} if place.topic is not None else {})},
+            body={
+                "chat": place.chat,
+                "text": text,
+                **page,
+                **({"topic": place.topic} if place.topic is not None else {}),
+            },
             expires_s=USEFUL_S,
             keep_s=USEFUL_S,
             bucket=f"{'group' if place.chat < 0 else 'chat'}:{place.chat}",

@@ -22,9 +22,7 @@ async def select_known(conn: Connection, tenant: TenantId) -> dict[IntegrationKe
     return (await select_known_of(conn, [tenant])).get(tenant, {})
 
 
-async def select_known_of(
-    conn: Connection, tenants: Sequence[TenantId]
-) -> dict[TenantId, dict[IntegrationKey, Known]]:
+async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict[TenantId, dict[IntegrationKey, Known]]:
     """The same of several companies; one without integrations is missing."""
     rows = await conn.fetch(
         """

@@ -1,7 +1,9 @@
 """The certificate of the public address: its end is seen in time, and an address that cannot be reached is no trouble."""
 
 import ssl
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,9 +32,7 @@ def server_context(folder: Path) -> ssl.SSLContext:
     file = folder / "server.pem"
     file.write_bytes(
         made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
@@ -81,10 +81,10 @@ async def _talk_plainly(stream: trio.SocketStream) -> None:
 
 
 @pytest.mark.parametrize("serve", [_close, _talk_plainly])
-async def test_an_address_that_shows_none_is_no_trouble(serve: object) -> None:
+async def test_an_address_that_shows_none_is_no_trouble(serve: Callable[[trio.SocketStream], Awaitable[None]]) -> None:
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        nursery.start_soon(partial(trio.serve_listeners, serve, [listener]))
         slot, seen = await watch(listener.socket.getsockname()[1], ENDS)
         assert (seen, slot.health.state, slot.health.code) == (False, State.ONLINE, "certificate_not_seen")
         assert installation_troubles([slot]) == []

@@ -163,4 +163,6 @@ async def test_bots_read_what_is_stored_seldom_and_health_always(world: World) -
     held = ask._stored[JUNE]
     ask._stored[JUNE] = type(held)(trio.current_time() - 1, held.known)
     assert await ask(tenant) == {CRM}, "the last reading stays"
-    assert await WaitingForPerson(slots=slots, known=known)(tenant) == frozenset(), "and without one, health alone counts"
+    assert await WaitingForPerson(slots=slots, known=known)(tenant) == frozenset(), (
+        "and without one, health alone counts"
+    )

@@ -110,7 +110,9 @@ TEXT = re.compile(
     re.S,
 )
 """Markup, code, the values of an audited change, and what a prompt's placeholders become: in the company's language, as bots get it."""
-SAID = re.compile(r'\s(?:title|placeholder|aria-label|alt|data-on|data-off|data-copied|data-denied|data-impossible|data-turn-on|data-turn-off)="([^"]*)"')
+SAID = re.compile(
+    r'\s(?:title|placeholder|aria-label|alt|data-on|data-off|data-copied|data-denied|data-impossible|data-turn-on|data-turn-off)="([^"]*)"'
+)
 ADDRESS = re.compile(r"\S*(?:[@/_\\{}=#]|\d|[a-z]\.[a-z])\S*")
 """Addresses, codes with digits, file names: no words of a language."""
 KEY = re.compile(r"\b[a-z_]+\.[a-z_]+(?:\.[a-z_]+)*\b")

@@ -167,7 +167,9 @@ async def test_a_call_of_posts_is_a_commit_a_post_and_touches_no_journal_first(d
         assert await here.stored() == (keys, posts)
 
 
-async def test_an_announced_call_is_shown_and_stored_as_a_call_with_its_first_ring(db: Database, tmp_path: Path) -> None:
+async def test_an_announced_call_is_shown_and_stored_as_a_call_with_its_first_ring(
+    db: Database, tmp_path: Path
+) -> None:
     async with open_world(db, tmp_path) as here:
         here.starters[CRM] = start_plan
         await here.restart()
@@ -181,7 +183,9 @@ async def test_an_announced_call_is_shown_and_stored_as_a_call_with_its_first_ri
         assert await here.post("/start", StartTime="2026-11-21 10:00:00"), "another one, late"
         assert (await here.stored())[0] == ["170.1:0", "170.1:1", "170.1:2", "170.1:3"]
         await here.restart()
-        assert await here.post("/start", StartTime="2026-11-21 10:00:01"), "of a call that this incarnation does not know"
+        assert await here.post("/start", StartTime="2026-11-21 10:00:01"), (
+            "of a call that this incarnation does not know"
+        )
         await here.quiet()
         assert (await here.stored())[0] == ["170.1:0", "170.1:1", "170.1:2", "170.1:3"]
 

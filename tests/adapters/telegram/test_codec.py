@@ -79,7 +79,9 @@ def test_an_announced_call_has_a_card_that_its_first_ring_changes(tenant: Tenant
     assert (rings.lane, rings.key) == (first.lane, f"{ID}:55501:1")
     assert rings.body["text"] != first.body["text"]
     unknown = codec.plan_start(settings(), tenant, replace(begun, called="s"))[0]
-    assert str(unknown.body["text"]).count("\n") == str(first.body["text"]).count("\n") - 1, "no line for a number nobody knows"
+    assert str(unknown.body["text"]).count("\n") == str(first.body["text"]).count("\n") - 1, (
+        "no line for a number nobody knows"
+    )
     internal = replace(begun, direction=Direction.INTERNAL)
     assert codec.plan_start(settings(), tenant, internal) == ()
     assert len(codec.plan_start(settings(notify_internal=True), tenant, internal)) == 2

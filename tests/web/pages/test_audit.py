@@ -62,10 +62,27 @@ async def test_changes_bear_the_labels_of_the_form_and_not_stored_names(
     world: World, sign_in: SignIn, language: str, labels: list[str]
 ) -> None:
     client = await sign_in(language=language)
-    old = {"domain": "https://a.example", "api_key": "***", "enabled": True, "send_events": {"in": True, "hangup": True}}
-    new = {"domain": "https://b.example", "api_key": "***", "enabled": False, "send_events": {"in": True, "hangup": False}}
+    old = {
+        "domain": "https://a.example",
+        "api_key": "***",
+        "enabled": True,
+        "send_events": {"in": True, "hangup": True},
+    }
+    new = {
+        "domain": "https://b.example",
+        "api_key": "***",
+        "enabled": False,
+        "send_events": {"in": True, "hangup": False},
+    }
     await write(world, "anna@june.example", "config.changed", "retailcrm", old=old, new=new)
-    await write(world, "anna@june.example", "phone.saved", "150", old={"owner": "A"}, new={"owner": "B", "endpoints": ["150", "x"]})
+    await write(
+        world,
+        "anna@june.example",
+        "phone.saved",
+        "150",
+        old={"owner": "A"},
+        new={"owner": "B", "endpoints": ["150", "x"]},
+    )
     await write(world, "anna@june.example", "pbx.changed", "main", old={"host": "192.0.2.1"}, new={"host": "192.0.2.2"})
     page = await text_of(client, "/t/0367/audit")
     for stored in ("domain", "api_key", "enabled", "send_events", "owner", "endpoints", "host"):

@@ -72,9 +72,7 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(
-    world: World, cookie: str | None = None, path: str = "/t/0367/calls/live"
-) -> AsyncIterator[Stream]:
+async def streaming(world: World, cookie: str | None = None, path: str = "/t/0367/calls/live") -> AsyncIterator[Stream]:
     """A stream of the first company's, left at the block's end; by default that of its calls."""
     stream = Stream(cookie or await world.session(JUNE), path)
     async with trio.open_nursery() as nursery:

@@ -277,13 +277,18 @@ async def test_a_file_is_imported_row_by_row(api: Api) -> None:
 async def test_a_form_with_the_file_is_imported_too(api: Api) -> None:
     def form(*parts: tuple[str, str, str]) -> bytes:
         made = [
-            f'--x\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n{text}\r\n' for name, file, text in parts
+            f'--x\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n{text}\r\n'
+            for name, file, text in parts
         ]
         return ("".join(made) + "--x--\r\n").encode()
 
     kind, named = "multipart/form-data; boundary=x", '; filename="menu.csv"'
     direct = await api.ask("POST", "/catalog/import", CSV.encode(), query={"dry_run": "1"}, content_type="text/csv")
-    for body in (form(("file", named, CSV)), form(("note", "", "x"), ("menu", named, CSV)), form(("a", named, "x"), ("file", named, CSV))):
+    for body in (
+        form(("file", named, CSV)),
+        form(("note", "", "x"), ("menu", named, CSV)),
+        form(("a", named, "x"), ("file", named, CSV)),
+    ):
         got = await api.ask("POST", "/catalog/import", body, query={"dry_run": "1"}, content_type=kind)
         assert (got.status, got.json) == (200, direct.json)
     items = form(("file", '; filename="items.json"', '{"items": [{"id": "a", "name": "Pizza", "price": 12.5}]}'))
