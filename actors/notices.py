@@ -125,17 +125,21 @@ class Notices:
             if isinstance(notify, Mapping) and services.ownership.epoch_of(number) is not None:
                 plans[number] = Plan.of(notify, self._adapters)
         troubles: defaultdict[TenantId, list[Trouble]] = defaultdict(list)
+        titles: dict[tuple[TenantId, str], str] = {}
         if plans:
             known = await services.db.engine(select_known_of, list(plans))
             for number in plans:
                 if (current := services.cache.tenant(number)) is not None:
                     found = connections_of(current, services.directory.get, known.get(number, {}))
                     troubles[number] += messages_about(found)
+                    titles |= {(number, one.name): one.title for one in found if not one.is_pbx}
             for number, key, count, since in await services.db.engine(
                 store.select_backlogs, list(plans), BACKLOG_S, BACKLOG_MANY
             ):
                 detail = f"{count}, {since:%Y-%m-%d %H:%M} UTC"
-                troubles[number].append(Trouble(f"backlog integration/{key}", "backlog", key, detail))
+                troubles[number].append(
+                    Trouble(f"backlog integration/{key}", "backlog", titles.get((number, key), key), detail)
+                )
         stored = await services.db.engine(store.select_in_trouble, [*plans, OPERATOR])
         for number, plan in plans.items():
             wanted = [one for one in troubles[number] if one.kind in plan.when]

@@ -28,6 +28,8 @@ TITLES: dict[str, Bilingual] = {
     "certificate": Bilingual("the certificate of the public address", "сертификат публичного адреса"),
     "pbx_offline": Bilingual("the PBX is not connected", "АТС не подключена"),
 }
+OF_INSTALLATION: frozenset[Kind] = frozenset({"certificate"})
+"""Only operators can have this."""
 BEGUN = Bilingual("Trouble", "Неполадка")
 OVER = Bilingual("Over", "Устранено")
 STILL = Bilingual("Still in trouble", "Всё ещё не устранено")

@@ -91,10 +91,10 @@ async def _alerts(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
         made = alert_of(who, call, own)
         return sse("alert", json.dumps(made, ensure_ascii=False)) if made is not None else ""
 
-    async def ringing() -> str:
+    async def ringing() -> list[str]:
         if not own:
-            return ""
-        return "".join([alert(call) for _, call in await deps.db.tenant(number, select_open_calls, number)])
+            return []
+        return [alert(call) for _, call in await deps.db.tenant(number, select_open_calls, number)]
 
     async def troubles() -> str:
         nonlocal known
@@ -112,7 +112,7 @@ async def _alerts(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
     hash_of = token.token_hash if token is not None else b""
     with deps.feed.subscribe(number) as subscription, gate.streams.opened(hash_of, number, source) as stream:
         try:
-            yield f"retry: {RETRY_MS}\n\n" + await ringing() + await troubles()
+            yield f"retry: {RETRY_MS}\n\n" + "".join(await ringing()) + await troubles()
             quiet_since = looked = trio.current_time()
             while True:
                 taken = await changed_within(subscription, stream, min(CHECK_S, HEARTBEAT_S))
@@ -120,21 +120,25 @@ async def _alerts(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
                     if stream.for_newer:
                         yield f"retry: {LATER_MS}\n\n"
                     return
-                text, now = "", trio.current_time()
+                events, now = list[str](), trio.current_time()
                 if now - looked >= TROUBLES_S:
-                    looked, text = now, await troubles()
+                    looked = now
+                    events.append(await troubles())
                 if taken is not None and own:
                     changed, lost = taken
                     calls = [call_id for subject in changed if (call_id := subject.call_id) is not None]
                     if lost:
-                        text += await ringing()
+                        events += await ringing()
                     for _, call in await deps.db.tenant(number, select_calls, number, calls) if calls else ():
-                        text += alert(call)
-                        if call.phase is not Phase.RINGING:
-                            text += sse("over", "", call.call_id)
-                if text or now - quiet_since >= HEARTBEAT_S:
+                        events.append(alert(call))
+                        if call.phase is not Phase.RINGING and not own.isdisjoint(call.rang):
+                            events.append(sse("over", "", call.call_id))
+                for event in filter(None, events):
                     quiet_since = now
-                    yield text or ": still here\n\n"
+                    yield event
+                if now - quiet_since >= HEARTBEAT_S:
+                    quiet_since = now
+                    yield ": still here\n\n"
                 await trio.sleep(SHORTEST_PAUSE_S)
         except Retryable:
             return

@@ -177,10 +177,13 @@ async def test_an_announced_call_is_shown_and_stored_as_a_call_with_its_first_ri
         assert await here.stored() == (["170.1:0"], ["/start 170.1"])
         assert await db.engine(call_count) == 0, "nothing rings yet"
         assert not await here.post("/start"), "a repeat is a duplicate"
+        await here.quiet()
         for address in ("/dial", "/bridge", "/hangup"):
             assert await here.post(address, CallStatus="2")
+        await here.quiet()
         assert (await here.stored())[0] == ["170.1:0", "170.1:1", "170.1:2", "170.1:3"]
         assert await here.post("/start", StartTime="2026-11-21 10:00:00"), "another one, late"
+        await here.quiet()
         assert (await here.stored())[0] == ["170.1:0", "170.1:1", "170.1:2", "170.1:3"]
         await here.restart()
         assert await here.post("/start", StartTime="2026-11-21 10:00:01"), (
