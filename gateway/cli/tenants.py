@@ -21,9 +21,8 @@ from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.people import Role
 from gateway.domain.secret import MASK, Secret
-from gateway.store import members
+from gateway.store import members, users
 from gateway.store import tenants as store
-from gateway.store import users
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
 from gateway.store.postgres.pool import Connection, Database

@@ -39,6 +39,9 @@ class KeyOwner:
     """The address of a person or operator, the subject of an outside token."""
 
 
+UNKNOWN_OWNER = KeyOwner()
+
+
 def new_key() -> Secret:
     """A fresh key. Shown once."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(52))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.api_keys import KeyOwner
+from gateway.domain.api_keys import UNKNOWN_OWNER, KeyOwner
 from gateway.domain.ids import TenantId
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection, Record
@@ -28,7 +28,7 @@ class ApiKey:
     hint: str
     scopes: tuple[str, ...]
     expires_at: datetime | None = None
-    owner: KeyOwner = KeyOwner()
+    owner: KeyOwner = UNKNOWN_OWNER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class ApiKeyLine:
     expires_at: datetime | None
     rotated_at: datetime | None
     revoked_at: datetime | None
-    owner: KeyOwner = KeyOwner()
+    owner: KeyOwner = UNKNOWN_OWNER
 
     def in_force(self, now: datetime) -> bool:
         """Whether it is accepted."""
@@ -62,7 +62,7 @@ def _key(row: Record | None) -> ApiKey | None:
 
 async def insert_api_key(
     conn: Connection, tenant: TenantId, key_hash: bytes, name: str, scopes: Sequence[str], hint: str,
-    expires_at: datetime | None = None, owner: KeyOwner = KeyOwner(),
+    expires_at: datetime | None = None, owner: KeyOwner = UNKNOWN_OWNER,
 ) -> str:  # fmt: skip
     """Adds a key. Returns its id."""
     key_id: str = await conn.fetchval(
@@ -150,10 +150,10 @@ async def select_keys_to_rotate(conn: Connection, tenant: TenantId, which: str) 
 
 async def rotate_api_key(
     conn: Connection, tenant: TenantId, key_id: str, key_hash: bytes, hint: str, old_lives_s: float,
-    owner: KeyOwner = KeyOwner(),
+    owner: KeyOwner = UNKNOWN_OWNER,
 ) -> ApiKey | None:  # fmt: skip
-    """A new key of the same name, permissions and length of life, of this owner; the old one ends after `old_lives_s` seconds, or sooner where
-    it would anyway. None where that key is not in force or was replaced already: of two at once, one succeeds."""
+    """A new key of the same name, permissions and length of life, of this owner; the old one ends after `old_lives_s` seconds, or
+    sooner where it would anyway. None where that key is not in force or was replaced already: of two at once, one succeeds."""
     return _key(
         await conn.fetchrow(
             f"""

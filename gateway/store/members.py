@@ -135,8 +135,9 @@ async def remove_member(conn: Connection, tenant: TenantId, user_id: UUID, *, by
         _keep_one(admins, old.email)
         keys = await end_membership(conn, tenant, old.email)
         await insert_audit(conn, tenant, by, "user.removed", old.email, _described(old.role, old.name, old.phones))
+        ended = key_ended(old.email)
         for hint in keys:
-            await insert_audit(conn, tenant, by, "api_key.revoked", hint, **key_ended(old.email))
+            await insert_audit(conn, tenant, by, "api_key.revoked", hint, old=ended["old"], new=ended["new"])
         return old
 
 

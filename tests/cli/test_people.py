@@ -12,7 +12,9 @@ from tests.cli.test_keys import ask
 pytestmark = [pytest.mark.slow]
 
 ROOT, ANNA = "root@gateway.example", "anna@june.example"
-FACTORS = "SELECT coalesce(tenant_id, '*'), factor, cardinality(recovery_codes) FROM users WHERE email = '{}' ORDER BY 1"
+FACTORS = (
+    "SELECT coalesce(tenant_id, '*'), factor, cardinality(recovery_codes) FROM users WHERE email = '{}' ORDER BY 1"
+)
 
 
 def rows(query: str) -> list[tuple[object, ...]]:
@@ -47,7 +49,10 @@ def test_an_operator_who_has_lost_the_second_factor_gets_in_again(command: Comma
 
 def test_of_several_accounts_one_is_named_and_only_that_one_is_reset(command: Command, installation: Path) -> None:
     users = [{"email": ANNA, "password": "correct horse"}]
-    assert command("apply", write(installation, june(users=users), june(number="0368", users=users, token="x" * 40))).code == 0
+    assert (
+        command("apply", write(installation, june(users=users), june(number="0368", users=users, token="x" * 40))).code
+        == 0
+    )
     set_up(ANNA)
     which = command("user", "reset-second-factor", ANNA)
     assert (which.code, "--tenant 0367 or --tenant 0368" in which.err) == (1, True)
@@ -61,9 +66,10 @@ def test_a_person_whom_a_file_no_longer_names_takes_their_api_keys_along(command
     assert command("apply", write(installation, june(users=users))).code == 0
     keys = [command("api-key", "create", "0367", "--name", name).out.strip()[:16] for name in ("hers", "ours")]
     forge(f"UPDATE api_keys SET owner_kind = 'person', owner = '{ANNA}' WHERE hint = '{keys[0]}'")
-    assert "tenant 0367: user anna@june.example removed" in command(
-        "apply", "--prune", write(installation, june(users=users[1:]))
-    ).lines
+    assert (
+        "tenant 0367: user anna@june.example removed"
+        in command("apply", "--prune", write(installation, june(users=users[1:]))).lines
+    )
     assert rows("SELECT hint, revoked_at IS NULL FROM api_keys ORDER BY name") == [(keys[0], False), (keys[1], True)]
     last = rows("SELECT action, target, actor, new::text FROM audit ORDER BY position DESC LIMIT 2")
     assert last[0] == ("api_key.revoked", keys[0], "cli", f'{{"revoked": true, "owner_removed": "{ANNA}"}}')

@@ -66,7 +66,13 @@ class Company:
 
     async def call(self, world: World, call_id: str) -> None:
         """A client calls, and somebody answers."""
-        fields = {"Token": self.token, "UniqueId": call_id, "CallerIDNum": f"+{self.client}", "Extensions": ["150"], "CallType": 0}
+        fields = {
+            "Token": self.token,
+            "UniqueId": call_id,
+            "CallerIDNum": f"+{self.client}",
+            "Extensions": ["150"],
+            "CallType": 0,
+        }
         for address, more in (("/dial", {}), ("/bridge", {}), ("/hangup", {"CallStatus": "2"})):
             assert (await world.post(address, **fields, **more)).status_code == 200
 
@@ -93,8 +99,12 @@ def foreign(text: str, company: Company) -> list[str]:
 async def test_neithers_log_lines_and_metrics_name_the_other(tmp_path: Path) -> None:
     async with open_world(tmp_path, GATEWAY_LOG_LEVEL="DEBUG") as world, trio.open_nursery() as nursery:
         companies = [
-            new_company(world, "7100001", "700100301:one-bot-token-0123456789abcdefg", -1009000000001, "375296254071", 21),
-            new_company(world, "7100002", "700100302:two-bot-token-0123456789abcdefg", -1009000000002, "375296254072", 22),
+            new_company(
+                world, "7100001", "700100301:one-bot-token-0123456789abcdefg", -1009000000001, "375296254071", 21
+            ),
+            new_company(
+                world, "7100002", "700100302:two-bot-token-0123456789abcdefg", -1009000000002, "375296254072", 22
+            ),
         ]
         hidden = [text for one in companies for text in one.secrets]
         for one in companies:
@@ -145,4 +155,6 @@ async def test_neithers_log_lines_and_metrics_name_the_other(tmp_path: Path) -> 
     everything = "\n".join([*(json.dumps(line, ensure_ascii=False) for line in lines), metrics, stats])
     assert [text for text in hidden if text in everything] == []
     labels = [line for line in metrics.splitlines() if not line.startswith("#")]
-    assert [line for line in labels for one in companies for mark in (one.client, f"Owner {one.canary}") if mark in line] == []
+    assert [
+        line for line in labels for one in companies for mark in (one.client, f"Owner {one.canary}") if mark in line
+    ] == []

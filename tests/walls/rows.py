@@ -276,7 +276,9 @@ def _session_hash(c: Context) -> bytes:
 ROLES: Mapping[Stage, str] = {Stage.CLOSED: "admin", Stage.OPEN: "agent", Stage.GONE: "auditor"}
 """What the person of each set is; the company's only admin is one. That of the set without a line has a module's session."""
 NO_ROW: Mapping[str, Callable[["Context"], bool]] = {
-    "missed_calls_done": lambda c: c.ids.stage is Stage.GONE and not c.twin,  # a client who waits, and whose twin does not
+    "missed_calls_done": lambda c: (
+        c.ids.stage is Stage.GONE and not c.twin
+    ),  # a client who waits, and whose twin does not
 }
 """Sets of which a table has no row."""
 

@@ -71,7 +71,10 @@ async def _more_calls(conn: OwnConnection, side: Side, others: Sequence[Side]) -
             ("rings", {"phase": "ringing", "ringing": [one.ids.phone]}),
             ("talks", {"phase": "talking", "ringing": []}),
             ("joined", {"phase": "merged", "ringing": [], "merged_into": own.call_id}),
-            ("missed", {"phase": "ended", "ringing": [], "result": "missed", "extension": None, "last_extension": None}),
+            (
+                "missed",
+                {"phase": "ended", "ringing": [], "result": "missed", "extension": None, "last_extension": None},
+            ),
         ):
             call = {"call_id": f"{what}-{one.ids.tag}", "unique_id": f"{what}-{one.ids.tag}", **theirs, **more}
             await conn.execute(COPY, number, own.call_id, json.dumps(call))
@@ -100,7 +103,9 @@ async def _leave_alone(conn: OwnConnection, side: Side) -> None:
     number, own = side.company.number, side.ids
     mine = [own.call_id, f"taken-{own.tag}"]
     await conn.execute("DELETE FROM recordings WHERE tenant_id = $1 AND recording_id <> $2", number, own.recording)
-    await conn.execute("DELETE FROM missed_calls_done WHERE tenant_id = $1 AND call_id <> ALL($2::text[])", number, mine)
+    await conn.execute(
+        "DELETE FROM missed_calls_done WHERE tenant_id = $1 AND call_id <> ALL($2::text[])", number, mine
+    )
     await conn.execute("DELETE FROM call_events WHERE tenant_id = $1 AND call_id <> ALL($2::text[])", number, mine)
     await conn.execute("DELETE FROM call_orders WHERE tenant_id = $1 AND person <> $2", number, own.phone)
     await conn.execute("DELETE FROM calls WHERE tenant_id = $1 AND call_id <> ALL($2::text[])", number, mine)
@@ -132,7 +137,10 @@ async def opened(walls: Walls, person: Person, others: Sequence[Side]) -> dict[s
             paths += [route.path({}, replace(person.side, ids=ids)) for ids in called]
             more = [f"rings-{side.ids.tag}" for side in others] + [f"joined-{side.ids.tag}" for side in others]
             more += [f"taken-{person.side.ids.tag}", HEARD]
-            paths += [paths[0].replace(person.side.ids.call_id, one).replace(str(person.side.ids.recording), one) for one in more]
+            paths += [
+                paths[0].replace(person.side.ids.call_id, one).replace(str(person.side.ids.recording), one)
+                for one in more
+            ]
         for path in dict.fromkeys(paths):
             for query in asked:
                 answer = await walls.ask(person, route, path, query, None)
@@ -213,7 +221,9 @@ _search_calls = call_pages.search_calls
 
 def filters() -> dict[str, Drop]:
     """Every filter, by what it is called, and how it is dropped."""
-    found: dict[str, Drop] = {"Filters.only of search_calls": lambda patch: patch.setattr(call_pages, "search_calls", _whole_search)}
+    found: dict[str, Drop] = {
+        "Filters.only of search_calls": lambda patch: patch.setattr(call_pages, "search_calls", _whole_search)
+    }
     homes: dict[Any, list[tuple[Any, str]]] = {}
     for module in _modules():
         for name, value in vars(module).items():
@@ -256,7 +266,9 @@ async def test_an_agents_pages_are_as_if_others_had_no_calls_and_each_filter_dro
     await walls.owner.run(_leave_alone, person.side)
     alone = await opened(walls, person, others)
     differ = [place for place, text in with_everybody.items() if text != alone[place]]
-    assert differ == [], "\n".join(f"{place}\n  {with_everybody[place][:3000]}\n  {alone[place][:3000]}" for place in differ[:1])
+    assert differ == [], "\n".join(
+        f"{place}\n  {with_everybody[place][:3000]}\n  {alone[place][:3000]}" for place in differ[:1]
+    )
     survivors = [name for name, (pages, changed_) in dropped.items() if pages == alone and not changed_]
     report("filters for agents", len(dropped), survivors)
     assert survivors == []

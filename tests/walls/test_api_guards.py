@@ -99,7 +99,7 @@ def scopes_for(route: Route) -> frozenset[str]:
 def may_reach(who: str, route: Route) -> bool:
     """Whether a caller may get to the operation."""
     rule, wanted = route.rule.removeprefix(ROOT), scopes_for(route)
-    kind, _, scope = who.partition(" with the scope ")
+    _, _, scope = who.partition(" with the scope ")
     if scope:
         return scope in wanted
     if who == "a token with every scope":
@@ -125,7 +125,9 @@ def operations(walls: Walls) -> list[Route]:
 async def status(walls: Walls, person: Person, route: Route, query: Mapping[str, str], csrf: str = CSRF) -> int:
     """Of the answer."""
     person = replace(person, fields={}, headers={**person.headers, "x-csrf-token": csrf})
-    answer = await walls.ask(person, route, route.path({}, person.side), query, {} if route.method not in SAFE else None)
+    answer = await walls.ask(
+        person, route, route.path({}, person.side), query, {} if route.method not in SAFE else None
+    )
     return answer.status
 
 
@@ -154,7 +156,12 @@ async def test_everybody_reaches_what_they_may_and_nothing_else(walls: Walls) ->
         assert found == [], "\n".join(found)
         await walls.owner.run(_demand_second_factor, walls.a.company.number)
         people = [walls.person(who, walls.a) for who in ("an admin", "an agent", "an auditor")]
-        let_in = [f"{one.name}, {route}" for one in people for route in every if await status(walls, one, route, {}) == REACHED]
+        let_in = [
+            f"{one.name}, {route}"
+            for one in people
+            for route in every
+            if await status(walls, one, route, {}) == REACHED
+        ]
         assert let_in == [], "without a second factor where it is demanded"
 
 

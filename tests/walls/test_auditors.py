@@ -132,12 +132,15 @@ class _Loader(jinja2.PackageLoader):
         return text, name, fresh
 
 
+def _replace_loader(loader: Callable[..., _Loader], patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(web_site, "PackageLoader", loader)
+
+
 def template_masks() -> Iterator[tuple[str, Drop]]:
     """Each mask of each template."""
     for file in sorted(files("gateway.web").joinpath("templates").iterdir(), key=lambda one: one.name):
         for place, found in enumerate(TEMPLATE_MASK.finditer(file.read_text())):
-            loader = partial(_Loader, file.name, place)
-            yield f"{file.name}: {found[0]} ({place})", lambda patch, one=loader: patch.setattr(web_site, "PackageLoader", one)  # type: ignore[misc]
+            yield f"{file.name}: {found[0]} ({place})", partial(_replace_loader, partial(_Loader, file.name, place))
 
 
 def masks() -> dict[str, Drop]:

@@ -51,9 +51,7 @@ def api_keys_pages(gate: Gate) -> Blueprint:
     @pages.get("")
     async def keys(number: str) -> Response:
         lines = await db.tenant(tenant().number, select_api_keys, tenant().number)
-        admins = {
-            one.email for one in await db.engine(list_members, tenant().number) if one.role is Role.ADMIN
-        }
+        admins = {one.email for one in await db.engine(list_members, tenant().number) if one.role is Role.ADMIN}
         fresh, refused = flashed("key"), flashed("refused")
         return site.page(
             "api_keys.html", lines=lines, scopes=SCOPES, fresh=fresh.secrets["key"].reveal() if fresh is not None else "",

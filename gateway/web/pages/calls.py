@@ -26,7 +26,7 @@ from gateway.domain.subjects import call_subject
 from gateway.store import call_pages as store
 from gateway.store import integration_logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
-from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.calls import select_open_calls
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
 from gateway.web.csv_download import BATCH, batches, csv_download, local_time, separator
@@ -95,14 +95,11 @@ async def _whole(conn: Connection, number: TenantId, call_id: str, only: Sequenc
     if found is None or (only is not None and not is_of(found[1], only)):
         return None
     if only is not None:
-        merged = [
-            call for _, call in await select_calls(conn, number, await store.select_merged_calls(conn, number, call_id))
-        ]
         return Whole(
             *found,
             events=await store.select_call_events(conn, number, call_id),
             told=[],
-            merged=[call.call_id for call in merged if is_of(call, only)],
+            merged=await store.select_merged_calls(conn, number, call_id, only),
             recordings=await select_call_recordings(conn, number, call_id) if took_part(found[1], only) else [],
         )
     attempts: dict[int | None, list[integration_logs.LogLine]] = {}

@@ -151,7 +151,11 @@ def people_pages(gate: Gate) -> Blueprint:
         found, t, home = await known(user_id), viewer().t, f"/t/{number}/people/{user_id}"
         lines, now = await deps.db.tenant(tenant().number, select_api_keys, tenant().number), datetime.now(UTC)
         ending = [one.name for one in lines if one.owner == KeyOwner("person", found.email) and one.in_force(now)]
-        text = f"{t('people.remove_text')} {t('people.remove_keys', names=', '.join(ending))}" if ending else t("people.remove_text")
+        text = (
+            f"{t('people.remove_text')} {t('people.remove_keys', names=', '.join(ending))}"
+            if ending
+            else t("people.remove_text")
+        )
         return confirm_page(
             site, title=t("people.remove_title", who=found.name or found.email), text=text,
             action=f"{home}/remove", fields={}, button=t("people.remove"), back=home,

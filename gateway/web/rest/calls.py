@@ -15,7 +15,6 @@ from gateway.domain.numbers import outside
 from gateway.domain.people import is_of
 from gateway.store import call_pages as store
 from gateway.store.call_pages import DeliveryLine, Filters, Place
-from gateway.store.calls import select_calls
 from gateway.store.postgres.pool import Connection
 from gateway.web.api.crm_callbacks import CALL_ANSWERS, CALL_SCOPE, refusal
 from gateway.web.http.routes import Response, problem
@@ -138,13 +137,10 @@ async def _details(
         return None
     events = await store.select_call_events(conn, tenant, call_id)
     deliveries = await store.select_call_deliveries(conn, tenant, call_id) if only is None else ()
-    joined: Sequence[str] = await store.select_merged_calls(conn, tenant, call_id)
-    if only is not None:
-        joined = [call.call_id for _, call in await select_calls(conn, tenant, joined) if is_of(call, only)]
     return {
         **call_values(found[1]), "events": [json.loads(line.body) for line in events],
         "deliveries": [_delivery(line) for line in deliveries],
-        "joined": list(joined),
+        "joined": await store.select_merged_calls(conn, tenant, call_id, only),
     }  # fmt: skip
 
 

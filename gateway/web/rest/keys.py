@@ -54,7 +54,9 @@ class ApiKeyItem(Shown):
     ends_soon: bool = Field(description="it ends within ten days, and no other stands in its place")
     owner: str | None = Field(description="the address of the person or operator who made it, or had made the key by which it was "
                                           "made; the subject of an outside token. The keys of a person end when they are removed")  # fmt: skip
-    owner_kind: Literal["person", "operator", "cli", "outside", "unknown"] = Field(description="`cli`: made by `gateway api-key`")
+    owner_kind: Literal["person", "operator", "cli", "outside", "unknown"] = Field(
+        description="`cli`: made by `gateway api-key`"
+    )
 
 
 class NewApiKey(ApiKeyItem):
@@ -130,7 +132,9 @@ async def _create(
     conn: Connection, call: Call, key: Secret, name: str, scopes: Sequence[str], ends: datetime | None
 ) -> Response:
     async with conn.transaction():
-        key_id = await create_key(conn, call.caller.tenant, key, name, scopes, ends, call.caller.actor, call.caller.owner)
+        key_id = await create_key(
+            conn, call.caller.tenant, key, name, scopes, ends, call.caller.actor, call.caller.owner
+        )
         return await _shown_once(conn, call.caller.tenant, key_id, key, call.stored)
 
 

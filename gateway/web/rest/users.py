@@ -223,7 +223,11 @@ def users(deps: RestDeps) -> list[Endpoint]:
         if (refused := _beyond(call, member.role)) is not None:
             return refused
         if call.caller.kind == "session" and member.email == call.caller.actor and not call.caller.operator:
-            return problem(409, "CONFLICT", "One's own second factor is changed on the page My security, which asks for the password.")
+            return problem(
+                409,
+                "CONFLICT",
+                "One's own second factor is changed on the page My security, which asks for the password.",
+            )
         if not await deps.db.engine(second_factors.reset_factor, call.tenant.number, member.email, call.caller.actor):
             raise Missing("This person has no second factor.")
         return None
