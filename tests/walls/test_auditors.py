@@ -69,7 +69,7 @@ async def test_an_auditor_reads_no_secret_and_no_message_and_changes_nothing(wal
 WHERE = {
     "/t/<number>/deliveries",
     "/t/<number>/deliveries/list.csv",
-    "/t/<number>/calls/<call_id>",
+    "/t/<number>/calls/<path:call_id>",
     "/t/<number>/integrations/<key>",
     "/api/v1/deliveries",
     "/api/v1/integrations/<key>/logs",

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cli.tenants import export
 from gateway.store.embedded.embedded import as_login
-from gateway.store.postgres.pool import open_database, open_session
+from gateway.store.postgres.pool import OwnConnection, open_database, open_session
 from gateway.store.secrets.seal import new_master_key, parse_master_keys
 from tests.walls.rows import Companies, fill_both, new_companies, secrets_of
 
@@ -21,12 +21,18 @@ def betraying(of: Companies) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )  # type: ignore[return-value]
 
 
+async def _keep_both(conn: OwnConnection) -> None:
+    """No company is being deleted: one that is cannot be exported."""
+    await conn.execute("DELETE FROM tenant_deletions")
+
+
 @pytest.mark.parametrize("reveal", [False, True])
 async def test_an_export_holds_nothing_of_another_company(dsn: str, tmp_path: Path, *, reveal: bool) -> None:
     master = parse_master_keys(new_master_key())
     of = new_companies(master)
     async with open_session(dsn) as owner, open_database(as_login(dsn), size=1, engine_size=1) as db:
         await owner.run(fill_both, of)
+        await owner.run(_keep_both)
         texts = [await export(db, master, company.number, reveal=reveal) for company in (of.a, of.b)]
     of_a, of_b = betraying(of)
     assert [text for text in of_b if text in texts[0]] == []

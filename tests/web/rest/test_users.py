@@ -181,7 +181,7 @@ async def test_a_second_factor_that_was_lost_is_taken_away(api: Api) -> None:
     assert (await api.ask("DELETE", where, x_api_key=theirs)).status == 404
     assert (await api.ask("DELETE", where, x_api_key=weak)).status == 403, "a key that may do less than she"
     own = await api.ask("DELETE", where, None, query={}, **session)
-    assert (own.status, "My security" in own.json["message"]) == (409, True)
+    assert (own.status, "My security" in own.json["detail"]) == (409, True)
     assert await api.world.db.engine(stored) == ("sealed", 1)
     assert (await api.ask("DELETE", where)).status == 204
     assert await api.world.db.engine(stored) == ("", 0)
