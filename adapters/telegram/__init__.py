@@ -6,7 +6,7 @@ Owns the `ADAPTER` value and nothing else. What people write to the bot comes in
 from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
 from adapters.telegram.client import TelegramClient, connect
-from adapters.telegram.codec import plan
+from adapters.telegram.codec import plan, plan_start
 from adapters.telegram.incoming import INBOUND, polls
 from adapters.telegram.jobs import JOBS
 from adapters.telegram.notice import notice
@@ -23,6 +23,7 @@ ADAPTER = Adapter(
     connect=connect,
     client=TelegramClient,
     plan_call=plan,
+    plan_start=plan_start,
     hook_id_field="hook_id",
     inbound=INBOUND,
     streams=polls,

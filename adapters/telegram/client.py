@@ -33,11 +33,17 @@ PUBLIC = "https://api.telegram.org"
 class TelegramClient:
     """Shows calls in the chats of one bot."""
 
-    def __init__(self, http: Http, polls: Http, tenant: Tenant, settings: TelegramSettings) -> None:
+    def __init__(
+        self, http: Http, polls: Http, tenant: Tenant, settings: TelegramSettings, public_url: str = ""
+    ) -> None:
         self._http = http
         self._polls = polls
         self._tenant = tenant
         self._settings = settings
+        self._public_url = public_url
+
+    def _buttons(self, attempt: Attempt) -> dict[str, Any] | None:
+        return codec.button(self._tenant, self._public_url, str(attempt.body.get("page") or ""))
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one state of one card."""
@@ -64,7 +70,8 @@ class TelegramClient:
         """Raises Gone and Migrated for the caller to go on."""
         try:
             try:
-                await self._call("editMessageText", codec.message(chat, text, edit=message), attempt)
+                whole = codec.message(chat, text, edit=message, buttons=self._buttons(attempt))
+                await self._call("editMessageText", whole, attempt)
             except codec.BadMarkup:
                 await self._call("editMessageText", codec.message(chat, text, edit=message, markup=False), attempt)
         except codec.Unchanged:
@@ -80,7 +87,8 @@ class TelegramClient:
         """Raises Migrated for the caller to go on, unless this is the `last` chat to try."""
         try:
             try:
-                result = await self._call("sendMessage", codec.message(chat, text, topic=topic), attempt)
+                whole = codec.message(chat, text, topic=topic, buttons=self._buttons(attempt))
+                result = await self._call("sendMessage", whole, attempt)
             except codec.BadMarkup:
                 plain = codec.message(chat, text, topic=topic, markup=False)
                 result = await self._call("sendMessage", plain, attempt)
@@ -250,4 +258,4 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
         http(link, settings.read_timeout_s, settings.request_timeout_s) as short,
         http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
     ):
-        yield TelegramClient(short, polls, link.tenant, settings)
+        yield TelegramClient(short, polls, link.tenant, settings, link.public_url)

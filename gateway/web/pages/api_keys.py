@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from gateway.domain.api_keys import LONGEST_NAME, SCOPES, KeyOwner, ends_soon, new_key
+from gateway.domain.api_keys import LONGEST_NAME, SCOPES, KeyOwner, new_key
 from gateway.domain.people import Role
 from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKeyLine, select_api_keys
@@ -58,8 +58,7 @@ def api_keys_pages(gate: Gate) -> Blueprint:
             problem=refused.body["problem"] if refused is not None else "", lifetimes=LIFETIMES,
             sent=refused.body if refused is not None else {"name": "", "scopes": [SCOPES[0]], "days": ""},
             lost={line.key_id for line in lines if line.owner.kind == "person" and line.owner.name not in admins},
-            now=(now := datetime.now(UTC)), soon={line.key_id for line in lines
-                                                  if not line.revoked_at and ends_soon(line.expires_at, line.rotated_at, now)},
+            now=datetime.now(UTC),
         )  # fmt: skip
 
     @pages.post("")

@@ -51,7 +51,12 @@ def sse(event: str, data: str, event_id: str = "") -> str:
 
 def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
     """The stream's response, for as long as the page is open."""
-    response = Response(_stream(gate, who, token, gate.source()), content_type="text/event-stream; charset=utf-8")
+    return event_stream(_stream(gate, who, token, gate.source()))
+
+
+def event_stream(events: AsyncIterator[str]) -> Response:
+    """The response of a stream of server-sent events, without an end of its own."""
+    response = Response(events, content_type="text/event-stream; charset=utf-8")
     response.timeout = None
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
