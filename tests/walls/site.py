@@ -126,6 +126,7 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
     ("/recordings/file/", "name", lambda s: str(s.ids.recording)),
     ("/api/v1/deliveries/", "id", lambda s: str(s.ids.row)),
     ("/api/v1/keys/", "id", lambda s: str(s.ids.recording)),
+    ("/api/v1/users/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
 )
 """Arguments that mean something else at addresses that begin so."""
