@@ -1,4 +1,4 @@
-"""The migration runner: once each, in order, never backwards, alone."""
+"""The migration runner: once each, in order, never backwards, alone. Long, because each change of data has a case here."""
 
 from functools import partial
 from pathlib import Path
