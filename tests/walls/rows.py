@@ -448,6 +448,8 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "message_parts.status": lambda c: "queued" if c.open else "sent",
     "chat_files.kind": lambda c: "file",
     "chat_files.state": lambda c: "expected" if c.open else "stored",
+    "chat_files.address": lambda c: None if c.open else c.ids.name("address"),
+    "chat_files.run_at": lambda c: NOW,
     "conversation_happenings.kind": lambda c: "note",
     "conversation_happenings.text": lambda c: message(c.company),
     "saved_replies.shortcut": lambda c: c.ids.name("shortcut"),
