@@ -137,6 +137,7 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
         (f"/api/v1/{name}/", "id", lambda s: str(s.ids.recording))
         for name in ("conversations", "messages", "contacts", "files")
     ),
+    ("/api/v1/users/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
 )
 """Arguments that mean something else at addresses that begin so."""
