@@ -219,6 +219,7 @@ class World:
             Services,
             SimpleNamespace(
                 app_of=lambda adapter: None,
+                outgoing_files=lambda tenant: None,
                 db=db,
                 bells=self.bells,
                 clients=Clients(),
