@@ -40,7 +40,8 @@ class TelegramClient:
     """Shows calls in the chats of one bot."""
 
     def __init__(
-        self, http: Http, polls: Http, uploads: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None
+        self, http: Http, polls: Http, uploads: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None,
+        public_url: str = "",
     ) -> None:  # fmt: skip
         self._files = files
         self._uploads = uploads
@@ -48,6 +49,10 @@ class TelegramClient:
         self._polls = polls
         self._tenant = tenant
         self._settings = settings
+        self._public_url = public_url
+
+    def _buttons(self, attempt: Attempt) -> dict[str, Any] | None:
+        return codec.button(self._tenant, self._public_url, str(attempt.body.get("page") or ""))
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one state of one card, or at one part of a message."""
@@ -155,7 +160,8 @@ class TelegramClient:
         """Raises Gone and Migrated for the caller to go on."""
         try:
             try:
-                await self._call("editMessageText", codec.message(chat, text, edit=message), attempt)
+                whole = codec.message(chat, text, edit=message, buttons=self._buttons(attempt))
+                await self._call("editMessageText", whole, attempt)
             except codec.BadMarkup:
                 await self._call("editMessageText", codec.message(chat, text, edit=message, markup=False), attempt)
         except codec.Unchanged:
@@ -171,7 +177,8 @@ class TelegramClient:
         """Raises Migrated for the caller to go on, unless this is the `last` chat to try."""
         try:
             try:
-                result = await self._call("sendMessage", codec.message(chat, text, topic=topic), attempt)
+                whole = codec.message(chat, text, topic=topic, buttons=self._buttons(attempt))
+                result = await self._call("sendMessage", whole, attempt)
             except codec.BadMarkup:
                 plain = codec.message(chat, text, topic=topic, markup=False)
                 result = await self._call("sendMessage", plain, attempt)
@@ -342,4 +349,4 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
         http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
         http(link, max(settings.read_timeout_s, UPLOAD_READ_S), UPLOAD_S) as uploads,
     ):
-        yield TelegramClient(short, polls, uploads, link.tenant, settings, link.files)
+        yield TelegramClient(short, polls, uploads, link.tenant, settings, link.files, link.public_url)

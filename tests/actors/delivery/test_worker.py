@@ -234,6 +234,7 @@ class World:
                 app_of=lambda adapter: None,
                 outgoing_files=lambda tenant: None,
                 feed=Feed(),
+                public_url="",
                 db=db,
                 bells=self.bells,
                 clients=Clients(),
