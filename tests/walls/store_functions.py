@@ -362,7 +362,7 @@ def argument(c: Call, owner: str, name: str, hint: Any) -> Any:
         return _built(c, hint.__name__, hint)
     if origin in (list, tuple, Sequence) or (origin is not None and origin is getattr(typing, "Collection", None)):
         return [argument(c, owner, name, inner[0])]
-    if origin is not None and issubclass(origin, typing.Collection) and not issubclass(origin, Mapping):
+    if isinstance(origin, type) and issubclass(origin, typing.Collection) and not issubclass(origin, Mapping):
         return [argument(c, owner, name, inner[0])]
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {}
