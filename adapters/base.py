@@ -22,6 +22,7 @@ from adapters.jobs import Job
 from adapters.login import Login
 from adapters.spills import Spills
 from adapters.tokens import Tokens
+from adapters.widget import Widget
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
@@ -389,6 +390,8 @@ class Adapter:
     """The settings field with the unguessable last part of the address that the outside system calls."""
     chat: ChatChannel | None = None
     """For messengers that people write to."""
+    widget: Callable[[Any], Widget] | None = None
+    """For a chat of our own in a company's site: what its settings say. The settings field marked `account` is its public key."""
     inbound: Inbound | None = None
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     app: App | None = None

@@ -30,6 +30,8 @@ from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
+from actors.chats.typing import KIND as TYPING
+from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
@@ -158,6 +160,8 @@ class Gateway:
             apps,
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
+        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING))
+        self.peers.receive[TYPING] = self.typing.received
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
         operators, through = read_notify_file(settings.notify_file)
@@ -190,6 +194,7 @@ class Gateway:
             modules=self.modules,
             together=self.together,
             inbox=inbox,
+            typing=self.typing,
             conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver),
             recording_files=self.recording_files,
             guesses=self.guesses,
