@@ -207,11 +207,11 @@ class Conversing:
                 "there is no such channel, or it is switched off", "такого канала нет, или он выключен"
             )),))  # fmt: skip
         contact = _uuid(to)
-        begin = partial(self.db.tenant, tenant.number, self._start, tenant, key, channel[0], to, contact)
+        begin = partial(self._start, tenant=tenant, key=key, channel=channel[0], to=to, contact=contact)
         try:
-            conversation = await begin()
+            conversation = await self.db.tenant(tenant.number, begin)
         except Conflict:  # the client wrote at this moment: theirs is the conversation
-            conversation = await begin()
+            conversation = await self.db.tenant(tenant.number, begin)
         return await self.send(tenant, conversation, author=author, text=text, client_id=client_id)
 
     async def _start(

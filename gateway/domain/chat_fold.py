@@ -137,7 +137,9 @@ class Book:
         self.unconfirmed: dict[Place, list[Part]] = {}
         """Parts of ours whose id at the messenger is not known, oldest first."""
         self.people: dict[str, UUID] = {}
-        """The contact of a phone number."""
+        """The person who has a number, confirmed by a messenger."""
+        self.confirmed: set[tuple[UUID, str]] = set()
+        """Contacts and numbers that are known to be theirs."""
         self.changes = Changes()
         self.changed_parts: dict[UUID, UUID] = {}
         """Message -> conversation of what only changed its status."""
@@ -190,9 +192,6 @@ class Book:
     def _phone_shared(self, key: IntegrationKey, event: PhoneShared) -> None:
         conversation = self._conversation(key, event.address, event.at, Person(name=event.name))
         self._confirm(conversation.contact, event.phone)
-        known = self.people[event.phone]
-        if known != conversation.contact:
-            self.changes.merges.append((known, conversation.contact))
         self._happens(conversation, "phone", CLIENT, event.at, event.phone)
 
     def _reach_changed(self, key: IntegrationKey, event: ReachChanged) -> None:
@@ -324,13 +323,20 @@ class Book:
             self._put(named)
         if person.name and not known.name:
             self.changes.names[known.contact] = _short(person.name)
-        if person.phone and person.phone not in self.people:
+        if person.phone:
             self._confirm(known.contact, person.phone)
         return named
 
     def _confirm(self, contact: UUID, phone: str) -> None:
-        self.people.setdefault(phone, contact)
-        self.changes.phones.append((self.people[phone], phone))
+        """A messenger says that a number is a contact's. Whoever has the number already is the same person; said again, it undoes
+        nothing that people have decided since."""
+        if (contact, phone) in self.confirmed:
+            return
+        self.confirmed.add((contact, phone))
+        self.changes.phones.append((contact, phone))
+        known = self.people.setdefault(phone, contact)
+        if known != contact:
+            self.changes.merges.append((known, contact))
 
     def _owned(self, conversation: Conversation, owner: str) -> Conversation:
         if conversation.owner == owner:

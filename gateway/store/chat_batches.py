@@ -170,6 +170,14 @@ async def _read(conn: Connection, tenant: TenantId, updates: Sequence[Received],
             named,
         )
         book.people |= {row["phone"]: row["root_id"] for row in rows}
+        contacts = [known.contact for known in book.conversations.values()] + list(book.people.values())
+        rows = await conn.fetch(
+            "SELECT contact_id, phone FROM contact_phones WHERE tenant_id = $1 AND contact_id = ANY($2::uuid[]) AND phone = ANY($3) AND confirmed",
+            tenant,
+            contacts,
+            named,
+        )
+        book.confirmed |= {(row["contact_id"], row["phone"]) for row in rows}
 
 
 async def _read_parts(
