@@ -18,19 +18,19 @@ _LIGHT = 0.179
 
 
 def _key(value: str) -> str:
-    if not re.fullmatch(r"[0-9A-Za-z_-]{12,64}", value):
+    if not re.fullmatch(r"[0-9A-Za-z_-]{8,64}", value):
         raise BadValue(
-            "must be 12 to 64 letters, digits, - and _; leave it out, and one is made",
-            "от 12 до 64 латинских букв, цифр, - и _; не указывайте его, и он создастся сам",
+            "must be 8 to 64 letters, digits, - and _; leave it out, and one is made",
+            "от 8 до 64 латинских букв, цифр, - и _; не указывайте его, и он создастся сам",
         )
     return value
 
 
 def _strong(value: Secret) -> Secret:
-    if len(value.reveal()) < 24:
+    if not re.fullmatch("[!-~]{16,200}", value.reveal()):
         raise BadValue(
-            "must be at least 24 characters long; leave it out, and one is made",
-            "не короче 24 знаков; не указывайте его, и он создастся сам",
+            "must be 16 to 200 Latin letters, digits and signs; leave it out, and one is made",
+            "от 16 до 200 латинских букв, цифр и знаков; не указывайте его, и он создастся сам",
         )
     return value
 
