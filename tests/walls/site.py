@@ -119,6 +119,7 @@ VALUES: Mapping[str, Any] = {
     "id": lambda s: s.ids.call_id,
     "item": lambda s: s.ids.name("item"),
     "prompt": lambda s: s.ids.name("prompt"),
+    "version": lambda s: "0000",
 }
 """Arguments of addresses, and fields of queries and bodies, by name. A field that has none gets each of `ANY` in turn."""
 IN_PATH: Sequence[tuple[str, str, Any]] = (
@@ -127,6 +128,8 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
     ("/api/v1/deliveries/", "id", lambda s: str(s.ids.row)),
     ("/api/v1/keys/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
+    ("/widget/", "key", lambda s: f"widget-key-{s.company.mark}"),
+    ("/widget-files/", "name", lambda s: "frame.js"),
 )
 """Arguments that mean something else at addresses that begin so."""
 ANY = ("call_id", "recording", "letter", "integration", "number", "user_id", "extension", "name")

@@ -68,7 +68,7 @@ def _shop_page(gateway: str) -> QuartTrio:
     @app.get("/")
     async def page() -> TrioResponse:
         text = (
-            '<!doctype html><html lang="en"><head><title>Shop</title></head><body><main><h1>Shop</h1><a href="/">Things</a></main>'
+            '<!doctype html><html lang="en"><head><meta name="viewport" content="width=device-width"><title>Shop</title></head><body><main><h1>Shop</h1><a href="/">Things</a></main>'
             f'<script async src="{gateway}/widget.js" data-key="{KEYS[JUNE]}"></script></body></html>'
         )
         policy = f"default-src 'none'; script-src {gateway}; frame-src {gateway}; img-src 'self'"
@@ -216,7 +216,9 @@ async def test_a_lost_line_is_found_again_within_two_seconds(db: Database) -> No
             expect(chat(page).get_by_role("listitem")).to_have_count(2)
             shop.run(shop.here.answers, known, "an answer meanwhile")
             page.context.set_offline(False)
-            expect(chat(page).get_by_text("an answer meanwhile")).to_be_visible(timeout=2000)
+            expect(chat(page).get_by_role("listitem").filter(has_text="an answer meanwhile")).to_be_visible(
+                timeout=2000
+            )
             expect(chat(page).get_by_text("sending…")).to_have_count(0)
             page.wait_for_timeout(500)
             expect(chat(page).get_by_role("listitem")).to_have_count(3)
@@ -290,7 +292,12 @@ async def test_on_a_phone_the_chat_fills_the_screen(db: Database) -> None:
 
         def visit(browser: Browser) -> None:
             page = shop.open(
-                browser, viewport={"width": 360, "height": 640}, color_scheme="dark", has_touch=True, is_mobile=True
+                browser,
+                viewport={"width": 360, "height": 640},
+                color_scheme="dark",
+                has_touch=True,
+                is_mobile=True,
+                reduced_motion="reduce",
             )
             page.get_by_role("button", name="Open the chat").click()
             assert page.locator("iframe").bounding_box() == {"x": 0, "y": 0, "width": 360, "height": 640}

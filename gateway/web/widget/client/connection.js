@@ -138,7 +138,7 @@ export class Connection {
   }
 
   read(seq) {
-    return this.call("POST", "read", { seq }).catch(() => {});
+    return this.call("POST", "read", { seq }, true).catch(() => {}); // even if the page is being left
   }
 
   typing() {
@@ -240,9 +240,9 @@ export class Connection {
 
   // Requests.
 
-  async call(method, path, body) {
+  async call(method, path, body, keepalive = false) {
     const answer = await fetch(`${this.base}/${path}`, {
-      method, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body),
+      method, keepalive, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body),
       headers: {
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
         ...(this.token ? { Authorization: `Bearer ${this.token}` } : {}),
