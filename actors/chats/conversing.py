@@ -4,6 +4,7 @@
 
 Nothing is sent before it is durable; the same `client_id` again answers the same and sends nothing. A person who writes takes the
 conversation. Used by `gateway/web/rest/chats.py` and the pages of the inbox.
+Over 400 lines: every change of a conversation follows the same lock, check and announcement.
 """
 
 import json

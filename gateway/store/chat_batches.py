@@ -26,6 +26,7 @@ from gateway.domain.chats import (
 )
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.shards import shard_of
+from gateway.store.contact_merges import merge_contacts
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection, Record
 
@@ -246,29 +247,6 @@ async def _write(conn: Connection, tenant: TenantId, changes: Changes, done: Seq
             await conn.execute(statement, tenant, json.dumps(rows, ensure_ascii=False))
     for into, other in changes.merges:
         await merge_contacts(conn, tenant, into, other, "messenger")
-
-
-async def merge_contacts(conn: Connection, tenant: TenantId, into: UUID, other: UUID, by: str) -> int | None:
-    """Makes one contact of two and returns the merge's number; None where they are one already, or one is not there."""
-    merge_id: int | None = await conn.fetchval(
-        """
-        WITH roots AS (
-            SELECT a.root_id AS into_id, b.root_id AS other_id FROM contacts a, contacts b
-            WHERE a.tenant_id = $1 AND a.contact_id = $2 AND b.tenant_id = $1 AND b.contact_id = $3 AND a.root_id <> b.root_id
-        ), moved AS (
-            UPDATE contacts c SET root_id = roots.into_id, updated_at = now() FROM roots
-            WHERE c.tenant_id = $1 AND c.root_id = roots.other_id RETURNING c.contact_id
-        )
-        INSERT INTO contact_merges (tenant_id, into_id, other_id, moved, merged_by)
-        SELECT $1, into_id, other_id, (SELECT array_agg(contact_id) FROM moved), $4 FROM roots
-        RETURNING merge_id
-        """,
-        tenant,
-        into,
-        other,
-        by,
-    )
-    return merge_id
 
 
 def _conversations(changes: Changes, wanted: Callable[[Conversation], bool]) -> Rows:

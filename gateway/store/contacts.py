@@ -11,7 +11,6 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from gateway.domain.ids import TenantId
-from gateway.store.chat_batches import merge_contacts
 from gateway.store.conversations import said
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection
@@ -181,34 +180,6 @@ async def _replace_emails(conn: Connection, tenant: TenantId, root: UUID, emails
         root,
         list(emails),
     )
-
-
-async def merge(conn: Connection, tenant: TenantId, into: UUID, other: UUID, by: str) -> int | None:
-    """Makes one person of two; None where they are one already, or one is not there."""
-    return await merge_contacts(conn, tenant, into, other, by)
-
-
-async def unmerge(conn: Connection, tenant: TenantId, into: UUID) -> UUID | None:
-    """Undoes the last merge into a person. Returns the contact that is a person of its own again, or None."""
-    other: UUID | None = await conn.fetchval(
-        """
-        WITH last AS (
-            SELECT g.merge_id, g.other_id, g.moved FROM contact_merges g
-            WHERE g.tenant_id = $1 AND g.undone_at IS NULL
-              AND g.into_id = (SELECT root_id FROM contacts WHERE tenant_id = $1 AND contact_id = $2)
-            ORDER BY g.merge_id DESC LIMIT 1 FOR UPDATE
-        ), undone AS (
-            UPDATE contact_merges g SET undone_at = now() FROM last WHERE g.tenant_id = $1 AND g.merge_id = last.merge_id
-        ), back AS (
-            UPDATE contacts c SET root_id = last.other_id, updated_at = now() FROM last
-            WHERE c.tenant_id = $1 AND c.contact_id = ANY(last.moved)
-        )
-        SELECT other_id FROM last
-        """,
-        tenant,
-        into,
-    )
-    return other
 
 
 async def select_by_phone(conn: Connection, tenant: TenantId, phones: Sequence[str]) -> dict[str, UUID]:

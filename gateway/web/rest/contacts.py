@@ -13,14 +13,15 @@ from gateway.domain.numbers import outside
 from gateway.domain.people import wrong_with_email
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_breaking
-from gateway.store import call_pages, contacts, conversations
+from gateway.store import call_pages, contact_merges, contacts, conversations
 from gateway.store.call_pages import Filters
 from gateway.store.contacts import Contact
 from gateway.store.conversations import Seen
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.routes import Response
 from gateway.web.rest.calls import CallItem, call_values
-from gateway.web.rest.chats import READS, WRITES, ConversationItem, author_of, conversation_id, conversation_values
+from gateway.web.rest.chat_models import ConversationItem
+from gateway.web.rest.chats import READS, WRITES, author_of, conversation_id, conversation_values
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown, reply
 
@@ -220,7 +221,7 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
                 raise Missing("There is no such contact.")
             if await contacts.select_contact(conn, number, other) is None:
                 raise Invalid((("other", "there is no such contact"),))
-            if await contacts.merge(conn, number, contact, other, call.caller.actor) is None:
+            if await contact_merges.merge_contacts(conn, number, contact, other, call.caller.actor) is None:
                 raise Invalid((("other", "they are one person already"),))
 
         await deps.db.tenant(number, work)
@@ -228,7 +229,7 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
 
     async def unmerge(call: Call) -> ContactDetails:
         number, contact = call.tenant.number, conversation_id(call)
-        if await deps.db.tenant(number, contacts.unmerge, number, contact) is None:
+        if await deps.db.tenant(number, contact_merges.unmerge, number, contact) is None:
             raise Missing("Nothing was merged into this contact.")
         return await details(call, contact)
 

@@ -1,4 +1,7 @@
-"""From updates to conversations and from answers to deliveries, on a real PostgreSQL: once, in order, and nothing lost."""
+"""From updates to conversations and from answers to deliveries, on a real PostgreSQL: once, in order, and nothing lost.
+
+Long, because every case needs the same company with its journal, actor and outbox.
+"""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +28,7 @@ from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.shards import shard_of
 from gateway.domain.subjects import Subject
-from gateway.store import contacts, conversations, messages
+from gateway.store import contact_merges, contacts, conversations, messages
 from gateway.store.conversations import Filters, Seen
 from gateway.store.journal import PostRow, insert_posts
 from gateway.store.messages import StoredMessage
@@ -494,11 +497,11 @@ async def test_a_merge_that_is_undone_stays_undone(here: Here) -> None:
     await here.receives(update(3, happened("PhoneShared", "2", phone="+375296254070")))
     (one,) = await _people(here)
     assert (one.name, one.merges) == ("A", 1)
-    assert await here.db.tenant(JUNE, contacts.unmerge, JUNE, one.id) is not None
+    assert await here.db.tenant(JUNE, contact_merges.unmerge, JUNE, one.id) is not None
     assert len(await _people(here)) == 2
     await here.receives(update(4, wrote(4, address="2", person={"name": "B", "phone": "+375296254070"})))
     assert len(await _people(here)) == 2
-    assert await here.db.tenant(JUNE, contacts.unmerge, JUNE, one.id) is None
+    assert await here.db.tenant(JUNE, contact_merges.unmerge, JUNE, one.id) is None
 
 
 async def test_merging_by_hand_in_chains_and_back(here: Here) -> None:
@@ -507,12 +510,12 @@ async def test_merging_by_hand_in_chains_and_back(here: Here) -> None:
         await tenant(JUNE, contacts.insert_contact, JUNE, name, [phone], [])
         for name, phone in (("A", "+1"), ("B", "+2"), ("C", "+3"))
     ]
-    assert await tenant(JUNE, contacts.merge, JUNE, b, c, "anna") is not None
-    assert await tenant(JUNE, contacts.merge, JUNE, a, b, "anna") is not None
-    assert await tenant(JUNE, contacts.merge, JUNE, a, c, "anna") is None
+    assert await tenant(JUNE, contact_merges.merge_contacts, JUNE, b, c, "anna") is not None
+    assert await tenant(JUNE, contact_merges.merge_contacts, JUNE, a, b, "anna") is not None
+    assert await tenant(JUNE, contact_merges.merge_contacts, JUNE, a, c, "anna") is None
     (one,) = await _people(here)
     assert {phone.phone for phone in one.phones} == {"+1", "+2", "+3"}
-    assert await tenant(JUNE, contacts.unmerge, JUNE, a) == b
+    assert await tenant(JUNE, contact_merges.unmerge, JUNE, a) == b
     assert {person.name: len(person.phones) for person in await _people(here)} == {"A": 1, "B": 2}
 
 
