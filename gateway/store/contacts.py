@@ -73,11 +73,13 @@ async def select_contact(conn: Connection, tenant: TenantId, contact: UUID) -> C
 
 
 async def search_contacts(
-    conn: Connection, tenant: TenantId, q: str, most: int, before: tuple[datetime, UUID] | None = None
+    conn: Connection, tenant: TenantId, q: str, most: int, before: tuple[datetime, UUID] | None = None, only: str | None = None,
+    *, texts: bool = True,
 ) -> list[Contact]:  # fmt: skip
-    """Persons whose name, phone, e-mail, address in a messenger or message holds a text, those changed last first."""
+    """Persons whose name, phone, e-mail, address in a messenger or message (`texts`) holds a text, those changed last first; with
+    `only`, those who have a conversation that this agent may see."""
     rows = await conn.fetch(
-        f"WITH {said('$2')} "  # noqa: S608 - constants
+        f"WITH {said('$7')} "  # noqa: S608 - constants
         + _SELECT
         + """
         WHERE c.tenant_id = $1 AND c.root_id = c.contact_id
@@ -90,7 +92,11 @@ async def search_contacts(
                              AND strpos(lower(e.email), lower($2)) > 0)
                   OR EXISTS (SELECT FROM conversations v WHERE v.tenant_id = o.tenant_id AND v.contact_id = o.contact_id
                              AND (strpos(lower(concat_ws(' ', v.name, v.username, v.address)), lower($2)) > 0
-                                  OR v.conversation_id IN (SELECT conversation_id FROM said))))))
+                                  OR (v.conversation_id IN (SELECT conversation_id FROM said)
+                                      AND ($6::text IS NULL OR v.owner IN ('queue', 'none', $6))))))))
+          AND ($6::text IS NULL OR EXISTS (
+              SELECT FROM contacts o JOIN conversations v ON v.tenant_id = o.tenant_id AND v.contact_id = o.contact_id
+              WHERE o.tenant_id = c.tenant_id AND o.root_id = c.contact_id AND v.owner IN ('queue', 'none', $6)))
         ORDER BY c.updated_at DESC, c.contact_id DESC LIMIT $5
         """,
         tenant,
@@ -98,6 +104,8 @@ async def search_contacts(
         before[0] if before is not None else None,
         before[1] if before is not None else None,
         most,
+        only,
+        storable(q) if texts else "",
     )
     return [_contact(tuple(row)) for row in rows]
 

@@ -79,6 +79,24 @@ async def select_messages(
     return [_message(tuple(row)) for row in rows]
 
 
+async def select_messages_of(
+    conn: Connection, tenant: TenantId, conversations: Sequence[UUID], most: int, before: datetime | None = None
+) -> list[StoredMessage]:
+    """The newest messages of several conversations together, newest first, of those before a moment where one is given."""
+    rows = await conn.fetch(
+        _SELECT
+        + """
+        WHERE m.tenant_id = $1 AND m.conversation_id = ANY($2) AND ($3::timestamptz IS NULL OR m.at < $3)
+        ORDER BY m.at DESC, m.conversation_id, m.seq DESC LIMIT $4
+        """,
+        tenant,
+        list(conversations),
+        before,
+        most,
+    )
+    return [_message(tuple(row)) for row in rows]
+
+
 async def select_message(conn: Connection, tenant: TenantId, message: UUID) -> StoredMessage | None:
     """One, or None."""
     row = await conn.fetchrow(_SELECT + " WHERE m.tenant_id = $1 AND m.message_id = $2", tenant, message)

@@ -101,6 +101,8 @@ LATIN = frozenset(
         "EUR",
         "RUB",
         "Role",
+        "Ctrl",
+        "Enter",
     ]
 )
 """Latin words in Russian pages."""

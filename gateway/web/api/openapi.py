@@ -99,7 +99,7 @@ def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[
     if address.body is not None:
         schema = references[address.body, "validation"]
         operation["requestBody"] = {
-            "required": True,
+            "required": any(field.is_required() for field in address.body.model_fields.values()),
             "content": {
                 JSON: _with_example({"schema": schema}, address.body),
                 **{

@@ -27,10 +27,12 @@ from gateway.store import call_pages as store
 from gateway.store import integration_logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
 from gateway.store.calls import select_open_calls
+from gateway.store.conversations import select_by_phones
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
 from gateway.web.csv_download import BATCH, batches, csv_download, local_time, separator
 from gateway.web.formats import duration
+from gateway.web.pages.inbox import myself, only_of
 from gateway.web.pages.live import day_begins, live_calls
 from gateway.web.pages.player import note_link, players, recording_name, retry, short_link, without_address
 from gateway.web.session.auth import Gate
@@ -290,6 +292,8 @@ def calls_pages(gate: Gate) -> Blueprint:
         whole = await db.tenant(who.number, _whole, who.number, call_id, viewer().only)
         if whole is None:
             abort(404)
+        agent = only_of(await myself(gate))
+        chats = await db.tenant(who.number, select_by_phones, who.number, [whole.call.outside], agent)
         lines = [(line, json.loads(line.body)) for line in whole.events]
         events = [
             (line, event_text(body, who, viewer().t), json.dumps(without_address(body), ensure_ascii=False, indent=2))
@@ -298,7 +302,7 @@ def calls_pages(gate: Gate) -> Blueprint:
         return site.page(
             "call.html", whole=whole, call=whole.call, stretches=stretches(whole.call), utc_text=utc_text, events=events,
             players=players(who, whole.recordings, whole.call, events), link=link,
-            recording_name=recording_name(whole.call.recording),
+            recording_name=recording_name(whole.call.recording), chat=chats.get(whole.call.outside),
         )  # fmt: skip
 
     @pages.get("/calls/<path:call_id>")

@@ -15,10 +15,11 @@ from gateway.domain.ids import integration_key
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK
 from gateway.store import conversations as store
-from gateway.store import members, messages
+from gateway.store import messages
 from gateway.store.conversations import Beside, Filters, Seen
 from gateway.store.messages import StoredFile, StoredMessage
 from gateway.store.postgres.pool import Connection
+from gateway.web.authors import author_of_person
 from gateway.web.http.routes import Response, problem
 from gateway.web.rest.chat_models import (
     AssignBody,
@@ -101,9 +102,7 @@ async def author_of(deps: RestDeps, call: Call) -> str:
     caller = call.caller
     if caller.kind != "session":
         return human(f"key:{caller.key.key_id if caller.key is not None else quote(caller.actor, safe='')[:60]}")
-    tenant = None if caller.operator else call.tenant.number
-    found = await deps.db.engine(members.select_user_id, tenant, caller.actor)
-    return human(str(found) if found is not None else quote(caller.actor, safe="@.")[:60])
+    return await author_of_person(deps.db, None if caller.operator else call.tenant.number, caller.actor)
 
 
 def _only(author: str, call: Call) -> str | None:

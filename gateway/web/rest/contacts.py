@@ -8,13 +8,12 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
-from gateway.domain.ids import TenantId
 from gateway.domain.numbers import outside
 from gateway.domain.people import wrong_with_email
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_breaking
-from gateway.store import call_pages, contact_merges, contacts, conversations
-from gateway.store.call_pages import Filters
+from gateway.store import contact_merges, contacts, conversations
+from gateway.store.client_calls import select_client_calls
 from gateway.store.contacts import Contact
 from gateway.store.conversations import Seen
 from gateway.store.postgres.pool import Connection
@@ -135,16 +134,6 @@ def contact_item(one: Contact) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def calls_of(conn: Connection, tenant: TenantId, phones: Sequence[str], only: Sequence[str] | None) -> list[Any]:
-    """The newest calls with any of these numbers."""
-    found: dict[str, Any] = {}
-    for phone in phones:
-        filters = Filters(number=phone, e164=phone, open_too=True, only=tuple(only) if only is not None else None)
-        for call in await call_pages.search_calls(conn, tenant, filters, None, MOST_CALLS):
-            found[call.call_id] = call
-    return sorted(found.values(), key=lambda call: call.started_at, reverse=True)[:MOST_CALLS]
-
-
 def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
     """The endpoints."""
     conversing = deps.conversing
@@ -170,7 +159,13 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
             if found is None:
                 return None
             chats = await conversations.select_conversations_of_contact(conn, number, found.id)
-            return found, chats, await calls_of(conn, number, [one.phone for one in found.phones], call.caller.only)
+            return (
+                found,
+                chats,
+                await select_client_calls(
+                    conn, number, [one.phone for one in found.phones], MOST_CALLS, only=call.caller.only
+                ),
+            )
 
         found = await deps.db.tenant(number, read)
         if found is None:

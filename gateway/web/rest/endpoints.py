@@ -257,7 +257,7 @@ def _read(endpoint: Endpoint, request: Request) -> tuple[BaseModel, BaseModel | 
         body, raw = request.body, hashlib.sha256(request.body).hexdigest()
     elif endpoint.body is not None:
         try:
-            raw = json_of(request.body)
+            raw = {} if not request.body and may_be_empty(endpoint.body) else json_of(request.body)
             body = endpoint.body.model_validate(raw)
         except ValidationError as error:
             problems += problems_of(error)
@@ -266,6 +266,11 @@ def _read(endpoint: Endpoint, request: Request) -> tuple[BaseModel, BaseModel | 
     if problems or query is None:
         raise Invalid(tuple(problems))
     return query, body, raw
+
+
+def may_be_empty(model: type[BaseModel]) -> bool:
+    """Whether a request without a body means the same as one with `{}`: nothing of it is required."""
+    return not any(field.is_required() for field in model.model_fields.values())
 
 
 def json_of(body: bytes) -> Any:
