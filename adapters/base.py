@@ -236,13 +236,13 @@ class Tested:
         return in_language(self.detail, language) if isinstance(self.detail, str) else self.detail[language]
 
 
-GATEWAY_ADDRESS = "GATEWAY_ADDRESS"
+GATEWAY_ADDRESS, PUBLIC_URL = "GATEWAY_ADDRESS", "PUBLIC_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """A text to paste on the other side, with what it is and where it goes, by language. `GATEWAY_ADDRESS` in the block
-    stands for the address from which we connect; a page that knows it fills it in."""
+    stands for the address from which we connect, `PUBLIC_URL` for the gateway's own; a page that knows it fills it in."""
 
     title: Mapping[str, str]
     text: Mapping[str, str]

@@ -5,7 +5,7 @@ Owns the `ADAPTER` value and nothing else. What visitors send is read in `codec.
 
 from adapters.base import Adapter, Limits, Rate
 from adapters.web_widget.client import WidgetClient, connect
-from adapters.web_widget.codec import CHANNEL, widget
+from adapters.web_widget.codec import CHANNEL, advice, widget
 from adapters.web_widget.settings import WidgetSettings
 from gateway.domain.ids import Kind
 
@@ -18,6 +18,7 @@ ADAPTER = Adapter(
     settings=WidgetSettings,
     connect=connect,
     client=WidgetClient,
+    advice=advice,
     chat=CHANNEL,
     widget=widget,
     limits=Limits(rates={"": Rate(1000)}, at_once=50),
