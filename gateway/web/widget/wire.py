@@ -1,4 +1,4 @@
-"""What visitors' browsers send and read: `/widget/{key}/session`, `messages`, `read`, `typing`, `person`.
+"""What visitors' browsers send and read: `/widget/{key}/session`, `state`, `messages`, `read`, `typing`, `person`.
 
 What a visitor writes goes the way of every messenger's updates: durable before it is answered, a repeat of `client_id` changes
 nothing, then the actor of the tenant's chats. Read `events.py` for the stream, `deps.py` for who may call.
@@ -88,6 +88,9 @@ def wire_addresses(deps: WidgetDeps, names: Names) -> list[Address]:
         state = await state_of(deps, names, visit.place, conversation)
         return answer_json({"items": items, "more": len(found) == PAGE, "state": state})
 
+    async def state(place: Place, request: Request) -> Response:
+        return answer_json(await state_of(deps, names, place, None))
+
     async def seen(visit: Visit) -> Response:
         up_to = body_object(visit.request).get("seq")
         if not isinstance(up_to, int) or isinstance(up_to, bool) or not 0 < up_to < 1 << 31:
@@ -118,6 +121,7 @@ def wire_addresses(deps: WidgetDeps, names: Names) -> list[Address]:
 
     return [
         add("POST", "session", of_place(deps, session), "A visitor's token"),
+        add("GET", "state", of_place(deps, state), "Whether anybody is there, before a visitor has written"),
         add("POST", "messages", of_visitor(deps, send), "A visitor writes"),
         add("GET", "messages", of_visitor(deps, history), "The visitor's conversation, oldest first"),
         add("POST", "read", of_visitor(deps, seen), "The visitor has seen messages"),

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,10 @@ from playwright.sync_api import Browser, FrameLocator, Page, expect, sync_playwr
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 
+from gateway.domain.profile import Profile
+from gateway.store import conversations, messages
+from gateway.store.business_profiles import upsert_profile
+from gateway.store.contacts import search_contacts
 from gateway.store.postgres.pool import Database
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.widget.table import widget_addresses
@@ -139,8 +144,6 @@ def axe(page: Page) -> list[str]:
 
 async def conversation(here: Here) -> Any:
     """The only one."""
-    from gateway.store import conversations
-
     with trio.fail_after(20):
         while not (
             found := await here.db.tenant(JUNE, conversations.select_conversations, JUNE, conversations.Filters(), 10)
@@ -228,8 +231,6 @@ async def test_a_lost_line_is_found_again_within_two_seconds(db: Database) -> No
 
 
 async def _said(here: Here) -> list[dict[str, Any]]:
-    from gateway.store import messages
-
     known = await conversation(here)
     found = await here.db.tenant(JUNE, messages.select_messages, JUNE, known, 100)
     return [{"text": one.text} for one in found]
@@ -285,6 +286,37 @@ async def test_the_page_identifies_its_visitor_and_hears_what_happens(db: Databa
 
         await browse(visit)
         assert (await shop.here.place("id:7")) is not None
+
+
+async def test_when_nobody_is_there_an_address_is_left(db: Database) -> None:
+    async with open_shop(db) as shop:
+        hours = [{"days": ["mon"], "from": "09:00", "to": "09:01"}]
+        shop.here.now = datetime(2026, 11, 29, 12, tzinfo=UTC)  # a Sunday
+        await db.tenant(JUNE, upsert_profile, JUNE, Profile.model_validate({"working_hours": hours}))
+
+        def visit(browser: Browser) -> None:
+            page = shop.open(browser, viewport={"width": 360, "height": 640}, locale="ru-RU", reduced_motion="reduce")
+            page.get_by_role("button", name="Открыть чат").click()
+            email = chat(page).get_by_role("textbox", name="Почта")
+            expect(email).to_be_visible()
+            assert axe(page) == []
+            box = chat(page).get_by_role("textbox", name="Напишите сообщение")
+            box.fill("перезвоните мне")
+            email.fill("anna")
+            box.press("Enter")
+            expect(email).to_be_focused()
+            expect(chat(page).get_by_text("Напишите адрес почты, например")).to_be_visible()
+            expect(box).to_have_value("перезвоните мне")
+            email.fill("anna@june.example")
+            chat(page).get_by_role("textbox", name="Как вас зовут").fill("Анна")
+            chat(page).get_by_role("button", name="Отправить").click()
+            expect(chat(page).get_by_role("listitem")).to_have_count(1)
+            expect(email).to_be_hidden()
+            assert shop.complaints == []
+
+        await browse(visit)
+        found = await db.tenant(JUNE, search_contacts, JUNE, "anna@june.example", 10)
+        assert [one.name for one in found] == ["Анна"]
 
 
 async def test_on_a_phone_the_chat_fills_the_screen(db: Database) -> None:

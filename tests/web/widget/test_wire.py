@@ -260,8 +260,11 @@ async def test_outside_working_hours_a_visitor_leaves_an_address(here: Here) -> 
         "name": "",
         "open": None,
     }
+    assert (await here.ask("GET", "/state", origin=None))[1]["open"] is None
     await here.db.tenant(JUNE, closed)
     here.now = datetime(2026, 11, 29, 12, tzinfo=UTC)  # a Sunday
+    assert (await here.ask("GET", "/state", origin=None))[1]["open"] is False
+    assert (await here.ask("GET", "/state", origin="https://evil.example"))[0] == 403
     token = await here.visitor()
     assert (await here.ask("GET", "/messages", token=token))[1]["state"]["open"] is False
     assert await here.write(token, "call me", "c1", name="Anna", email="anna@june.example") == 201

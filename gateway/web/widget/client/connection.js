@@ -158,6 +158,16 @@ export class Connection {
 
   // Reading.
 
+  // Before there is a token: whether anybody is there.
+  async look() {
+    if (this.token || this.looked) return;
+    this.looked = true;
+    try {
+      const state = await this.call("GET", "state");
+      if (!this.last) this.on.state(state);
+    } catch { this.looked = false; }
+  }
+
   follow() {
     if (this.following === this.era) return;
     this.following = this.era;

@@ -31,7 +31,7 @@ window.addEventListener("message", (event) => {
       void line.begin(message.held, message.identity);
       draw();
       break;
-    case "open": opened = true; draw(); seen(); focus(); break;
+    case "open": opened = true; void line.look(); draw(); seen(); focus(); break;
     case "close": opened = false; break;
     case "identify": identified = true; note = ""; void line.identify(message.identity); draw(); break;
     case "reset": identified = false; note = ""; asked = false; sending.clear(); line.reset(); break;
@@ -145,6 +145,11 @@ function author(one) {
   return one.name || held.title || texts.team;
 }
 
+// The reader's own way to write times, where it is of the language that is spoken.
+function locale() {
+  return (navigator.languages || []).find((one) => one.toLowerCase().startsWith(language)) || language;
+}
+
 const LINK = /https?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]}]/g;
 
 function paragraphs(text) {
@@ -176,7 +181,7 @@ function bubble(one, previous) {
   const at = new Date(one.at);
   const day = at.toDateString() === new Date().toDateString() ? {} : { day: "numeric", month: "short" };
   const mark = make("span", { className: "at" });
-  mark.append(make("time", { datetime: one.at }, at.toLocaleString(language, { ...day, hour: "2-digit", minute: "2-digit" })));
+  mark.append(make("time", { datetime: one.at }, at.toLocaleString(locale(), { ...day, hour: "2-digit", minute: "2-digit" })));
   if (one.failed) {
     const again = make("button", { type: "button", className: "again" }, texts.again);
     again.addEventListener("click", () => { const { failed, taken, direction, at: when, ...message } = one; line.write(message); });
