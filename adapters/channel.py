@@ -30,6 +30,8 @@ class Capabilities:
     """The longest text that a file may bring with it, in `text_unit`; 0: a file has none."""
     files: Mapping[FileKind, int] = field(default_factory=lambda: MappingProxyType({}))
     """Kinds of files that can be sent, and the largest in bytes (never above LARGEST_FILE); `location` has no size."""
+    fetch_within_s: float = 24 * 3600.0
+    """Seconds after a message for which the messenger gives the files that came with it."""
     window_s: float | None = None
     """Seconds after the client's last message within which a free text may be sent; None: always."""
     templates: bool = False
@@ -97,14 +99,14 @@ class FetchesFiles(Protocol):
 
     async def fetch(self, remote: Mapping[str, Any], write: "Write", most: int) -> str:
         """Hands the file over piece by piece and returns the content type that the messenger names, or "". Raises Rejected for a file
-        that is gone or larger than `most` bytes, and what `gateway.domain.errors` lists."""
+        that is gone, TooLarge for one of more than `most` bytes, and what `gateway.domain.errors` lists."""
         ...
 
 
 class Write(Protocol):
     """Takes the next piece of a file."""
 
-    async def __call__(self, piece: bytes) -> None:
+    async def __call__(self, piece: bytes, /) -> None:
         """Raises what ends the transfer."""
         ...
 

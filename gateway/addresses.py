@@ -49,6 +49,7 @@ from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
 from gateway.web.rest.deps import RestDeps
+from gateway.web.rest.files import linked_files
 from gateway.web.rest.idempotency import Idempotency
 from gateway.web.rest.table import api_addresses
 from gateway.web.session.sign_in_audit import SignInAudit
@@ -166,6 +167,8 @@ class Served:
             *api_addresses(self._rest(callers)),
             *widget_addresses(self._widgets()),
         ]
+        if (files := self.services.chat_files) is not None:
+            others += linked_files(files, cache.tenant)
         return machine_addresses(deps, others)
 
     def _widgets(self) -> WidgetDeps:
@@ -191,7 +194,7 @@ class Served:
             tenant=lambda number: self._known(services.cache.tenant(number)), refresh=self.modules.refresh,
             idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
             place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
-            conversing=self.conversing,
+            conversing=self.conversing, chat_files=services.chat_files,
             bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
         )  # fmt: skip
 

@@ -29,6 +29,7 @@ from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.conversing import Conversing
+from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
@@ -75,6 +76,7 @@ from gateway.smtp import Smtp
 from gateway.store import journal
 from gateway.store.embedded.data_dir_lock import own_folder
 from gateway.store.files.blobs import BlobStore
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.spool import Spool
 from gateway.store.postgres.listen import Listener
@@ -131,6 +133,7 @@ class Gateway:
         inbox = Inbox(self.posts.put, self._ring)
         outgoing = Handover(db)
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
+        self.chat_files = ChatFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             inbox=inbox,
             direct_posts=direct_posts,
@@ -152,6 +155,7 @@ class Gateway:
             dialling=ClickToCall(db, directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")),
             ownership=self.ownership,
             recording_files=self.recording_files,
+            chat_files=self.chat_files,
             public_url=settings.base_url,
         )
         self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
@@ -243,6 +247,7 @@ class Gateway:
             "notices": self.notices.run,
             **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
+            "chat-files": FileFetchActor(services, self.chat_files).run,
             "retention": partial(retain, services, self.recording_files),
         }
 

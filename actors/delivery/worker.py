@@ -28,7 +28,7 @@ from typing import Any
 import trio
 
 from actors.delivery.external_ids import ExternalIds, UnstoredIds
-from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
+from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, FILE_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
 from actors.delivery.recent import RecentOutcomes
 from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
@@ -51,7 +51,15 @@ from gateway.domain.errors import (
 )
 from gateway.domain.health import State
 from gateway.domain.limiter import Booking
-from gateway.store.outbox import Ack, Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
+from gateway.store.outbox import (
+    Ack,
+    Claim,
+    Outcome,
+    claim_deliveries,
+    prolong_delivery,
+    release_deliveries,
+    select_next_due,
+)
 from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
 
 log = logging.getLogger(__name__)
@@ -120,7 +128,7 @@ class DeliveryActor:
         link = Link(
             tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
             report=slot.report, budget=self._budget, tokens=self.services.tokens(number, key),
-            app=self.services.app_of(self.adapter),
+            app=self.services.app_of(self.adapter), files=self.services.outgoing_files(number),
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
@@ -328,8 +336,12 @@ class DeliveryActor:
         started = time.perf_counter()
         error: Exception | None = None
         delivered = Delivered()
+        deadline_s = ATTEMPT_DEADLINE_S
         try:
-            with trio.fail_after(ATTEMPT_DEADLINE_S):
+            if attempt.kind == MESSAGE and "file" in attempt.body:
+                deadline_s = FILE_DEADLINE_S
+                await self._prolong(claim)
+            with trio.fail_after(deadline_s):
                 self._permit()
                 delivered = await client.deliver(attempt)
         except Replaced:
@@ -356,6 +368,11 @@ class DeliveryActor:
             if found is not None and known.state is not State.OFFLINE and known.code != "needs_attention":
                 slot.report(found.state, found.code, found.detail)
         return outcome
+
+    async def _prolong(self, claim: Claim) -> None:
+        """Raises Replaced where the lease has passed to another, Unavailable."""
+        if not await self.services.db.engine(prolong_delivery, claim, FILE_DEADLINE_S + ACK_S):
+            raise Replaced
 
     def _permit(self) -> None:
         """Raises Replaced where another instance may own the tenant by now: the owner will send it."""

@@ -27,6 +27,7 @@ from gateway.domain.errors import (
     GatewayError,
     Rejected,
     RemoteProtocolError,
+    TooLarge,
     Unavailable,
 )
 
@@ -110,8 +111,12 @@ class TelegramClient:
         """A file that came with a message. Source: Bot API, "getFile": 20 MB at most, the path is good for an hour."""
         try:
             found = await self._call("getFile", {"file_id": str(remote["file_id"])})
-        except (codec.Unclear, codec.NotLikeThis) as error:
+        except codec.Unclear as error:
             raise Unavailable(str(error)) from None
+        except codec.NotLikeThis as error:
+            raise Rejected(str(error)) from None
+        except Rejected as error:
+            raise (TooLarge if "too big" in error.detail else Rejected)(error.detail) from None
         path = found.get("file_path") if isinstance(found, dict) else None
         if not isinstance(path, str) or not re.fullmatch(r"[A-Za-z0-9_./-]{1,200}", path) or ".." in path:
             raise RemoteProtocolError("getFile named no path")
@@ -132,7 +137,7 @@ class TelegramClient:
             nonlocal left
             left -= len(piece)
             if left < 0:
-                raise Rejected("the file is too large")
+                raise TooLarge
             await write(piece)
 
         await self._http.receive(f"/file/bot{self._settings.bot_token.reveal()}/{path}", judge=judge, write=counted)

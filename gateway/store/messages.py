@@ -29,6 +29,8 @@ class StoredFile:
     state: str
     latitude: float | None
     longitude: float | None
+    problem: str = ""
+    """Why it could not be fetched, of `gateway.domain.chats.FILE_PROBLEMS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,8 @@ _SELECT = """
 SELECT m.message_id, m.conversation_id, m.seq, m.direction, m.author, m.text, m.reply_to, m.status, m.error, m.client_id, m.at,
        (SELECT p.provider_id FROM message_parts p WHERE p.tenant_id = m.tenant_id AND p.message_id = m.message_id ORDER BY p.part LIMIT 1),
        (SELECT json_agg(json_build_object('id', f.file_id, 'kind', f.kind, 'name', f.name, 'content_type', f.content_type,
-                                          'size', f.size, 'state', f.state, 'latitude', f.latitude, 'longitude', f.longitude)
+                                          'size', f.size, 'state', f.state, 'problem', f.problem, 'latitude', f.latitude,
+                                          'longitude', f.longitude)
                         ORDER BY f.place)
         FROM chat_files f WHERE f.tenant_id = m.tenant_id AND f.message_id = m.message_id)::text
 FROM messages m"""
@@ -248,12 +251,12 @@ async def queue_lost_parts(conn: Connection, tenant: TenantId, message: UUID) ->
 
 
 async def select_files(conn: Connection, tenant: TenantId, files: Sequence[UUID]) -> list[StoredFile]:
-    """Files that wait to be sent, in the order of the list; those that are not there, or are sent, are missing."""
+    """Files that wait to be sent, locked, in the order of the list; those that are not there, or are sent, are missing."""
     rows = await conn.fetch(
         """
         SELECT f.file_id, f.kind, f.name, f.content_type, f.size, f.state, f.latitude, f.longitude
         FROM unnest($2::uuid[]) WITH ORDINALITY AS r (file_id, place)
-        JOIN chat_files f ON f.tenant_id = $1 AND f.file_id = r.file_id AND f.message_id IS NULL ORDER BY r.place
+        JOIN chat_files f ON f.tenant_id = $1 AND f.file_id = r.file_id AND f.message_id IS NULL ORDER BY r.place FOR UPDATE OF f
         FOR UPDATE OF f
         """,
         tenant,

@@ -108,6 +108,13 @@ def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[
                 },
             },
         }
+    elif address.accepts:
+        binary = {"type": "string", "format": "binary"}
+        content = {
+            kind: {"schema": address.schema if address.schema is not None and kind.startswith("multipart/") else binary}
+            for kind in address.accepts
+        }
+        operation["requestBody"] = {"required": True, "content": content}
     elif address.schema is not None and address.method != "GET":
         content = {kind: {"schema": address.schema} for kind in (JSON, FORM)}
         operation["requestBody"] = {"required": True, "content": content}

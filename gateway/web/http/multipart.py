@@ -27,6 +27,8 @@ class Begin:
 
     name: str
     file_name: str | None
+    content_type: str = ""
+    """What the sender calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,14 @@ class Multipart:
 
 
 def _begin(head: bytes) -> Begin:
+    headers: dict[bytes, str] = {}
     for line in head.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if colon and name.strip().lower() == b"content-disposition":
-            kind, options = parse_options_header(value.strip().decode("utf-8", "replace"))
-            if kind.lower() == "form-data" and "name" in options:
-                return Begin(options["name"], options.get("filename"))
+        if colon:
+            headers.setdefault(name.strip().lower(), value.strip().decode("utf-8", "replace"))
+    kind, options = parse_options_header(headers.get(b"content-disposition", ""))
+    if kind.lower() == "form-data" and "name" in options:
+        return Begin(options["name"], options.get("filename"), headers.get(b"content-type", ""))
     raise Malformed("a part without a name")
 
 

@@ -6,6 +6,7 @@ whole, has a deadline; what is longer than the address allows is not read on. Us
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import trio
 
@@ -15,6 +16,7 @@ from gateway.web.http.routes import (
     Request,
     Response,
     answer,
+    first_values,
     header_values,
     is_forwarded,
     problem,
@@ -101,6 +103,7 @@ class _Body:
         client = self._scope.get("client")
         request = Request(
             method=self._scope["method"], path=self._scope["path"], headers=self.headers,
+            query=first_values(parse_qsl(self._scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)),
             peer=client[0] if client else "", forwarded=is_forwarded(list(self.headers)),
         )  # fmt: skip
         with trio.move_on_after(STREAM_S):

@@ -90,6 +90,10 @@ class Attachment(Shown):
     url: str | None = Field(description="answers a key or session, as a download; null while or where there is no file")
     latitude: float | None = None
     longitude: float | None = None
+    state: Literal["none", "expected", "stored", "failed"] = Field(
+        "none", description="`expected`: it is being fetched; `none`: there is no file behind it"
+    )
+    problem: str | None = Field(None, description="why it is not here (yet), a code such as `too_large`")
 
 
 class Change(Shown):

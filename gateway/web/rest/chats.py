@@ -68,7 +68,7 @@ def _attachment(one: StoredFile) -> Attachment:
         {
             "id": str(one.id), "kind": one.kind, "name": one.name, "content_type": one.content_type or None, "size": one.size,
             "url": f"/api/v1/files/{one.id}" if one.state == "stored" else None, "latitude": one.latitude,
-            "longitude": one.longitude,
+            "longitude": one.longitude, "state": one.state, "problem": one.problem or None,
         }
     )  # fmt: skip
 
@@ -109,7 +109,7 @@ def _only(author: str, call: Call) -> str | None:
     return author if call.caller.only is not None else None
 
 
-async def _visible(deps: RestDeps, call: Call, conversation: UUID) -> Seen:
+async def visible(deps: RestDeps, call: Call, conversation: UUID) -> Seen:
     """A conversation that the caller may see. Raises Missing."""
     seen = await deps.db.tenant(call.tenant.number, store.select_conversation, call.tenant.number, conversation)
     only = _only(await author_of(deps, call), call)
@@ -150,7 +150,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         return ConversationsPage(items=items, next=onward)
 
     async def one(call: Call) -> ConversationDetails:
-        seen = await _visible(deps, call, conversation_id(call))
+        seen = await visible(deps, call, conversation_id(call))
         number = call.tenant.number
         beside = await deps.db.tenant(number, store.select_happenings, number, seen.conversation.id)
         whole = call.caller.reads_messages
@@ -161,7 +161,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         return ConversationDetails.model_validate({**conversation_values(conversing, call, seen), "notes": notes})
 
     async def messages_of(call: Call) -> MessagesPage:
-        seen = await _visible(deps, call, conversation_id(call))
+        seen = await visible(deps, call, conversation_id(call))
         number, limit = call.tenant.number, call.query.limit
         after = deps.cursors.wanted(number, "messages", call.query.cursor)
         behind = int(after[0]) if after else 0
@@ -177,7 +177,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
 
     async def send(call: Call) -> MessageItem | Response:
         body: NewMessageBody = call.body
-        seen = await _visible(deps, call, conversation_id(call))
+        seen = await visible(deps, call, conversation_id(call))
         try:
             sent = await conversing.send(
                 call.tenant, seen.conversation.id, author=await author_of(deps, call), text=body.text, files=body.attachments,
@@ -208,12 +208,12 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         found = await deps.db.tenant(number, messages.select_message, number, conversation_id(call))
         if found is None:
             raise Missing("There is no such message.")
-        await _visible(deps, call, found.conversation)
+        await visible(deps, call, found.conversation)
         return message_item(await conversing.retry(call.tenant, found.id), [], whole=True)
 
     def changing(work: Any) -> Any:
         async def operation(call: Call) -> Owned | Response:
-            seen = await _visible(deps, call, conversation_id(call))
+            seen = await visible(deps, call, conversation_id(call))
             try:
                 now: Conversation = await work(call, seen.conversation.id, await author_of(deps, call))
             except Passed as passed:
