@@ -19,6 +19,7 @@ from gateway.domain.chats import (
     ContactGiven,
     Person,
     PersonRequested,
+    RemoteFile,
     StatusReached,
 )
 from gateway.domain.secret import Secret
@@ -57,9 +58,14 @@ class Given:
     phone: str = ""
 
 
-def message(address: str, client_id: str, text: str, given: Given, language: str, at: datetime) -> Update:
-    """A visitor wrote. `client_id` is their browser's id of the message, the same when it is sent again."""
-    body = _body("message", address, at, client_id=client_id, text=text, language=language)
+def message(
+    address: str, client_id: str, text: str, given: Given, language: str, at: datetime, files: Sequence[Mapping[str, Any]] = ()
+) -> Update:  # fmt: skip
+    """A visitor wrote. `client_id` is their browser's id of the message, the same when it is sent again. `files`: of each
+    its id in the gateway (`file`), kind, name, content type and size."""
+    body = _body(
+        "message", address, at, client_id=client_id, text=text, language=language, files=list(map(dict, files))
+    )
     body["given"] = {"name": given.name, "email": given.email, "phone": given.phone}
     return Update(f"message {client_id} {address}", body)
 
@@ -103,6 +109,13 @@ def events(body: Mapping[str, Any], settings: Any) -> Sequence[ChatEvent]:
                 wrote = ClientWrote(
                     address=address, at=at, provider_id=provider_id(body["client_id"]), text=body["text"],
                     person=Person(name=given.name, language=body["language"]),
+                    files=tuple(
+                        RemoteFile(
+                            kind=one["kind"], name=one["name"], content_type=one["content_type"], size=one["size"],
+                            remote={"file": one["file"]},
+                        )
+                        for one in body["files"]
+                    ),
                 )  # fmt: skip
                 if not given.email and not given.phone:
                     return (wrote,)

@@ -176,7 +176,7 @@ class Served:
         return WidgetDeps(
             db=services.db, feed=services.feed, typing=self.typing, adapters=adapters(), by_account=self._by_account,
             store=self.inbox.store, public_url=self.settings.base_url, per_address=self.settings.api_per_address,
-            guesses=self.guesses,
+            guesses=self.guesses, chat_files=services.chat_files,
         )  # fmt: skip
 
     def _bot_configs(self) -> BotConfigs:

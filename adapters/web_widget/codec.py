@@ -6,9 +6,12 @@ from adapters.base import PUBLIC_URL, Advice
 from adapters.channel import Capabilities, ChatChannel
 from adapters.web_widget.settings import WidgetSettings, domains_of, ink_on
 from adapters.widget import ANONYMOUS, IDENTIFIED, Widget, events
-from gateway.domain.chats import LONGEST_TEXT
+from gateway.domain.chats import LARGEST_FILE, LONGEST_TEXT
 
-CAPABILITIES = Capabilities(text_limit=LONGEST_TEXT, statuses=frozenset({"read"}), typing=True)
+CAPABILITIES = Capabilities(
+    text_limit=LONGEST_TEXT, statuses=frozenset({"read"}),
+    files=dict.fromkeys(("image", "voice", "audio", "video", "file"), LARGEST_FILE),
+)  # fmt: skip
 
 
 def address(text: str) -> str:

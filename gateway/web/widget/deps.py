@@ -18,6 +18,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.limiter import Rate
 from gateway.domain.posts import Invalid
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.postgres.pool import Database
 from gateway.telemetry import COUNTERS, bound
 from gateway.web.callers.limits import CallLimits
@@ -45,6 +46,8 @@ class WidgetDeps:
     store: Callable[[TenantId, IntegrationKey, Sequence[Update], Stream], Awaitable[None]]
     """Returns once the updates are durable. Raises Unavailable."""
     public_url: str
+    chat_files: ChatFiles | None = None
+    """Without it visitors neither send files nor get any."""
     per_address: Rate = field(default_factory=lambda: Rate(400, 4.0))
     guesses: Guesses = field(default_factory=Guesses)
     limits: CallLimits = field(init=False)
@@ -93,6 +96,11 @@ class Visit:
     visitor: Visitor
     request: Request
     token: str
+
+    @property
+    def who(self) -> str:
+        """The visitor, as whoever added a file."""
+        return f"{self.place.integration} {self.visitor.address}"
 
 
 NOBODY = problem(404, "NOT_FOUND", "There is no such widget, or it is switched off.")

@@ -49,7 +49,7 @@ def document_policy(place: Place | None, public_url: str) -> str:
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
-            "img-src 'self'",
+            "img-src 'self' blob:",
             "connect-src 'self'",
             "form-action 'none'",
             "base-uri 'none'",

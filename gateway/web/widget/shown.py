@@ -71,7 +71,7 @@ async def shown_messages(names: Names, place: Place, found: Sequence[StoredMessa
             "name": await names.of(place.tenant.number, one.author), "text": one.text,
             "attachments": [
                 {
-                    "id": str(file.id), "kind": file.kind, "name": file.name, "content_type": file.content_type, "size": file.size,
+                    "id": str(file.id), "kind": file.kind, "name": file.name, "content_type": file.content_type, "size": file.size, "ready": file.state == "stored",
                     "latitude": file.latitude, "longitude": file.longitude,
                 }
                 for file in one.files

@@ -17,6 +17,7 @@ from gateway.store.visitors import select_unread_tokens
 from gateway.telemetry import COUNTERS
 from gateway.web.http.routes import Address, Request, Response, answer_json, body_object, problem
 from gateway.web.widget.deps import Place, Visit, WidgetDeps, bearer, known_visitor, of_place, of_visitor
+from gateway.web.widget.files import attached
 from gateway.web.widget.shown import PAGE, Names, conversation_of, read_messages, shown_messages, state_of
 from gateway.web.widget.visitors import Visitor, given_from, identified, stranger, token_of
 
@@ -63,8 +64,9 @@ def wire_addresses(deps: WidgetDeps, names: Names) -> list[Address]:
                 "должен быть идентификатор сообщения от отправителя: от 1 до 64 букв, цифр, - _ . :",
             )))  # fmt: skip
         text = clean(text) if isinstance(text, str) else ""
-        if not text:
-            problems.append(("text", Bilingual("write a text", "напишите текст")))
+        files = await attached(deps, visit, sent.get("attachments"), problems)
+        if not text and not files:
+            problems.append(("text", Bilingual("write a text or attach a file", "напишите текст или приложите файл")))
         elif len(text) > MOST_TEXT:
             problems.append(("text", Bilingual(
                 f"has more than {MOST_TEXT} characters: send it in parts", f"длиннее {MOST_TEXT} знаков: отправьте частями"
@@ -76,7 +78,7 @@ def wire_addresses(deps: WidgetDeps, names: Names) -> list[Address]:
         given = _given(visit.visitor, typed, place.tenant.country)
         language = sent.get("language")
         language = language if isinstance(language, str) and _LANGUAGE.fullmatch(language) else ""
-        update = message(visit.visitor.address, str(client_id), text, given, language, now)
+        update = message(visit.visitor.address, str(client_id), text, given, language, now, files)
         await deps.store(place.tenant.number, place.integration, [update], "chats")
         return answer_json({"client_id": client_id, "status": "accepted", "at": now.isoformat()}, 201)
 

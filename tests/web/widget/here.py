@@ -28,6 +28,7 @@ from gateway.domain.secret import Secret
 from gateway.domain.shards import shard_of
 from gateway.domain.subjects import Subject
 from gateway.store import messages
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.journal import PostRow, insert_posts
 from gateway.store.outbox import Ack, Outcome, claim_deliveries, finish_and_claim
 from gateway.store.postgres.pool import Connection, Database
@@ -67,13 +68,14 @@ class Here:
     away: bool = False
     now: datetime | None = None
     public_url: str = PUBLIC_URL
+    chat_files: ChatFiles | None = None
 
     def __post_init__(self) -> None:
         self.feed = Feed()
         self.typing = Typing(self.feed, self.marks.append)
         self.deps = WidgetDeps(
             db=self.db, feed=self.feed, typing=self.typing, adapters=adapters(), by_account=self._by_account, store=self.inbox.store,
-            public_url=self.public_url, now=lambda: self.now or datetime.now(UTC),
+            public_url=self.public_url, chat_files=self.chat_files, now=lambda: self.now or datetime.now(UTC),
         )  # fmt: skip
         self.table = Table(widget_addresses(self.deps))
         self.conversing = Conversing(db=self.db, feed=self.feed, wake=lambda number, key: None)

@@ -40,7 +40,7 @@ export class Connection {
   adopt(held) {
     this.token = typeof held?.token === "string" ? held.token : "";
     this.wrote = Boolean(this.token);
-    this.pending = Array.isArray(held?.pending) ? held.pending.filter((one) => one && one.client_id && one.text) : [];
+    this.pending = Array.isArray(held?.pending) ? held.pending.filter((one) => one && one.client_id && (one.text || one.attachments)) : [];
     for (const one of this.pending) this.on.pending(one);
   }
 
@@ -150,6 +150,23 @@ export class Connection {
 
   person() {
     return this.call("POST", "person", {});
+  }
+
+  // Adds a file, which a message then brings by its id.
+  async upload(file) {
+    if (!this.token) await this.session();
+    const answer = await fetch(`${this.base}/files?name=${encodeURIComponent(file.name || "")}`, {
+      method: "POST", body: file,
+      headers: { Authorization: `Bearer ${this.token}`, "Content-Type": file.type || "application/octet-stream" },
+    });
+    if (!answer.ok) throw await problemOf(answer);
+    return answer.json();
+  }
+
+  async download(id) {
+    const answer = await fetch(`${this.base}/files/${id}`, { headers: { Authorization: `Bearer ${this.token}` } });
+    if (!answer.ok) throw await problemOf(answer);
+    return answer.blob();
   }
 
   async earlier(before) {

@@ -6,6 +6,8 @@ import { languageOf, TEXTS } from "./texts.js";
 
 const held = JSON.parse(document.documentElement.dataset.widget);
 const MOST_TEXT = 10_000;
+const LARGEST_FILE = 20 * 1024 * 1024;
+const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const items = new Map(); // seq -> message
 const sending = new Map(); // client_id -> message that is on its way, or was not taken
 let hostOrigin = "", opened = false, language = languageOf("", held.language), texts = TEXTS[language];
@@ -132,7 +134,10 @@ const away = make("div", { className: "away" }, awayHelp, nameLabel, nameField, 
 const field = make("textarea", { id: "text", rows: "1", autocomplete: "off" });
 const fieldLabel = make("label", { for: "text", className: "spoken" });
 const sendButton = make("button", { type: "submit", className: "send" });
-const form = make("form", { novalidate: "" }, away, make("div", { className: "row" }, fieldLabel, field, sendButton));
+const picker = make("input", { type: "file", multiple: "", hidden: "", tabindex: "-1" });
+const attachButton = make("button", { type: "button", className: "attach" });
+const row = make("div", { className: "row" }, attachButton, picker, fieldLabel, field, sendButton);
+const form = make("form", { novalidate: "" }, away, row);
 document.documentElement.style.setProperty("--color", held.color);
 document.documentElement.style.setProperty("--ink", held.ink);
 document.body.append(
@@ -165,9 +170,27 @@ function paragraphs(text) {
 }
 
 function attachment(file) {
-  const size = file.size ? ` (${Math.ceil(file.size / 1024)} KB)` : "";
   if (file.latitude != null) return make("p", { className: "file" }, `${file.name || texts.place}: ${file.latitude}, ${file.longitude}`);
-  return make("p", { className: "file" }, `${file.name || texts.file}${size}`);
+  const size = file.size ? ` (${Math.ceil(file.size / 1024)} KB)` : "", name = file.name || texts.file;
+  if (!file.ready) return make("p", { className: "file" }, `${name}${size}`);
+  const fetchIt = make("button", { type: "button", className: "file" }, `${name}${size}`);
+  fetchIt.addEventListener("click", async () => {
+    try {
+      const link = make("a", { href: URL.createObjectURL(await line.download(file.id)), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    } catch { note = texts.offline; draw(); }
+  });
+  const shown = make("div", { className: "picture" }, fetchIt);
+  if (PICTURES.includes(file.content_type)) {
+    const picture = make("img", { alt: name });
+    line.download(file.id).then((blob) => {
+      picture.src = URL.createObjectURL(blob);
+      picture.addEventListener("load", () => { URL.revokeObjectURL(picture.src); scroll.scrollTop = scroll.scrollHeight; });
+      shown.prepend(picture);
+    }, () => {});
+  }
+  return shown;
 }
 
 function bubble(one, previous) {
@@ -177,7 +200,7 @@ function bubble(one, previous) {
     made.append(make("span", { className: one.direction === "in" ? "spoken" : one.author === "ai" ? "who ai" : "who" }, who));
   }
   if (one.text) made.append(paragraphs(one.text));
-  for (const file of one.attachments || []) made.append(attachment(file));
+  for (const file of one.shown ? [one.shown] : one.attachments || []) made.append(attachment(file));
   const at = new Date(one.at);
   const day = at.toDateString() === new Date().toDateString() ? {} : { day: "numeric", month: "short" };
   const mark = make("span", { className: "at" });
@@ -215,7 +238,9 @@ function draw() {
   emailLabel.textContent = texts.email;
   away.hidden = !absent || identified || items.size > 0 || sending.size > 0;
   const locked = held.identity && !identified;
-  field.disabled = sendButton.disabled = locked;
+  field.disabled = sendButton.disabled = attachButton.disabled = locked;
+  attachButton.setAttribute("aria-label", texts.attach);
+  attachButton.hidden = !away.hidden;
   notice.textContent = locked ? note || texts.signIn : note || (online ? (asked ? texts.personAsked : "") : texts.offline);
   notice.hidden = !notice.textContent;
   const writes = typingEnds > Date.now();
@@ -278,6 +303,30 @@ field.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
 });
 field.addEventListener("input", () => { grow(); if (field.value.trim()) line.typing(); });
+attachButton.addEventListener("click", () => picker.click());
+picker.addEventListener("change", () => { void attach([...picker.files]); picker.value = ""; });
+field.addEventListener("paste", (event) => {
+  if (event.clipboardData?.files.length) { event.preventDefault(); void attach([...event.clipboardData.files]); }
+});
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => { event.preventDefault(); void attach([...(event.dataTransfer?.files || [])]); });
+
+async function attach(files) {
+  if (attachButton.disabled || attachButton.hidden) return;
+  for (const file of files) {
+    if (file.size > LARGEST_FILE) { note = texts.tooLarge; draw(); continue; }
+    try {
+      attachButton.setAttribute("aria-busy", "true");
+      const added = await line.upload(file);
+      const shown = { name: added.name, size: added.size, kind: added.kind };
+      line.write({ client_id: newId(), text: "", language, attachments: [added.id], shown });
+    } catch (error) {
+      note = `${texts.notSent(file.name)} ${(error.problems || []).map((each) => each.message).join(" ")}`;
+      draw();
+    } finally { attachButton.removeAttribute("aria-busy"); }
+  }
+}
+
 closeButton.addEventListener("click", () => toHost("close"));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.isComposing) toHost("close"); });
 personButton.addEventListener("click", async () => {

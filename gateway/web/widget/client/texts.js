@@ -3,6 +3,7 @@
 export const TEXTS = {
   en: {
     open: "Open the chat", close: "Close the chat", frame: "Chat", messages: "Messages", write: "Write a message…", send: "Send",
+    attach: "Attach a file", tooLarge: "A file may have at most 20 MB.", notSent: (name) => `${name} could not be sent.`,
     unread: (n) => (n === 1 ? "1 new message" : `${n} new messages`),
     person: "Talk to a person", personAsked: "A person has been asked to answer.",
     ai: "AI assistant", aiAnswers: "The AI assistant answers", human: (name) => (name ? `${name} answers` : "A person answers"),
@@ -16,6 +17,7 @@ export const TEXTS = {
   },
   ru: {
     open: "Открыть чат", close: "Закрыть чат", frame: "Чат", messages: "Сообщения", write: "Напишите сообщение…", send: "Отправить",
+    attach: "Приложить файл", tooLarge: "Файл может занимать не больше 20 МБ.", notSent: (name) => `Не удалось отправить ${name}.`,
     unread: (n) => {
       const [tens, ones] = [n % 100, n % 10];
       const many = tens > 10 && tens < 20 ? 2 : ones === 1 ? 0 : ones > 1 && ones < 5 ? 1 : 2;
