@@ -11,6 +11,7 @@ import trio
 from adapters.registry import adapters
 from tests.e2e.test_api import API, client_of, new_key
 from tests.e2e.world import World, open_world
+from tests.web.rest.test_files import PNG
 
 pytestmark = pytest.mark.slow
 (KIND,) = [kind for kind, adapter in adapters().items() if adapter.widget is not None]
@@ -65,6 +66,30 @@ async def test_a_visitor_and_a_program_speak_over_a_running_gateway(tmp_path: Pa
                 await until(program, path, status("sent"))
                 assert (await visitor.post("/read", json={"seq": 2}, headers=as_visitor)).status_code == 204
                 await until(program, path, status("read"))
+                # Files, both ways.
+                picture = {**as_visitor, "Content-Type": "image/png"}
+                added = await visitor.post("/files?name=a.png", content=PNG, headers=picture)
+                assert added.status_code == 201, added.text
+                sent = await visitor.post(
+                    "/messages", json={"client_id": "c2", "attachments": [added.json()["id"]]}, headers=as_visitor
+                )
+                assert sent.status_code == 201, sent.text
+                found = await until(
+                    visitor, "/messages?after=2", lambda found: found["items"] and found["items"][0]["attachments"][0]["ready"], **as_visitor
+                )  # fmt: skip
+                (theirs,) = found["items"][0]["attachments"]
+                assert (await visitor.get(f"/files/{theirs['id']}", headers=as_visitor)).content == PNG
+                assert (await program.get(f"{API}/files/{theirs['id']}")).content == PNG
+                ours = (
+                    await program.post(f"{API}/files?name=b.png", content=PNG, headers={"Content-Type": "image/png"})
+                ).json()
+                answered = await program.post(path, json={"attachments": [ours["id"]], "client_id": "a2"})
+                assert answered.status_code == 201, answered.text
+                found = await until(visitor, "/messages?after=3", lambda found: found["items"], **as_visitor)
+                assert (
+                    await visitor.get(f"/files/{found['items'][0]['attachments'][0]['id']}", headers=as_visitor)
+                ).content == PNG
+                await until(program, path, status("sent"))
         async with httpx2.AsyncClient(trust_env=False, base_url=world.url, timeout=10) as page:
             frame = await page.get(f"/widget/{KEY}")
             assert (

@@ -1,12 +1,14 @@
 """A real browser on a shop's page of another site, whose content policy allows no more than it must: the launcher, the chat, what is
 stored and when, a lost line, a domain that is not allowed, the page's own interface, and axe-core over the frame."""
 
+import base64
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,16 +24,21 @@ from gateway.domain.profile import Profile
 from gateway.store import conversations, messages
 from gateway.store.business_profiles import upsert_profile
 from gateway.store.contacts import search_contacts
+from gateway.store.files.blobs import FolderBlobs
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.postgres.pool import Database
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.widget.table import widget_addresses
 from tests.sandbox.product import free_address
 from tests.web.shots import FLAGS
 from tests.web.test_accessibility import TAGS
-from tests.web.widget.here import JUNE, KEYS, Here, company, open_here, vouched
+from tests.web.widget.here import ANNA, JUNE, KEYS, Here, company, open_here, vouched
 from tests.web.world import make_world
 
 CHROMIUM = shutil.which("chromium")
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGOQqo8CIgYIBQAZogPNT/ekpQAAAABJRU5ErkJggg=="
+)
 expect.set_options(timeout=20_000)  # a machine with other work
 pytestmark = [
     pytest.mark.browser,
@@ -88,12 +95,19 @@ def _shop_page(gateway: str) -> QuartTrio:
 
 
 @asynccontextmanager
-async def open_shop(db: Database, *, allowed: bool = True, **settings: Any) -> AsyncIterator[Shop]:
-    """Both, served."""
+async def open_shop(
+    db: Database, *, allowed: bool = True, folder: Path | None = None, **settings: Any
+) -> AsyncIterator[Shop]:
+    """Both, served; with files in a folder."""
     world = await make_world(db)
+    files = None
+    if folder is not None:
+        blobs = FolderBlobs(folder / "files", trio.CapacityLimiter(4))
+        files = ChatFiles(db, blobs, folder / "in", world.cache.sealer)
+        files.clean_spool()
     bind, shop_bind = free_address(0), free_address(0)
     gateway, port = f"http://{bind}", shop_bind.rpartition(":")[2]
-    here = Here(db, public_url=gateway)
+    here = Here(db, public_url=gateway, chat_files=files)
     domains = f"localhost:{port}" if allowed else "other.example"
     here.tenants[JUNE] = company(
         JUNE, allowed_domains=domains, title="June", greeting="Hello! How can we help?", **settings
@@ -317,6 +331,46 @@ async def test_when_nobody_is_there_an_address_is_left(db: Database) -> None:
         await browse(visit)
         found = await db.tenant(JUNE, search_contacts, JUNE, "anna@june.example", 10)
         assert [one.name for one in found] == ["Анна"]
+
+
+async def test_files_go_both_ways(db: Database, tmp_path: Path) -> None:
+    async with open_shop(db, folder=tmp_path) as shop:
+
+        async def answer_with_a_picture(known: Any) -> None:
+            files = shop.here.chat_files
+            assert files is not None
+            async with await files.new_file() as incoming:
+                await incoming.write(PICTURE)
+                made = await files.add(JUNE, await incoming.finish("price.png"), "price.png", ANNA)
+            await shop.here.conversing.send(
+                shop.here.tenants[JUNE], known, author=ANNA, text="Look", files=[made.file_id]
+            )
+
+        def visit(browser: Browser) -> None:
+            page = shop.open(browser, reduced_motion="reduce")
+            page.get_by_role("button", name="Open the chat").click()
+            picked = {"name": "shoe.png", "mimeType": "image/png", "buffer": PICTURE}
+            with page.expect_file_chooser() as chooser:
+                chat(page).get_by_role("button", name="Attach a file").click()
+            chooser.value.set_files([picked])  # type: ignore[list-item]
+            expect(chat(page).get_by_role("listitem")).to_contain_text("shoe.png")
+            lying = {"name": "shoe.png", "mimeType": "image/png", "buffer": b"<!doctype html><script>alert(1)</script>"}
+            chat(page).locator("input[type=file]").set_input_files([lying])  # type: ignore[list-item]
+            expect(chat(page).get_by_text("shoe.png could not be sent.")).to_be_visible()
+            known = shop.run(conversation, shop.here)
+            shop.run(answer_with_a_picture, known)
+            picture = chat(page).get_by_role("img", name="price.png")
+            expect(picture).to_be_visible()
+            page.wait_for_timeout(100)
+            assert picture.evaluate("(one) => one.naturalWidth") == 2
+            with page.expect_download() as download:
+                chat(page).get_by_role("button", name="price.png").click()
+            assert download.value.suggested_filename == "price.png"
+            assert Path(download.value.path()).read_bytes() == PICTURE
+            assert axe(page) == []
+            assert [one for one in shop.complaints if "422" not in one] == []
+
+        await browse(visit)
 
 
 async def test_on_a_phone_the_chat_fills_the_screen(db: Database) -> None:
