@@ -15,6 +15,7 @@ from actors.calls.posts import Posts
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.chats.typing import Typing
+from actors.connections import WaitingForPerson
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
 from actors.services import Services
@@ -29,6 +30,7 @@ from gateway.domain.posts import Post
 from gateway.figures import Figures
 from gateway.settings import Settings
 from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.integration_states import select_known
 from gateway.store.journal import PostRow
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
@@ -184,7 +186,9 @@ class Served:
         return BotConfigs(
             tenant=lambda number: self._known(cache.tenant(number)),
             content=lambda number: db.tenant(number, select_bot_content, number),
-            broken=self.together.in_attention,
+            broken=WaitingForPerson(
+                slots=self.together.slot_at, known=lambda number: db.tenant(number, select_known, number)
+            ),
         )
 
     def _rest(self, callers: Callers) -> RestDeps:

@@ -28,6 +28,7 @@ from actors.calls.direct_posts import DirectPosts
 from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
+from actors.certificate_watch import CertificateWatch, has_certificate
 from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
@@ -172,6 +173,7 @@ class Gateway:
         self.notices = Notices(
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
+        self.certificate = CertificateWatch(settings.base_url) if has_certificate(settings.base_url) else None
         self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
@@ -199,7 +201,7 @@ class Gateway:
             together=self.together,
             inbox=inbox,
             typing=self.typing,
-            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver),
+            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver, typing=self.typing),
             recording_files=self.recording_files,
             guesses=self.guesses,
             sign_ins=self.sign_ins,
@@ -245,6 +247,7 @@ class Gateway:
             "jobs": self.jobs.run,
             "deletions": self.deletions.run,
             "notices": self.notices.run,
+            **({"certificate": self.certificate.run} if self.certificate is not None else {}),
             **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
             "chat-files": FileFetchActor(services, self.chat_files).run,

@@ -18,7 +18,7 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from datetime import timedelta
@@ -128,7 +128,7 @@ class DeliveryActor:
         link = Link(
             tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
             report=slot.report, budget=self._budget, tokens=self.services.tokens(number, key),
-            app=self.services.app_of(self.adapter), files=self.services.outgoing_files(number),
+            app=self.services.app_of(self.adapter), files=self.services.outgoing_files(number), public_url=self.services.public_url,
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
@@ -323,6 +323,10 @@ class DeliveryActor:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
         return following
 
+    def _users(self) -> Mapping[str, str | None]:
+        tenant = self.services.cache.tenant(self.tenant.number)
+        return tenant.user_extensions.get(self.key, {}) if tenant is not None else {}
+
     async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, booking: Booking | None) -> Outcome:
         if booking is None:
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
@@ -330,7 +334,7 @@ class DeliveryActor:
             return Outcome(state="pending", status="waiting", again_s=late_s, uses_attempt=False, tried=False)
         attempt = Attempt(
             kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
-            reference=claim.reference, permit=self._permit, bucket=claim.bucket, paid=True,
+            reference=claim.reference, permit=self._permit, bucket=claim.bucket, paid=True, users=self._users,
             ids=ExternalIds(self.services.db, claim, self._unstored_ids),
         )  # fmt: skip
         started = time.perf_counter()

@@ -9,7 +9,7 @@ from adapters.widget import ANONYMOUS, IDENTIFIED, Widget, events
 from gateway.domain.chats import LARGEST_FILE, LONGEST_TEXT
 
 CAPABILITIES = Capabilities(
-    text_limit=LONGEST_TEXT, statuses=frozenset({"read"}),
+    text_limit=LONGEST_TEXT, statuses=frozenset({"read"}), typing=True,
     files=dict.fromkeys(("image", "voice", "audio", "video", "file"), LARGEST_FILE),
 )  # fmt: skip
 

@@ -191,6 +191,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     delete.add_argument("number", help="the tenant's number")
     delete.add_argument("--yes", action="store_true", help="do not ask")
+    contact = add("contact", "one person's data").add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("export", "write a person's conversations, messages and files into a folder or a zip"),
+        ("erase", "erase a person with their conversations, messages and files"),
+    ):
+        action = contact.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ". Calls are no part of it."
+        )
+        action.add_argument("number", help="the tenant's number")
+        action.add_argument("contact", help="the contact's id, or a telephone number as +375296254070")
+        if name == "export":
+            action.add_argument("--to", type=Path, metavar="PATH", help="a new folder, or a file that ends in .zip")
+        else:
+            action.add_argument("--yes", action="store_true", help="do not ask")
     audit = add("audit", "the trail of who did what").add_subparsers(dest="action", required=True, metavar="ACTION")
     verify = audit.add_parser(
         "verify",
@@ -347,6 +361,16 @@ async def _tenant(settings: Settings, options: argparse.Namespace) -> int:
         return await delete(settings, db, master, number, _text)
 
 
+async def _contact(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.contacts import erase, export
+
+    number = TenantId(options.number)
+    async with open_store(settings) as (db, master):
+        if options.action == "export":
+            return await export(settings, db, master, number, options.contact, options.to, _text)
+        return await erase(settings, db, master, number, options.contact, options.yes, _text)
+
+
 async def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.audit import read_known, verify
 
@@ -373,6 +397,7 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "api-key": _api_key,
     "keys": _keys,
     "tenant": _tenant,
+    "contact": _contact,
     "audit": _audit,
     "doctor": _doctor,
 }

@@ -11,6 +11,7 @@ from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection, Record
 
 _COLUMNS = "tenant_id, key_id::text AS key_id, name, hint, scopes, expires_at"
+_LINE = "key_id::text, name, hint, scopes, created_at, used_at, expires_at, rotated_at, revoked_at"
 _IN_FORCE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 _NAMED = "(name = $2 OR hint = $2 OR key_id::text = $2)"
@@ -53,6 +54,13 @@ def _key(row: Record | None) -> ApiKey | None:
     return ApiKey(
         tenant=TenantId(row["tenant_id"]), key_id=row["key_id"], name=row["name"], hint=row["hint"],
         scopes=tuple(row["scopes"]), expires_at=row["expires_at"],
+    )  # fmt: skip
+
+
+def _line(row: Record) -> ApiKeyLine:
+    return ApiKeyLine(
+        key_id=row[0], name=row[1], hint=row[2], scopes=tuple(row[3]), created_at=row[4], last_used_at=row[5],
+        expires_at=row[6], rotated_at=row[7], revoked_at=row[8],
     )  # fmt: skip
 
 
@@ -163,20 +171,24 @@ async def select_api_keys(
 ) -> list[ApiKeyLine]:
     """The tenant's keys, newest first; `after` is the time and id of the last one known."""
     rows = await conn.fetch(
-        """
-        SELECT key_id::text, name, hint, scopes, created_at, used_at, expires_at, rotated_at, revoked_at FROM api_keys
+        f"""
+        SELECT {_LINE} FROM api_keys
         WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR (created_at, key_id) < ($2, $3::text::uuid))
         ORDER BY created_at DESC, key_id DESC LIMIT $4
-        """,
+        """,  # noqa: S608 - constants
         tenant,
         after[0] if after else None,
         after[1] if after else None,
         most,
     )
-    return [
-        ApiKeyLine(
-            key_id=row[0], name=row[1], hint=row[2], scopes=tuple(row[3]), created_at=row[4], last_used_at=row[5],
-            expires_at=row[6], rotated_at=row[7], revoked_at=row[8],
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [_line(row) for row in rows]
+
+
+async def select_ending_keys(conn: Connection, tenant: TenantId) -> list[ApiKeyLine]:
+    """Keys in force that will end and in whose place no other stands yet, the first to end first."""
+    rows = await conn.fetch(
+        f"SELECT {_LINE} FROM api_keys WHERE tenant_id = $1 AND rotated_at IS NULL AND expires_at IS NOT NULL AND {_IN_FORCE} "  # noqa: S608 - constants
+        "ORDER BY expires_at LIMIT 100",
+        tenant,
+    )
+    return [_line(row) for row in rows]

@@ -7,7 +7,7 @@ keys make a repeat harmless; where two instances begin the same conversation at 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,9 +97,24 @@ async def fold_updates(
                 held |= places
             else:
                 done.append(update)
-        await _write(conn, tenant, book.changes, done)
+        await _write(
+            conn,
+            tenant,
+            book.changes,
+            done,
+            {update.journal_id: found for update in done if (found := _about(book, update))},
+        )
         touched = book.changes.touched | set(book.changed_parts.values())
         return Folded(frozenset(touched), len(todo) - len(done), len(book.changes.messages))
+
+
+def _about(book: Book, update: Received) -> UUID | None:
+    """The conversation of an update, for its log line."""
+    for event in update.events:
+        address = event.new_address if isinstance(event, AddressChanged) else event.address
+        if (known := book.conversations.get((update.integration, address))) is not None:
+            return known.id
+    return None
 
 
 def _applied(book: Book, update: Received, now: datetime) -> bool:
@@ -222,7 +237,10 @@ async def _read_parts(
 Rows = list[dict[str, Any]]
 
 
-async def _write(conn: Connection, tenant: TenantId, changes: Changes, done: Sequence[Received]) -> None:
+async def _write(
+    conn: Connection, tenant: TenantId, changes: Changes, done: Sequence[Received], conversations: Mapping[int, UUID]
+) -> None:  # fmt: skip
+    """`conversations`: of which one an update is, by its row of the journal."""
     for statement, rows in (
         (_CONTACTS, [{"id": str(one), "name": storable(name)} for one, name in changes.contacts.items()]),
         (_NAMES, [{"id": str(one), "name": storable(name)} for one, name in changes.names.items()]),
@@ -241,7 +259,7 @@ async def _write(conn: Connection, tenant: TenantId, changes: Changes, done: Seq
         (_STATUSES, _statuses(changes)),
         (_UP_TO, [{"id": str(one), "status": status, "at": at.isoformat()} for one, status, at in changes.up_to]),
         (_HAPPENINGS, _happenings(changes)),
-        (_DONE, [_done(update) for update in done]),
+        (_DONE, [_done(update, conversations.get(update.journal_id)) for update in done]),
     ):
         if rows:
             await conn.execute(statement, tenant, json.dumps(rows, ensure_ascii=False))
@@ -320,8 +338,9 @@ def _happenings(changes: Changes) -> Rows:
     ]  # fmt: skip
 
 
-def _done(update: Received) -> dict[str, Any]:
+def _done(update: Received, conversation: UUID | None) -> dict[str, Any]:
     return {
+        "conversation": str(conversation) if conversation is not None else None,
         "journal_id": update.journal_id, "received_at": update.received_at.isoformat(),
         "integration_type": update.integration, "body": storable(update.body),
     }  # fmt: skip
@@ -397,9 +416,10 @@ SELECT $1, r.* FROM json_to_recordset($2::json)
 _DONE = f"""
 WITH done AS (
     UPDATE journal j SET done_at = now()
-    FROM json_to_recordset($2::json) AS r (journal_id bigint, received_at timestamptz, integration_type text, body text)
+    FROM json_to_recordset($2::json) AS r (journal_id bigint, received_at timestamptz, integration_type text, body text, conversation text)
     WHERE j.tenant_id = $1 AND j.journal_id = r.journal_id AND j.received_at = r.received_at AND j.done_at IS NULL
-    RETURNING j.journal_id, r.integration_type, r.body
+    RETURNING j.journal_id, r.integration_type, r.body, r.conversation
 )
-INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data, status)
-SELECT $1, integration_type, '{INCOMING}', body, '', 'received' FROM done ORDER BY journal_id"""  # noqa: S608 - a constant
+INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data, status, subject_kind, subject_id)
+SELECT $1, integration_type, '{INCOMING}', body, '', 'received', CASE WHEN conversation IS NULL THEN 'call' ELSE 'chat' END, conversation
+FROM done ORDER BY journal_id"""  # noqa: S608 - a constant

@@ -46,7 +46,7 @@ from tests.web.world import CSRF, HASHED, JUNE, World, answered, ended, play, ri
 LANGUAGES = ("en", "ru")
 PROMPTS: dict[str, str] = {}
 """The id of the prompt of this test's company."""
-STREAMS = frozenset({"/t/<number>/calls/live"})
+STREAMS = frozenset({"/t/<number>/calls/live", "/t/<number>/alerts"})
 """They do not end by themselves."""
 
 

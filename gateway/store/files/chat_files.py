@@ -5,16 +5,20 @@ What a file is, its bytes say (`gateway/domain/file_types.py`). How files are st
 people do with them.
 """
 
+from contextlib import suppress
 from typing import cast
 from uuid import UUID, uuid4
 
 from gateway.domain.chats import LARGEST_FILE, FileKind
+from gateway.domain.errors import Unavailable
 from gateway.domain.file_types import clean_name, content_type, kind_of
 from gateway.domain.ids import TenantId
 from gateway.domain.recording_links import FILES_PATH, FILES_PURPOSE, Signer
 from gateway.store import chat_files as rows
 from gateway.store.chat_files import FileContent, FileFetch, OpenedFile
 from gateway.store.files.sealed_files import Outcome, SealedFiles
+from gateway.store.personal_data import Erased, erase_person
+from gateway.store.postgres.errors import BadData
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import BlobRow
 from gateway.store.secrets.sealed_file import Sealed
@@ -65,6 +69,16 @@ class ChatFiles(SealedFiles):
 
         await self.store(fetch.tenant, sealed, arrive)
         return filled
+
+    async def erase(self, tenant: TenantId, contact: UUID, actor: str) -> Erased | None:
+        """Erases a person with everything messengers brought of them, files too (`gateway/store/personal_data.py`). None where there
+        is no such contact."""
+        erased = await self.db.engine(erase_person, tenant, contact, actor)
+        if erased is not None and erased.addresses:
+            with suppress(Unavailable, BadData):  # else the janitor's, within two hours
+                for name in await self.db.engine(rows.delete_unnamed_of, tenant, erased.addresses):
+                    await self.blobs.delete(name)
+        return erased
 
     async def find(self, tenant: TenantId, file: UUID) -> OpenedFile | None:
         """A stored file's row, or None."""

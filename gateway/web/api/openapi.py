@@ -102,10 +102,7 @@ def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[
             "required": any(field.is_required() for field in address.body.model_fields.values()),
             "content": {
                 JSON: _with_example({"schema": schema}, address.body),
-                **{
-                    kind: {"schema": {"type": "string"}, "example": example}
-                    for kind, example in address.accepts.items()
-                },
+                **{kind: _other_body(kind, example) for kind, example in address.accepts.items()},
             },
         }
     elif address.accepts:
@@ -147,6 +144,16 @@ def answers_of(address: Address) -> dict[int, str]:
             **listed,
         }  # fmt: skip
     return dict(sorted(listed.items()))
+
+
+def _other_body(kind: str, example: str) -> dict[str, Any]:
+    """A body that is no JSON: a text, or a form with it as a file."""
+    if kind != "multipart/form-data":
+        return {"schema": {"type": "string"}, "example": example}
+    file = {"type": "string", "format": "binary"}
+    return {
+        "schema": {"type": "object", "properties": {"file": file}, "required": ["file"]}, "example": {"file": example}
+    }  # fmt: skip
 
 
 def _with_example(content: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:

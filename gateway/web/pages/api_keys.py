@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from gateway.domain.api_keys import LONGEST_NAME, SCOPES, ends_soon, new_key
+from gateway.domain.api_keys import LONGEST_NAME, SCOPES, new_key
 from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKeyLine, select_api_keys
 from gateway.web.callers.key_changes import create_key, revoke_keys, rotate_key
@@ -50,8 +50,7 @@ def api_keys_pages(gate: Gate) -> Blueprint:
             "api_keys.html", lines=lines, scopes=SCOPES, fresh=fresh.secrets["key"].reveal() if fresh is not None else "",
             problem=refused.body["problem"] if refused is not None else "", lifetimes=LIFETIMES,
             sent=refused.body if refused is not None else {"name": "", "scopes": [SCOPES[0]], "days": ""},
-            now=(now := datetime.now(UTC)), soon={line.key_id for line in lines
-                                                  if not line.revoked_at and ends_soon(line.expires_at, line.rotated_at, now)},
+            now=datetime.now(UTC),
         )  # fmt: skip
 
     @pages.post("")

@@ -13,6 +13,7 @@ from typing import Any
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.connections import integration_status, pbx_status, slot_of_integration
 from actors.crm.disconnecting import disconnect
 from actors.runtime.directory import Slot
 from adapters import registry
@@ -40,7 +41,7 @@ from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
-from gateway.web.statuses import connections_of, integration_status, pbx_status, slots_of_integration, troubles_of
+from gateway.web.statuses import warnings_of
 
 LOG_PAGE = 50
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,6 +55,8 @@ class Card:
     name: str
     """A PBX's name; an integration's key."""
     title: str
+    given: str = ""
+    """What the company calls an integration, where it has said so."""
     type: SystemType
     href: str
     login: bool = False
@@ -145,11 +148,11 @@ def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Connector) -> Car
 def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: Stored) -> Card:
     key = linked.key
     set_up, enabled = key in stored.switches, stored.switches.get(key, False)
-    slot = slots_of_integration(slots, number, key)
+    slot = slot_of_integration(slots.get, number, key)
     health, restarts, figures = _alive(slot, set_up=set_up, enabled=enabled)
     return Card(
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
-        type=linked.adapter.type, href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
+        given=stored.known[key].name if key in stored.known else "", type=linked.adapter.type, href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
         figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
         last=stored.last.get(key), status=integration_status(slot, stored.known.get(key)), login=linked.adapter.login is not None,
     )  # fmt: skip
@@ -239,7 +242,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
 
     @pages.get("/troubles")
     async def trouble_banner(number: str) -> Response:
-        return site.page("troubles.html", troubles=troubles_of(await connections_of(site.deps, tenant())))
+        return site.page("troubles.html", warnings=await warnings_of(site.deps, tenant()))
 
     @pages.get("/integrations/cards")
     async def cards(number: str) -> Response:

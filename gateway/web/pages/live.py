@@ -55,16 +55,17 @@ def sse(event: str, data: str, event_id: str = "") -> str:
 
 def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
     """The stream's response, for as long as the page is open."""
-    return _response(_calls(gate, who, token, gate.source()))
+    return event_stream(_calls(gate, who, token, gate.source()))
 
 
 def live_chats(gate: Gate, who: Viewer, token: Token | None, shown: str) -> Response:
     """The same for the inbox; `shown` is the conversation that the page shows, or empty."""
-    return _response(_chats(gate, who, token, gate.source(), shown))
+    return event_stream(_chats(gate, who, token, gate.source(), shown))
 
 
-def _response(stream: AsyncIterator[str]) -> Response:
-    response = Response(stream, content_type="text/event-stream; charset=utf-8")
+def event_stream(events: AsyncIterator[str]) -> Response:
+    """The response of a stream of server-sent events, without an end of its own."""
+    response = Response(events, content_type="text/event-stream; charset=utf-8")
     response.timeout = None
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"

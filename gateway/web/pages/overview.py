@@ -20,6 +20,7 @@ from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction
 from gateway.domain.ids import TenantId
+from gateway.domain.statuses import Connection as Link
 from gateway.domain.statuses import Standing
 from gateway.store import call_pages, conversations, missed_calls
 from gateway.store.call_pages import DayFigures, HourFigures
@@ -36,7 +37,6 @@ from gateway.web.pages.missed import in_talk, missed_since
 from gateway.web.session.auth import Gate
 from gateway.web.session.surroundings import look_around
 from gateway.web.site import Deps, tenant, viewer
-from gateway.web.statuses import Connection as Link
 from gateway.web.statuses import connections_of
 
 SHOWN = 6

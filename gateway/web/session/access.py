@@ -97,6 +97,7 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "calls.calls": Need.CALLS,
     "calls.calls_csv": Need.CALLS,
     "calls.live": Need.CALLS,
+    "alerts.alerts": Need.CALLS,
     "calls.call": Need.CALLS,
     "calls.link": Need.CHANGE,
     "calls.retry_fetch": Need.CHANGE,

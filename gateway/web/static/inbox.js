@@ -237,7 +237,6 @@ function savedReplies(box) {
   const shown = () => all.filter((one) => !one.hidden);
   function close() {
     list.hidden = true;
-    box.setAttribute("aria-expanded", "false");
     box.removeAttribute("aria-activedescendant");
   }
   function mark(place) {
@@ -262,7 +261,6 @@ function savedReplies(box) {
     const begin = typed[1].toLowerCase();
     for (const one of all) one.hidden = !one.dataset.shortcut.toLowerCase().startsWith(begin);
     list.hidden = shown().length === 0;
-    box.setAttribute("aria-expanded", String(!list.hidden));
     if (list.hidden) close();
     else mark(0);
   });

@@ -219,6 +219,7 @@ class World:
             Services,
             SimpleNamespace(
                 app_of=lambda adapter: None,
+                public_url="",
                 db=db,
                 bells=self.bells,
                 clients=Clients(),

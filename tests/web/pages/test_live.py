@@ -23,7 +23,7 @@ from tests.web.world import CSRF, HASHED, JUNE, MAPLE, World, answered, ended, r
 class Stream:
     """One open stream, as a server would see it: quart's test client cannot leave before the end."""
 
-    def __init__(self, cookie: str, path: str, query: str) -> None:
+    def __init__(self, cookie: str, path: str = "/t/0367/calls/live", query: str = "") -> None:
         self.scope = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
             "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": query.encode(),

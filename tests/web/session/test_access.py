@@ -23,7 +23,7 @@ from tests.web.world import CSRF, JUNE, MAPLE, World, answered, ended, ringing
 __all__ = ["place"]
 
 AGENT_OPENS = {
-    "/t/<number>/calls", "/t/<number>/calls/live", "/t/<number>/calls/<path:call_id>", "/t/<number>/dialling",
+    "/t/<number>/calls", "/t/<number>/calls/live", "/t/<number>/alerts", "/t/<number>/calls/<path:call_id>", "/t/<number>/dialling",
     "/t/<number>/dialling/orders", "/t/<number>/", "/t/<number>/overview/day", "/t/<number>/overview/waiting",
     "/t/<number>/missed", "/t/<number>/missed/list", "/t/<number>/search", "/t/<number>/calls.csv",
 }  # fmt: skip

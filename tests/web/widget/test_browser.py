@@ -16,7 +16,7 @@ import trio
 from axe_playwright_python.sync_playwright import Axe
 from hypercorn.config import Config
 from hypercorn.trio import serve
-from playwright.sync_api import Browser, FrameLocator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, FrameLocator, Page, expect, sync_playwright
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 
@@ -349,13 +349,17 @@ async def test_files_go_both_ways(db: Database, tmp_path: Path) -> None:
         def visit(browser: Browser) -> None:
             page = shop.open(browser, reduced_motion="reduce")
             page.get_by_role("button", name="Open the chat").click()
-            picked = {"name": "shoe.png", "mimeType": "image/png", "buffer": PICTURE}
+            picked: FilePayload = {"name": "shoe.png", "mimeType": "image/png", "buffer": PICTURE}
             with page.expect_file_chooser() as chooser:
                 chat(page).get_by_role("button", name="Attach a file").click()
-            chooser.value.set_files([picked])  # type: ignore[list-item]
+            chooser.value.set_files([picked])
             expect(chat(page).get_by_role("listitem")).to_contain_text("shoe.png")
-            lying = {"name": "shoe.png", "mimeType": "image/png", "buffer": b"<!doctype html><script>alert(1)</script>"}
-            chat(page).locator("input[type=file]").set_input_files([lying])  # type: ignore[list-item]
+            lying: FilePayload = {
+                "name": "shoe.png",
+                "mimeType": "image/png",
+                "buffer": b"<!doctype html><script>alert(1)</script>",
+            }
+            chat(page).locator("input[type=file]").set_input_files([lying])
             expect(chat(page).get_by_text("shoe.png could not be sent.")).to_be_visible()
             known = shop.run(conversation, shop.here)
             shop.run(answer_with_a_picture, known)
