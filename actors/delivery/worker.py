@@ -351,7 +351,9 @@ class DeliveryActor:
         except Replaced:
             return Outcome(state="pending", status="waiting", again_s=1.0, uses_attempt=False, tried=False)
         except trio.TooSlowError:
-            error = Unavailable("no answer before the deadline", certain=False)
+            # What a client may have read already is not repeated.
+            late = "no answer before the deadline"
+            error = Doubtful(late) if attempt.kind == MESSAGE else Unavailable(late, certain=False)
         except Exception as caught:
             error = caught
         took_ms = int((time.perf_counter() - started) * 1000)

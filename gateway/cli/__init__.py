@@ -137,11 +137,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("number", help="the tenant's number")
     export.add_argument("--reveal", action="store_true", help="print secrets in the clear")
     user = add("user", "people who sign in").add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in (("add", "add a person, or set a new password"), ("link", "print a one-time sign-in link")):
+    for name, text in (
+        ("add", "add a person, or set a new password"),
+        ("link", "print a one-time sign-in link"),
+        ("reset-second-factor", "take the second factor of somebody who has lost it away"),
+    ):
         action = user.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         action.add_argument("email")
         whose = action.add_mutually_exclusive_group(required=name == "add")
-        which = " (left out: the only account with this address)" if name == "link" else ""
+        which = "" if name == "add" else " (left out: the only account with this address)"
         whose.add_argument("--tenant", metavar="NUMBER", help=f"of one company{which}")
         whose.add_argument("--operator", action="store_true", help="of the whole installation")
         if name == "add":
@@ -314,6 +318,8 @@ async def _user(settings: Settings, options: argparse.Namespace) -> int:
         if options.action == "add":
             return await people.add(db, tenant, options.email.lower(), Secret(text), _text, role=options.role)
         known = options.operator or tenant is not None
+        if options.action == "reset-second-factor":
+            return await people.reset_second_factor(db, tenant, options.email.lower(), _text, known=known)
         return await people.link(db, tenant, options.email.lower(), settings.base_url, _text, known=known)
 
 

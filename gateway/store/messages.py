@@ -1,7 +1,7 @@
 """Messages of a conversation: lists, and those that we send, written with their deliveries in one transaction.
 
 A message of ours is parts, each with a delivery of the same key in the conversation's lane; triggers carry what becomes of a
-delivery to its part and to the message (`migrations/0036_chats.sql`). Works inside one tenant; the caller has locked the conversation.
+delivery to its part and to the message (`migrations/0038_chats.sql`). Works inside one tenant; the caller has locked the conversation.
 """
 
 import json

@@ -138,6 +138,7 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
         (f"/api/v1/{name}/", "id", lambda s: str(s.ids.recording))
         for name in ("conversations", "messages", "contacts", "files")
     ),
+    ("/api/v1/users/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
     ("/widget/", "id", lambda s: str(s.ids.recording)),
     ("/widget/", "key", lambda s: f"widget-key-{s.company.mark}"),
