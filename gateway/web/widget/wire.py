@@ -41,6 +41,8 @@ def wire_addresses(deps: WidgetDeps, names: Names) -> list[Address]:
         if (identity := sent.get("identity")) is not None:
             if not isinstance(identity, dict):
                 raise Invalid((("identity", Bilingual("must be an object", "должен быть объект")),))
+            if (slowed := deps.guesses.refusal(request, str(identity.get("hash")))) is not None:
+                return slowed
             visitor = identified(place.widget, identity)
             if visitor is None:
                 COUNTERS["widget_identities_refused"] += 1

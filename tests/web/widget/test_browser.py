@@ -1,5 +1,5 @@
 """A real browser on a shop's page of another site, whose content policy allows no more than it must: the launcher, the chat, what is
-stored and when, a lost line, a domain that is not allowed, the page's own interface, and axe-core over the frame."""
+stored and when, a lost line, a domain that is not allowed, the page's own interface, and axe-core over the frame. A little long, for it is one story after another."""
 
 import base64
 import shutil
