@@ -48,7 +48,7 @@ def _hollow(app: QuartTrio) -> None:
 
 # Who may what, by rules ------------------------------------------------------------------------------------------------
 
-AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling")
+AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling", "/alerts")
 AGENT_DOES = ("/missed/done", "/missed/undo", "/dialling")
 OPEN = ("/", "/login", "/login/", "/logout", "/preferences", "/welcome", "/oauth/")
 ADMIN_ONLY_FORMS = (
