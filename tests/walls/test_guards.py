@@ -48,7 +48,7 @@ def _hollow(app: QuartTrio) -> None:
 
 # Who may what, by rules ------------------------------------------------------------------------------------------------
 
-AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling", "/inbox", "/customers")
+AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling", "/inbox", "/customers", "/alerts")
 AGENT_DOES = ("/missed/done", "/missed/undo", "/dialling", "/inbox/<uuid:chat>/", "/customers/<uuid:contact>/")
 ADMIN_SEES = ("/inbox/replies/<", "/customers/new")
 """What an agent does not see below AGENT_SEES."""
