@@ -246,7 +246,7 @@ class Reconciler:
                 children.append(Wanted(place, title, (problems,), partial(_wait_for_settings, problems)))
                 continue
             chat = adapter.chat if adapter.chat is not None and adapter.chat.enabled(settings) else None
-            if adapter.inbound is not None:
+            if adapter.inbound is not None or chat is not None:
                 channels[link.key] = Reads(chat, settings)
             if adapter.plan_call is not None:
                 planners[link.key] = partial(adapter.plan_call, settings, person)

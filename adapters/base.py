@@ -22,6 +22,7 @@ from adapters.jobs import Job
 from adapters.login import Login
 from adapters.spills import Spills
 from adapters.tokens import Tokens
+from adapters.widget import Widget
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
@@ -237,13 +238,13 @@ class Tested:
         return in_language(self.detail, language) if isinstance(self.detail, str) else self.detail[language]
 
 
-GATEWAY_ADDRESS = "GATEWAY_ADDRESS"
+GATEWAY_ADDRESS, PUBLIC_URL = "GATEWAY_ADDRESS", "PUBLIC_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """A text to paste on the other side, with what it is and where it goes, by language. `GATEWAY_ADDRESS` in the block
-    stands for the address from which we connect; a page that knows it fills it in."""
+    stands for the address from which we connect, `PUBLIC_URL` for the gateway's own; a page that knows it fills it in."""
 
     title: Mapping[str, str]
     text: Mapping[str, str]
@@ -395,6 +396,8 @@ class Adapter:
     """The settings field with the unguessable last part of the address that the outside system calls."""
     chat: ChatChannel | None = None
     """For messengers that people write to."""
+    widget: Callable[[Any], Widget] | None = None
+    """For a chat of our own in a company's site: what its settings say. The settings field marked `account` is its public key."""
     inbound: Inbound | None = None
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     app: App | None = None

@@ -14,6 +14,7 @@ from quart_trio import QuartTrio
 from actors.calls.posts import Posts
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
+from actors.chats.typing import Typing
 from actors.connections import WaitingForPerson
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
@@ -54,6 +55,8 @@ from gateway.web.rest.files import linked_files
 from gateway.web.rest.idempotency import Idempotency
 from gateway.web.rest.table import api_addresses
 from gateway.web.session.sign_in_audit import SignInAudit
+from gateway.web.widget.deps import WidgetDeps
+from gateway.web.widget.table import widget_addresses
 
 T = TypeVar("T")
 
@@ -70,6 +73,7 @@ class Served:
     together: CrossInstance
     recording_files: RecordingFiles
     inbox: Inbox
+    typing: Typing
     conversing: Conversing
     guesses: Guesses
     sign_ins: SignInAudit
@@ -163,10 +167,19 @@ class Served:
             ),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
             *api_addresses(self._rest(callers)),
+            *widget_addresses(self._widgets()),
         ]
         if (files := self.services.chat_files) is not None:
             others += linked_files(files, cache.tenant)
         return machine_addresses(deps, others)
+
+    def _widgets(self) -> WidgetDeps:
+        services = self.services
+        return WidgetDeps(
+            db=services.db, feed=services.feed, typing=self.typing, adapters=adapters(), by_account=self._by_account,
+            store=self.inbox.store, public_url=self.settings.base_url, per_address=self.settings.api_per_address,
+            guesses=self.guesses, chat_files=services.chat_files,
+        )  # fmt: skip
 
     def _bot_configs(self) -> BotConfigs:
         db, cache = self.services.db, self.services.cache

@@ -32,6 +32,8 @@ from actors.certificate_watch import CertificateWatch, has_certificate
 from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
+from actors.chats.typing import KIND as TYPING
+from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
@@ -163,6 +165,8 @@ class Gateway:
             apps,
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
+        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING))
+        self.peers.receive[TYPING] = self.typing.received
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
         operators, through = read_notify_file(settings.notify_file)
@@ -196,7 +200,8 @@ class Gateway:
             modules=self.modules,
             together=self.together,
             inbox=inbox,
-            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver),
+            typing=self.typing,
+            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver, typing=self.typing),
             recording_files=self.recording_files,
             guesses=self.guesses,
             sign_ins=self.sign_ins,

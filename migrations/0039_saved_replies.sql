@@ -21,3 +21,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON saved_replies TO gateway_app, gateway_en
 
 -- The inbox counts what is open by owner.
 CREATE INDEX conversations_open ON conversations (tenant_id, owner, waiting_since) WHERE state = 'open' AND last_message_at IS NOT NULL;
+-- Lists of customers show persons alone, not what was merged into them.
+DROP INDEX contacts_recent;
+CREATE INDEX contacts_recent ON contacts (tenant_id, updated_at DESC, contact_id DESC) WHERE root_id = contact_id;

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Literal
 from uuid import UUID, uuid4
 
+from actors.chats.typing import Typing
 from actors.feed import Feed
 from adapters.base import Adapter, AdapterSettings
 from adapters.channel import MESSAGE, Capabilities, ChatChannel, OutgoingFile, parts_of
@@ -79,6 +80,8 @@ class Conversing:
     """Tells the delivery actor of an integration that there is something to deliver, wherever it lives."""
     adapters: Callable[[], dict[Kind, Adapter]] = field(default=lambda: dict(integrations()))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    typing: Typing | None = None
+    """Who is writing: `wrote` shows it to a visitor of the company's own site, `until` whether the client does."""
 
     # What a channel is.
 

@@ -25,6 +25,7 @@ from gateway.domain.chats import (
     AddressChanged,
     ChatEvent,
     ClientWrote,
+    ContactGiven,
     Conversation,
     Happening,
     MessageDeleted,
@@ -32,11 +33,13 @@ from gateway.domain.chats import (
     NewMessage,
     Opened,
     Person,
+    PersonRequested,
     PhoneShared,
     ReachChanged,
     RemoteFile,
     StatusReached,
     WroteElsewhere,
+    is_human,
 )
 from gateway.domain.ids import IntegrationKey
 
@@ -92,6 +95,9 @@ class Changes:
     """Names for contacts that have none."""
     phones: list[tuple[UUID, str]] = field(default_factory=list)
     """Contact and a number that the messenger confirmed."""
+    typed_phones: list[tuple[UUID, str]] = field(default_factory=list)
+    """Contact and a number that nobody confirmed."""
+    emails: list[tuple[UUID, str]] = field(default_factory=list)
     merges: list[tuple[UUID, UUID]] = field(default_factory=list)
     """Into which contact, and which: the messenger confirmed that they are one person."""
     new_conversations: set[UUID] = field(default_factory=set)
@@ -162,6 +168,10 @@ class Book:
                 self._reach_changed(key, event)
             case AddressChanged():
                 self._address_changed(key, event)
+            case PersonRequested():
+                self._person_requested(key, event)
+            case ContactGiven():
+                self._contact_given(key, event)
         return True
 
     # What the client does.
@@ -204,6 +214,21 @@ class Book:
         if event.phone:
             self._confirm(conversation.contact, event.phone)
         self._happens(conversation, "moved", CLIENT, event.at, event.new_address)
+
+    def _person_requested(self, key: IntegrationKey, event: PersonRequested) -> None:
+        conversation = self._conversation(key, event.address, event.at, Person())
+        if is_human(conversation.owner) and conversation.state == "open":
+            return  # a person has it already
+        conversation = self._owned(conversation, OWNER_QUEUE)
+        self._put(replace(conversation, state="open", waiting_since=conversation.waiting_since or event.at))
+        self._happens(conversation, "person_requested", CLIENT, event.at)
+
+    def _contact_given(self, key: IntegrationKey, event: ContactGiven) -> None:
+        conversation = self._conversation(key, event.address, event.at, Person(name=event.name))
+        if event.email:
+            self.changes.emails.append((conversation.contact, event.email))
+        if event.phone:
+            self.changes.typed_phones.append((conversation.contact, event.phone))
 
     def _beside(
         self, key: IntegrationKey, event: MessageEdited | MessageDeleted, kind: str, text: str, *, by_client: bool

@@ -187,6 +187,21 @@ class AddressChanged(_Event):
     phone: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonRequested(_Event):
+    """The client wants a person to answer instead of the AI."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactGiven(_Event):
+    """The client typed how they can be reached, or the company's own site says it. It confirms nothing, so it never makes one
+    contact of two. `phone` is E.164; what is empty is unknown."""
+
+    name: str = ""
+    email: str = ""
+    phone: str = ""
+
+
 ChatEvent: TypeAlias = (
     ClientWrote
     | WroteElsewhere
@@ -197,6 +212,8 @@ ChatEvent: TypeAlias = (
     | Opened
     | ReachChanged
     | AddressChanged
+    | PersonRequested
+    | ContactGiven
 )
 
 

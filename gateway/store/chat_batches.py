@@ -245,6 +245,8 @@ async def _write(
         (_CONTACTS, [{"id": str(one), "name": storable(name)} for one, name in changes.contacts.items()]),
         (_NAMES, [{"id": str(one), "name": storable(name)} for one, name in changes.names.items()]),
         (_PHONES, [{"id": str(one), "phone": storable(phone)} for one, phone in changes.phones]),
+        (_TYPED_PHONES, [{"id": str(one), "phone": storable(phone)} for one, phone in changes.typed_phones]),
+        (_EMAILS, [{"id": str(one), "email": storable(email)} for one, email in changes.emails]),
         (_NEW_CONVERSATIONS, _conversations(changes, lambda one: one.id in changes.new_conversations)),
         (_CONVERSATIONS, _conversations(changes, lambda one: one.id not in changes.new_conversations)),
         (
@@ -358,6 +360,12 @@ _PHONES = """
 INSERT INTO contact_phones AS p (tenant_id, contact_id, phone, confirmed)
 SELECT DISTINCT $1, r.id, r.phone, true FROM json_to_recordset($2::json) AS r (id uuid, phone text)
 ON CONFLICT (tenant_id, contact_id, phone) DO UPDATE SET confirmed = true WHERE NOT p.confirmed"""
+_TYPED_PHONES = """
+INSERT INTO contact_phones (tenant_id, contact_id, phone)
+SELECT DISTINCT $1, r.id, r.phone FROM json_to_recordset($2::json) AS r (id uuid, phone text) ON CONFLICT DO NOTHING"""
+_EMAILS = """
+INSERT INTO contact_emails (tenant_id, contact_id, email)
+SELECT DISTINCT $1, r.id, r.email FROM json_to_recordset($2::json) AS r (id uuid, email text) ON CONFLICT DO NOTHING"""
 _CONVERSATION_ROWS = """json_to_recordset($2::json) AS r (
     id uuid, integration_type text, address text, contact uuid, state text, owner text, epoch bigint, unread int, last_seq int, name text,
     username text, language text, last_message_at timestamptz, client_wrote_at timestamptz, waiting_since timestamptz,

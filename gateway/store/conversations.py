@@ -57,12 +57,13 @@ def _seen(row: Record) -> Seen:
     )  # fmt: skip
 
 
-_FROM = f"""
+_JOINED = f"""
 SELECT {_SHOWN}, p.root_id, r.name AS contact_name, l.text AS last_text, l.author AS last_author
-FROM conversations c
+FROM {{}} c
 JOIN contacts p ON p.tenant_id = c.tenant_id AND p.contact_id = c.contact_id
 JOIN contacts r ON r.tenant_id = p.tenant_id AND r.contact_id = p.root_id
 LEFT JOIN messages l ON l.tenant_id = c.tenant_id AND l.conversation_id = c.conversation_id AND l.seq = c.last_seq"""  # noqa: S608 - constant columns
+_FROM = _JOINED.format("conversations")
 
 
 NEWEST = 20_000
@@ -82,25 +83,29 @@ async def select_conversations(
     conn: Connection, tenant: TenantId, filters: Filters, most: int, before: tuple[datetime, UUID] | None = None
 ) -> list[Seen]:  # fmt: skip
     """The conversations with messages that match, those with the newest message first, behind `before`."""
+    # The page is chosen before anything is joined, so that a list costs what its page does and not what all of them do.
     rows = await conn.fetch(
-        f"WITH {said('$12')} "  # noqa: S608 - constants
-        + _FROM
-        + """
-        WHERE c.tenant_id = $1 AND c.last_message_at IS NOT NULL
-          AND ($2::text IS NULL OR c.state = $2)
-          AND ($3::text IS NULL OR c.owner = $3 OR ($3 = 'human' AND starts_with(c.owner, 'human:'))
-               OR ($3 = 'nobody' AND c.owner IN ('queue', 'none')))
-          AND ($4::text IS NULL OR c.integration_type = $4 OR starts_with(c.integration_type, $4 || ':'))
-          AND ($5::bool IS NULL OR (c.unread > 0) = $5)
-          AND ($6::bool IS NULL OR (c.waiting_since IS NOT NULL) = $6)
-          AND ($7 = '' OR strpos(lower(concat_ws(' ', r.name, c.name, c.username, c.address)), lower($7)) > 0
-               OR EXISTS (SELECT FROM contact_phones n JOIN contacts o ON o.tenant_id = n.tenant_id AND o.contact_id = n.contact_id
-                          WHERE n.tenant_id = c.tenant_id AND o.root_id = p.root_id AND strpos(n.phone, $7) > 0)
-               OR c.conversation_id IN (SELECT conversation_id FROM said))
-          AND ($11::text IS NULL OR c.owner IN ('queue', 'none', $11))
-          AND ($8::timestamptz IS NULL OR (c.last_message_at, c.conversation_id) < ($8, $9))
-        ORDER BY c.last_message_at DESC, c.conversation_id DESC LIMIT $10
-        """,
+        f"WITH {said('$12')}, page AS MATERIALIZED ("  # noqa: S608 - constants
+        """
+            SELECT * FROM conversations c
+            WHERE c.tenant_id = $1 AND c.last_message_at IS NOT NULL
+              AND ($2::text IS NULL OR c.state = $2)
+              AND ($3::text IS NULL OR c.owner = $3 OR ($3 = 'human' AND starts_with(c.owner, 'human:'))
+                   OR ($3 = 'nobody' AND c.owner IN ('queue', 'none')))
+              AND ($4::text IS NULL OR c.integration_type = $4 OR starts_with(c.integration_type, $4 || ':'))
+              AND ($5::bool IS NULL OR (c.unread > 0) = $5)
+              AND ($6::bool IS NULL OR (c.waiting_since IS NOT NULL) = $6)
+              AND ($7 = '' OR strpos(lower(concat_ws(' ', c.name, c.username, c.address)), lower($7)) > 0
+                   OR EXISTS (SELECT FROM contacts p JOIN contacts r ON r.tenant_id = p.tenant_id AND r.contact_id = p.root_id
+                              WHERE p.tenant_id = c.tenant_id AND p.contact_id = c.contact_id AND strpos(lower(r.name), lower($7)) > 0)
+                   OR EXISTS (SELECT FROM contacts p JOIN contacts o ON o.tenant_id = p.tenant_id AND o.root_id = p.root_id
+                              JOIN contact_phones n ON n.tenant_id = o.tenant_id AND n.contact_id = o.contact_id
+                              WHERE p.tenant_id = c.tenant_id AND p.contact_id = c.contact_id AND strpos(n.phone, $7) > 0)
+                   OR c.conversation_id IN (SELECT conversation_id FROM said))
+              AND ($11::text IS NULL OR c.owner IN ('queue', 'none', $11))
+              AND ($8::timestamptz IS NULL OR (c.last_message_at, c.conversation_id) < ($8, $9))
+            ORDER BY c.last_message_at DESC, c.conversation_id DESC LIMIT $10
+        )""" + _JOINED.format("page") + " ORDER BY c.last_message_at DESC, c.conversation_id DESC",
         tenant,
         filters.state,
         filters.owner,

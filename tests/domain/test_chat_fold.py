@@ -12,11 +12,13 @@ from gateway.domain.chats import (
     AddressChanged,
     ChatEvent,
     ClientWrote,
+    ContactGiven,
     Conversation,
     MessageDeleted,
     MessageEdited,
     Opened,
     Person,
+    PersonRequested,
     PhoneShared,
     ReachChanged,
     RemoteFile,
@@ -265,3 +267,37 @@ def test_ids_are_of_the_conversation_alone() -> None:
     assert len(one.changes.messages) == 2
     assert len({message.conversation for message in one.changes.messages}) == 2
     assert isinstance(one.changes.messages[0].id, UUID)
+
+
+@pytest.mark.parametrize(
+    ("owner", "becomes", "epoch"), [("ai", "queue", 1), ("none", "queue", 1), ("queue", "queue", 0)]
+)
+def test_a_client_who_wants_a_person_waits_for_one(owner: str, becomes: str, epoch: int) -> None:
+    one = book(owner)
+    apply(one, wrote(1), PersonRequested(address=AT, at=NOON + timedelta(seconds=2)))
+    known = only(one)
+    assert (known.owner, known.epoch, known.state) == (becomes, epoch, "open")
+    assert known.waiting_since == NOON + timedelta(seconds=1)
+    assert [happening.kind for happening in one.changes.happenings] == ["person_requested"]
+
+
+def test_whoever_has_the_conversation_keeps_it_when_a_person_is_wanted() -> None:
+    one = book("human:7")
+    apply(one, wrote(1), PersonRequested(address=AT, at=NOON))
+    assert (only(one).owner, one.changes.happenings) == ("human:7", [])
+
+
+def test_what_a_client_typed_confirms_nothing() -> None:
+    one = book()
+    other = uuid4()
+    one.people["+375296254070"] = other
+    apply(
+        one, wrote(1), ContactGiven(address=AT, at=NOON, name="Anna", email="anna@june.example", phone="+375296254070")
+    )
+    contact = only(one).contact
+    assert contact != other
+    assert (one.changes.emails, one.changes.typed_phones) == (
+        [(contact, "anna@june.example")],
+        [(contact, "+375296254070")],
+    )
+    assert (one.changes.phones, one.changes.merges) == ([], [])

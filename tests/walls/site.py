@@ -119,6 +119,7 @@ VALUES: Mapping[str, Any] = {
     "id": lambda s: s.ids.call_id,
     "item": lambda s: s.ids.name("item"),
     "prompt": lambda s: s.ids.name("prompt"),
+    "version": lambda s: "0000",
     "chat": lambda s: str(s.ids.recording),
     "message": lambda s: str(s.ids.recording),
     "contact": lambda s: str(s.ids.recording),
@@ -141,6 +142,9 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
     ),
     ("/api/v1/users/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
+    ("/widget/", "id", lambda s: str(s.ids.recording)),
+    ("/widget/", "key", lambda s: f"widget-key-{s.company.mark}"),
+    ("/widget-files/", "name", lambda s: "frame.js"),
 )
 """Arguments that mean something else at addresses that begin so."""
 ANY = ("call_id", "recording", "letter", "integration", "number", "user_id", "extension", "name")

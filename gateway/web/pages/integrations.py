@@ -5,7 +5,7 @@ changes a row, and the actors follow the row. Read `setup.py` next for the set-u
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from actors.crm.disconnecting import disconnect
 from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
-from adapters.base import SystemType, Tested
+from adapters.base import PUBLIC_URL, SystemType, Tested
 from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
@@ -36,6 +36,7 @@ from gateway.store.tenants import INTEGRATIONS, lock_link, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.form_rounds import form_at, form_shown, read_round, with_problems
+from gateway.web.pages.setup import SetupForm
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import flashed, look_around
@@ -210,8 +211,16 @@ def integrations_pages(gate: Gate) -> Blueprint:
         hook = (
             hook_url(site.deps.public_url, linked.key, stored_hook).reveal() if isinstance(stored_hook, Secret) else ""
         )
+        advice = (
+            adapter.advice(SetupForm.settings_of(adapter.settings, known.settings))
+            if adapter.advice is not None and known
+            else ()
+        )
+        public_url = site.deps.public_url.rstrip("/")
         return site.page(
-            "integration.html", card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
+            "integration.html",
+            advice=[replace(one, block=one.block.replace(PUBLIC_URL, public_url)) for one in advice],
+            card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
             form=form, refused=refused, older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None,
             first=not before, may_save=site.deps.master is not None, module=module if card.set_up else None,
             told=result.body if result is not None else None, hook=hook, jobs=jobs if card.set_up else (),

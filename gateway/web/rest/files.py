@@ -67,7 +67,7 @@ class FileQuery(Model):
     )
 
 
-class _Places:
+class Places:
     """How many files come in at once."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class _Places:
 
 def file_endpoints(deps: RestDeps) -> list[Endpoint]:
     """The endpoints."""
-    files, places = deps.chat_files, _Places()
+    files, places = deps.chat_files, Places()
     if files is None:
         return []
 

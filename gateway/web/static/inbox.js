@@ -53,7 +53,7 @@ function conversation(thread) {
   }
 
   function put(fresh) {
-    putHead(fresh.getElementById("chat-head"));
+    putHead(fresh.querySelector("#chat-head"));
     putLines(fresh, thread);
     markRead();
   }
