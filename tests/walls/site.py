@@ -132,6 +132,8 @@ VALUES: Mapping[str, Any] = {
 IN_PATH: Sequence[tuple[str, str, Any]] = (
     ("/static/", "name", lambda s: "style.css"),
     ("/recordings/file/", "name", lambda s: str(s.ids.recording)),
+    ("/api/v1/files/", "id", lambda s: str(s.ids.recording)),
+    ("/files/", "id", lambda s: str(s.ids.recording)),
     ("/api/v1/deliveries/", "id", lambda s: str(s.ids.row)),
     ("/api/v1/keys/", "id", lambda s: str(s.ids.recording)),
     *(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Literal, NewType, get_args, get_origin
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -27,6 +27,7 @@ from asyncpg.pool import PoolConnectionProxy
 import gateway.store
 from gateway.domain.calls import apply
 from gateway.domain.catalog import Item
+from gateway.domain.chat_fold import Book
 from gateway.domain.dialling import Rules
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -77,6 +78,7 @@ class Call:
 
 ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "call_id": lambda c: c.ids.call_id,
+    "book": lambda c: Book(lambda key: "none", uuid4),
     "call_ids": lambda c: [c.ids.call_id],
     "calls": lambda c: [c.ids.call_id],
     "ids": lambda c: [c.ids.call_id],

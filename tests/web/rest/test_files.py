@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 from actors.chats.outgoing_files import TenantFiles
 from gateway.domain.errors import BadSettings, Rejected
 from gateway.domain.ids import TenantId
+from gateway.domain.people import Role
 from gateway.store import chat_files as rows
 from gateway.store.files.blobs import FolderBlobs
 from gateway.store.files.chat_files import ChatFiles
@@ -275,3 +276,39 @@ async def _count(conn: Connection) -> int:
 
 async def _age(conn: Connection, file: UUID) -> None:
     await conn.execute("UPDATE chat_files SET created_at = now() - interval '25 hours' WHERE file_id = $1", file)
+
+
+async def test_an_agent_sees_files_of_their_conversations_and_an_auditor_none(desk: Desk) -> None:
+    _, made = await desk.add(PNG)
+    world, path = desk.api.world, f"/files/{made['id']}"
+    agent = f"session={await world.person(JUNE, 'agent@0367.example', Role.AGENT)}"
+    auditor = f"session={await world.person(JUNE, 'auditor@0367.example', Role.AUDITOR)}"
+    conversation = await world.db.engine(_send, UUID(made["id"]))
+    for owner, status in (("queue", 200), ("none", 200), ("human:another", 404), ("ai", 404)):
+        await world.db.engine(_own, conversation, owner)
+        assert (await desk.api.ask("GET", path, cookie=agent)).status == status, owner
+        assert (await desk.api.ask("GET", path, cookie=auditor)).status == 403
+        assert (await desk.api.ask("GET", path)).status == 200
+    _, unsent = await desk.add(PNG)
+    assert (await desk.api.ask("GET", f"/files/{unsent['id']}", cookie=agent)).status == 404
+
+
+async def _send(conn: Connection, file: UUID) -> UUID:
+    """A conversation with a message that has the file."""
+    contact, conversation, message = uuid4(), uuid4(), uuid4()
+    await conn.execute("INSERT INTO contacts (tenant_id, contact_id, root_id) VALUES ($1, $2, $2)", JUNE, contact)
+    await conn.execute(
+        "INSERT INTO conversations (tenant_id, conversation_id, integration_type, address, contact_id, owner) "
+        "VALUES ($1, $2, 'telegram', '7', $3, 'none')",
+        JUNE, conversation, contact,
+    )  # fmt: skip
+    await conn.execute(
+        "INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, at) VALUES ($1, $2, $3, 1, 'in', 'client', now())",
+        JUNE, message, conversation,
+    )  # fmt: skip
+    await conn.execute("UPDATE chat_files SET message_id = $2 WHERE file_id = $1", file, message)
+    return conversation
+
+
+async def _own(conn: Connection, conversation: UUID, owner: str) -> None:
+    await conn.execute("UPDATE conversations SET owner = $2 WHERE conversation_id = $1", conversation, owner)
