@@ -326,6 +326,8 @@ async def test_when_nobody_is_there_an_address_is_left(db: Database) -> None:
             chat(page).get_by_role("button", name="Отправить").click()
             expect(chat(page).get_by_role("listitem")).to_have_count(1)
             expect(email).to_be_hidden()
+            expect(chat(page).get_by_text("отправляется…")).to_have_count(0)
+            shop.run(conversation, shop.here)
             assert shop.complaints == []
 
         await browse(visit)
