@@ -28,6 +28,7 @@ import gateway.store
 from gateway.domain.calls import apply
 from gateway.domain.catalog import Item
 from gateway.domain.chat_fold import Book
+from gateway.domain.chats import OWNER_NONE
 from gateway.domain.dialling import Rules
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -180,6 +181,7 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "record_and_claim.wanted": lambda c: [(c.company.number, c.ids.key, "")],
     "store_wanted_jobs.wanted": lambda c: [_built(c, "WantedJob", WantedJob)],
     "of": lambda c: c.table,
+    "book": lambda c: Book(lambda key: OWNER_NONE, lambda: c.ids.recording),
     "rules": lambda c: Rules(per_user_day=1),
     "batch": lambda c: [_batch(c)],
     "extensions": lambda c: {c.ids.name("another"): c.ids.phone},
@@ -198,6 +200,10 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "tenants": lambda c: [c.company.number],
     "only": lambda c: [c.ids.phone],
     "find_calls.only": lambda c: None,
+    "search_contacts.only": lambda c: None,
+    "count_waiting.only": lambda c: None,
+    "count_open.only": lambda c: None,
+    "select_by_phones.only": lambda c: None,
     "find_calls.text": lambda c: c.ids.call_id,
     "select_prompt_named.name": lambda c: c.ids.name("prompt"),
     "select_tenants.only": lambda c: [c.company.number],
