@@ -1,6 +1,7 @@
 """The commands. Errors are one line on stderr and exit 2 (usage) or 1 (failure), never a traceback.
 
 This module parses arguments and opens what a command needs; each command is a function in a module beside it.
+Over 400 lines: every command and its arguments are listed here.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Literal, NewType, get_args, get_origin
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -79,7 +79,6 @@ class Call:
 
 ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "call_id": lambda c: c.ids.call_id,
-    "book": lambda c: Book(lambda key: "none", uuid4),
     "call_ids": lambda c: [c.ids.call_id],
     "calls": lambda c: [c.ids.call_id],
     "ids": lambda c: [c.ids.call_id],

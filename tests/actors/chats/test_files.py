@@ -1,4 +1,7 @@
-"""Files from a messenger into the sealed store and out again: over a real socket, a real database and a real folder."""
+"""Files from a messenger into the sealed store and out again: over a real socket, a real database and a real folder.
+
+Long, because a messenger, a store and a company stand behind every case.
+"""
 
 import json
 from collections.abc import AsyncIterator
