@@ -36,7 +36,7 @@ from gateway.domain.notices import Due, Notice
 from gateway.domain.people import PeopleRefused, Role
 from gateway.domain.profile import Profile
 from gateway.domain.subjects import Subject
-from gateway.store import delivery_pages
+from gateway.store import conversations, delivery_pages
 from gateway.store.audit import AuditFilter
 from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow
 from gateway.store.changes import Horizon
@@ -262,6 +262,14 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
+    "contacts.search_contacts": [
+        Variant({"q": lambda c: c.other.company.mark}),
+        Variant({"q": lambda c: c.other.company.mark, "texts": lambda c: False}),
+    ],
+    "conversations.select_conversations": [
+        Variant({"filters": lambda c: conversations.Filters(q=c.other.company.mark)}),
+        Variant({"filters": lambda c: conversations.Filters(q=c.other.company.mark, texts=False)}),
+    ],
     "members.add_member": [Variant({"phones": lambda c: [c.ids.phone]})],
     "members.change_member": [Variant({"phones": lambda c: [c.other.ids.phone]})],
     "notices.note_told": [Variant({"found": lambda c: Due(over=(), still=(_notice(c),))})],
