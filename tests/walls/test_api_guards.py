@@ -86,13 +86,19 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("POST", "/token"): frozenset(SCOPES),
 }
 """Everywhere else what shows wants `read`, and what changes `write`."""
+CHATS = ("/conversations", "/messages", "/contacts", "/files")
+"""There what shows wants `chat` or `read`, and what changes `chat`."""
 KEYS_ALONE = ("/bot-config", "/token")
-AGENTS = (("GET", "/calls"), ("GET", "/calls/<id>"), ("POST", "/calls"))
+AGENTS = (("GET", "/calls"), ("GET", "/calls/<id>"), ("POST", "/calls"), ("GET", "/contacts/<id>"))
+AGENTS_CHATS = ("/conversations", "/messages/", "/files")
+"""All of it below these."""
 
 
 def scopes_for(route: Route) -> frozenset[str]:
     """One of these is needed."""
     place = (route.method.replace("HEAD", "GET"), route.rule.removeprefix(ROOT))
+    if place[1].startswith(CHATS):
+        return frozenset({"chat", "read"} if route.method in SAFE else {"chat"})
     return OTHERWISE.get(place, frozenset({"read" if route.method in SAFE else "write"}))
 
 
@@ -110,7 +116,7 @@ def may_reach(who: str, route: Route) -> bool:
         return True
     if who == "an auditor":
         return "read" in wanted
-    return who == "an agent" and (route.method, rule) in AGENTS
+    return who == "an agent" and ((route.method, rule) in AGENTS or rule.startswith(AGENTS_CHATS))
 
 
 def operations(walls: Walls) -> list[Route]:

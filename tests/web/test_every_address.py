@@ -63,7 +63,7 @@ class Place:
         for name in rule.arguments:
             known = self.arguments[name]
             value = next((value for mark, value in known.items() if mark in path), known[""])
-            path = re.sub(rf"<(?:\w+:)?{name}>", value, path)
+            path = re.sub(rf"<(?:[^<>:]+:)?{name}>", value, path)
         return path
 
     def rules(self, method: str) -> list[Any]:

@@ -82,6 +82,8 @@ LATIN = frozenset(
         "Chrome",
         "Linux",
         "Firefox",
+        "Web",
+        "widget",
         "JPEG",
         "PNG",
         "WebP",

@@ -18,7 +18,7 @@ ITEMS = "return [...document.querySelectorAll('li')].map((one) => one.querySelec
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(FIREFOX is None, reason="no Firefox here"),
 ]
