@@ -13,7 +13,7 @@ from tests.e2e.test_api import API, client_of, new_key
 from tests.e2e.world import World, open_world
 from tests.web.rest.test_files import PNG
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 (KIND,) = [kind for kind, adapter in adapters().items() if adapter.widget is not None]
 KEY = "the-public-key-of-june"
 

@@ -42,7 +42,7 @@ PICTURE = base64.b64decode(
 expect.set_options(timeout=20_000)  # a machine with other work
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
 ]
