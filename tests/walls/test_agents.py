@@ -231,6 +231,10 @@ ELSEWHERE = {
 """Filters that the sample companies do not reach, and the tests that fail without them."""
 
 
+def _let_through(module: Any, name: str, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module, name, lambda *_: True)
+
+
 def filters() -> dict[str, Drop]:
     """Every filter, by what it is called, and how it is dropped."""
     found: dict[str, Drop] = {
@@ -242,9 +246,7 @@ def filters() -> dict[str, Drop]:
             if _takes_only(value):
                 homes.setdefault(value, []).append((module, name))
             elif value in (people.is_of, people.took_part):
-                found[f"{module.__name__}.{name}"] = lambda patch, place=module, name=name: patch.setattr(  # type: ignore[misc]
-                    place, name, lambda *_: True
-                )
+                found[f"{module.__name__}.{name}"] = functools.partial(_let_through, module, name)
     for function, places in homes.items():
 
         def drop(patch: pytest.MonkeyPatch, function: Any = function, places: Any = places) -> None:
