@@ -62,7 +62,10 @@ def _present(value: Secret) -> Secret:
 
 def _account(value: str) -> str:
     if not re.fullmatch(r"[0-9]{1,30}", value):
-        raise BadValue("the id is made of digits alone, as Meta shows it", "идентификатор состоит только из цифр, как показывает Meta")
+        raise BadValue(
+            "the id is made of digits alone, as Meta shows it",
+            "идентификатор состоит только из цифр, как показывает Meta",
+        )
     return value
 
 

@@ -15,7 +15,9 @@ from gateway.domain.errors import BadCredentials, Rejected, Unavailable
 from gateway.domain.secret import Secret
 
 MOST_HOPS = 3
-_METAS = re.compile(r"(?:[a-z0-9-]+\.)*(?:facebook\.com|fbsbx\.com|fbcdn\.net|whatsapp\.net|cdninstagram\.com|instagram\.com)")
+_METAS = re.compile(
+    r"(?:[a-z0-9-]+\.)*(?:facebook\.com|fbsbx\.com|fbcdn\.net|whatsapp\.net|cdninstagram\.com|instagram\.com)"
+)
 
 
 class _Moved(Exception):

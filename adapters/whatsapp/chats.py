@@ -66,7 +66,10 @@ def _message(item: Mapping[str, Any], contact: Mapping[str, Any]) -> Sequence[Ch
     at = moment(item.get("timestamp"))
     if item.get("type") == "system":
         return _system(item, at)
-    number, user_id = _number(item.get("from") or contact.get("wa_id")), _user_id(item.get("from_user_id") or contact.get("user_id"))
+    number, user_id = (
+        _number(item.get("from") or contact.get("wa_id")),
+        _user_id(item.get("from_user_id") or contact.get("user_id")),
+    )
     address = _place(number, user_id)
     found = list[ChatEvent](_moved(number, user_id, at))
     kind, provider_id = string(item.get("type")), string(item.get("id"))
@@ -97,7 +100,9 @@ def _message(item: Mapping[str, Any], contact: Mapping[str, Any]) -> Sequence[Ch
 
 def _moved(number: str, user_id: str, at: datetime) -> Sequence[AddressChanged]:
     """A conversation that we know by the number goes on under the id; where it does already, nothing happens."""
-    return (AddressChanged(address=number, at=at, new_address=user_id, phone=f"+{number}"),) if number and user_id else ()
+    return (
+        (AddressChanged(address=number, at=at, new_address=user_id, phone=f"+{number}"),) if number and user_id else ()
+    )
 
 
 def _system(item: Mapping[str, Any], at: datetime) -> Sequence[ChatEvent]:
@@ -124,7 +129,10 @@ def _echo(item: Mapping[str, Any], contact: Mapping[str, Any]) -> Sequence[ChatE
     if item.get("type") == "edit":
         edited = child(item, "edit", "message") or {}
         original = string(child(item, "edit", "original_message_id"))
-        return (*moved, MessageEdited(address=address, at=at, provider_id=original, text=_text(edited), by_client=False))
+        return (
+            *moved,
+            MessageEdited(address=address, at=at, provider_id=original, text=_text(edited), by_client=False),
+        )
     if item.get("type") == "revoke":
         original = string(child(item, "revoke", "original_message_id"))
         return (*moved, MessageDeleted(address=address, at=at, provider_id=original, by_client=False))
@@ -144,7 +152,11 @@ def _status(item: Mapping[str, Any]) -> Sequence[ChatEvent]:
     if status is None:
         return ()
     errors = objects(item.get("errors"))
-    address = _user_id(item.get("recipient_user_id")) or _user_id(item.get("recipient_id")) or _number(item.get("recipient_id"))
+    address = (
+        _user_id(item.get("recipient_user_id"))
+        or _user_id(item.get("recipient_id"))
+        or _number(item.get("recipient_id"))
+    )
     return (
         StatusReached(
             address=address, at=moment(item.get("timestamp")), status=status, provider_id=string(item.get("id")),
@@ -295,8 +307,6 @@ def payload(part: Outgoing, media_id: str = "") -> dict[str, Any]:
     if part.latitude is not None:
         return {**found, "type": "location", "location": {"latitude": part.latitude, "longitude": part.longitude}}
     return {**found, "type": "text", "text": {"body": part.text, "preview_url": False}}
-
-
 
 
 CHANNEL = ChatChannel(capabilities=CAPABILITIES, events=events, address=address, bucket=codec.pair)

@@ -95,8 +95,9 @@ def template(item: Mapping[str, Any]) -> MessageTemplate | None:
             case "HEADER" if part.get("format") != "TEXT":
                 return None
             case "HEADER" | "BODY" as kind:
-                texts.append(_PLACE.sub(lambda found, kind=kind: f"{{{{{kind.lower()}.{found[1]}}}}}", string(part.get("text"))))  # type: ignore[misc]
-                fields += [f"{kind.lower()}.{place}" for place in _PLACE.findall(string(part.get("text")))]
+                text, place = string(part.get("text")), kind.lower()
+                texts.append(_PLACE.sub(rf"{{{{{place}.\1}}}}", text))
+                fields += [f"{place}.{name}" for name in _PLACE.findall(text)]
             case "FOOTER":
                 texts.append(string(part.get("text")))
             case "BUTTONS":

@@ -63,7 +63,9 @@ def _updates(value: Mapping[str, Any]) -> Iterator[Update]:
             known = string(item.get("id"))
             # A status is told once for each step, a message once.
             provider_id = f"{known}:{string(item.get('status'))}" if kind == "status" and known else known
-            yield Update(provider_id or meta.digest_of(item), {"kind": kind, "item": item, "contact": _contact(people, item)})
+            yield Update(
+                provider_id or meta.digest_of(item), {"kind": kind, "item": item, "contact": _contact(people, item)}
+            )
 
 
 def _contact(people: Sequence[Mapping[str, Any]], item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -75,6 +77,4 @@ def _contact(people: Sequence[Mapping[str, Any]], item: Mapping[str, Any]) -> Ma
     return people[0] if len(people) == 1 else {}
 
 
-INBOUND = Inbound(
-    verify=verify, read=read, shared=SharedHook(verify=meta.verify_app, accounts=accounts)
-)
+INBOUND = Inbound(verify=verify, read=read, shared=SharedHook(verify=meta.verify_app, accounts=accounts))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from actors.chats.conversing import Conversing
 from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Slot
@@ -14,6 +15,7 @@ from adapters.base import Tested
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.call_orders import Admitted
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys
 from gateway.web.callers.callers import Callers, Headers
@@ -48,6 +50,10 @@ class RestDeps:
     modules: Registrations
     """Our modules in outside systems."""
     feed: Feed
+    conversing: Conversing | None = None
+    """What people and programs do to conversations."""
+    chat_files: ChatFiles | None = None
+    """Files of messages."""
     bot_configs: BotConfigs | None = None
     """What bots get."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actors.chats.conversing import Conversing
 from gateway.domain.api_keys import SCOPES, new_key
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
@@ -131,6 +132,7 @@ def make_api(world: World) -> Api:
         idempotency=Idempotency(world.db, world.cache.sealer), slots=world.deps.slots, probe=world.deps.probe,
         place=world.deps.place, modules=world.deps.modules, feed=world.deps.feed, bot_configs=bots,
         public_url="https://gateway.example",
+        conversing=Conversing(db=world.db, feed=world.deps.feed, wake=lambda number, key: rung.append((number, key))),
         ring=lambda number, key: rung.append((number, key)),
     )  # fmt: skip
     return Api(world, deps, clock, rung=rung)
