@@ -11,13 +11,12 @@ from adapters.base import Link
 from adapters.channel import Write
 from adapters.download import download
 from adapters.meta import bearer
-from gateway.domain.errors import BadCredentials, Rejected, Unavailable
+from gateway.domain.errors import BadCredentials, Rejected, TooLarge, Unavailable
 from gateway.domain.secret import Secret
 
 MOST_HOPS = 3
-_METAS = re.compile(
-    r"(?:[a-z0-9-]+\.)*(?:facebook\.com|fbsbx\.com|fbcdn\.net|whatsapp\.net|cdninstagram\.com|instagram\.com)"
-)
+_HOSTS = ("facebook.com", "fbsbx.com", "fbcdn.net", "whatsapp.net", "cdninstagram.com", "instagram.com")
+_METAS = re.compile(rf"(?:[a-z0-9-]+\.)*(?:{'|'.join(map(re.escape, _HOSTS))})")
 
 
 class _Moved(Exception):
@@ -44,14 +43,14 @@ async def fetch(link: Link, url: str, write: Write, most: int, *, token: Secret 
             raise Unavailable(f"the file: status {status}")
         length = headers.get("content-length", "")
         if re.fullmatch("[0-9]{1,18}", length) and int(length) > most:
-            raise Rejected("the file is too large")
+            raise TooLarge
         kind = headers.get("content-type", "")
 
     async def counted(piece: bytes) -> None:
         nonlocal left
         left -= len(piece)
         if left < 0:
-            raise Rejected("the file is too large")
+            raise TooLarge
         await write(piece)
 
     for _ in range(MOST_HOPS):

@@ -112,7 +112,9 @@ def _system(item: Mapping[str, Any], at: datetime) -> Sequence[ChatEvent]:
             before = _number(item.get("from"))
             after = _number(system.get("wa_id") or system.get("new_wa_id"))
             if before and after:
-                return (AddressChanged(address=before, at=at, new_address=after, phone=f"+{after}"),)
+                return (
+                    AddressChanged(address=before, at=at, new_address=after, phone=f"+{after}", old_phone=f"+{before}"),
+                )
         case "user_changed_user_id":
             was, now = _user_id(system.get("previous_user_id")), _user_id(system.get("user_id"))
             if was and now:
@@ -161,7 +163,7 @@ def _status(item: Mapping[str, Any]) -> Sequence[ChatEvent]:
         StatusReached(
             address=address, at=moment(item.get("timestamp")), status=status, provider_id=string(item.get("id")),
             token=string(item.get("biz_opaque_callback_data")),
-            error=codec.explained(error_of(errors[0])) if errors and status == "failed" else "",
+            error=error_of(errors[0]).detail if errors and status == "failed" else "",
         ),
     )  # fmt: skip
 
@@ -209,8 +211,7 @@ def _files(item: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
         names = (string(child(part, "name")), string(child(part, "address")))
         found.append(
             RemoteFile(
-                kind="location", name=", ".join(filter(None, names)), latitude=float(child(part, "latitude")),
-                longitude=float(child(part, "longitude")),
+                kind="location", name=", ".join(filter(None, names)), latitude=_degrees(part, "latitude", 90), longitude=_degrees(part, "longitude", 180),
             )
         )  # fmt: skip
     elif kind == "contacts":
@@ -223,6 +224,13 @@ def _files(item: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
         words = (string(ad.get("headline")), string(ad.get("source_url")))
         found.append(RemoteFile(kind="other", name=f"wrote from an ad: {' '.join(filter(None, words))}"))
     return tuple(found)
+
+
+def _degrees(place: Any, name: str, most: int) -> float:
+    value = child(place, name)
+    if not isinstance(value, int | float) or not -most <= value <= most:
+        raise ValueError(f"a place without its {name}")
+    return float(value)
 
 
 def _card(one: Mapping[str, Any]) -> str:
@@ -274,11 +282,17 @@ _AS_VIDEO = frozenset({"video/mp4", "video/3gpp"})
 _AS_AUDIO = frozenset({"audio/aac", "audio/mp4", "audio/mpeg", "audio/amr", "audio/ogg"})
 
 
+def content_type_of(part: Outgoing) -> str:
+    """Of the part's file, without parameters."""
+    named = part.file.content_type.partition(";")[0].strip().lower() if part.file is not None else ""
+    return named or "application/octet-stream"
+
+
 def sent_as(part: Outgoing) -> str:
     """The type of message that carries a file: what WhatsApp shows as no picture, video or sound goes as a document."""
     if part.file is None:
         return ""
-    kind, content_type = part.file.kind, part.file.content_type.partition(";")[0].strip().lower()
+    kind, content_type = part.file.kind, content_type_of(part)
     if kind == "image" and content_type in _AS_PICTURE:
         return "image"
     if kind == "video" and content_type in _AS_VIDEO:
@@ -299,6 +313,8 @@ def payload(part: Outgoing, media_id: str = "") -> dict[str, Any]:
     if part.file is not None:
         kind = sent_as(part)
         media: dict[str, Any] = {"id": media_id}
+        if kind == "audio" and part.file.kind == "voice" and content_type_of(part) == "audio/ogg":
+            media["voice"] = True
         if part.text and kind != "audio":
             media["caption"] = part.text
         if kind == "document":

@@ -1,9 +1,11 @@
 """What the Cloud API's answers mean, and its message templates. Pure.
 
-Built on `code` alone; titles and HTTP statuses are not stable. Sources: Meta, WhatsApp Cloud API, "Error codes", "Message templates",
+Built on `code` alone; titles and HTTP statuses are not stable. An error begins with its code, by which `texts.toml` has words for
+people (`message_error.CODE`). Sources: Meta, WhatsApp Cloud API, "Error codes", "Message templates",
 "Throughput". Read `chats.py` for what people write.
 """
 
+import hmac
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -11,6 +13,7 @@ from typing import Any
 
 from adapters.channel import MessageTemplate, TemplateUse
 from adapters.http import Answer
+from adapters.jobs import JobResult
 from adapters.meta import GraphError, child, objects, read_answer, string
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RateLimited, Rejected, Unavailable
 
@@ -24,29 +27,11 @@ _SETTINGS = frozenset({131005, 131031, 131042, 131044, 131045, 133010})
 """No permission, account locked, payment, certificate, number not registered: a person has to act at Meta."""
 _AGAIN = frozenset({131000, 131016, 131057, 135000})
 _MEDIA = frozenset({131052, 131053})
-_SAID: Mapping[int, str] = {
-    131047: "more than 24 hours since the client's last message: only a template can be sent",
-    131026: "the number has no WhatsApp, or its owner takes no messages of businesses",
-    131030: "the number is not among the allowed recipients of a test number",
-    131048: "Meta limits this number because too many recipients blocked or reported it",
-    131049: "Meta did not deliver it, to keep people from getting too many messages of businesses",
-    131050: "the recipient wants no marketing messages of this number",
-    132001: "there is no such template in this language",
-    132012: "the values do not fit the template",
-    132015: "the template is paused because people reported it",
-    132016: "the template is switched off because people reported it",
-}
-"""In our words, where Meta's are no help to who reads them."""
 
 
 def pair(address: str) -> str:
     """The bucket of one recipient."""
     return f"pair:{address}"
-
-
-def explained(error: GraphError) -> str:
-    """What went wrong, for who sent the message."""
-    return f"{error.code}: {_SAID[error.code]}" if error.code in _SAID else error.detail
 
 
 def judged(error: GraphError, to: str = "", attempt: int = 1) -> GatewayError | None:
@@ -63,7 +48,7 @@ def judged(error: GraphError, to: str = "", attempt: int = 1) -> GatewayError | 
     if code in _AGAIN or (code in _MEDIA and attempt < MEDIA_TRIES):
         return Unavailable(error.detail, after_s=error.after_s)
     if code >= 130000:
-        return Rejected(explained(error))
+        return Rejected(error.detail)
     return None
 
 
@@ -137,10 +122,42 @@ def _parameters(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"type": "text", "parameter_name": name, "text": text} for name, text in values.items()]
 
 
-# The connection test ---------------------------------------------------------------------------------------------------
+# What Meta says of the number ----------------------------------------------------------------------------------------
 
 
 def number_shown(found: Mapping[str, Any]) -> str:
     """How the number calls itself."""
     names = (string(found.get("display_phone_number")), string(child(found, "verified_name")))
     return " ".join(filter(None, names))[:100]
+
+
+def judged_number(found: Mapping[str, Any]) -> JobResult | None:
+    """What keeps the number from sending, or soon may; None for a number in good standing."""
+    health = child(found, "health_status") or {}
+    reasons = [
+        string(error.get("error_description"))
+        for entity in objects(child(health, "entities")) if entity.get("can_send_message") != "AVAILABLE"
+        for error in objects(entity.get("errors"))
+    ]  # fmt: skip
+    detail = "; ".join(dict.fromkeys(filter(None, reasons)))[:400]
+    match string(child(health, "can_send_message")):
+        case "BLOCKED":
+            return JobResult(problem="number_blocked", detail=detail)
+        case "LIMITED":
+            return JobResult(problem="number_limited", detail=detail)
+    return JobResult(problem="quality_low") if found.get("quality_rating") == "RED" else None
+
+
+def judged_webhook(found: Mapping[str, Any], wanted: str) -> JobResult | None:
+    """Whether Meta calls `wanted` for the number: the number's own address goes before the account's, that before the application's."""
+    known = child(found, "webhook_configuration") or {}
+    leads_to = next(
+        filter(
+            None, (string(known.get(name)) for name in ("phone_number", "whatsapp_business_account", "application"))
+        ),
+        "",
+    )
+    if not leads_to:
+        return JobResult(problem="no_webhook")
+    same = hmac.compare_digest(leads_to.rstrip("/").encode("utf-8", "surrogatepass"), wanted.encode())
+    return None if same else JobResult(problem="other_webhook")

@@ -40,7 +40,7 @@ class WhatsappSettings(HttpSettings):
         placeholder="102290129340398",
     )
     app_secret: MetaSecret = setting(
-        Secret(""),
+        default_factory=lambda: Secret(""),
         en="App secret",
         ru="Секрет приложения",
         help_en="Meta for Developers, the app, App settings, Basic. Webhooks are verified by it; without it none is taken. Not "
@@ -50,7 +50,7 @@ class WhatsappSettings(HttpSettings):
         secret=True,
     )
     webhook_verify_token: MetaSecret = setting(
-        Secret(""),
+        default_factory=lambda: Secret(""),
         en="Verify token",
         ru="Токен проверки (Verify token)",
         help_en="A long random text of your own. Enter the same in the app: WhatsApp, Configuration, Webhook",

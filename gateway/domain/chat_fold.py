@@ -203,6 +203,8 @@ class Book:
 
     def _address_changed(self, key: IntegrationKey, event: AddressChanged) -> None:
         conversation = self.conversations.get((key, event.address))
+        if event.old_phone and (contact := self.people.get(event.old_phone)) is not None:
+            self._confirm(contact, event.phone)  # also where the conversation is at an address that is no number
         if conversation is None or (key, event.new_address) in self.conversations:
             return  # whoever is at the new address already is a person of their own until the messenger says more
         del self.conversations[key, event.address]

@@ -185,6 +185,8 @@ class AddressChanged(_Event):
 
     new_address: str
     phone: str = ""
+    old_phone: str = ""
+    """The number that the client had before, where it is the number that changed: whoever has it has `phone` now too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from gateway.domain.chats import LONGEST_TEXT, MOST_FILES
 from gateway.web.rest.endpoints import ListQuery, Model, Page, Shown
 
 _EXAMPLE: JsonDict = {
-    "id": "5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20", "channel": "whatsapp:support", "contact": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d",
+    "id": "5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20", "channel": "messenger:support", "contact": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d",
     "name": "Anna Kuzmina", "state": "open", "owner": "queue", "epoch": 3, "queue": "default", "unread": 1,
     "last_message_at": "2026-11-21T00:13:18.948Z", "waiting_since": "2026-11-21T00:13:18.948Z", "last_text": "hello",
     "window_until": None, "blocked": False,
@@ -151,7 +151,7 @@ class FirstMessageBody(Model):
 
     model_config = ConfigDict(
         extra="forbid", frozen=True,
-        json_schema_extra={"examples": [{"channel": "whatsapp", "to": "+375296254070", "text": "Your order is ready"}]},
+        json_schema_extra={"examples": [{"channel": "messenger:support", "to": "+375296254070", "text": "Your order is ready"}]},
     )  # fmt: skip
 
     channel: str = Field(min_length=1, max_length=64)
