@@ -191,6 +191,8 @@ def _settings(c: Context) -> str:
         )
     if c.ids.kind == "retailcrm":
         return json.dumps({"domain": f"https://{c.company.mark}.crm.example"})
+    if c.ids.kind == "whatsapp":
+        return json.dumps({"phone_number_id": str(int(c.ids.tag, 16)), "waba_id": str(int(c.ids.tag, 16))})
     if c.ids.kind == "telegram":
         return json.dumps({"notify_chats": [-100], "chat": True, "updates": "webhook"})
     return "{}"
@@ -200,6 +202,12 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "pbxes": lambda c: {"secret": f"secret {c.company.mark}"},
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
+    "whatsapp": lambda c: {
+        "access_token": f"EAAG{c.company.mark}",
+        "app_secret": f"secret-{c.company.mark}",
+        "webhook_verify_token": f"verify-{c.company.mark}",
+        "hook_id": hook_id(c),
+    },
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
 
@@ -454,6 +462,9 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "conversation_happenings.kind": lambda c: "note",
     "conversation_happenings.text": lambda c: message(c.company),
     "saved_replies.shortcut": lambda c: c.ids.name("shortcut"),
+    "message_templates.templates": lambda c: json.dumps(
+        [{"name": c.text, "language": "ru", "text": message(c.company), "fields": [], "category": ""}]
+    ),
     "user_statuses.status": lambda c: "dinner",
     "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
     "integration_tokens.exchange_by": lambda c: "holder",
