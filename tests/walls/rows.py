@@ -442,16 +442,19 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "recordings.loose": lambda c: c.open,
     "recording_blobs.file_key": lambda c: c.sealed("recording_blobs", "file_key", c.ids.name("address"), FILE_KEY),
     "recording_blobs.object": lambda c: c.ids.name("object"),
+    "contact_phones.phone": lambda c: c.ids.phone,
+    "contact_phones.confirmed": lambda c: True,
+    "contact_emails.email": lambda c: c.ids.email,
     "contact_merges.moved": lambda c: [c.ids.recording],
     "contact_merges.undone_at": lambda c: None,
     "conversations.state": lambda c: "closed" if c.ids.stage is Stage.GONE else "open",
-    "conversations.owner": lambda c: "queue",
+    "conversations.owner": lambda c: f"human:{c.ids.recording}",  # each is its own agent's
     "conversations.blocked_at": lambda c: None,
     "messages.direction": lambda c: "out" if c.open else "in",
     "messages.status": lambda c: "queued" if c.open else None,
     "messages.text": lambda c: message(c.company),
     "message_parts.digest": lambda c: "",
-    "message_parts.token": lambda c: c.ids.name("part"),
+    "message_parts.token": lambda c: c.ids.name("key"),
     "message_parts.status": lambda c: "queued" if c.open else "sent",
     "chat_files.kind": lambda c: "file",
     "chat_files.state": lambda c: "expected" if c.open else "stored",
@@ -461,9 +464,13 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "chat_files.run_at": lambda c: NOW - timedelta(hours=1),
     "conversation_happenings.kind": lambda c: "note",
     "conversation_happenings.text": lambda c: message(c.company),
-    "saved_replies.shortcut": lambda c: c.ids.name("shortcut"),
+    # Everybody of a company sees its saved replies and the names of its people: these do not say whose rows they are.
+    "saved_replies.shortcut": lambda c: c.ids.hash_of("shortcut").hex()[:12],
+    "saved_replies.text": lambda c: message(c.company),
+    "saved_replies.changed_by": lambda c: message(c.company),
+    "users.name": lambda c: f"person {c.company.mark}",
     "message_templates.templates": lambda c: json.dumps(
-        [{"name": c.text, "language": "ru", "text": message(c.company), "fields": [], "category": ""}]
+        [{"name": "name", "language": "ru", "text": message(c.company), "fields": [], "category": ""}]
     ),
     "user_statuses.status": lambda c: "dinner",
     "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
