@@ -258,6 +258,11 @@ class Offered:
         """A template in an address."""
         return f"{one.language}:{one.name}"
 
+    @staticmethod
+    def brief(one: MessageTemplate) -> str:
+        """A template in a list."""
+        return _PLACE.sub("…", one.text)
+
     def shown(self) -> Sequence[tuple[str, bool]]:
         """The chosen text in pieces; True: a place to fill in, by its name."""
         pieces = _PLACE.split(self.chosen.text) if self.chosen is not None else []
