@@ -82,8 +82,6 @@ LATIN = frozenset(
         "Chrome",
         "Linux",
         "Firefox",
-        "Web",
-        "widget",
         "JPEG",
         "PNG",
         "WebP",
