@@ -22,6 +22,7 @@ from gateway.domain.chats import (
     OWNER_AI,
     OWNER_QUEUE,
     RANKS,
+    WHEN_RECEIVED,
     AddressChanged,
     ChatEvent,
     ClientWrote,
@@ -37,6 +38,7 @@ from gateway.domain.chats import (
     RemoteFile,
     StatusReached,
     WroteElsewhere,
+    short_token,
 )
 from gateway.domain.ids import IntegrationKey
 
@@ -138,6 +140,8 @@ class Book:
 
     def apply(self, key: IntegrationKey, event: ChatEvent, received_at: datetime, now: datetime) -> bool:
         """Applies one event. False where it has to wait: it may be the echo of a message that is on its way."""
+        if event.at == WHEN_RECEIVED:
+            event = replace(event, at=received_at)
         match event:
             case ClientWrote():
                 self._client_wrote(key, event)
@@ -220,6 +224,9 @@ class Book:
         kind = event.files[0].kind if event.files else ""
         waiting = self.unconfirmed.get((key, event.address), [])
         ours = self.tokens.get((key, event.token)) if event.token else None
+        if event.short_token:
+            ours = ours or next((part for part in waiting if self._short(key, part) == event.short_token), None)
+            waiting = []  # the messenger names what it repeats: whatever else this is, it is not what we sent
         digest = content_digest(event.text, kind)
         ours = ours or next((part for part in waiting if part.digest == digest), None)
         if ours is not None:
@@ -233,6 +240,11 @@ class Book:
         conversation = replace(conversation, state="open", unread=0, waiting_since=None)
         self._store(key, conversation, event, "out", ELSEWHERE)
         return True
+
+    def _short(self, key: IntegrationKey, part: Part) -> int:
+        """The short token of a part of ours, 0 where it has none."""
+        same = (token for (owner, token), known in self.tokens.items() if owner == key and (known.message, known.part) == (part.message, part.part))  # fmt: skip
+        return next(map(short_token, same), 0)
 
     def _status_reached(self, key: IntegrationKey, event: StatusReached) -> None:
         part = self.known.get((key, event.address, event.provider_id)) if event.provider_id else None

@@ -227,7 +227,7 @@ def test_times_are_told_in_seconds(adapter: Adapter) -> None:
 
 def test_a_plan_is_the_same_whenever_it_is_made(adapter: Adapter, settings: AdapterSettings, tenant: Tenant) -> None:
     if adapter.plan_call is None:
-        assert adapter.is_pbx, "what is neither told of calls nor a PBX?"
+        assert adapter.is_pbx or adapter.chat is not None, "what is neither told of calls, nor a PBX, nor a messenger?"
         return
     made = drafts(adapter, settings, tenant)
     assert made
