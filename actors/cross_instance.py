@@ -13,6 +13,7 @@ from typing import Any
 from cachetools import TTLCache
 
 from actors.calls.smart_redirect import default_extension, send_to_responsible
+from actors.connections import SlotAt
 from actors.runtime.directory import Slot, slot_of, view_of
 from actors.runtime.ownership import Ownership
 from actors.runtime.peers import Peers
@@ -35,7 +36,7 @@ class CrossInstance:
         self._peers = peers
         self._services = services
         self._ring = ring
-        self._attention: TTLCache[TenantId, frozenset[IntegrationKey]] = TTLCache(maxsize=10_000, ttl=0.5)
+        self._elsewhere: TTLCache[TenantId, dict[str, Slot]] = TTLCache(maxsize=10_000, ttl=0.5)
         peers.receive |= {
             "posts": self._posts_hinted, "changed": services.feed.received, "order": self._orders_hinted,
             "shards": lambda _: ownership.nudge(), "restart": self._restarts_hinted, "deliver": self._deliveries_hinted,
@@ -63,26 +64,14 @@ class CrossInstance:
             return extension, bool(sent)
         return default_extension(tenant), False
 
-    async def in_attention(self, tenant: Tenant) -> frozenset[IntegrationKey]:
-        """The tenant's integrations that wait for a person, wherever they live; those elsewhere as of half a second ago."""
-        number = tenant.number
+    async def slot_at(self, number: TenantId) -> SlotAt:
+        """Finds a company's actors by path, wherever they live; those elsewhere as of half a second ago."""
         if self._owns(number) or not self._peers.others():
-            directory = self._services.directory
-            return frozenset(
-                key for key in tenant.integrations
-                for path in (f"tenant/{number}/integration/{key}", f"tenant/{number}/integration/{key}/updates")
-                if (slot := directory.get(path)) is not None and slot.health.state is State.ATTENTION
-            )  # fmt: skip
-        known = self._attention.get(number)
+            return self._services.directory.get
+        known = self._elsewhere.get(number)
         if known is None:
-            below = f"tenant/{number}/integration/"
-            waiting = [
-                slot.path for slot in await self.slots(f"tenant/{number}") if slot.health.state is State.ATTENTION
-            ]
-            known = self._attention[number] = frozenset(
-                IntegrationKey(path.removeprefix(below).partition("/")[0]) for path in waiting if path.startswith(below)
-            )
-        return known
+            known = self._elsewhere[number] = {slot.path: slot for slot in await self.slots(f"tenant/{number}")}
+        return known.get
 
     async def slots(self, prefix: str) -> list[Slot]:
         """The slots at and below a path, wherever they live; of every instance where none is named. Responses that

@@ -14,12 +14,14 @@ from actors.runtime.directory import Slot
 from actors.runtime.supervisor import DeadLetter
 from actors.services import Services
 from gateway import __version__
+from gateway.domain.chats import KEEP_DAYS
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.store import (
     audit_chain,
     call_orders,
+    chat_files,
     crm_registrations,
     dead_letters,
     external_ids,
@@ -94,6 +96,7 @@ async def prune(services: Services, dsn: str, slot: Slot) -> None:
             partial(_keep_days, dsn),
             partial(services.db.engine, keep_last_successes, KEEP_LOGS_S),
             *(partial(_delete, services.db, delete, keep_s) for delete, keep_s in _KEPT),
+            *(partial(_delete_by_tenant, services.db, delete) for delete in _KEPT_BY_TENANT),
             partial(services.db.engine, users.delete_stale_sessions),
             partial(services.db.engine, crm_registrations.delete_left_registrations),
         )
@@ -120,9 +123,17 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (dead_letters.delete_old_dead_letters, KEEP_LETTERS_S),
     (audit_chain.delete_old_audit, KEEP_AUDIT_S),
     (external_ids.delete_old_external_ids, KEEP_EXTERNAL_IDS_S),
+    (chat_files.delete_unsent_files, chat_files.KEEP_UNSENT_S),
     (flashes.delete_old_flashes, flashes.LIVES_S),
     (idempotent_requests.delete_old_requests, KEEP_REQUESTS_S),
 )
+
+
+_KEPT_BY_TENANT: tuple[Callable[[Connection, int, int], Awaitable[int]], ...] = (
+    chat_files.delete_expired_messages,
+    chat_files.delete_expired_happenings,
+)
+"""What is kept for as long as its company says (`chats: {keep_days}`)."""
 
 
 async def _keep_days(dsn: str) -> None:
@@ -135,6 +146,12 @@ async def _delete(db: Database, delete: Callable[[Connection, float, int], Await
     gone = BATCH
     while gone == BATCH:
         gone = await db.engine(delete, keep_s, BATCH)
+
+
+async def _delete_by_tenant(db: Database, delete: Callable[[Connection, int, int], Awaitable[int]]) -> None:
+    gone = BATCH
+    while gone == BATCH:
+        gone = await db.engine(delete, KEEP_DAYS, BATCH)
 
 
 class DeadLetters:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import trio
 
+from actors.connections import connections_of
 from actors.runtime.directory import Slot
 from actors.services import Services
 from adapters.base import Adapter
@@ -24,10 +25,13 @@ from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import OPERATOR, Kind, TenantId
 from gateway.domain.notices import Due, Trouble
+from gateway.domain.statuses import Connection, Standing, troubles_of
 from gateway.smtp import Smtp
 from gateway.store import notices as store
+from gateway.store.integration_states import select_known_of
 from gateway.store.notices import Message
-from gateway.store.postgres.pool import Connection, Database
+from gateway.store.postgres.pool import Connection as DatabaseConnection
+from gateway.store.postgres.pool import Database
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -37,8 +41,6 @@ BACKLOG_S = 15 * 60.0
 BACKLOG_MANY = 500
 MAILS_EVERY_S = 2.0
 MAILS_AT_ONCE = 20
-BROKEN = (State.ATTENTION, State.FAILED, State.OFFLINE)
-UNDER_WAY = (State.STARTING, State.CONNECTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +66,29 @@ class Plan:
         )
 
 
-def troubles_of(number: TenantId, slots: Iterable[Slot]) -> list[Trouble]:
-    """What is wrong with the PBXes and integrations of a company, by their actors."""
-    found: dict[str, Trouble] = {}
-    for slot in slots:
-        room, _, name = slot.path.removeprefix(f"tenant/{number}/").partition("/")
-        name, health = name.removesuffix("/updates"), slot.health
-        if room not in ("pbx", "integration") or not name or health.state not in (*BROKEN, *UNDER_WAY):
+def messages_about(connections: Iterable[Connection]) -> list[Trouble]:
+    """What is wrong with the PBXes and integrations of a company. One that works with problems is on its pages alone."""
+    found = []
+    for one in troubles_of(connections):
+        status = one.status
+        if status.standing is Standing.ACTIVE:
             continue
-        kind: domain.Kind = "pbx_offline" if room == "pbx" else "error" if health.state in BROKEN else "pending"
-        detail = " ".join(filter(None, (health.code, health.detail)))
-        found.setdefault(f"{kind} {room}/{name}", Trouble(f"{kind} {room}/{name}", kind, slot.title or name, detail))
-    return list(found.values())
+        kind: domain.Kind = "pbx_offline" if one.is_pbx else "error" if status.standing is Standing.ERROR else "pending"
+        key = f"{kind} {'pbx' if one.is_pbx else 'integration'}/{one.name}"
+        found.append(Trouble(key, kind, one.title, " ".join(filter(None, (status.code, status.detail)))))
+    return found
 
 
 def installation_troubles(slots: Iterable[Slot]) -> list[Trouble]:
     """What is wrong with the shared parts of the installation."""
-    return [
-        Trouble(f"error {slot.path}", "error", slot.title or slot.path, " ".join(filter(None, (slot.health.code, slot.health.detail))))
-        for slot in slots
-        if slot.health.state in (*BROKEN, State.DEGRADED)
-    ]  # fmt: skip
+    found = []
+    for slot in slots:
+        health = slot.health
+        if health.state.troubled:
+            kind: domain.Kind = "certificate" if health.code.startswith("certificate_") else "error"
+            detail = " ".join(filter(None, (health.code, health.detail)))
+            found.append(Trouble(f"{kind} {slot.path}", kind, slot.title or slot.path, detail))
+    return found
 
 
 class Notices:
@@ -121,14 +125,21 @@ class Notices:
             if isinstance(notify, Mapping) and services.ownership.epoch_of(number) is not None:
                 plans[number] = Plan.of(notify, self._adapters)
         troubles: defaultdict[TenantId, list[Trouble]] = defaultdict(list)
-        for number in plans:
-            troubles[number] += troubles_of(number, services.directory.below(f"tenant/{number}"))
+        titles: dict[tuple[TenantId, str], str] = {}
         if plans:
+            known = await services.db.engine(select_known_of, list(plans))
+            for number in plans:
+                if (current := services.cache.tenant(number)) is not None:
+                    found = connections_of(current, services.directory.get, known.get(number, {}))
+                    troubles[number] += messages_about(found)
+                    titles |= {(number, one.name): one.title for one in found if not one.is_pbx}
             for number, key, count, since in await services.db.engine(
                 store.select_backlogs, list(plans), BACKLOG_S, BACKLOG_MANY
             ):
                 detail = f"{count}, {since:%Y-%m-%d %H:%M} UTC"
-                troubles[number].append(Trouble(f"backlog integration/{key}", "backlog", key, detail))
+                troubles[number].append(
+                    Trouble(f"backlog integration/{key}", "backlog", titles.get((number, key), key), detail)
+                )
         stored = await services.db.engine(store.select_in_trouble, [*plans, OPERATOR])
         for number, plan in plans.items():
             wanted = [one for one in troubles[number] if one.kind in plan.when]
@@ -181,7 +192,10 @@ def made_for(
 
 
 async def _look_at(
-    conn: Connection, number: TenantId, troubles: Sequence[Trouble], messages: Callable[[Due, str], list[Message]]
+    conn: DatabaseConnection,
+    number: TenantId,
+    troubles: Sequence[Trouble],
+    messages: Callable[[Due, str], list[Message]],
 ) -> None:
     """One look at one company: one transaction."""
     async with conn.transaction():

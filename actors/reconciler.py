@@ -22,6 +22,7 @@ from typing import Any
 import trio
 from pydantic import ValidationError
 
+from actors.calls.calls_book import Starter
 from actors.calls.pbx_session import PbxActor
 from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
 from actors.chats.channel_session import ChannelSession
@@ -231,6 +232,7 @@ class Reconciler:
         person = replace(tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY, user_extensions=_EMPTY)
         names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
         planners: dict[IntegrationKey, Planner[Any]] = {}
+        starters: dict[IntegrationKey, Starter] = {}
         children: list[Wanted] = []
         channels = dict[IntegrationKey, Reads]()
         delivers: list[tuple[IntegrationKey, AdapterSettings]] = []
@@ -244,10 +246,12 @@ class Reconciler:
                 children.append(Wanted(place, title, (problems,), partial(_wait_for_settings, problems)))
                 continue
             chat = adapter.chat if adapter.chat is not None and adapter.chat.enabled(settings) else None
-            if adapter.inbound is not None:
+            if adapter.inbound is not None or chat is not None:
                 channels[link.key] = Reads(chat, settings)
             if adapter.plan_call is not None:
                 planners[link.key] = partial(adapter.plan_call, settings, person)
+                if adapter.plan_start is not None:
+                    starters[link.key] = partial(adapter.plan_start, settings, person)
                 delivers.append((link.key, settings))
             if adapter.plan_call is not None or chat is not None:
                 run = partial(self._run_delivery, place, person, Linked(link.key, adapter), settings, epoch)
@@ -275,7 +279,7 @@ class Reconciler:
             read = tuple((key, reads.settings) for key, reads in channels.items())
             children.append(Wanted(f"{path}/chats", tenant.name, (person, epoch, read), reader.run))
         whole = replace(person, pbxes=names)
-        run = partial(self._run_tenant, whole, mailbox, planners, epoch)
+        run = partial(self._run_tenant, whole, mailbox, planners, starters, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]
 
     # An incarnation starts with a fresh object, so no state of a crash is left in it.
@@ -285,10 +289,11 @@ class Reconciler:
         tenant: Tenant,
         mailbox: Mailbox[PbxEvents],
         planners: Mapping[IntegrationKey, Planner[Any]],
+        starters: Mapping[IntegrationKey, Starter],
         epoch: int | None,
         slot: Slot,
     ) -> None:
-        await TenantCalls(tenant, mailbox, self._services, planners, epoch).run(slot)
+        await TenantCalls(tenant, mailbox, self._services, planners, epoch, starters).run(slot)
 
     async def _run_delivery(
         self, path: str, tenant: Tenant, linked: Linked, settings: AdapterSettings, epoch: int | None, slot: Slot

@@ -10,6 +10,7 @@ from actors.calls.click_to_call import ClickToCall
 from actors.calls.direct_posts import DirectPosts
 from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.inbox import Inbox
+from actors.chats.outgoing_files import TenantFiles
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
@@ -30,6 +31,7 @@ from gateway.domain.hooks import hook_url
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.secret import Secret
 from gateway.store.call_batches import CallBatch, Recorded
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Database
@@ -91,6 +93,8 @@ class Services:
     """The installation's applications at outside providers, by name."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it no call has one."""
+    chat_files: ChatFiles | None = None
+    """Files of chats; without it none can be sent."""
     public_url: str = ""
     """What links of ours begin with."""
     inbox: Inbox | None = None
@@ -117,8 +121,12 @@ class Services:
             budget=self.budgets.of(account_of(adapter, tenant.number, linked.key, settings), adapter.limits),
             background=background,
             hook_url=hook_url(self.public_url, linked.key, hook_id) if isinstance(hook_id, Secret) else None,
-            tokens=self.tokens(tenant.number, linked.key), app=self.app_of(adapter),
+            tokens=self.tokens(tenant.number, linked.key), app=self.app_of(adapter), files=self.outgoing_files(tenant.number),
         )  # fmt: skip
+
+    def outgoing_files(self, tenant: TenantId) -> TenantFiles | None:
+        """The files of a company's messages, for those who send them."""
+        return TenantFiles(self.chat_files, tenant, self.public_url) if self.chat_files is not None else None
 
     def app_of(self, adapter: Adapter) -> AppCredentials | None:
         """The installation's application at an adapter's provider."""

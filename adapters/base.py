@@ -22,6 +22,7 @@ from adapters.jobs import Job
 from adapters.login import Login
 from adapters.spills import Spills
 from adapters.tokens import Tokens
+from adapters.widget import Widget
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallEvent
@@ -170,6 +171,8 @@ class Attempt:
     """Whose rate its requests count to."""
     paid: bool = False
     """Whether the budget has been charged for the first request already: by whoever made the attempt."""
+    users: Callable[[], Mapping[str, str | None]] = dict
+    """The internal numbers of the outside system's users at this moment, by the user's id there."""
     ids: "ExternalIds | None" = None
     """Where external ids are durable; None: in this attempt alone."""
     _ids: dict[str, str] = field(default_factory=dict, init=False, repr=False)
@@ -235,13 +238,13 @@ class Tested:
         return in_language(self.detail, language) if isinstance(self.detail, str) else self.detail[language]
 
 
-GATEWAY_ADDRESS = "GATEWAY_ADDRESS"
+GATEWAY_ADDRESS, PUBLIC_URL = "GATEWAY_ADDRESS", "PUBLIC_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """A text to paste on the other side, with what it is and where it goes, by language. `GATEWAY_ADDRESS` in the block
-    stands for the address from which we connect; a page that knows it fills it in."""
+    stands for the address from which we connect, `PUBLIC_URL` for the gateway's own; a page that knows it fills it in."""
 
     title: Mapping[str, str]
     text: Mapping[str, str]
@@ -332,6 +335,8 @@ class Link:
     """The installation's application at the provider, where it has one (`Adapter.app`)."""
     files: OutgoingFiles | None = None
     """The files of messages that are to be sent; None where none can be."""
+    public_url: str = ""
+    """Where people reach our pages; empty where it is not known."""
 
 
 class Dialer(Protocol):
@@ -371,6 +376,8 @@ class Adapter:
     """`async with connect(link, settings) as client`: opens nothing before first use."""
     plan_call: "PlanCall | None" = None
     """For systems that are notified of calls: pure, event in, drafts out."""
+    plan_start: "PlanStart | None" = None
+    """For those of them that show a call which a host has announced and which rings nowhere yet. Pure."""
     limits: Limits = field(default_factory=Limits)
     account: Callable[[Any], str] = lambda settings: ""
     """The key of the remote account that settings lead to (`adapters.budget.account_key`), where the provider counts
@@ -389,6 +396,8 @@ class Adapter:
     """The settings field with the unguessable last part of the address that the outside system calls."""
     chat: ChatChannel | None = None
     """For messengers that people write to."""
+    widget: Callable[[Any], Widget] | None = None
+    """For a chat of our own in a company's site: what its settings say. The settings field marked `account` is its public key."""
     inbound: Inbound | None = None
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     app: App | None = None
@@ -436,6 +445,10 @@ class KeepsRecordings(Protocol):
 PlanCall = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
 """`plan(settings, tenant, before, call, event)`: which deliveries an event makes here; `call` is the state after it,
 `before` the state it changed. Pure, and the same drafts for the same arguments."""
+
+
+PlanStart = Callable[[Any, Tenant, Call], Sequence[Draft]]
+"""`plan(settings, tenant, call)`: which deliveries an announced call makes here, before any event of it."""
 
 
 Replay = Callable[[bytes, str | None, Sequence[str], str | None], Iterable[CallEvent]]

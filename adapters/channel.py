@@ -30,6 +30,8 @@ class Capabilities:
     """The longest text that a file may bring with it, in `text_unit`; 0: a file has none."""
     files: Mapping[FileKind, int] = field(default_factory=lambda: MappingProxyType({}))
     """Kinds of files that can be sent, and the largest in bytes (never above LARGEST_FILE); `location` has no size."""
+    fetch_within_s: float = 24 * 3600.0
+    """Seconds after a message for which the messenger gives the files that came with it."""
     window_s: float | None = None
     """Seconds after the client's last message within which a free text may be sent; None: always."""
     templates: bool = False
@@ -81,11 +83,11 @@ class ChatChannel:
 class OutgoingFiles(Protocol):
     """The files of messages that a client sends (`OutgoingFile.id`)."""
 
-    def pieces(self, file_id: str) -> AsyncIterable[bytes]:
+    def pieces(self, file: str) -> AsyncIterable[bytes]:
         """The plain bytes, exactly the file's size. Raises Unavailable; Rejected where the file is gone."""
         ...
 
-    def address(self, file_id: str) -> str:
+    def address(self, file: str) -> str:
         """A public address that gives the file for an hour, for messengers that fetch it themselves. Raises BadSettings where the
         installation has no public https address."""
         ...
@@ -97,14 +99,14 @@ class FetchesFiles(Protocol):
 
     async def fetch(self, remote: Mapping[str, Any], write: "Write", most: int) -> str:
         """Hands the file over piece by piece and returns the content type that the messenger names, or "". Raises Rejected for a file
-        that is gone or larger than `most` bytes, and what `gateway.domain.errors` lists."""
+        that is gone, TooLarge for one of more than `most` bytes, and what `gateway.domain.errors` lists."""
         ...
 
 
 class Write(Protocol):
     """Takes the next piece of a file."""
 
-    async def __call__(self, piece: bytes) -> None:
+    async def __call__(self, piece: bytes, /) -> None:
         """Raises what ends the transfer."""
         ...
 
@@ -193,7 +195,9 @@ def parts_of(
     found = [Outgoing(to=to, text=piece) for piece in ([] if captioned else split(text, capabilities))]
     found += [Outgoing(to=to, file=file, text=text if captioned else "") for file in files]
     return [
-        Outgoing(to=to, text=part.text, file=part.file, reply_to=reply_to if place == 0 else "", token=f"{token}.{place}")
+        Outgoing(
+            to=to, text=part.text, file=part.file, reply_to=reply_to if place == 0 else "", token=f"{token}.{place}"
+        )
         for place, part in enumerate(found)
     ]
 
@@ -202,7 +206,9 @@ def length(text: str, unit: Unit) -> int:
     """The length of a text in a messenger's unit."""
     if unit == "characters":
         return len(text)
-    return len(text.encode("utf-8", "replace")) if unit == "bytes" else len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return (
+        len(text.encode("utf-8", "replace")) if unit == "bytes" else len(text.encode("utf-16-le", "surrogatepass")) // 2
+    )
 
 
 _BREAK = re.compile(r"\n\n+|\n|(?<=[.!?…])\s+|\s+")

@@ -14,6 +14,8 @@ from quart_trio import QuartTrio
 from actors.calls.posts import Posts
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
+from actors.chats.typing import Typing
+from actors.connections import WaitingForPerson
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
 from actors.services import Services
@@ -28,6 +30,7 @@ from gateway.domain.posts import Post
 from gateway.figures import Figures
 from gateway.settings import Settings
 from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.integration_states import select_known
 from gateway.store.journal import PostRow
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
 from gateway.web.api.extensions import ModuleCallers, module_addresses
@@ -48,9 +51,12 @@ from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
 from gateway.web.rest.deps import RestDeps
+from gateway.web.rest.files import linked_files
 from gateway.web.rest.idempotency import Idempotency
 from gateway.web.rest.table import api_addresses
 from gateway.web.session.sign_in_audit import SignInAudit
+from gateway.web.widget.deps import WidgetDeps
+from gateway.web.widget.table import widget_addresses
 
 T = TypeVar("T")
 
@@ -67,6 +73,7 @@ class Served:
     together: CrossInstance
     recording_files: RecordingFiles
     inbox: Inbox
+    typing: Typing
     conversing: Conversing
     guesses: Guesses
     sign_ins: SignInAudit
@@ -160,15 +167,28 @@ class Served:
             ),
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
             *api_addresses(self._rest(callers)),
+            *widget_addresses(self._widgets()),
         ]
+        if (files := self.services.chat_files) is not None:
+            others += linked_files(files, cache.tenant)
         return machine_addresses(deps, others)
+
+    def _widgets(self) -> WidgetDeps:
+        services = self.services
+        return WidgetDeps(
+            db=services.db, feed=services.feed, typing=self.typing, adapters=adapters(), by_account=self._by_account,
+            store=self.inbox.store, public_url=self.settings.base_url, per_address=self.settings.api_per_address,
+            guesses=self.guesses, chat_files=services.chat_files,
+        )  # fmt: skip
 
     def _bot_configs(self) -> BotConfigs:
         db, cache = self.services.db, self.services.cache
         return BotConfigs(
             tenant=lambda number: self._known(cache.tenant(number)),
             content=lambda number: db.tenant(number, select_bot_content, number),
-            broken=self.together.in_attention,
+            broken=WaitingForPerson(
+                slots=self.together.slot_at, known=lambda number: db.tenant(number, select_known, number)
+            ),
         )
 
     def _rest(self, callers: Callers) -> RestDeps:
@@ -178,7 +198,7 @@ class Served:
             tenant=lambda number: self._known(services.cache.tenant(number)), refresh=self.modules.refresh,
             idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
             place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
-            conversing=self.conversing,
+            conversing=self.conversing, chat_files=services.chat_files,
             bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
         )  # fmt: skip
 

@@ -28,8 +28,12 @@ from actors.calls.direct_posts import DirectPosts
 from actors.calls.posts import Posts
 from actors.calls.recordings import FetchActor, retain
 from actors.calls.smart_redirect import SmartRedirect
+from actors.certificate_watch import CertificateWatch, has_certificate
 from actors.chats.conversing import Conversing
+from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
+from actors.chats.typing import KIND as TYPING
+from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
@@ -73,6 +77,7 @@ from gateway.smtp import Smtp
 from gateway.store import journal
 from gateway.store.embedded.data_dir_lock import own_folder
 from gateway.store.files.blobs import BlobStore
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.spool import Spool
 from gateway.store.postgres.listen import Listener
@@ -129,6 +134,7 @@ class Gateway:
         inbox = Inbox(self.posts.put, self._ring)
         outgoing = Handover(db)
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
+        self.chat_files = ChatFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             inbox=inbox,
             direct_posts=direct_posts,
@@ -150,6 +156,7 @@ class Gateway:
             dialling=ClickToCall(db, directory, clients, self.ownership.epoch_of, partial(self.peers.hint, "order")),
             ownership=self.ownership,
             recording_files=self.recording_files,
+            chat_files=self.chat_files,
             public_url=settings.base_url,
         )
         self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
@@ -158,12 +165,15 @@ class Gateway:
             apps,
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
+        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING))
+        self.peers.receive[TYPING] = self.typing.received
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
         operators, through = read_notify_file(settings.notify_file)
         self.notices = Notices(
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
+        self.certificate = CertificateWatch(settings.base_url) if has_certificate(settings.base_url) else None
         self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
@@ -190,7 +200,8 @@ class Gateway:
             modules=self.modules,
             together=self.together,
             inbox=inbox,
-            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver),
+            typing=self.typing,
+            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver, typing=self.typing),
             recording_files=self.recording_files,
             guesses=self.guesses,
             sign_ins=self.sign_ins,
@@ -236,8 +247,10 @@ class Gateway:
             "jobs": self.jobs.run,
             "deletions": self.deletions.run,
             "notices": self.notices.run,
+            **({"certificate": self.certificate.run} if self.certificate is not None else {}),
             **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
+            "chat-files": FileFetchActor(services, self.chat_files).run,
             "retention": partial(retain, services, self.recording_files),
         }
 

@@ -22,6 +22,7 @@ from adapters.abilities import KeepsExtensions
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
+from gateway.domain.chats import KEEP_DAYS as CHAT_KEEP_DAYS
 from gateway.domain.configuration import is_device_name
 from gateway.domain.extensions import clashes, read_map
 from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
@@ -153,6 +154,12 @@ class RecordingsBlock(_Block):
     posted: bool = False
 
 
+class ChatsBlock(_Block):
+    """How long messages are kept, with their files."""
+
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = CHAT_KEEP_DAYS
+
+
 class SecurityBlock(_Block):
     """How the company's people sign in."""
 
@@ -176,6 +183,7 @@ class TenantBlock(_Block):
     internal_numbers: InternalNumbersBlock = InternalNumbersBlock()
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
+    chats: ChatsBlock = ChatsBlock()
     security: SecurityBlock = SecurityBlock()
     notify: NotifyBlock = NotifyBlock()
 
@@ -213,6 +221,7 @@ class TenantFile:
         given = self.block.model_dump(
             mode="json",
             include={
+                "chats",
                 "click_to_call",
                 "internal_numbers",
                 "legacy_call_token",

@@ -60,6 +60,8 @@ def _fields(settings: type[AdapterSettings]) -> Iterator[tuple[str, ...]]:
             reported.append(", ".join(f"`{value}`: {labels['en']}" for value, labels in extra["options"].items()))
         meaning = ". ".join(reported) + ("; secret" if extra.get("secret") else "")
         default = "required" if info.is_required() else _value(info.get_default(call_default_factory=True))
+        if extra.get("account") and info.default_factory is not None:
+            default = "made by itself"
         yield f"`{info.alias or name}`", default, meaning
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 PACKAGES = {
     "chromium": "chromium",
+    "firefox-esr": "firefox-esr",
     "sipp": "sip-tester",
     "debootstrap": "debootstrap",
     "setpriv": "util-linux",
     "systemd-analyze": "systemd",
 }
 """Command -> Debian package. PostgreSQL and fonts are looked for by their files."""
-LONG_ONLY = {"sip-tester", "debootstrap"}
+LONG_ONLY = {"firefox-esr", "sip-tester", "debootstrap"}
 """Packages that only `make test-all` needs."""
 LAB = Path(__file__).parent / "lab"
 LAB_DONE = Path(os.environ.get("ASTERISK_ROOT", "/opt/asterisk-root"), ".lab-asterisk-done")

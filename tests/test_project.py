@@ -100,7 +100,7 @@ def test_one_call_goes_through_six_files() -> None:
 
 
 def test_commands_are_the_documented_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = re.findall(r"^\| `gateway ([a-z-]+(?: [a-z]+)*)(?: [A-Z…]+)*` \|", README.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `gateway ([a-z-]+(?: [a-z-]+)*)(?: [A-Z…]+)*` \|", README.read_text("utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(commands())
     for words in rows:
         with pytest.raises(SystemExit) as ended:
@@ -114,7 +114,9 @@ def test_whatever_is_called_a_command_is_one(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     said = set(
         re.findall(
-            r"(?:`|^    |; |run)gateway ((?:user|keys|audit|tenant) [a-z]+|[a-z]+)(?=[` >\n])", text, re.MULTILINE
+            r"(?:`|^    |; |run)gateway ((?:user|keys|audit|tenant|contact) [a-z-]+|[a-z]+)(?=[` >\n])",
+            text,
+            re.MULTILINE,
         )
     )
     assert said <= {*commands()}, page

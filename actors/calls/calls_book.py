@@ -11,9 +11,11 @@ Trio's clock. Read `actors.calls.tenant_calls` next, which runs it.
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from cachetools import TTLCache
@@ -26,7 +28,7 @@ from gateway.domain.calls import Call, apply, lost
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import NAMES, CallEnded, CallEvent, CallMerged, to_json
 from gateway.domain.ids import CallId, IntegrationKey
-from gateway.domain.posted import reported
+from gateway.domain.posted import announced, reported
 from gateway.domain.posts import Post
 from gateway.domain.routing import Planner, route
 from gateway.domain.subjects import Subject, call_subject
@@ -49,6 +51,10 @@ _STAMPS = frozenset({"at", "wait_s", "talk_s", "uncertain"})
 """Fields that may differ when two instances have received the same event."""
 
 
+Starter = Callable[[Call], Sequence[Draft]]
+"""An integration's plan for an announced call, with its settings and tenant filled in."""
+
+
 @dataclass(slots=True)
 class _Held:
     post: PendingPost
@@ -64,11 +70,13 @@ class CallsBook:
         planners: Mapping[IntegrationKey, Planner[Draft]],
         recordings: ExpectedRecordings,
         epoch: int | None,
+        starters: Mapping[IntegrationKey, Starter] = MappingProxyType({}),
     ) -> None:
         self.tenant = tenant
         self.path = f"tenant/{tenant.number}"
         self.pbx_names = frozenset(pbx.name for pbx in tenant.pbxes if pbx.enabled)
         self._planners = planners
+        self._starters = starters
         self._recordings = recordings
         self._epoch = epoch
         self._calls: dict[CallId, tuple[str, Call]] = {}
@@ -270,9 +278,24 @@ class CallsBook:
             COUNTERS["posts_told_by_ami"] += 1
         elif post is not None and call_id not in self._ended:
             _, call = self._calls.get(call_id, (POSTED, None))
+            if call is None and self._starters and (begun := announced(post, self.tenant)) is not None:
+                self._announce(begun, received_at, batch, now, direct=journal_id is None)
             for event in reported(call, post, self.tenant):
                 received = Received(POSTED, event, received_at, journal_id, direct=journal_id is None)
                 self.receive(received, batch, now)
+
+    def _announce(self, call: Call, received_at: datetime, batch: Batch, now: datetime, *, direct: bool) -> None:
+        """Shows a call that has only been announced, where integrations do so. It is not a call yet: the first event makes it one."""
+        received_at_s = time.monotonic() - max(0.0, (now - received_at).total_seconds())
+        for key, starter in self._starters.items():
+            planned = contained(partial(starter, call))
+            if isinstance(planned, Crash):
+                log.error("a planner failed", extra={"integration": key, "call": call.call_id, "trace": planned.trace})
+                continue
+            rows = [_delivery(key, draft, call_subject(call.call_id), received_at_s) for draft in planned]
+            batch.recording.deliveries.extend(rows)
+            if rows and direct:
+                batch.recording.unknown |= self.names_of(call.call_id)
 
     def wants(self, unique_id: str) -> bool:
         """Whether posts about this call may add anything to it."""

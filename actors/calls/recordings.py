@@ -11,12 +11,13 @@ Read `gateway/store/files/recording_files.py` for where the files go.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 import trio
 
+from actors.fetching import Fetching
 from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
 from adapters.base import KeepsRecordings, RecordingSource
@@ -52,7 +53,6 @@ tenants to delay the others."""
 LEASE_S = 900.0
 FETCH_S = 600.0
 """For one file as a whole."""
-EVERY_S = 1.0
 FIRST_DELAYS_S = (3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 DELAY_CAP_S = 1800.0
 PATIENCE = timedelta(hours=24)
@@ -89,48 +89,27 @@ def _judge(status: int, headers: Mapping[str, str]) -> None:
         raise TooLarge
 
 
-class FetchActor:
-    """Runs under supervision, one for the installation."""
+class FetchActor(Fetching[Fetch]):
+    """Fetches recordings."""
+
+    most_at_once = AT_ONCE
 
     def __init__(self, services: Services, recording_files: RecordingFiles) -> None:
-        self._services = services
+        super().__init__(services)
         self._recording_files = recording_files
-        self._busy = 0
 
-    async def run(self, slot: Slot) -> None:
-        """Until cancelled: claims what is due and fetches it."""
-        slot.figures = lambda: {"in_flight": self._busy}
-        self._busy = 0
-        began: datetime | None = None
-        left = True
-        async with trio.open_nursery() as nursery:
-            while True:
-                try:
-                    if began is None:
-                        began = await self._services.db.engine(store.database_clock)
-                    if left and self._is_alone():
-                        await self._services.db.engine(store.release_fetches, began, LEASE_S)
-                        left = False
-                    if room := AT_ONCE - self._busy:
-                        for fetch in await self._services.db.engine(store.claim_fetches, room, OF_ONE_TENANT, LEASE_S):
-                            self._busy += 1
-                            nursery.start_soon(self._one, fetch)
-                    slot.report(State.ONLINE)
-                except Unavailable:
-                    slot.report(State.DEGRADED, "database_away")
-                await trio.sleep(EVERY_S)
+    async def claim(self, most: int) -> Sequence[Fetch]:
+        """A few of each tenant."""
+        return await self._services.db.engine(store.claim_fetches, most, OF_ONE_TENANT, LEASE_S)
 
-    def _is_alone(self) -> bool:
-        """Whether leases granted before our start have no holder. With other instances alive they end by themselves."""
-        ownership = self._services.ownership
-        return ownership.first_round.is_set() and ownership.instances == 1
+    async def release(self, before: datetime) -> None:
+        """Of processes that have died."""
+        await self._services.db.engine(store.release_fetches, before, LEASE_S)
 
-    async def _one(self, fetch: Fetch) -> None:
-        try:
-            with bound(tenant=fetch.tenant, call=fetch.call_id):
-                await self._try(fetch)
-        finally:
-            self._busy -= 1
+    async def fetch(self, one: Fetch) -> None:
+        """By its PBX's template or its address."""
+        with bound(tenant=one.tenant, call=one.call_id):
+            await self._try(one)
 
     async def _try(self, fetch: Fetch) -> None:
         try:

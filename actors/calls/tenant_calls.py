@@ -14,12 +14,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import trio
 
 from actors.calls.batch import Batch, Received
-from actors.calls.calls_book import CallsBook
+from actors.calls.calls_book import CallsBook, Starter
 from actors.calls.expected_recordings import ExpectedRecordings
 from actors.calls.keeper import RETRY_CAP_S, Keeper
 from actors.calls.post_reader import PostReader
@@ -67,13 +68,14 @@ class TenantCalls:
         services: Services,
         planners: Mapping[IntegrationKey, Planner[Draft]],
         epoch: int | None = None,
+        starters: Mapping[IntegrationKey, Starter] = MappingProxyType({}),
     ) -> None:
         self.tenant = tenant
         self.mailbox = mailbox
         self._services = services
         self._epoch = epoch
         recordings = ExpectedRecordings(tenant, services.recording_files, services.public_url)
-        self.book = CallsBook(tenant, planners, recordings, epoch)
+        self.book = CallsBook(tenant, planners, recordings, epoch, starters)
         self._posts = PostReader(self.book, cast(Mailbox[object], mailbox), services)
         self._look_for_forgotten_at = 0.0
 

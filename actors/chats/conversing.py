@@ -3,16 +3,19 @@
     lock the conversation --> check epoch, window, files --> one commit: message, parts, deliveries, owner --> wake the delivery actor
 
 Nothing is sent before it is durable; the same `client_id` again answers the same and sends nothing. A person who writes takes the
-conversation. Used by `gateway/web/rest/conversations.py` and the pages of the inbox.
+conversation. Used by `gateway/web/rest/chats.py` and the pages of the inbox.
+Over 400 lines: every change of a conversation follows the same lock, check and announcement.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 from uuid import UUID, uuid4
 
+from actors.chats.typing import Typing
 from actors.feed import Feed
 from adapters.base import Adapter, AdapterSettings
 from adapters.channel import MESSAGE, Capabilities, ChatChannel, OutgoingFile, parts_of
@@ -26,21 +29,23 @@ from gateway.domain.chats import (
     OWNER_QUEUE,
     Conversation,
     NewMessage,
+    human,
     is_human,
 )
 from gateway.domain.configuration import Tenant
-from gateway.domain.ids import IntegrationKey, TenantId, kind_of
+from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.subjects import Subject
 from gateway.domain.text import Bilingual
 from gateway.store import contacts as contact_rows
 from gateway.store import conversations as rows
-from gateway.store import messages
+from gateway.store import members, messages
 from gateway.store.messages import NewPart, StoredFile, StoredMessage
 from gateway.store.outbox import DeliveryRow
 from gateway.store.postgres.errors import Conflict
 from gateway.store.postgres.pool import Connection, Database
 
+LONGEST_NOTE = 5000
 KEEP_S = 24 * 3600.0
 """How long a message is tried; what is older would surprise the client."""
 
@@ -73,8 +78,10 @@ class Conversing:
     feed: Feed
     wake: Callable[[TenantId, IntegrationKey], None]
     """Tells the delivery actor of an integration that there is something to deliver, wherever it lives."""
-    adapters: Callable[[], dict[str, Adapter]] = field(default=lambda: dict(integrations()))
+    adapters: Callable[[], dict[Kind, Adapter]] = field(default=lambda: dict(integrations()))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    typing: Typing | None = None
+    """Who is writing: `wrote` shows it to a visitor of the company's own site, `until` whether the client does."""
 
     # What a channel is.
 
@@ -102,21 +109,18 @@ class Conversing:
     ) -> Sent:  # fmt: skip
         """Stores a message and its deliveries. A person takes the conversation by it. Raises NotThere, Passed, Invalid, Unavailable."""
         text = text.strip()
-        problems = [("text", f"at most {LONGEST_TEXT} characters")] if len(text) > LONGEST_TEXT else []
+        problems = list[tuple[str, str]]()
+        if len(text) > LONGEST_TEXT:
+            problems.append(("text", _at_most(LONGEST_TEXT)))
         if not text and not files:
-            problems.append(("text", "must not be empty where there are no attachments"))
+            problems.append(("text", Bilingual("write a text or attach a file", "напишите текст или приложите файл")))
         if len(files) > MOST_FILES:
-            problems.append(("attachments", f"at most {MOST_FILES}"))
+            problems.append(("attachments", Bilingual(f"at most {MOST_FILES} files", f"не больше {MOST_FILES} файлов")))
         if problems:
             raise Invalid(tuple(problems))
-        while True:
-            try:
-                sent, woken = await self.db.tenant(
-                    tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch
-                )
-            except Conflict:
-                continue  # the same client_id at the same moment: the other one's message is the answer
-            break
+        sent, woken = await self.db.tenant(
+            tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch
+        )  # fmt: skip
         if woken is not None:
             self._changed(tenant.number, conversation, woken)
         return sent
@@ -144,7 +148,7 @@ class Conversing:
             id=uuid4(), conversation=conversation, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
             reply_to=reply_to, status="queued", client_id=client_id,
         )  # fmt: skip
-        parts = _parts(known, message, channel[0].capabilities, found, answered or "")
+        parts = _parts(known, message.id, text, channel[0].capabilities, found, answered or "")
         await messages.insert_message(conn, number, message, known.integration, known.address, parts, files)
         owner = author if is_human(author) else known.owner
         changed = replace(
@@ -178,13 +182,22 @@ class Conversing:
             )))  # fmt: skip
         missing = set(files) - {one.id for one in found}
         if missing:
-            problems.append(("attachments", "there is no such file, or it was sent already: add it by POST /files first"))
+            problems.append(("attachments", Bilingual(
+                "there is no such file, or it was sent already: add it first",
+                "такого файла нет, или он уже отправлен: сначала добавьте его",
+            )))  # fmt: skip
         for one in found:
             most = can.takes(one.kind)  # type: ignore[arg-type] # the column's check knows the kinds
             if most is None:
-                problems.append(("attachments", f"this messenger takes no file of kind {one.kind}"))
+                problems.append(("attachments", Bilingual(
+                    f"{one.name}: this messenger takes no file of kind {one.kind}",
+                    f"{one.name}: этот мессенджер не принимает файлы вида {one.kind}",
+                )))  # fmt: skip
             elif (one.size or 0) > most:
-                problems.append(("attachments", f"the largest {one.kind} that this messenger takes has {most} bytes"))
+                problems.append(("attachments", Bilingual(
+                    f"{one.name} is too large: this messenger takes at most {most} bytes",
+                    f"{one.name}: файл слишком велик, мессенджер принимает не больше {most} байт",
+                )))  # fmt: skip
         if problems:
             raise Invalid(tuple(problems))
 
@@ -194,9 +207,15 @@ class Conversing:
         """Writes first: `to` is an address of the channel, or a contact's id. Raises NotThere, Invalid, Unavailable."""
         channel = self.channel(tenant, key)
         if channel is None:
-            raise Invalid((("channel", "there is no such channel, or it is switched off"),))
+            raise Invalid((("channel", Bilingual(
+                "there is no such channel, or it is switched off", "такого канала нет, или он выключен"
+            )),))  # fmt: skip
         contact = _uuid(to)
-        conversation = await self.db.tenant(tenant.number, self._start, tenant, key, channel[0], to, contact)
+        begin = partial(self._start, tenant=tenant, key=key, channel=channel[0], to=to, contact=contact)
+        try:
+            conversation = await self.db.tenant(tenant.number, begin)
+        except Conflict:  # the client wrote at this moment: theirs is the conversation
+            conversation = await self.db.tenant(tenant.number, begin)
         return await self.send(tenant, conversation, author=author, text=text, client_id=client_id)
 
     async def _start(
@@ -209,26 +228,35 @@ class Conversing:
                     return seen.conversation.id
             person = await contact_rows.select_contact(conn, number, contact)
             if person is None:
-                raise Invalid((("to", "there is no such contact"),))
+                raise Invalid((("to", Bilingual("there is no such contact", "такого контакта нет")),))
             address = next((one.phone for one in person.phones if _address(channel, one.phone) is not None), None)
             if address is None or not channel.capabilities.starts:
-                raise Invalid((("to", "the contact has no address in this channel; they have to write first"),))
+                raise Invalid((("to", Bilingual(
+                    "the contact has no address in this channel: they have to write first",
+                    "у контакта нет адреса в этом канале: клиент должен написать первым",
+                )),))  # fmt: skip
             to, contact = address, person.id
         address = _address(channel, to)
         if address is None:
-            raise Invalid((("to", "is no address of this channel"),))
+            raise Invalid((("to", Bilingual("is no address of this channel", "не является адресом этого канала")),))
         known = await rows.lock_address(conn, number, key, address)
         if known is not None:
             return known.id
         if not channel.capabilities.starts:
-            raise Invalid((("to", "this messenger lets nobody be written to first: the client has to write"),))
+            raise Invalid((("to", Bilingual(
+                "this messenger does not let a company write first: the client has to write",
+                "этот мессенджер не даёт компании писать первой: клиент должен написать сам",
+            )),))  # fmt: skip
         if channel.capabilities.window_s is not None:
-            raise Invalid((("text", "outside the messenger's window only a template can be sent"),))
+            raise Invalid((("text", Bilingual(
+                "outside the messenger's window only a template can be sent",
+                "вне окна мессенджера можно отправить только шаблон",
+            )),))  # fmt: skip
         if contact is None:
             contact = await contact_rows.insert_contact(conn, number, "", (), ())
         made = Conversation(id=uuid4(), integration=key, address=address, contact=contact, owner=OWNER_NONE)
         if not await rows.insert_conversation(conn, number, made):
-            raise Conflict
+            raise Conflict("conversations")
         return made.id
 
     async def retry(self, tenant: Tenant, message: UUID) -> StoredMessage:
@@ -239,8 +267,16 @@ class Conversing:
             if found is None:
                 raise NotThere
             if found.direction != "out" or found.status not in ("failed", "unknown"):
-                raise Invalid((("status", "only a message that failed, or whose outcome is unknown, can be sent again"),))
+                raise Invalid((("status", Bilingual(
+                    "only a message that failed, or whose outcome is unknown, can be sent again",
+                    "ещё раз можно отправить только сообщение, которое не ушло или чья судьба неизвестна",
+                )),))  # fmt: skip
+            known = await rows.lock_conversation(conn, tenant.number, found.conversation)
+            assert known is not None
             woken = await messages.retry_message(conn, tenant.number, message, KEEP_S)
+            if lost := await messages.queue_lost_parts(conn, tenant.number, message):
+                await self._deliver_lost(conn, tenant, known, found, lost)
+                woken = [*woken, known.integration]
             changed = await messages.select_message(conn, tenant.number, message)
             assert changed is not None
             return changed, woken
@@ -250,17 +286,38 @@ class Conversing:
             self._changed(tenant.number, stored.conversation, key)
         return stored
 
+    async def _deliver_lost(
+        self, conn: Connection, tenant: Tenant, known: Conversation, message: StoredMessage, lost: Sequence[str]
+    ) -> None:  # fmt: skip
+        """Stores deliveries again that were cleared away meanwhile."""
+        channel = self.channel(tenant, known.integration)
+        self._check(known, channel, message.text, (), message.files)
+        assert channel is not None
+        answered = (
+            await messages.select_provider_id(conn, tenant.number, message.reply_to) if message.reply_to else None
+        )
+        parts = _parts(known, message.id, message.text, channel[0].capabilities, message.files, answered or "")
+        await messages.insert_deliveries(
+            conn, tenant.number, [one.delivery for one in parts if one.delivery.key in lost]
+        )
+
     # Owners.
 
-    async def take(self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None) -> Conversation:
+    async def take(
+        self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None
+    ) -> Conversation:
         """Makes a person the owner. Raises NotThere, Passed, Unavailable."""
         return await self._own(tenant, conversation, who, who, "taken", expected_epoch)
 
     async def assign(
-        self, tenant: Tenant, conversation: UUID, who: str, to: str, *, expected_epoch: int | None = None
+        self, tenant: Tenant, conversation: UUID, who: str, to: UUID, *, expected_epoch: int | None = None
     ) -> Conversation:
-        """Makes another person the owner."""
-        return await self._own(tenant, conversation, to, who, "assigned", expected_epoch)
+        """Makes another person the owner. Raises Invalid where nobody of the company has that id, NotThere, Passed, Unavailable."""
+        if await self.db.engine(members.select_member, tenant.number, to) is None:
+            raise Invalid((("user", Bilingual(
+                "there is no such person in this company", "такого человека в этой компании нет"
+            )),))  # fmt: skip
+        return await self._own(tenant, conversation, human(str(to)), who, "assigned", expected_epoch)
 
     async def release(
         self, tenant: Tenant, conversation: UUID, who: str, to: Literal["ai", "queue"], *, expected_epoch: int | None = None
@@ -276,7 +333,9 @@ class Conversing:
         def change(known: Conversation) -> Conversation:
             return replace(_owned(known, owner), state="open")
 
-        return await self._change(tenant, conversation, who, kind, change, expected_epoch, owner if owner != who else "")
+        return await self._change(
+            tenant, conversation, who, kind, change, expected_epoch, owner if owner != who else ""
+        )
 
     async def close(
         self, tenant: Tenant, conversation: UUID, who: str, *, expected_epoch: int | None = None
@@ -293,7 +352,12 @@ class Conversing:
         return await self._change(tenant, conversation, "", "", lambda known: replace(known, unread=0), None)
 
     async def note(self, tenant: Tenant, conversation: UUID, who: str, text: str) -> Conversation:
-        """A note that only colleagues see."""
+        """A note that only colleagues see. Raises Invalid, NotThere, Unavailable."""
+        text = text.strip()
+        if not text:
+            raise Invalid((("text", Bilingual("write the note", "напишите заметку")),))
+        if len(text) > LONGEST_NOTE:
+            raise Invalid((("text", _at_most(LONGEST_NOTE)),))
         return await self._change(tenant, conversation, who, "note", lambda known: known, None, text)
 
     async def _change(
@@ -323,6 +387,10 @@ class Conversing:
         self.feed.publish(number, Subject("chat", str(conversation)))
 
 
+def _at_most(characters: int) -> str:
+    return Bilingual(f"at most {characters} characters", f"не больше {characters} знаков")
+
+
 def _check_epoch(known: Conversation, expected: int | None) -> None:
     if expected is not None and expected != known.epoch:
         raise Passed(known)
@@ -333,15 +401,13 @@ def _owned(known: Conversation, owner: str) -> Conversation:
 
 
 def _parts(
-    known: Conversation, message: NewMessage, can: Capabilities, files: Sequence[StoredFile], reply_to: str
+    known: Conversation, message: UUID, text: str, can: Capabilities, files: Sequence[StoredFile], reply_to: str
 ) -> list[NewPart]:  # fmt: skip
     outgoing = [
         OutgoingFile(id=str(one.id), kind=one.kind, name=one.name, content_type=one.content_type, size=one.size or 0)  # type: ignore[arg-type] # the column's check knows the kinds
         for one in files
     ]
-    made = parts_of(
-        can, known.address, message.text, outgoing, reply_to=reply_to if can.replies else "", token=str(message.id)
-    )
+    made = parts_of(can, known.address, text, outgoing, reply_to=reply_to if can.replies else "", token=str(message))
     return [
         NewPart(
             part=place, digest=content_digest(part.text, part.file.kind if part.file is not None else ""),

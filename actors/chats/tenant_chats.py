@@ -117,12 +117,14 @@ class TenantChats:
         """What an update holds. Raises ValueError for one that cannot be understood."""
         reads = self.channels.get(IntegrationKey(post.address.removeprefix(ADDRESS)))
         if reads is None:
-            raise ValueError("the integration is switched off, or its settings are wrong: process this again afterwards")
+            raise ValueError(
+                "the integration is switched off, or its settings are wrong: process this again afterwards"
+            )
         return () if reads.channel is None else tuple(reads.channel.events(_object(post.body), reads.settings))
 
     async def _commit(self, slot: Slot, updates: Sequence[Received]) -> int:
         """Commits updates, or the halves of what is refused, until the one that is at fault stands alone. Returns how many wait."""
-        answer: Folded | Exception = Conflict()
+        answer: Folded | Exception = Conflict("conversations")
         for _ in range(TRIES):
             book = Book(lambda key: OWNER_NONE, uuid4)
             fold = partial(

@@ -22,6 +22,8 @@ from gateway.store.postgres.pool import Database
 
 ATTEMPT_DEADLINE_S = 12.0
 """Seconds. Deadline of every attempt, beyond the adapter's own finer timeouts."""
+FILE_DEADLINE_S = 120.0
+"""The same of an attempt that sends a file: 20 MiB over a slow line. Its lease is prolonged before it."""
 LONGEST_WAIT_FOR_RATE_S = 2.0
 ACK_S = 5.0
 LEASE_S = LONGEST_WAIT_FOR_RATE_S + ATTEMPT_DEADLINE_S + ACK_S

@@ -18,7 +18,7 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from datetime import timedelta
@@ -28,12 +28,13 @@ from typing import Any
 import trio
 
 from actors.delivery.external_ids import ExternalIds, UnstoredIds
-from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
+from actors.delivery.handover import ACK_S, ATTEMPT_DEADLINE_S, FILE_DEADLINE_S, LEASE_S, LONGEST_WAIT_FOR_RATE_S
 from actors.delivery.recent import RecentOutcomes
 from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
 from adapters.base import AdapterSettings, Attempt, Delivered, Delivers, Link
 from adapters.budget import account_of
+from adapters.channel import MESSAGE
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -50,7 +51,15 @@ from gateway.domain.errors import (
 )
 from gateway.domain.health import State
 from gateway.domain.limiter import Booking
-from gateway.store.outbox import Ack, Claim, Outcome, claim_deliveries, release_deliveries, select_next_due
+from gateway.store.outbox import (
+    Ack,
+    Claim,
+    Outcome,
+    claim_deliveries,
+    prolong_delivery,
+    release_deliveries,
+    select_next_due,
+)
 from gateway.telemetry import COUNTERS, HISTOGRAMS, bound
 
 log = logging.getLogger(__name__)
@@ -119,7 +128,7 @@ class DeliveryActor:
         link = Link(
             tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
             report=slot.report, budget=self._budget, tokens=self.services.tokens(number, key),
-            app=self.services.app_of(self.adapter),
+            app=self.services.app_of(self.adapter), files=self.services.outgoing_files(number), public_url=self.services.public_url,
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
             async with self.adapter.connect(link, self.settings) as client:
@@ -272,6 +281,8 @@ class DeliveryActor:
             if outcome.tried:
                 log.info("delivery", extra={"kind": claim.kind, "outcome": outcome.status, "attempt": claim.attempt})
             following = await self._record(claim, outcome)
+            if claim.kind == MESSAGE and outcome.tried:
+                self.services.feed.publish(self.tenant.number, claim.subject)  # its message shows another status now
             self._in_hand.pop(claim.delivery_id, None)
             self._since.pop(claim.delivery_id, None)
             behind = self._lanes.pop(claim.lane, Behind.UNKNOWN)
@@ -312,6 +323,10 @@ class DeliveryActor:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
         return following
 
+    def _users(self) -> Mapping[str, str | None]:
+        tenant = self.services.cache.tenant(self.tenant.number)
+        return tenant.user_extensions.get(self.key, {}) if tenant is not None else {}
+
     async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, booking: Booking | None) -> Outcome:
         if booking is None:
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
@@ -319,20 +334,26 @@ class DeliveryActor:
             return Outcome(state="pending", status="waiting", again_s=late_s, uses_attempt=False, tried=False)
         attempt = Attempt(
             kind=claim.kind, key=claim.key, lane=claim.lane, body=json.loads(claim.body), number=claim.attempt,
-            reference=claim.reference, permit=self._permit, bucket=claim.bucket, paid=True,
+            reference=claim.reference, permit=self._permit, bucket=claim.bucket, paid=True, users=self._users,
             ids=ExternalIds(self.services.db, claim, self._unstored_ids),
         )  # fmt: skip
         started = time.perf_counter()
         error: Exception | None = None
         delivered = Delivered()
+        deadline_s = ATTEMPT_DEADLINE_S
         try:
-            with trio.fail_after(ATTEMPT_DEADLINE_S):
+            if attempt.kind == MESSAGE and "file" in attempt.body:
+                deadline_s = FILE_DEADLINE_S
+                await self._prolong(claim)
+            with trio.fail_after(deadline_s):
                 self._permit()
                 delivered = await client.deliver(attempt)
         except Replaced:
             return Outcome(state="pending", status="waiting", again_s=1.0, uses_attempt=False, tried=False)
         except trio.TooSlowError:
-            error = Unavailable("no answer before the deadline", certain=False)
+            # What a client may have read already is not repeated.
+            late = "no answer before the deadline"
+            error = Doubtful(late) if attempt.kind == MESSAGE else Unavailable(late, certain=False)
         except Exception as caught:
             error = caught
         took_ms = int((time.perf_counter() - started) * 1000)
@@ -353,6 +374,11 @@ class DeliveryActor:
             if found is not None and known.state is not State.OFFLINE and known.code != "needs_attention":
                 slot.report(found.state, found.code, found.detail)
         return outcome
+
+    async def _prolong(self, claim: Claim) -> None:
+        """Raises Replaced where the lease has passed to another, Unavailable."""
+        if not await self.services.db.engine(prolong_delivery, claim, FILE_DEADLINE_S + ACK_S):
+            raise Replaced
 
     def _permit(self) -> None:
         """Raises Replaced where another instance may own the tenant by now: the owner will send it."""

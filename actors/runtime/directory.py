@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from actors.runtime.mailbox import Mailbox
-from gateway.domain.health import Health, State
+from gateway.domain.health import URGENCY, Health, State
 
 _ON_THE_WAY = (State.STARTING, State.CONNECTING)
 
@@ -91,17 +91,8 @@ class Directory:
 
 def worst(healths: Iterable[Health]) -> State:
     """One state for many: the one a person should look at first."""
-    order = [
-        State.FAILED,
-        State.ATTENTION,
-        State.OFFLINE,
-        State.DEGRADED,
-        State.CONNECTING,
-        State.STARTING,
-        State.ONLINE,
-    ]
     states = {health.state for health in healths}
-    return next((state for state in order if state in states), State.STOPPED)
+    return next((state for state in URGENCY if state in states), State.STOPPED)
 
 
 def view_of(slot: Slot) -> dict[str, Any]:

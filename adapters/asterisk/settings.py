@@ -2,6 +2,7 @@
 
 import re
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
@@ -175,6 +176,8 @@ class AsteriskSettings(AdapterSettings):
                     "нужен один адрес http:// или https:// без пробелов и пароля, хотя бы с одним полем, например "
                     "https://pbx.example/monitor/{file}; имя сервера полей не содержит",
                 ) from None
+            if (problem := host_problem(urlsplit(template).hostname or "")) is not None:
+                raise BadValue(*problem)
         return template
 
     @field_validator("recording_user")

@@ -6,6 +6,7 @@ one (`actors/delivery/worker.py`, `actors/crm/registration.py`), never connects 
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from adapters.abilities import CrmUser, HeldExtensions, Registration, RegistrationPlace, Responsible, UserStatus
@@ -27,8 +28,20 @@ class RetailcrmClient:
         self._settings = settings
 
     async def deliver(self, attempt: Attempt) -> Delivered:
-        """One attempt at one delivery. Only an answer counts; the deadline is the caller's."""
-        path, form = codec.request(self._settings, attempt)
+        """One attempt at one delivery. Only an answer counts; the deadline is the caller's. Where RetailCRM does not know an
+        internal number that our map gives to a user, that user is shown the call by their id."""
+        delivered = await self._send(attempt)
+        named = codec.by_user_ids(attempt, delivered)
+        if named is None:
+            return delivered
+        event, unknown = named
+        try:
+            return codec.shown_to_users(await self._send(attempt, event), unknown)
+        except GatewayError:
+            return delivered  # it has arrived; a repeat would bring all of it again
+
+    async def _send(self, attempt: Attempt, event: Mapping[str, Any] | None = None) -> Delivered:
+        path, form = codec.request(self._settings, attempt, event)
         return await self._http.send(
             "POST", path, headers=self._key(), form=form, attempt=attempt,
             read=lambda answer: codec.read_delivered(

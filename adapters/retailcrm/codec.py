@@ -41,6 +41,8 @@ SYNTHETIC = "_synthetic"
 """Behind the kind of a ringing message that is made up at the end of a call that had sent none, so that the log says so."""
 REAL_TIME_S = 60.0
 KEEP_S = 48 * 3600.0
+NOT_EXIST = "not_exist_codes"
+"""The note of a message that arrived and names an internal number that no user there has."""
 BUCKET = "telephony"
 LONGEST_RETRY_AFTER_S = 3600.0
 
@@ -198,11 +200,13 @@ def _company_number(tenant: Tenant, call: Call) -> dict[str, str]:
 # Requests ------------------------------------------------------------------------------------------------------------
 
 
-def request(settings: RetailcrmSettings, attempt: Attempt) -> tuple[str, dict[str, str]]:
-    """The path and the form of one delivery: each object of its body is a field that holds JSON text."""
-    fields = {
-        name: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for name, value in attempt.body.items()
-    }
+def request(
+    settings: RetailcrmSettings, attempt: Attempt, event: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, str]]:
+    """The path and the form of one delivery: each object of its body is a field that holds JSON text. `event` is sent in the place
+    of the body's own."""
+    body = attempt.body if event is None else {**attempt.body, "event": event}
+    fields = {name: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for name, value in body.items()}
     return UPLOAD_PATH if attempt.kind == "upload" else EVENT_PATH, {"clientId": settings.client_id.reveal(), **fields}
 
 
@@ -292,10 +296,34 @@ def read_delivered(status: int, text: str, attempt: Attempt, retry_after: str | 
         if re.fullmatch("[0-9]{1,6}", retry_after or ""):
             error.after_s = min(float(retry_after or 0), LONGEST_RETRY_AFTER_S)
         raise
-    if missing := _words(answer.get("notExistCodes")):
-        # It arrived and nobody sees it: these numbers are not set in RetailCRM.
-        return Delivered(note="not_exist_codes", detail=", ".join(missing))
+    if missing := [*_words(answer.get("notExistCodes")), *_words(answer.get("notExistUsers"))]:
+        # It arrived and nobody sees it: these numbers, or users, are not there in RetailCRM.
+        return Delivered(note=NOT_EXIST, detail=", ".join(missing))
     return Delivered()
+
+
+def by_user_ids(attempt: Attempt, delivered: Delivered) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
+    """The ringing message once more, to those users whose internal numbers RetailCRM does not know (`userIds` in place of `codes`),
+    and the numbers that are nobody's by our map either. None where there is nobody to name."""
+    if attempt.kind.removesuffix(SYNTHETIC) not in ("in", "out") or delivered.note != NOT_EXIST:
+        return None
+    missing = delivered.detail.split(", ")
+    users = {
+        code: int(user)
+        for user, code in attempt.users().items()
+        if code in missing and re.fullmatch("[0-9]{1,18}", user)
+    }
+    if not users:
+        return None
+    event = {name: value for name, value in attempt.body["event"].items() if name != "codes"}
+    return {**event, "userIds": sorted(users.values())}, tuple(code for code in missing if code not in users)
+
+
+def shown_to_users(second: Delivered, unknown: Sequence[str]) -> Delivered:
+    """The outcome of both messages: what is still not shown to anybody."""
+    if second.note:
+        return second
+    return Delivered(note=NOT_EXIST, detail=", ".join(unknown)) if unknown else second
 
 
 # The connection test -------------------------------------------------------------------------------------------------

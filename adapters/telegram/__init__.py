@@ -8,7 +8,7 @@ from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
 from adapters.telegram.chats import CHANNEL
 from adapters.telegram.client import TelegramClient, connect
-from adapters.telegram.codec import plan
+from adapters.telegram.codec import plan, plan_start
 from adapters.telegram.incoming import INBOUND, polls
 from adapters.telegram.jobs import JOBS
 from adapters.telegram.notice import notice
@@ -25,6 +25,7 @@ ADAPTER = Adapter(
     connect=connect,
     client=TelegramClient,
     plan_call=plan,
+    plan_start=plan_start,
     hook_id_field="hook_id",
     chat=CHANNEL,
     inbound=INBOUND,

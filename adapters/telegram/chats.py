@@ -110,11 +110,22 @@ def _files(message: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
         return (RemoteFile(kind="contact", name=f"{named_as} {_string(card.get('phone_number'))}".strip()),)
     if not _text(message):
         what = next((name for name in _CONTACT_CARDS if name in message), None)
-        known = {"message_id", "date", "chat", "from", "reply_to_message", "via_bot", "forward_origin", "media_group_id"}
+        known = {
+            "message_id",
+            "date",
+            "chat",
+            "from",
+            "reply_to_message",
+            "via_bot",
+            "forward_origin",
+            "media_group_id",
+        }
         what = what or next((str(name) for name in message if name not in known), "message")
         detail = message.get(what)
         title = _string(detail.get("question") or detail.get("title")) if isinstance(detail, Mapping) else ""
-        return (RemoteFile(kind="other", name=f"{what.replace('_', ' ')}: {title}" if title else what.replace("_", " ")),)
+        return (
+            RemoteFile(kind="other", name=f"{what.replace('_', ' ')}: {title}" if title else what.replace("_", " ")),
+        )
     return ()
 
 
@@ -181,6 +192,4 @@ def request(part: Outgoing) -> tuple[str, dict[str, Any], str]:
     return "sendMessage", {**parameters, "text": part.text}, ""
 
 
-CHANNEL = ChatChannel(
-    capabilities=CAPABILITIES, events=events, enabled=lambda settings: settings.chat, address=address
-)
+CHANNEL = ChatChannel(capabilities=CAPABILITIES, events=events, enabled=lambda settings: settings.chat, address=address)

@@ -27,23 +27,32 @@ from gateway.domain.errors import (
     GatewayError,
     Rejected,
     RemoteProtocolError,
+    TooLarge,
     Unavailable,
 )
 
 PUBLIC = "https://api.telegram.org"
+UPLOAD_S, UPLOAD_READ_S = 110.0, 60.0
+"""Seconds for a request with a file, and for its answer: Telegram looks at the file first."""
 
 
 class TelegramClient:
     """Shows calls in the chats of one bot."""
 
     def __init__(
-        self, http: Http, polls: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None
+        self, http: Http, polls: Http, uploads: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None,
+        public_url: str = "",
     ) -> None:  # fmt: skip
         self._files = files
+        self._uploads = uploads
         self._http = http
         self._polls = polls
         self._tenant = tenant
         self._settings = settings
+        self._public_url = public_url
+
+    def _buttons(self, attempt: Attempt) -> dict[str, Any] | None:
+        return codec.button(self._tenant, self._public_url, str(attempt.body.get("page") or ""))
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one state of one card, or at one part of a message."""
@@ -101,7 +110,7 @@ class TelegramClient:
             (name, value if isinstance(value, str) else json.dumps(value, separators=(",", ":")))
             for name, value in parameters.items()
         ]
-        return await self._http.send(
+        return await self._uploads.send(
             "POST", f"/bot{self._settings.bot_token.reveal()}/{method}", form=form, files=[upload], attempt=attempt,
             read=lambda answer: codec.read_answer(answer.status, answer.text, answer.headers.get("retry-after")),
         )  # fmt: skip
@@ -110,8 +119,12 @@ class TelegramClient:
         """A file that came with a message. Source: Bot API, "getFile": 20 MB at most, the path is good for an hour."""
         try:
             found = await self._call("getFile", {"file_id": str(remote["file_id"])})
-        except (codec.Unclear, codec.NotLikeThis) as error:
+        except codec.Unclear as error:
             raise Unavailable(str(error)) from None
+        except codec.NotLikeThis as error:
+            raise Rejected(str(error)) from None
+        except Rejected as error:
+            raise (TooLarge if "too big" in error.detail else Rejected)(error.detail) from None
         path = found.get("file_path") if isinstance(found, dict) else None
         if not isinstance(path, str) or not re.fullmatch(r"[A-Za-z0-9_./-]{1,200}", path) or ".." in path:
             raise RemoteProtocolError("getFile named no path")
@@ -121,14 +134,18 @@ class TelegramClient:
         def judge(status: int, headers: Mapping[str, str]) -> None:
             nonlocal kind
             if status != 200:
-                raise Rejected(f"the file: status {status}") if status in (400, 403, 404) else Unavailable(f"status {status}")
+                raise (
+                    Rejected(f"the file: status {status}")
+                    if status in (400, 403, 404)
+                    else Unavailable(f"status {status}")
+                )
             kind = headers.get("content-type", "")
 
         async def counted(piece: bytes) -> None:
             nonlocal left
             left -= len(piece)
             if left < 0:
-                raise Rejected("the file is too large")
+                raise TooLarge
             await write(piece)
 
         await self._http.receive(f"/file/bot{self._settings.bot_token.reveal()}/{path}", judge=judge, write=counted)
@@ -143,7 +160,8 @@ class TelegramClient:
         """Raises Gone and Migrated for the caller to go on."""
         try:
             try:
-                await self._call("editMessageText", codec.message(chat, text, edit=message), attempt)
+                whole = codec.message(chat, text, edit=message, buttons=self._buttons(attempt))
+                await self._call("editMessageText", whole, attempt)
             except codec.BadMarkup:
                 await self._call("editMessageText", codec.message(chat, text, edit=message, markup=False), attempt)
         except codec.Unchanged:
@@ -159,7 +177,8 @@ class TelegramClient:
         """Raises Migrated for the caller to go on, unless this is the `last` chat to try."""
         try:
             try:
-                result = await self._call("sendMessage", codec.message(chat, text, topic=topic), attempt)
+                whole = codec.message(chat, text, topic=topic, buttons=self._buttons(attempt))
+                result = await self._call("sendMessage", whole, attempt)
             except codec.BadMarkup:
                 plain = codec.message(chat, text, topic=topic, markup=False)
                 result = await self._call("sendMessage", plain, attempt)
@@ -328,5 +347,6 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
     async with (
         http(link, settings.read_timeout_s, settings.request_timeout_s) as short,
         http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
+        http(link, max(settings.read_timeout_s, UPLOAD_READ_S), UPLOAD_S) as uploads,
     ):
-        yield TelegramClient(short, polls, link.tenant, settings, link.files)
+        yield TelegramClient(short, polls, uploads, link.tenant, settings, link.files, link.public_url)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from adapters.base import Draft
 from adapters.telegram.settings import GENERAL, Place, TelegramSettings
@@ -80,14 +81,28 @@ def plan(
         return None if state is None or hidden else card(tenant, state)
 
     text = reported(call)
-    if text is None or text == reported(before):
-        return ()
+    return _drafts(settings, tenant, call, text) if text is not None and text != reported(before) else ()
+
+
+def plan_start(settings: TelegramSettings, tenant: Tenant, call: Call) -> Sequence[Draft]:
+    """A draft for every chat when a call is announced that rings nowhere yet; the first event of it changes the card."""
+    hidden = call.direction is Direction.INTERNAL and not settings.notify_internal
+    return () if hidden else _drafts(settings, tenant, call, card(tenant, call))
+
+
+def _drafts(settings: TelegramSettings, tenant: Tenant, call: Call, text: str) -> list[Draft]:
+    page = {"page": f"/t/{tenant.number}/calls/{quote(call.call_id, safe='')}"} if call.phase is Phase.ENDED else {}
     return [
         Draft(
             kind=CARD,
             key=f"{call.call_id}:{place}:{call.events}",
             lane=f"{call.call_id}:{place}",
-            body={"chat": place.chat, "text": text, **({"topic": place.topic} if place.topic is not None else {})},
+            body={
+                "chat": place.chat,
+                "text": text,
+                **page,
+                **({"topic": place.topic} if place.topic is not None else {}),
+            },
             expires_s=USEFUL_S,
             keep_s=USEFUL_S,
             bucket=f"{'group' if place.chat < 0 else 'chat'}:{place.chat}",
@@ -204,15 +219,28 @@ def to_place(chat: int, topic: int | None) -> dict[str, Any]:
     return {"chat_id": chat, **({"message_thread_id": topic} if topic not in (None, GENERAL) else {})}
 
 
+def button(tenant: Tenant, public_url: str, page: str) -> dict[str, Any] | None:
+    """The button below a card that opens the call's page. None where Telegram would refuse its address: it takes no host
+    without a dot, such as localhost. Source: Bot API, "InlineKeyboardButton"."""
+    host = urlsplit(public_url).hostname or ""
+    if not page or "." not in host:
+        return None
+    text = "Открыть звонок" if tenant.language == "ru" else "Open the call"
+    return {"inline_keyboard": [[{"text": text, "url": f"{public_url.rstrip('/')}{page}"}]]}
+
+
 def message(
-    chat: int, text: str, *, topic: int | None = None, edit: int | None = None, markup: bool = True
-) -> dict[str, Any]:
-    """The body of a sendMessage, or with `edit` of an editMessageText, which knows the topic by itself."""
+    chat: int, text: str, *, topic: int | None = None, edit: int | None = None, markup: bool = True,
+    buttons: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The body of a sendMessage, or with `edit` of an editMessageText, which knows the topic by itself. Without `markup` it has
+    neither tags nor buttons."""
     return {
         **to_place(chat, topic if edit is None else None),
         **({} if edit is None else {"message_id": edit}),
         "text": text if markup else html.unescape(re.sub("</?b>", "", text)),
         **({"parse_mode": "HTML"} if markup else {}),
+        **({"reply_markup": dict(buttons)} if markup and buttons else {}),
         "link_preview_options": {"is_disabled": True},
     }
 
@@ -237,7 +265,7 @@ class Gone(NotLikeThis):
 
 
 class BadMarkup(NotLikeThis):
-    """Telegram cannot read the markup of the text."""
+    """Telegram takes the markup of the text, or its buttons, for wrong."""
 
 
 class BadTopic(NotLikeThis):
@@ -295,7 +323,7 @@ def _refusal(code: int, said: str, parameters: Mapping[str, Any], retry_after: s
             return BadTopic(detail, "topic_closed")
         if re.search("message thread not found|topic_deleted|topic_id_invalid", low):
             return BadTopic(detail, "topic_not_found")
-        if "can't parse" in low:
+        if re.search("can't parse|button_url_invalid|button url|reply_markup", low):
             return BadMarkup(said)
         if "temporarily unavailable" in low:
             return Unavailable(detail)

@@ -1,6 +1,7 @@
 """The commands. Errors are one line on stderr and exit 2 (usage) or 1 (failure), never a traceback.
 
 This module parses arguments and opens what a command needs; each command is a function in a module beside it.
+Over 400 lines: every command and its arguments are listed here.
 """
 
 import argparse
@@ -137,11 +138,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("number", help="the tenant's number")
     export.add_argument("--reveal", action="store_true", help="print secrets in the clear")
     user = add("user", "people who sign in").add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in (("add", "add a person, or set a new password"), ("link", "print a one-time sign-in link")):
+    for name, text in (
+        ("add", "add a person, or set a new password"),
+        ("link", "print a one-time sign-in link"),
+        ("reset-second-factor", "take the second factor of somebody who has lost it away"),
+    ):
         action = user.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         action.add_argument("email")
         whose = action.add_mutually_exclusive_group(required=name == "add")
-        which = " (left out: the only account with this address)" if name == "link" else ""
+        which = "" if name == "add" else " (left out: the only account with this address)"
         whose.add_argument("--tenant", metavar="NUMBER", help=f"of one company{which}")
         whose.add_argument("--operator", action="store_true", help="of the whole installation")
         if name == "add":
@@ -191,6 +196,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     delete.add_argument("number", help="the tenant's number")
     delete.add_argument("--yes", action="store_true", help="do not ask")
+    contact = add("contact", "one person's data").add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("export", "write a person's conversations, messages and files into a folder or a zip"),
+        ("erase", "erase a person with their conversations, messages and files"),
+    ):
+        action = contact.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ". Calls are no part of it."
+        )
+        action.add_argument("number", help="the tenant's number")
+        action.add_argument("contact", help="the contact's id, or a telephone number as +375296254070")
+        if name == "export":
+            action.add_argument("--to", type=Path, metavar="PATH", help="a new folder, or a file that ends in .zip")
+        else:
+            action.add_argument("--yes", action="store_true", help="do not ask")
     audit = add("audit", "the trail of who did what").add_subparsers(dest="action", required=True, metavar="ACTION")
     verify = audit.add_parser(
         "verify",
@@ -300,6 +319,8 @@ async def _user(settings: Settings, options: argparse.Namespace) -> int:
         if options.action == "add":
             return await people.add(db, tenant, options.email.lower(), Secret(text), _text, role=options.role)
         known = options.operator or tenant is not None
+        if options.action == "reset-second-factor":
+            return await people.reset_second_factor(db, tenant, options.email.lower(), _text, known=known)
         return await people.link(db, tenant, options.email.lower(), settings.base_url, _text, known=known)
 
 
@@ -347,6 +368,16 @@ async def _tenant(settings: Settings, options: argparse.Namespace) -> int:
         return await delete(settings, db, master, number, _text)
 
 
+async def _contact(settings: Settings, options: argparse.Namespace) -> int:
+    from gateway.cli.contacts import erase, export
+
+    number = TenantId(options.number)
+    async with open_store(settings) as (db, master):
+        if options.action == "export":
+            return await export(settings, db, master, number, options.contact, options.to, _text)
+        return await erase(settings, db, master, number, options.contact, options.yes, _text)
+
+
 async def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.audit import read_known, verify
 
@@ -373,6 +404,7 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "api-key": _api_key,
     "keys": _keys,
     "tenant": _tenant,
+    "contact": _contact,
     "audit": _audit,
     "doctor": _doctor,
 }

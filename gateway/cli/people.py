@@ -1,4 +1,5 @@
-"""`gateway user add` and `gateway user link`: people who sign in, and one-time links for them."""
+"""`gateway user add`, `link` and `reset-second-factor`: people who sign in, one-time links, and the way back for who has lost the second
+factor."""
 
 from collections.abc import Callable
 
@@ -6,13 +7,15 @@ from gateway.cli.api_keys import ACTOR
 from gateway.domain.ids import OPERATOR, TenantId
 from gateway.domain.people import Role, wrong_with_email
 from gateway.domain.secret import MASK, Secret
-from gateway.store import tenants, users
+from gateway.store import second_factors, tenants, users
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection, Database
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 
 Say = Callable[..., None]
+EVERY = 100_000
+"""Accounts of one address that a command looks through."""
 
 
 async def add(
@@ -40,23 +43,50 @@ async def link(
 
     With `known` False the tenant was not named: the account with this address is taken where there is only one.
     """
-    if not known:
-        accounts = await db.engine(users.select_accounts, email)
-        if len(accounts) > 1:
-            theirs = " or ".join(f"--tenant {one.tenant}" if one.tenant else "--operator" for one in accounts)
-            text_of(f"{email} has {len(accounts)} accounts: say which by {theirs}")
-            return 1
-        if not accounts:
-            text_of(f"no such person: {email}; gateway user add makes one")
-            return 1
-        tenant = accounts[0].tenant
-    if not await db.engine(users.user_exists, tenant, email):
-        text_of(f"no such person: {email} ({tenant or 'operator'}); gateway user add makes one")
+    found = await _account(db, tenant, email, text_of, known=known)
+    if found is None:
         return 1
+    tenant = found.tenant
     text, token = new_token(tenant)
     await db.engine(_link, tenant, token.token_hash, email)
     print(login_link(public_url, text))
     return 0
+
+
+async def reset_second_factor(
+    db: Database, tenant: TenantId | None, email: str, text_of: Say, *, known: bool = True
+) -> int:
+    """Takes a person's second factor away, with its recovery codes, and ends their sessions there. `known` as in `link`. Returns the
+    exit code."""
+    found = await _account(db, tenant, email, text_of, known=known)
+    if found is None:
+        return 1
+    whose = found.tenant or "operator"
+    if not await db.engine(second_factors.reset_factor, found.tenant, email, ACTOR):
+        text_of(f"{email} ({whose}) has no second factor")
+        return 1
+    print(f"{email}: second factor taken away, sessions ended ({whose})")
+    return 0
+
+
+async def _account(
+    db: Database, tenant: TenantId | None, email: str, text_of: Say, *, known: bool
+) -> users.Account | None:
+    """The account that is meant; None with a sentence where there is none, or it has to be named."""
+    accounts = await db.engine(users.select_accounts, email, EVERY)
+    if known:
+        found = next((one for one in accounts if one.tenant == tenant), None)
+        if found is None:
+            text_of(f"no such person: {email} ({tenant or 'operator'}); gateway user add makes one")
+        return found
+    if len(accounts) > 1:
+        theirs = " or ".join(f"--tenant {one.tenant}" if one.tenant else "--operator" for one in accounts)
+        text_of(f"{email} has {len(accounts)} accounts: say which by {theirs}")
+        return None
+    if not accounts:
+        text_of(f"no such person: {email}; gateway user add makes one")
+        return None
+    return accounts[0]
 
 
 async def _add(

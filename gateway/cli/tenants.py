@@ -21,8 +21,8 @@ from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.people import Role
 from gateway.domain.secret import MASK, Secret
+from gateway.store import members, users
 from gateway.store import tenants as store
-from gateway.store import users
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.errors import BadData, BadMasterKey, Conflict
 from gateway.store.postgres.pool import Connection, Database
@@ -114,6 +114,12 @@ async def _carry_out(conn: Connection, changes: Changes) -> None:
             await insert_audit(conn, tenant, ACTOR, action, target, old=old, new=new)
 
 
+async def _remove_person(conn: Connection, number: TenantId, email: str, changes: Changes) -> None:
+    for hint in await members.end_membership(conn, number, email):
+        ended = members.key_ended(email)
+        changes.trail.append((number, "api_key.revoked", hint, ended["old"], ended["new"]))
+
+
 def _compare(
     tenant: TenantFile, row: store.TenantRow | None, data_key: str, people: Mapping[tuple[TenantId | None, str], users.Account],
     master: MasterKeys, prune: bool, out: Changes, problems: Problems,
@@ -171,7 +177,7 @@ def _compare(
         named = {user.email for user in block.users}
         for owner, email in people:
             if owner == number and email not in named:
-                out.add(f"{label}: user {email} removed", users.delete_user, number, email)
+                out.add(f"{label}: user {email} removed", _remove_person, number, email, out)
                 out.record(number, "user.removed", email, {"email": email}, None)
 
 

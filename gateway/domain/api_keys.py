@@ -8,7 +8,9 @@ import hashlib
 import re
 import secrets
 import zlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from gateway.domain.secret import Secret
 
@@ -24,6 +26,20 @@ LONGEST_NAME = 100
 _PREFIX = "gw_live_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHAPE = re.compile(r"gw_live_([0-9A-Za-z]{52})([0-9A-Za-z]{6})")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """Whose a key is: who made it, or made the key by which it was made, or replaced an earlier one by it. A person's keys end when
+    the person is removed from the company."""
+
+    kind: Literal["", "person", "operator", "cli", "outside"] = ""
+    """`outside`: the subject of an identity service's token. Empty: not known, of keys of older versions."""
+    name: str = ""
+    """The address of a person or operator, the subject of an outside token."""
+
+
+UNKNOWN_OWNER = KeyOwner()
 
 
 def new_key() -> Secret:

@@ -26,6 +26,7 @@ from gateway.domain.chats import (
     AddressChanged,
     ChatEvent,
     ClientWrote,
+    ContactGiven,
     Conversation,
     Happening,
     MessageDeleted,
@@ -33,11 +34,13 @@ from gateway.domain.chats import (
     NewMessage,
     Opened,
     Person,
+    PersonRequested,
     PhoneShared,
     ReachChanged,
     RemoteFile,
     StatusReached,
     WroteElsewhere,
+    is_human,
     short_token,
 )
 from gateway.domain.ids import IntegrationKey
@@ -94,6 +97,9 @@ class Changes:
     """Names for contacts that have none."""
     phones: list[tuple[UUID, str]] = field(default_factory=list)
     """Contact and a number that the messenger confirmed."""
+    typed_phones: list[tuple[UUID, str]] = field(default_factory=list)
+    """Contact and a number that nobody confirmed."""
+    emails: list[tuple[UUID, str]] = field(default_factory=list)
     merges: list[tuple[UUID, UUID]] = field(default_factory=list)
     """Into which contact, and which: the messenger confirmed that they are one person."""
     new_conversations: set[UUID] = field(default_factory=set)
@@ -105,6 +111,8 @@ class Changes:
     statuses: list[StatusChange] = field(default_factory=list)
     up_to: list[tuple[UUID, str, datetime]] = field(default_factory=list)
     """Conversation, status, time: every earlier message of ours there has reached it."""
+    moves: list[tuple[IntegrationKey, str, str]] = field(default_factory=list)
+    """Integration, address, and the address that its messages are at from now on."""
     happenings: list[Happening] = field(default_factory=list)
 
     @property
@@ -131,7 +139,9 @@ class Book:
         self.unconfirmed: dict[Place, list[Part]] = {}
         """Parts of ours whose id at the messenger is not known, oldest first."""
         self.people: dict[str, UUID] = {}
-        """The contact of a phone number."""
+        """The person who has a number, confirmed by a messenger."""
+        self.confirmed: set[tuple[UUID, str]] = set()
+        """Contacts and numbers that are known to be theirs."""
         self.changes = Changes()
         self.changed_parts: dict[UUID, UUID] = {}
         """Message -> conversation of what only changed its status."""
@@ -162,6 +172,10 @@ class Book:
                 self._reach_changed(key, event)
             case AddressChanged():
                 self._address_changed(key, event)
+            case PersonRequested():
+                self._person_requested(key, event)
+            case ContactGiven():
+                self._contact_given(key, event)
         return True
 
     # What the client does.
@@ -182,10 +196,6 @@ class Book:
     def _phone_shared(self, key: IntegrationKey, event: PhoneShared) -> None:
         conversation = self._conversation(key, event.address, event.at, Person(name=event.name))
         self._confirm(conversation.contact, event.phone)
-        known = self.people[event.phone]
-        if known != conversation.contact:
-            self.changes.merges.append((known, conversation.contact))
-            self._put(replace(conversation, contact=known))
         self._happens(conversation, "phone", CLIENT, event.at, event.phone)
 
     def _reach_changed(self, key: IntegrationKey, event: ReachChanged) -> None:
@@ -201,9 +211,28 @@ class Book:
             return  # whoever is at the new address already is a person of their own until the messenger says more
         del self.conversations[key, event.address]
         self._put(replace(conversation, address=event.new_address))
+        self.changes.moves.append((key, event.address, event.new_address))
+        for owner, address, named in [place for place in self.known if place[:2] == (key, event.address)]:
+            self.known[owner, event.new_address, named] = self.known.pop((owner, address, named))
+        self.unconfirmed[key, event.new_address] = self.unconfirmed.pop((key, event.address), [])
         if event.phone:
             self._confirm(conversation.contact, event.phone)
         self._happens(conversation, "moved", CLIENT, event.at, event.new_address)
+
+    def _person_requested(self, key: IntegrationKey, event: PersonRequested) -> None:
+        conversation = self._conversation(key, event.address, event.at, Person())
+        if is_human(conversation.owner) and conversation.state == "open":
+            return  # a person has it already
+        conversation = self._owned(conversation, OWNER_QUEUE)
+        self._put(replace(conversation, state="open", waiting_since=conversation.waiting_since or event.at))
+        self._happens(conversation, "person_requested", CLIENT, event.at)
+
+    def _contact_given(self, key: IntegrationKey, event: ContactGiven) -> None:
+        conversation = self._conversation(key, event.address, event.at, Person(name=event.name))
+        if event.email:
+            self.changes.emails.append((conversation.contact, event.email))
+        if event.phone:
+            self.changes.typed_phones.append((conversation.contact, event.phone))
 
     def _beside(
         self, key: IntegrationKey, event: MessageEdited | MessageDeleted, kind: str, text: str, *, by_client: bool
@@ -306,13 +335,20 @@ class Book:
             self._put(named)
         if person.name and not known.name:
             self.changes.names[known.contact] = _short(person.name)
-        if person.phone and person.phone not in self.people:
+        if person.phone:
             self._confirm(known.contact, person.phone)
         return named
 
     def _confirm(self, contact: UUID, phone: str) -> None:
-        self.people.setdefault(phone, contact)
-        self.changes.phones.append((self.people[phone], phone))
+        """A messenger says that a number is a contact's. Whoever has the number already is the same person; said again, it undoes
+        nothing that people have decided since."""
+        if (contact, phone) in self.confirmed:
+            return
+        self.confirmed.add((contact, phone))
+        self.changes.phones.append((contact, phone))
+        known = self.people.setdefault(phone, contact)
+        if known != contact:
+            self.changes.merges.append((known, contact))
 
     def _owned(self, conversation: Conversation, owner: str) -> Conversation:
         if conversation.owner == owner:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from gateway.domain.ids import IntegrationKey
+from gateway.domain.text import Bilingual
 
 FileKind = Literal["image", "voice", "audio", "video", "file", "sticker", "location", "contact", "other"]
 """`contact` and `other` have no file: `name` says what it is, in words."""
@@ -25,6 +26,21 @@ LONGEST_TEXT = 40_000
 """Characters of one message that are stored; what is longer is cut there."""
 LONGEST_NAME = 200
 MOST_FILES = 10
+KEEP_DAYS = 365
+"""Days for which messages are kept, where the tenant's options set nothing else."""
+FILE_PROBLEMS: Mapping[str, Bilingual] = {
+    "too_large": Bilingual("The file is larger than 20 MiB.", "Файл больше 20 МиБ."),
+    "gone": Bilingual("The messenger does not give the file any more.", "Мессенджер больше не отдаёт этот файл."),
+    "empty": Bilingual("The messenger gave an empty file.", "Мессенджер отдал пустой файл."),
+    "refused": Bilingual(
+        "The messenger refused the channel's key. The file is tried again.",
+        "Мессенджер отклонил ключ канала. Загрузка файла повторяется.",
+    ),
+    "unavailable": Bilingual("The messenger did not give the file in time.", "Мессенджер не отдал файл вовремя."),
+    "switched_off": Bilingual("The channel is switched off or not set up.", "Канал выключен или не настроен."),
+    "failed": Bilingual("The file could not be fetched.", "Файл не удалось загрузить."),
+}
+"""Why a file that came with a message is not here (yet), by code."""
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown"]
 """Of an outgoing message. `unknown`: the connection was lost after it was sent; shown, and not repeated by itself."""
@@ -184,6 +200,21 @@ class AddressChanged(_Event):
     phone: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonRequested(_Event):
+    """The client wants a person to answer instead of the AI."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactGiven(_Event):
+    """The client typed how they can be reached, or the company's own site says it. It confirms nothing, so it never makes one
+    contact of two. `phone` is E.164; what is empty is unknown."""
+
+    name: str = ""
+    email: str = ""
+    phone: str = ""
+
+
 ChatEvent: TypeAlias = (
     ClientWrote
     | WroteElsewhere
@@ -194,6 +225,8 @@ ChatEvent: TypeAlias = (
     | Opened
     | ReachChanged
     | AddressChanged
+    | PersonRequested
+    | ContactGiven
 )
 
 

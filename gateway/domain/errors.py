@@ -1,7 +1,7 @@
 """Errors, ordered by the reaction they need and not by their cause.
 
     Retryable       try again with backoff        Unavailable, RateLimited
-    Permanent       stop this delivery            Rejected, Expired, Doubtful
+    Permanent       stop this delivery            Rejected, TooLarge, Expired, Doubtful
     NeedsAttention  stop this integration         BadCredentials, BadSettings
     ProtocolError   drop the session, reconnect   LocalProtocolError, RemoteProtocolError
 
@@ -82,6 +82,12 @@ class Permanent(GatewayError):
 
 class Rejected(Permanent):
     """The other side refused the request."""
+
+
+class TooLarge(Rejected):
+    """The file is too large."""
+
+    problem_code = "PAYLOAD_TOO_LARGE"
 
 
 class Expired(Permanent):

@@ -17,6 +17,23 @@ class State(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
 
+    @property
+    def broken(self) -> bool:
+        """It does not do its work."""
+        return self in (State.FAILED, State.ATTENTION, State.OFFLINE)
+
+    @property
+    def troubled(self) -> bool:
+        """A person should know of it: broken, or at work with problems."""
+        return self.broken or self is State.DEGRADED
+
+
+URGENCY = (
+    State.FAILED, State.ATTENTION, State.OFFLINE, State.DEGRADED, State.CONNECTING, State.STARTING, State.ONLINE,
+    State.STOPPED,
+)  # fmt: skip
+"""What a person should look at first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:

@@ -25,8 +25,11 @@ TITLES: dict[str, Bilingual] = {
     "error": Bilingual("does not work", "не работает"),
     "pending": Bilingual("is not connected yet", "ещё не подключено"),
     "backlog": Bilingual("deliveries wait", "доставки ждут"),
+    "certificate": Bilingual("the certificate of the public address", "сертификат публичного адреса"),
     "pbx_offline": Bilingual("the PBX is not connected", "АТС не подключена"),
 }
+OF_INSTALLATION: frozenset[Kind] = frozenset({"certificate"})
+"""Only operators can have this."""
 BEGUN = Bilingual("Trouble", "Неполадка")
 OVER = Bilingual("Over", "Устранено")
 STILL = Bilingual("Still in trouble", "Всё ещё не устранено")

@@ -1,6 +1,6 @@
 """What a posted event adds to its call: a fold over the call's state, so repeats and late events add nothing.
 
-    start    nothing: the CRM is notified of a call when it rings
+    start    nothing: a call begins when it rings; `announced` is what may be shown of it before
     dial     CallRinging, and again when further phones ring
     bridge   CallAnswered, once
     hangup   CallEnded, with a CallRinging before it where the dial was never seen
@@ -275,6 +275,15 @@ def _rang(call: Call, answered_by: str | None) -> tuple[str, ...]:
     if answered_by is None or answered_by in call.rang or call.direction is Direction.OUTGOING:
         return call.rang
     return (*call.rang, answered_by)
+
+
+def announced(post: Post, tenant: Tenant) -> Call | None:
+    """What a `start` says of a call that nothing else has reported yet; None for any other step. It is not stored."""
+    if post.step is not Step.START:
+        return None
+    call = apply(None, _ringing(post, _sides(post, tenant), _began(post), ()))
+    assert call is not None
+    return replace(call, events=0)
 
 
 def reported(call: Call | None, post: Post, tenant: Tenant) -> list[CallEvent]:

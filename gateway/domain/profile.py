@@ -6,7 +6,7 @@ belongs to the day on which it begins. Read `gateway/domain/catalog.py` and `gat
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -283,6 +283,22 @@ def week_of(hours: Iterable[Hours]) -> tuple[tuple[Period, ...], ...]:
         for day in one.days:
             days[DAYS.index(day)].append(one)
     return tuple(tuple(sorted(periods, key=lambda period: period.start)) for periods in days)
+
+
+def is_open(profile: Profile, at: datetime) -> bool | None:
+    """Whether the company works at a moment, given in its own time zone; None where no working hours are entered."""
+    if not profile.working_hours:
+        return None
+    week = week_of(profile.working_hours)
+    own = {day.date: day.period() for day in profile.holidays}
+    minute = at.hour * 60 + at.minute
+    for days_ago in (0, 1):  # a period of yesterday may go on past midnight
+        day, now = at.date() - timedelta(days=days_ago), minute + days_ago * DAY_MIN
+        holiday = own.get(day)
+        periods = ((holiday,) if holiday else ()) if day in own else week[day.weekday()]
+        if any(one.start <= now < one.end for one in periods):
+            return True
+    return False
 
 
 def hours_text(profile: Profile, language: str) -> str:

@@ -1,4 +1,4 @@
-"""Signed links to recordings: which recording, whose, and until when, in an address that nobody else can make.
+"""Signed links to recordings and files of chats: which one, whose, and until when, in an address that nobody else can make.
 
     /recordings/file/<id>?tenant=0367&expires=1795219998&signature=…
 
@@ -25,6 +25,9 @@ KEEP_DAYS = 365
 
 PURPOSE = "links to recordings"
 """Names the key among those derived for the tenant."""
+FILES_PATH, FILES_PURPOSE = "/files/", "links to files of chats"
+"""The same of files of chats."""
+FILES_LIFE = timedelta(hours=1)
 
 
 def keep_days(tenant: Tenant) -> int:
@@ -44,6 +47,7 @@ class Signer:
 
     tenant: TenantId
     key: bytes = field(repr=False)
+    path: str = PATH
 
     def recording_id(self, call_id: str, *more: str) -> UUID:
         """The id of a call's recording; `more` tells a second one of the same call from the first."""
@@ -63,7 +67,7 @@ class Signer:
         """A link that works until then."""
         expires = int(until.timestamp())
         query = urlencode({"tenant": self.tenant, "expires": expires, "signature": self.signature(recording, expires)})
-        return f"{base_url}{PATH}{recording}?{query}"
+        return f"{base_url}{self.path}{recording}?{query}"
 
     def allows(self, recording: UUID, expires: str, signature: str, now: datetime) -> bool:
         """Whether a link with these parts is one of ours and still good."""

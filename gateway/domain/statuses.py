@@ -7,16 +7,18 @@
     a login not finished, never yet connected, connecting       pending
     everything else                                             active     also with a code: works, with problems
 
-One pure function; what it is told comes from the directory of actors and from `gateway/store/integration_states.py`. `code` names
+The one judgement of trouble: pages' warnings, programs, notices, the operators' list and what bots get all ask `status_of`. Pure;
+its input comes from the directory of actors and from `gateway/store/integration_states.py`, by `actors/connections.py`. `code` names
 the sentence for people (`health.CODE`) and what to do about it (`remedy.CODE`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gateway.domain.health import Health, State
+from gateway.domain.health import URGENCY, Health, State
+from gateway.domain.ids import Kind, TenantId
 
 WINDOW = timedelta(minutes=15)
 """Outcomes older than this say nothing about how many fail now."""
@@ -35,6 +37,10 @@ class Standing(StrEnum):
     INACTIVE = "inactive"
     PENDING = "pending"
     ERROR = "error"
+
+
+WORST = (Standing.ERROR, Standing.PENDING, Standing.ACTIVE, Standing.INACTIVE)
+"""The worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ class Known:
 
     set_up: bool = True
     enabled: bool = True
+    name: str = ""
+    """What the company calls it, where it has said so."""
     remembers: bool = True
     """Whether attempts are stored for it; a PBX's session alone shows whether it is connected."""
     tested_at: datetime | None = None
@@ -97,6 +105,8 @@ class Status:
     last_sync_at: datetime | None = None
     troubled: bool = False
     """Active, with problems that people should know of."""
+    needs_person: bool = False
+    """An error that no retry ends: settings, a key or a registration that was refused."""
 
     @property
     def warns(self) -> bool:
@@ -104,33 +114,69 @@ class Status:
         return self.troubled or self.standing in (Standing.ERROR, Standing.PENDING)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A PBX or an integration of a company, and how it stands."""
+
+    tenant: TenantId
+    name: str
+    """A PBX's name; an integration's key."""
+    kind: Kind
+    is_pbx: bool
+    title: str
+    status: Status
+
+    @property
+    def href(self) -> str:
+        """Its page."""
+        return f"/t/{self.tenant}/{'pbxes' if self.is_pbx else 'integrations'}/{self.name}"
+
+
+def troubles_of(connections: Iterable[Connection]) -> list[Connection]:
+    """Those that a person should know of, the worst first."""
+    return sorted((one for one in connections if one.status.warns), key=lambda one: WORST.index(one.status.standing))
+
+
+def most_urgent(healths: Iterable[Health | None]) -> Health | None:
+    """The health, of several actors of one connection, that a person should know of first."""
+    alive = [one for one in healths if one is not None]
+    troubled = [one for one in alive if one.state.troubled]
+    return min(troubled, key=lambda one: URGENCY.index(one.state)) if troubled else next(iter(alive), None)
+
+
 def status_of(health: Health | None, known: Known, now: datetime) -> Status:
     """The status of one connection. `health` is its most urgent actor's, None where none runs."""
 
-    def stands(standing: Standing, code: str, detail: str = "", since: datetime | None = None) -> Status:
-        return Status(standing=standing, code=code, detail=detail, since=since, last_sync_at=known.synced_at)
+    def stands(
+        standing: Standing, code: str, detail: str = "", since: datetime | None = None, *, needs_person: bool = False
+    ) -> Status:
+        return Status(
+            standing=standing, code=code, detail=detail, since=since, last_sync_at=known.synced_at, needs_person=needs_person
+        )  # fmt: skip
 
     def by(health: Health, standing: Standing, *, troubled: bool = False) -> Status:
         return Status(
             standing=standing, code=health.code or (str(health.state) if standing is Standing.ERROR else ""), detail=health.detail, since=health.since, next_try=health.next_try,
-            last_sync_at=known.synced_at, troubled=troubled,
+            last_sync_at=known.synced_at, troubled=troubled, needs_person=health.state is State.ATTENTION,
         )  # fmt: skip
 
     if not known.set_up:
         return stands(Standing.INACTIVE, "not_set_up")
     if not known.enabled:
         return stands(Standing.INACTIVE, "switched_off")
-    if health is not None and health.state in (State.FAILED, State.ATTENTION, State.OFFLINE):
+    if health is not None and health.state.broken:
         return by(health, Standing.ERROR)
     connected = known.worked_at is not None
     if known.login and not connected:
         return stands(Standing.PENDING, "login_under_way")
     if (failure := _failure(known, now)) is not None:
-        return stands(Standing.ERROR, *failure)
+        return stands(Standing.ERROR, *failure, needs_person=failure[0] == "needs_attention")
     registration = known.registration
     if registration is not None and registration.waits and registration.problem:
         if registration.refused:
-            return stands(Standing.ERROR, "registration_refused", registration.problem, registration.since)
+            return stands(
+                Standing.ERROR, "registration_refused", registration.problem, registration.since, needs_person=True
+            )
         return stands(Standing.PENDING, "registration_waits", registration.problem, registration.since)
     if health is None or health.state is State.STOPPED:
         return stands(Standing.PENDING, "not_running")

@@ -81,14 +81,17 @@ class AuditFilter:
 
 
 def kind_of_actor(actor: str, origin: Origin) -> Kind:
-    """What the actor is: as the origin states where a person or the command line acts, else by its name."""
+    """What the actor is: as the origin states where a person, a key or the command line acts, else by its name. The subject of an
+    outside service's token is whatever that service calls it, an address of e-mail too: by its origin it stays a key."""
+    if origin.kind == "key":
+        return "key" if actor else "system"
     if actor == "cli" or origin.kind == "cli":
         return "cli"
     if "@" in actor:
         return "operator" if origin.kind == "operator" else "person"
     if actor.startswith("gw_") or actor == "token":
         return "key"
-    return origin.kind if origin.kind == "key" and actor else "system"
+    return "system"
 
 
 async def insert_audit(

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from gateway.domain.calls import Call
 from gateway.domain.ids import CallId, TenantId
+from gateway.domain.people import is_of
 from gateway.store.calls import COLUMNS, OF, call_from_row
 from gateway.store.postgres.pool import Connection
 
@@ -191,15 +192,18 @@ async def select_call(conn: Connection, tenant: TenantId, call_id: str) -> tuple
     return (row["source"], call_from_row(row)) if row is not None else None
 
 
-async def select_merged_calls(conn: Connection, tenant: TenantId, call_id: str) -> list[CallId]:
-    """The consultation calls that joined this one."""
+async def select_merged_calls(
+    conn: Connection, tenant: TenantId, call_id: str, only: Sequence[str] | None = None
+) -> list[CallId]:
+    """The consultation calls that joined this one, oldest first; of an agent's internal numbers (`only`), those that are theirs."""
     rows = await conn.fetch(
-        "SELECT call_id FROM calls WHERE tenant_id = $1 AND merged_into = $2 AND phase = 'merged' "
+        f"SELECT {COLUMNS} FROM calls WHERE tenant_id = $1 AND merged_into = $2 AND phase = 'merged' "  # noqa: S608 - constant columns
         "ORDER BY started_at LIMIT 50",
         tenant,
         call_id,
     )
-    return [CallId(row["call_id"]) for row in rows]
+    calls = map(call_from_row, rows)
+    return [call.call_id for call in calls if only is None or is_of(call, only)]
 
 
 async def select_call_events(conn: Connection, tenant: TenantId, call_id: str, most: int = 500) -> list[EventLine]:

@@ -3,11 +3,12 @@
     fence (the tenant's shard is still ours) -> rows, locked -> gateway.domain.chat_fold -> rows written, updates done
 
 A conversation's row is locked while it is folded: a person who takes it or answers waits for that moment, on any instance. Unique
-keys make a repeat harmless; where two instances begin the same conversation at once, one transaction fails and is made again.
+keys make a repeat harmless; where two instances begin the same conversation at once, one transaction fails and is made again. Over 400 lines: each table that a
+batch touches has its statement here.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ from gateway.domain.chats import (
 )
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.shards import shard_of
+from gateway.store.contact_merges import merge_contacts
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection, Record
 
@@ -81,7 +83,9 @@ async def fold_updates(
     """Applies updates and marks them done, in one transaction. An update that has to wait holds back what comes after it in its
     conversation. Raises Replaced; Conflict where another instance has begun one of the conversations: to be made again."""
     async with conn.transaction():
-        fence = await conn.fetchval("SELECT 1 FROM shards WHERE shard = $1 AND epoch = $2 FOR SHARE", shard_of(tenant), epoch)
+        fence = await conn.fetchval(
+            "SELECT 1 FROM shards WHERE shard = $1 AND epoch = $2 FOR SHARE", shard_of(tenant), epoch
+        )
         if fence is None:
             raise Replaced
         pending = await _still_pending(conn, tenant, updates)
@@ -90,15 +94,34 @@ async def fold_updates(
         held, done = set[tuple[IntegrationKey, str]](), list[Received]()
         for update in todo:
             places = {(update.integration, event.address) for event in update.events}
-            if places & held or not all(
-                [book.apply(update.integration, event, update.received_at, now) for event in update.events]
-            ):
+            if places & held or not _applied(book, update, now):
                 held |= places
             else:
                 done.append(update)
-        await _write(conn, tenant, book.changes, done)
+        await _write(
+            conn,
+            tenant,
+            book.changes,
+            done,
+            {update.journal_id: found for update in done if (found := _about(book, update))},
+        )
         touched = book.changes.touched | set(book.changed_parts.values())
         return Folded(frozenset(touched), len(todo) - len(done), len(book.changes.messages))
+
+
+def _about(book: Book, update: Received) -> UUID | None:
+    """The conversation of an update, for its log line."""
+    for event in update.events:
+        address = event.new_address if isinstance(event, AddressChanged) else event.address
+        if (known := book.conversations.get((update.integration, address))) is not None:
+            return known.id
+    return None
+
+
+def _applied(book: Book, update: Received, now: datetime) -> bool:
+    """Applies every event of an update. False where one of them has to wait."""
+    applied = [book.apply(update.integration, event, update.received_at, now) for event in update.events]
+    return all(applied)
 
 
 async def _still_pending(conn: Connection, tenant: TenantId, updates: Sequence[Received]) -> set[int]:
@@ -116,7 +139,12 @@ async def _still_pending(conn: Connection, tenant: TenantId, updates: Sequence[R
 
 
 async def _read(conn: Connection, tenant: TenantId, updates: Sequence[Received], book: Book) -> None:
-    places, ids, tokens, phones = set[tuple[str, str]](), set[tuple[str, str, str]](), set[tuple[str, str]](), set[str]()
+    places, ids, tokens, phones = (
+        set[tuple[str, str]](),
+        set[tuple[str, str, str]](),
+        set[tuple[str, str]](),
+        set[str](),
+    )
     for update in updates:
         for event in update.events:
             key = update.integration
@@ -153,12 +181,20 @@ async def _read(conn: Connection, tenant: TenantId, updates: Sequence[Received],
             """
             SELECT DISTINCT ON (p.phone) p.phone, c.root_id FROM contact_phones p
             JOIN contacts c ON c.tenant_id = p.tenant_id AND c.contact_id = p.contact_id
-            WHERE p.tenant_id = $1 AND p.phone = ANY($2) ORDER BY p.phone, p.confirmed DESC, p.added_at
+            WHERE p.tenant_id = $1 AND p.phone = ANY($2) AND p.confirmed ORDER BY p.phone, p.added_at
             """,
             tenant,
             named,
         )
         book.people |= {row["phone"]: row["root_id"] for row in rows}
+        contacts = [known.contact for known in book.conversations.values()] + list(book.people.values())
+        rows = await conn.fetch(
+            "SELECT contact_id, phone FROM contact_phones WHERE tenant_id = $1 AND contact_id = ANY($2::uuid[]) AND phone = ANY($3) AND confirmed",
+            tenant,
+            contacts,
+            named,
+        )
+        book.confirmed |= {(row["contact_id"], row["phone"]) for row in rows}
 
 
 async def _read_parts(
@@ -202,48 +238,34 @@ async def _read_parts(
 Rows = list[dict[str, Any]]
 
 
-async def _write(conn: Connection, tenant: TenantId, changes: Changes, done: Sequence[Received]) -> None:
+async def _write(
+    conn: Connection, tenant: TenantId, changes: Changes, done: Sequence[Received], conversations: Mapping[int, UUID]
+) -> None:  # fmt: skip
+    """`conversations`: of which one an update is, by its row of the journal."""
     for statement, rows in (
         (_CONTACTS, [{"id": str(one), "name": storable(name)} for one, name in changes.contacts.items()]),
         (_NAMES, [{"id": str(one), "name": storable(name)} for one, name in changes.names.items()]),
         (_PHONES, [{"id": str(one), "phone": storable(phone)} for one, phone in changes.phones]),
+        (_TYPED_PHONES, [{"id": str(one), "phone": storable(phone)} for one, phone in changes.typed_phones]),
+        (_EMAILS, [{"id": str(one), "email": storable(email)} for one, email in changes.emails]),
         (_NEW_CONVERSATIONS, _conversations(changes, lambda one: one.id in changes.new_conversations)),
         (_CONVERSATIONS, _conversations(changes, lambda one: one.id not in changes.new_conversations)),
+        (
+            _MOVES,
+            [{"integration_type": key, "was": storable(was), "now": storable(now)} for key, was, now in changes.moves],
+        ),
         (_MESSAGES, _messages(changes)),
         (_PARTS, _parts(changes)),
         (_FILES, _files(changes)),
         (_STATUSES, _statuses(changes)),
         (_UP_TO, [{"id": str(one), "status": status, "at": at.isoformat()} for one, status, at in changes.up_to]),
         (_HAPPENINGS, _happenings(changes)),
-        (_DONE, [_done(update) for update in done]),
+        (_DONE, [_done(update, conversations.get(update.journal_id)) for update in done]),
     ):
         if rows:
             await conn.execute(statement, tenant, json.dumps(rows, ensure_ascii=False))
     for into, other in changes.merges:
         await merge_contacts(conn, tenant, into, other, "messenger")
-
-
-async def merge_contacts(conn: Connection, tenant: TenantId, into: UUID, other: UUID, by: str) -> int | None:
-    """Makes one contact of two and returns the merge's number; None where they are one already, or one is not there."""
-    merge_id: int | None = await conn.fetchval(
-        """
-        WITH roots AS (
-            SELECT a.root_id AS into_id, b.root_id AS other_id FROM contacts a, contacts b
-            WHERE a.tenant_id = $1 AND a.contact_id = $2 AND b.tenant_id = $1 AND b.contact_id = $3 AND a.root_id <> b.root_id
-        ), moved AS (
-            UPDATE contacts c SET root_id = roots.into_id, updated_at = now() FROM roots
-            WHERE c.tenant_id = $1 AND c.root_id = roots.other_id RETURNING c.contact_id
-        )
-        INSERT INTO contact_merges (tenant_id, into_id, other_id, moved, merged_by)
-        SELECT $1, into_id, other_id, (SELECT array_agg(contact_id) FROM moved), $4 FROM roots
-        RETURNING merge_id
-        """,
-        tenant,
-        into,
-        other,
-        by,
-    )
-    return merge_id
 
 
 def _conversations(changes: Changes, wanted: Callable[[Conversation], bool]) -> Rows:
@@ -317,8 +339,9 @@ def _happenings(changes: Changes) -> Rows:
     ]  # fmt: skip
 
 
-def _done(update: Received) -> dict[str, Any]:
+def _done(update: Received, conversation: UUID | None) -> dict[str, Any]:
     return {
+        "conversation": str(conversation) if conversation is not None else None,
         "journal_id": update.journal_id, "received_at": update.received_at.isoformat(),
         "integration_type": update.integration, "body": storable(update.body),
     }  # fmt: skip
@@ -338,6 +361,12 @@ _PHONES = """
 INSERT INTO contact_phones AS p (tenant_id, contact_id, phone, confirmed)
 SELECT DISTINCT $1, r.id, r.phone, true FROM json_to_recordset($2::json) AS r (id uuid, phone text)
 ON CONFLICT (tenant_id, contact_id, phone) DO UPDATE SET confirmed = true WHERE NOT p.confirmed"""
+_TYPED_PHONES = """
+INSERT INTO contact_phones (tenant_id, contact_id, phone)
+SELECT DISTINCT $1, r.id, r.phone FROM json_to_recordset($2::json) AS r (id uuid, phone text) ON CONFLICT DO NOTHING"""
+_EMAILS = """
+INSERT INTO contact_emails (tenant_id, contact_id, email)
+SELECT DISTINCT $1, r.id, r.email FROM json_to_recordset($2::json) AS r (id uuid, email text) ON CONFLICT DO NOTHING"""
 _CONVERSATION_ROWS = """json_to_recordset($2::json) AS r (
     id uuid, integration_type text, address text, contact uuid, state text, owner text, epoch bigint, unread int, last_seq int, name text,
     username text, language text, last_message_at timestamptz, client_wrote_at timestamptz, waiting_since timestamptz,
@@ -351,6 +380,9 @@ SET address = r.address, contact_id = r.contact, state = r.state, owner = r.owne
     last_seq = r.last_seq, name = r.name, username = r.username, language = r.language, last_message_at = r.last_message_at,
     client_wrote_at = r.client_wrote_at, waiting_since = r.waiting_since, blocked_at = r.blocked_at
 FROM {_CONVERSATION_ROWS} WHERE c.tenant_id = $1 AND c.conversation_id = r.id"""  # noqa: S608 - constant columns
+_MOVES = """
+UPDATE message_parts p SET address = r.now FROM json_to_recordset($2::json) AS r (integration_type text, was text, now text)
+WHERE p.tenant_id = $1 AND p.integration_type = r.integration_type AND p.address = r.was"""
 _MESSAGES = """
 INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, text, reply_to, status, client_id, at)
 SELECT $1, r.* FROM json_to_recordset($2::json)
@@ -385,9 +417,10 @@ SELECT $1, r.* FROM json_to_recordset($2::json)
 _DONE = f"""
 WITH done AS (
     UPDATE journal j SET done_at = now()
-    FROM json_to_recordset($2::json) AS r (journal_id bigint, received_at timestamptz, integration_type text, body text)
+    FROM json_to_recordset($2::json) AS r (journal_id bigint, received_at timestamptz, integration_type text, body text, conversation text)
     WHERE j.tenant_id = $1 AND j.journal_id = r.journal_id AND j.received_at = r.received_at AND j.done_at IS NULL
-    RETURNING j.journal_id, r.integration_type, r.body
+    RETURNING j.journal_id, r.integration_type, r.body, r.conversation
 )
-INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data, status)
-SELECT $1, integration_type, '{INCOMING}', body, '', 'received' FROM done ORDER BY journal_id"""  # noqa: S608 - a constant
+INSERT INTO integration_logs (tenant_id, integration_type, event_type, request_data, response_data, status, subject_kind, subject_id)
+SELECT $1, integration_type, '{INCOMING}', body, '', 'received', CASE WHEN conversation IS NULL THEN 'call' ELSE 'chat' END, conversation
+FROM done ORDER BY journal_id"""  # noqa: S608 - a constant

@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from gateway.domain.ids import TenantId
-from gateway.store.chat_batches import merge_contacts
+from gateway.store.conversations import said
 from gateway.store.outbox import storable
 from gateway.store.postgres.pool import Connection
 
@@ -64,7 +64,7 @@ def _contact(row: tuple[object, ...]) -> Contact:
 async def select_contact(conn: Connection, tenant: TenantId, contact: UUID) -> Contact | None:
     """The person that a contact's id leads to, or None."""
     row = await conn.fetchrow(
-        _SELECT
+        _SELECT  # noqa: S608 - constants
         + " WHERE c.tenant_id = $1 AND c.contact_id = (SELECT root_id FROM contacts WHERE tenant_id = $1 AND contact_id = $2)",
         tenant,
         contact,
@@ -73,11 +73,14 @@ async def select_contact(conn: Connection, tenant: TenantId, contact: UUID) -> C
 
 
 async def search_contacts(
-    conn: Connection, tenant: TenantId, q: str, most: int, before: tuple[datetime, UUID] | None = None
+    conn: Connection, tenant: TenantId, q: str, most: int, before: tuple[datetime, UUID] | None = None, only: str | None = None,
+    *, texts: bool = True,
 ) -> list[Contact]:  # fmt: skip
-    """Persons whose name, phone, e-mail, address in a messenger or message holds a text, those changed last first."""
+    """Persons whose name, phone, e-mail, address in a messenger or message (`texts`) holds a text, those changed last first; with
+    `only`, those who have a conversation that this agent may see."""
     rows = await conn.fetch(
-        _SELECT
+        f"WITH {said('$7')} "  # noqa: S608 - constants
+        + _SELECT
         + """
         WHERE c.tenant_id = $1 AND c.root_id = c.contact_id
           AND ($3::timestamptz IS NULL OR (c.updated_at, c.contact_id) < ($3, $4))
@@ -89,8 +92,11 @@ async def search_contacts(
                              AND strpos(lower(e.email), lower($2)) > 0)
                   OR EXISTS (SELECT FROM conversations v WHERE v.tenant_id = o.tenant_id AND v.contact_id = o.contact_id
                              AND (strpos(lower(concat_ws(' ', v.name, v.username, v.address)), lower($2)) > 0
-                                  OR EXISTS (SELECT FROM messages m WHERE m.tenant_id = v.tenant_id AND m.conversation_id = v.conversation_id
-                                             AND strpos(lower(m.text), lower($2)) > 0))))))
+                                  OR (v.conversation_id IN (SELECT conversation_id FROM said)
+                                      AND ($6::text IS NULL OR v.owner IN ('queue', 'none', $6))))))))
+          AND ($6::text IS NULL OR EXISTS (
+              SELECT FROM contacts o JOIN conversations v ON v.tenant_id = o.tenant_id AND v.contact_id = o.contact_id
+              WHERE o.tenant_id = c.tenant_id AND o.root_id = c.contact_id AND v.owner IN ('queue', 'none', $6)))
         ORDER BY c.updated_at DESC, c.contact_id DESC LIMIT $5
         """,
         tenant,
@@ -98,6 +104,8 @@ async def search_contacts(
         before[0] if before is not None else None,
         before[1] if before is not None else None,
         most,
+        only,
+        storable(q) if texts else "",
     )
     return [_contact(tuple(row)) for row in rows]
 
@@ -108,7 +116,10 @@ async def insert_contact(
     """A person that somebody entered."""
     made = uuid4()
     await conn.execute(
-        "INSERT INTO contacts (tenant_id, contact_id, root_id, name) VALUES ($1, $2, $2, $3)", tenant, made, storable(name)
+        "INSERT INTO contacts (tenant_id, contact_id, root_id, name) VALUES ($1, $2, $2, $3)",
+        tenant,
+        made,
+        storable(name),
     )
     await _replace_phones(conn, tenant, made, phones)
     await _replace_emails(conn, tenant, made, emails)
@@ -179,41 +190,13 @@ async def _replace_emails(conn: Connection, tenant: TenantId, root: UUID, emails
     )
 
 
-async def merge(conn: Connection, tenant: TenantId, into: UUID, other: UUID, by: str) -> int | None:
-    """Makes one person of two; None where they are one already, or one is not there."""
-    return await merge_contacts(conn, tenant, into, other, by)
-
-
-async def unmerge(conn: Connection, tenant: TenantId, into: UUID) -> UUID | None:
-    """Undoes the last merge into a person. Returns the contact that is a person of its own again, or None."""
-    other: UUID | None = await conn.fetchval(
-        """
-        WITH last AS (
-            SELECT g.merge_id, g.other_id, g.moved FROM contact_merges g
-            WHERE g.tenant_id = $1 AND g.undone_at IS NULL
-              AND g.into_id = (SELECT root_id FROM contacts WHERE tenant_id = $1 AND contact_id = $2)
-            ORDER BY g.merge_id DESC LIMIT 1 FOR UPDATE
-        ), undone AS (
-            UPDATE contact_merges g SET undone_at = now() FROM last WHERE g.tenant_id = $1 AND g.merge_id = last.merge_id
-        ), back AS (
-            UPDATE contacts c SET root_id = last.other_id, updated_at = now() FROM last
-            WHERE c.tenant_id = $1 AND c.contact_id = ANY(last.moved)
-        )
-        SELECT other_id FROM last
-        """,
-        tenant,
-        into,
-    )
-    return other
-
-
 async def select_by_phone(conn: Connection, tenant: TenantId, phones: Sequence[str]) -> dict[str, UUID]:
-    """The person of each number that is known."""
+    """The person of each number that a messenger has confirmed: a typed number says nothing of who somebody is."""
     rows = await conn.fetch(
         """
         SELECT DISTINCT ON (p.phone) p.phone, c.root_id FROM contact_phones p
         JOIN contacts c ON c.tenant_id = p.tenant_id AND c.contact_id = p.contact_id
-        WHERE p.tenant_id = $1 AND p.phone = ANY($2) ORDER BY p.phone, p.confirmed DESC, p.added_at
+        WHERE p.tenant_id = $1 AND p.phone = ANY($2) AND p.confirmed ORDER BY p.phone, p.added_at
         """,
         tenant,
         list(phones),

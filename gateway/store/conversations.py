@@ -25,11 +25,13 @@ class Filters:
 
     state: str | None = None
     owner: str | None = None
-    """An owner; `human` is any person."""
+    """An owner; `human` is any person, `nobody` is queue or none."""
     channel: str | None = None
     """An integration's key, or a kind: all integrations of it."""
     q: str = ""
     """In names, addresses, phones and texts."""
+    texts: bool = True
+    """Whether `q` is looked for in texts too."""
     unread: bool | None = None
     waiting: bool | None = None
     only: str | None = None
@@ -55,36 +57,55 @@ def _seen(row: Record) -> Seen:
     )  # fmt: skip
 
 
-_FROM = f"""
+_JOINED = f"""
 SELECT {_SHOWN}, p.root_id, r.name AS contact_name, l.text AS last_text, l.author AS last_author
-FROM conversations c
+FROM {{}} c
 JOIN contacts p ON p.tenant_id = c.tenant_id AND p.contact_id = c.contact_id
 JOIN contacts r ON r.tenant_id = p.tenant_id AND r.contact_id = p.root_id
 LEFT JOIN messages l ON l.tenant_id = c.tenant_id AND l.conversation_id = c.conversation_id AND l.seq = c.last_seq"""  # noqa: S608 - constant columns
+_FROM = _JOINED.format("conversations")
+
+
+NEWEST = 20_000
+"""Messages in which a text is looked for: a search is bounded, however many a company has."""
+
+
+def said(text: str) -> str:
+    """The part of a statement that finds the conversations in whose newer messages a text was said; `text` is its parameter."""
+    return f"""said AS MATERIALIZED (
+        SELECT DISTINCT conversation_id FROM (
+            SELECT conversation_id, text FROM messages WHERE tenant_id = $1 AND {text} <> '' ORDER BY created_at DESC LIMIT {NEWEST}
+        ) AS newest WHERE strpos(lower(text), lower({text})) > 0
+    )"""  # noqa: S608 - constants
 
 
 async def select_conversations(
     conn: Connection, tenant: TenantId, filters: Filters, most: int, before: tuple[datetime, UUID] | None = None
 ) -> list[Seen]:  # fmt: skip
     """The conversations with messages that match, those with the newest message first, behind `before`."""
+    # The page is chosen before anything is joined, so that a list costs what its page does and not what all of them do.
     rows = await conn.fetch(
-        _FROM
-        + """
-        WHERE c.tenant_id = $1 AND c.last_message_at IS NOT NULL
-          AND ($2::text IS NULL OR c.state = $2)
-          AND ($3::text IS NULL OR c.owner = $3 OR ($3 = 'human' AND starts_with(c.owner, 'human:')))
-          AND ($4::text IS NULL OR c.integration_type = $4 OR starts_with(c.integration_type, $4 || ':'))
-          AND ($5::bool IS NULL OR (c.unread > 0) = $5)
-          AND ($6::bool IS NULL OR (c.waiting_since IS NOT NULL) = $6)
-          AND ($7 = '' OR strpos(lower(concat_ws(' ', r.name, c.name, c.username, c.address)), lower($7)) > 0
-               OR EXISTS (SELECT FROM contact_phones n JOIN contacts o ON o.tenant_id = n.tenant_id AND o.contact_id = n.contact_id
-                          WHERE n.tenant_id = c.tenant_id AND o.root_id = p.root_id AND strpos(n.phone, $7) > 0)
-               OR EXISTS (SELECT FROM messages m WHERE m.tenant_id = c.tenant_id AND m.conversation_id = c.conversation_id
-                          AND strpos(lower(m.text), lower($7)) > 0))
-          AND ($11::text IS NULL OR c.owner IN ('queue', 'none', $11))
-          AND ($8::timestamptz IS NULL OR (c.last_message_at, c.conversation_id) < ($8, $9))
-        ORDER BY c.last_message_at DESC, c.conversation_id DESC LIMIT $10
-        """,
+        f"WITH {said('$12')}, page AS MATERIALIZED ("  # noqa: S608 - constants
+        """
+            SELECT * FROM conversations c
+            WHERE c.tenant_id = $1 AND c.last_message_at IS NOT NULL
+              AND ($2::text IS NULL OR c.state = $2)
+              AND ($3::text IS NULL OR c.owner = $3 OR ($3 = 'human' AND starts_with(c.owner, 'human:'))
+                   OR ($3 = 'nobody' AND c.owner IN ('queue', 'none')))
+              AND ($4::text IS NULL OR c.integration_type = $4 OR starts_with(c.integration_type, $4 || ':'))
+              AND ($5::bool IS NULL OR (c.unread > 0) = $5)
+              AND ($6::bool IS NULL OR (c.waiting_since IS NOT NULL) = $6)
+              AND ($7 = '' OR strpos(lower(concat_ws(' ', c.name, c.username, c.address)), lower($7)) > 0
+                   OR EXISTS (SELECT FROM contacts p JOIN contacts r ON r.tenant_id = p.tenant_id AND r.contact_id = p.root_id
+                              WHERE p.tenant_id = c.tenant_id AND p.contact_id = c.contact_id AND strpos(lower(r.name), lower($7)) > 0)
+                   OR EXISTS (SELECT FROM contacts p JOIN contacts o ON o.tenant_id = p.tenant_id AND o.root_id = p.root_id
+                              JOIN contact_phones n ON n.tenant_id = o.tenant_id AND n.contact_id = o.contact_id
+                              WHERE p.tenant_id = c.tenant_id AND p.contact_id = c.contact_id AND strpos(n.phone, $7) > 0)
+                   OR c.conversation_id IN (SELECT conversation_id FROM said))
+              AND ($11::text IS NULL OR c.owner IN ('queue', 'none', $11))
+              AND ($8::timestamptz IS NULL OR (c.last_message_at, c.conversation_id) < ($8, $9))
+            ORDER BY c.last_message_at DESC, c.conversation_id DESC LIMIT $10
+        )""" + _JOINED.format("page") + " ORDER BY c.last_message_at DESC, c.conversation_id DESC",
         tenant,
         filters.state,
         filters.owner,
@@ -96,6 +117,7 @@ async def select_conversations(
         before[1] if before is not None else None,
         most,
         filters.only,
+        storable(filters.q) if filters.texts else "",
     )
     return [_seen(row) for row in rows]
 
@@ -222,11 +244,65 @@ async def select_happenings(
     return [Beside(*row) for row in reversed(rows)]
 
 
-async def count_waiting(conn: Connection, tenant: TenantId) -> tuple[int, datetime | None]:
-    """How many conversations have a client who waits for an answer, and since when the longest does."""
+async def count_waiting(conn: Connection, tenant: TenantId, only: str | None = None) -> tuple[int, datetime | None]:
+    """How many conversations have a client who waits for an answer, and since when the longest does; of those that an agent
+    (`only`) may see."""
     row = await conn.fetchrow(
-        "SELECT count(*), min(waiting_since) FROM conversations WHERE tenant_id = $1 AND waiting_since IS NOT NULL AND state = 'open'",
+        """
+        SELECT count(*), min(waiting_since) FROM conversations
+        WHERE tenant_id = $1 AND waiting_since IS NOT NULL AND state = 'open' AND ($2::text IS NULL OR owner IN ('queue', 'none', $2))
+        """,
         tenant,
+        only,
     )
     assert row is not None
     return row[0], row[1]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCounts:
+    """How many open conversations a person finds in each part of the inbox."""
+
+    mine: int
+    queue: int
+    unanswered: int
+    all: int
+
+
+async def count_open(conn: Connection, tenant: TenantId, mine: str, only: str | None = None) -> OpenCounts:
+    """Of the owner `mine`, of nobody, those in which a client waits, and all; of those that an agent (`only`) may see."""
+    row = await conn.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE owner = $2), count(*) FILTER (WHERE owner IN ('queue', 'none')),
+               count(*) FILTER (WHERE waiting_since IS NOT NULL), count(*)
+        FROM conversations
+        WHERE tenant_id = $1 AND state = 'open' AND last_message_at IS NOT NULL AND ($3::text IS NULL OR owner IN ('queue', 'none', $3))
+        """,
+        tenant,
+        mine,
+        only,
+    )
+    assert row is not None
+    return OpenCounts(*row)
+
+
+async def select_by_phones(
+    conn: Connection, tenant: TenantId, phones: Sequence[str], only: str | None = None
+) -> dict[str, UUID]:
+    """The conversation with the newest message of each number that a person has, of those that an agent (`only`) may see."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT ON (n.phone) n.phone, v.conversation_id
+        FROM contact_phones n
+        JOIN contacts o ON o.tenant_id = n.tenant_id AND o.contact_id = n.contact_id
+        JOIN contacts p ON p.tenant_id = o.tenant_id AND p.root_id = o.root_id
+        JOIN conversations v ON v.tenant_id = p.tenant_id AND v.contact_id = p.contact_id
+        WHERE n.tenant_id = $1 AND n.phone = ANY($2) AND v.last_message_at IS NOT NULL
+          AND ($3::text IS NULL OR v.owner IN ('queue', 'none', $3))
+        ORDER BY n.phone, v.last_message_at DESC
+        """,
+        tenant,
+        list(phones),
+        only,
+    )
+    return {row[0]: row[1] for row in rows}

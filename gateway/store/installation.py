@@ -13,7 +13,7 @@ from gateway.store.postgres.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Bytes in the database and of recordings."""
+    """Bytes in the database, and of recordings and files of chats."""
 
     database: int | None
     """None where the database's user may not ask."""
@@ -38,7 +38,8 @@ async def select_storage(conn: Connection, tables: int = 8) -> Storage:
     row = await conn.fetchrow(
         """
         SELECT CASE WHEN has_database_privilege(current_database(), 'CONNECT') THEN pg_database_size(current_database()) END,
-               (SELECT count(*) FROM recordings WHERE state = 'stored'), (SELECT coalesce(sum(size), 0)::bigint FROM recording_blobs)
+               (SELECT count(*) FROM recordings WHERE state = 'stored') + (SELECT count(*) FROM chat_files WHERE state = 'stored'),
+               (SELECT coalesce(sum(size), 0)::bigint FROM recording_blobs)
         """
     )
     assert row is not None

@@ -5,6 +5,7 @@ status of this.
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.domain.errors import REFUSED
@@ -18,31 +19,38 @@ LOOKED_AT = 20
 
 async def select_known(conn: Connection, tenant: TenantId) -> dict[IntegrationKey, Known]:
     """Every integration that is set up."""
+    return (await select_known_of(conn, [tenant])).get(tenant, {})
+
+
+async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict[TenantId, dict[IntegrationKey, Known]]:
+    """The same of several companies; one without integrations is missing."""
     rows = await conn.fetch(
         """
-        SELECT i.integration_type, i.enabled, s.tested_at, s.changed_at,
-               greatest(s.synced_at, (SELECT max(l.created_at) FROM (
+        SELECT i.tenant_id, i.integration_type, i.enabled, i.display_name, s.tested_at, s.changed_at,
+               greatest(s.synced_at, (SELECT l.created_at FROM (
                    SELECT status, created_at FROM integration_logs x
-                   WHERE x.tenant_id = $1 AND x.integration_type = i.integration_type ORDER BY x.log_id DESC LIMIT 200
-               ) l WHERE l.status = 'done')) AS synced_at,
+                   WHERE x.tenant_id = i.tenant_id AND x.integration_type = i.integration_type ORDER BY x.log_id DESC LIMIT 200
+               ) l WHERE l.status = 'done' LIMIT 1)) AS synced_at,
                (SELECT coalesce(json_agg(json_build_array(l.status, l.created_at) ORDER BY l.log_id DESC), '[]') FROM (
                    SELECT log_id, status, created_at FROM integration_logs x
-                   WHERE x.tenant_id = $1 AND x.integration_type = i.integration_type ORDER BY x.log_id DESC LIMIT $2
+                   WHERE x.tenant_id = i.tenant_id AND x.integration_type = i.integration_type ORDER BY x.log_id DESC LIMIT $2
                ) l)::text AS recent,
-               EXISTS (SELECT FROM logins g WHERE g.tenant_id = $1 AND g.integration_type = i.integration_type
+               EXISTS (SELECT FROM logins g WHERE g.tenant_id = i.tenant_id AND g.integration_type = i.integration_type
                                               AND g.expires_at > clock_timestamp()) AS login,
                m.problem, m.tried_at, m.state IS NOT NULL AND m.state <> 'new' AND m.told_version < m.version AS waits
         FROM integrations i
         LEFT JOIN integration_states s USING (tenant_id, integration_type)
         LEFT JOIN modules m USING (tenant_id, integration_type)
-        WHERE i.tenant_id = $1 ORDER BY i.integration_type
+        WHERE i.tenant_id = ANY($1::text[]) ORDER BY i.tenant_id, i.integration_type
         """,
-        tenant,
+        list(tenants),
         LOOKED_AT,
     )
-    return {
-        IntegrationKey(row["integration_type"]): Known(
+    found: dict[TenantId, dict[IntegrationKey, Known]] = {}
+    for row in rows:
+        found.setdefault(TenantId(row["tenant_id"]), {})[IntegrationKey(row["integration_type"])] = Known(
             enabled=row["enabled"],
+            name=row["display_name"],
             tested_at=row["tested_at"],
             changed_at=row["changed_at"],
             synced_at=row["synced_at"],
@@ -51,9 +59,8 @@ async def select_known(conn: Connection, tenant: TenantId) -> dict[IntegrationKe
             registration=RegistrationStanding(
                 waits=row["waits"], problem=row["problem"] or "", refused=row["problem"] in REFUSED, since=row["tried_at"]
             ),
-        )
-        for row in rows
-    }  # fmt: skip
+        )  # fmt: skip
+    return found
 
 
 async def mark_tested(conn: Connection, tenant: TenantId, key: IntegrationKey, *, passed: bool) -> None:

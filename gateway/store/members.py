@@ -10,10 +10,13 @@ operator's and uses `users.py`. Refusals are `PeopleRefused`. Read `users.py` fo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from gateway.domain.api_keys import KeyOwner
 from gateway.domain.ids import TenantId
 from gateway.domain.people import LONGEST_NAME, MEMBER_ROLES, MOST_PHONES, PeopleRefused, Role, wrong_with_email
+from gateway.store.api_keys import revoke_keys_of
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection, Record
 from gateway.store.users import delete_user
@@ -30,13 +33,15 @@ class Member:
     phones: tuple[str, ...]
     invited: bool
     """Whether they have still to set a password."""
+    second_factor: bool
+    """Whether they have set one up for this company."""
     created_at: datetime
     seen_at: datetime | None
     """When a session of theirs was last in use, of those that are open."""
 
 
 _MEMBER = """
-    u.user_id, u.email, u.role, u.name, u.phones, u.password_hash = '' AS invited, u.created_at,
+    u.user_id, u.email, u.role, u.name, u.phones, u.password_hash = '' AS invited, u.factor <> '' AS second_factor, u.created_at,
     (SELECT max(s.seen_at) FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.email = u.email AND s.scope IS NULL) AS seen_at
 """
 
@@ -128,7 +133,7 @@ async def change_member(
 
 
 async def remove_member(conn: Connection, tenant: TenantId, user_id: UUID, *, by: str) -> Member | None:
-    """Removes somebody with their sessions, links and what these sessions had begun. What they did stays in the audit.
+    """Removes somebody with their sessions, links, what these sessions had begun, and their API keys. What they did stays in the audit.
     Returns who it was, None where there is nobody of this id. Raises PeopleRefused."""
     async with conn.transaction():
         admins = await _lock_admins(conn, tenant)
@@ -136,9 +141,25 @@ async def remove_member(conn: Connection, tenant: TenantId, user_id: UUID, *, by
         if old is None:
             return None
         _keep_one(admins, old.email)
-        await delete_user(conn, tenant, old.email)
+        keys = await end_membership(conn, tenant, old.email)
         await insert_audit(conn, tenant, by, "user.removed", old.email, _described(old.role, old.name, old.phones))
+        ended = key_ended(old.email)
+        for hint in keys:
+            await insert_audit(conn, tenant, by, "api_key.revoked", hint, old=ended["old"], new=ended["new"])
         return old
+
+
+async def end_membership(conn: Connection, tenant: TenantId, email: str) -> list[str]:
+    """Removes somebody with everything that lets them in, whatever the rules say. Returns the hints of the API keys that ended with
+    them: those that they made, and those that were made by these. Within a transaction."""
+    await delete_user(conn, tenant, email)
+    # After it: whoever makes a key for them meanwhile holds their row (`users.hold_user`), and is waited for.
+    return await revoke_keys_of(conn, tenant, KeyOwner("person", email))
+
+
+def key_ended(owner: str) -> dict[str, dict[str, Any]]:
+    """What the audit says of a key that ended with its owner: `old` and `new`."""
+    return {"old": {"revoked": False}, "new": {"revoked": True, "owner_removed": owner}}
 
 
 async def _lock_admins(conn: Connection, tenant: TenantId) -> frozenset[str]:

@@ -418,6 +418,22 @@ async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:
     )
 
 
+async def prolong_delivery(conn: Connection, claim: Claim, lease_s: float) -> bool:
+    """Holds a leased delivery for so long from now on, for an attempt that takes longer than others. False where it is not held
+    any more."""
+    done: str = await conn.execute(
+        """
+        UPDATE deliveries SET lease_until = now() + make_interval(secs => $4)
+        WHERE tenant_id = $1 AND delivery_id = $2 AND epoch = $3 AND state = 'pending'
+        """,
+        claim.tenant,
+        claim.delivery_id,
+        claim.epoch,
+        lease_s,
+    )
+    return done.endswith(" 1")
+
+
 async def select_due(conn: Connection) -> list[tuple[TenantId, IntegrationKey]]:
     """Integrations with something due, whoever was notified: the poll beneath the in-process wake-up."""
     rows = await conn.fetch(

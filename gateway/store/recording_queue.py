@@ -222,13 +222,15 @@ async def delete_expired(conn: Connection, default_days: int, most: int) -> int:
 
 
 async def delete_unnamed_blobs(conn: Connection, unused_s: float, most: int) -> list[str]:
-    """Removes sounds that no recording names any more; answers with their objects, which are the caller's to delete."""
+    """Removes stored files that no recording and no message names any more; answers with their objects, which are the caller's to
+    delete."""
     rows = await conn.fetch(
         """
         DELETE FROM recording_blobs b
         USING (SELECT x.tenant_id, x.address FROM recording_blobs x
                WHERE x.used_at < now() - make_interval(secs => $1)
                  AND NOT EXISTS (SELECT FROM recordings r WHERE r.tenant_id = x.tenant_id AND r.address = x.address)
+                 AND NOT EXISTS (SELECT FROM chat_files f WHERE f.tenant_id = x.tenant_id AND f.address = x.address)
                LIMIT $2) unnamed
         WHERE b.tenant_id = unnamed.tenant_id AND b.address = unnamed.address
           AND b.used_at < now() - make_interval(secs => $1)  -- looked at again where somebody came to name it meanwhile

@@ -7,7 +7,9 @@ the decision: of two requests with one code, one changes a row. The engine's alo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import OPERATOR, TenantId
+from gateway.store.audit import insert_audit
+from gateway.store.own_account import end_sessions
 from gateway.store.postgres.pool import Connection
 
 TABLE, COLUMN = "users", "factor"
@@ -92,3 +94,20 @@ async def store_recovery_codes(
         _names(tenants),
         list(code_hashes),
     )
+
+
+async def reset_factor(conn: Connection, tenant: TenantId | None, email: str, by: str) -> bool:
+    """Takes the second factor of somebody's membership away, for them who have lost it: its recovery codes go along, its sessions end,
+    and the audit says who did it. False where there is none."""
+    async with conn.transaction():
+        had: str | None = await conn.fetchval(
+            "SELECT factor FROM users WHERE (tenant_id = $1 OR ($1::text IS NULL AND tenant_id IS NULL)) AND email = $2 FOR UPDATE",
+            tenant,
+            email,
+        )
+        if not had:
+            return False
+        await store_factor(conn, email, {tenant: ""}, 0, [])
+        await end_sessions(conn, email, [tenant])
+        await insert_audit(conn, tenant or OPERATOR, by, "user.factor_reset", email)
+        return True

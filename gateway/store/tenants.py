@@ -337,18 +337,16 @@ async def delete_phone(conn: Connection, tenant: TenantId, number: str) -> None:
     await conn.execute("DELETE FROM phones WHERE tenant_id = $1 AND number = $2", tenant, number)
 
 
-async def select_integration_names(conn: Connection, tenant: TenantId) -> dict[str, str]:
-    """What the company calls its integrations, by key; empty where it has given no name."""
-    rows = await conn.fetch("SELECT integration_type, display_name FROM integrations WHERE tenant_id = $1", tenant)
-    return {row[0]: row[1] for row in rows}
-
-
-async def set_integration_name(conn: Connection, tenant: TenantId, key: str, name: str) -> bool:
-    """Names an integration. False where that is its name already, or there is none."""
-    done: str = await conn.execute(
-        "UPDATE integrations SET display_name = $3 WHERE tenant_id = $1 AND integration_type = $2 AND display_name <> $3",
+async def set_integration_name(conn: Connection, tenant: TenantId, key: str, name: str) -> str | None:
+    """Names an integration. Returns what it was called before; None where that is its name already, or there is none."""
+    before: str | None = await conn.fetchval(
+        """
+        UPDATE integrations i SET display_name = $3
+        FROM (SELECT display_name FROM integrations WHERE tenant_id = $1 AND integration_type = $2 FOR UPDATE) AS before
+        WHERE i.tenant_id = $1 AND i.integration_type = $2 AND i.display_name <> $3 RETURNING before.display_name
+        """,
         tenant,
         key,
         name,
     )
-    return done.endswith(" 1")
+    return before

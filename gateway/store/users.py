@@ -421,3 +421,14 @@ async def user_exists(conn: Connection, tenant: TenantId | None, email: str) -> 
             email,
         )
     )
+
+
+async def hold_user(conn: Connection, tenant: TenantId, email: str) -> bool:
+    """Whether there is such a person; nobody removes them until the transaction ends."""
+    return bool(
+        await conn.fetchval(
+            "SELECT true FROM users WHERE tenant_id = $1 AND email = $2 FOR KEY SHARE",
+            tenant,
+            email,
+        )
+    )

@@ -23,15 +23,18 @@ from gateway.web.api.recordings import recordings_pages
 from gateway.web.content.catalog_csv import LARGEST_FILE
 from gateway.web.pages.account import account_pages
 from gateway.web.pages.acting import acting_pages
+from gateway.web.pages.alerts import alerts_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.audit import audit_pages, operators_audit_pages
 from gateway.web.pages.calls import calls_pages
 from gateway.web.pages.catalog import catalog_pages
 from gateway.web.pages.companies import companies_pages
+from gateway.web.pages.customers import customers_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.extensions import extensions_pages, module_pages
+from gateway.web.pages.inbox import inbox_pages
 from gateway.web.pages.installation import installation_pages
 from gateway.web.pages.integrations import integrations_pages
 from gateway.web.pages.login_steps import login_pages, oauth_pages
@@ -43,6 +46,7 @@ from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.pages.people import people_pages
 from gateway.web.pages.profile import profile_pages
 from gateway.web.pages.prompts import prompts_pages
+from gateway.web.pages.saved_replies import saved_replies_pages
 from gateway.web.pages.search import search_pages
 from gateway.web.rest.catalog import LARGEST_IMPORT
 from gateway.web.rest.prompts import LARGEST as LARGEST_PROMPT
@@ -105,7 +109,8 @@ def create_app(deps: Deps) -> QuartTrio:
         auth_pages, code_pages, account_pages, people_pages, overview_pages, calls_pages, missed_pages, search_pages,
         dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
         installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
-        catalog_pages, prompts_pages, audit_pages, operators_audit_pages, notify_pages,
+        catalog_pages, prompts_pages, audit_pages, operators_audit_pages, notify_pages, alerts_pages,
+        inbox_pages, saved_replies_pages, customers_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -30,6 +30,7 @@ class Group(StrEnum):
     """What stands together in the menu, in its order; `nav_group.NAME` is the heading. Work has none: it comes first."""
 
     WORK = auto()
+    CLIENTS = auto()
     CONNECTIONS = auto()
     BOTS = auto()
     COMPANY = auto()
@@ -69,6 +70,8 @@ SECTIONS = (
     Section(name="calls", address="/calls", roles=ROLES[Need.CALLS]),
     Section(name="missed", address="/missed", roles=ROLES[Need.CALLS]),
     Section(name="dialling", address="/dialling", roles=ROLES[Need.DIAL]),
+    Section(name="inbox", address="/inbox", group=Group.CLIENTS, roles=ROLES[Need.CHATS]),
+    Section(name="customers", address="/customers", group=Group.CLIENTS, roles=ROLES[Need.CHATS]),
     Section(name="integrations", address="/integrations", also=("/pbxes",), group=Group.CONNECTIONS),
     Section(name="extensions", address="/extensions", also=("/phones",), group=Group.CONNECTIONS),
     Section(name="deliveries", address="/deliveries", group=Group.CONNECTIONS),

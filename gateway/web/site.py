@@ -22,6 +22,7 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from actors.chats.conversing import Conversing
 from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
@@ -198,6 +199,17 @@ class Viewer:
         return found.phones if found is not None and found.role is Role.AGENT else None
 
     @property
+    def phones(self) -> tuple[str, ...]:
+        """Their own internal numbers in the company in view."""
+        found = self._member(self.tenant.number) if self.tenant is not None else None
+        return found.phones if found is not None else ()
+
+    @property
+    def choice_id(self) -> str:
+        """By which a browser tells this person's choices from those of others who use it; says nothing of who they are."""
+        return hashlib.sha256(f"choices\0{self.session_email}".encode()).hexdigest()[:16]
+
+    @property
     def companies(self) -> tuple[Membership, ...]:
         """What they may go to without signing in again."""
         return self.session.memberships if self.person and self.session is not None else ()
@@ -329,7 +341,7 @@ class Site:
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """A whole page, or a fragment, for the viewer of the request."""
-        around = {"note": g.get("flash"), "troubles": g.get("troubles", ()), "next_step": g.get("next_step")}
+        around = {"note": g.get("flash"), "warnings": g.get("warnings"), "next_step": g.get("next_step")}
         text = self.render(template, viewer(), **{**around, **context})
         return Response(text, status, content_type="text/html; charset=utf-8")
 

@@ -12,19 +12,22 @@ import pytest
 from actors.notices import Mails, Notices, Plan
 from actors.runtime.directory import Directory, Slot
 from adapters.registry import adapters
+from gateway.domain.configuration import Connector
 from gateway.domain.errors import Rejected, Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import OPERATOR, TenantId
+from gateway.domain.ids import OPERATOR, Kind, TenantId
 from gateway.notify_block import NotifyBlock
 from gateway.notify_file import read_notify_file
 from gateway.settings import SettingsError
 from gateway.store import notices as store
+from gateway.store.integration_states import select_known
 from gateway.store.postgres.pool import Connection, Database
 from tests.store.database import db, dsn, postgres
 from tests.web.world import JUNE, make_world
 
 __all__ = ["db", "dsn", "postgres"]
 
+MORE_PBXES = tuple(f"p{number:02d}" for number in range(30))
 NOTIFY = {"telegram": [-1001, "-1002/17"], "email": ["it@june.example"]}
 
 
@@ -75,7 +78,8 @@ async def stage(db: Database) -> Stage:
     world = await make_world(db)
     found = world.cache.tenants()[JUNE]
     telegram = SimpleNamespace(key="telegram", kind="telegram", enabled=True)
-    tenant: Any = replace(found, options=MappingProxyType({"notify": NOTIFY}), language="en")
+    pbxes = tuple(Connector(name, Kind("asterisk"), {}) for name in ("main", *MORE_PBXES))
+    tenant: Any = replace(found, options=MappingProxyType({"notify": NOTIFY}), language="en", pbxes=pbxes)
     tenant = replace(tenant, integrations=MappingProxyType({**found.integrations, "telegram": telegram}))
     directory = Directory()
     cache = SimpleNamespace(tenants=lambda: {JUNE: tenant}, tenant=lambda number: tenant if number == JUNE else None)
@@ -91,7 +95,12 @@ async def stage(db: Database) -> Stage:
         return directory.below(path)
 
     plan = Plan(emails=("ops@gateway.example",))
-    return Stage(db, directory, Notices(services, adapters(), slots, mail=True, operators=plan))
+    stage = Stage(db, directory, Notices(services, adapters(), slots, mail=True, operators=plan))
+    for name in ("main", *MORE_PBXES):
+        stage.report(f"tenant/0367/pbx/{name}", State.ONLINE, "")
+    for key in await db.engine(select_known, JUNE):
+        stage.report(f"tenant/0367/integration/{key}", State.ONLINE, "")
+    return stage
 
 
 CRM, PBX = "tenant/0367/integration/retailcrm", "tenant/0367/pbx/main"
@@ -104,9 +113,9 @@ async def test_begin_reminder_and_end_are_told_once_each(stage: Stage) -> None:
     await stage.later(3)
     await stage.later(3)
     mails, deliveries = await stage.told()
-    assert mails == ["June (0367): Trouble: retailcrm"]
+    assert mails == ["June (0367): Trouble: RetailCRM"]
     assert [(one["chat"], one["topic"]) for one in deliveries] == [(-1001, None), (-1002, 17)]
-    assert "retailcrm: does not work: bad_credentials 401" in deliveries[0]["text"]
+    assert "RetailCRM: does not work: bad_credentials 401" in deliveries[0]["text"]
     assert "https://gw.example/t/0367/integrations" in deliveries[0]["text"]
     await stage.later(23 * 60)
     assert len(await stage.subjects()) == 1
@@ -116,7 +125,7 @@ async def test_begin_reminder_and_end_are_told_once_each(stage: Stage) -> None:
     await stage.later(3)
     await stage.later(3)
     assert await stage.subjects() == [
-        "June (0367): Trouble: retailcrm", "June (0367): Still in trouble: retailcrm", "June (0367): Over: retailcrm",
+        "June (0367): Trouble: RetailCRM", "June (0367): Still in trouble: RetailCRM", "June (0367): Over: RetailCRM",
     ]  # fmt: skip
     assert await stage.db.engine(store.select_in_trouble, [JUNE]) == set()
 
@@ -145,8 +154,8 @@ async def test_a_short_calm_is_not_the_end(stage: Stage) -> None:
 
 
 async def test_a_storm_is_six_messages_an_hour_and_the_rest_a_sum(stage: Stage) -> None:
-    for number in range(30):
-        stage.report(f"tenant/0367/pbx/p{number:02d}", State.OFFLINE)
+    for name in MORE_PBXES:
+        stage.report(f"tenant/0367/pbx/{name}", State.OFFLINE)
         await stage.notices.look()
         await stage.later(1.5)
     assert len(await stage.subjects()) == 6
@@ -169,7 +178,7 @@ async def test_what_waits_for_long_is_a_backlog(stage: Stage) -> None:
     await stage.notices.look()
     await stage.later(3)
     ((subject,), deliveries) = await stage.told()
-    assert subject == "June (0367): Trouble: retailcrm"
+    assert subject == "June (0367): Trouble: RetailCRM"
     assert "deliveries wait: 1, " in deliveries[0]["text"]
 
 
@@ -216,7 +225,7 @@ async def test_letters_are_tried_until_they_are_taken(stage: Stage) -> None:
     await stage.later(1)
     post.error = None
     assert await mails.send_due() == ""
-    assert post.sent == [("it@june.example", "June (0367): Trouble: retailcrm")]
+    assert post.sent == [("it@june.example", "June (0367): Trouble: RetailCRM")]
     assert await stage.subjects() == []
 
 

@@ -331,8 +331,8 @@ def test_migrate_has_nothing_left_to_do(command: Command, installation: Path) ->
     assert command("migrate").out == "0 applied; the schema is up to date\n"
 
 
-def test_recordings_are_kept_as_the_file_says(command: Command, installation: Path) -> None:
-    block = june(recordings={"keep_days": 30, "posted": True})
+def test_recordings_and_messages_are_kept_as_the_file_says(command: Command, installation: Path) -> None:
+    block = june(recordings={"keep_days": 30, "posted": True}, chats={"keep_days": 90})
     block["pbxes"][0] |= {
         "recording_url": "https://pbx.example/{file}", "recording_user": "u", "recording_password": "rec-secret",
     }  # fmt: skip
@@ -340,16 +340,18 @@ def test_recordings_are_kept_as_the_file_says(command: Command, installation: Pa
     assert command("apply", file).code == 0
     exported = yaml.safe_load(command("export", "0367").out)["tenants"][0]
     assert exported["recordings"] == {"keep_days": 30, "posted": True}
+    assert exported["chats"] == {"keep_days": 90}
     assert exported["pbxes"][0]["recording_password"] == "***"
     assert command("apply", file).out == "nothing to change\n"
     assert command("apply", write(installation, june())).lines[0].endswith("options changed")
     plain = yaml.safe_load(command("export", "0367").out)["tenants"][0]
-    assert "recordings" not in plain
+    assert not {"recordings", "chats"} & set(plain)
+    block["chats"] = {"keep_days": 4000}
     block["recordings"] = {"keep_days": 0, "for_ever": True}
     block["pbxes"][0]["recording_url"] = "https://{file}/x"
     refused = command("apply", write(installation, block))
     assert refused.code != 0
-    for place in ("recordings.keep_days", "recordings.for_ever", "pbxes[0].recording_url"):
+    for place in ("chats.keep_days", "recordings.keep_days", "recordings.for_ever", "pbxes[0].recording_url"):
         assert f"tenants[0].{place}" in refused.err
 
 

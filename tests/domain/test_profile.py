@@ -1,13 +1,13 @@
 """The profile: what is valid, its currency, and working hours as people read them."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from gateway.domain.currency import currency_of, minor_digits
-from gateway.domain.profile import BUSINESS_TYPES, Profile, hours_text, week_of
+from gateway.domain.profile import BUSINESS_TYPES, Profile, hours_text, is_open, week_of
 
 WEEK = [
     {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "18:00"},
@@ -111,3 +111,20 @@ def test_currencies() -> None:
     ]
     assert [minor_digits(code) for code in ("BYN", "JPY", "KWD", "RSD")] == [2, 0, 3, 2]
     assert (profile().currency_in("BY"), profile(currency="usd").currency_in("BY")) == ("BYN", "USD")
+
+
+@pytest.mark.parametrize(
+    ("moment", "open_then"),
+    [
+        ("2026-11-27T08:59:59", False), ("2026-11-27T09:00:00", True), ("2026-11-27T17:59:59", True), ("2026-11-27T18:00:00", False),
+        ("2026-11-29T01:59:00", True), ("2026-11-29T02:00:00", False), ("2026-11-30T01:00:00", False),
+        ("2026-12-31T12:00:00", False), ("2027-01-02T13:00:00", True), ("2027-01-02T17:00:00", False), ("2027-01-03T01:00:00", False),
+    ],
+)  # fmt: skip
+def test_a_company_is_open_in_its_hours_and_on_its_holidays_as_they_say(moment: str, open_then: bool) -> None:
+    holidays = ["2026-12-31", {"date": "2027-01-02", "from": "12:00", "to": "16:00"}]
+    assert is_open(profile(working_hours=WEEK, holidays=holidays), datetime.fromisoformat(moment)) is open_then
+
+
+def test_without_working_hours_nobody_knows_whether_it_is_open() -> None:
+    assert is_open(profile(holidays=["2026-12-31"]), datetime.fromisoformat("2026-12-31T12:00:00")) is None

@@ -36,6 +36,7 @@ from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.plays import Truth
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
+from tests.sandbox.shop import Shop
 from tests.sandbox.telegram import Telegram
 
 VAR = Path("var")
@@ -126,6 +127,7 @@ class Staged:
     recordings: Monitor
     crm: RetailCrm
     bot: str
+    shop: Shop
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -147,6 +149,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat]},
+            "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
         },
     }  # fmt: skip
 
@@ -175,6 +178,8 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
     bots = {
         company.number: f"{700100200 + index}:{secrets.token_urlsafe(26)}" for index, company in enumerate(COMPANIES)
     }
+    settings = environment()
+    base = read_settings(settings).base_url
     telegram = Telegram({bots[company.number]: f"{company.name.lower()}_bot" for company in COMPANIES})
     async with trio.open_nursery() as nursery:
         telegram_url = await nursery.start(telegram.serve)
@@ -189,23 +194,36 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
             recordings = Monitor(pbx, pbx.username, pbx.secret)
             await nursery.start(crm.serve)
             await nursery.start(recordings.site.serve)
-            stage.append(Staged(company, pbx, await nursery.start(pbx.serve), recordings, crm, bots[company.number]))
+            shop = Shop(company.name, company.language, base, f"widget-of-{company.name.lower()}")
+            await nursery.start(shop.site.serve)
+            port = await nursery.start(pbx.serve)
+            stage.append(
+                Staged(
+                    company=company,
+                    pbx=pbx,
+                    port=port,
+                    recordings=recordings,
+                    crm=crm,
+                    bot=bots[company.number],
+                    shop=shop,
+                )
+            )
         file = DEMO / "tenants.json"
         write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
-        gateway = Gateway(environment(telegram_url), DEMO / "gateway.log")
+        settings["GATEWAY_PROVIDER_URLS"] = json.dumps({"telegram": telegram_url})
+        gateway = Gateway(settings, DEMO / "gateway.log")
         with stop:
             await run_gateway(gateway, file, [("Telegram", telegram_url)], stage, rate, seconds)
         nursery.cancel_scope.cancel()
 
 
-def environment(telegram_url: str) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The gateway's settings: ours, and what was chosen by whoever starts the demo."""
     chosen = {name: os.environ[name] for name in TAKEN if os.environ.get(name)}
     free = {name: free_address(port) for name, port in PORTS.items() if name not in chosen}
     return {
         **chosen, **free, "GATEWAY_DATA_DIR": str(VAR), "GATEWAY_LOG_FORMAT": "text",
         "GATEWAY_ALLOWED_PRIVATE_NETS": "127.0.0.0/8",
-        "GATEWAY_PROVIDER_URLS": json.dumps({"telegram": telegram_url}),
     }  # fmt: skip
 
 
@@ -289,6 +307,9 @@ async def run_gateway(
         text_of("\nThe outside world, as it sees the calls:\n")
         for name, page in [*pages, *((one.crm.name, one.crm.base) for one in stage)]:
             text_of(f"  {name:20} {page}/{refusing(name, stage)}")
+        text_of("\nThe companies' own sites, with the chat:\n")
+        for one in stage:
+            text_of(f"  {one.company.name:20} {one.shop.site.base}/")
         text_of(f"\nCalls are played at {rate:g} a minute on each PBX; log: {gateway.log}. Ctrl-C ends it all.\n")
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as calls:

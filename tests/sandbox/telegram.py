@@ -2,7 +2,7 @@
 
 It owns make-believe bots and chats and remembers the last state of every message. It knows nothing of the gateway.
 `telegram.fault` makes it misbehave (`web.Fault`). The page `/` shows the chats as a person sees them; tokens are not
-on it. Not modelled: Markdown, uploads, and the delivery of updates to a webhook. Long, because it is one method after
+on it. Not modelled: Markdown, albums, and the delivery of updates to a webhook. Long, because it is one method after
 another.
 """
 
@@ -13,11 +13,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import trio
+from werkzeug.http import parse_options_header
 
 from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_json
 
@@ -28,6 +30,10 @@ TAGS = {
     "code": "code", "pre": "pre", "a": "a", "blockquote": "blockquote", "span": "span", "tg-spoiler": "span",
     "tg-emoji": "span",
 }  # fmt: skip
+UPLOADS = {
+    "sendphoto": "photo", "sendvoice": "voice", "sendaudio": "audio", "sendvideo": "video", "senddocument": "document",
+}  # fmt: skip
+"""Methods with a file, and its field."""
 NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"'}
 NOT_MODIFIED = (
     "Bad Request: message is not modified: specified new message content and reply markup are exactly the same as a "
@@ -235,8 +241,22 @@ class Telegram:
             "deletewebhook": self._delete_webhook,
             "getwebhookinfo": self._get_webhook_info,
             "getupdates": self._get_updates,
+            "getfile": self._get_file,
+            "sendlocation": self._send_location,
+            **{name: partial(self._send_file, field) for name, field in UPLOADS.items()},
         }
-        self.site = Site({("GET", "/"): self._page, ("*", "/bot{token}/{method}"): self._call}, self._not_found)
+        self.files: dict[str, StoredFile] = {}
+        """By file_id: what clients sent, and what the bot uploaded."""
+        self.file_expires: set[str] = set()
+        """Paths whose hour is over."""
+        self.site = Site(
+            {
+                ("GET", "/"): self._page,
+                ("*", "/bot{token}/{method}"): self._call,
+                ("GET", "/file/bot{token}/{folder}/{name}"): self._download,
+            },
+            self._not_found,
+        )
 
     @property
     def base(self) -> str:
@@ -325,6 +345,8 @@ class Telegram:
             params.update(body if isinstance(body, dict) else {})
         elif request.content_type == "application/x-www-form-urlencoded":
             params.update(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+        elif request.content_type == "multipart/form-data":
+            params.update(_form(request.headers["content-type"], request.body))
         return params
 
     async def _not_found(self, request: Request) -> Response:
@@ -425,6 +447,78 @@ class Telegram:
         while len(chat.messages) > 10_000:
             del chat.messages[next(iter(chat.messages))]
         return self._reported(bot, chat, message)
+
+    # --- files
+
+    def add_file(self, data: bytes, name: str, size: int | None = None) -> dict[str, Any]:
+        """A file that a client has sent, as a message names it. `size` is what is said, where that differs."""
+        number = f"file{len(self.files) + 1}"
+        self.files[number] = StoredFile(data, name, f"documents/{number}.bin")
+        return {
+            "file_id": number,
+            "file_unique_id": f"u{number}",
+            "file_size": len(data) if size is None else size,
+            "file_name": name,
+        }
+
+    async def _get_file(self, bot: Bot, params: Mapping[str, Any]) -> Any:
+        known = self.files.get(str(params.get("file_id", "")))
+        if known is None:
+            raise Refusal(400, "Bad Request: invalid file_id")
+        if len(known.data) > 20 << 20:
+            raise Refusal(400, "Bad Request: file is too big")
+        self.file_expires.discard(known.path)
+        number = str(params["file_id"])
+        return {
+            "file_id": number,
+            "file_unique_id": f"u{number}",
+            "file_size": len(known.data),
+            "file_path": known.path,
+        }
+
+    async def _download(self, request: Request) -> Response:
+        if request.parts["token"] not in self.bots:
+            return Refusal(401, "Unauthorized").response()
+        path = f"{request.parts['folder']}/{request.parts['name']}"
+        for known in self.files.values():
+            if known.path == path and path not in self.file_expires:
+                return Response(200, known.data, "application/octet-stream")
+        return Refusal(404, "Not Found").response()
+
+    async def _send_location(self, bot: Bot, params: Mapping[str, Any]) -> Any:
+        chat = self._writable(params)
+        if not all(re.fullmatch(r"-?\d{1,3}(\.\d+)?", str(params.get(name, ""))) for name in ("latitude", "longitude")):
+            raise Refusal(400, "Bad Request: can't parse location")
+        return self._posted(bot, chat, params, f"[{params['latitude']}, {params['longitude']}]", {})
+
+    async def _send_file(self, field: str, bot: Bot, params: Mapping[str, Any]) -> Any:
+        chat = self._writable(params)
+        given = params.get(field)
+        if not isinstance(given, StoredFile):
+            raise Refusal(400, f"Bad Request: there is no {field} in the request")
+        if not given.data:
+            raise Refusal(400, "Bad Request: file must be non-empty")
+        if field == "photo" and not given.data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF", b"GIF8")):
+            raise Refusal(400, "Bad Request: IMAGE_PROCESS_FAILED")
+        if field == "photo" and len(given.data) > 10 << 20:
+            raise Refusal(400, "Bad Request: file is too big")
+        caption = str(params.get("caption", ""))
+        if units(caption) > 1024:
+            raise Refusal(400, "Bad Request: message caption is too long")
+        known = self.add_file(given.data, given.name)
+        return self._posted(
+            bot, chat, params, f"[{field}] {caption}".strip(), {field: [known] if field == "photo" else known}
+        )
+
+    def _posted(self, bot: Bot, chat: Chat, params: Mapping[str, Any], text: str, more: Mapping[str, Any]) -> Any:
+        self._spend(chat)
+        message = Message(
+            message_id=chat.next_id, date=int(time.time()), bot=bot.username, text=text, shown=escape(text), source=text,
+            topic=self._topic(chat, params),
+        )  # fmt: skip
+        chat.next_id += 1
+        chat.messages[message.message_id] = message
+        return {**self._reported(bot, chat, message), **more}
 
     async def _edit_message_text(self, bot: Bot, params: Mapping[str, Any]) -> Any:
         chat = self._writable(params)
@@ -589,6 +683,28 @@ class Telegram:
 div{{white-space:pre-wrap;background:#eef3f9;border-radius:.8rem;padding:.5rem .9rem;margin:.4rem 0}}
 small{{display:block;color:#5b6673}}</style><h1>Sandbox Telegram</h1>{"".join(parts)}</html>"""
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file, and the path that getFile gives."""
+
+    data: bytes
+    name: str
+    path: str = ""
+
+
+def _form(content_type: str, body: bytes) -> dict[str, Any]:
+    """The parts of a form; files as `StoredFile`."""
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    found: dict[str, Any] = {}
+    for part in body.split(b"--" + boundary.encode())[1:-1]:
+        head, _, data = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        options = parse_options_header({name.lower(): value for name, value in lines.items()}["content-disposition"])[1]
+        data = data.removesuffix(b"\r\n")
+        found[options["name"]] = StoredFile(data, options["filename"]) if "filename" in options else data.decode()
+    return found
 
 
 class Described(dict[str, Any]):

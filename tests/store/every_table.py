@@ -13,7 +13,19 @@ from gateway.store.tenant_deletions import select_tables
 Any_ = Connection | OwnConnection
 
 # By table and column: an SQL expression. $N stands for the number, $K for the row's own text.
+_ONE = "md5($N || $K)::uuid"
+"""Of rows that refer to each other."""
 VALUES: Mapping[str, Mapping[str, str]] = {
+    "contacts": {"contact_id": _ONE, "root_id": _ONE},
+    "contact_phones": {"contact_id": _ONE},
+    "contact_emails": {"contact_id": _ONE},
+    "contact_merges": {"into_id": _ONE, "other_id": _ONE, "moved": "ARRAY[gen_random_uuid()]"},
+    "conversations": {"conversation_id": _ONE, "contact_id": _ONE, "owner": "'none'"},
+    "conversation_happenings": {"conversation_id": _ONE},
+    "messages": {"message_id": _ONE, "conversation_id": _ONE, "direction": "'in'"},
+    "message_parts": {"message_id": _ONE, "status": "'sent'"},
+    "saved_replies": {"shortcut": "'hello'"},
+    "chat_files": {"message_id": _ONE, "kind": "'image'", "state": "'stored'", "address": "$K"},
     "tenants": {
         "country": "'BY'",
         "language": "'ru'",

@@ -6,12 +6,16 @@ from uuid import uuid4
 import pytest
 import trio
 
+from gateway.domain.api_keys import KeyOwner, new_key
+from gateway.domain.errors import Unavailable
 from gateway.domain.ids import TenantId
 from gateway.domain.people import PeopleRefused, Role
 from gateway.store import members, users
+from gateway.store.api_keys import insert_api_key, select_api_keys
 from gateway.store.audit import select_audit
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.tenants import TenantRow, upsert_phone, upsert_tenant
+from gateway.web.callers.key_changes import create_key
 
 A, B = TenantId("0367"), TenantId("0368")
 BY = "first@june.example"
@@ -135,3 +139,54 @@ async def test_who_is_removed_leaves_no_session_link_or_draft(company: Database)
     assert session is not None, "the other company's membership goes on"
     assert [one.tenant for one in session.memberships] == [B]
     assert session.membership(A) is None
+
+
+async def key(db: Database, name: str, owner: KeyOwner, tenant: TenantId = A) -> str:
+    return await db.engine(insert_api_key, tenant, name.encode(), name, ["read"], f"gw_live_{name}", None, owner)
+
+
+async def in_force(db: Database, tenant: TenantId = A) -> set[str]:
+    lines = await db.tenant(tenant, select_api_keys, tenant)
+    return {one.name for one in lines if one.revoked_at is None}
+
+
+async def test_who_is_removed_takes_their_api_keys_along_and_nobody_elses(company: Database) -> None:
+    second = "second@june.example"
+    await company.engine(users.upsert_user, A, second, "hash")
+    for name, owner in (("theirs", KeyOwner("person", BY)), ("other", KeyOwner("person", second)), ("cli", KeyOwner("cli")),
+                        ("operator", KeyOwner("operator", BY)), ("old", KeyOwner()), ("outside", KeyOwner("outside", BY))):  # fmt: skip
+        await key(company, name, owner)
+    await key(company, "elsewhere", KeyOwner("person", BY), B)
+    first = await member(company, BY)
+    await company.engine(partial(members.remove_member, tenant=A, user_id=first.user_id, by=second))
+    assert await in_force(company) == {"other", "cli", "operator", "old", "outside"}
+    assert await in_force(company, B) == {"elsewhere"}
+    lines = await company.tenant(A, select_audit, A, None, 9)
+    assert [(one.action, one.target, one.actor) for one in lines] == [
+        ("api_key.revoked", "gw_live_theirs", second), ("user.removed", BY, second),
+    ]  # fmt: skip
+    assert lines[0].new == {"revoked": True, "owner_removed": BY}
+
+
+async def test_no_key_is_made_for_somebody_who_was_removed(company: Database) -> None:
+    """A request that was let in before is either done first, and its key ends, or comes too late."""
+    await company.engine(users.upsert_user, A, "second@june.example", "hash")
+    first, late = await member(company, BY), new_key()
+    refused: list[str] = []
+
+    async def make() -> None:
+        try:
+            await company.engine(create_key, A, late, "late", ["read"], None, BY, KeyOwner("person", BY))
+        except Unavailable as error:
+            refused.append(str(error))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(make)
+        nursery.start_soon(
+            company.engine, partial(members.remove_member, tenant=A, user_id=first.user_id, by="second@june.example")
+        )
+    assert await in_force(company) == set()
+    refused.clear()
+    await make()
+    assert len(refused) == 1
+    assert await in_force(company) == set()

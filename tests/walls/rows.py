@@ -58,6 +58,7 @@ class Company:
     country: str
     master: MasterKeys
     data_key: DataKey = field(repr=False, default_factory=new_data_key)
+    options: str = "{}"
 
     @cached_property
     def wrapped_key(self) -> str:
@@ -75,9 +76,10 @@ class Company:
         return {}
 
 
-def new_company(master: MasterKeys, country: str) -> Company:
+def new_company(master: MasterKeys, country: str, options: str = "{}") -> Company:
     """A company whose number and mark nobody can guess."""
-    return Company(TenantId(f"n{secrets.token_hex(6)}"), f"mark{secrets.token_hex(8)}", country, master)
+    number, mark = TenantId(f"n{secrets.token_hex(6)}"), f"mark{secrets.token_hex(8)}"
+    return Company(number, mark, country, master, options=options)
 
 
 class Stage(Enum):
@@ -257,6 +259,11 @@ def _event(c: Context) -> str:
     return json.dumps(to_json(event))
 
 
+def _reached(c: Context) -> bool:
+    """Of the client whose missed call waits in A: what B's twin of it is."""
+    return c.twin and c.ids.stage is Stage.GONE
+
+
 def _sha(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
@@ -267,7 +274,13 @@ def _session_hash(c: Context) -> bytes:
 
 
 ROLES: Mapping[Stage, str] = {Stage.CLOSED: "admin", Stage.OPEN: "agent", Stage.GONE: "auditor"}
-"""What the person of each set is. That of the set without one has a module's session."""
+"""What the person of each set is; the company's only admin is one. That of the set without a line has a module's session."""
+NO_ROW: Mapping[str, Callable[["Context"], bool]] = {
+    "missed_calls_done": lambda c: (
+        c.ids.stage is Stage.GONE and not c.twin
+    ),  # a client who waits, and whose twin does not
+}
+"""Sets of which a table has no row."""
 
 
 SAMPLES: Mapping[str, Callable[[Context], Any]] = {
@@ -301,7 +314,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "flash_id": lambda c: c.ids.name("flash"),
     "settings": _settings,
     "secrets": _secrets,
-    "options": lambda c: "{}",
+    "options": lambda c: c.company.options,
     "language": lambda c: "en",
     "timezone": lambda c: "Europe/Minsk",
     "country": lambda c: c.company.country,
@@ -343,7 +356,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "external_ids.name": lambda c: c.ids.name("made"),
     "users.language": lambda c: None,
     "users.user_id": lambda c: c.ids.recording,
-    "users.role": lambda c: ROLES.get(c.ids.stage, "admin"),
+    "users.role": lambda c: ROLES.get(c.ids.stage, "agent"),
     "users.phones": lambda c: [c.ids.phone],
     "users.factor": lambda c: "sealed" if c.ids.stage is Stage.ODD else "",
     "users.recovery_codes": lambda c: [c.ids.hash_of("code")],
@@ -361,6 +374,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "tenant_deletions.lease_until": lambda c: NOW - timedelta(days=1),
     "notices.key": lambda c: c.ids.name("trouble"),
     "notices.calm_since": lambda c: None,
+    "notice_limits.sent": lambda c: [NOW] * (1 if c.company.country == "BY" else 2),
     "mails.mail_id": lambda c: c.ids.row,
     "mails.created_at": lambda c: NOW - timedelta(days=3 if c.ids.stage is Stage.GONE else 0),
     "sessions.scope": lambda c: c.ids.key if c.ids.stage is Stage.ODD else None,
@@ -370,6 +384,8 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "api_keys.hint": lambda c: api_key(c)[:16],
     "api_keys.scopes": lambda c: ["call"],
     "api_keys.revoked_at": lambda c: None,
+    "api_keys.owner_kind": lambda c: "person",
+    "api_keys.owner": lambda c: c.ids.email,
     "api_keys.rotated_at": lambda c: None,
     "logins.transaction_hash": lambda c: c.own_hash("transaction"),
     "logins.busy_until": lambda c: None,
@@ -380,7 +396,9 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "journal.received_at": lambda c: NOW,
     "calls.phase": lambda c: {Stage.OPEN: "ringing", Stage.ODD: "merged"}.get(c.ids.stage, "ended"),
     "calls.direction": lambda c: "incoming",
-    "calls.result": lambda c: None if c.open else "missed",
+    "calls.result": lambda c: None if c.open else "answered" if _reached(c) else "missed",
+    "calls.started_at": lambda c: NOW + timedelta(minutes=1) if _reached(c) else NOW,
+    "calls.caller": lambda c: c.ids.name("caller") if c.ids.stage is Stage.GONE else c.text,
     "calls.hung_up_by": lambda c: None,
     "calls.answered_at": lambda c: None,
     "calls.ended_at": lambda c: None if c.open else NOW,
@@ -392,7 +410,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "deliveries.key": lambda c: c.ids.name("key"),
     "deliveries.state": lambda c: "pending" if c.open else "failed",
     "deliveries.bucket": lambda c: "",
-    "deliveries.note": lambda c: "",
+    "deliveries.note": lambda c: "" if c.open else f"odd: {message(c.company)}",
     "deliveries.body": lambda c: json.dumps({"text": message(c.company)}),
     "integration_logs.request_data": lambda c: "POST /send\n" + json.dumps({"text": message(c.company)}),
     "integration_logs.response_data": lambda c: "200 OK\n" + json.dumps({"result": {"text": message(c.company)}}),
@@ -404,7 +422,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "dead_letters.actor": lambda c: f"tenant/{c.company.number}/{c.company.mark}",
     "call_orders.state": lambda c: "asked",
     "call_orders.person": lambda c: c.ids.phone,
-    "audit.action": lambda c: "pbx.changed",
+    "audit.action": lambda c: "pbx.changed" if c.company.country == "BY" else "phone.saved",
     "modules.state": lambda c: "deleted" if c.ids.stage is Stage.GONE else "active",
     "modules.problem": lambda c: "",
     "user_statuses.told": lambda c: False,
@@ -416,6 +434,27 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "recordings.loose": lambda c: c.open,
     "recording_blobs.file_key": lambda c: c.sealed("recording_blobs", "file_key", c.ids.name("address"), FILE_KEY),
     "recording_blobs.object": lambda c: c.ids.name("object"),
+    "contacts.name": lambda c: message(c.company),
+    "contact_merges.moved": lambda c: [c.ids.recording],
+    "contact_merges.undone_at": lambda c: None,
+    "conversations.state": lambda c: "closed" if c.ids.stage is Stage.GONE else "open",
+    "conversations.owner": lambda c: "queue",
+    "conversations.blocked_at": lambda c: None,
+    "messages.direction": lambda c: "out" if c.open else "in",
+    "messages.status": lambda c: "queued" if c.open else None,
+    "messages.text": lambda c: message(c.company),
+    "message_parts.digest": lambda c: "",
+    "message_parts.token": lambda c: c.ids.name("part"),
+    "message_parts.status": lambda c: "queued" if c.open else "sent",
+    "chat_files.kind": lambda c: "file",
+    "chat_files.state": lambda c: "expected" if c.open else "stored",
+    "chat_files.address": lambda c: None if c.open else c.ids.name("address"),
+    "chat_files.content_type": lambda c: "text/plain",
+    "chat_files.lease_until": lambda c: None,
+    "chat_files.run_at": lambda c: NOW - timedelta(hours=1),
+    "conversation_happenings.kind": lambda c: "note",
+    "conversation_happenings.text": lambda c: message(c.company),
+    "saved_replies.shortcut": lambda c: c.ids.name("shortcut"),
     "user_statuses.status": lambda c: "dinner",
     "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
     "integration_tokens.exchange_by": lambda c: "holder",
@@ -466,11 +505,13 @@ async def tables_of(conn: OwnConnection) -> list[str]:
 
 
 async def fill(conn: OwnConnection, company: Company, ids: Ids, *, twin: bool = False) -> None:
-    """One row in every table. Raises AssertionError with the name of a table for which there is no sample."""
+    """One row in every table but those of `NO_ROW`. Raises AssertionError with the name of a table for which there is no sample."""
     parted = {name.partition(".")[0] for name in OTHER_PART}
     tables = await tables_of(conn)
     for table, part in [(name, False) for name in tables] + [(name, True) for name in sorted(parted)]:
         c = Context(company, ids, table, twin)
+        if table in NO_ROW and NO_ROW[table](c):
+            continue
         columns, values = [], []
         for name, kind in await conn.fetch(COLUMNS, table):
             make = (
@@ -502,20 +543,23 @@ class Companies:
     b: Company
     of_a: Sequence[Ids]
     of_b: Sequence[Ids]
+    nobody: Company
+    """A number under which there are no rows."""
 
     def foreign(self) -> tuple[str, ...]:
         """What would betray B in anything that A is shown."""
         return (self.b.mark, self.b.number, *(text for ids in self.of_b for text in ids.shown()))
 
 
-def new_companies(master: MasterKeys) -> Companies:
+def new_companies(master: MasterKeys, options_of_b: str = "{}") -> Companies:
     """Both, without rows yet."""
 
     def sets() -> tuple[Ids, ...]:
         kinds = {Stage.OPEN: Kind("telegram")}
         return tuple(Ids(kinds.get(stage, Kind("retailcrm")), stage) for stage in Stage)
 
-    return Companies(new_company(master, "BY"), new_company(master, "KZ"), sets(), sets())
+    a, b = new_company(master, "BY"), new_company(master, "KZ", options_of_b)
+    return Companies(a, b, sets(), sets(), new_company(master, "BY"))
 
 
 async def fill_both(conn: OwnConnection, of: Companies, *, alone: bool = False) -> None:

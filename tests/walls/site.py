@@ -119,14 +119,32 @@ VALUES: Mapping[str, Any] = {
     "id": lambda s: s.ids.call_id,
     "item": lambda s: s.ids.name("item"),
     "prompt": lambda s: s.ids.name("prompt"),
+    "version": lambda s: "0000",
+    "chat": lambda s: str(s.ids.recording),
+    "message": lambda s: str(s.ids.recording),
+    "contact": lambda s: str(s.ids.recording),
+    "other": lambda s: str(s.ids.recording),
+    "reply": lambda s: str(s.ids.recording),
+    "open": lambda s: str(s.ids.recording),
+    "action": lambda s: "take",
 }
 """Arguments of addresses, and fields of queries and bodies, by name. A field that has none gets each of `ANY` in turn."""
 IN_PATH: Sequence[tuple[str, str, Any]] = (
     ("/static/", "name", lambda s: "style.css"),
     ("/recordings/file/", "name", lambda s: str(s.ids.recording)),
+    ("/api/v1/files/", "id", lambda s: str(s.ids.recording)),
+    ("/files/", "id", lambda s: str(s.ids.recording)),
     ("/api/v1/deliveries/", "id", lambda s: str(s.ids.row)),
     ("/api/v1/keys/", "id", lambda s: str(s.ids.recording)),
+    *(
+        (f"/api/v1/{name}/", "id", lambda s: str(s.ids.recording))
+        for name in ("conversations", "messages", "contacts", "files")
+    ),
+    ("/api/v1/users/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
+    ("/widget/", "id", lambda s: str(s.ids.recording)),
+    ("/widget/", "key", lambda s: f"widget-key-{s.company.mark}"),
+    ("/widget-files/", "name", lambda s: "frame.js"),
 )
 """Arguments that mean something else at addresses that begin so."""
 ANY = ("call_id", "recording", "letter", "integration", "number", "user_id", "extension", "name")
@@ -205,7 +223,7 @@ class Route:
             side = sides.get(name, default)
             make = next((one for begin, of, one in IN_PATH if of == name and self.rule.startswith(begin)), VALUES[name])
             text = quote(make(side), safe="")
-            path = re.sub(rf"<(?:\w+:)?{name}>", text.replace("\\", ""), path)
+            path = re.sub(rf"<(?:[^<>]+:)?{name}>", text.replace("\\", ""), path)
         return path
 
 

@@ -48,12 +48,14 @@ def _hollow(app: QuartTrio) -> None:
 
 # Who may what, by rules ------------------------------------------------------------------------------------------------
 
-AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling")
-AGENT_DOES = ("/missed/done", "/missed/undo", "/dialling")
+AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling", "/inbox", "/customers", "/alerts")
+AGENT_DOES = ("/missed/done", "/missed/undo", "/dialling", "/inbox/<uuid:chat>/", "/customers/<uuid:contact>/")
+ADMIN_SEES = ("/inbox/replies/<", "/customers/new")
+"""What an agent does not see below AGENT_SEES."""
 OPEN = ("/", "/login", "/login/", "/logout", "/preferences", "/welcome", "/oauth/")
 ADMIN_ONLY_FORMS = (
     "/remove", "/disconnect", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/orders", "<uuid:user_id>",
-    "/catalog/import", "/another",
+    "/catalog/import", "/another", "/replies/<uuid:reply>", "/customers/new", "<uuid:contact>/edit", "<uuid:contact>/merge",
 )  # fmt: skip
 """Pages below `/t/` that are nothing but a form."""
 
@@ -73,7 +75,9 @@ def may_reach(who: str, route: Route) -> bool:
     if who == "an operator":
         return False
     if who == "an agent":
-        return own.startswith(AGENT_DOES) if change else own in ("", "/") or own.startswith((*AGENT_SEES, "/overview"))
+        if own.startswith(ADMIN_SEES):
+            return False
+        return own.startswith(AGENT_DOES) if change else own in ("", "/") or own.startswith(AGENT_SEES)
     if who == "an auditor":
         return not change and not own.endswith(ADMIN_ONLY_FORMS)
     return True

@@ -32,6 +32,7 @@ from gateway.web.content.catalog import read_item
 from gateway.web.content.prompts import save_version
 from gateway.web.session.second_step import seal_factor
 from gateway.web.session.tokens import new_token
+from tests.web.chats import fill_chats
 from tests.web.world import HASHED, JUNE, MAPLE, PASSWORD, World, play
 
 BIRCH = TenantId("0369")
@@ -167,10 +168,12 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
     prompt = await world.db.tenant(JUNE, fill_content)
     person, invitation = await fill_people(world)
     hint = await fill_keys(world)
+    chats = await fill_chats(world)
     await make_birch(world)
     cookies = {
         "june": ("session", await world.session(JUNE)),
         "ivan": ("session", await world.session(JUNE, "ivan@june.example")),
+        "audit": ("session", await world.session(JUNE, "audit@june.example")),
         "birch": ("session", await world.session(BIRCH)),
         "operator": ("session", await world.session(None, acting=MAPLE)),
         "half": ("step", await half_way(world)),
@@ -192,17 +195,23 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "people": "/people", "person": f"/people/{person}", "person-remove": f"/people/{person}/remove",
             "keys": "/keys", "key-rotate": f"/keys/rotate?hint={hint}", "key-revoke": f"/keys/revoke?hint={hint}",
             "notify": "/notify", "audit": "/audit",
+            "inbox": "/inbox", "inbox-none": "/inbox?q=zzz&unread=1", "chat": f"/inbox/{chats.anna}", "chat-waits": f"/inbox/{chats.boris}",
+            "chat-person": f"/inbox/{chats.anna}?pane=person", "replies": "/inbox/replies", "reply": f"/inbox/replies/{chats.reply}",
+            "reply-remove": f"/inbox/replies/{chats.reply}/remove",
+            "customers": "/customers", "customer": f"/customers/{chats.contact}", "customer-edit": f"/customers/{chats.contact}/edit",
+            "customer-merge": f"/customers/{chats.contact}/merge", "customer-new": "/customers/new",
             "profile": "/profile", "catalog": "/catalog", "catalog-item": "/catalog/item/margherita",
             "catalog-remove": "/catalog/item/tea/remove", "catalog-import": "/catalog/import",
             "prompts": "/prompts", "prompt": f"/prompts/{prompt}", "prompt-new": "/prompts/new",
             "prompt-history": f"/prompts/{prompt}/history", "prompt-remove": f"/prompts/{prompt}/remove",
         }),
-        ("ivan", "/t/0367", {"agent-overview": "/", "agent-calls": "/calls"}),
+        ("ivan", "/t/0367", {"agent-overview": "/", "agent-calls": "/calls", "agent-inbox": "/inbox"}),
+        ("audit", "/t/0367", {"audit-inbox": "/inbox", "audit-chat": f"/inbox/{chats.anna}"}),
         ("june", "", {"account": "/account/security", "sessions": "/account/sessions"}),
         ("birch", "/t/0369", {
             f"new-{name}": f"/{name}" for name in (
                 "overview", "calls", "missed", "dialling", "extensions", "integrations", "deliveries", "people",
-                "keys", "notify", "profile", "catalog", "prompts", "audit",
+                "keys", "notify", "profile", "catalog", "prompts", "audit", "inbox", "customers",
             )
         } | {"new-overview": "/"}),
         ("operator", "", {

@@ -2,6 +2,7 @@
 only a browser shows: keyboard, focus, messages. `tests/web/every_page.py` lists the pages."""
 
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from hypercorn.trio import serve
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from gateway.domain.events import CallEvent, Result
+from gateway.domain.ids import CallId
+from gateway.domain.people import Role
 from gateway.domain.subjects import call_subject
 from tests.web.every_page import prepare
 from tests.web.shots import FLAGS, dress
@@ -185,3 +188,83 @@ async def test_the_overview_follows_calls_without_a_reload_and_leaves_the_focus(
 
     async with served(world) as url:
         await browse(partial(watch, url), locale="en")
+
+
+NOTED = """(() => {
+  const Real = window.Notification;
+  window.noted = [];
+  window.Notification = class extends Real {
+    constructor(title, options) { super(title, options); window.noted.push([title, options.body, options.tag]); }
+    close() { window.noted.push(["closed", this.tag]); super.close(); }
+  };
+})()"""
+"""Notes what the browser is made to show, and lets it."""
+
+
+async def test_notifications_of_the_browser_by_choice(world: World) -> None:
+    """Off until it is chosen, silent without permission; then calls at one's own numbers, once in all tabs."""
+    cookie = await world.person(JUNE, "ivan@june.example", Role.AGENT, ["150"])
+    now = datetime.now(UTC)
+    first = ringing(CallId("5.1"), now, "+375291110000", "100", ["150"])
+    second = ringing(CallId("5.2"), now, "+375291110001", "100", ["150"])
+    theirs = ringing(CallId("5.3"), now, "+375291110002", "100", ["151"])
+
+    async def happens(*events: CallEvent) -> None:
+        await world.keep(JUNE, events)
+        world.feed.publish(JUNE, call_subject(events[0].call_id))
+
+    def happen(*events: CallEvent) -> None:
+        trio.from_thread.run(happens, *events)
+
+    def choose(url: str, browsing: BrowserContext) -> None:
+        sign_in(browsing, url, cookie)
+        browsing.add_init_script(NOTED)
+        complaints = list[str]()
+        page, account = browsing.new_page(), browsing.new_page()
+        for one in (page, account):
+            listen(one, complaints)
+        page.goto(f"{url}/t/0367/calls")
+        account.goto(f"{url}/account/security")
+        expect(account.locator("#alerts-state")).to_have_text("Notifications are off.")
+        happen(theirs)
+        happen(second)
+        expect(page.locator("#live tr", has_text="+375 29 111-00-01")).to_have_count(1)
+        assert page.evaluate("noted") == [], "nobody has chosen it"
+        happen(second, ended(second, 2, Result.ANSWERED, "150"))
+        browsing.grant_permissions([], origin=url)
+        account.locator("#alerts-switch").click()
+        expect(account.locator("#alerts-state")).to_contain_text("does not allow them")
+        account.locator("#alerts-switch").click()
+        expect(account.locator("#alerts-state")).to_have_text("Notifications are off.")
+        browsing.grant_permissions(["notifications"], origin=url)
+        account.locator("#alerts-switch").click()
+        expect(account.locator("#alerts-state")).to_have_text("Notifications are on.")
+        other = browsing.new_page()
+        other.goto(f"{url}/t/0367/missed")
+
+        def shown() -> list[list[str]]:
+            return [one for tab in (page, other) for one in tab.evaluate("noted")]
+
+        page.wait_for_function("navigator.locks.query().then((found) => found.held.length === 1)")
+        happen(first)
+        rings = ["Incoming call: +375 29 111-00-00", "150", "5.1"]
+        eventually(lambda: shown() == [rings])
+        happen(first, ended(first, 9, Result.MISSED))
+        eventually(lambda: shown() == [rings, ["Missed call: +375 29 111-00-00", "150", "5.1"]])
+        page.reload()
+        expect(page.locator("#live-state.on")).to_have_count(1)
+        happen(theirs, ended(theirs, 9, Result.MISSED))
+        expect(page.locator("#live-count")).to_have_text("0")
+        assert page.evaluate("noted") == [], "what was shown is not shown again"
+        assert complaints == []
+
+    async with served(world) as url:
+        await browse(partial(choose, url), locale="en")
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Waits until it is, in the browser's thread."""
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

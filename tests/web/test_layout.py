@@ -16,9 +16,10 @@ from tests.web.world import World
 
 NO_PAGES = {
     "auth.home", "auth.login_once", "oauth.callback", "oauth.start",  # lead on
-    "overview.day_fragment", "overview.waiting_fragment", "calls.live", "missed.missed_list", "dialling.orders",
+    "overview.day_fragment", "overview.waiting_fragment", "calls.live", "alerts.alerts", "missed.missed_list", "dialling.orders",
     "integrations.trouble_banner", "integrations.cards", "integrations.health", "pbxes.health", "operators.actors_picture",
     "calls.calls_csv", "deliveries.deliveries_csv", "audit.audit_file", "operators_audit.audit_file", "catalog.file",
+    "inbox.list_fragment", "inbox.thread_fragment", "inbox.person_fragment", "inbox.live",
     "static_file", "icon", *RECORDINGS,
     "integrations.another",  # leads on to the form of an integration
     "login_steps.look",  # none of our own adapters has a login

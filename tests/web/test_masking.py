@@ -39,12 +39,18 @@ async def test_an_auditors_pages_hold_no_text_of_a_message(world: World) -> None
     calls = await play(world)
     request = f'POST /sendMessage\n{{"chat_id": 7, "text": "{WORDS}"}}'
     outcome = Outcome(
-        state="failed", status="failed", request=request, response=f"400 {WORDS}", error=f"refused: {WORDS}", note=""
+        state="failed",
+        status="failed",
+        request=request,
+        response=f"400 {WORDS}",
+        error=f"refused: {WORDS}",
+        note=f"other: {WORDS}",
     )
     await world.deliver(JUNE, "retailcrm", outcome)
     pages = [
         "/t/0367/integrations/retailcrm",
         "/t/0367/deliveries?state=failed",
+        "/t/0367/deliveries/list.csv?state=failed",
         *(f"/t/0367/calls/{call.call_id}" for call in calls),
     ]
     seen = {}

@@ -82,6 +82,8 @@ LATIN = frozenset(
         "Chrome",
         "Linux",
         "Firefox",
+        "Web",
+        "widget",
         "JPEG",
         "PNG",
         "WebP",
@@ -101,15 +103,20 @@ LATIN = frozenset(
         "EUR",
         "RUB",
         "Role",
+        "Ctrl",
+        "Enter",
+        "JavaScript",
     ]
 )
 """Latin words in Russian pages."""
 TEXT = re.compile(
-    r'<td class="detail">.*?</td>|<dl class="changed">.*?</dl>|<(script|style|pre|code|textarea|svg)\b.*?</\1>|<[^>]+>',
+    r'<td class="detail">.*?</td>|<dd class="values">.*?</dd>|<(script|style|pre|code|textarea|svg)\b.*?</\1>|<[^>]+>',
     re.S,
 )
-"""Markup, code, the stored fields of an audited change, and what a prompt's placeholders become: in the company's language, as bots get it."""
-SAID = re.compile(r'\s(?:title|placeholder|aria-label|alt|data-on|data-off|data-copied)="([^"]*)"')
+"""Markup, code, the values of an audited change, and what a prompt's placeholders become: in the company's language, as bots get it."""
+SAID = re.compile(
+    r'\s(?:title|placeholder|aria-label|alt|data-on|data-off|data-copied|data-denied|data-impossible|data-turn-on|data-turn-off)="([^"]*)"'
+)
 ADDRESS = re.compile(r"\S*(?:[@/_\\{}=#]|\d|[a-z]\.[a-z])\S*")
 """Addresses, codes with digits, file names: no words of a language."""
 KEY = re.compile(r"\b[a-z_]+\.[a-z_]+(?:\.[a-z_]+)*\b")

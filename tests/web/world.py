@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from quart_trio import QuartTrio
 
+from actors.chats.conversing import Conversing
 from actors.crm.registration import Registrations
 from actors.delivery.clients import Clients
 from actors.feed import Feed
@@ -68,6 +69,8 @@ class World:
     tested: list[tuple[TenantId, IntegrationKey]] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
     placed: list[tuple[str, str, str, str]] = field(default_factory=list)
+    woken: list[tuple[TenantId, IntegrationKey]] = field(default_factory=list)
+    """Integrations that were told of something to deliver."""
     made: int = 0
 
     @property
@@ -238,13 +241,15 @@ async def make_world(db: Database) -> World:
             raise CallRefused("not_allowed", "phone: only numbers of BY may be dialled")
         return Admitted("gw-1")
 
+    feed, woken = Feed(), list[tuple[TenantId, IntegrationKey]]()
     deps = Deps(
-        db=db, cache=cache, directory=Directory(), feed=Feed(), public_url="http://localhost:8000",
+        db=db, cache=cache, directory=Directory(), feed=feed, public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe,
         place=place, master=master, local_address=local_address, login=_no_login, tokens=_no_tokens,
         modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
+        conversing=Conversing(db=db, feed=feed, wake=lambda number, key: woken.append((number, key))),
     )  # fmt: skip
-    world = World(create_app(deps), deps, cache, tested)
+    world = World(create_app(deps), deps, cache, tested, woken=woken)
     _populate(world)
     return world
 

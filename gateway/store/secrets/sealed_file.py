@@ -7,7 +7,7 @@ A chunk opens only in its own file, at its own place, with the last one last: mo
 it opens. The key belongs to this one file; its owner seals it for tenant and content address (`gateway/store/recordings.py`), so a file
 that is copied elsewhere does not open there either. The plain text is never on disk.
 
-Blocking and pure of Trio: `gateway/store/files/recording_files.py` calls it in threads. Read that next.
+Blocking and pure of Trio: `gateway/store/files/sealed_files.py` calls it in threads. Read that next.
 """
 
 import hashlib
@@ -26,7 +26,8 @@ TAG = 16
 _MAGIC = b"gwrec1\0\0"
 _PREFIX = 7
 HEADER = len(_MAGIC) + _PREFIX + 1
-_HEAD_LOOKED_AT = 64
+_HEAD_LOOKED_AT = 8192
+"""Bytes from the beginning by which a file's type is known."""
 
 
 def _bound(header: bytes, number: int, *, last: bool) -> tuple[bytes, bytes]:
@@ -58,8 +59,11 @@ class Sealed:
     sealed_digest: bytes
     """SHA-256 of the sealed file, for stores that check what they are given."""
     content_type: str
+    """As sound, by its first bytes and its name."""
     duration_s: float | None
     peaks: bytes | None
+    head: bytes
+    """How the plain text begins: at most 8 KiB."""
 
 
 class SealedWriter:
@@ -86,7 +90,8 @@ class SealedWriter:
     def write(self, data: bytes) -> None:
         """The next piece of the plain text."""
         self.size += len(data)
-        self._head = self._head or data[:_HEAD_LOOKED_AT]
+        if len(self._head) < _HEAD_LOOKED_AT:
+            self._head += data[: _HEAD_LOOKED_AT - len(self._head)]
         self._plain.update(data)
         self._waveform.feed(data)
         self._pending += data
@@ -104,7 +109,7 @@ class SealedWriter:
         return Sealed(
             path=self.path, key=self._key, size=self.size, digest=self._plain.digest(),
             sealed_digest=self._whole.digest(), content_type=content_type(self._head, name),
-            duration_s=self._waveform.duration_s, peaks=peaks,
+            duration_s=self._waveform.duration_s, peaks=peaks, head=self._head,
         )  # fmt: skip
 
     def discard(self) -> None:
@@ -152,13 +157,13 @@ class SealedReader:
 
     def __init__(self, key: bytes, header: bytes, size: int) -> None:
         if len(header) != HEADER or header[: len(_MAGIC)] != _MAGIC:
-            raise Unsealable("a recording: not one of our files")
+            raise Unsealable("not one of our files")
         self._cipher, self._header, self.size = AESGCM(key), header, size
 
     def open(self, part: Part, sealed: bytes) -> bytes:
         """The plain text of a part. Raises Unsealable for anything but what was sealed there."""
         if len(sealed) != part.length:
-            raise Unsealable("a recording: cut short")
+            raise Unsealable("cut short")
         final, plain = chunks_of(self.size) - 1, []
         for number in range(part.first, part.last + 1):
             at = (number - part.first) * (CHUNK + TAG)
@@ -166,5 +171,5 @@ class SealedReader:
             try:
                 plain.append(self._cipher.decrypt(nonce, sealed[at : at + CHUNK + TAG], bound))
             except InvalidTag:
-                raise Unsealable(f"a recording: chunk {number} was changed") from None
+                raise Unsealable(f"chunk {number} was changed") from None
         return b"".join(plain)

@@ -99,15 +99,19 @@ def _operation(address: Address, references: dict[Any, dict[str, Any]]) -> dict[
     if address.body is not None:
         schema = references[address.body, "validation"]
         operation["requestBody"] = {
-            "required": True,
+            "required": any(field.is_required() for field in address.body.model_fields.values()),
             "content": {
                 JSON: _with_example({"schema": schema}, address.body),
-                **{
-                    kind: {"schema": {"type": "string"}, "example": example}
-                    for kind, example in address.accepts.items()
-                },
+                **{kind: _other_body(kind, example) for kind, example in address.accepts.items()},
             },
         }
+    elif address.accepts:
+        binary = {"type": "string", "format": "binary"}
+        content = {
+            kind: {"schema": address.schema if address.schema is not None and kind.startswith("multipart/") else binary}
+            for kind in address.accepts
+        }
+        operation["requestBody"] = {"required": True, "content": content}
     elif address.schema is not None and address.method != "GET":
         content = {kind: {"schema": address.schema} for kind in (JSON, FORM)}
         operation["requestBody"] = {"required": True, "content": content}
@@ -140,6 +144,16 @@ def answers_of(address: Address) -> dict[int, str]:
             **listed,
         }  # fmt: skip
     return dict(sorted(listed.items()))
+
+
+def _other_body(kind: str, example: str) -> dict[str, Any]:
+    """A body that is no JSON: a text, or a form with it as a file."""
+    if kind != "multipart/form-data":
+        return {"schema": {"type": "string"}, "example": example}
+    file = {"type": "string", "format": "binary"}
+    return {
+        "schema": {"type": "object", "properties": {"file": file}, "required": ["file"]}, "example": {"file": example}
+    }  # fmt: skip
 
 
 def _with_example(content: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:

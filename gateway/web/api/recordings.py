@@ -1,33 +1,27 @@
 """`GET /recordings/file/<id>`: a recording, to whoever holds a signed link or a session of its tenant.
 
 A link that is expired, forged or another tenant's is refused before anything is looked up, with the same words whatever
-exists; a signature that came is judged even where a session would do. Files are opened a stretch at a time, from wherever
-the listener requests (`Range`). Sounds of an unknown kind are only ever downloaded, never shown.
+exists; a signature that came is judged even where a session would do. Files are answered by
+`gateway/web/http/file_answers.py`. Sounds of an unknown kind are only ever downloaded, never shown.
 Read `gateway/domain/recording_links.py` for links, `gateway/store/files/recording_files.py` for files.
 """
 
-import hashlib
-import logging
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
 from uuid import UUID
 
 from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain import audio
-from gateway.domain.errors import Unavailable
 from gateway.domain.ids import TenantId
 from gateway.domain.people import Role, took_part
 from gateway.store import recordings as store
 from gateway.store.call_pages import select_call
-from gateway.store.files.blobs import Missing
 from gateway.store.files.recording_files import RecordingFiles
-from gateway.store.postgres.errors import Unsealable
 from gateway.store.recordings import BlobRow, RecordingLine
+from gateway.telemetry import bound
+from gateway.web.http.file_answers import AGAIN_S, Stored, disposition, file_answer, safe_name
 from gateway.web.http.routes import Response as Answer
 from gateway.web.http.routes import problem
 from gateway.web.session.access import Need
@@ -35,45 +29,20 @@ from gateway.web.session.auth import Gate
 from gateway.web.session.guard import allows
 from gateway.web.site import viewer
 
-log = logging.getLogger(__name__)
-
-AGAIN_S = 10
-"""Retry-After for a file that is expected."""
-_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_NAME = re.compile(r"[^0-9A-Za-z._-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Bytes from `start` up to but not `end`; `partial` where not all were requested."""
-
-    start: int
-    end: int
-    partial: bool
-
-
-def read_range(header: str, size: int) -> Span | None:
-    """The bytes that a Range header requests; None where it lies outside the file. Several ranges, or a malformed
-    header, get the whole file: both are allowed, and no player needs more."""
-    whole = Span(0, size, False)
-    found = _RANGE.fullmatch(header.replace(" ", "")) if header else None
-    if found is None:
-        return whole
-    first, last, suffix = found.groups()
-    if suffix is not None:
-        return Span(max(0, size - int(suffix)), size, True) if int(suffix) else None
-    start, end = int(first), int(last) + 1 if last else size
-    if start >= size:
-        return None
-    return Span(start, min(end, size), True) if start < end else whole
 
 
 def _problem(answer: Answer) -> Response:
-    response = Response(answer.body, answer.status, content_type=answer.content_type)
+    response = _made(answer)
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _made(answer: Answer) -> Response:
+    response = Response(answer.pieces or answer.body, answer.status, content_type=answer.content_type)
+    response.timeout = None  # a player takes its time; the listener has deadlines of its own
     for name, value in answer.headers:
         response.headers[name] = value
-    response.headers["Cache-Control"] = "private, no-store"
     return response
 
 
@@ -84,20 +53,6 @@ def refused() -> Response:
 
 def _missing() -> Response:
     return _problem(problem(404, "NOT_FOUND", "There is no such recording."))
-
-
-def _etag(line: RecordingLine) -> str:
-    return f'"{hashlib.sha256(f"{line.recording_id} {line.address}".encode()).hexdigest()[:32]}"'
-
-
-def _unchanged(condition: str, etag: str, stored_at: datetime) -> bool:
-    """If-Range: the validator still fits."""
-    if condition.startswith('"'):
-        return condition == etag
-    try:
-        return parsedate_to_datetime(condition) == stored_at
-    except (ValueError, TypeError):
-        return False
 
 
 def recordings_pages(gate: Gate, recording_files: RecordingFiles) -> Blueprint:
@@ -154,51 +109,15 @@ def recordings_pages(gate: Gate, recording_files: RecordingFiles) -> Blueprint:
 async def _send(
     recording_files: RecordingFiles, number: TenantId, line: RecordingLine, blob: BlobRow, *, linked: bool
 ) -> Response:
-    stored_at = (line.stored_at or line.kept_from).astimezone(UTC).replace(microsecond=0)
-    etag, condition = _etag(line), request.headers.get("If-Range", "")
-    if etag in re.findall(r'"[^"]*"', request.headers.get("If-None-Match", "")):
-        response = Response(b"", 304)
-    else:
-        requested = request.headers.get("Range", "") if request.method == "GET" else ""
-        if condition and not _unchanged(condition, etag, stored_at):
-            requested = ""
-        span = read_range(requested, blob.size)
-        if span is None:
-            answer = _problem(problem(416, "VALIDATION_ERROR", "The range lies outside the file."))
-            answer.headers["Content-Range"] = f"bytes */{blob.size}"
-            return answer
-        body: AsyncIterator[bytes] | bytes = b""
-        if request.method == "GET":
-            try:
-                # The first stretch is read before the answer begins: a file that does not open is still an error then.
-                pieces = (await recording_files.open(number, blob)).read(span.start, span.end)
-                body = _chained(await anext(pieces), pieces)
-            except Unsealable as error:
-                log.error("a recording does not open", extra={"tenant": number, "reason": str(error)})
-                return _problem(problem(500, "UNAVAILABLE", "The recording cannot be opened."))
-            except (Unavailable, Missing):
-                away = problem(
-                    503, "UNAVAILABLE", "The recording cannot be read now.", retryable=True, retry_after=AGAIN_S
-                )
-                return _problem(away)
-        response = Response(body, 206 if span.partial else 200, content_type=line.content_type)
-        response.timeout = None  # a player takes its time; the listener has deadlines of its own
-        response.headers["Content-Length"] = str(span.end - span.start)
-        if span.partial:
-            response.headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{blob.size}"
-    headers = response.headers
-    headers["ETag"], headers["Last-Modified"] = etag, format_datetime(stored_at, usegmt=True)
-    headers["Accept-Ranges"], headers["Cache-Control"] = "bytes", "private, no-store"
-    headers["X-Content-Type-Options"] = "nosniff"
-    shown = "inline" if line.content_type in audio.PLAYABLE else "attachment"
-    safe = _NAME.sub("-", line.call_id)[:100].strip(".-") or "recording"
-    headers["Content-Disposition"] = f'{shown}; filename="{safe}.{audio.extension(line.content_type)}"'
-    if linked:
-        headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # links are made for the pages of other systems
-    return response
-
-
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+    playable = line.content_type in audio.PLAYABLE
+    name = f"{safe_name(line.call_id, 'recording')}.{audio.extension(line.content_type)}"
+    stored = Stored(
+        what="recording", version=f"{line.recording_id} {line.address}", size=blob.size, content_type=line.content_type,
+        stored_at=line.stored_at or line.kept_from, disposition=disposition(name, inline=playable),
+        open=lambda: recording_files.open(number, blob),
+    )  # fmt: skip
+    # Links are made for the pages of other systems.
+    more = (("Cross-Origin-Resource-Policy", "cross-origin"),) if linked else ()
+    sent = {header.lower(): value for header, value in request.headers.items()}
+    with bound(tenant=number):
+        return _made(await file_answer(stored, request.method, sent, more))

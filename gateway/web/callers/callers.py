@@ -18,7 +18,7 @@ from typing import Literal
 
 from werkzeug.http import parse_cookie
 
-from gateway.domain.api_keys import SCOPES
+from gateway.domain.api_keys import SCOPES, KeyOwner
 from gateway.domain.ids import TenantId
 from gateway.domain.people import Role
 from gateway.store import users
@@ -68,6 +68,14 @@ class Caller:
     def reads_messages(self) -> bool:
         """Whether texts of messages are theirs to read: an auditor's session sees everything else."""
         return self.kind != "session" or bool(self.scopes & {"write", "chat"})
+
+    @property
+    def owner(self) -> KeyOwner:
+        """Whose the keys are that the caller makes: of a key, that key's owner's."""
+        if self.key is not None:
+            return self.key.owner
+        kind: Literal["operator", "person"] = "operator" if self.operator else "person"
+        return KeyOwner(kind if self.kind == "session" else "outside", self.actor)
 
 
 @dataclass(frozen=True, slots=True)

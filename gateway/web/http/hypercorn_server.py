@@ -507,9 +507,12 @@ def _view(methods: dict[str, Address]) -> Callable[..., Awaitable[QuartResponse]
             live = streamed(response.work)
             live.headers.update(headers)
             return live
-        body: Any = response.body if response.events is None else response.events
+        lasting = response.events if response.events is not None else response.pieces
+        body: Any = response.body if lasting is None else lasting
         made = QuartResponse(body, response.status, headers, content_type=response.content_type)
-        if response.events is not None:
+        if "Content-Length" in headers:
+            made.headers["Content-Length"] = headers["Content-Length"]  # of a file whose bytes a HEAD leaves out
+        if lasting is not None:
             made.timeout = None
         return made
 

@@ -27,6 +27,8 @@ class Begin:
 
     name: str
     file_name: str | None
+    content_type: str = ""
+    """What the sender calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +132,33 @@ class Multipart:
 
 
 def _begin(head: bytes) -> Begin:
+    headers: dict[bytes, str] = {}
     for line in head.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if colon and name.strip().lower() == b"content-disposition":
-            kind, options = parse_options_header(value.strip().decode("utf-8", "replace"))
-            if kind.lower() == "form-data" and "name" in options:
-                return Begin(options["name"], options.get("filename"))
+        if colon:
+            headers.setdefault(name.strip().lower(), value.strip().decode("utf-8", "replace"))
+    kind, options = parse_options_header(headers.get(b"content-disposition", ""))
+    if kind.lower() == "form-data" and "name" in options:
+        return Begin(options["name"], options.get("filename"), headers.get(b"content-type", ""))
     raise Malformed("a part without a name")
 
 
 def text_fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
     """The fields of a whole small form; files in it are left out. Raises Malformed."""
+    parts = _parts(content_type, body)
+    return [(part.name, value.decode("utf-8", "replace")) for part, value in parts if part.file_name is None]
+
+
+def file_fields(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
+    """The files of a whole form in memory, each with the name of its field. Raises Malformed."""
+    return [(part.name, value) for part, value in _parts(content_type, body) if part.file_name is not None]
+
+
+def _parts(content_type: str, body: bytes) -> list[tuple[Begin, bytes]]:
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise Malformed("no boundary")
-    form, fields, value = Multipart(boundary.encode("latin-1", "replace")), list[tuple[str, str]](), bytearray()
+    form, parts, value = Multipart(boundary.encode("latin-1", "replace")), list[tuple[Begin, bytes]](), bytearray()
     begun: Begin | None = None
     for event in form.feed(body):
         match event:
@@ -153,8 +167,8 @@ def text_fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
             case Data(data):
                 value += data
             case End():
-                if begun is not None and begun.file_name is None:
-                    fields.append((begun.name, value.decode("utf-8", "replace")))
+                if begun is not None:
+                    parts.append((begun, bytes(value)))
     if not form.complete:
         raise Malformed("it ends too early")
-    return fields
+    return parts

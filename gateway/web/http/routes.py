@@ -66,6 +66,8 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
     events: AsyncIterator[str] | None = None
     """What follows for as long as the client listens, instead of `body`."""
+    pieces: AsyncIterator[bytes] | None = None
+    """The body of a file, a piece at a time, instead of `body`; `headers` say how long it is."""
     work: Callable[[Give], Awaitable[None]] | None = None
     """The same from a task that gives the texts, and ends with the response."""
 
@@ -153,9 +155,14 @@ def answer_json(data: object, status: int = 200) -> Response:
     return Response(status=status, body=json.dumps(data, ensure_ascii=False, default=str).encode())
 
 
-def too_large(limit: int) -> Response:
-    """The answer to a body over the address's limit."""
-    return problem(413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
+def too_large(limit: int, field: str = "body") -> Response:
+    """The answer to a body, or a file in it, over the address's limit."""
+    return problem(
+        413,
+        "PAYLOAD_TOO_LARGE",
+        f"The {field} is larger than {limit} bytes.",
+        errors=[(field, f"at most {limit} bytes")],
+    )
 
 
 def is_forwarded(names: Sequence[str]) -> bool:

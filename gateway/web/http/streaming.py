@@ -4,8 +4,9 @@ Here a handler pulls the next piece when it has dealt with the last, and the cli
 whole, has a deadline; what is longer than the address allows is not read on. Used by `gateway/web/api/uploads.py`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import trio
 
@@ -14,7 +15,9 @@ from gateway.web.http.routes import (
     Cut,
     Request,
     Response,
+    Table,
     answer,
+    first_values,
     header_values,
     is_forwarded,
     problem,
@@ -30,15 +33,16 @@ _FRAMING = 1 << 16
 
 def streaming(asgi: Callable[..., Awaitable[None]], addresses: Sequence[Address]) -> Callable[..., Awaitable[None]]:
     """Takes requests whose bodies are streamed before Quart does: it would gather them in memory as fast as they come."""
-    streamed = {(address.method, address.path): address for address in addresses if address.stream is not None}
+    streamed = Table([address for address in addresses if address.stream is not None])
 
     async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-        address = streamed.get((scope.get("method", ""), scope.get("path", ""))) if scope["type"] == "http" else None
-        if address is None:
-            await asgi(scope, receive, send)
+        found = streamed.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if found is None or isinstance(found, Response):
+            await asgi(scope, receive, send)  # none of ours, or another method of the path
             return
+        address, params = found
         body = _Body(scope, receive, address.body_limit)
-        response = await body.answered_by(address)
+        response = await body.answered_by(address, params)
         headers = {
             "content-type": response.content_type, "content-length": str(len(response.body)),
             "cache-control": "no-store", "x-content-type-options": "nosniff", **dict(response.headers),
@@ -94,13 +98,14 @@ class _Body:
             if message["type"] != "http.request":
                 await trio.sleep_forever()
 
-    async def answered_by(self, address: Address) -> Response:
+    async def answered_by(self, address: Address, params: Mapping[str, str]) -> Response:
         """What the address answers."""
         if self._expected is not None and self._expected > self._limit + _FRAMING:
             return too_large(self._limit)
         client = self._scope.get("client")
         request = Request(
-            method=self._scope["method"], path=self._scope["path"], headers=self.headers,
+            method=self._scope["method"], path=self._scope["path"], params=params, headers=self.headers,
+            query=first_values(parse_qsl(self._scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)),
             peer=client[0] if client else "", forwarded=is_forwarded(list(self.headers)),
         )  # fmt: skip
         with trio.move_on_after(STREAM_S):

@@ -10,9 +10,11 @@ from urllib.parse import urlencode
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from gateway.domain.api_keys import LONGEST_NAME, SCOPES, ends_soon, new_key
+from gateway.domain.api_keys import LONGEST_NAME, SCOPES, KeyOwner, new_key
+from gateway.domain.people import Role
 from gateway.domain.secret import Secret
 from gateway.store.api_keys import ApiKeyLine, select_api_keys
+from gateway.store.members import list_members
 from gateway.web.callers.key_changes import create_key, revoke_keys, rotate_key
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.session.auth import Gate
@@ -35,6 +37,10 @@ def api_keys_pages(gate: Gate) -> Blueprint:
         assert session is not None
         return session.email
 
+    def owner() -> KeyOwner:
+        acting = viewer().acting
+        return KeyOwner("operator" if acting is not None and acting.tenant == tenant().number else "person", person())
+
     async def in_force(hint: str) -> ApiKeyLine | None:
         lines = await db.tenant(tenant().number, select_api_keys, tenant().number)
         return next((line for line in lines if line.hint == hint and line.in_force(datetime.now(UTC))), None)
@@ -45,13 +51,14 @@ def api_keys_pages(gate: Gate) -> Blueprint:
     @pages.get("")
     async def keys(number: str) -> Response:
         lines = await db.tenant(tenant().number, select_api_keys, tenant().number)
+        admins = {one.email for one in await db.engine(list_members, tenant().number) if one.role is Role.ADMIN}
         fresh, refused = flashed("key"), flashed("refused")
         return site.page(
             "api_keys.html", lines=lines, scopes=SCOPES, fresh=fresh.secrets["key"].reveal() if fresh is not None else "",
             problem=refused.body["problem"] if refused is not None else "", lifetimes=LIFETIMES,
             sent=refused.body if refused is not None else {"name": "", "scopes": [SCOPES[0]], "days": ""},
-            now=(now := datetime.now(UTC)), soon={line.key_id for line in lines
-                                                  if not line.revoked_at and ends_soon(line.expires_at, line.rotated_at, now)},
+            lost={line.key_id for line in lines if line.owner.kind == "person" and line.owner.name not in admins},
+            now=datetime.now(UTC),
         )  # fmt: skip
 
     @pages.post("")
@@ -64,7 +71,7 @@ def api_keys_pages(gate: Gate) -> Blueprint:
             body = {"problem": "bad_key", "name": name[:LONGEST_NAME], "scopes": scopes, "days": days[:4]}
             return await lead(f"/t/{number}/keys", Flash(kind="refused", body=body))
         key, ends = new_key(), datetime.now(UTC) + timedelta(days=int(days)) if days else None
-        await db.engine(create_key, tenant().number, key, name, scopes, ends, person())
+        await db.engine(create_key, tenant().number, key, name, scopes, ends, person(), owner())
         return await lead(f"/t/{number}/keys", Flash(kind="key", secrets={"key": Secret(key.reveal())}))
 
     @pages.get("/rotate")
@@ -85,7 +92,10 @@ def api_keys_pages(gate: Gate) -> Blueprint:
         if form.get("sure") != "1":
             return redirect(f"/t/{number}/keys/rotate?{urlencode({'hint': hint[:64]})}", 303)
         line, key = await in_force(hint), new_key()
-        if line is None or await db.engine(rotate_key, tenant().number, line.key_id, hint, key, person()) is None:
+        if (
+            line is None
+            or await db.engine(rotate_key, tenant().number, line.key_id, hint, key, person(), owner()) is None
+        ):
             return await lead(f"/t/{number}/keys", note("keys.not_rotated", "bad"))
         return await lead(f"/t/{number}/keys", Flash(kind="key", secrets={"key": Secret(key.reveal())}))
 

@@ -6,7 +6,7 @@ page. Read `gateway/store/audit.py` for what a line is, `gateway/store/audit_cha
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from adapters.abilities import statuses_of
 from adapters.base import Adapter
+from adapters.fields import FieldShape, shapes_of
 from adapters.registry import adapters
 from gateway.domain.ids import OPERATOR, Kind, TenantId
 from gateway.store.audit import KINDS, AuditFilter, AuditLine, select_actions, select_audit
@@ -54,36 +55,83 @@ def audit_texts(line: AuditLine, t: Words) -> tuple[str, str]:
         case "api_key.created":
             return target, ", ".join(t.code("keys", f"scope_{scope}") for scope in line.detail.split(", "))
         case "config.changed" | "pbx.changed" if line.detail:
-            owner = found or next((one for one in known.values() if one.is_pbx), None)
-            return target, ", ".join(_changed_setting(part, owner, t) for part in line.detail.split(", "))
+            shapes = _shapes(_owner(line))
+            return target, ", ".join(_changed_setting(part, shapes, t) for part in line.detail.split(", "))
         case _:
             return target, line.detail
 
 
-def _changed_setting(part: str, owner: Adapter | None, t: Words) -> str:
+def _owner(line: AuditLine) -> Adapter | None:
+    """Whose settings a line is about: an integration names its kind, a PBX does not."""
+    known = adapters()
+    if line.action.startswith("pbx."):
+        return next((one for one in known.values() if one.is_pbx), None)
+    return known.get(Kind(line.target.partition(":")[0]))
+
+
+def _shapes(owner: Adapter | None) -> Mapping[str, FieldShape]:
+    shapes = shapes_of(owner.settings) if owner is not None else ()
+    return {name: shape for shape in shapes for name in (shape.attribute, shape.name)}
+
+
+def _label(name: str, shape: FieldShape | None, t: Words) -> str:
+    """A stored name as the settings form, or the page of it, words it."""
+    if shape is not None:
+        return shape.label.get(t.language, name)
+    if (adapter := adapters().get(Kind(name))) is not None:
+        return adapter.title
+    return t.optional("audit_field", name) or name
+
+
+def _changed_setting(part: str, shapes: Mapping[str, FieldShape], t: Words) -> str:
     """`api_key: *** -> *** changed`, `domain` or `enabled: true` in the reader's words."""
     name, colon, rest = part.partition(": ")
     if name == "enabled":
         return t("audit.off" if rest == "false" else "audit.on")
-    fields = owner.settings.model_fields if owner is not None else {}
-    info = next((info for field, info in fields.items() if name in (field, info.alias)), None)
-    extra = info.json_schema_extra if info is not None and isinstance(info.json_schema_extra, dict) else {}
-    label = extra.get("label")
-    shown = str(label[t.language]) if isinstance(label, dict) and t.language in label else name
+    shown = _label(name, shapes.get(name), t)
     return f"{shown}: {t('audit.secret_changed')}" if colon and rest in CHANGED_MARK else shown
 
 
-def changed_values(line: AuditLine) -> list[tuple[str, str, str]]:
-    """What differs, by name: the old and the new value as texts."""
+def changed_values(line: AuditLine, t: Words) -> list[tuple[str, str, str]]:
+    """What differs, each with its label, the old and the new value as the reader's form words them. Secrets are `***`."""
     old, new = line.old or {}, line.new or {}
-    return [(name, _shown(old, name), _shown(new, name)) for name in {**old, **new}]
+    return list(_differing(old, new, _shapes(_owner(line)), t))
 
 
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    if name not in values or values[name] is None:
-        return "—"
-    value = values[name]
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _differing(
+    old: Mapping[str, Any], new: Mapping[str, Any], shapes: Mapping[str, FieldShape], t: Words
+) -> Iterator[tuple[str, str, str]]:
+    for name in {**old, **new}:
+        shape, before, after = shapes.get(name), old.get(name), new.get(name)
+        label = _label(name, shape, t)
+        if isinstance(before, dict) and isinstance(after, dict):
+            inner = {one.name: one for one in shape.children} if shape is not None else {}
+            differ = [part for part in {**before, **after} if before.get(part) != after.get(part)]
+            ours, theirs = ({part: of[part] for part in differ if part in of} for of in (before, after))
+            for part, was, now in _differing(ours, theirs, inner, t):
+                yield f"{label}: {part}", was, now
+        else:
+            yield label, _cut(_worded(before, shape, t)), _cut(_worded(after, shape, t))
+
+
+def _worded(value: Any, shape: FieldShape | None, t: Words) -> str:
+    match value:
+        case None | "" | [] | {}:
+            return "—"
+        case bool():
+            return t("word.yes" if value else "word.no")
+        case list():
+            return ", ".join(_worded(one, None, t) for one in value)
+        case dict():
+            inner = {one.name: one for one in shape.children} if shape is not None else {}
+            return ", ".join(f"{_label(n, inner.get(n), t)}: {_worded(v, inner.get(n), t)}" for n, v in value.items())
+        case str() if shape is not None and shape.widget == "select":
+            return next((label.get(t.language, value) for known, label in shape.options if known == value), value)
+        case _:
+            return str(value)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
@@ -119,7 +167,7 @@ async def _show(site: Site, number: TenantId, zone: ZoneInfo, home: str) -> Resp
     t, sent = viewer().t, {name: request.args.get(name, "")[:80] for name in FIELDS}
     query = urlencode({name: value for name, value in sent.items() if value})
     return site.page(
-        "audit.html", lines=[(line, *audit_texts(line, t), changed_values(line)) for line in lines[:SHOWN]],
+        "audit.html", lines=[(line, *audit_texts(line, t), changed_values(line, t)) for line in lines[:SHOWN]],
         older=lines[SHOWN - 1].audit_id if len(lines) > SHOWN else None, first=not before, home=home, sent=sent, query=query,
         kinds=KINDS, actions=sorted(actions, key=lambda action: t.code("audit_action", action)),
     )  # fmt: skip

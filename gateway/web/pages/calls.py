@@ -26,11 +26,13 @@ from gateway.domain.subjects import call_subject
 from gateway.store import call_pages as store
 from gateway.store import integration_logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
-from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.calls import select_open_calls
+from gateway.store.conversations import select_by_phones
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
 from gateway.web.csv_download import BATCH, batches, csv_download, local_time, separator
 from gateway.web.formats import duration
+from gateway.web.pages.inbox import myself, only_of
 from gateway.web.pages.live import day_begins, live_calls
 from gateway.web.pages.player import note_link, players, recording_name, retry, short_link, without_address
 from gateway.web.session.auth import Gate
@@ -95,14 +97,11 @@ async def _whole(conn: Connection, number: TenantId, call_id: str, only: Sequenc
     if found is None or (only is not None and not is_of(found[1], only)):
         return None
     if only is not None:
-        merged = [
-            call for _, call in await select_calls(conn, number, await store.select_merged_calls(conn, number, call_id))
-        ]
         return Whole(
             *found,
             events=await store.select_call_events(conn, number, call_id),
             told=[],
-            merged=[call.call_id for call in merged if is_of(call, only)],
+            merged=await store.select_merged_calls(conn, number, call_id, only),
             recordings=await select_call_recordings(conn, number, call_id) if took_part(found[1], only) else [],
         )
     attempts: dict[int | None, list[integration_logs.LogLine]] = {}
@@ -293,6 +292,8 @@ def calls_pages(gate: Gate) -> Blueprint:
         whole = await db.tenant(who.number, _whole, who.number, call_id, viewer().only)
         if whole is None:
             abort(404)
+        agent = only_of(await myself(gate))
+        chats = await db.tenant(who.number, select_by_phones, who.number, [whole.call.outside], agent)
         lines = [(line, json.loads(line.body)) for line in whole.events]
         events = [
             (line, event_text(body, who, viewer().t), json.dumps(without_address(body), ensure_ascii=False, indent=2))
@@ -301,7 +302,7 @@ def calls_pages(gate: Gate) -> Blueprint:
         return site.page(
             "call.html", whole=whole, call=whole.call, stretches=stretches(whole.call), utc_text=utc_text, events=events,
             players=players(who, whole.recordings, whole.call, events), link=link,
-            recording_name=recording_name(whole.call.recording),
+            recording_name=recording_name(whole.call.recording), chat=chats.get(whole.call.outside),
         )  # fmt: skip
 
     @pages.get("/calls/<path:call_id>")

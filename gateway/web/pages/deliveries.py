@@ -88,7 +88,7 @@ CSV_COLUMNS = (
 
 
 def csv_row(one: Found, who: Tenant, t: Words, *, whole: bool) -> list[object]:
-    """A delivery as a line of the file. Without `whole` errors, which may quote a message, are masked."""
+    """A delivery as a line of the file. Without `whole` errors and notes, which may quote a message, are masked."""
     adapter = integrations().get(kind_of(IntegrationKey(one.integration)))
     waits = one.state == "pending"
     return [
@@ -97,7 +97,7 @@ def csv_row(one: Found, who: Tenant, t: Words, *, whole: bool) -> list[object]:
         local_time(one.created_at, who.timezone), local_time(one.finished_at, who.timezone),
         local_time(one.run_at, who.timezone) if waits else "", one.subject.id or "",
         one.error if whole or not one.error else MASK,
-        t.code("delivery_note", one.note) if one.note else "",
+        (t.note(one.note) if whole else MASK) if one.note else "",
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ changes a row, and the actors follow the row. Read `setup.py` next for the set-u
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.connections import integration_status, pbx_status, slot_of_integration
 from actors.crm.disconnecting import disconnect
 from actors.runtime.directory import Slot
 from adapters import registry
 from adapters.abilities import Registers
-from adapters.base import SystemType, Tested
+from adapters.base import PUBLIC_URL, SystemType, Tested
 from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
@@ -35,11 +36,12 @@ from gateway.store.tenants import INTEGRATIONS, lock_link, set_link_enabled
 from gateway.web.pages.change_settings import save_settings
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.pages.form_rounds import form_at, form_shown, read_round, with_problems
+from gateway.web.pages.setup import SetupForm
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, Site, older_than, tenant, viewer
-from gateway.web.statuses import connections_of, integration_status, pbx_status, slots_of_integration, troubles_of
+from gateway.web.statuses import warnings_of
 
 LOG_PAGE = 50
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +55,8 @@ class Card:
     name: str
     """A PBX's name; an integration's key."""
     title: str
+    given: str = ""
+    """What the company calls an integration, where it has said so."""
     type: SystemType
     href: str
     login: bool = False
@@ -144,11 +148,11 @@ def pbx_card(slots: Mapping[str, Slot], number: TenantId, pbx: Connector) -> Car
 def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: Stored) -> Card:
     key = linked.key
     set_up, enabled = key in stored.switches, stored.switches.get(key, False)
-    slot = slots_of_integration(slots, number, key)
+    slot = slot_of_integration(slots.get, number, key)
     health, restarts, figures = _alive(slot, set_up=set_up, enabled=enabled)
     return Card(
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
-        type=linked.adapter.type, href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
+        given=stored.known[key].name if key in stored.known else "", type=linked.adapter.type, href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
         figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
         last=stored.last.get(key), status=integration_status(slot, stored.known.get(key)), login=linked.adapter.login is not None,
     )  # fmt: skip
@@ -207,8 +211,16 @@ def integrations_pages(gate: Gate) -> Blueprint:
         hook = (
             hook_url(site.deps.public_url, linked.key, stored_hook).reveal() if isinstance(stored_hook, Secret) else ""
         )
+        advice = (
+            adapter.advice(SetupForm.settings_of(adapter.settings, known.settings))
+            if adapter.advice is not None and known
+            else ()
+        )
+        public_url = site.deps.public_url.rstrip("/")
         return site.page(
-            "integration.html", card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
+            "integration.html",
+            advice=[replace(one, block=one.block.replace(PUBLIC_URL, public_url)) for one in advice],
+            card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
             form=form, refused=refused, older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None,
             first=not before, may_save=site.deps.master is not None, module=module if card.set_up else None,
             told=result.body if result is not None else None, hook=hook, jobs=jobs if card.set_up else (),
@@ -230,7 +242,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
 
     @pages.get("/troubles")
     async def trouble_banner(number: str) -> Response:
-        return site.page("troubles.html", troubles=troubles_of(await connections_of(site.deps, tenant())))
+        return site.page("troubles.html", warnings=await warnings_of(site.deps, tenant()))
 
     @pages.get("/integrations/cards")
     async def cards(number: str) -> Response:

@@ -1,17 +1,21 @@
-"""Calls as they happen: a stream of table rows for one open page (server-sent events).
+"""Calls and chats as they happen: a stream for one open page (server-sent events). Of calls, rows of a table:
 
     all    the whole live table: at the start, and whenever changes were lost
     call   a row to put in its place; its id is the call's
     figures  the figures of the day: whenever a call has ended
     gone   the call with this id is over; `ended` brings its row for the history
-    :      nothing for 15 s, so that proxies keep the line open
+
+Of chats `list` (some conversation changed) and `shown` (the one in view): the page reads these parts anew. Of both a comment when
+nothing happened for 15 s, so that proxies keep the line open.
 
 The stream re-reads what changed and holds no state of its own. It ends when its session does, when a newer stream takes its
 place, or when the database is away; the browser then reconnects. Read `gateway/web/static/live.js` for the other end.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
@@ -51,7 +55,17 @@ def sse(event: str, data: str, event_id: str = "") -> str:
 
 def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
     """The stream's response, for as long as the page is open."""
-    response = Response(_stream(gate, who, token, gate.source()), content_type="text/event-stream; charset=utf-8")
+    return event_stream(_calls(gate, who, token, gate.source()))
+
+
+def live_chats(gate: Gate, who: Viewer, token: Token | None, shown: str) -> Response:
+    """The same for the inbox; `shown` is the conversation that the page shows, or empty."""
+    return event_stream(_chats(gate, who, token, gate.source(), shown))
+
+
+def event_stream(events: AsyncIterator[str]) -> Response:
+    """The response of a stream of server-sent events, without an end of its own."""
+    response = Response(events, content_type="text/event-stream; charset=utf-8")
     response.timeout = None
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -76,7 +90,47 @@ async def changed_within(
     return taken
 
 
-async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncIterator[str]:
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What changed since the last look."""
+
+    subjects: Sequence[Subject]
+    lost: bool
+    """Whether there were too many to name: everything is to be read anew."""
+
+
+async def _changes(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncGenerator[Changed | str]:
+    """Changes of the tenant in view for as long as the stream may go on, and lines that keep it open. The first change is
+    everything."""
+    deps, found = gate.site.deps, who.tenant
+    assert found is not None
+
+    async def alive() -> bool:
+        return await gate.still_signed_in(token, who)
+
+    hash_of = token.token_hash if token is not None else b""
+    with (
+        deps.feed.subscribe(found.number) as subscription,
+        gate.streams.opened(hash_of, found.number, source) as stream,
+    ):
+        yield Changed((), True)
+        quiet_since = trio.current_time()
+        while True:
+            taken = await changed_within(subscription, stream, min(CHECK_S, HEARTBEAT_S))
+            if not await gate.streams.go_on(stream, alive):
+                if stream.for_newer:
+                    yield f"retry: {LATER_MS}\n\n"
+                return
+            if taken is None:
+                if trio.current_time() - quiet_since >= HEARTBEAT_S:
+                    quiet_since = trio.current_time()
+                    yield ": still here\n\n"
+                continue
+            quiet_since = trio.current_time()
+            yield Changed(*taken)
+
+
+async def _calls(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncIterator[str]:
     deps, found = gate.site.deps, who.tenant
     assert found is not None
     number, only = found.number, who.only
@@ -95,33 +149,19 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
         calls = [call for _, call in await deps.db.tenant(number, select_open_calls, number) if seen(call)]
         return sse("all", "\n".join(row("live_row.html", call) for call in calls))
 
-    async def alive() -> bool:
-        return await gate.still_signed_in(token, who)
-
-    hash_of = token.token_hash if token is not None else b""
-    with deps.feed.subscribe(number) as subscription, gate.streams.opened(hash_of, number, source) as stream:
-        try:
-            yield f"retry: {RETRY_MS}\n\n" + await everything()
-            yield await figures()
-            quiet_since = trio.current_time()
-            while True:
-                taken = await changed_within(subscription, stream, min(CHECK_S, HEARTBEAT_S))
-                if not await gate.streams.go_on(stream, alive):
-                    if stream.for_newer:
-                        yield f"retry: {LATER_MS}\n\n"
-                    return
-                if taken is None:
-                    if trio.current_time() - quiet_since >= HEARTBEAT_S:
-                        quiet_since = trio.current_time()
-                        yield ": still here\n\n"
+    head = f"retry: {RETRY_MS}\n\n"
+    with suppress(Retryable):
+        async with aclosing(_changes(gate, who, token, source)) as changes:
+            async for changed in changes:
+                if isinstance(changed, str):
+                    yield changed
                     continue
-                quiet_since = trio.current_time()
-                changed, lost = taken
-                if lost:
-                    yield await everything()
+                if changed.lost:
+                    yield head + await everything()
+                    head = ""
                     yield await figures()
                     continue
-                calls = [call_id for subject in changed if (call_id := subject.call_id) is not None]
+                calls = [call_id for subject in changed.subjects if (call_id := subject.call_id) is not None]
                 if not calls:
                     continue
                 ended = False
@@ -138,5 +178,21 @@ async def _stream(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
                 if ended:
                     yield await figures()
                 await trio.sleep(SHORTEST_PAUSE_S)
-        except Retryable:
-            return
+
+
+async def _chats(gate: Gate, who: Viewer, token: Token | None, source: str, shown: str) -> AsyncIterator[str]:
+    """Says that conversations changed, and whether it is the one in view; the page reads anew what it shows, so that what a viewer
+    may see is decided in one place."""
+    yield f"retry: {RETRY_MS}\n\n"
+    with suppress(Retryable):
+        async with aclosing(_changes(gate, who, token, source)) as changes:
+            async for changed in changes:
+                if isinstance(changed, str):
+                    yield changed
+                    continue
+                chats = {subject.id for subject in changed.subjects if subject.kind in ("chat", "contact")}
+                if changed.lost or shown in chats:
+                    yield sse("shown", "changed")
+                if changed.lost or chats:
+                    yield sse("list", "changed")
+                    await trio.sleep(SHORTEST_PAUSE_S)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from quart import Blueprint, request
@@ -19,8 +20,10 @@ from gateway.domain.ids import TenantId
 from gateway.store import missed_calls as store
 from gateway.store.audit import insert_audit
 from gateway.store.calls import select_open_calls
+from gateway.store.conversations import select_by_phones
 from gateway.store.missed_calls import MissedFigures, Settled, Waiting
 from gateway.store.postgres.pool import Connection
+from gateway.web.pages.inbox import myself, only_of
 from gateway.web.pages.live import day_begins
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import lead_on, note
@@ -53,16 +56,19 @@ class Missed:
     """Of which `waiting` are those who wait longest."""
     settled: Sequence[Settled]
     now: dict[str, Call]
+    chats: dict[str, UUID]
+    """Conversations of the clients who wait, by number."""
 
 
 async def _missed(
-    conn: Connection, number: TenantId, since: datetime, today: datetime, only: Sequence[str] | None
+    conn: Connection, number: TenantId, since: datetime, today: datetime, only: Sequence[str] | None, agent: str | None
 ) -> Missed:
     waiting, clients = await store.select_waiting(conn, number, since, MOST, only)
     return Missed(
         await store.select_missed_figures(conn, number, since, today, only), waiting, clients,
         await store.select_settled(conn, number, since, SETTLED, only),
         in_talk([call for _, call in await select_open_calls(conn, number)]),
+        await select_by_phones(conn, number, [one.client for one in waiting], agent),
     )  # fmt: skip
 
 
@@ -93,7 +99,8 @@ def missed_pages(gate: Gate) -> Blueprint:
     async def parts() -> dict[str, Any]:
         who = tenant()
         since, today = missed_since(who.timezone), day_begins(who.timezone)
-        seen = await db.tenant(who.number, _missed, who.number, since, today, viewer().only)
+        agent = only_of(await myself(gate))
+        seen = await db.tenant(who.number, _missed, who.number, since, today, viewer().only, agent)
         return {"seen": seen, "days": DAYS, "mine": request.cookies.get(gate.cookie("extension"), "")}
 
     def person() -> str:

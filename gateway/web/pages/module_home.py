@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from quart import Blueprint, redirect, request
 
+from actors.connections import integration_status, slot_of_integration
 from actors.crm.registration import SyncResult
 from adapters.abilities import Registers
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
@@ -27,7 +28,7 @@ from gateway.web.session.embedded import ModuleGate
 from gateway.web.session.flash import Flash, lead_on, note, read_tested, tested_flash
 from gateway.web.session.surroundings import flashed
 from gateway.web.site import Answer, Site, tenant, viewer
-from gateway.web.statuses import integration_status, known_of, slots_of_integration
+from gateway.web.statuses import known_of
 
 ATTEMPTS = 10
 """So many of the last attempts are shown."""
@@ -44,7 +45,7 @@ async def home_of(site: Site, linked: Linked, at: str) -> Mapping[str, Any]:
     return {
         "at": at,
         "kind": linked.adapter.kind,
-        "status": integration_status(slots_of_integration(slots, who.number, linked.key), known),
+        "status": integration_status(slot_of_integration(slots.get, who.number, linked.key), known),
         "reached": [one for one in form.fields if one.shape.required and one.shape.attribute not in shared],
         "switches": [one for one in form.fields if one.shape.attribute in shared],
         "may_save": site.deps.master is not None,

@@ -16,7 +16,7 @@ from actors.notices import Plan, made_for
 from adapters.base import Adapter
 from adapters.registry import adapters
 from gateway.domain.ids import Kind, TenantId
-from gateway.domain.notices import KINDS, TITLES
+from gateway.domain.notices import KINDS, OF_INSTALLATION, TITLES
 from gateway.notify_block import MOST_PLACES, email_address
 from gateway.store.audit import difference, insert_audit
 from gateway.store.notices import insert_messages
@@ -28,8 +28,8 @@ from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.site import Answer, tenant, viewer
 
 NAME = "notify"
-SHOWN = tuple(kind for kind in KINDS if kind in TITLES)
-"""What can be told of today; the others are accepted in the tenant file."""
+SHOWN = tuple(kind for kind in KINDS if kind in TITLES and kind not in OF_INSTALLATION)
+"""What a company can be told of today; the others are accepted in the tenant file."""
 
 
 def _able() -> dict[Kind, Adapter]:

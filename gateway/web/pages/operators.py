@@ -15,12 +15,15 @@ from urllib.parse import quote, urlencode
 from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.connections import connections_of
 from actors.runtime.directory import Slot, worst
 from gateway.domain.configuration import Tenant
-from gateway.domain.health import State
-from gateway.domain.ids import OPERATOR, TenantId
+from gateway.domain.health import URGENCY, State
+from gateway.domain.ids import OPERATOR, IntegrationKey, TenantId
+from gateway.domain.statuses import WORST, Connection, Known, Standing, troubles_of
 from gateway.store.audit import insert_audit
 from gateway.store.installation import select_queues
+from gateway.store.integration_states import select_known_of
 from gateway.store.shards import select_owners
 from gateway.store.tenant_deletions import request_deletion, select_deletions
 from gateway.web.session.auth import Gate
@@ -31,10 +34,6 @@ from gateway.web.site import Answer, viewer
 MOST_TENANTS = 200
 MOST_DRAWN = 12
 MOST_QUEUES = 10_000
-_URGENCY = (
-    State.FAILED, State.ATTENTION, State.OFFLINE, State.DEGRADED, State.CONNECTING, State.STARTING, State.ONLINE,
-    State.STOPPED,
-)  # fmt: skip
 
 # The picture, in its own units.
 NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 232, 50, 56, 10, 4
@@ -47,11 +46,24 @@ class TenantLine:
     """One tenant in the list."""
 
     tenant: Tenant
-    state: State
-    troubles: list[Slot]
-    """Problems, worst first."""
+    standing: Standing
+    troubles: list[Connection]
+    """Connections that a person should know of, worst first."""
+    own: list[Slot]
+    """Actors of the company itself that are in trouble."""
     waiting: int = 0
     """Deliveries that wait."""
+
+    @property
+    def troubled(self) -> bool:
+        """Whether it works, with problems."""
+        return self.standing is Standing.ACTIVE and bool(self.troubles or self.own)
+
+    @property
+    def urgency(self) -> tuple[int, int, int]:
+        """What comes first is the least."""
+        count = len(self.troubles) + len(self.own)
+        return WORST.index(self.standing), -bool(count), -count
 
 
 @dataclass
@@ -96,7 +108,7 @@ def sorted_lines(lines: Sequence[TenantLine], by: str) -> list[TenantLine]:
     """Lines in one of SORTS: the worst, or the most that waits, first; what is equal by number."""
     match by:
         case "trouble":
-            return sorted(lines, key=lambda line: (_URGENCY.index(line.state), -len(line.troubles), line.tenant.number))
+            return sorted(lines, key=lambda line: (*line.urgency, line.tenant.number))
         case "waiting":
             return sorted(lines, key=lambda line: (-line.waiting, line.tenant.number))
         case "name":
@@ -106,16 +118,23 @@ def sorted_lines(lines: Sequence[TenantLine], by: str) -> list[TenantLine]:
 
 
 def tenant_lines(
-    tenants: Iterable[Tenant], slots: Sequence[Slot], waiting: Mapping[str, int] = MappingProxyType({})
-) -> list[TenantLine]:
-    """Tenants by number, each with the worst state of what belongs to it and how many deliveries wait."""
-    alive = _by_tenant(slots)
+    tenants: Iterable[Tenant], slots: Sequence[Slot], known: Mapping[TenantId, Mapping[IntegrationKey, Known]],
+    waiting: Mapping[str, int] = MappingProxyType({}),
+) -> list[TenantLine]:  # fmt: skip
+    """Tenants by number, each with how its connections stand, as its own pages say it, and how many deliveries wait."""
+    at = {slot.path: slot for slot in slots}
     lines = []
     for one in sorted(tenants, key=lambda tenant: tenant.number):
-        own = alive.get(one.number, [])
-        troubles = [slot for slot in own if slot.health.state not in (State.ONLINE, State.STOPPED)]
-        troubles.sort(key=lambda slot: _URGENCY.index(slot.health.state))
-        lines.append(TenantLine(one, worst(slot.health for slot in own), troubles, waiting.get(one.number, 0)))
+        connections = connections_of(one, at.get, known.get(one.number, {}))
+        rooms = (at.get(f"tenant/{one.number}{room}") for room in ("", "/chats"))
+        own = [slot for slot in rooms if slot is not None and slot.health.state.troubled]
+        found = {connection.status.standing for connection in connections}
+        if any(slot.health.state.broken for slot in own):
+            found.add(Standing.ERROR)
+        elif f"tenant/{one.number}" in at:
+            found.add(Standing.ACTIVE)
+        standing = next((standing for standing in WORST if standing in found), Standing.INACTIVE)
+        lines.append(TenantLine(one, standing, troubles_of(connections), own, waiting.get(one.number, 0)))
     return lines
 
 
@@ -141,7 +160,7 @@ def _tree(
         root.children.append(branch)
     groups = [(number, own) for number, own in _by_tenant(slots).items() if only in (None, number)]
     states = {number: worst(slot.health for slot in own) for number, own in groups}
-    groups.sort(key=lambda group: (_URGENCY.index(states[group[0]]), group[0]))
+    groups.sort(key=lambda group: (URGENCY.index(states[group[0]]), group[0]))
     drawn = sorted(groups[:MOST_DRAWN])
     for number, own in drawn:
         head = next((slot for slot in own if slot.path == f"tenant/{number}"), None)
@@ -201,7 +220,8 @@ def operators_pages(gate: Gate) -> Blueprint:
             waiting[queue.tenant] += queue.waiting
         sort = request.args.get("sort", "")
         sort = sort if sort in SORTS else "trouble"
-        lines = sorted_lines(tenant_lines(found, await deps.slots(), waiting), sort)
+        known = await deps.db.engine(select_known_of, [one.number for one in found])
+        lines = sorted_lines(tenant_lines(found, await deps.slots(), known, waiting), sort)
         return site.page(
             "tenants.html", lines=lines[:MOST_TENANTS], hidden=len(lines[MOST_TENANTS:]), looked=looked, sort=sort,
             may_create=deps.master is not None, deletions=await deps.db.engine(select_deletions),

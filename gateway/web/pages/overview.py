@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse as Response
@@ -19,8 +20,9 @@ from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Direction
 from gateway.domain.ids import TenantId
+from gateway.domain.statuses import Connection as Link
 from gateway.domain.statuses import Standing
-from gateway.store import call_pages, missed_calls
+from gateway.store import call_pages, conversations, missed_calls
 from gateway.store.call_pages import DayFigures, HourFigures
 from gateway.store.calls import select_open_calls
 from gateway.store.missed_calls import MissedFigures, Waiting
@@ -28,13 +30,13 @@ from gateway.store.postgres.pool import Connection
 from gateway.web.first_steps import first_steps
 from gateway.web.formats import Formats
 from gateway.web.pages.hours_chart import PARTS, hours_chart
+from gateway.web.pages.inbox import myself, only_of
 from gateway.web.pages.integrations import slots_of
 from gateway.web.pages.live import day_begins
 from gateway.web.pages.missed import in_talk, missed_since
 from gateway.web.session.auth import Gate
 from gateway.web.session.surroundings import look_around
 from gateway.web.site import Deps, tenant, viewer
-from gateway.web.statuses import Connection as Link
 from gateway.web.statuses import connections_of
 
 SHOWN = 6
@@ -52,6 +54,8 @@ class Day:
     ringing: int
     longest: Call | None
     """The caller who waits longest for somebody to pick up."""
+    chats: tuple[int, datetime | None]
+    """How many clients wait for an answer in a chat, and since when the longest does."""
 
 
 def now_ringing(calls: Sequence[Call]) -> Call | None:
@@ -73,29 +77,47 @@ async def _open_calls(conn: Connection, number: TenantId, only: Sequence[str] | 
     ]  # fmt: skip
 
 
-async def _day(conn: Connection, who: Tenant, today: datetime, since: datetime, only: Sequence[str] | None) -> Day:
+async def _day(
+    conn: Connection, who: Tenant, today: datetime, since: datetime, only: Sequence[str] | None, agent: str | None
+) -> Day:
+    """`only` and `agent`: an agent's internal numbers, and who they are as an owner of conversations."""
     calls = await _open_calls(conn, who.number, only)
     hours = tuple(await call_pages.select_hours(conn, who.number, today, who.timezone.key, only))
     return Day(
         hours, call_pages.of_day(hours),
         await missed_calls.select_missed_figures(conn, who.number, since, today, only),
         sum(call.phase is Phase.TALKING for call in calls), sum(call.phase is Phase.RINGING for call in calls),
-        now_ringing(calls),
+        now_ringing(calls), await conversations.count_waiting(conn, who.number, agent),
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class CallBacks:
+    """The clients whom nobody has called back."""
+
+    waiting: list[Waiting]
+    clients: int
+    """Of which `waiting` are those who wait longest."""
+    now: dict[str, Call]
+    chats: dict[str, UUID]
+    """Their conversations by number."""
+
+
 async def _waiting(
-    conn: Connection, number: TenantId, since: datetime, only: Sequence[str] | None
-) -> tuple[list[Waiting], int, dict[str, Call]]:
+    conn: Connection, number: TenantId, since: datetime, only: Sequence[str] | None, agent: str | None
+) -> CallBacks:
     found, clients = await missed_calls.select_waiting(conn, number, since, SHOWN, only)
-    return found, clients, in_talk(await _open_calls(conn, number, only))
+    return CallBacks(
+        found, clients, in_talk(await _open_calls(conn, number, only)),
+        await conversations.select_by_phones(conn, number, [one.client for one in found], agent),
+    )  # fmt: skip
 
 
 async def _all(
-    conn: Connection, who: Tenant, today: datetime, since: datetime, only: Sequence[str] | None
-) -> tuple[Day, tuple[list[Waiting], int, dict[str, Call]], list[Call], bool]:
+    conn: Connection, who: Tenant, today: datetime, since: datetime, only: Sequence[str] | None, agent: str | None
+) -> tuple[Day, CallBacks, list[Call], bool]:
     return (
-        await _day(conn, who, today, since, only), await _waiting(conn, who.number, since, only),
+        await _day(conn, who, today, since, only, agent), await _waiting(conn, who.number, since, only, agent),
         await _open_calls(conn, who.number, only), await call_pages.any_call(conn, who.number),
     )  # fmt: skip
 
@@ -128,18 +150,26 @@ def overview_pages(gate: Gate) -> Blueprint:
 
     def day_part(day: Day) -> dict[str, Any]:
         who = viewer()
-        return {"day": day, "chart": _chart(day, who.f, datetime.now(tenant().timezone)), "parts": PARTS}
+        conversing = site.deps.conversing
+        has_chats = bool(day.chats[0]) or (conversing is not None and bool(conversing.channels(tenant())))
+        return {
+            "has_chats": has_chats,
+            "day": day,
+            "chart": _chart(day, who.f, datetime.now(tenant().timezone)),
+            "parts": PARTS,
+        }
 
-    async def waiting_part(found: tuple[list[Waiting], int, dict[str, Call]]) -> dict[str, Any]:
-        waiting, clients, now = found
+    async def waiting_part(found: CallBacks) -> dict[str, Any]:
         links = await links_of(site.deps, tenant()) if viewer().only is None else []
         mine = request.cookies.get(gate.cookie("extension"), "")
-        return {"waiting": waiting, "clients": clients, "now": now, "mine": mine, "links": links}
+        return {
+            "waiting": found.waiting, "clients": found.clients, "now": found.now, "chats": found.chats, "mine": mine, "links": links,
+        }  # fmt: skip
 
     @pages.get("/")
     async def overview(number: str) -> Response:
-        who, only = tenant(), viewer().only
-        day, waiting, live, calls_seen = await db.tenant(who.number, _all, who, *times(), only)
+        who, only, agent = tenant(), viewer().only, only_of(await myself(gate))
+        day, waiting, live, calls_seen = await db.tenant(who.number, _all, who, *times(), only, agent)
         steps = first_steps(who, await slots_of(site, who.number), calls_seen=calls_seen) if only is None else []
         return site.page(
             "overview.html", live=live, steps=[] if all(step.done for step in steps) else steps,
@@ -148,12 +178,14 @@ def overview_pages(gate: Gate) -> Blueprint:
 
     @pages.get("/overview/day")
     async def day_fragment(number: str) -> Response:
-        day = await db.tenant(tenant().number, _day, tenant(), *times(), viewer().only)
+        agent = only_of(await myself(gate))
+        day = await db.tenant(tenant().number, _day, tenant(), *times(), viewer().only, agent)
         return site.page("overview_day.html", **day_part(day))
 
     @pages.get("/overview/waiting")
     async def waiting_fragment(number: str) -> Response:
-        found = await db.tenant(tenant().number, _waiting, tenant().number, times()[1], viewer().only)
+        agent = only_of(await myself(gate))
+        found = await db.tenant(tenant().number, _waiting, tenant().number, times()[1], viewer().only, agent)
         return site.page("overview_waiting.html", **await waiting_part(found))
 
     return pages

@@ -5,19 +5,19 @@ shown once to whoever made them. Read `account.py` for what the invited person t
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from gateway.domain.ids import TenantId
+from gateway.domain.api_keys import KeyOwner
 from gateway.domain.people import MEMBER_ROLES, PeopleRefused, Role
 from gateway.domain.secret import Secret
 from gateway.store import members, own_account, second_factors
-from gateway.store.audit import insert_audit
+from gateway.store.api_keys import select_api_keys
 from gateway.store.members import Member
-from gateway.store.postgres.pool import Connection
 from gateway.web.pages.confirm import confirm_page
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note
@@ -25,13 +25,6 @@ from gateway.web.session.invitations import purpose_of, store_link, welcome_link
 from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.session.tokens import new_token
 from gateway.web.site import Answer, tenant, viewer
-
-
-async def _reset_factor(conn: Connection, number: TenantId, email: str, by: str) -> None:
-    async with conn.transaction():
-        await second_factors.store_factor(conn, email, {number: ""}, 0, [])
-        await own_account.end_sessions(conn, email, [number])
-        await insert_audit(conn, number, by, "user.factor_reset", email)
 
 
 def _numbers(text: str) -> list[str]:
@@ -113,7 +106,6 @@ def people_pages(gate: Gate) -> Blueprint:
     @pages.get("/<uuid:user_id>")
     async def member(number: str, user_id: UUID) -> Response:
         found, flash, fresh = await known(user_id), flashed("refused"), flashed("key")
-        factors = await deps.db.engine(second_factors.select_factors, found.email, [tenant().number])
         sent = {
             "name": found.name,
             "role": found.role,
@@ -123,8 +115,8 @@ def people_pages(gate: Gate) -> Blueprint:
             **(flash.body if flash else {}),
         }
         return site.page(
-            "person.html", member=found, sent=sent, roles=MEMBER_ROLES, has_factor=any(one.sealed for one in factors),
-            own=found.email == person(), fresh=(fresh.body, fresh.secrets["link"].reveal()) if fresh is not None else None,
+            "person.html", member=found, sent=sent, roles=MEMBER_ROLES, own=found.email == person(),
+            fresh=(fresh.body, fresh.secrets["link"].reveal()) if fresh is not None else None,
         )  # fmt: skip
 
     @pages.post("/<uuid:user_id>")
@@ -151,14 +143,21 @@ def people_pages(gate: Gate) -> Blueprint:
         found = await known(user_id)
         if found.email == person():
             return redirect("/account/security", 303)
-        await deps.db.engine(_reset_factor, tenant().number, found.email, person())
+        await deps.db.engine(second_factors.reset_factor, tenant().number, found.email, person())
         return await lead(f"/t/{number}/people/{user_id}", note("people.factor_reset"))
 
     @pages.get("/<uuid:user_id>/remove")
     async def confirm_remove(number: str, user_id: UUID) -> Response:
         found, t, home = await known(user_id), viewer().t, f"/t/{number}/people/{user_id}"
+        lines, now = await deps.db.tenant(tenant().number, select_api_keys, tenant().number), datetime.now(UTC)
+        ending = [one.name for one in lines if one.owner == KeyOwner("person", found.email) and one.in_force(now)]
+        text = (
+            f"{t('people.remove_text')} {t('people.remove_keys', names=', '.join(ending))}"
+            if ending
+            else t("people.remove_text")
+        )
         return confirm_page(
-            site, title=t("people.remove_title", who=found.name or found.email), text=t("people.remove_text"),
+            site, title=t("people.remove_title", who=found.name or found.email), text=text,
             action=f"{home}/remove", fields={}, button=t("people.remove"), back=home,
         )  # fmt: skip
 

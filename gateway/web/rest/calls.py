@@ -140,7 +140,7 @@ async def _details(
     return {
         **call_values(found[1]), "events": [json.loads(line.body) for line in events],
         "deliveries": [_delivery(line) for line in deliveries],
-        "joined": list(await store.select_merged_calls(conn, tenant, call_id)),
+        "joined": await store.select_merged_calls(conn, tenant, call_id, only),
     }  # fmt: skip
 
 

@@ -15,10 +15,12 @@ from gateway.store.postgres.pool import Connection
 from gateway.web.content.catalog import Imported, add_item, change_item, import_rows, new_id, remove_items
 from gateway.web.content.catalog_csv import Row, read_catalog_file
 from gateway.web.content.problems import refuse
+from gateway.web.http.multipart import Malformed, file_fields
 from gateway.web.http.routes import Response
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown, json_of, reply
 
+_FORM = "multipart/form-data"
 LARGEST_IMPORT = 8 << 20
 """Bytes of ten thousand items with some hundreds each, as JSON."""
 _EXAMPLE: JsonDict = {
@@ -79,7 +81,8 @@ class ImportQuery(Model):
 
 
 class ImportBody(Model):
-    """Items to add or to replace; those that are not named stay. Or a CSV file as the body, with its column names in the first row."""
+    """Items to add or to replace; those that are not named stay. Or a CSV file as the body or
+    as the file of a form, with its column names in the first row."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [{"items": [_SENT]}]})
 
@@ -121,15 +124,28 @@ def _sent(body: NewItem) -> dict[str, Any]:
 
 
 def read_rows(body: bytes, content_type: str) -> Sequence[Row]:
-    """The rows of what is imported: JSON or CSV, as the content type has it, or else as it begins. Raises Invalid."""
+    """The rows of what is imported: JSON or CSV, as the content type has it, or else as it begins; a form's file likewise. Raises
+    Invalid."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind.startswith("multipart/"):
-        raise refuse(
-            "body", "must be the file itself: text/csv, or JSON", "должно быть самим файлом: text/csv или JSON"
-        )
+    if kind == _FORM:
+        kind, body = "", _file_of(content_type, body)
     if kind != "text/csv" and (kind.endswith("json") or body.lstrip()[:1] in (b"{", b"[")):
         return _rows_of_json(json_of(body))
     return read_catalog_file(body)
+
+
+def _file_of(content_type: str, body: bytes) -> bytes:
+    """The file of a form: the one called `file`, or the only one."""
+    try:
+        files = file_fields(content_type, body)
+    except Malformed as error:
+        raise Invalid((("body", f"is not a whole {_FORM}: {error}"),)) from None
+    chosen = [value for name, value in files if name == "file"] or [value for _, value in files]
+    if len(chosen) != 1:
+        raise refuse(
+            "file", "the form must have one file, in a field of this name", "в форме должен быть один файл, в поле с этим именем"
+        )  # fmt: skip
+    return chosen[0]
 
 
 def _rows_of_json(data: Any) -> Sequence[Row]:
@@ -217,7 +233,7 @@ def catalog(deps: RestDeps) -> list[Endpoint]:
         Endpoint(method="POST", path="/catalog", operation=create, scopes=("write",), body=NewItem, answer=CatalogItem, status=201,
                  makes=True, atomic=True, summary="Add an item"),
         Endpoint(method="POST", path="/catalog/import", operation=take, scopes=("write",), query=ImportQuery, body=ImportBody,
-                 accepts={"text/csv": _CSV}, answer=ImportAnswer, makes=True, atomic=True, body_limit=LARGEST_IMPORT,
+                 accepts={"text/csv": _CSV, _FORM: _CSV}, answer=ImportAnswer, makes=True, atomic=True, body_limit=LARGEST_IMPORT,
                  summary="Add and replace many items at once, row by row"),
         Endpoint(method="GET", path="/catalog/{id}", operation=show, scopes=("read",), answer=CatalogItem, summary="One item"),
         Endpoint(method="PUT", path="/catalog/{id}", operation=put, scopes=("write",), body=ChangedItem, answer=CatalogItem,

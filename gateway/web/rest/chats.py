@@ -5,208 +5,43 @@ one of `read` reads. Whatever changes a conversation goes through `actors/chats/
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
-from pydantic.config import JsonDict
-
 from actors.chats.conversing import Conversing, NotThere, Passed
-from gateway.domain.chats import LONGEST_TEXT, MOST_FILES, Conversation, human
-from gateway.domain.ids import TenantId, integration_key
+from gateway.domain.chats import Conversation, human
+from gateway.domain.ids import integration_key
 from gateway.domain.posts import Invalid
+from gateway.domain.secret import MASK
 from gateway.store import conversations as store
-from gateway.store import members, messages
+from gateway.store import messages
 from gateway.store.conversations import Beside, Filters, Seen
 from gateway.store.messages import StoredFile, StoredMessage
 from gateway.store.postgres.pool import Connection
+from gateway.web.authors import author_of_person
 from gateway.web.http.routes import Response, problem
-from gateway.web.masking import MASK
+from gateway.web.rest.chat_models import (
+    AssignBody,
+    Attachment,
+    ConversationDetails,
+    ConversationItem,
+    ConversationsPage,
+    ConversationsQuery,
+    Epoch,
+    FirstMessageBody,
+    MessageItem,
+    MessagesPage,
+    NewMessageBody,
+    NoteBody,
+    Owned,
+    ReleaseBody,
+)
 from gateway.web.rest.deps import RestDeps
-from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown
+from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing
 
 READS, WRITES = ("chat", "read"), ("chat",)
 BESIDE = ("edited", "deleted")
-_EXAMPLE: JsonDict = {
-    "id": "5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20", "channel": "telegram", "contact": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d",
-    "name": "Anna Kuzmina", "state": "open", "owner": "queue", "epoch": 3, "queue": "default", "unread": 1,
-    "last_message_at": "2026-11-21T00:13:18.948Z", "waiting_since": "2026-11-21T00:13:18.948Z", "last_text": "hello",
-    "window_until": None, "blocked": False,
-}  # fmt: skip
-_MESSAGE: JsonDict = {
-    "id": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d", "conversation": "5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20", "direction": "out",
-    "author": "human:7c9e6679-7425-40de-944b-e07fc1f90ae7", "text": "Good morning", "attachments": [], "reply_to": None,
-    "provider_id": "18", "status": "delivered", "error": None, "client_id": "a-1", "at": "2026-11-21T00:13:25.110Z", "changes": [],
-}  # fmt: skip
-
-
-class ConversationItem(Shown):
-    """One client in one channel."""
-
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_EXAMPLE]})
-
-    id: str
-    channel: str = Field(description="the integration's key")
-    contact: str = Field(description="the person, as in `/contacts`")
-    name: str
-    state: Literal["open", "closed"]
-    owner: str = Field(description="`ai`, `queue`, `none` or `human:ID`")
-    epoch: int = Field(description="raised by every change of owner")
-    queue: str | None = Field(description="the queue in which it waits for a person")
-    unread: int
-    last_message_at: datetime | None
-    waiting_since: datetime | None = Field(description="since the first message of the client that is not answered")
-    last_text: str | None
-    window_until: datetime | None = Field(
-        description="until when the messenger takes a free text; null where it always does, or no longer"
-    )
-    blocked: bool = Field(description="the client does not let us write")
-
-
-class Note(Shown):
-    """What colleagues wrote beside a conversation, or did to it."""
-
-    kind: str
-    author: str
-    text: str
-    at: datetime
-
-
-class ConversationDetails(ConversationItem):
-    """A conversation with what stands beside its messages."""
-
-    notes: list[Note]
-
-
-class ConversationsPage(Page[ConversationItem]):
-    """Conversations, those with the newest message first."""
-
-
-class ConversationsQuery(ListQuery):
-    """Which conversations."""
-
-    state: Literal["open", "closed"] | None = None
-    owner: str | None = Field(None, max_length=90, description="`ai`, `queue`, `none`, `human` (any person) or `human:ID`")
-    channel: str | None = Field(None, max_length=64, description="an integration's key, or a kind: all of it")
-    q: str = Field("", max_length=200, description="in names, addresses, phones and messages")
-    unread: bool | None = None
-    waiting: bool | None = Field(None, description="whether the client waits for an answer")
-
-
-class Attachment(Shown):
-    """A file of a message."""
-
-    id: str
-    kind: Literal["image", "voice", "audio", "video", "file", "sticker", "location", "contact", "other"]
-    name: str
-    content_type: str | None
-    size: int | None
-    url: str | None = Field(description="answers a key or session, as a download; null while or where there is no file")
-    latitude: float | None = None
-    longitude: float | None = None
-
-
-class Change(Shown):
-    """An edit or a deletion; the message itself never changes."""
-
-    kind: Literal["edited", "deleted"]
-    text: str
-    at: datetime
-
-
-class MessageItem(Shown):
-    """One message."""
-
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_MESSAGE]})
-
-    id: str
-    conversation: str
-    direction: Literal["in", "out"]
-    author: str = Field(description="`client`, `ai`, `human:ID`, `system`, or `elsewhere`: the messenger's own application")
-    text: str
-    attachments: list[Attachment]
-    reply_to: str | None
-    provider_id: str | None = Field(description="what the messenger calls it")
-    status: Literal["queued", "sent", "delivered", "read", "failed", "unknown"] | None
-    error: str | None
-    client_id: str | None
-    at: datetime
-    changes: list[Change]
-
-
-class MessagesPage(Page[MessageItem]):
-    """Messages, oldest first."""
-
-
-class NewMessageBody(Model):
-    """A message to the client. Text or attachments, or both."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_extra={"examples": [{"text": "Good morning", "client_id": "a-1"}]}
-    )
-
-    text: str = Field("", max_length=LONGEST_TEXT)
-    attachments: tuple[UUID, ...] = Field((), max_length=MOST_FILES, description="ids of files added by `POST /files`")
-    client_id: str = Field(min_length=1, max_length=128, description="the sender's own id: the same again sends nothing")
-    reply_to: UUID | None = Field(None, description="the message it answers")
-    expected_epoch: int | None = Field(None, ge=0, description="refused with 409 where the conversation's is another")
-
-
-class FirstMessageBody(Model):
-    """A message to somebody who need not have written."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True,
-        json_schema_extra={"examples": [{"channel": "whatsapp", "to": "+375296254070", "text": "Your order is ready"}]},
-    )  # fmt: skip
-
-    channel: str = Field(min_length=1, max_length=64)
-    to: str = Field(min_length=1, max_length=200, description="an address in that channel, or a contact's id")
-    text: str = Field(min_length=1, max_length=LONGEST_TEXT)
-    client_id: str | None = Field(None, min_length=1, max_length=128)
-
-
-class Epoch(Model):
-    """Which state of the conversation the sender has seen."""
-
-    expected_epoch: int | None = Field(None, ge=0, description="refused with 409 where the conversation's is another")
-
-
-class ReleaseBody(Epoch):
-    """To whom a conversation goes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [{"to": "queue"}]})
-
-    to: Literal["ai", "queue"]
-
-
-class AssignBody(Epoch):
-    """Whose a conversation is to be."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_extra={"examples": [{"user": "7c9e6679-7425-40de-944b-e07fc1f90ae7"}]}
-    )
-
-    user: UUID = Field(description="a person, as in `/users`")
-
-
-class NoteBody(Model):
-    """What only colleagues see."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [{"text": "calls back at 5"}]})
-
-    text: str = Field(min_length=1, max_length=5000)
-
-
-class Owned(Shown):
-    """Whose a conversation is now."""
-
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [{"owner": "queue", "epoch": 4, "state": "open"}]})
-
-    owner: str
-    epoch: int
-    state: Literal["open", "closed"]
 
 
 def _queue(conversation: Conversation) -> str | None:
@@ -233,7 +68,7 @@ def _attachment(one: StoredFile) -> Attachment:
         {
             "id": str(one.id), "kind": one.kind, "name": one.name, "content_type": one.content_type or None, "size": one.size,
             "url": f"/api/v1/files/{one.id}" if one.state == "stored" else None, "latitude": one.latitude,
-            "longitude": one.longitude,
+            "longitude": one.longitude, "state": one.state, "problem": one.problem or None,
         }
     )  # fmt: skip
 
@@ -267,16 +102,14 @@ async def author_of(deps: RestDeps, call: Call) -> str:
     caller = call.caller
     if caller.kind != "session":
         return human(f"key:{caller.key.key_id if caller.key is not None else quote(caller.actor, safe='')[:60]}")
-    tenant = None if caller.operator else call.tenant.number
-    found = await deps.db.engine(members.select_user_id, tenant, caller.actor)
-    return human(str(found) if found is not None else quote(caller.actor, safe="@.")[:60])
+    return await author_of_person(deps.db, None if caller.operator else call.tenant.number, caller.actor)
 
 
 def _only(author: str, call: Call) -> str | None:
     return author if call.caller.only is not None else None
 
 
-async def _visible(deps: RestDeps, call: Call, conversation: UUID) -> Seen:
+async def visible(deps: RestDeps, call: Call, conversation: UUID) -> Seen:
     """A conversation that the caller may see. Raises Missing."""
     seen = await deps.db.tenant(call.tenant.number, store.select_conversation, call.tenant.number, conversation)
     only = _only(await author_of(deps, call), call)
@@ -317,7 +150,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         return ConversationsPage(items=items, next=onward)
 
     async def one(call: Call) -> ConversationDetails:
-        seen = await _visible(deps, call, conversation_id(call))
+        seen = await visible(deps, call, conversation_id(call))
         number = call.tenant.number
         beside = await deps.db.tenant(number, store.select_happenings, number, seen.conversation.id)
         whole = call.caller.reads_messages
@@ -328,7 +161,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         return ConversationDetails.model_validate({**conversation_values(conversing, call, seen), "notes": notes})
 
     async def messages_of(call: Call) -> MessagesPage:
-        seen = await _visible(deps, call, conversation_id(call))
+        seen = await visible(deps, call, conversation_id(call))
         number, limit = call.tenant.number, call.query.limit
         after = deps.cursors.wanted(number, "messages", call.query.cursor)
         behind = int(after[0]) if after else 0
@@ -344,7 +177,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
 
     async def send(call: Call) -> MessageItem | Response:
         body: NewMessageBody = call.body
-        seen = await _visible(deps, call, conversation_id(call))
+        seen = await visible(deps, call, conversation_id(call))
         try:
             sent = await conversing.send(
                 call.tenant, seen.conversation.id, author=await author_of(deps, call), text=body.text, files=body.attachments,
@@ -375,12 +208,12 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         found = await deps.db.tenant(number, messages.select_message, number, conversation_id(call))
         if found is None:
             raise Missing("There is no such message.")
-        await _visible(deps, call, found.conversation)
+        await visible(deps, call, found.conversation)
         return message_item(await conversing.retry(call.tenant, found.id), [], whole=True)
 
     def changing(work: Any) -> Any:
         async def operation(call: Call) -> Owned | Response:
-            seen = await _visible(deps, call, conversation_id(call))
+            seen = await visible(deps, call, conversation_id(call))
             try:
                 now: Conversation = await work(call, seen.conversation.id, await author_of(deps, call))
             except Passed as passed:
@@ -400,10 +233,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
 
     async def assign(call: Call, conversation: UUID, who: str) -> Conversation:
         body: AssignBody = call.body
-        await _check_person(deps, call.tenant.number, body.user)
-        return await conversing.assign(
-            call.tenant, conversation, who, human(str(body.user)), expected_epoch=body.expected_epoch
-        )
+        return await conversing.assign(call.tenant, conversation, who, body.user, expected_epoch=body.expected_epoch)
 
     async def close(call: Call, conversation: UUID, who: str) -> Conversation:
         return await conversing.close(call.tenant, conversation, who, expected_epoch=call.body.expected_epoch)
@@ -442,10 +272,3 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         Endpoint(method="POST", path="/messages/{id}/retry", operation=retry, scopes=WRITES, answer=MessageItem, agents=True,
                  summary="Sends a message again that failed or whose outcome is unknown", section=section),
     ]  # fmt: skip
-
-
-async def _check_person(deps: RestDeps, tenant: TenantId, user: UUID) -> None:
-    if await deps.db.engine(members.select_member, tenant, user) is None:
-        raise Invalid((("user", "there is no such person in this company"),))
-
-

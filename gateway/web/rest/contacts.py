@@ -8,19 +8,19 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
-from gateway.domain.ids import TenantId
 from gateway.domain.numbers import outside
 from gateway.domain.people import wrong_with_email
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_breaking
-from gateway.store import call_pages, contacts, conversations
-from gateway.store.call_pages import Filters
+from gateway.store import contact_merges, contacts, conversations
+from gateway.store.client_calls import select_client_calls
 from gateway.store.contacts import Contact
 from gateway.store.conversations import Seen
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.routes import Response
 from gateway.web.rest.calls import CallItem, call_values
-from gateway.web.rest.chats import READS, WRITES, ConversationItem, author_of, conversation_id, conversation_values
+from gateway.web.rest.chat_models import ConversationItem
+from gateway.web.rest.chats import READS, WRITES, author_of, conversation_id, conversation_values
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown, reply
 
@@ -119,8 +119,8 @@ def read_emails(texts: Sequence[str]) -> list[str]:
     """E-mail addresses, without repeats. Raises Invalid."""
     found: dict[str, None] = {}
     for place, text in enumerate(texts):
-        if wrong := wrong_with_email(text.strip()):
-            raise Invalid(((f"emails[{place}]", wrong),))
+        if wrong_with_email(text.strip()):
+            raise Invalid(((f"emails[{place}]", "is no e-mail address: write it as anna@june.example"),))
         found[text.strip().lower()] = None
     return list(found)
 
@@ -132,16 +132,6 @@ def contact_item(one: Contact) -> dict[str, Any]:
         "confirmed_phones": [phone.phone for phone in one.phones if phone.confirmed], "emails": list(one.emails),
         "created_at": one.created_at, "updated_at": one.updated_at, "merged": one.merges,
     }  # fmt: skip
-
-
-async def calls_of(conn: Connection, tenant: TenantId, phones: Sequence[str], only: Sequence[str] | None) -> list[Any]:
-    """The newest calls with any of these numbers."""
-    found: dict[str, Any] = {}
-    for phone in phones:
-        filters = Filters(number=phone, e164=phone, open_too=True, only=tuple(only) if only is not None else None)
-        for call in await call_pages.search_calls(conn, tenant, filters, None, MOST_CALLS):
-            found[call.call_id] = call
-    return sorted(found.values(), key=lambda call: call.started_at, reverse=True)[:MOST_CALLS]
 
 
 def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
@@ -169,7 +159,13 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
             if found is None:
                 return None
             chats = await conversations.select_conversations_of_contact(conn, number, found.id)
-            return found, chats, await calls_of(conn, number, [one.phone for one in found.phones], call.caller.only)
+            return (
+                found,
+                chats,
+                await select_client_calls(
+                    conn, number, [one.phone for one in found.phones], MOST_CALLS, only=call.caller.only
+                ),
+            )
 
         found = await deps.db.tenant(number, read)
         if found is None:
@@ -220,7 +216,7 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
                 raise Missing("There is no such contact.")
             if await contacts.select_contact(conn, number, other) is None:
                 raise Invalid((("other", "there is no such contact"),))
-            if await contacts.merge(conn, number, contact, other, call.caller.actor) is None:
+            if await contact_merges.merge_contacts(conn, number, contact, other, call.caller.actor) is None:
                 raise Invalid((("other", "they are one person already"),))
 
         await deps.db.tenant(number, work)
@@ -228,7 +224,7 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
 
     async def unmerge(call: Call) -> ContactDetails:
         number, contact = call.tenant.number, conversation_id(call)
-        if await deps.db.tenant(number, contacts.unmerge, number, contact) is None:
+        if await deps.db.tenant(number, contact_merges.unmerge, number, contact) is None:
             raise Missing("Nothing was merged into this contact.")
         return await details(call, contact)
 

@@ -15,6 +15,7 @@ from adapters.base import Tested
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.call_orders import Admitted
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys
 from gateway.web.callers.callers import Callers, Headers
@@ -51,6 +52,8 @@ class RestDeps:
     feed: Feed
     conversing: Conversing | None = None
     """What people and programs do to conversations."""
+    chat_files: ChatFiles | None = None
+    """Files of messages."""
     bot_configs: BotConfigs | None = None
     """What bots get."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))

@@ -24,7 +24,17 @@ from gateway.store.audit import Kind, acting
 from gateway.store.postgres.errors import BadData, Conflict
 from gateway.telemetry import bound
 from gateway.web.callers.callers import Caller, Headers
-from gateway.web.http.routes import EVENT_LIMIT, Address, Handler, Request, Response, invalid, problem
+from gateway.web.http.routes import (
+    EVENT_LIMIT,
+    Address,
+    Handler,
+    Pull,
+    Request,
+    Response,
+    StreamHandler,
+    invalid,
+    problem,
+)
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.idempotency import HEADER, Stored
 from gateway.web.translations import preferred
@@ -84,6 +94,8 @@ class Call:
     """An instance of the endpoint's body; None where it has none. Bytes where it takes other types than JSON."""
     stored: Stored
     """Where the answer is stored by an operation that is `atomic`."""
+    pull: Pull | None = None
+    """The body piece by piece, where the endpoint `streams`."""
 
     @property
     def language(self) -> str:
@@ -135,6 +147,10 @@ class Endpoint:
     agents: bool = False
     """Whether an agent's may, who sees nothing but what `Caller.only` allows: the operation has to keep to that."""
     body_limit: int = EVENT_LIMIT
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema of a form in `accepts`, where no `body` describes it."""
+    streams: bool = False
+    """Whether the operation reads the body itself, piece by piece (`Call.pull`)."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Request headers of its own, for the document."""
     section: str = ""
@@ -176,12 +192,14 @@ def _address(deps: RestDeps, endpoint: Endpoint) -> Address:
         **({409: f"{HEADER} was used with another body, or the same request is still under way"} if endpoint.makes else {}),
         **endpoint.problems,
     }  # fmt: skip
-    headers = dict(endpoint.headers)
+    handle, headers = _handler(deps, endpoint), dict(endpoint.headers)
     if endpoint.makes:
         headers[HEADER] = "the same key and body within a day have the same answer, and nothing is made twice"
     return Address(
-        method=endpoint.method, path=ROOT + endpoint.path, handler=_handler(deps, endpoint), summary=endpoint.summary,
+        method=endpoint.method, path=ROOT + endpoint.path, handler=_whole(handle), summary=endpoint.summary,
+        stream=handle if endpoint.streams else None,
         body_limit=endpoint.body_limit, answers=dict(sorted(listed.items())), body=endpoint.body, accepts=endpoint.accepts,
+        schema=endpoint.schema,
         query=endpoint.query if endpoint.query.model_fields else None, scopes=endpoint.scopes, sessions=endpoint.sessions,
         replies={endpoint.status: endpoint.answer} if endpoint.answer is not None else {},
         content={endpoint.status: endpoint.content_type} if endpoint.content_type else {},
@@ -189,8 +207,22 @@ def _address(deps: RestDeps, endpoint: Endpoint) -> Address:
     )  # fmt: skip
 
 
-def _handler(deps: RestDeps, endpoint: Endpoint) -> Handler:
-    async def handle(request: Request) -> Response:
+def _whole(handle: StreamHandler) -> Handler:
+    """For requests whose body was read already."""
+
+    async def handler(request: Request) -> Response:
+        left = [request.body] if request.body else []
+
+        async def pull() -> bytes:
+            return left.pop() if left else b""
+
+        return await handle(request, pull)
+
+    return handler
+
+
+def _handler(deps: RestDeps, endpoint: Endpoint) -> StreamHandler:
+    async def handle(request: Request, pull: Pull) -> Response:
         caller = await deps.callers.of(request, endpoint.scopes, sessions=endpoint.sessions)
         if isinstance(caller, Response):
             return _with(caller, deps.cors(request))
@@ -201,13 +233,13 @@ def _handler(deps: RestDeps, endpoint: Endpoint) -> Handler:
             return _with(refused, (*caller.headers, *deps.cors(request)))
         kind: Kind = "key" if caller.kind != "session" else "operator" if caller.operator else "person"
         with bound(tenant=caller.tenant), acting(kind, deps.callers.guesses.client(request)):
-            response = await _answered(deps, endpoint, request, caller)
+            response = await _answered(deps, endpoint, request, caller, pull)
         return _with(response, (*caller.headers, *deps.cors(request)))
 
     return handle
 
 
-async def _answered(deps: RestDeps, endpoint: Endpoint, request: Request, caller: Caller) -> Response:
+async def _answered(deps: RestDeps, endpoint: Endpoint, request: Request, caller: Caller, pull: Pull) -> Response:
     tenant = deps.tenant(caller.tenant)
     if tenant is None:
         return problem(404, "NOT_FOUND", "There is no such company.")
@@ -215,7 +247,7 @@ async def _answered(deps: RestDeps, endpoint: Endpoint, request: Request, caller
         query, body, raw = _read(endpoint, request)
 
         async def perform(stored: Stored) -> Response:
-            call = Call(request=request, caller=caller, tenant=tenant, query=query, body=body, stored=stored)
+            call = Call(request=request, caller=caller, tenant=tenant, query=query, body=body, stored=stored, pull=pull)
             return await _performed(endpoint, call)
 
         if endpoint.makes:
@@ -253,11 +285,13 @@ def _read(endpoint: Endpoint, request: Request) -> tuple[BaseModel, BaseModel | 
         query = endpoint.query.model_validate(sent)
     except ValidationError as error:
         problems += problems_of(error)
-    if endpoint.accepts:
+    if endpoint.streams:
+        pass
+    elif endpoint.accepts:
         body, raw = request.body, hashlib.sha256(request.body).hexdigest()
     elif endpoint.body is not None:
         try:
-            raw = json_of(request.body)
+            raw = {} if not request.body and may_be_empty(endpoint.body) else json_of(request.body)
             body = endpoint.body.model_validate(raw)
         except ValidationError as error:
             problems += problems_of(error)
@@ -266,6 +300,11 @@ def _read(endpoint: Endpoint, request: Request) -> tuple[BaseModel, BaseModel | 
     if problems or query is None:
         raise Invalid(tuple(problems))
     return query, body, raw
+
+
+def may_be_empty(model: type[BaseModel]) -> bool:
+    """Whether a request without a body means the same as one with `{}`: nothing of it is required."""
+    return not any(field.is_required() for field in model.model_fields.values())
 
 
 def json_of(body: bytes) -> Any:

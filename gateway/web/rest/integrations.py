@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from actors.connections import integration_status, slot_of_integration
 from actors.crm.disconnecting import disconnect
 from adapters import registry
 from adapters.abilities import Registers
@@ -20,20 +21,18 @@ from gateway.domain.configuration import Connector, Tenant, integration
 from gateway.domain.ids import IntegrationKey, TenantId, integration_key, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK
-from gateway.domain.statuses import Known
 from gateway.store import integration_logs
 from gateway.store.audit import insert_audit
 from gateway.store.integration_logs import LogLine
 from gateway.store.integration_states import mark_tested, select_known
 from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import INTEGRATIONS, select_integration_names, set_integration_name
+from gateway.store.tenants import INTEGRATIONS, set_integration_name
 from gateway.web.http.routes import Response, problem
 from gateway.web.masking import without_texts
 from gateway.web.pages.change_settings import change_settings, changed_settings, save_settings
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing, Model, Page, Shown
 from gateway.web.rest.integration_items import IntegrationItem, item_of
-from gateway.web.statuses import integration_status, slots_of_integration
 from gateway.web.translations import words
 
 
@@ -146,13 +145,10 @@ def _log(line: LogLine, *, whole: bool) -> LogItem:
     return LogItem.model_validate(line.exported())
 
 
-async def _stored(conn: Connection, number: TenantId) -> tuple[Mapping[str, str], Mapping[IntegrationKey, Known]]:
-    return await select_integration_names(conn, number), await select_known(conn, number)
-
-
 async def _name(conn: Connection, number: TenantId, key: IntegrationKey, name: str, actor: str) -> None:
-    if await set_integration_name(conn, number, key, name):
-        await insert_audit(conn, number, actor, "config.changed", key, "name")
+    before = await set_integration_name(conn, number, key, name)
+    if before is not None:
+        await insert_audit(conn, number, actor, "config.changed", key, "name", old={"name": before}, new={"name": name})
 
 
 def _values(settings: AdapterSettings) -> dict[str, Any]:
@@ -186,14 +182,15 @@ def integrations(deps: RestDeps) -> list[Endpoint]:
 
     async def items(tenant: Tenant, language: str) -> list[IntegrationItem]:
         number = tenant.number
-        names, known = await deps.db.tenant(number, _stored, number)
+        known = await deps.db.tenant(number, select_known, number)
         slots = {slot.path: slot for slot in await deps.slots(f"tenant/{number}")}
         found = []
         for key, link in sorted(tenant.integrations.items()):
             adapter = registry.integrations().get(link.kind)
             if adapter is not None:
-                status = integration_status(slots_of_integration(slots, number, key), known.get(key))
-                found.append(item_of(link, adapter, status, names.get(key, ""), language))
+                stored = known.get(key)
+                status = integration_status(slot_of_integration(slots.get, number, key), stored)
+                found.append(item_of(link, adapter, status, stored.name if stored is not None else "", language))
         return found
 
     async def listed(call: Call) -> IntegrationsPage:

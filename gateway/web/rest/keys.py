@@ -33,7 +33,7 @@ _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+")
 _EXAMPLE: JsonDict = {
     "id": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d", "name": "CRM sync", "prefix": "gw_live_3kTz90Qa", "scopes": ["read"],
     "created_at": "2026-11-21T08:00:00Z", "last_used_at": None, "expires_at": "2026-12-21T08:00:00Z", "rotated_at": None,
-    "revoked_at": None, "ends_soon": False,
+    "revoked_at": None, "ends_soon": False, "owner": "anna@june.example", "owner_kind": "person",
 }  # fmt: skip
 
 
@@ -52,6 +52,11 @@ class ApiKeyItem(Shown):
     rotated_at: datetime | None = Field(description="since when another key stands in its place")
     revoked_at: datetime | None
     ends_soon: bool = Field(description="it ends within ten days, and no other stands in its place")
+    owner: str | None = Field(description="the address of the person or operator who made it, or had made the key by which it was "
+                                          "made; the subject of an outside token. The keys of a person end when they are removed")  # fmt: skip
+    owner_kind: Literal["person", "operator", "cli", "outside", "unknown"] = Field(
+        description="`cli`: made by `gateway api-key`"
+    )
 
 
 class NewApiKey(ApiKeyItem):
@@ -114,7 +119,7 @@ def _item(line: ApiKeyLine) -> dict[str, object]:
     return {
         "id": line.key_id, "name": line.name, "prefix": line.hint, "scopes": list(line.scopes), "created_at": line.created_at,
         "last_used_at": line.last_used_at, "expires_at": line.expires_at, "rotated_at": line.rotated_at,
-        "revoked_at": line.revoked_at,
+        "revoked_at": line.revoked_at, "owner": line.owner.name or None, "owner_kind": line.owner.kind or "unknown",
         "ends_soon": alive and ends_soon(line.expires_at, line.rotated_at, datetime.now(UTC)),
     }  # fmt: skip
 
@@ -127,13 +132,17 @@ async def _create(
     conn: Connection, call: Call, key: Secret, name: str, scopes: Sequence[str], ends: datetime | None
 ) -> Response:
     async with conn.transaction():
-        key_id = await create_key(conn, call.caller.tenant, key, name, scopes, ends, call.caller.actor)
+        key_id = await create_key(
+            conn, call.caller.tenant, key, name, scopes, ends, call.caller.actor, call.caller.owner
+        )
         return await _shown_once(conn, call.caller.tenant, key_id, key, call.stored)
 
 
 async def _rotate(conn: Connection, call: Call, line: ApiKeyLine, key: Secret) -> Response | None:
     async with conn.transaction():
-        new = await rotate_key(conn, call.caller.tenant, line.key_id, line.hint, key, call.caller.actor)
+        new = await rotate_key(
+            conn, call.caller.tenant, line.key_id, line.hint, key, call.caller.actor, call.caller.owner
+        )
         return await _shown_once(conn, call.caller.tenant, new.key_id, key, call.stored) if new is not None else None
 
 

@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 
 from gateway.domain.ids import TenantId
 from gateway.domain.people import LONGEST_NAME, MEMBER_ROLES, MOST_PHONES, PeopleRefused, Role
-from gateway.store import members
+from gateway.store import members, second_factors
 from gateway.store.members import Member
 from gateway.store.postgres.pool import Connection
 from gateway.web.callers.callers import SESSION_SCOPES
@@ -27,7 +27,7 @@ from gateway.web.session.tokens import Token, new_token
 _ROLES: JsonDict = {"enum": [role.value for role in MEMBER_ROLES]}
 _EXAMPLE: JsonDict = {
     "id": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d", "email": "anna@june.example", "role": "agent", "name": "Anna Kuzmina",
-    "phones": ["150"], "invited": False, "created_at": "2026-11-21T08:00:00Z", "seen_at": "2026-11-22T09:30:00Z",
+    "phones": ["150"], "invited": False, "second_factor": True, "created_at": "2026-11-21T08:00:00Z", "seen_at": "2026-11-22T09:30:00Z",
 }  # fmt: skip
 _LINK: JsonDict = {
     "invitation_link": "https://gateway.example/welcome?token=…", "invitation_expires_at": "2026-11-28T08:00:00Z",
@@ -45,6 +45,7 @@ class UserItem(Shown):
     name: str
     phones: list[str] = Field(description="internal numbers of their own: an agent sees the calls of these")
     invited: bool = Field(description="they have still to set a password")
+    second_factor: bool = Field(description="a code is asked for after their password")
     created_at: datetime
     seen_at: datetime | None = Field(description="when a session of theirs was last in use, of those that are open")
 
@@ -110,7 +111,8 @@ class UserChange(Model):
 def _values(member: Member) -> dict[str, Any]:
     return {
         "id": str(member.user_id), "email": member.email, "role": member.role.value, "name": member.name,
-        "phones": list(member.phones), "invited": member.invited, "created_at": member.created_at, "seen_at": member.seen_at,
+        "phones": list(member.phones), "invited": member.invited,
+        "second_factor": member.second_factor, "created_at": member.created_at, "seen_at": member.seen_at,
     }  # fmt: skip
 
 
@@ -216,6 +218,20 @@ def users(deps: RestDeps) -> list[Endpoint]:
         text, token = new_token(call.tenant.number)
         return await deps.db.engine(_linked, call, member, token, *link_to(text, purpose_of(member)))
 
+    async def reset_factor(call: Call) -> Response | None:
+        member = await known(call)
+        if (refused := _beyond(call, member.role)) is not None:
+            return refused
+        if call.caller.kind == "session" and member.email == call.caller.actor and not call.caller.operator:
+            return problem(
+                409,
+                "CONFLICT",
+                "One's own second factor is changed on the page My security, which asks for the password.",
+            )
+        if not await deps.db.engine(second_factors.reset_factor, call.tenant.number, member.email, call.caller.actor):
+            raise Missing("This person has no second factor.")
+        return None
+
     async def delete(call: Call) -> Response | None:
         member = await known(call)
         if (refused := _beyond(call, member.role)) is not None:
@@ -239,7 +255,10 @@ def users(deps: RestDeps) -> list[Endpoint]:
         Endpoint(method="PATCH", path="/users/{id}", operation=change, scopes=("write",), body=UserChange, answer=UserItem,
                  problems={409: last}, summary="Change somebody's role, name or internal numbers"),
         Endpoint(method="DELETE", path="/users/{id}", operation=delete, scopes=("write",), problems={409: last},
-                 summary="Remove somebody with their sessions and links"),
+                 summary="Remove somebody with their sessions, links and API keys"),
+        Endpoint(method="DELETE", path="/users/{id}/second-factor", operation=reset_factor, scopes=("write",),
+                 problems={409: "It is the caller's own"},
+                 summary="Take the second factor of somebody who has lost it away, with its recovery codes; their sessions end"),
         Endpoint(method="POST", path="/users/{id}/link", operation=link, scopes=("write",), answer=UserLink, status=201, makes=True,
                  atomic=True, summary="A fresh link to set a password, in place of the earlier one; it is in this answer alone"),
     ]  # fmt: skip

@@ -30,6 +30,10 @@ class Need(Enum):
     """A company's calls; an agent gets those of their numbers."""
     DIAL = auto()
     """Placing calls; an agent from their own numbers."""
+    CHATS = auto()
+    """A company's conversations and customers; an agent gets those that wait for somebody and their own, an auditor no texts."""
+    WRITE_CHATS = auto()
+    """Answering clients, and what belongs to it."""
     READ = auto()
     """Everything of a company, to look at."""
     CHANGE = auto()
@@ -41,6 +45,8 @@ class Need(Enum):
 ROLES: Mapping[Need, frozenset[Role]] = MappingProxyType({
     Need.CALLS: frozenset({Role.ADMIN, Role.AGENT, Role.AUDITOR}),
     Need.DIAL: frozenset({Role.ADMIN, Role.AGENT}),
+    Need.CHATS: frozenset({Role.ADMIN, Role.AGENT, Role.AUDITOR}),
+    Need.WRITE_CHATS: frozenset({Role.ADMIN, Role.AGENT}),
     Need.READ: frozenset({Role.ADMIN, Role.AUDITOR}),
     Need.CHANGE: frozenset({Role.ADMIN}),
 })  # fmt: skip
@@ -91,9 +97,34 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "calls.calls": Need.CALLS,
     "calls.calls_csv": Need.CALLS,
     "calls.live": Need.CALLS,
+    "alerts.alerts": Need.CALLS,
     "calls.call": Need.CALLS,
     "calls.link": Need.CHANGE,
     "calls.retry_fetch": Need.CHANGE,
+    # Chats.
+    "inbox.inbox": Need.CHATS,
+    "inbox.conversation": Need.CHATS,
+    "inbox.list_fragment": Need.CHATS,
+    "inbox.thread_fragment": Need.CHATS,
+    "inbox.person_fragment": Need.CHATS,
+    "inbox.live": Need.CHATS,
+    "inbox.send": Need.WRITE_CHATS,
+    "inbox.retry": Need.WRITE_CHATS,
+    "inbox.act": Need.WRITE_CHATS,
+    "saved_replies.listed": Need.CHATS,
+    "saved_replies.one": Need.CHANGE,
+    "saved_replies.save": Need.CHANGE,
+    "saved_replies.confirm_remove": Need.CHANGE,
+    "saved_replies.remove": Need.CHANGE,
+    "customers.customers": Need.CHATS,
+    "customers.customer": Need.CHATS,
+    "customers.new": Need.CHANGE,
+    "customers.create": Need.CHANGE,
+    "customers.edit": Need.WRITE_CHATS,
+    "customers.save": Need.WRITE_CHATS,
+    "customers.choose": Need.WRITE_CHATS,
+    "customers.merge": Need.WRITE_CHATS,
+    "customers.unmerge": Need.WRITE_CHATS,
     "dialling.dialling": Need.DIAL,
     "dialling.orders": Need.DIAL,
     "dialling.dial": Need.DIAL,

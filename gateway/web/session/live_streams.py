@@ -19,6 +19,16 @@ LATER_MS = 60_000
 """Seconds until a browser whose stream ended for a newer one reconnects."""
 
 
+@dataclass(frozen=True, slots=True)
+class Most:
+    """How many may be open."""
+
+    per_session: int
+    per_tenant: int
+    per_address: int
+    in_all: int
+
+
 @dataclass(eq=False)
 class LiveStream:
     """One open stream."""
@@ -33,7 +43,8 @@ class LiveStream:
 class LiveStreams:
     """All of one app."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: Most | None = None) -> None:
+        self._most = most
         self._open: dict[LiveStream, None] = {}
         self._by: dict[tuple[str, object], dict[LiveStream, None]] = {}
         self._looked: dict[bytes, float] = {}
@@ -44,11 +55,12 @@ class LiveStreams:
     @contextmanager
     def opened(self, token_hash: bytes, tenant: str, source: str) -> Iterator[LiveStream]:
         """A stream for as long as the block lasts; it has to end soon once `ended` is set."""
-        keys = (("session", token_hash, PER_SESSION), ("tenant", tenant, PER_TENANT), ("address", source, PER_ADDRESS),
-                ("all", "", IN_ALL))  # fmt: skip
-        for kind, value, most in keys:
+        most = self._most or Most(PER_SESSION, PER_TENANT, PER_ADDRESS, IN_ALL)
+        keys = (("session", token_hash, most.per_session), ("tenant", tenant, most.per_tenant),
+                ("address", source, most.per_address), ("all", "", most.in_all))  # fmt: skip
+        for kind, value, limit in keys:
             of = self._by.get((kind, value), {})
-            while len(of) >= most:
+            while len(of) >= limit:
                 oldest = next(iter(of))
                 oldest.for_newer = True
                 self._end(oldest)

@@ -1,9 +1,8 @@
-"""What every page of a person shows besides its own content: problems in the company, and the result of the last button.
+"""What every page of a person shows besides its own content: warnings of the company, and the result of the last button.
 
 A hook of a blueprint, behind its guards; pages alone pay for it, not fragments and streams. Read `flash.py` for results.
 """
 
-from collections.abc import Sequence
 from typing import cast
 
 from quart import g, request
@@ -14,18 +13,13 @@ from gateway.web.session.auth import SAFE_METHODS, Gate
 from gateway.web.session.flash import PARAMETER, Flash, read_flash
 from gateway.web.session.tokens import Token
 from gateway.web.site import viewer
-from gateway.web.statuses import Connection, connections_of, troubles_of
+from gateway.web.statuses import warnings_of
 
 
 def flashed(kind: str) -> Flash | None:
     """The result to show on this page, if it is of this kind."""
     found = cast("Flash | None", g.get("flash"))
     return found if found is not None and found.kind == kind else None
-
-
-def troubles() -> Sequence[Connection]:
-    """What is wrong in the company in view."""
-    return cast("Sequence[Connection]", g.get("troubles", ()))
 
 
 async def look_around(gate: Gate, token: Token | None = None) -> None:
@@ -41,7 +35,7 @@ async def look_around(gate: Gate, token: Token | None = None) -> None:
         about = number or (request.view_args or {}).get("number")
         g.flash = await read_flash(deps, token or gate.token(), flash_id, tenant=about)
     if tenant is not None and viewer().person and viewer().may_read:
-        g.troubles = troubles_of(await connections_of(deps, tenant))
+        g.warnings = await warnings_of(deps, tenant)
     if tenant is not None and viewer().person and viewer().may_change and (step := next_step(tenant)) is not None:
         # A company that only posts events needs no connection of ours: its calls show that it is set up.
         g.next_step = None if await deps.db.tenant(tenant.number, any_call, tenant.number) else step

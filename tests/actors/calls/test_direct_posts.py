@@ -52,6 +52,10 @@ def plan(before: Call | None, call: Call, event: CallEvent) -> Sequence[Draft]:
     return [Draft(kind="card", key=f"{call.call_id}:{call.events}", lane=call.call_id, body={})]
 
 
+def start_plan(call: Call) -> Sequence[Draft]:
+    return [Draft(kind="card", key=f"{call.call_id}:{call.events}", lane=call.call_id, body={"called": call.called})]
+
+
 class World:
     """The actor, the journal and the listeners' way to both."""
 
@@ -79,6 +83,7 @@ class World:
             ),
         )  # fmt: skip
         self.slot = Slot("")
+        self.starters: dict[IntegrationKey, Any] = {}
 
     async def _record(self, batch: Sequence[CallBatch]) -> list[Recorded]:
         self.commits += 1
@@ -93,7 +98,7 @@ class World:
 
     def start(self) -> None:
         self.slot = Slot(f"tenant/{NUMBER}", mailbox=self.mailbox)
-        run = lambda slot: TenantCalls(TENANT, self.mailbox, self.services, {CRM: plan}).run(slot)  # noqa: E731
+        run = lambda slot: TenantCalls(TENANT, self.mailbox, self.services, {CRM: plan}, None, self.starters).run(slot)  # noqa: E731
         self.child = self.supervisor.start(self.slot, run)
 
     async def restart(self) -> None:
@@ -160,6 +165,36 @@ async def test_a_call_of_posts_is_a_commit_a_post_and_touches_no_journal_first(d
         assert posts == ["/start 170.1", "/dial 170.1", "/bridge 170.1", "/hangup 170.1"]
         assert not await here.post("/dial", CallStatus="2"), "a repeat is a duplicate"
         assert await here.stored() == (keys, posts)
+
+
+async def test_an_announced_call_is_shown_and_stored_as_a_call_with_its_first_ring(
+    db: Database, tmp_path: Path
+) -> None:
+    async with open_world(db, tmp_path) as here:
+        here.starters[CRM] = start_plan
+        await here.restart()
+        assert await here.post("/start")
+        assert await here.stored() == (["170.1:0"], ["/start 170.1"])
+        assert await db.engine(call_count) == 0, "nothing rings yet"
+        assert not await here.post("/start"), "a repeat is a duplicate"
+        await here.quiet()
+        for address in ("/dial", "/bridge", "/hangup"):
+            assert await here.post(address, CallStatus="2")
+        await here.quiet()
+        assert (await here.stored())[0] == ["170.1:0", "170.1:1", "170.1:2", "170.1:3"]
+        assert await here.post("/start", StartTime="2026-11-21 10:00:00"), "another one, late"
+        await here.quiet()
+        assert (await here.stored())[0] == ["170.1:0", "170.1:1", "170.1:2", "170.1:3"]
+        await here.restart()
+        assert await here.post("/start", StartTime="2026-11-21 10:00:01"), (
+            "of a call that this incarnation does not know"
+        )
+        await here.quiet()
+        assert (await here.stored())[0] == ["170.1:0", "170.1:1", "170.1:2", "170.1:3"]
+
+
+async def call_count(conn: Connection) -> int:
+    return int(await conn.fetchval("SELECT count(*) FROM calls"))
 
 
 async def test_posts_of_many_calls_at_once_share_commits(db: Database, tmp_path: Path) -> None:

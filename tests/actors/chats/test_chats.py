@@ -11,7 +11,8 @@ import trio
 
 from actors.chats.channel_session import ChannelSession
 from actors.chats.inbox import Inbox
-from actors.chats.tenant_chats import TenantChats
+from actors.chats.tenant_chats import Reads, TenantChats
+from actors.feed import Feed
 from actors.runtime.directory import Slot
 from actors.services import CHATS, Doorbells, Services
 from adapters.base import Adapter, AdapterSettings
@@ -68,8 +69,8 @@ class Here:
     @property
     def services(self) -> Services:
         return cast(Services, type("S", (), {
-            "db": self.db, "bells": self.bells, "inbox": self.inbox, "provider_urls": {}, "dial": None, "link": Services.link, "app_of": lambda self, adapter: None,
-            "budgets": Budgets(), "tokens": lambda self, *which: None,
+            "db": self.db, "bells": self.bells, "inbox": self.inbox, "provider_urls": {}, "dial": None, "link": Services.link, "outgoing_files": lambda self, tenant: None, "app_of": lambda self, adapter: None, "public_url": "",
+            "budgets": Budgets(), "feed": Feed(), "tokens": lambda self, *which: None,
         })())  # fmt: skip
 
     async def logs(self, count: int) -> list[tuple[str, str, str]]:
@@ -89,7 +90,9 @@ async def here(db: Database) -> Here:
 @asynccontextmanager
 async def reading(here: Here, epoch: int = 3) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(TenantChats(TENANT, here.services, epoch).run, here.slot)
+        silent = Reads(None, AdapterSettings())
+        actor = TenantChats(TENANT, here.services, epoch, {KEY: silent, IntegrationKey("pigeon"): silent})
+        nursery.start_soon(actor.run, here.slot)
         yield
         nursery.cancel_scope.cancel()
 

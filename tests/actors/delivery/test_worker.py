@@ -26,11 +26,13 @@ from actors.delivery.worker import (
     BREAKER_PAUSE_S,
     DeliveryActor,
 )
+from actors.feed import Feed
 from actors.runtime.directory import Directory, Slot
 from actors.runtime.supervisor import Child, Supervisor, open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
 from adapters.budget import Budgets
+from adapters.channel import MESSAGE
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -56,6 +58,7 @@ from gateway.store.outbox import (
     Outcome,
     claim_deliveries,
     finish_and_claim,
+    prolong_delivery,
     release_deliveries,
     select_next_due,
 )
@@ -99,13 +102,16 @@ class Outbox:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.away = False
+        self.prolongs = True
         self.calls = 0
         self.claims = 0
 
-    def add(self, lane: str = "", *, expires_s: float | None = None, keep_s: float = FOREVER, bucket: str = "") -> Row:
+    def add(
+        self, lane: str = "", *, expires_s: float | None = None, keep_s: float = FOREVER, bucket: str = "", kind: str = "upload", body: str = "{}"
+    ) -> Row:  # fmt: skip
         number = len(self.rows) + 1
         claim = Claim(
-            TENANT.number, KIND, number, lane or f"lane {number}", f"key {number}", "upload", bucket, call_subject(f"call {number}"), "{}",
+            TENANT.number, KIND, number, lane or f"lane {number}", f"key {number}", kind, bucket, call_subject(f"call {number}"), body,
             0, 0, now(), expires_s, keep_s, None,
         )  # fmt: skip
         self.rows.append(Row(claim, trio.current_time(), claim))
@@ -118,7 +124,7 @@ class Outbox:
             raise Unavailable("away", certain=False)
         statements: dict[Callable[..., Any], Callable[..., Any]] = {
             claim_deliveries: self._claim, finish_and_claim: self._finish_and_claim, select_next_due: self._due,
-            release_deliveries: self._release,
+            release_deliveries: self._release, prolong_delivery: self._prolong,
         }  # fmt: skip
         return statements[work](*args)
 
@@ -179,6 +185,13 @@ class Outbox:
         due = [max(row.run_at, row.lease_until or 0) - trio.current_time() for row in heads]
         return min(due, default=None)
 
+    def _prolong(self, claim: Claim, lease_s: float) -> bool:
+        row = self.rows[claim.delivery_id - 1]
+        held = self.prolongs and row.claim.epoch == claim.epoch and row.state == "pending"
+        if held:
+            row.lease_until = trio.current_time() + lease_s
+        return held
+
     def _release(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             row = self.rows[claim.delivery_id - 1]
@@ -219,6 +232,9 @@ class World:
             Services,
             SimpleNamespace(
                 app_of=lambda adapter: None,
+                outgoing_files=lambda tenant: None,
+                feed=Feed(),
+                public_url="",
                 db=db,
                 bells=self.bells,
                 clients=Clients(),
@@ -289,6 +305,43 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def within(pause: float, wanted: float, *, jitter: float = 0.2, late: float = 0.05) -> bool:
     return wanted * (1 - jitter) - 0.001 <= pause <= wanted * (1 + jitter) + late
+
+
+# --- how long it may take
+
+
+async def test_a_message_with_a_file_has_minutes_and_holds_its_lease(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.answers = [100.0]
+        row = here.outbox.add(kind=MESSAGE, body='{"to": "7", "file": {"id": "x"}}')
+        here.bells.ring(TENANT.number, KIND)
+        await trio.sleep(60)
+        assert (row.lease_until or 0.0) > 100.0
+        await trio.sleep(60)
+        assert [outcome.status for _, outcome in row.outcomes] == ["done"]
+
+
+async def test_a_message_whose_lease_has_passed_on_is_not_sent(autojump_clock: trio.abc.Clock) -> None:
+    async with world() as here:
+        here.outbox.prolongs = False
+        here.outbox.add(kind=MESSAGE, body='{"to": "7", "file": {"id": "x"}}')
+        here.bells.ring(TENANT.number, KIND)
+        await trio.sleep(0.5)
+        assert here.attempts == []
+
+
+@pytest.mark.parametrize(("body", "seconds"), [('{"to": "7"}', 12.0), ('{"to": "7", "file": {}}', 120.0)])
+async def test_a_message_that_takes_too_long_is_not_repeated(
+    body: str, seconds: float, autojump_clock: trio.abc.Clock
+) -> None:
+    async with world() as here:
+        here.answers = [1000.0]
+        row = here.outbox.add(kind=MESSAGE, body=body)
+        here.bells.ring(TENANT.number, KIND)
+        await trio.sleep(3600)
+        ((at, outcome),) = row.outcomes
+        assert (outcome.status, round(at)) == ("doubtful", seconds)
+        assert len(here.attempts) == 1
 
 
 # --- when it is tried again

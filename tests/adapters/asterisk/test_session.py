@@ -622,6 +622,9 @@ def test_lines_may_have_any_name() -> None:
         ("trunks", [" "]),
         ("trunks", ["a" * 81]),
         ("originate_context", "a,b"),
+        ("recording_url", "http://169.254.169.254/{file}"),
+        ("recording_url", "https://[fe80::1]/{file}"),
+        ("recording_url", "https://a..b/{file}"),
     ],
 )
 def test_bad_settings_are_refused_without_showing_secrets(field: str, value: object) -> None:

@@ -48,6 +48,48 @@ async def test_a_delivery_on_the_wire(remote: Remote, open_link: Link) -> None:
     assert (attempt.status, attempt.response) == (200, '{"success": true, "notExistCodes": ["104", "105"]}')
 
 
+def rings(users: dict[str, str | None], kind: str = "in") -> Attempt:
+    body = {"event": {"phone": "+375291112233", "type": kind, "codes": ["150", "151", "152"], "callExternalId": "1"}}
+    return Attempt(kind=kind, key="1:in", lane="1", body=body, users=lambda: users)
+
+
+MISSING = as_json({"success": True, "notExistCodes": ["151", "152"]})
+FINE = as_json({"success": True})
+
+
+@pytest.mark.parametrize(
+    ("users", "answers", "sent", "detail"),
+    [
+        ({"7": "151", "19": "150"}, [MISSING, FINE], [7], "152"),
+        ({"7": "151", "8": "152"}, [MISSING, FINE], [7, 8], ""),
+        ({"7": "151", "8": "152"}, [MISSING, as_json({"success": True, "notExistUsers": [8]})], [7, 8], "8"),
+        ({"7": "151"}, [MISSING, as_json({"success": False, "errorMsg": "Rate limit exceeded"}, 503)], [7], "151, 152"),
+        ({"19": "150", "anna": "151", "22": None}, [MISSING], None, "151, 152"),
+        ({"7": "151"}, [FINE], None, ""),
+    ],
+)
+async def test_a_user_without_a_code_is_named_by_their_id(
+    remote: Remote, open_link: Link, users: dict[str, str | None], answers: list[Reply], sent: list[int] | None, detail: str
+) -> None:  # fmt: skip
+    remote.replies = answers
+    async with connect(open_link, settings(remote.url)) as client:
+        outcome = await client.deliver(rings(users))
+    assert (outcome.note, outcome.detail) == ("not_exist_codes" if detail else "", detail)
+    events = [json.loads(one.form()["event"]) for one in remote.seen]
+    assert events[0]["codes"] == ["150", "151", "152"]
+    if sent is None:
+        assert len(events) == 1
+    else:
+        assert events[1:] == [{"phone": "+375291112233", "type": "in", "userIds": sent, "callExternalId": "1"}]
+
+
+async def test_an_end_is_sent_once_whoever_has_no_code(remote: Remote, open_link: Link) -> None:
+    remote.replies = [MISSING]
+    async with connect(open_link, settings(remote.url)) as client:
+        await client.deliver(replace(hangup(), users=lambda: {"7": "151"}))
+    assert len(remote.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "error"),
     [

@@ -48,6 +48,26 @@ def link(open_link: Link, remote: Remote) -> Link:
     return replace(open_link, base_url=remote.url)
 
 
+BUTTON = no(400, "Bad Request: BUTTON_URL_INVALID")
+
+
+@pytest.mark.parametrize("reference", [None, "17"])
+async def test_the_last_card_has_a_button_unless_telegram_refuses_it(
+    remote: Remote, link: Link, reference: str | None
+) -> None:
+    attempt = replace(card(reference), body={"chat": GROUP, "text": TEXT, "page": "/t/0367/calls/7.1"})
+    remote.replies = [ok(17), BUTTON, ok(17)]
+    async with connect(replace(link, public_url="https://gw.example"), settings()) as client:
+        for _ in range(2):
+            assert await client.deliver(attempt) == Delivered(reference="17")
+    first, refused, plain = (one.json() for one in remote.seen)
+    ((shown,),) = first["reply_markup"]["inline_keyboard"]
+    assert shown["url"] == "https://gw.example/t/0367/calls/7.1"
+    assert refused == first
+    assert "reply_markup" not in plain
+    assert plain["text"] == "Звонок\nAT&T"
+
+
 async def test_a_new_card_on_the_wire(remote: Remote, link: Link) -> None:
     remote.replies = [ok(18)]
     attempt = card()

@@ -68,6 +68,38 @@ def text(tenant: Tenant, *events: CallEvent) -> list[str]:
     return str(reported(tenant, *events, notify_internal=True)[-1][0].body["text"]).split("\n")
 
 
+def test_an_announced_call_has_a_card_that_its_first_ring_changes(tenant: Tenant) -> None:
+    begun = apply(None, replace(RING, extensions=()))
+    assert begun is not None
+    first, second = codec.plan_start(settings(), tenant, replace(begun, events=0))
+    assert (first.key, first.lane, first.latest_only) == (f"{ID}:55501:0", f"{ID}:55501", True)
+    assert "150" not in str(first.body["text"])
+    assert {"Connecting…", "Соединяем…"} & set(str(first.body["text"]).split("\n"))
+    rings = reported(tenant, RING)[0][0]
+    assert (rings.lane, rings.key) == (first.lane, f"{ID}:55501:1")
+    assert rings.body["text"] != first.body["text"]
+    unknown = codec.plan_start(settings(), tenant, replace(begun, called="s"))[0]
+    assert str(unknown.body["text"]).count("\n") == str(first.body["text"]).count("\n") - 1, (
+        "no line for a number nobody knows"
+    )
+    internal = replace(begun, direction=Direction.INTERNAL)
+    assert codec.plan_start(settings(), tenant, internal) == ()
+    assert len(codec.plan_start(settings(notify_internal=True), tenant, internal)) == 2
+    assert second.body["chat"] == GROUP
+
+
+def test_the_last_card_leads_to_the_calls_page(tenant: Tenant) -> None:
+    drafts = reported(tenant, RING, ANSWER, replace(END, call_id=ID))
+    assert ["page" in step[0].body for step in drafts] == [False, False, True]
+    page = drafts[-1][0].body["page"]
+    assert page == f"/t/{tenant.number}/calls/{ID}"
+    made = codec.button(tenant, "https://gw.example/", page)
+    assert made is not None
+    assert made["inline_keyboard"][0][0]["url"] == f"https://gw.example{page}"
+    assert codec.button(tenant, "http://localhost:8000", page) is None, "Telegram would refuse the whole message"
+    assert codec.button(tenant, "https://gw.example", "") is None
+
+
 def test_one_card_a_chat_and_a_key_a_state(tenant: Tenant) -> None:
     drafts = reported(tenant, RING, ANSWER, MOVE, END)
     assert [len(step) for step in drafts] == [2, 2, 2, 2]

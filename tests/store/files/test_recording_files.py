@@ -19,7 +19,7 @@ from gateway.store import call_batches
 from gateway.store import recording_queue as work
 from gateway.store import recordings as rows
 from gateway.store.call_batches import CallBatch, ExpectedRow
-from gateway.store.files import recording_files as shelf_module
+from gateway.store.files import sealed_files as shelf_module
 from gateway.store.files.blobs import FolderBlobs, Missing
 from gateway.store.files.recording_files import RecordingFiles, TooLarge
 from gateway.store.postgres.errors import Unsealable
@@ -240,7 +240,7 @@ async def test_a_lost_object_is_replaced_by_the_next_upload(vault: Vault) -> Non
 
 
 async def test_too_much_is_refused_and_leaves_nothing(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.files.recording_files.LARGEST", 1000)
+    monkeypatch.setattr(RecordingFiles, "largest", 1000)
     with pytest.raises(TooLarge):
         await vault.send(sound(1001))
     assert vault.files() == []
@@ -366,10 +366,8 @@ async def test_leases_of_processes_that_died_are_given_back_and_younger_ones_kep
 
 async def test_a_disk_that_fills_up_on_the_way_keeps_its_reserve(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many uploads may begin on a disk that has room for one of them."""
-    free = shelf_module.LARGEST + shelf_module.SPARE
-    monkeypatch.setattr(
-        "gateway.store.files.recording_files.shutil.disk_usage", lambda path: SimpleNamespace(free=free)
-    )
+    free = RecordingFiles.largest + shelf_module.SPARE
+    monkeypatch.setattr("gateway.store.files.sealed_files.shutil.disk_usage", lambda path: SimpleNamespace(free=free))
     async with await vault.recording_files.new_file() as incoming:
         await incoming.write(sound(CHUNK * 8))
         free = shelf_module.SPARE - 1

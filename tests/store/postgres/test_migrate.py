@@ -1,4 +1,4 @@
-"""The migration runner: once each, in order, never backwards, alone."""
+"""The migration runner: once each, in order, never backwards, alone. Long, because each change of data has a case here."""
 
 from functools import partial
 from pathlib import Path
@@ -372,3 +372,41 @@ async def test_everybody_who_could_sign_in_still_can(empty_dsn: str, tmp_path: P
     ]  # fmt: skip
     assert links == [("0367", b"l", "anna@june.example")]
     assert ids == [(5,)]
+
+
+KEYS = """
+    INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key)
+        VALUES ('0367', 'June', 'UTC', 'BY', 'ru', 'sealed:v1:abcdefgh:x'), ('0368', 'May', 'UTC', 'BY', 'ru', 'sealed:v1:abcdefgh:y');
+    INSERT INTO api_keys (tenant_id, key_hash, name, scopes, hint) VALUES
+        ('0367', 'a', 'annas', '{read}', 'gw_live_a'), ('0367', 'b', 'replaced', '{read}', 'gw_live_b'),
+        ('0367', 'c', 'command', '{read}', 'gw_live_c'), ('0367', 'd', 'by key', '{read}', 'gw_live_d'),
+        ('0367', 'e', 'forgotten', '{read}', 'gw_live_e'), ('0368', 'f', 'of another', '{read}', 'gw_live_a');
+    INSERT INTO audit (tenant_id, actor_kind, actor, action, target, detail) VALUES
+        ('0367', 'person', 'anna@june.example', 'api_key.created', 'gw_live_a', 'read'),
+        ('0367', 'person', 'anna@june.example', 'api_key.created', 'gw_live_0', 'read'),
+        ('0367', 'operator', 'op@gateway.example', 'api_key.rotated', 'gw_live_0', 'gw_live_b'),
+        ('0367', 'cli', 'cli', 'api_key.created', 'gw_live_c', 'read'),
+        ('0367', 'key', 'gw_live_a', 'api_key.created', 'gw_live_d', 'read'),
+        ('0367', 'person', 'eve@june.example', 'api_key.revoked', 'gw_live_e', '');
+"""
+
+
+async def test_keys_of_before_are_of_whom_the_audit_names(empty_dsn: str, tmp_path: Path) -> None:
+    (owners,) = [one.version for one in read_migrations() if str(one).endswith("_owners_of_api_keys")]
+    await migrate(empty_dsn, of_version(tmp_path / "old", owners - 1))
+    async with open_session(empty_dsn) as session:
+        await session.run(run_sql, "SET ROLE gateway_engine")
+        await session.run(run_sql, KEYS)
+    assert await migrate(empty_dsn)
+
+    async def stored(conn: OwnConnection) -> list[tuple[object, ...]]:
+        await conn.execute("SET ROLE gateway_engine")
+        return [
+            tuple(row) for row in await conn.fetch("SELECT name, owner_kind, owner FROM api_keys ORDER BY key_hash")
+        ]
+
+    async with open_session(empty_dsn) as session:
+        assert await session.run(stored) == [
+            ("annas", "person", "anna@june.example"), ("replaced", "operator", "op@gateway.example"), ("command", "cli", ""),
+            ("by key", "", ""), ("forgotten", "", ""), ("of another", "", ""),
+        ]  # fmt: skip

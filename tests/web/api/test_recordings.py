@@ -15,7 +15,7 @@ from gateway.domain.ids import TenantId
 from gateway.store import recording_queue as work
 from gateway.store.files.blobs import FolderBlobs
 from gateway.store.files.recording_files import RecordingFiles
-from gateway.web.api.recordings import Span, read_range
+from gateway.web.http.file_answers import Span, read_range
 from tests.sound import wav
 from tests.web.conftest import SignIn, submitted
 from tests.web.world import CSRF, JUNE, MAPLE, World, answered, ended, ringing

@@ -209,7 +209,7 @@ async def test_an_address_to_fetch_from(stage: UploadStage, body: bytes, status:
 
 
 async def test_too_large(stage: UploadStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.files.recording_files.LARGEST", 1000)
+    monkeypatch.setattr(RecordingFiles, "largest", 1000)
     found = await stage.send(form(*FIELDS, FILE))
     assert (found.status, b"PAYLOAD_TOO_LARGE" in found.body) == (413, True)
     assert (await stage.send(b" " * 300_000, "application/json")).status == 413

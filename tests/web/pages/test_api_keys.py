@@ -2,12 +2,15 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from gateway.domain.api_keys import WARN_BEFORE, looks_right, new_key
+from gateway.domain.api_keys import WARN_BEFORE, KeyOwner, looks_right, new_key
 from gateway.domain.ids import TenantId
+from gateway.domain.people import Role
 from gateway.store.api_keys import select_api_keys
 from gateway.store.audit import select_audit
+from gateway.store.members import change_member, list_members
 from gateway.web.callers.key_changes import create_key
 from tests.web.conftest import SignIn, submitted
 from tests.web.world import CSRF, JUNE, World
@@ -72,3 +75,34 @@ async def test_ten_days_before_its_end_a_key_is_warned_of_until_it_is_replaced(w
     # The new one lives as long as the old one was to: it ends within ten days too.
     assert page.count("expires soon") == 1
     assert page.count("(replaced)") == 1
+
+
+async def test_whose_a_key_is_and_that_they_are_no_admin_any_more(world: World, sign_in: SignIn) -> None:
+    client, anna = await sign_in(), "anna@june.example"
+    theirs = world.app.test_client()
+    theirs.set_cookie("localhost", "session", await world.person(JUNE, anna, Role.ADMIN))
+    key = await shown_key(theirs, HOME, name="crm sync", scope="read", days="")
+    await make(world, "by command", None)
+    page = await (await client.get(HOME)).get_data(as_text=True)
+    assert anna in page
+    assert "command line" in page
+    assert "Not an admin any more" not in page
+    (member,) = [one for one in await world.db.engine(list_members, JUNE) if one.email == anna]
+    asked = await (await client.get(f"/t/0367/people/{member.user_id}/remove")).get_data(as_text=True)
+    assert "Their API keys end too" in asked
+    assert "crm sync" in asked
+    assert "by command" not in asked
+    await world.db.engine(
+        partial(change_member, tenant=JUNE, user_id=member.user_id, by="x@june.example", role=Role.AUDITOR)
+    )
+    page = await (await client.get(HOME)).get_data(as_text=True)
+    assert page.count("Not an admin any more") == 1
+    # Who replaces it owns the new one, which stays when the old owner goes.
+    new = await shown_key(client, f"{HOME}/rotate", hint=key[:16], sure="1")
+    await submitted(client, f"/t/0367/people/{member.user_id}/remove", {"csrf": CSRF, "sure": "1"})
+    lines = {one.hint: one for one in await world.db.tenant(JUNE, select_api_keys, JUNE)}
+    assert lines[key[:16]].revoked_at is not None
+    assert lines[new[:16]].revoked_at is None
+    assert lines[new[:16]].owner == KeyOwner("person", "admin@0367.example")
+    asked = await (await client.get(HOME)).get_data(as_text=True)
+    assert "Not an admin any more" not in asked, "a key that has ended needs nobody"

@@ -51,6 +51,50 @@ async def test_a_change_shows_old_and_new_and_no_secret(world: World, sign_in: S
     assert SECRET_KEY not in page
 
 
+@pytest.mark.parametrize(
+    ("language", "labels"),
+    [
+        ("en", ["Account address", "API key", "Switched on", "yes → no", "Owner", "What is sent: Call has ended"]),
+        ("ru", ["Адрес аккаунта", "Ключ API", "Включено", "да → нет", "Владелец", "Что отправлять: Вызов завершён"]),
+    ],
+)
+async def test_changes_bear_the_labels_of_the_form_and_not_stored_names(
+    world: World, sign_in: SignIn, language: str, labels: list[str]
+) -> None:
+    client = await sign_in(language=language)
+    old = {
+        "domain": "https://a.example",
+        "api_key": "***",
+        "enabled": True,
+        "send_events": {"in": True, "hangup": True},
+    }
+    new = {
+        "domain": "https://b.example",
+        "api_key": "***",
+        "enabled": False,
+        "send_events": {"in": True, "hangup": False},
+    }
+    await write(world, "anna@june.example", "config.changed", "retailcrm", old=old, new=new)
+    await write(
+        world,
+        "anna@june.example",
+        "phone.saved",
+        "150",
+        old={"owner": "A"},
+        new={"owner": "B", "endpoints": ["150", "x"]},
+    )
+    await write(world, "anna@june.example", "pbx.changed", "main", old={"host": "192.0.2.1"}, new={"host": "192.0.2.2"})
+    page = await text_of(client, "/t/0367/audit")
+    for stored in ("domain", "api_key", "enabled", "send_events", "owner", "endpoints", "host"):
+        assert f"<dt>{stored}</dt>" not in page
+    for label in labels:
+        assert label in page
+    assert "https://a.example → https://b.example" in page
+    assert "*** → ***" in page
+    assert "— → 150, x" in page
+    assert page.count("<dt>") == 7, "of a group, only what differs"
+
+
 async def test_an_operator_is_named_as_one(world: World, sign_in: SignIn) -> None:
     client = world.app.test_client()
     client.set_cookie("localhost", "session", await world.session(None, acting=JUNE))

@@ -10,6 +10,7 @@ from gateway.domain.ids import TenantId
 from gateway.domain.secret import Secret
 from gateway.store import installation
 from gateway.store.audit import select_audit
+from gateway.store.integration_states import select_known_of
 from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import select_tenants
 from gateway.tenant_file import token_hash
@@ -99,7 +100,8 @@ async def test_what_is_shown_once_belongs_to_the_session_that_made_it(world: Wor
 
 async def test_companies_in_order_of_trouble_name_and_what_waits(world: World, sign_in: SignIn) -> None:
     tenants = world.cache.tenants().values()
-    lines = tenant_lines(tenants, world.directory.below(), {"0367": 3})
+    known = await world.db.engine(select_known_of, [one.number for one in tenants])
+    lines = tenant_lines(tenants, world.directory.below(), known, {"0367": 3})
     assert [line.tenant.number for line in sorted_lines(lines, "trouble")] == [MAPLE, JUNE]
     assert [line.tenant.number for line in sorted_lines(lines, "waiting")] == [JUNE, MAPLE]
     assert [line.tenant.number for line in sorted_lines(lines, "name")] == [JUNE, MAPLE]

@@ -23,10 +23,10 @@ from tests.web.world import CSRF, HASHED, JUNE, MAPLE, World, answered, ended, r
 class Stream:
     """One open stream, as a server would see it: quart's test client cannot leave before the end."""
 
-    def __init__(self, cookie: str) -> None:
+    def __init__(self, cookie: str, path: str = "/t/0367/calls/live", query: str = "") -> None:
         self.scope = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
-            "scheme": "http", "path": "/t/0367/calls/live", "raw_path": b"/t/0367/calls/live", "query_string": b"",
+            "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
             "root_path": "", "client": ("127.0.0.1", 1), "server": ("localhost", 80),
             "headers": [(b"host", b"localhost"), (b"accept", b"text/event-stream"),
                         (b"cookie", f"session={cookie}; language=en".encode())],
@@ -72,9 +72,11 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(world: World, cookie: str | None = None) -> AsyncIterator[Stream]:
+async def streaming(
+    world: World, cookie: str | None = None, path: str = "/t/0367/calls/live", query: str = ""
+) -> AsyncIterator[Stream]:
     """A stream of the first company's calls, left at the block's end."""
-    stream = Stream(cookie or await world.session(JUNE))
+    stream = Stream(cookie or await world.session(JUNE), path, query)
     async with trio.open_nursery() as nursery:
         app: Any = world.app
         nursery.start_soon(app, stream.scope, stream.receive, stream.send)

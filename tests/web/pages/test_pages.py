@@ -73,7 +73,7 @@ async def test_every_page_in_both_languages(world: World, sign_in: SignIn, langu
 
 
 ROUTES = (
-    ("GET", "/"), ("GET", "/overview/day"), ("GET", "/overview/waiting"), ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
+    ("GET", "/"), ("GET", "/overview/day"), ("GET", "/overview/waiting"), ("GET", "/calls"), ("GET", "/calls/live"), ("GET", "/alerts"), ("GET", "/calls/{call}"), ("GET", "/integrations"),
     ("GET", "/integrations/retailcrm"), ("GET", "/integrations/another"), ("POST", "/integrations/retailcrm/jobs"), ("GET", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/login"), ("POST", "/integrations/retailcrm/test"),
     ("POST", "/integrations/retailcrm/switch"), ("POST", "/integrations/retailcrm/settings"), ("GET", "/pbxes/main"),
     ("GET", "/pbxes/new"), ("POST", "/pbxes/new"), ("POST", "/pbxes/main/settings"), ("POST", "/pbxes/main/test"),

@@ -1,14 +1,17 @@
 """What the pages show of an outside system from its adapter's folder: icon, sentence, documentation, tenant file block."""
 
 import html
+from dataclasses import replace
 
 import pytest
 
 from adapters.folder import read_folder
 from adapters.registry import adapters
+from gateway.domain.configuration import integration
+from gateway.domain.ids import IntegrationKey
 from gateway.web.translations import words
 from tests.web.conftest import SignIn
-from tests.web.world import World
+from tests.web.world import JUNE, World
 
 
 @pytest.mark.parametrize("kind", adapters())
@@ -49,3 +52,20 @@ async def test_a_page_says_what_the_system_is_and_its_block_of_the_file(
             assert words(language).about(kind) in page
             assert f'href="{adapter.docs_url}" rel="noreferrer"' in page
             assert (f'"{name}":\n  enabled: true' if ":" in name else read_folder(adapter.package).example) in page
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_a_widget_s_page_has_the_line_for_the_site(world: World, sign_in: SignIn, language: str) -> None:
+    (kind,) = [kind for kind, adapter in adapters().items() if adapter.widget is not None]
+    client = await sign_in(language=language)
+    address = f"/t/0367/integrations/{kind}"
+    line = '<script async src="http://localhost:8000/widget.js" data-key='
+    assert line not in html.unescape(await (await client.get(address)).get_data(as_text=True)), "there is no key yet"
+    link = integration(IntegrationKey(kind), {"widget_key": "june-widget-key"}, enabled=True)
+    tenant = world.cache.tenant(JUNE)
+    assert tenant is not None
+    changed = replace(tenant, integrations={**tenant.integrations, IntegrationKey(kind): link})
+    world.cache._entries = {**world.cache._entries, JUNE: replace(world.cache._entries[JUNE], tenant=changed)}
+    page = html.unescape(await (await client.get(address)).get_data(as_text=True))
+    assert f'{line}"june-widget-key"></script>' in page
+    assert "frame-src http://localhost:8000" in page

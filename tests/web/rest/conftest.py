@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actors.chats.conversing import Conversing
 from gateway.domain.api_keys import SCOPES, new_key
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId

@@ -177,6 +177,24 @@ async def test_it_ends_with_its_key(api: Api) -> None:
         assert trio.current_time() - began < 1.0
 
 
+async def test_it_ends_with_its_key_mid_way_through_a_backlog(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "PAGE", 2)
+    monkey = await api.new_key("read")
+    async with listening(api, **{"x-api-key": monkey}) as stream:
+        await stream.ready()
+    for _ in range(4):
+        await one_call(api)
+    async with listening(api, stream.last_id, **{"x-api-key": monkey}) as again:
+        assert await names(again, 1) == CALL[:1]
+        await api.world.db.engine(revoke_keys, JUNE, monkey[:16], "cli")
+        with trio.fail_after(5):
+            while (await api.raw("GET", "/calls", {}, b"", {"x-api-key": monkey})).status == 200:
+                await trio.sleep(0.01)
+        await trio.sleep(2 * changes.LOOK_S)
+        assert await again.next() is not None, "the page that was read"
+        assert await again.next() is None
+
+
 async def test_it_ends_with_its_session(api: Api) -> None:
     cookie = await api.world.session(JUNE)
     headers = {"cookie": f"session={cookie}"}

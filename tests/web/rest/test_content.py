@@ -274,6 +274,29 @@ async def test_a_file_is_imported_row_by_row(api: Api) -> None:
     assert (same.json["stored"], same.json["rows"]) == (0, dry.json["rows"])
 
 
+async def test_a_form_with_the_file_is_imported_too(api: Api) -> None:
+    def form(*parts: tuple[str, str, str]) -> bytes:
+        made = [
+            f'--x\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n{text}\r\n'
+            for name, file, text in parts
+        ]
+        return ("".join(made) + "--x--\r\n").encode()
+
+    kind, named = "multipart/form-data; boundary=x", '; filename="menu.csv"'
+    direct = await api.ask("POST", "/catalog/import", CSV.encode(), query={"dry_run": "1"}, content_type="text/csv")
+    for body in (
+        form(("file", named, CSV)),
+        form(("note", "", "x"), ("menu", named, CSV)),
+        form(("a", named, "x"), ("file", named, CSV)),
+    ):
+        got = await api.ask("POST", "/catalog/import", body, query={"dry_run": "1"}, content_type=kind)
+        assert (got.status, got.json) == (200, direct.json)
+    items = form(("file", '; filename="items.json"', '{"items": [{"id": "a", "name": "Pizza", "price": 12.5}]}'))
+    assert (await api.ask("POST", "/catalog/import", items, content_type=kind)).json["stored"] == 1
+    for body in (form(("file", "", CSV)), form(("a", named, CSV), ("b", named, CSV))):
+        assert paths(await api.ask("POST", "/catalog/import", body, content_type=kind)) == {"file"}
+
+
 async def test_items_are_imported_as_json(api: Api) -> None:
     items = [{"id": "a", "name": "Pizza", "price": 12.5}, {"id": "a", "name": "Again", "price": 1}, 7, {"name": "Tea"}]
     done = await api.ask("POST", "/catalog/import", {"items": items})
@@ -292,6 +315,7 @@ async def test_items_are_imported_as_json(api: Api) -> None:
     [
         (b"", "text/csv", "file"), (b"a;b\n1;2\n", "text/csv", "file"), (b'{"x": 1}', "application/json", "x"),
         (b"{", "application/json", "body"), (b"7", "application/json", "items"), (b"--x", "multipart/form-data", "body"),
+        (b"--x", "multipart/form-data; boundary=x", "body"), (b"--x--\r\n", "multipart/form-data; boundary=x", "file"),
         (b'{"items": 7}', "", "items"), (b"\x00\xff", "", "file"),
     ],
     ids=str,

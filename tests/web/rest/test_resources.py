@@ -1,19 +1,22 @@
 """Integrations, calls, deliveries and the audit by the API: what the pages show and do, for one company alone."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from gateway.domain.errors import log_code_of
-from gateway.domain.ids import IntegrationKey
+from gateway.domain.events import CallMerged, Direction, Result
+from gateway.domain.ids import CallId, IntegrationKey
+from gateway.domain.people import Role
 from gateway.domain.secret import Secret
 from gateway.domain.statuses import Known
 from gateway.store import outbox
 from gateway.store.integration_states import select_known
 from tests.web.pages.test_deliveries import FAILED, finish, keep, row
 from tests.web.rest.conftest import Answered, Api
-from tests.web.world import JUNE, MAPLE, SECRET_KEY, play
+from tests.web.world import JUNE, MAPLE, SECRET_KEY, ended, play, ringing
 
 
 async def every(api: Api, path: str, **query: Any) -> list[Any]:
@@ -192,6 +195,23 @@ async def test_calls_newest_first_page_by_page_and_one_with_its_events(api: Api)
     assert (
         await api.ask("GET", f"/calls/{played[1].call_id}", x_api_key=await api.new_key("read", of=MAPLE))
     ).status == 404
+
+
+async def test_an_agent_sees_joined_calls_that_are_theirs(api: Api) -> None:
+    world, now, ids = api.world, datetime.now(UTC), list[CallId]()
+    main = ringing(world.call_id(), now, "+375296000001", "100", ["150"])
+    await world.keep(JUNE, [main, ended(main, 30, Result.ANSWERED, "150")])
+    for extension in ("150", "151"):
+        part = ringing(world.call_id(), now, extension, "152", ["152"], direction=Direction.INTERNAL)
+        await world.keep(
+            JUNE, [part, CallMerged(call_id=part.call_id, at=now + timedelta(seconds=5), into=main.call_id)]
+        )
+        ids.append(part.call_id)
+    everything = (await api.ask("GET", f"/calls/{main.call_id}")).json
+    assert sorted(everything["joined"]) == sorted(ids)
+    cookie = await world.person(JUNE, "agent@0367.example", Role.AGENT, ["150"])
+    theirs = (await api.ask("GET", f"/calls/{main.call_id}", cookie=f"session={cookie}")).json
+    assert theirs["joined"] == [ids[0]]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 from uuid import uuid4
 
 import pytest
+import trio
 
 from gateway.domain.people import Role
 from gateway.store.postgres.pool import Connection
+from gateway.store.second_factors import store_factor
+from gateway.web.callers.api_keys import FRESH_S
 from gateway.web.session.tokens import read_token
 from tests.web.rest.conftest import Api
 from tests.web.rest.test_resources import every, paths
@@ -130,3 +133,57 @@ async def test_agents_and_auditors_change_nobody(api: Api) -> None:
         headers = {"cookie": f"session={cookie}", "x_csrf_token": CSRF}
         assert (await api.ask("GET", "/users", None, query={}, **headers)).status == seen
         assert (await api.ask("POST", "/users", ANNA, query={}, **headers)).status == 403
+
+
+async def test_who_is_removed_takes_the_keys_along_that_they_made_and_that_these_made(api: Api) -> None:
+    email = "anna@june.example"
+    cookie = await api.world.person(JUNE, email, Role.ADMIN)
+    session = {"cookie": f"session={cookie}", "x_csrf_token": CSRF}
+    body = {"name": "sync", "scopes": ["read", "write"]}
+    own = (await api.ask("POST", "/keys", body, query={}, **session)).json
+    assert (own["owner"], own["owner_kind"]) == (email, "person")
+    made = (await api.ask("POST", "/keys", body, x_api_key=own["key"])).json
+    assert (made["owner"], made["owner_kind"]) == (email, "person")
+    replaced = (await api.ask("POST", f"/keys/{made['id']}/rotate", x_api_key=own["key"])).json
+    others = (await api.ask("POST", "/keys", body)).json
+    assert (others["owner"], others["owner_kind"]) == (None, "cli")
+    token = (await api.ask("POST", "/token", x_api_key=own["key"])).json["access_token"]
+    (anna,) = [one for one in await every(api, "/users") if one["email"] == email]
+    assert (await api.ask("DELETE", f"/users/{anna['id']}")).status == 204
+    await trio.sleep(FRESH_S)
+    for key in (own["key"], made["key"], replaced["key"], token):
+        assert (await api.ask("GET", "/users", authorization=f"Bearer {key}")).status == 401
+    assert (await api.ask("GET", "/users", x_api_key=others["key"])).status == 200
+    actions = [(one["action"], one["object"]) for one in await every(api, "/audit")]
+    assert {("api_key.revoked", one["prefix"]) for one in (own, made, replaced)} <= set(actions)
+
+
+async def test_a_second_factor_that_was_lost_is_taken_away(api: Api) -> None:
+    email = "anna@june.example"
+    cookie = await api.world.person(JUNE, email, Role.ADMIN)
+    session = {"cookie": f"session={cookie}", "x_csrf_token": CSRF}
+
+    async def set_up(conn: Connection) -> None:
+        await store_factor(conn, email, {JUNE: "sealed"}, 7, [b"c" * 32])
+
+    async def stored(conn: Connection) -> tuple[object, ...]:
+        row = await conn.fetchrow("SELECT factor, cardinality(recovery_codes) FROM users WHERE email = $1", email)
+        assert row is not None
+        return tuple(row)
+
+    (anna,) = [one for one in await every(api, "/users") if one["email"] == email]
+    where = f"/users/{anna['id']}/second-factor"
+    assert anna["second_factor"] is False
+    assert (await api.ask("DELETE", where)).status == 404
+    await api.world.db.engine(set_up)
+    assert (await api.ask("GET", f"/users/{anna['id']}")).json["second_factor"] is True
+    theirs, weak = await api.new_key(of=MAPLE), await api.new_key("write", "read")
+    assert (await api.ask("DELETE", where, x_api_key=theirs)).status == 404
+    assert (await api.ask("DELETE", where, x_api_key=weak)).status == 403, "a key that may do less than she"
+    own = await api.ask("DELETE", where, None, query={}, **session)
+    assert (own.status, "My security" in own.json["detail"]) == (409, True)
+    assert await api.world.db.engine(stored) == ("sealed", 1)
+    assert (await api.ask("DELETE", where)).status == 204
+    assert await api.world.db.engine(stored) == ("", 0)
+    assert (await api.ask("GET", "/calls", None, query={}, **session)).status == 401, "her sessions have ended"
+    assert ("user.factor_reset", email) in [(one["action"], one["object"]) for one in await every(api, "/audit")]

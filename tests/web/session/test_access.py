@@ -23,9 +23,10 @@ from tests.web.world import CSRF, JUNE, MAPLE, World, answered, ended, ringing
 __all__ = ["place"]
 
 AGENT_OPENS = {
-    "/t/<number>/calls", "/t/<number>/calls/live", "/t/<number>/calls/<path:call_id>", "/t/<number>/dialling",
+    "/t/<number>/calls", "/t/<number>/calls/live", "/t/<number>/alerts", "/t/<number>/calls/<path:call_id>", "/t/<number>/dialling",
     "/t/<number>/dialling/orders", "/t/<number>/", "/t/<number>/overview/day", "/t/<number>/overview/waiting",
     "/t/<number>/missed", "/t/<number>/missed/list", "/t/<number>/search", "/t/<number>/calls.csv",
+    "/t/<number>/inbox", "/t/<number>/inbox/list", "/t/<number>/inbox/live", "/t/<number>/inbox/replies", "/t/<number>/customers",
 }  # fmt: skip
 AGENT_POSTS = {"/t/<number>/dialling", "/t/<number>/missed/done", "/t/<number>/missed/undo"}
 ENDS = {"/logout", "/operators/act-as", "/operators/act-as/end", "/account/sessions/end-others"}
@@ -148,7 +149,7 @@ async def test_what_is_mounted_is_guarded_by_its_line(world: World) -> None:
 
 def test_every_line_names_a_need_of_people() -> None:
     assert {need for endpoint, need in ACCESS.items() if endpoint.startswith("operators")} == {Need.OPERATOR}
-    assert set(ROLES) == {Need.CALLS, Need.DIAL, Need.READ, Need.CHANGE}
+    assert set(ROLES) == {Need.CALLS, Need.DIAL, Need.CHATS, Need.WRITE_CHATS, Need.READ, Need.CHANGE}
 
 
 # An agent's own calls
@@ -195,7 +196,7 @@ async def test_an_agent_sees_the_calls_of_their_numbers(world: World) -> None:
         page = await text(client, f"/t/0367/calls?{query}")
         assert made["theirs"] not in page, query
         assert made["colleagues"] not in page, query
-    assert re.findall(r'href="/t/0367/([a-z]+)"', page) == ["calls", "missed", "dialling"]
+    assert re.findall(r'href="/t/0367/([a-z]+)"', page) == ["calls", "missed", "dialling", "inbox", "customers"]
     day = (await text(client, "/t/0367/calls")).partition('id="day-figures"')[2].partition("</dl>")[0]
     assert re.findall(r"<dd[^>]*>(?:<span.*?</span>)?([^<]*)</dd>", day)[:4] == ["4", "2", "1", "1"]
 

@@ -183,7 +183,9 @@ async def test_headers_of_pages(world: World, sign_in: SignIn) -> None:
             nonce = re.search(r"script-src 'nonce-([^']+)'", policy)
             assert nonce is not None
             page = await response.get_data(as_text=True)
-            assert page.count(f'nonce="{nonce[1]}"') == 2
+            loaded = re.findall(r'<script[^>]*>|<link rel="stylesheet"[^>]*>', page)
+            assert len(loaded) >= 2
+            assert all(f'nonce="{nonce[1]}"' in one for one in loaded)
             assert "<script>" not in page
             assert " style=" not in page
             for part in ("default-src 'none'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"):
@@ -308,7 +310,13 @@ def test_a_device_is_an_accounts_own_and_cannot_be_made_up() -> None:
     assert device_of(key, "b@june.example", cookie, now) is None
     assert device_of(b"x" * 32, "a@june.example", cookie, now) is None
     assert device_of(key, "a@june.example", cookie, now + 366 * 86400) is None
-    for made_up in ("", "x", cookie[:-1] + "0", cookie.replace(".", ".1", 1), "a" * 16 + cookie[16:] + "0"):
+    for made_up in (
+        "",
+        "x",
+        cookie[:-1] + ("1" if cookie[-1] == "0" else "0"),
+        cookie.replace(".", ".1", 1),
+        "a" * 16 + cookie[16:] + "0",
+    ):
         assert device_of(key, "a@june.example", made_up, now) is None
     throttle = Throttle()
     for _ in range(200):

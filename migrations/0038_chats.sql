@@ -77,7 +77,7 @@ CREATE TABLE conversations (
     UNIQUE (tenant_id, integration_type, address),
     FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts ON DELETE CASCADE
 );
-CREATE INDEX conversations_recent ON conversations (tenant_id, last_message_at DESC NULLS LAST, conversation_id);
+CREATE INDEX conversations_recent ON conversations (tenant_id, last_message_at DESC, conversation_id DESC) WHERE last_message_at IS NOT NULL;
 CREATE INDEX conversations_waiting ON conversations (tenant_id, waiting_since) WHERE waiting_since IS NOT NULL;
 CREATE INDEX conversations_contact ON conversations (tenant_id, contact_id);
 
@@ -137,16 +137,24 @@ CREATE TABLE chat_files (
     longitude        double precision,
     remote           jsonb,                             -- what the adapter's client fetches it by; holds no secret
     state            text NOT NULL CHECK (state IN ('none', 'expected', 'stored', 'failed')),
-    problem          text NOT NULL DEFAULT '',
+    problem          text NOT NULL DEFAULT '',          -- why it failed: a code that the page explains
+    address          text,                              -- where it lies
+    stored_at        timestamptz,
     tries            integer NOT NULL DEFAULT 0,
     run_at           timestamptz NOT NULL DEFAULT now(),
     lease_until      timestamptz,
+    epoch            bigint NOT NULL DEFAULT 0,         -- raised by every claim; an outcome names the one it holds
     created_at       timestamptz NOT NULL DEFAULT now(),
+    created_by       text NOT NULL DEFAULT '',          -- who added it, of those that are to be sent
     PRIMARY KEY (tenant_id, file_id),
-    FOREIGN KEY (tenant_id, message_id) REFERENCES messages ON DELETE CASCADE
+    FOREIGN KEY (tenant_id, message_id) REFERENCES messages ON DELETE CASCADE,
+    FOREIGN KEY (tenant_id, address) REFERENCES recording_blobs (tenant_id, address),
+    CHECK ((state = 'stored') = (address IS NOT NULL))
 );
 CREATE INDEX chat_files_message ON chat_files (tenant_id, message_id, place);
 CREATE INDEX chat_files_expected ON chat_files (tenant_id, run_at) WHERE state = 'expected';
+CREATE INDEX chat_files_address ON chat_files (tenant_id, address) WHERE address IS NOT NULL;
+CREATE INDEX chat_files_unsent ON chat_files (tenant_id, created_by, created_at) WHERE message_id IS NULL;
 
 -- What stands beside the messages: notes, changes of owner, edits, deletions. Rows are added, never changed.
 CREATE TABLE conversation_happenings (
@@ -164,6 +172,8 @@ CREATE TABLE conversation_happenings (
 CREATE INDEX conversation_happenings_of ON conversation_happenings (tenant_id, conversation_id, happening_id);
 CREATE INDEX conversation_happenings_message ON conversation_happenings (tenant_id, message_id) WHERE message_id IS NOT NULL;
 
+-- Whoever answers a client stores the message and its deliveries in one transaction, in the company's own role.
+GRANT INSERT ON deliveries TO gateway_app;
 -- What the messenger called what was delivered, and why it was not: for parts of messages.
 ALTER TABLE deliveries ADD COLUMN external_id text, ADD COLUMN problem text;
 

@@ -1,0 +1,146 @@
+"""One person's data: all that messengers brought of them, to be handed out or erased (GDPR articles 15 and 17, 152-FZ).
+
+A person is a contact with everything that was merged into it. Erased are contact, conversations, messages, files, deliveries and log
+lines of these conversations, and the raw updates of which they were made. Calls and their recordings are no part of it: they
+belong to telephone numbers and go with their own retention. The engine's alone. Read `files/chat_files.py` for who calls it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from gateway.domain.ids import TenantId
+from gateway.store.audit import insert_audit
+from gateway.store.postgres.pool import Connection
+
+LONG_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How much went."""
+
+    contacts: int
+    conversations: int
+    messages: int
+    files: int
+    addresses: tuple[str, ...]
+    """Of the stored files."""
+
+
+async def select_contacts_by_phone(conn: Connection, tenant: TenantId, phone: str) -> list[UUID]:
+    """The persons with a number, confirmed or typed."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT c.root_id FROM contact_phones p
+        JOIN contacts c ON c.tenant_id = p.tenant_id AND c.contact_id = p.contact_id
+        WHERE p.tenant_id = $1 AND p.phone = $2 ORDER BY 1
+        """,
+        tenant,
+        phone,
+    )
+    return [row[0] for row in rows]
+
+
+async def erase_person(conn: Connection, tenant: TenantId, contact: UUID, actor: str) -> Erased | None:
+    """Erases a person and writes down that it was done, not what there was. None where there is no such contact. What the client
+    writes from now on makes a new contact."""
+    async with conn.transaction():
+        people = await conn.fetch(
+            """
+            SELECT contact_id FROM contacts
+            WHERE tenant_id = $1 AND root_id = (SELECT root_id FROM contacts WHERE tenant_id = $1 AND contact_id = $2)
+            ORDER BY contact_id FOR UPDATE
+            """,
+            tenant,
+            contact,
+        )
+        if not people:
+            return None
+        rows = await conn.fetch(
+            """
+            SELECT conversation_id, integration_type, address FROM conversations
+            WHERE tenant_id = $1 AND contact_id = ANY($2::uuid[]) ORDER BY conversation_id FOR UPDATE
+            """,
+            tenant,
+            [row[0] for row in people],
+        )
+        ids: list[UUID] = [row["conversation_id"] for row in rows]
+        files = await conn.fetch(
+            """
+            SELECT f.address FROM chat_files f
+            JOIN messages m ON m.tenant_id = f.tenant_id AND m.message_id = f.message_id
+            WHERE f.tenant_id = $1 AND m.conversation_id = ANY($2::uuid[])
+            """,
+            tenant,
+            ids,
+            timeout=LONG_S,
+        )
+        await _erase_traces(conn, tenant, ids, [(row["integration_type"], row["address"]) for row in rows])
+        gone = await conn.execute(
+            "DELETE FROM messages WHERE tenant_id = $1 AND conversation_id = ANY($2::uuid[])",
+            tenant,
+            ids,
+            timeout=LONG_S,
+        )
+        await conn.execute(
+            "DELETE FROM contacts WHERE tenant_id = $1 AND contact_id = ANY($2::uuid[])",
+            tenant,
+            [row[0] for row in people],
+            timeout=LONG_S,
+        )
+        erased = Erased(
+            len(people), len(ids), int(gone.rpartition(" ")[2]), len(files),
+            tuple(sorted({row[0] for row in files if row[0] is not None})),
+        )  # fmt: skip
+        await insert_audit(
+            conn, tenant, actor, "contact.erased", str(contact),
+            f"{erased.conversations} conversations, {erased.messages} messages, {erased.files} files",
+        )  # fmt: skip
+        return erased
+
+
+async def _erase_traces(
+    conn: Connection, tenant: TenantId, conversations: Sequence[UUID], places: Sequence[tuple[str, str]]
+) -> None:
+    """What was sent and received, as deliveries, logs, the journal and dead letters have it."""
+    named = [str(one) for one in conversations]
+    await conn.execute(
+        "DELETE FROM deliveries WHERE tenant_id = $1 AND subject_kind = 'chat' AND subject_id = ANY($2::text[])",
+        tenant,
+        named,
+        timeout=LONG_S,
+    )
+    await conn.execute(
+        "DELETE FROM integration_logs WHERE tenant_id = $1 AND subject_kind = 'chat' AND subject_id = ANY($2::text[])",
+        tenant,
+        named,
+        timeout=LONG_S,
+    )
+    await conn.execute(
+        "DELETE FROM external_ids WHERE tenant_id = $1 AND subject_kind = 'chat' AND subject_id = ANY($2::text[])",
+        tenant,
+        named,
+    )
+    for key, address in places:
+        # A whole word of the update: what is processed is of no use but to people who look for a fault.
+        mentioned = f"(^|[^0-9A-Za-z]){_literal(address)}($|[^0-9A-Za-z])"
+        await conn.execute(
+            "UPDATE journal SET body = '{}' WHERE tenant_id = $1 AND address = 'hook/' || $2::text AND done_at IS NOT NULL AND body ~ $3",
+            tenant,
+            key,
+            mentioned,
+            timeout=LONG_S,
+        )
+        await conn.execute(
+            "DELETE FROM dead_letters WHERE tenant_id = $1 AND actor = 'tenant/' || $1::text || '/chats' AND message ~ $2",
+            tenant,
+            mentioned,
+            timeout=LONG_S,
+        )
+
+
+def _literal(text: str) -> str:
+    """A text as a regular expression of PostgreSQL that matches it alone."""
+    return re.sub(r"([^0-9A-Za-z_])", r"\\\1", text)

@@ -1,0 +1,144 @@
+"""What a browser may notify its person of, where they have chosen so: a stream of small events for one browser.
+
+    alert     a call rings at one of their own numbers, or was missed there
+    over      the call with this id rings no longer
+    troubles  what is wrong in the company, whole, at the start and whenever it changes; for those who see it on every page
+
+Everything stands on the person's pages too, in the same words. The choice is the browser's, so nothing is stored here: its script
+knows what it has shown, and a stream that begins again repeats what is still so. Read `gateway/web/static/alerts.js` for that end.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import trio
+from quart import Blueprint, request
+from quart_trio.wrappers import TrioResponse as Response
+
+from gateway.domain.calls import Call, Phase
+from gateway.domain.errors import Retryable
+from gateway.domain.events import Direction, Result
+from gateway.domain.ids import IntegrationKey, kind_of
+from gateway.domain.statuses import Connection
+from gateway.store.calls import select_calls, select_open_calls
+from gateway.web.pages.live import HEARTBEAT_S, RETRY_MS, SHORTEST_PAUSE_S, changed_within, event_stream, sse
+from gateway.web.session.auth import Gate
+from gateway.web.session.live_streams import CHECK_S, LATER_MS
+from gateway.web.session.tokens import Token
+from gateway.web.site import Viewer, viewer
+from gateway.web.statuses import warnings_of
+
+TROUBLES_S = 10.0
+"""Seconds between two looks at what is wrong, as on the pages."""
+
+
+def alert_of(who: Viewer, call: Call, own: frozenset[str]) -> dict[str, str] | None:
+    """What to notify of a call, where one of a person's own numbers rings or was missed; None otherwise."""
+    if who.tenant is None or call.direction is Direction.OUTGOING:
+        return None
+    if call.phase is Phase.RINGING:
+        about, numbers = "ringing", [number for number in call.ringing if number in own]
+    elif call.phase is Phase.ENDED and call.result is Result.MISSED:
+        about, numbers = "missed", [number for number in call.rang if number in own]
+    else:
+        return None
+    if not numbers:
+        return None
+    tenant = who.tenant
+    party = who.f.party(call.caller)
+    if call.direction is Direction.INTERNAL:
+        party = " ".join(filter(None, (call.caller, tenant.owner_of(call.caller))))
+    return {
+        "key": f"{about} {call.call_id}", "tag": call.call_id, "title": f"{who.t(f'alerts.{about}')}: {party}",
+        "body": ", ".join(numbers), "href": f"/t/{tenant.number}/calls/{quote(call.call_id, safe='')}",
+    }  # fmt: skip
+
+
+def trouble_alert(who: Viewer, one: Connection) -> dict[str, str]:
+    """What to notify of a connection in trouble: the sentence of its warning."""
+    t, status = who.t, one.status
+    kind = one.kind if one.is_pbx else kind_of(IntegrationKey(one.name))
+    return {
+        "key": f"{one.name} {status.standing} {status.code}", "tag": f"trouble {one.name}",
+        "title": f"{one.title}: {t(f'status.{status.standing}')}",
+        "body": t.code("health", status.code, kind) or t(f"status_says.{status.standing}"), "href": one.href,
+    }  # fmt: skip
+
+
+def alerts_pages(gate: Gate) -> Blueprint:
+    """The stream `/t/<number>/alerts`."""
+    pages = Blueprint("alerts", __name__, url_prefix="/t/<number>/alerts")
+
+    @pages.get("")
+    async def alerts(number: str) -> Response:
+        if request.method == "HEAD":
+            return Response(content_type="text/event-stream; charset=utf-8")
+        return event_stream(_alerts(gate, viewer(), gate.token(), gate.source()))
+
+    return pages
+
+
+async def _alerts(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncIterator[str]:
+    deps, found = gate.site.deps, who.tenant
+    assert found is not None
+    number, own = found.number, frozenset(who.phones)
+    known: str | None = None
+
+    def alert(call: Call) -> str:
+        made = alert_of(who, call, own)
+        return sse("alert", json.dumps(made, ensure_ascii=False)) if made is not None else ""
+
+    async def ringing() -> list[str]:
+        if not own:
+            return []
+        return [alert(call) for _, call in await deps.db.tenant(number, select_open_calls, number)]
+
+    async def troubles() -> str:
+        nonlocal known
+        if not who.may_read:
+            return ""
+        tenant = deps.cache.tenant(number)
+        wrong = (await warnings_of(deps, tenant)).troubles if tenant is not None else ()
+        text = json.dumps([trouble_alert(who, one) for one in wrong], ensure_ascii=False)
+        if text == known:
+            return ""
+        known = text
+        return sse("troubles", text)
+
+    alive: Any = partial(gate.still_signed_in, token, who)
+    hash_of = token.token_hash if token is not None else b""
+    with deps.feed.subscribe(number) as subscription, gate.streams.opened(hash_of, number, source) as stream:
+        try:
+            yield f"retry: {RETRY_MS}\n\n" + "".join(await ringing()) + await troubles()
+            quiet_since = looked = trio.current_time()
+            while True:
+                taken = await changed_within(subscription, stream, min(CHECK_S, HEARTBEAT_S))
+                if not await gate.streams.go_on(stream, alive):
+                    if stream.for_newer:
+                        yield f"retry: {LATER_MS}\n\n"
+                    return
+                events, now = list[str](), trio.current_time()
+                if now - looked >= TROUBLES_S:
+                    looked = now
+                    events.append(await troubles())
+                if taken is not None and own:
+                    changed, lost = taken
+                    calls = [call_id for subject in changed if (call_id := subject.call_id) is not None]
+                    if lost:
+                        events += await ringing()
+                    for _, call in await deps.db.tenant(number, select_calls, number, calls) if calls else ():
+                        events.append(alert(call))
+                        if call.phase is not Phase.RINGING and not own.isdisjoint(call.rang):
+                            events.append(sse("over", "", call.call_id))
+                for event in filter(None, events):
+                    quiet_since = now
+                    yield event
+                if now - quiet_since >= HEARTBEAT_S:
+                    quiet_since = now
+                    yield ": still here\n\n"
+                await trio.sleep(SHORTEST_PAUSE_S)
+        except Retryable:
+            return
