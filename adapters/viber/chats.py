@@ -91,7 +91,9 @@ def _files(message: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
         case "location":
             place = _object(message.get("location"), "location")
             return (
-                RemoteFile(kind="location", latitude=_degrees(place.get("lat"), 90), longitude=_degrees(place.get("lon"), 180)),
+                RemoteFile(
+                    kind="location", latitude=_degrees(place.get("lat"), 90), longitude=_degrees(place.get("lon"), 180)
+                ),
             )
         case "contact":
             card = _object(message.get("contact"), "contact")

@@ -53,6 +53,7 @@ class ViberSettings(HttpSettings):
         name = value.strip()
         if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
             raise BadValue(
-                f"must have 1 to {LONGEST_NAME} characters, in one line", f"от 1 до {LONGEST_NAME} символов, в одну строку"
+                f"must have 1 to {LONGEST_NAME} characters, in one line",
+                f"от 1 до {LONGEST_NAME} символов, в одну строку",
             )
         return name

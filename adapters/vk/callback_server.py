@@ -24,7 +24,9 @@ TITLE = "gateway"
 async def ensure(client: "VkClient", hook_url: Secret, attempt: Attempt | None = None) -> bool:
     """Makes VK call `hook_url` with our events. Whether VK has confirmed the address already. Raises what VK's answers come to."""
     ours = await _ours(client, hook_url)
-    good = next((one for one in ours if one.status in ("ok", "wait") and Secret(one.key) == client.settings.secret), None)
+    good = next(
+        (one for one in ours if one.status in ("ok", "wait") and Secret(one.key) == client.settings.secret), None
+    )
     if good is None:
         number = await _put(client, hook_url, ours[0] if ours else None, attempt)
     else:
@@ -38,11 +40,15 @@ async def ensure(client: "VkClient", hook_url: Secret, attempt: Attempt | None =
         return good.status == "ok"
     status = next((one.status for one in await _ours(client, hook_url) if one.id == number), "")
     if status == "failed":
-        raise Unavailable("VK could not reach our address: it must be public, by https, with a certificate that VK accepts")
+        raise Unavailable(
+            "VK could not reach our address: it must be public, by https, with a certificate that VK accepts"
+        )
     return status == "ok"
 
 
-async def _put(client: "VkClient", hook_url: Secret, known: codec.CallbackServer | None, attempt: Attempt | None) -> int:
+async def _put(
+    client: "VkClient", hook_url: Secret, known: codec.CallbackServer | None, attempt: Attempt | None
+) -> int:
     """Adds our server, or gives the one that is there a fresh code and our key. Returns its number."""
     group = {"group_id": client.settings.group_id}
     found = await client.call("groups.getCallbackConfirmationCode", group)
@@ -53,7 +59,9 @@ async def _put(client: "VkClient", hook_url: Secret, known: codec.CallbackServer
     wanted = {**group, "url": address.reveal(), "title": TITLE, "secret_key": client.settings.secret.reveal()}
     hidden = [address, hook_url]
     if known is not None:
-        await client.call("groups.editCallbackServer", {**wanted, "server_id": str(known.id)}, attempt, hide=hidden, slow=True)
+        await client.call(
+            "groups.editCallbackServer", {**wanted, "server_id": str(known.id)}, attempt, hide=hidden, slow=True
+        )
         return known.id
     made = await client.call("groups.addCallbackServer", wanted, attempt, hide=hidden, slow=True)
     number = made.get("server_id") if isinstance(made, dict) else None

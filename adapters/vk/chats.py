@@ -126,11 +126,15 @@ def _file(kind: str, one: Mapping[str, Any]) -> RemoteFile:
             return _remote("image", _largest(one), "photo.jpg", "image/jpeg")
         case "sticker":
             pictures = one.get("images")
-            return _remote("sticker", _widest(pictures if isinstance(pictures, list) else []), "sticker.png", "image/png")
+            return _remote(
+                "sticker", _widest(pictures if isinstance(pictures, list) else []), "sticker.png", "image/png"
+            )
         case "graffiti":
             return _remote("image", _string(one.get("url")), "graffiti.png", "image/png")
         case "audio_message":
-            return _remote("voice", _string(one.get("link_ogg")) or _string(one.get("link_mp3")), "voice.ogg", "audio/ogg")
+            return _remote(
+                "voice", _string(one.get("link_ogg")) or _string(one.get("link_mp3")), "voice.ogg", "audio/ogg"
+            )
         case "audio":
             named = " - ".join(filter(None, (_string(one.get("artist")), title))) or "audio"
             return _remote("audio", _string(one.get("url")), f"{named}.mp3", "audio/mpeg")
@@ -178,7 +182,9 @@ def _person(message: Mapping[str, Any], body: Mapping[str, Any]) -> Person:
     """VK's events name people by number alone; the name is there where the client has looked it up."""
     known = body.get("person")
     known = known if isinstance(known, Mapping) else {}
-    return Person(name=_string(known.get("name")), username=_string(known.get("username")) or f"id{message.get('from_id')}")
+    return Person(
+        name=_string(known.get("name")), username=_string(known.get("username")) or f"id{message.get('from_id')}"
+    )
 
 
 def _reply_to(message: Mapping[str, Any]) -> str:

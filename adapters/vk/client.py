@@ -101,7 +101,9 @@ class VkClient:
         http, path = open_named(self.link, url, timeouts, [Secret(url)])
         async with http:
             try:
-                return await http.send("POST", path, files=[upload], read=lambda answer: codec.read_upload(answer.status, answer.raw))
+                return await http.send(
+                    "POST", path, files=[upload], read=lambda answer: codec.read_upload(answer.status, answer.raw)
+                )
             except Unavailable as error:
                 error.certain = True  # a file that lies there unsaved is seen by nobody
                 raise
@@ -136,7 +138,9 @@ class VkClient:
         """With the names of those who wrote, and whole texts in the place of cropped ones, as far as VK gives them now: what it does
         not give holds up no message."""
         with suppress(GatewayError):
-            await self._learn_names([message_of(one.body).get("from_id") for one in updates if one.body["type"] == "message_new"])
+            await self._learn_names(
+                [message_of(one.body).get("from_id") for one in updates if one.body["type"] == "message_new"]
+            )
         whole: Mapping[int, Mapping[str, Any]] = {}
         cropped = [message_of(one.body).get("id") for one in updates if message_of(one.body).get("is_cropped") is True]
         with suppress(GatewayError):

@@ -107,7 +107,9 @@ def attachment(kind: str, saved: Any) -> str:
     if not isinstance(one, dict) or not isinstance(owner, int) or not isinstance(number, int):
         raise RemoteProtocolError("VK saved a file and did not say as what")
     key = one.get("access_key")
-    return f"{'photo' if kind == 'photo' else 'doc'}{owner}_{number}" + (f"_{key}" if isinstance(key, str) and key else "")
+    return f"{'photo' if kind == 'photo' else 'doc'}{owner}_{number}" + (
+        f"_{key}" if isinstance(key, str) and key else ""
+    )
 
 
 # The long poll ---------------------------------------------------------------------------------------------------------

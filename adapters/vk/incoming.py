@@ -68,7 +68,11 @@ def updates(sent: Sequence[Any], settings: VkSettings) -> Sequence[Update]:
     """What concerns people who write to this community, of raw events in their order; without the secret."""
     found = list[Update]()
     for event in sent:
-        if not isinstance(event, dict) or event.get("type") not in EVENTS or str(event.get("group_id")) != settings.group_id:
+        if (
+            not isinstance(event, dict)
+            or event.get("type") not in EVENTS
+            or str(event.get("group_id")) != settings.group_id
+        ):
             continue
         if _is_a_person(event):
             body = {name: value for name, value in event.items() if name != "secret"}

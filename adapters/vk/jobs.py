@@ -1,6 +1,8 @@
 """What a community does by itself: its callback server is added when it is switched on and looked at each hour; where the gateway
 polls, one from before is taken away, so that nothing comes twice."""
 
+from contextlib import suppress
+
 from adapters.jobs import Job, JobContext, JobResult
 from adapters.vk import callback_server
 from adapters.vk.client import VkClient
@@ -17,10 +19,8 @@ async def check_webhook(client: VkClient, context: JobContext) -> JobResult | No
     if context.link.hook_url is None:
         return None
     if settings.updates == "longpoll":
-        try:
+        with suppress(BadSettings, Rejected):  # a token that may not manage the community has added none either
             await callback_server.remove(client, context.attempt)
-        except (BadSettings, Rejected):
-            pass  # a token that may not manage the community has added none either
         return None
     confirmed = await callback_server.ensure(client, context.link.hook_url, context.attempt)
     return None if confirmed else JobResult(after_s=CONFIRMING_S)

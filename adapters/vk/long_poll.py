@@ -7,6 +7,7 @@ The place is stored after the updates before it, so that a process that dies rep
 skip whatever came meanwhile. Source: VK, "Bots Long Poll API".
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -76,10 +77,10 @@ async def _poll_on(client: "VkClient", sink: UpdateSink, http: Http, path: str, 
 async def _switch_on(client: "VkClient") -> None:
     """Long Poll with our events, where the token may choose them; else whatever is chosen in the community's settings."""
     chosen = {"enabled": "1", "api_version": codec.VERSION, **dict.fromkeys(incoming.EVENTS, "1")}
-    try:
+    with suppress(
+        BadSettings, Rejected
+    ):  # a token without the right to manage; that polling is switched off is said by the next method
         await client.call("groups.setLongPollSettings", {**_group(client), **chosen})
-    except (BadSettings, Rejected):
-        pass  # a token without the right to manage; that polling is switched off is said by the next method
 
 
 async def _stored_place(client: "VkClient") -> str:

@@ -27,7 +27,9 @@ def book(text: str = "Добрый день") -> Book:
     found = Book(lambda key: OWNER_AI, uuid4)
     known = Conversation(id=uuid4(), integration=KEY, address="2", contact=uuid4(), owner=OWNER_AI)
     found.conversations[KEY, "2"] = known
-    part = Part(message=UUID(int=7), part=0, conversation=known.id, out=True, status="queued", digest=content_digest(text))
+    part = Part(
+        message=UUID(int=7), part=0, conversation=known.id, out=True, status="queued", digest=content_digest(text)
+    )
     found.unconfirmed[KEY, "2"] = [part]
     found.tokens[KEY, TOKEN] = part
     return found

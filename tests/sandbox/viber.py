@@ -116,7 +116,9 @@ class Viber:
         if event["event"] != "message" and event["event"] not in self.event_types:
             return ""
         token = token or self._token()
-        body = json.dumps({**event, "timestamp": int(time.time() * 1000), "message_token": token}, ensure_ascii=False).encode()
+        body = json.dumps(
+            {**event, "timestamp": int(time.time() * 1000), "message_token": token}, ensure_ascii=False
+        ).encode()
         for _ in range(TRIES):
             if await self.call_webhook(self.webhook, body) == 200:
                 return str(token)

@@ -24,7 +24,15 @@ VERSION = "5.199"
 LONGEST_TEXT, LONGEST_TITLE, LONGEST_SECRET, MOST_SERVERS = 4096, 14, 50, 10
 MOST_WAIT_S = 90
 KNOWN_EVENTS = frozenset(
-    {"message_new", "message_reply", "message_edit", "message_allow", "message_deny", "message_read", "message_typing_state"}
+    {
+        "message_new",
+        "message_reply",
+        "message_edit",
+        "message_allow",
+        "message_deny",
+        "message_read",
+        "message_typing_state",
+    }
 )
 TRIES = 5
 
@@ -43,7 +51,7 @@ class Member:
 
     id: int
     first_name: str
-    last_name: str = "Petrova"
+    last_name: str = "Петрова"
     allowed: bool = True
     """Whether the community may write to them."""
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -109,7 +117,11 @@ class Vk:
             "photos.saveMessagesPhoto": self._save_photo, "docs.getMessagesUploadServer": self._upload_server, "docs.save": self._save_doc,
         }  # fmt: skip
         self.site = Site(
-            {("*", "/method/{name}"): self._method, ("*", "/poll"): self._poll, ("POST", "/upload/{field}"): self._upload},
+            {
+                ("*", "/method/{name}"): self._method,
+                ("*", "/poll"): self._poll,
+                ("POST", "/upload/{field}"): self._upload,
+            },
             self._not_found,
         )
 
@@ -124,7 +136,9 @@ class Vk:
 
     # --- what people and administrators do
 
-    async def write(self, person: int, text: str = "", *, peer: int = 0, cropped: str | None = None, **more: Any) -> dict[str, Any]:
+    async def write(
+        self, person: int, text: str = "", *, peer: int = 0, cropped: str | None = None, **more: Any
+    ) -> dict[str, Any]:
         """A person writes to the community. `cropped` is what bots are given of the text."""
         self.members[person].allowed = True
         message = self._message(person, peer or person, person, text, 0, **more)
@@ -144,11 +158,16 @@ class Vk:
 
     async def read(self, person: int, number: int) -> None:
         """A person has read up to a message of the community."""
-        await self._happens("message_read", {"from_id": person, "peer_id": person, "read_message_id": number, "conversation_message_id": 1})
+        await self._happens(
+            "message_read",
+            {"from_id": person, "peer_id": person, "read_message_id": number, "conversation_message_id": 1},
+        )
 
     async def answer_by_hand(self, person: int, text: str, administrator: int = 77) -> dict[str, Any]:
         """An administrator answers in VK itself."""
-        message = self._message(-self.group_id, person, person, text, 1, random_id=424242, admin_author_id=administrator)
+        message = self._message(
+            -self.group_id, person, person, text, 1, random_id=424242, admin_author_id=administrator
+        )
         self.members[person].seen.append(message)
         await self._happens("message_reply", message)
         return message
@@ -166,7 +185,13 @@ class Vk:
     # --- events
 
     async def _happens(self, kind: str, content: Mapping[str, Any]) -> None:
-        event = {"type": kind, "group_id": self.group_id, "event_id": f"{next(self._numbers):040x}", "v": VERSION, "object": dict(content)}
+        event = {
+            "type": kind,
+            "group_id": self.group_id,
+            "event_id": f"{next(self._numbers):040x}",
+            "v": VERSION,
+            "object": dict(content),
+        }
         if self.longpoll_events is not None and kind in self.longpoll_events:
             self.queue.append(json.loads(json.dumps(event)))
             self._news.set()
@@ -176,7 +201,9 @@ class Vk:
                 await self._deliver(server, event)
 
     async def _deliver(self, server: Server, event: Mapping[str, Any]) -> None:
-        body = json.dumps({**event, **({"secret": server.secret_key} if server.secret_key else {})}, ensure_ascii=False).encode()
+        body = json.dumps(
+            {**event, **({"secret": server.secret_key} if server.secret_key else {})}, ensure_ascii=False
+        ).encode()
         for _ in range(TRIES):
             if await self.call_webhook(server.url, body) == (200, b"ok"):
                 return
@@ -253,7 +280,10 @@ class Vk:
         return member
 
     def _send(self, parameters: Mapping[str, str]) -> Any:
-        if not re.fullmatch(r"-?[0-9]{1,10}", parameters.get("random_id", "")) or not -(1 << 31) <= int(parameters["random_id"]) < 1 << 31:
+        if (
+            not re.fullmatch(r"-?[0-9]{1,10}", parameters.get("random_id", ""))
+            or not -(1 << 31) <= int(parameters["random_id"]) < 1 << 31
+        ):
             self._violation(100, "random_id is no number of 32 bits")
         number = int(parameters["random_id"])
         if number == 0:
@@ -273,10 +303,21 @@ class Vk:
             self._violation(100, "an answer to no message")
         if not member.allowed:
             raise Refusal(901, "Can't send messages for users without permission")
-        kinds = [{"type": one[: 5 if one.startswith("photo") else 3], "photo": {}, "doc": {}} for one in attached.split(",") if attached]
+        kinds = [
+            {"type": one[: 5 if one.startswith("photo") else 3], "photo": {}, "doc": {}}
+            for one in attached.split(",")
+            if attached
+        ]
         message = self._message(-self.group_id, member.id, member.id, text, 1, random_id=number, attachments=kinds)
         self._sent[number] = message["id"]
-        member.seen.append({**message, "attachment": attached, "reply_to": parameters.get("reply_to", ""), "lat": parameters.get("lat", "")})
+        member.seen.append(
+            {
+                **message,
+                "attachment": attached,
+                "reply_to": parameters.get("reply_to", ""),
+                "lat": parameters.get("lat", ""),
+            }
+        )
         return message["id"]
 
     async def echo(self, person: int) -> None:
@@ -300,7 +341,12 @@ class Vk:
     def _users(self, parameters: Mapping[str, str]) -> Any:
         wanted = [int(one) for one in parameters["user_ids"].split(",")]
         return [
-            {"id": one, "first_name": self.members[one].first_name, "last_name": self.members[one].last_name, "screen_name": f"id{one}"}
+            {
+                "id": one,
+                "first_name": self.members[one].first_name,
+                "last_name": self.members[one].last_name,
+                "screen_name": f"id{one}",
+            }
             for one in wanted
             if one in self.members
         ]
@@ -312,7 +358,14 @@ class Vk:
 
     def _get_servers(self, parameters: Mapping[str, str]) -> Any:
         items = [
-            {"id": one.id, "title": one.title, "creator_id": 77, "url": one.url, "secret_key": one.secret_key, "status": one.status}
+            {
+                "id": one.id,
+                "title": one.title,
+                "creator_id": 77,
+                "url": one.url,
+                "secret_key": one.secret_key,
+                "status": one.status,
+            }
             for one in self.servers.values()
         ]
         return {"count": len(items), "items": items}
@@ -333,7 +386,9 @@ class Vk:
         elif known is None:
             raise Refusal(100, "server_id not found")
         known.url, known.title, known.secret_key = url, title, key
-        question = json.dumps({"type": "confirmation", "group_id": self.group_id, "event_id": "c", "v": VERSION}).encode()
+        question = json.dumps(
+            {"type": "confirmation", "group_id": self.group_id, "event_id": "c", "v": VERSION}
+        ).encode()
         known.status = "ok" if await self.call_webhook(url, question) == (200, self._code.encode()) else "failed"
         self._code = f"code{next(self._codes)}"
         return {"server_id": known.id} if name.endswith("addCallbackServer") else 1
@@ -345,7 +400,10 @@ class Vk:
 
     def _get_events(self, parameters: Mapping[str, str]) -> Any:
         server = self.servers[int(parameters["server_id"])]
-        return {"api_version": server.api_version, "events": {name: int(name in server.events) for name in sorted(KNOWN_EVENTS)}}
+        return {
+            "api_version": server.api_version,
+            "events": {name: int(name in server.events) for name in sorted(KNOWN_EVENTS)},
+        }
 
     def _set_events(self, parameters: Mapping[str, str]) -> Any:
         server = self.servers[int(parameters["server_id"])]
@@ -356,7 +414,9 @@ class Vk:
     # --- the long poll
 
     def _set_long_poll(self, parameters: Mapping[str, str]) -> Any:
-        self.longpoll_events = {name for name in KNOWN_EVENTS if parameters.get(name) == "1"} if parameters.get("enabled") == "1" else None
+        self.longpoll_events = (
+            {name for name in KNOWN_EVENTS if parameters.get(name) == "1"} if parameters.get("enabled") == "1" else None
+        )
         return 1
 
     def _get_long_poll(self, parameters: Mapping[str, str]) -> Any:

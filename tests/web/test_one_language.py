@@ -82,6 +82,8 @@ LATIN = frozenset(
         "Chrome",
         "Linux",
         "Firefox",
+        "VK",
+        "Viber",
         "Web",
         "widget",
         "JPEG",

@@ -259,7 +259,9 @@ class Store:
     [("/picture", 100_000, "image/png"), ("/moved", 100_000, "image/png"), ("/picture", 99_999, Rejected), ("/gone", 9, Rejected),
      ("/round", 9, Rejected), ("/inward", 9, BadSettings)],
 )  # fmt: skip
-async def test_a_file_is_fetched_within_its_bounds(world: World, nursery: trio.Nursery, path: str, most: int, outcome: Any) -> None:
+async def test_a_file_is_fetched_within_its_bounds(
+    world: World, nursery: trio.Nursery, path: str, most: int, outcome: Any
+) -> None:
     base, got = await nursery.start(Store().site.serve), bytearray()
 
     async def write(piece: bytes) -> None:

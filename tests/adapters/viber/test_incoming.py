@@ -33,10 +33,14 @@ def test_a_genuine_callback() -> None:
     ours = settings()
     body = json.dumps(message("text", text="Здравствуйте"), indent=3).encode()
     for signed in (signature(body, ours), signature(body, ours).upper()):
-        assert verify(WebhookCall(method="POST", headers={"x-viber-content-signature": signed}, body=body), ours) is None
+        assert (
+            verify(WebhookCall(method="POST", headers={"x-viber-content-signature": signed}, body=body), ours) is None
+        )
 
 
-@pytest.mark.parametrize("signed", [None, "", "0" * 64, "ключ", "\udcff", signature(b"{}", settings(auth_token="other"))])
+@pytest.mark.parametrize(
+    "signed", [None, "", "0" * 64, "ключ", "\udcff", signature(b"{}", settings(auth_token="other"))]
+)
 def test_a_callback_of_somebody_else(signed: str | None) -> None:
     headers = {} if signed is None else {"x-viber-content-signature": signed}
     reply = verify(WebhookCall(method="POST", headers=headers, body=b"{}"), settings())

@@ -77,7 +77,11 @@ def test_what_comes_beside_texts(sent: dict[str, Any], file: RemoteFile) -> None
 def test_a_forwarded_picture_comes_along() -> None:
     photo = {"type": "photo", "photo": {"sizes": [{"url": "https://a/1", "width": 1, "height": 1}]}}
     (one,) = found(event(fwd_messages=[{"text": "look", "attachments": [photo]}, {"text": ""}]))
-    assert [(file.kind, file.name) for file in one.files] == [("other", "forwarded: look"), ("image", "photo.jpg"), ("other", "forwarded")]
+    assert [(file.kind, file.name) for file in one.files] == [
+        ("other", "forwarded: look"),
+        ("image", "photo.jpg"),
+        ("other", "forwarded"),
+    ]
 
 
 def test_a_cropped_message_brings_its_whole_text() -> None:
@@ -106,7 +110,9 @@ def test_an_edit() -> None:
 
 
 def test_what_has_no_time_of_its_own() -> None:
-    (allowed,), (denied,) = (found({"type": kind, "object": {"user_id": 2}}) for kind in ("message_allow", "message_deny"))
+    (allowed,), (denied,) = (
+        found({"type": kind, "object": {"user_id": 2}}) for kind in ("message_allow", "message_deny")
+    )
     (seen,) = found({"type": "message_read", "object": {"from_id": 2, "peer_id": 2, "read_message_id": 11}})
     assert isinstance(allowed, ReachChanged)
     assert isinstance(seen, StatusReached)
@@ -129,7 +135,13 @@ def test_what_cannot_be_understood_is_set_aside(body: dict[str, Any]) -> None:
 def test_a_part_as_vk_takes_it() -> None:
     part = Outgoing(to="2", text="hi\0", reply_to="9", token="m.0")
     sent = parameters(part)
-    assert sent == {"peer_id": "2", "random_id": str(short_token("m.0")), "message": "hi", "reply_to": "9", "disable_mentions": "1"}
+    assert sent == {
+        "peer_id": "2",
+        "random_id": str(short_token("m.0")),
+        "message": "hi",
+        "reply_to": "9",
+        "disable_mentions": "1",
+    }
     assert parameters(part) == sent, "a repeat is the same"
     assert parameters(Outgoing(to="2", token="m.1"), "doc-1_2")["attachment"] == "doc-1_2"
     place = parameters(Outgoing(to="2", token="m.2", latitude=0.0, longitude=27.5))
@@ -150,7 +162,9 @@ def test_no_text_is_longer_than_vk_takes(text: str) -> None:
     assert "".join("".join(part.text.split()) for part in parts) == "".join(text.split())
 
 
-@pytest.mark.parametrize(("text", "known"), [("2", "2"), ("id2", "2"), ("https://vk.com/id2", "2"), (" vk.ru/id77 ", "77")])
+@pytest.mark.parametrize(
+    ("text", "known"), [("2", "2"), ("id2", "2"), ("https://vk.com/id2", "2"), (" vk.ru/id77 ", "77")]
+)
 def test_an_address(text: str, known: str) -> None:
     assert address(text) == known
 

@@ -22,7 +22,7 @@ from adapters.vk.client import VkClient, connect
 from adapters.vk.incoming import EVENTS, INBOUND
 from adapters.vk.jobs import JOBS
 from adapters.vk.long_poll import PLACE
-from gateway.domain.chats import WroteElsewhere, short_token
+from gateway.domain.chats import ClientWrote, WroteElsewhere, short_token
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RateLimited, Rejected, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey
@@ -197,7 +197,9 @@ async def test_while_vk_confirms_we_look_again_soon(world: World) -> None:
 
 async def test_servers_of_others_stay(world: World) -> None:
     for number in range(1, 11):
-        world.vk.servers[-number] = Server(id=-number, url=f"https://e.example/{number}", title="x", secret_key="canary-of-others")
+        world.vk.servers[-number] = Server(
+            id=-number, url=f"https://e.example/{number}", title="x", secret_key="canary-of-others"
+        )
     made = sending()
     with pytest.raises(BadSettings, match="10 callback servers"):
         await world.job(made)
@@ -281,7 +283,10 @@ async def test_a_lost_answer_is_sent_again_and_seen_once(world: World, fault: Fa
     assert world.vk.violations == []
 
 
-@pytest.mark.parametrize(("code", "error"), [(6, RateLimited), (9, Unavailable), (29, RateLimited), (15, BadSettings), (5, BadCredentials), (100, Rejected)])
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(6, RateLimited), (9, Unavailable), (29, RateLimited), (15, BadSettings), (5, BadCredentials), (100, Rejected)],
+)
 async def test_what_a_refusal_comes_to(world: World, code: int, error: type[GatewayError]) -> None:
     world.vk.error = code
     made = sending()
@@ -385,7 +390,7 @@ async def test_updates_come_in_order_with_names(world: World) -> None:
         for number in range(3):
             await world.vk.write(ANN, f"text {number}")
         taken = await sink.wait(3)
-    found = [event for update in taken for event in events(update.body, settings())]
+    found = [event for update in taken for event in events(update.body, settings()) if isinstance(event, ClientWrote)]
     assert [event.text for event in found] == ["text 0", "text 1", "text 2"]
     assert {event.person.name for event in found} == {"Анна Петрова"}
     assert [name for name, _ in world.vk.calls].count("users.get") == 1

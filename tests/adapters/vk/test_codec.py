@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from adapters.vk.codec import Polled, attachment, chosen_events, read, read_polled, read_server, read_servers, read_upload
+from adapters.vk.codec import (
+    Polled,
+    attachment,
+    chosen_events,
+    read,
+    read_polled,
+    read_server,
+    read_servers,
+    read_upload,
+)
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
@@ -38,7 +47,7 @@ def test_every_code_has_its_reaction(code: int, kind: type[GatewayError]) -> Non
 
 def test_how_long_to_wait() -> None:
     def pause(code: int) -> float:
-        with pytest.raises(Unavailable | RateLimited) as raised:  # type: ignore[call-overload]
+        with pytest.raises((Unavailable, RateLimited)) as raised:
             read(200, error(code))
         return float(raised.value.after_s or 0)
 
@@ -92,7 +101,13 @@ def test_a_server_to_poll() -> None:
     named = read_server({"server": "lp.vk.com/wh1", "key": "k", "ts": 7})
     assert (named.url, named.ts) == ("https://lp.vk.com/wh1", "7")
     assert "k" not in repr(named).replace("lp.vk.com", "").replace("key", "").partition("Server(")[2]
-    for wrong in (None, {}, {"server": "", "key": "k", "ts": "1"}, {"server": "https://a", "key": "k"}, {"server": 1, "key": "k", "ts": "1"}):
+    for wrong in (
+        None,
+        {},
+        {"server": "", "key": "k", "ts": "1"},
+        {"server": "https://a", "key": "k"},
+        {"server": 1, "key": "k", "ts": "1"},
+    ):
         with pytest.raises(RemoteProtocolError):
             read_server(wrong)
 
@@ -107,14 +122,21 @@ def test_a_saved_file(kind: str, saved: Any, named: str) -> None:
     assert attachment(kind, saved) == named
 
 
-@pytest.mark.parametrize(("kind", "saved"), [("photo", []), ("photo", {}), ("photo", [{"id": 2}]), ("doc", {}), ("doc", {"type": "doc"}), ("doc", None)])
+@pytest.mark.parametrize(
+    ("kind", "saved"),
+    [("photo", []), ("photo", {}), ("photo", [{"id": 2}]), ("doc", {}), ("doc", {"type": "doc"}), ("doc", None)],
+)
 def test_a_file_that_was_not_saved(kind: str, saved: Any) -> None:
     with pytest.raises(RemoteProtocolError):
         attachment(kind, saved)
 
 
 def test_an_upload() -> None:
-    assert read_upload(200, b'{"server": 7, "photo": "[1]", "hash": "h", "more": []}') == {"server": "7", "photo": "[1]", "hash": "h"}
+    assert read_upload(200, b'{"server": 7, "photo": "[1]", "hash": "h", "more": []}') == {
+        "server": "7",
+        "photo": "[1]",
+        "hash": "h",
+    }
     with pytest.raises(Rejected, match="invalid extension"):
         read_upload(200, b'{"error": "unknown error", "error_descr": "invalid extension"}')
     with pytest.raises(Unavailable):
@@ -122,9 +144,14 @@ def test_an_upload() -> None:
 
 
 def test_callback_servers() -> None:
-    (one,) = read_servers({"items": [{"id": 3, "url": "https://a/", "secret_key": "canary", "status": "ok"}, "x", {"id": "4"}]})
+    (one,) = read_servers(
+        {"items": [{"id": 3, "url": "https://a/", "secret_key": "canary", "status": "ok"}, "x", {"id": "4"}]}
+    )
     assert (one.id, one.status) == (3, "ok")
     assert "canary" not in repr(one)
     assert read_servers(None) == []
-    assert chosen_events({"events": {"message_new": 1, "message_edit": 0, "message_read": True}}) == {"message_new", "message_read"}
+    assert chosen_events({"events": {"message_new": 1, "message_edit": 0, "message_read": True}}) == {
+        "message_new",
+        "message_read",
+    }
     assert chosen_events({}) == frozenset()

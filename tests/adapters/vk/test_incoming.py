@@ -13,14 +13,25 @@ from tests.adapters.vk.settings_of import GROUP, settings
 
 
 def event(kind: str = "message_new", secret: Any = "s3cr3t", group: Any = GROUP, **message: Any) -> dict[str, Any]:
-    inner = {"id": 10, "date": 1_767_225_600, "peer_id": 2, "from_id": 2, "text": "hi", "out": 0, "conversation_message_id": 7, **message}
+    inner = {
+        "id": 10,
+        "date": 1_767_225_600,
+        "peer_id": 2,
+        "from_id": 2,
+        "text": "hi",
+        "out": 0,
+        "conversation_message_id": 7,
+        **message,
+    }
     found = {"type": kind, "group_id": group, "event_id": "c68d", "v": "5.199"}
     found["object"] = {"message": inner, "client_info": {}} if kind == "message_new" else inner
     return {**found, "secret": secret} if secret is not None else found
 
 
 def call(body: Any, query: dict[str, str] | None = None, method: str = "POST") -> WebhookCall:
-    return WebhookCall(method=method, query=query or {}, body=body if isinstance(body, bytes) else json.dumps(body).encode())
+    return WebhookCall(
+        method=method, query=query or {}, body=body if isinstance(body, bytes) else json.dumps(body).encode()
+    )
 
 
 def test_a_genuine_callback() -> None:
@@ -132,7 +143,9 @@ def test_one_way_at_a_time(how: str, reads: bool, takes: bool) -> None:
     assert (polls(ours), INBOUND.accepts(ours)) == (reads, takes)
 
 
-@pytest.mark.parametrize("text", [123456789, "123456789", "club123456789", " https://vk.com/public123456789 ", "vk.ru/event123456789"])
+@pytest.mark.parametrize(
+    "text", [123456789, "123456789", "club123456789", " https://vk.com/public123456789 ", "vk.ru/event123456789"]
+)
 def test_a_community_s_number(text: Any) -> None:
     assert settings(group_id=text).group_id == "123456789"
 
