@@ -13,7 +13,7 @@ from adapters.base import Dialer, Link
 from adapters.channel import Write
 from adapters.download import download
 from adapters.http import Http, Timeouts
-from gateway.domain.errors import Rejected, RemoteProtocolError, Unavailable
+from gateway.domain.errors import Rejected, RemoteProtocolError, TooLarge, Unavailable
 from gateway.domain.secret import Secret
 
 MOST_HOPS = 4
@@ -49,14 +49,14 @@ async def fetch_file(link: Link, url: str, write: Write, most: int) -> str:
             raise Unavailable(f"the file: status {status}")
         length = headers.get("content-length", "")
         if re.fullmatch("[0-9]{1,18}", length) and int(length) > most:
-            raise Rejected("the file is too large")
+            raise TooLarge
         kind = headers.get("content-type", "")
 
     async def counted(piece: bytes) -> None:
         nonlocal left
         left -= len(piece)
         if left < 0:
-            raise Rejected("the file is too large")
+            raise TooLarge
         await write(piece)
 
     for _ in range(MOST_HOPS):

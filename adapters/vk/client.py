@@ -18,7 +18,7 @@ from adapters.named_addresses import fetch_file, open_named
 from adapters.vk import callback_server, chats, codec, long_poll
 from adapters.vk.incoming import message_of
 from adapters.vk.settings import VkSettings
-from gateway.domain.errors import GatewayError, Rejected, RemoteProtocolError, Unavailable, problem_of
+from gateway.domain.errors import GatewayError, Rejected, RemoteProtocolError, TooLarge, Unavailable, problem_of
 from gateway.domain.secret import Secret
 
 PUBLIC = "https://api.vk.com"
@@ -117,7 +117,7 @@ class VkClient:
             raise Rejected("VK does not have this message any more")
         text = str(whole.get("text") or "").encode("utf-8", "replace")
         if len(text) > most:
-            raise Rejected("the file is too large")
+            raise TooLarge
         await write(text)
         return "text/plain; charset=utf-8"
 

@@ -270,6 +270,7 @@ def _open_to_agents(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, agents=True)
 
 
+@pytest.mark.long
 async def test_each_check_of_callers_dropped_is_noticed(walls: Walls) -> None:
     survivors = []
     _some_company[0] = walls.a.company.number

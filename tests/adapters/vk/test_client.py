@@ -23,7 +23,15 @@ from adapters.vk.incoming import EVENTS, INBOUND
 from adapters.vk.jobs import JOBS
 from adapters.vk.long_poll import PLACE
 from gateway.domain.chats import ClientWrote, WroteElsewhere, short_token
-from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RateLimited, Rejected, Unavailable
+from gateway.domain.errors import (
+    BadCredentials,
+    BadSettings,
+    GatewayError,
+    RateLimited,
+    Rejected,
+    TooLarge,
+    Unavailable,
+)
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey
 from gateway.domain.secret import Secret
@@ -430,7 +438,7 @@ async def test_the_whole_text_of_a_cropped_callback_is_a_file(world: World) -> N
     assert file.remote is not None
     async with world.client() as client:
         assert (await client.fetch(file.remote, write, 1 << 20)).startswith("text/plain")
-        with pytest.raises(Rejected, match="too large"):
+        with pytest.raises(TooLarge):
             await client.fetch(file.remote, write, 9)
         with pytest.raises(Rejected, match="any more"):
             await client.fetch({"message_id": 1}, write, 9)
