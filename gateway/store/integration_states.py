@@ -28,9 +28,9 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
         """
         SELECT i.tenant_id, i.integration_type, i.enabled, i.display_name, s.tested_at, s.changed_at,
                greatest(s.synced_at, (SELECT l.created_at FROM (
-                   SELECT status, created_at FROM integration_logs x
+                   SELECT log_id, status, created_at FROM integration_logs x
                    WHERE x.tenant_id = i.tenant_id AND x.integration_type = i.integration_type ORDER BY x.log_id DESC LIMIT 200
-               ) l WHERE l.status = 'done' LIMIT 1)) AS synced_at,
+               ) l WHERE l.status = 'done' ORDER BY l.log_id DESC LIMIT 1)) AS synced_at,
                (SELECT coalesce(json_agg(json_build_array(l.status, l.created_at) ORDER BY l.log_id DESC), '[]') FROM (
                    SELECT log_id, status, created_at FROM integration_logs x
                    WHERE x.tenant_id = i.tenant_id AND x.integration_type = i.integration_type ORDER BY x.log_id DESC LIMIT $2

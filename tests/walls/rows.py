@@ -434,7 +434,6 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "recordings.loose": lambda c: c.open,
     "recording_blobs.file_key": lambda c: c.sealed("recording_blobs", "file_key", c.ids.name("address"), FILE_KEY),
     "recording_blobs.object": lambda c: c.ids.name("object"),
-    "contacts.name": lambda c: message(c.company),
     "contact_merges.moved": lambda c: [c.ids.recording],
     "contact_merges.undone_at": lambda c: None,
     "conversations.state": lambda c: "closed" if c.ids.stage is Stage.GONE else "open",

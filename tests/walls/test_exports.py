@@ -1,5 +1,6 @@
 """The file that `gateway export` prints of one company holds nothing of another's, and no secret unless it is asked for."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,18 @@ from gateway.cli.tenants import export
 from gateway.store.embedded.embedded import as_login
 from gateway.store.postgres.pool import OwnConnection, open_database, open_session
 from gateway.store.secrets.seal import new_master_key, parse_master_keys
-from tests.walls.rows import Companies, fill_both, new_companies, secrets_of
+from tests.walls.rows import Companies, Company, Ids, fill_both, new_companies, secrets_of
 
 pytestmark = pytest.mark.long
 
 
 def betraying(of: Companies) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What would betray A in B's file, and B in A's."""
-    return tuple(
-        (company.mark, company.number, *(text for ids in sets for text in ids.shown()))
-        for company, sets in ((of.a, of.of_a), (of.b, of.of_b))
-    )  # type: ignore[return-value]
+
+    def shown(company: Company, sets: Iterable[Ids]) -> tuple[str, ...]:
+        return (company.mark, company.number, *(text for ids in sets for text in ids.shown()))
+
+    return shown(of.a, of.of_a), shown(of.b, of.of_b)
 
 
 async def _keep_both(conn: OwnConnection) -> None:

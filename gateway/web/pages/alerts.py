@@ -10,8 +10,7 @@ knows what it has shown, and a stream that begins again repeats what is still so
 
 import json
 from collections.abc import AsyncIterator
-from functools import partial
-from typing import Any
+from contextlib import aclosing, suppress
 from urllib.parse import quote
 
 import trio
@@ -24,9 +23,8 @@ from gateway.domain.events import Direction, Result
 from gateway.domain.ids import IntegrationKey, kind_of
 from gateway.domain.statuses import Connection
 from gateway.store.calls import select_calls, select_open_calls
-from gateway.web.pages.live import HEARTBEAT_S, RETRY_MS, SHORTEST_PAUSE_S, changed_within, event_stream, sse
+from gateway.web.pages.live import RETRY_MS, SHORTEST_PAUSE_S, changes_for, event_stream, sse
 from gateway.web.session.auth import Gate
-from gateway.web.session.live_streams import CHECK_S, LATER_MS
 from gateway.web.session.tokens import Token
 from gateway.web.site import Viewer, viewer
 from gateway.web.statuses import warnings_of
@@ -108,37 +106,25 @@ async def _alerts(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
         known = text
         return sse("troubles", text)
 
-    alive: Any = partial(gate.still_signed_in, token, who)
-    hash_of = token.token_hash if token is not None else b""
-    with deps.feed.subscribe(number) as subscription, gate.streams.opened(hash_of, number, source) as stream:
-        try:
-            yield f"retry: {RETRY_MS}\n\n" + "".join(await ringing()) + await troubles()
-            quiet_since = looked = trio.current_time()
-            while True:
-                taken = await changed_within(subscription, stream, min(CHECK_S, HEARTBEAT_S))
-                if not await gate.streams.go_on(stream, alive):
-                    if stream.for_newer:
-                        yield f"retry: {LATER_MS}\n\n"
-                    return
-                events, now = list[str](), trio.current_time()
-                if now - looked >= TROUBLES_S:
-                    looked = now
+    looked = 0.0
+    yield f"retry: {RETRY_MS}\n\n"
+    with suppress(Retryable):
+        async with aclosing(changes_for(gate, who, token, source)) as changes:
+            async for changed in changes:
+                if isinstance(changed, str):
+                    yield changed
+                    continue
+                events = list[str]()
+                if changed.lost and own:
+                    events += await ringing()
+                if changed.lost or trio.current_time() - looked >= TROUBLES_S:
+                    looked = trio.current_time()
                     events.append(await troubles())
-                if taken is not None and own:
-                    changed, lost = taken
-                    calls = [call_id for subject in changed if (call_id := subject.call_id) is not None]
-                    if lost:
-                        events += await ringing()
-                    for _, call in await deps.db.tenant(number, select_calls, number, calls) if calls else ():
-                        events.append(alert(call))
-                        if call.phase is not Phase.RINGING and not own.isdisjoint(call.rang):
-                            events.append(sse("over", "", call.call_id))
+                calls = [call_id for subject in changed.subjects if (call_id := subject.call_id) is not None]
+                for _, call in await deps.db.tenant(number, select_calls, number, calls) if calls and own else ():
+                    events.append(alert(call))
+                    if call.phase is not Phase.RINGING and not own.isdisjoint(call.rang):
+                        events.append(sse("over", "", call.call_id))
                 for event in filter(None, events):
-                    quiet_since = now
                     yield event
-                if now - quiet_since >= HEARTBEAT_S:
-                    quiet_since = now
-                    yield ": still here\n\n"
                 await trio.sleep(SHORTEST_PAUSE_S)
-        except Retryable:
-            return

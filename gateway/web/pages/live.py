@@ -99,9 +99,9 @@ class Changed:
     """Whether there were too many to name: everything is to be read anew."""
 
 
-async def _changes(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncGenerator[Changed | str]:
-    """Changes of the tenant in view for as long as the stream may go on, and lines that keep it open. The first change is
-    everything."""
+async def changes_for(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncGenerator[Changed | str]:
+    """Changes of the tenant in view for as long as the stream may go on, also where there are none for CHECK_S, and lines that keep
+    it open. The first change is everything."""
     deps, found = gate.site.deps, who.tenant
     assert found is not None
 
@@ -121,13 +121,12 @@ async def _changes(gate: Gate, who: Viewer, token: Token | None, source: str) ->
                 if stream.for_newer:
                     yield f"retry: {LATER_MS}\n\n"
                 return
-            if taken is None:
-                if trio.current_time() - quiet_since >= HEARTBEAT_S:
-                    quiet_since = trio.current_time()
-                    yield ": still here\n\n"
-                continue
-            quiet_since = trio.current_time()
-            yield Changed(*taken)
+            if taken is not None:
+                quiet_since = trio.current_time()
+            elif trio.current_time() - quiet_since >= HEARTBEAT_S:
+                quiet_since = trio.current_time()
+                yield ": still here\n\n"
+            yield Changed(*(taken or ((), False)))
 
 
 async def _calls(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncIterator[str]:
@@ -151,7 +150,7 @@ async def _calls(gate: Gate, who: Viewer, token: Token | None, source: str) -> A
 
     head = f"retry: {RETRY_MS}\n\n"
     with suppress(Retryable):
-        async with aclosing(_changes(gate, who, token, source)) as changes:
+        async with aclosing(changes_for(gate, who, token, source)) as changes:
             async for changed in changes:
                 if isinstance(changed, str):
                     yield changed
@@ -185,7 +184,7 @@ async def _chats(gate: Gate, who: Viewer, token: Token | None, source: str, show
     may see is decided in one place."""
     yield f"retry: {RETRY_MS}\n\n"
     with suppress(Retryable):
-        async with aclosing(_changes(gate, who, token, source)) as changes:
+        async with aclosing(changes_for(gate, who, token, source)) as changes:
             async for changed in changes:
                 if isinstance(changed, str):
                     yield changed

@@ -98,7 +98,10 @@ class World:
 
     def start(self) -> None:
         self.slot = Slot(f"tenant/{NUMBER}", mailbox=self.mailbox)
-        run = lambda slot: TenantCalls(TENANT, self.mailbox, self.services, {CRM: plan}, None, self.starters).run(slot)  # noqa: E731
+
+        async def run(slot: Slot) -> None:
+            await TenantCalls(TENANT, self.mailbox, self.services, {CRM: plan}, None, self.starters).run(slot)
+
         self.child = self.supervisor.start(self.slot, run)
 
     async def restart(self) -> None:

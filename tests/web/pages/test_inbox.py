@@ -1,19 +1,26 @@
 """The inbox: who sees which conversation, answering once, being slower than a colleague, notes, states, filters, and the stream."""
 
 import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+import trio
 
+from gateway.domain.events import Result
 from gateway.domain.people import Role
 from gateway.domain.subjects import Subject
 from gateway.store import conversations, messages
+from gateway.store.files.blobs import FolderBlobs
+from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.outbox import Outcome
+from tests.sound import wav
 from tests.web.chats import TELEGRAM, author, connect, conversation_with, receives
 from tests.web.conftest import SignIn, submitted
 from tests.web.pages.test_live import streaming
-from tests.web.world import CSRF, JUNE, MAPLE, World, play
+from tests.web.world import CSRF, JUNE, MAPLE, World, answered, ended, play, ringing
 
 HOME = f"/t/{JUNE}/inbox"
 ADMIN = f"admin@{JUNE}.example"
@@ -324,6 +331,26 @@ async def test_the_person_pane_shows_calls_and_other_conversations(world: World,
     agent = world.app.test_client()
     agent.set_cookie("localhost", "session", await world.person(JUNE, "ivan@june.example", Role.AGENT, ["153"]))
     assert f"/calls/{calls[5].call_id}" not in await text_of(agent, f"{chat}/person"), "an agent's own calls alone"
+
+
+async def test_an_agent_hears_the_calls_they_took_part_in_alone(world: World, chat: str, tmp_path: Path) -> None:
+    recording_files = RecordingFiles(
+        world.db, FolderBlobs(tmp_path / "recordings", trio.CapacityLimiter(4)), tmp_path / "in", world.cache.sealer
+    )
+    recording_files.clean_spool()
+    phone = "+375291110000"
+    sound = ringing(world.call_id(), datetime.now(UTC) - timedelta(minutes=1), phone, "100", ["150", "153"])
+    await world.keep(JUNE, [sound, answered(sound, "150"), ended(sound, 10, Result.ANSWERED, "150")])
+    async with await recording_files.new_file() as incoming:
+        await incoming.write(wav(2.0))
+        await recording_files.keep(JUNE, await incoming.finish("a.wav"), sound.call_id, [], "a.wav")
+    await receives(world, {"event": "PhoneShared", "phone": phone, "address": "7"}, ago_s=20.0)
+    for email, extension, hears in (("anna@june.example", "150", True), ("ivan@june.example", "153", False)):
+        agent = world.app.test_client()
+        agent.set_cookie("localhost", "session", await world.person(JUNE, email, Role.AGENT, [extension]))
+        page = await text_of(agent, f"{chat}/person")
+        assert f"/calls/{sound.call_id}" in page, "it rang at both"
+        assert ("<audio" in page) is hears, email
 
 
 async def test_a_saved_reply_fills_the_box(world: World, chat: str, sign_in: SignIn) -> None:
