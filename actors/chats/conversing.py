@@ -108,7 +108,7 @@ class Conversing:
         reply_to: UUID | None = None, expected_epoch: int | None = None,
     ) -> Sent:  # fmt: skip
         """Stores a message and its deliveries. A person takes the conversation by it. Raises NotThere, Passed, Invalid, Unavailable."""
-        text = text.strip()
+        text = text.strip() if any(one.isprintable() and not one.isspace() for one in text) else ""
         problems = list[tuple[str, str]]()
         if len(text) > LONGEST_TEXT:
             problems.append(("text", _at_most(LONGEST_TEXT)))

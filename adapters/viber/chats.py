@@ -31,6 +31,7 @@ LONGEST_FILE_NAME = 256
 LONGEST_PAYLOAD = 30 << 10
 """Bytes of the JSON of a message."""
 CAPABILITIES = Capabilities(
+    fetch_within_s=3600.0,
     text_limit=7000, text_unit="utf16",
     files={"image": 50 * MB, "voice": 50 * MB, "audio": 50 * MB, "video": 50 * MB, "file": 50 * MB, "sticker": 50 * MB, "location": 0},
     statuses=frozenset({"delivered", "read"}),

@@ -61,4 +61,21 @@ def _whose(sent: Mapping[str, Any]) -> str:
     return sent["user_id"] if isinstance(sent.get("user_id"), str) else ""
 
 
-INBOUND = Inbound(verify=verify, read=read)
+def answered(updates: Sequence[Update], settings: ViberSettings) -> Reply | None:
+    """The greeting of a person who has opened the chat and not subscribed: Viber takes it as the answer to that callback, and nothing
+    else before they write. Source: Viber REST API, "Sending a welcome message"."""
+    opened = any(
+        one.body["event"] == "conversation_started" and one.body.get("subscribed") is not True for one in updates
+    )
+    if not opened or not settings.greeting:
+        return None
+    welcome = {
+        "sender": {"name": settings.sender_name},
+        "min_api_version": 1,
+        "type": "text",
+        "text": settings.greeting,
+    }
+    return Reply(200, json.dumps(welcome, ensure_ascii=False).encode(), "application/json; charset=utf-8")
+
+
+INBOUND = Inbound(verify=verify, read=read, answered=answered)

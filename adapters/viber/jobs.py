@@ -6,8 +6,8 @@ from adapters.viber.client import ViberClient
 
 async def check_webhook(client: ViberClient, context: JobContext) -> JobResult | None:
     """Registers the webhook where it is not, or is another. Raises what Viber's answers come to."""
-    if context.link.hook_url is not None:
-        await client.ensure_webhook(context.link.hook_url, context.attempt)
+    if (url := context.hook_url) is not None:
+        await client.ensure_webhook(url, context.attempt)
     return None
 
 

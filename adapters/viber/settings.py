@@ -14,6 +14,7 @@ from gateway.domain.secret import Secret
 
 LONGEST_NAME = 28
 """Characters of a sender's name."""
+LONGEST_GREETING = 1000
 
 
 class ViberSettings(HttpSettings):
@@ -34,6 +35,14 @@ class ViberSettings(HttpSettings):
         help_ru=f"Показывается над каждым сообщением; не длиннее {LONGEST_NAME} символов",
         placeholder="June",
     )
+    greeting: str = setting(
+        "",
+        en="Greeting",
+        ru="Приветствие",
+        help_en="Shown to whoever opens the chat for the first time, before they write. Empty: nothing is shown",
+        help_ru="Видит тот, кто впервые открыл чат, ещё не написав. Пусто: ничего не показывается",
+        advanced=True,
+    )
     hook_id: UrlId = hook_id()
 
     @field_validator("auth_token")
@@ -46,6 +55,14 @@ class ViberSettings(HttpSettings):
                 "это не токен бота: нужны латинские буквы, цифры и дефисы без пробелов",
             )
         return value
+
+    @field_validator("greeting")
+    @classmethod
+    def _greeting(cls, value: str) -> str:
+        text = value.strip()
+        if len(text) > LONGEST_GREETING or "\0" in text:
+            raise BadValue(f"must have at most {LONGEST_GREETING} characters", f"не больше {LONGEST_GREETING} символов")
+        return text
 
     @field_validator("sender_name")
     @classmethod

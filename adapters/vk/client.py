@@ -1,11 +1,12 @@
 """Requests to VK: a part of a message is sent, its file uploaded, a file fetched, people named.
 
 Owns the token's header. VK drops a second `messages.send` with the same `random_id`, so one whose answer was lost is sent again and
-not `Doubtful`. The long poll is in `long_poll.py`, the callback server in `callback_server.py`; what answers mean in `codec.py`.
+not `Doubtful`, for as long as VK knows the number. The long poll is in `long_poll.py`, the callback server in `callback_server.py`; what answers mean in `codec.py`.
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,15 @@ from adapters.named_addresses import fetch_file, open_named
 from adapters.vk import callback_server, chats, codec, long_poll
 from adapters.vk.incoming import message_of
 from adapters.vk.settings import VkSettings
-from gateway.domain.errors import GatewayError, Rejected, RemoteProtocolError, TooLarge, Unavailable, problem_of
+from gateway.domain.errors import (
+    Doubtful,
+    GatewayError,
+    Rejected,
+    RemoteProtocolError,
+    TooLarge,
+    Unavailable,
+    problem_of,
+)
 from gateway.domain.secret import Secret
 
 PUBLIC = "https://api.vk.com"
@@ -26,6 +35,8 @@ UPLOAD_S = 60.0
 """For the transfer of a file; the attempt's own deadline is the caller's."""
 SLOW_S = 30.0
 """For methods that make VK call us before they answer."""
+REPEATS_DROPPED_S = 3000.0
+"""For how long VK is sure to know a `random_id` again: about an hour."""
 MOST_NAMES = 10_000
 PEOPLE_AT_ONCE = 100
 
@@ -38,6 +49,7 @@ class VkClient:
         self._slow = slow
         self.link = link
         self.settings = settings
+        self.now: Callable[[], float] = time.time
         self._names: OrderedDict[int, Mapping[str, str]] = OrderedDict()
 
     async def call(
@@ -56,7 +68,16 @@ class VkClient:
             raise Rejected(f"VK takes no deliveries of kind {attempt.kind}")
         part = Outgoing.read(attempt.body)
         attached = await self._attached(attempt, part) if part.file is not None else ""
-        sent = await self.call("messages.send", chats.parameters(part, attached), attempt)
+        unclear = f"unclear {part.token}"
+        since = await attempt.known(unclear) if attempt.number > 1 else None
+        if since is not None and self.now() - float(since) > REPEATS_DROPPED_S:
+            raise Doubtful("an earlier attempt may have arrived, too long ago for VK to know a repeat")
+        try:
+            sent = await self.call("messages.send", chats.parameters(part, attached), attempt)
+        except Unavailable as error:
+            if not error.certain and since is None:
+                await attempt.remember(unclear, str(self.now()))
+            raise
         return Delivered(external_id=str(sent) if isinstance(sent, int) and not isinstance(sent, bool) else "")
 
     async def _attached(self, attempt: Attempt, part: Outgoing) -> str:

@@ -16,13 +16,13 @@ CONFIRMING_S = 60.0
 async def check_webhook(client: VkClient, context: JobContext) -> JobResult | None:
     """Raises what VK's answers come to."""
     settings: VkSettings = context.settings
-    if context.link.hook_url is None:
-        return None
     if settings.updates == "longpoll":
         with suppress(BadSettings, Rejected):  # a token that may not manage the community has added none either
             await callback_server.remove(client, context.attempt)
         return None
-    confirmed = await callback_server.ensure(client, context.link.hook_url, context.attempt)
+    if (url := context.hook_url) is None:
+        return None
+    confirmed = await callback_server.ensure(client, url, context.attempt)
     return None if confirmed else JobResult(after_s=CONFIRMING_S)
 
 

@@ -46,7 +46,7 @@ from gateway.domain.chats import (
 from gateway.domain.ids import IntegrationKey
 
 ECHO_WAITS = timedelta(seconds=15)
-"""How long a message that may be the echo of one on its way waits for the answer to that one."""
+"""How long an echo or a report that may be about a message on its way waits for the answer to that one."""
 Place: TypeAlias = tuple[IntegrationKey, str]
 """Integration and address."""
 
@@ -149,7 +149,7 @@ class Book:
         self._new_id = new_id
 
     def apply(self, key: IntegrationKey, event: ChatEvent, received_at: datetime, now: datetime) -> bool:
-        """Applies one event. False where it has to wait: it may be the echo of a message that is on its way."""
+        """Applies one event. False where it has to wait: it may be about a message that is on its way."""
         if event.at == WHEN_RECEIVED:
             event = replace(event, at=received_at)
         match event:
@@ -158,7 +158,7 @@ class Book:
             case WroteElsewhere():
                 return self._wrote_elsewhere(key, event, received_at, now)
             case StatusReached():
-                self._status_reached(key, event)
+                return self._status_reached(key, event, received_at, now)
             case MessageEdited():
                 self._beside(key, event, "edited", event.text[:LONGEST_TEXT], by_client=event.by_client)
             case MessageDeleted():
@@ -275,14 +275,20 @@ class Book:
         same = (token for (owner, token), known in self.tokens.items() if owner == key and (known.message, known.part) == (part.message, part.part))  # fmt: skip
         return next(map(short_token, same), 0)
 
-    def _status_reached(self, key: IntegrationKey, event: StatusReached) -> None:
+    def _status_reached(self, key: IntegrationKey, event: StatusReached, received_at: datetime, now: datetime) -> bool:
+        """A report may be quicker than the answer that names the message."""
         part = self.known.get((key, event.address, event.provider_id)) if event.provider_id else None
         part = part or (self.tokens.get((key, event.token)) if event.token else None)
+        waiting = self.unconfirmed.get((key, event.address), [])
+        fresh = now - received_at < ECHO_WAITS
+        if part is None and event.provider_id and fresh and any(one.status == "queued" for one in waiting):
+            return False
         if part is not None and part.out:
             self._confirm_part(key, event.address, part, event.provider_id, event.status, event.at, event.error)
         conversation = self.conversations.get((key, event.address))
         if event.up_to and conversation is not None:
             self.changes.up_to.append((conversation.id, event.status, event.at))
+        return True
 
     def _confirm_part(
         self, key: IntegrationKey, address: str, part: Part, provider_id: str, status: str, at: datetime, error: str = ""

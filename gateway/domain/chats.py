@@ -44,8 +44,8 @@ FILE_PROBLEMS: Mapping[str, Bilingual] = {
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown"]
 """Of an outgoing message. `unknown`: the connection was lost after it was sent; shown, and not repeated by itself."""
-RANKS: Mapping[str, int] = {"queued": 0, "unknown": 1, "failed": 2, "sent": 3, "delivered": 4, "read": 5}
-"""Statuses reach us in any order: a lower rank never replaces a higher one."""
+RANKS: Mapping[str, int] = {"queued": 0, "unknown": 1, "sent": 2, "failed": 3, "delivered": 4, "read": 5}
+"""Statuses reach us in any order: a lower rank never replaces a higher one. A messenger may report that it failed with what it had taken."""
 
 CLIENT, AI, SYSTEM, ELSEWHERE = "client", "ai", "system", "elsewhere"
 """Authors of messages. People are `human:ID`, keys of the API `human:key:ID`; ELSEWHERE is whoever answered in the messenger's own

@@ -9,10 +9,10 @@ import pytest
 import trio
 
 from adapters.base import Attempt, Delivered, Link
-from adapters.channel import MESSAGE, Outgoing, OutgoingFile
+from adapters.channel import MESSAGE, Outgoing, OutgoingFile, parts_of
 from adapters.http import SafeDialer
 from adapters.jobs import JobContext
-from adapters.viber.chats import events
+from adapters.viber.chats import CHANNEL, events
 from adapters.viber.client import ViberClient, connect
 from adapters.viber.incoming import INBOUND
 from adapters.viber.jobs import JOBS
@@ -80,6 +80,17 @@ async def ready(world: World) -> World:
 def attempt(part: Outgoing | None = None) -> Attempt:
     part = part or Outgoing(to=ANN, text="Добрый день", token="m.0")
     return Attempt(kind=MESSAGE, key=part.token, lane="chat 1", body=part.body())
+
+
+async def test_without_a_public_https_address_the_job_says_what_to_set(open_link: Link) -> None:
+    (job,) = JOBS
+    link = replace(open_link, base_url=None, hook_url=Secret("http://192.0.2.7:8000" + PATH))
+    context = JobContext(
+        tenant=link.tenant, key=IntegrationKey("viber"), settings=settings(), link=link, attempt=attempt()
+    )
+    async with connect(link, settings()) as client:
+        with pytest.raises(BadSettings, match="PUBLIC_URL"):
+            await job.run(client, context)
 
 
 async def test_the_job_registers_once_and_repairs(world: World) -> None:
@@ -175,6 +186,20 @@ async def test_a_server_that_is_not_there_can_be_tried_again(world: World) -> No
         with pytest.raises(Unavailable) as raised:
             await client.deliver(attempt())
     assert raised.value.certain
+
+
+@pytest.mark.parametrize(
+    "text", ["ж" * 100_000, "👩‍👩‍👧‍👦" * 5000, "\u200f\u202eшалом\u2066\n" * 3000, 'a\0"\\\x1b[31m' * 2000, "日" * 7000]
+)
+async def test_a_text_of_any_kind_goes_in_parts_that_viber_takes(ready: World, text: str) -> None:
+    ready.viber.members[ANN].unanswered = -1000
+    parts = parts_of(CHANNEL.capabilities, ANN, text, [], token="m")
+    async with ready.client() as client:
+        for part in parts:
+            assert (await client.deliver(attempt(part))).external_id
+    shown = "".join(one["text"] for one in ready.viber.members[ANN].messages)
+    assert "".join(shown.split()) == "".join(text.replace("\0", "").replace("\x1b", "").split())
+    assert ready.viber.violations == []
 
 
 async def test_who_may_be_written_to(ready: World) -> None:

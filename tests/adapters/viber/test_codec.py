@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from adapters.channel import Outgoing, OutgoingFile, parts_of
+from adapters.folder import read_folder
+from adapters.viber import codec
 from adapters.viber.chats import CAPABILITIES, LARGEST_PICTURE, LONGEST_PAYLOAD, payload
 from adapters.viber.codec import message_token, read
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RateLimited, Rejected, Unavailable
+from gateway.web.translations import words
 from tests.adapters.viber.settings_of import settings
 
 MEDIA = "https://gw.example/files/1"
@@ -107,3 +110,12 @@ def test_a_file_takes_no_text_with_it() -> None:
     one = OutgoingFile(id="1", kind="file", name="a.pdf", content_type="application/pdf", size=9)
     text, attached = parts_of(CAPABILITIES, "A=", "here it is", [one], token="t")
     assert (text.text, text.file, attached.text, attached.file) == ("here it is", None, "", one)
+
+
+def test_what_refusals_mean_is_said_in_both_languages() -> None:
+    said = {f"reason.{code}": text for table in (codec._SAID, codec._SETTINGS) for code, text in table.items()}
+    texts = read_folder("adapters.viber").texts
+    assert {key: text for key, text in texts["en"].items() if key.startswith("reason.")} == said
+    for key, text in said.items():
+        assert words("ru").detail(f"6: {text}") == f"6: {texts['ru'][key]}"
+        assert words("en").detail(f"6: {text}") == f"6: {text}"

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.inbound import WebhookCall
 from adapters.viber.chats import address, events
-from adapters.viber.incoming import EVENTS, read, signature, verify
+from adapters.viber.incoming import EVENTS, INBOUND, read, signature, verify
 from adapters.viber.settings import ViberSettings
 from gateway.domain.chats import ClientWrote, Opened, ReachChanged, RemoteFile, StatusReached
 from tests.adapters.viber.settings_of import settings
@@ -131,6 +131,48 @@ def test_what_comes_beside_texts(sent: dict[str, Any], file: RemoteFile, text: s
 def test_a_link_stands_in_the_text(text: str, shown: str) -> None:
     (event,) = found(message("url", media="https://e.example/", text=text))
     assert (event.text, event.files) == (shown, ())
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "👩‍👩‍👧‍👦🇧🇾" * 500, "\u200f\u202eшалом\u2066", "a\0b", "\ud83d", " "])
+def test_a_text_of_any_kind_is_a_message(text: str) -> None:
+    (event,) = found(message("text", text=text))
+    assert isinstance(event, ClientWrote)
+    assert event.text == text
+
+
+@pytest.mark.parametrize("size", [-1, 0, 10**30, "9", None, 1.5])
+def test_a_size_that_is_none(size: object) -> None:
+    (event,) = found(message("file", media="https://dl.example/3", file_name="a.pdf", size=size))
+    assert event.files[0].size in (None, 10**30), "what no column takes is left out by the store"
+
+
+def test_who_opens_the_chat_is_greeted_in_the_answer() -> None:
+    ours = settings(greeting="  Здравствуйте!  ")
+    body = callback("conversation_started", type="open", user=ANN, subscribed=False)
+    updates = read(json.dumps(body).encode(), ours)
+    reply = INBOUND.answered(updates, ours)
+    assert reply is not None
+    assert (reply.status, reply.content_type.partition(";")[0]) == (200, "application/json")
+    assert json.loads(reply.body) == {
+        "sender": {"name": "June"}, "min_api_version": 1, "type": "text", "text": "Здравствуйте!",
+    }  # fmt: skip
+    assert INBOUND.answered(updates, ours) == reply, "Viber repeats a callback whose answer it has not seen"
+
+
+@pytest.mark.parametrize(
+    ("body", "greeting"),
+    [(callback("conversation_started", user=ANN, subscribed=True), "Hi"), (callback("conversation_started", user=ANN), ""),
+     (callback("subscribed", user=ANN), "Hi"), (message("text", text="hi"), "Hi"), (callback("webhook"), "Hi")],
+)  # fmt: skip
+def test_nobody_else_is_greeted(body: dict[str, Any], greeting: str) -> None:
+    ours = settings(greeting=greeting)
+    assert INBOUND.answered(read(json.dumps(body).encode(), ours), ours) is None
+
+
+@pytest.mark.parametrize("greeting", ["x" * 1001, "a\0b"])
+def test_a_greeting_that_cannot_be_sent(greeting: str) -> None:
+    with pytest.raises(ValueError, match="at most 1000"):
+        settings(greeting=greeting)
 
 
 def test_a_shared_card_confirms_no_phone() -> None:

@@ -13,12 +13,12 @@ import pytest
 import trio
 
 from adapters.base import Attempt, Delivered, Link
-from adapters.channel import MESSAGE, Outgoing, OutgoingFile
+from adapters.channel import MESSAGE, Outgoing, OutgoingFile, parts_of
 from adapters.inbound import Update
 from adapters.jobs import JobContext, JobResult
 from adapters.tokens import Exchange, FreshToken, Token
-from adapters.vk.chats import events
-from adapters.vk.client import VkClient, connect
+from adapters.vk.chats import CHANNEL, events
+from adapters.vk.client import REPEATS_DROPPED_S, VkClient, connect
 from adapters.vk.incoming import EVENTS, INBOUND
 from adapters.vk.jobs import JOBS
 from adapters.vk.long_poll import PLACE
@@ -26,6 +26,7 @@ from gateway.domain.chats import ClientWrote, WroteElsewhere, short_token
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
+    Doubtful,
     GatewayError,
     RateLimited,
     Rejected,
@@ -81,6 +82,19 @@ class Kept:
 
     async def worked(self, name: str, token: Token) -> None:
         raise AssertionError
+
+
+class Ids:
+    """`adapters.base.ExternalIds` in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    async def remember(self, name: str, external_id: str) -> None:
+        self.values[name] = external_id
+
+    async def known(self, name: str) -> str | None:
+        return self.values.get(name)
 
 
 @dataclass
@@ -221,6 +235,16 @@ async def test_servers_of_others_stay(world: World) -> None:
     assert all(number < 0 for number in world.vk.servers)
 
 
+async def test_without_a_public_https_address_the_job_says_what_to_set(world: World) -> None:
+    (job,) = JOBS
+    link = replace(world.link, base_url=None, hook_url=Secret("http://192.0.2.7:8000" + PATH))
+    ours = settings()
+    context = JobContext(tenant=link.tenant, key=IntegrationKey("vk"), settings=ours, link=link, attempt=sending())
+    async with connect(link, ours) as client:
+        with pytest.raises(BadSettings, match="PUBLIC_URL"):
+            await job.run(client, context)
+
+
 async def test_a_poll_takes_the_callback_server_away(world: World) -> None:
     await world.job()
     assert await world.job(updates="longpoll") is None
@@ -288,6 +312,35 @@ async def test_a_lost_answer_is_sent_again_and_seen_once(world: World, fault: Fa
         again = await client.deliver(sending())
     (seen,) = world.vk.members[ANN].seen
     assert again == Delivered(external_id=str(seen["id"]))
+    assert world.vk.violations == []
+
+
+async def test_what_may_have_arrived_is_sent_again_only_while_vk_knows_a_repeat(world: World) -> None:
+    ids, now = Ids(), [1000.0]
+    async with world.client() as client:
+        client.now = lambda: now[0]
+        for number, later in ((1, 0.0), (2, REPEATS_DROPPED_S), (3, REPEATS_DROPPED_S - 1)):
+            world.vk.fault, now[0] = Fault.DROP_AFTER, 1000.0 + later
+            with pytest.raises(Unavailable):
+                await client.deliver(replace(sending(), number=number, ids=ids))
+        calls, now[0] = len(world.vk.calls), 1001.0 + REPEATS_DROPPED_S
+        with pytest.raises(Doubtful):
+            await client.deliver(replace(sending(), number=4, ids=ids))
+        assert len(world.vk.calls) == calls, "nothing was sent"
+        assert (await client.deliver(replace(sending(), number=1, ids=ids))).external_id, "a person sends it again"
+    assert len(world.vk.members[ANN].seen) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["ж" * 100_000, "👩‍👩‍👧‍👦" * 5000, "\u200f\u202eшалом\u2066\n" * 3000, "a\0b & <i>&amp;" * 2000]
+)
+async def test_a_text_of_any_kind_goes_in_parts_that_vk_takes(world: World, text: str) -> None:
+    parts = parts_of(CHANNEL.capabilities, str(ANN), text, [], token="m")
+    async with world.client() as client:
+        for part in parts:
+            assert (await client.deliver(sending(part))).external_id
+    shown = "".join(one["text"] for one in world.vk.members[ANN].seen)
+    assert "".join(shown.split()) == "".join(text.replace("\0", "").split())
     assert world.vk.violations == []
 
 

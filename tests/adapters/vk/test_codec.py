@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from adapters.folder import read_folder
+from adapters.vk import codec
 from adapters.vk.codec import (
     Polled,
     attachment,
@@ -24,6 +26,7 @@ from gateway.domain.errors import (
     RemoteProtocolError,
     Unavailable,
 )
+from gateway.web.translations import words
 
 
 def error(code: Any, **more: Any) -> bytes:
@@ -155,3 +158,12 @@ def test_callback_servers() -> None:
         "message_read",
     }
     assert chosen_events({}) == frozenset()
+
+
+def test_what_refusals_mean_is_said_in_both_languages() -> None:
+    said = {f"reason.{code}": text for table in (codec._SAID, codec._SETTINGS) for code, text in table.items()}
+    texts = read_folder("adapters.vk").texts
+    assert {key: text for key, text in texts["en"].items() if key.startswith("reason.")} == said
+    for key, text in said.items():
+        assert words("ru").detail(f"6: {text}") == f"6: {texts['ru'][key]}"
+        assert words("en").detail(f"6: {text}") == f"6: {text}"
