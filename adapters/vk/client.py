@@ -142,7 +142,7 @@ class VkClient:
         await write(text)
         return "text/plain; charset=utf-8"
 
-    async def typing(self, address: str) -> None:
+    async def typing(self, address: str, provider_id: str = "") -> None:
         """Shows for some seconds that somebody writes."""
         with suppress(Rejected):
             await self.call("messages.setActivity", {"peer_id": address, "type": "typing"})
