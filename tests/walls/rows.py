@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -191,15 +191,27 @@ def _settings(c: Context) -> str:
         )
     if c.ids.kind == "retailcrm":
         return json.dumps({"domain": f"https://{c.company.mark}.crm.example"})
-    if c.ids.kind == "telegram":
-        return json.dumps({"notify_chats": [-100], "chat": True, "updates": "webhook"})
-    return "{}"
+    return json.dumps(HOOKED.get(c.ids.kind, {}))
+
+
+HOOKED: Mapping[str, Mapping[str, Any]] = {
+    "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
+    "viber": {"sender_name": "June"},
+    "vk": {"group_id": "1", "updates": "callback"},
+}
+"""The settings of outside systems that call an address of ours: an integration of each takes webhooks in the set of the stage OPEN."""
 
 
 SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "pbxes": lambda c: {"secret": f"secret {c.company.mark}"},
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
+    "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
+    "vk": lambda c: {
+        "access_token": f"access-{c.company.mark}",
+        "secret": f"secret-{c.company.mark}"[:50],
+        "hook_id": hook_id(c),
+    },
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
 
@@ -230,7 +242,9 @@ def event_token(company: Company) -> str:
 
 def secrets_of(company: Company, sets: Sequence[Ids]) -> tuple[str, ...]:
     """What opens something of a company's, as it would stand in a page."""
-    begin = tuple(f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of"))
+    begin = tuple(
+        f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of", "auth", "access", "secret")
+    )
     keys = tuple(api_key(Context(company, ids, "")) for ids in sets)
     return (f"secret {company.mark}", f"700100200:{company.mark}", *begin, *keys)
 
@@ -338,6 +352,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "phones.number": lambda c: c.ids.phone,
     "pbxes.name": lambda c: c.ids.pbx,
     "pbxes.pbx_type": lambda c: "asterisk",
+    "integrations.account_hash": lambda c: c.own_hash(f"integrations {c.ids.kind}"),
     "integrations.client_id_hash": lambda c: _sha(client_id(c)) if c.ids.kind == "retailcrm" else None,
     "integration_tokens.name": lambda c: c.ids.name("token"),
     "integration_tokens.exchange_until": lambda c: None,
@@ -511,11 +526,14 @@ async def tables_of(conn: OwnConnection) -> list[str]:
 
 
 async def fill(conn: OwnConnection, company: Company, ids: Ids, *, twin: bool = False) -> None:
-    """One row in every table but those of `NO_ROW`. Raises AssertionError with the name of a table for which there is no sample."""
+    """One row in every table but those of `NO_ROW`, and an integration of each of `HOOKED`. Raises AssertionError with the name of
+    a table for which there is no sample."""
     parted = {name.partition(".")[0] for name in OTHER_PART}
-    tables = await tables_of(conn)
-    for table, part in [(name, False) for name in tables] + [(name, True) for name in sorted(parted)]:
-        c = Context(company, ids, table, twin)
+    wanted = [(name, False, ids) for name in await tables_of(conn)] + [(name, True, ids) for name in sorted(parted)]
+    if ids.stage is Stage.OPEN:
+        wanted += [("integrations", False, replace(ids, kind=Kind(kind))) for kind in HOOKED if kind != ids.kind]
+    for table, part, named in wanted:
+        c = Context(company, named, table, twin)
         if table in NO_ROW and NO_ROW[table](c):
             continue
         columns, values = [], []
