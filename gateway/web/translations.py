@@ -16,6 +16,7 @@ from typing import Any
 from adapters.folder import read_folder
 from adapters.registry import adapters
 from gateway.domain.reasons import in_language
+from gateway.domain.text import Bilingual
 from gateway.domain.texts import LANGUAGES, Text, Texts, flat, plural
 
 
@@ -37,7 +38,11 @@ class Words:
         text = self.texts[key]
         if not isinstance(text, str):
             text = text[plural(self.language, values["n"])]
-        return text.format_map(values) if values else text
+        return text.format_map({name: self.shown(value) for name, value in values.items()}) if values else text
+
+    def shown(self, value: Any) -> Any:
+        """A value of a page: a sentence or a title that knows several languages in this one, everything else as it is."""
+        return value.texts[self.language] if isinstance(value, Bilingual) else value
 
     def code(self, prefix: str, code: str | None, kind: str = "") -> str:
         """The text of a code under `prefix`, else the code itself. `kind` is the adapter that made the code, where it is

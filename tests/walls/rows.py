@@ -471,7 +471,11 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "chat_files.run_at": lambda c: NOW - timedelta(hours=1),
     "conversation_happenings.kind": lambda c: "note",
     "conversation_happenings.text": lambda c: message(c.company),
-    "saved_replies.shortcut": lambda c: c.ids.name("shortcut"),
+    # Everybody of a company sees its saved replies and the names of its people: these do not say whose rows they are.
+    "saved_replies.shortcut": lambda c: c.ids.hash_of("shortcut").hex()[:12],
+    "saved_replies.text": lambda c: message(c.company),
+    "saved_replies.changed_by": lambda c: message(c.company),
+    "users.name": lambda c: f"person {c.company.mark}",
     "user_statuses.status": lambda c: "dinner",
     "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
     "integration_tokens.exchange_by": lambda c: "holder",

@@ -84,8 +84,6 @@ LATIN = frozenset(
         "Firefox",
         "VK",
         "Viber",
-        "Web",
-        "widget",
         "JPEG",
         "PNG",
         "WebP",
