@@ -254,6 +254,8 @@ async def test_a_person_s_data_are_handed_out_and_erased(api: Api, chat: str) ->
         key = await api.new_key(scope)
         assert (await api.ask("GET", f"/contacts/{contact}/export", x_api_key=key)).status == 403
         assert (await api.ask("DELETE", f"/contacts/{contact}", x_api_key=key)).status == 403
+    olga = f"session={await api.world.person(JUNE, 'olga@june.example', Role.AUDITOR)}"
+    assert (await api.ask("GET", f"/contacts/{contact}/export", cookie=olga)).status == 403
     foreign = await api.new_key("write", of=MAPLE)
     assert (await api.ask("GET", f"/contacts/{contact}/export", x_api_key=foreign)).status == 404
     assert (await api.ask("DELETE", f"/contacts/{contact}", x_api_key=foreign)).status == 404
