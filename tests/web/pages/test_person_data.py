@@ -131,4 +131,4 @@ async def test_another_company_s_admin_gets_nothing(world: World, sign_in: SignI
 
 async def test_in_russian(world: World, sign_in: SignIn) -> None:
     contact, client = await person(world), await as_person(world, "vera@june.example", Role.ADMIN, "ru")
-    assert "Удалить Анна со всем, что было написано?" in await text_of(client, f"{HOME}/{contact}/erase")
+    assert "Удалить клиента «Анна» со всем, что было написано?" in await text_of(client, f"{HOME}/{contact}/erase")
