@@ -270,6 +270,7 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "set_active.version": lambda c: 1,
     "before": lambda c: None,
     "keys": lambda c: [c.ids.key],
+    "templates": lambda c: [],
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
