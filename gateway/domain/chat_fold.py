@@ -121,7 +121,8 @@ class Changes:
 
 
 def content_digest(text: str, kind: str = "") -> str:
-    """By what an outgoing part and its echo are compared."""
+    """By what an outgoing part and its echo are compared. Echoes do not tell a voice message from other sound."""
+    kind = "audio" if kind == "voice" else kind
     return hashlib.sha256(f"{kind}\0{' '.join(text.split())}".encode("utf-8", "replace")).hexdigest()[:32]
 
 

@@ -82,6 +82,7 @@ LATIN = frozenset(
         "Chrome",
         "Linux",
         "Firefox",
+        "Instagram",
         "Web",
         "widget",
         "JPEG",
