@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from gateway.domain.chats import LARGEST_FILE, ChatEvent, FileKind
+from gateway.domain.chats import LARGEST_FILE, ChatEvent, FileKind, Person
 
 if TYPE_CHECKING:
     from adapters.base import Attempt
@@ -133,6 +133,15 @@ class MarksRead(Protocol):
 
     async def mark_read(self, address: str, provider_id: str, attempt: "Attempt | None" = None) -> None:
         """Up to and with this message of the client. Raises what `gateway.domain.errors` lists."""
+        ...
+
+
+@runtime_checkable
+class NamesPeople(Protocol):
+    """A client that knows people by their addresses, for messengers whose updates do not say who writes."""
+
+    async def person(self, address: str) -> Person:
+        """What the messenger says of a client. Raises Rejected where it says nothing, and what `gateway.domain.errors` lists."""
         ...
 
 

@@ -21,8 +21,9 @@ from adapters.instagram import chats, codec
 from adapters.instagram.incoming import FIELDS
 from adapters.instagram.settings import InstagramSettings
 from adapters.jobs import JobResult
-from adapters.meta import GRAPH, VERSION, WARN_BEFORE, Unclear, bearer, check_token, ending, missing
+from adapters.meta import GRAPH, VERSION, WARN_BEFORE, Unclear, bearer, check_token, ending, missing, string
 from adapters.tokens import FreshToken, Token
+from gateway.domain.chats import Person
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
@@ -107,6 +108,16 @@ class InstagramClient:
         body = {"recipient": {"id": address}, "sender_action": action}
         with suppress(Rejected, Unclear):
             await self._call("POST", "/me/messages", attempt, payload=body)
+
+    async def person(self, address: str) -> Person:
+        """Who writes. Source: Meta, "User Profile API": it is told of those who have written, and not of all."""
+        try:
+            found = await self._clear("GET", f"/{chats.address(address)}?fields=name,username")
+        except ValueError as error:
+            raise Rejected(str(error)) from None
+        except BadSettings as error:
+            raise codec.judged_person(error) from None
+        return Person(name=string(found.get("name")), username=string(found.get("username")))
 
     # The account and its news.
 

@@ -69,6 +69,11 @@ def read(answer: Answer, attempt: int = 1) -> Mapping[str, Any]:
     return read_answer(answer, partial(judged, attempt=attempt))
 
 
+def judged_person(error: BadSettings) -> GatewayError:
+    """A person who has not agreed to be named is no matter of settings: code 230, which has other meanings too."""
+    return Rejected(error.detail) if error.detail.startswith("230:") and "consent" in error.detail.lower() else error
+
+
 def message_id(found: Mapping[str, Any]) -> str:
     """What Instagram calls the message that was sent."""
     return string(found.get("message_id"))

@@ -27,7 +27,7 @@ from adapters.instagram.jobs import JOBS
 from adapters.jobs import JobContext, JobResult
 from adapters.tokens import Exchange, FreshToken, Token
 from gateway.domain.chat_fold import Book, Part, content_digest
-from gateway.domain.chats import ELSEWHERE, OWNER_NONE
+from gateway.domain.chats import ELSEWHERE, OWNER_NONE, Person
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
@@ -109,7 +109,7 @@ class World:
 
     @asynccontextmanager
     async def client(self, **more: Any) -> AsyncIterator[InstagramClient]:
-        async with connect(self.link, self.settings(**{"read_timeout_s": 0.3, **more})) as client:
+        async with connect(self.link, self.settings(**{"read_timeout_s": 0.2, **more})) as client:
             yield client
 
     async def job(self, name: str, attempt: Attempt | None = None, **more: Any) -> JobResult | None:
@@ -688,3 +688,20 @@ def test_the_account_is_the_one_that_is_led_to() -> None:
     assert marked_fields(ADAPTER.settings, "account") == {"page_id"}
     assert ADAPTER.account(settings()) != ADAPTER.account(settings(access_token="another"))
     assert ACCOUNT not in ADAPTER.account(settings())
+
+
+async def test_who_writes_is_looked_up(world: World) -> None:
+    await begin(world)
+    async with world.client() as client:
+        assert await client.person(ANN) == Person(name="Ann Kuzmina", username="ann")
+        world.insta.members[ANN].name = ""
+        assert await client.person(ANN) == Person(username="ann")
+        world.insta.add("99002")
+        with pytest.raises(Rejected):
+            await client.person("99002")
+        world.insta.refusal = Refusal(230, "Requires instagram_business_manage_messages permission")
+        with pytest.raises(BadSettings):
+            await client.person(ANN)
+        with pytest.raises(Rejected, match="digits"):
+            await client.person("me/accounts")
+    assert world.insta.violations == []
