@@ -2,7 +2,8 @@
 
 It owns one make-believe professional account, reached by either login, and the people who write to it. It knows nothing of the gateway.
 `instagram.fault` makes it misbehave (`web.Fault`); what no well-behaved client sends is refused and counted in `violations`. Time is
-`now`, seconds that a test moves on. Not modelled: comments, carousels, quick replies, handing a thread to another application.
+`now`, seconds that a test moves on. Not modelled: comments, carousels, quick replies, handing a thread to another application. Long, because two
+logins and the life of a token are one account.
 """
 
 import hashlib
