@@ -148,6 +148,14 @@ class NamesPeople(Protocol):
 # Approved texts for outside the window --------------------------------------------------------------------------------
 
 
+class BadTemplate(ValueError):
+    """The values do not fit the template: places without a value, and values without a place."""
+
+    def __init__(self, missing: tuple[str, ...], unknown: tuple[str, ...]) -> None:
+        self.missing, self.unknown = missing, unknown
+        super().__init__(f"no value for: {', '.join(missing)}" if missing else f"no such place: {', '.join(unknown)}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageTemplate:
     """A text that the messenger has approved. `fields` are the places to fill in, such as `body.1` or `button.0`."""
@@ -160,12 +168,18 @@ class MessageTemplate:
     fields: tuple[str, ...] = ()
     category: str = ""
 
+    def stored(self) -> dict[str, Any]:
+        """As a row holds it; the fields of the class."""
+        return {
+            "name": self.name, "language": self.language, "text": self.text, "fields": list(self.fields), "category": self.category,
+        }  # fmt: skip
+
     def filled(self, values: Mapping[str, str]) -> str:
-        """The text that the client will read. Raises ValueError for a place without a value, or a value without a place."""
-        if missing := [name for name in self.fields if not values.get(name, "").strip()]:
-            raise ValueError(f"no value for {', '.join(missing)}")
-        if unknown := sorted(values.keys() - set(self.fields)):
-            raise ValueError(f"the template has no {', '.join(unknown)}")
+        """The text that the client will read. Raises BadTemplate for a place without a value, or a value without a place."""
+        missing = tuple(name for name in self.fields if not values.get(name, "").strip())
+        unknown = tuple(sorted(values.keys() - set(self.fields)))
+        if missing or unknown:
+            raise BadTemplate(missing, unknown)
         return re.sub(r"\{\{([a-z]+\.[A-Za-z0-9_]+)\}\}", lambda found: values.get(found[1], found[0]), self.text)
 
 

@@ -33,6 +33,7 @@ from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
 from actors.chats.naming import naming_jobs
+from actors.chats.templates import template_jobs
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
@@ -175,8 +176,8 @@ class Gateway:
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
         self.certificate = CertificateWatch(settings.base_url) if has_certificate(settings.base_url) else None
-        registering, naming = registration_jobs(self.modules), naming_jobs(db, self.services.feed)
-        self.jobs = Jobs(self.services, adapters(), lambda adapter: (*registering(adapter), *naming(adapter)))
+        more = registration_jobs(self.modules), template_jobs(db), naming_jobs(db, self.services.feed)
+        self.jobs = Jobs(self.services, adapters(), lambda adapter: [job for jobs in more for job in jobs(adapter)])
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
             db,

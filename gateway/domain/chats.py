@@ -266,6 +266,8 @@ class NewMessage:
     reply_to: UUID | None = None
     status: Status | None = None
     client_id: str | None = None
+    template: Mapping[str, Any] | None = None
+    """What it was made of: `name`, `language`, `values` of an approved template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

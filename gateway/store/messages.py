@@ -156,11 +156,13 @@ async def insert_message(
     """A message with its parts, files and deliveries. A conflict on `client_id` or the number raises Conflict."""
     await conn.execute(
         """
-        INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, text, reply_to, status, client_id, at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, text, reply_to, status, client_id, at,
+                              template)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
         tenant, message.id, message.conversation, message.seq, message.direction, message.author, storable(message.text),
         message.reply_to, message.status, storable(message.client_id), message.at,
+        json.dumps(message.template) if message.template is not None else None,
     )  # fmt: skip
     if files:
         await conn.execute(
@@ -256,7 +258,7 @@ async def select_files(conn: Connection, tenant: TenantId, files: Sequence[UUID]
         """
         SELECT f.file_id, f.kind, f.name, f.content_type, f.size, f.state, f.latitude, f.longitude
         FROM unnest($2::uuid[]) WITH ORDINALITY AS r (file_id, place)
-        JOIN chat_files f ON f.tenant_id = $1 AND f.file_id = r.file_id AND f.message_id IS NULL ORDER BY r.place FOR UPDATE OF f
+        JOIN chat_files f ON f.tenant_id = $1 AND f.file_id = r.file_id AND f.message_id IS NULL ORDER BY r.place
         FOR UPDATE OF f
         """,
         tenant,

@@ -86,11 +86,11 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("POST", "/token"): frozenset(SCOPES),
 }
 """Everywhere else what shows wants `read`, and what changes `write`."""
-CHATS = ("/conversations", "/messages", "/contacts", "/files")
+CHATS = ("/conversations", "/messages", "/templates", "/contacts", "/files")
 """There what shows wants `chat` or `read`, and what changes `chat`."""
 KEYS_ALONE = ("/bot-config", "/token")
 AGENTS = (("GET", "/calls"), ("GET", "/calls/<id>"), ("POST", "/calls"), ("GET", "/contacts/<id>"))
-AGENTS_CHATS = ("/conversations", "/messages/", "/files")
+AGENTS_CHATS = ("/conversations", "/messages/", "/templates", "/files")
 """All of it below these."""
 
 
