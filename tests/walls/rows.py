@@ -195,6 +195,7 @@ def _settings(c: Context) -> str:
 
 
 HOOKED: Mapping[str, Mapping[str, Any]] = {
+    "instagram": {"page_id": "17841400008460056"},
     "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
     "whatsapp": {"phone_number_id": "106540352242922"},
 }
@@ -205,14 +206,18 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "pbxes": lambda c: {"secret": f"secret {c.company.mark}"},
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
-    "whatsapp": lambda c: {
-        "access_token": f"access-{c.company.mark}",
-        "app_secret": f"secret-{c.company.mark}",
-        "webhook_verify_token": f"verify-{c.company.mark}",
-        "hook_id": hook_id(c),
-    },
+    "whatsapp": lambda c: _of_meta(c),
+    "instagram": lambda c: _of_meta(c),
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
+
+
+def _of_meta(c: Context) -> Mapping[str, str]:
+    """Of either of Meta's messengers."""
+    return {
+        "access_token": f"access-{c.company.mark}", "app_secret": f"secret-{c.company.mark}",
+        "webhook_verify_token": f"verify-{c.company.mark}", "hook_id": hook_id(c),
+    }  # fmt: skip
 
 
 def client_id(c: Context) -> str:
