@@ -203,7 +203,7 @@ def sent_as(file: OutgoingFile) -> str:
     for kind, taken in _TAKEN.items():
         if content_type in taken:
             return kind
-    raise Rejected(f"{file.name or 'the file'} is {content_type or 'of no known type'}: {_WORDS}")
+    raise Rejected(f"file_kind: {file.name or 'the file'} is {content_type or 'of no known type'}: {_WORDS}")
 
 
 def payload(part: Outgoing, media: str = "") -> dict[str, Any]:

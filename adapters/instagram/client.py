@@ -67,9 +67,7 @@ class InstagramClient:
         media, http = "", self._http
         if part.file is not None:
             kind = chats.sent_as(part.file)
-            if self._link.files is None:
-                raise Rejected("files cannot be sent from here")
-            media, http = self._link.files.address(part.file.id), self._media
+            media, http = self._address_of(part.file.id), self._media
             if kind in ("audio", "video") and self._link.budget is not None:
                 await self._take_media(self._link.budget)
         body = chats.payload(part, media)
@@ -83,6 +81,15 @@ class InstagramClient:
                 raise
             raise Doubtful(error.detail) from None
         return Delivered(external_id=codec.message_id(found))
+
+    def _address_of(self, file: str) -> str:
+        """Where Meta can fetch a file. Raises Rejected: without such an address texts still go."""
+        if self._link.files is None:
+            raise Rejected("files cannot be sent from here")
+        try:
+            return self._link.files.address(file)
+        except BadSettings as error:
+            raise Rejected(f"no_address: {error.detail}") from None
 
     async def _take_media(self, budget: RequestBudget) -> None:
         """Sound and video have a rate of their own beside that of all requests. Raises RateLimited of that alone."""
@@ -129,7 +136,10 @@ class InstagramClient:
     async def ensure_subscribed(self, attempt: Attempt | None = None) -> bool:
         """Makes Meta send the account's news to the application's webhook. Whether there was something to change. Where that is, the
         application alone says. Source: Meta, "Set up Instagram Webhooks"; a page's other subscriptions stay as they are."""
-        known = await self._clear("GET", "/me/subscribed_apps")
+        try:
+            known = await self._clear("GET", "/me/subscribed_apps")
+        except Rejected:
+            known = {}  # what cannot be read is subscribed to anew, which changes nothing where it is so already
         if self._by_page:
             app = self._link.app
             there = codec.subscribed(known, frozenset(), app.app_id if isinstance(app, MetaApp) else "")

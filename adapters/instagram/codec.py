@@ -47,17 +47,13 @@ def judged(error: GraphError, attempt: int = 1) -> GatewayError | None:
     if subcode in _WINDOW or (code == 10 and "window" in detail.lower()):
         return Rejected("2534022: more than 24 hours since the client's last message: they have to write again first")
     if code == 551 or subcode in _AWAY:
-        return Rejected(
-            f"{code}: this person cannot be reached: the account is closed or restricted, or has blocked yours"
-        )
+        return Rejected("551: this person cannot be reached: the account is closed or restricted, or has blocked yours")
     if subcode in _NOBODY:
         return Rejected("2018001: Instagram does not know this person, or they wrote to another account")
     if subcode in _UNFETCHED:
         if attempt < MEDIA_TRIES:
             return Unavailable(detail, after_s=error.after_s)
-        return Rejected(
-            f"{detail}: Meta could not fetch the file. Our public address has to be reachable from the internet"
-        )
+        return Rejected(f"2018008: Meta could not fetch the file from our public address ({detail})")
     found = common(error)
     if isinstance(found, BadSettings):
         return BadSettings(detail, person=f"Meta: {detail}. {_RIGHTS}.")

@@ -228,7 +228,7 @@ async def test_every_form_leads_on_and_the_page_behind_it_takes_a_change_of_lang
 
 # Names, examples and words of other systems, which no language changes; and what outside systems answered.
 SAME = re.compile(
-    r"RetailCRM|Instagram|Telegram|Web widget|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
+    r"RetailCRM|Instagram|Telegram|WhatsApp|Web widget|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
     r"BYN|CSV|UTF|Windows|asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|anna_k|support"

@@ -43,7 +43,7 @@ from gateway.domain.secret import Secret
 from tests.adapters.instagram.settings_of import ACCOUNT, SECRET, VERIFY, settings
 from tests.sandbox.hooks import Hooks
 from tests.sandbox.instagram import PAGE_FIELDS, Instagram, Refusal
-from tests.sandbox.web import Fault
+from tests.sandbox.web import Fault, Request
 
 ANN, FIRST = "99001", "IGAA-sandbox"
 PATH = "/hooks/instagram/" + "h" * 43
@@ -204,6 +204,19 @@ async def test_the_job_subscribes_once_and_repairs(world: World) -> None:
 
 async def test_news_that_meta_has_cut_down_are_subscribed_to_anew(direct: World) -> None:
     direct.insta.subscriptions = {"messages"}
+    assert await direct.job("subscription") is None
+    assert direct.insta.subscriptions == FIELDS
+
+
+async def test_what_cannot_be_read_is_subscribed_to_anew(direct: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    routed = direct.insta._routed
+
+    async def unreadable(request: Request, body: Any) -> dict[str, Any]:
+        if (request.method, request.parts.get("edge")) == ("GET", "subscribed_apps"):
+            raise Refusal(100, "Unsupported get request")
+        return await routed(request, body)
+
+    monkeypatch.setattr(direct.insta, "_routed", unreadable)
     assert await direct.job("subscription") is None
     assert direct.insta.subscriptions == FIELDS
 
@@ -492,6 +505,19 @@ async def test_sound_and_video_have_a_rate_of_their_own(direct: World) -> None:
             await client.deliver(sending(attached("video", "video/mp4")))
         assert raised.value.bucket == "media"
         assert (await client.deliver(sending())).external_id, "texts go on"
+
+
+async def test_without_a_public_address_a_text_still_goes(direct: World) -> None:
+    class Nowhere(Files):
+        def address(self, file_id: str) -> str:
+            raise BadSettings("the installation has no public https address")
+
+    await begin(direct)
+    direct.link = replace(direct.link, files=Nowhere())
+    async with direct.client() as client:
+        with pytest.raises(Rejected, match=r"^no_address: "):
+            await client.deliver(sending(attached()))
+        assert (await client.deliver(sending())).external_id
 
 
 async def test_without_files_a_text_still_goes(direct: World) -> None:

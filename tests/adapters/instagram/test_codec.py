@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from adapters.folder import read_folder
 from adapters.http import Answer
 from adapters.instagram.codec import Account, Renewed, account, message_id, read, renewed, seed_of, stored, subscribed
 from adapters.meta import Unclear
@@ -91,6 +92,14 @@ def test_too_many_requests(given: Answer, after_s: float | None) -> None:
     found = raised(given)
     assert isinstance(found, RateLimited)
     assert found.after_s == after_s
+
+
+def test_what_a_message_fails_with_has_words_for_people() -> None:
+    texts = read_folder("adapters.instagram").texts
+    said = {key.partition(".")[2] for key in texts["ru"] if key.startswith("message_error.")}
+    given = [refused(10, 2534022), refused(10, message="outside of the window"), refused(551), refused(200, 1545041), refused(100, 2018001),
+             refused(100, 2534014), refused(100, 2018294), refused(100)]  # fmt: skip
+    assert {raised(one, 9).detail.partition(":")[0] for one in given} <= said
 
 
 def test_the_id_of_what_was_sent() -> None:
