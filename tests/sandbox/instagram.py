@@ -72,13 +72,13 @@ class Instagram:
     """`base = await nursery.start(instagram.serve)`; then look at `members`, `calls` and `violations`."""
 
     def __init__(
-        self, account: str = "17841400008460056", token: str = "IGAA-sandbox", secret: str = "s" * 32, login: str = "instagram"
+        self, account: str = "17841400008460056", token: str = "IGAA-sandbox", secret: str = "s" * 32, login: str = "instagram",
+        now: float = 1_767_225_600.0,
     ) -> None:  # fmt: skip
-        self.account, self.secret, self.login = account, secret, login
+        self.account, self.secret, self.login, self.now = account, secret, login, now
         self.username = "june.shop"
         self.linked = True
         """Whether the page has an Instagram account, for Facebook's login."""
-        self.now = 1_767_225_600.0
         self.tokens = {
             token: Issued(at=self.now - 2 * YOUNGEST_S, until=None if login == "facebook" else self.now + TOKEN_S)
         }
