@@ -407,6 +407,11 @@ class Conversing:
             self._changed(tenant.number, conversation, found.integration)
         return found
 
+    def writes(self, tenant: Tenant, conversation: UUID, who: str) -> None:
+        """Somebody of the company presses keys in a conversation that they may answer. Never waits."""
+        if self.typing is not None:
+            self.typing.wrote(tenant.number, conversation, who)
+
     async def _show_read(self, conn: Connection, number: TenantId, known: Conversation) -> None:
         """Stores a delivery that shows the client what was read, for messengers that can."""
         adapter = self.adapters().get(kind_of(known.integration))

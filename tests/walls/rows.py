@@ -464,6 +464,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "messages.direction": lambda c: "out" if c.open else "in",
     "messages.status": lambda c: "queued" if c.open else None,
     "messages.text": lambda c: message(c.company),
+    "messages.template": lambda c: json.dumps({"name": message(c.company), "language": "ru", "values": {}}),
     "message_parts.digest": lambda c: "",
     "message_parts.token": lambda c: c.ids.name("key"),
     "message_parts.status": lambda c: "queued" if c.open else "sent",

@@ -191,3 +191,17 @@ async def fill_chats(world: World) -> Chats:
     reply = UUID("5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20")
     await world.db.tenant(JUNE, upsert_saved_reply, JUNE, reply, "1", "09:00 - 18:00", f"admin@{JUNE}.example")
     return Chats(anna, boris, seen.root, reply)
+
+
+async def fill_templates(world: World) -> UUID:
+    """A conversation in which nothing but a template can be sent now."""
+    await connect_whatsapp(world, READY)
+    wrote = {
+        "event": "ClientWrote",
+        "provider_id": "1",
+        "text": "15:00?",
+        "address": "375291002009",
+        "person": {"name": BORIS},
+    }
+    await receives(world, wrote, key=WHATSAPP, ago_s=2 * 86_400.0)
+    return await conversation_with(world, "375291002009")

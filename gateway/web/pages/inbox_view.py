@@ -226,6 +226,8 @@ class Reply:
     templates: bool = False
     """Whether an approved template may be sent instead."""
     files: bool = False
+    typing: bool = False
+    """Whether the client can be shown that somebody writes."""
 
 
 def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Reply:
@@ -239,7 +241,7 @@ def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Repl
         return Reply(state="window", hours=hours, templates=can.templates, until=can.window_until(chat.client_wrote_at))
     return Reply(
         state="open", limit=can.text_limit if can.text_limit < LONGEST_TEXT else 0, hours=hours,
-        until=can.window_until(chat.client_wrote_at), files=bool(can.files),
+        until=can.window_until(chat.client_wrote_at), files=bool(can.files), typing=can.typing,
     )  # fmt: skip
 
 
@@ -255,6 +257,11 @@ class Offered:
     def mark(one: MessageTemplate) -> str:
         """A template in an address."""
         return f"{one.language}:{one.name}"
+
+    @staticmethod
+    def brief(one: MessageTemplate) -> str:
+        """A template in a list."""
+        return _PLACE.sub("…", one.text)
 
     def shown(self) -> Sequence[tuple[str, bool]]:
         """The chosen text in pieces; True: a place to fill in, by its name."""
