@@ -150,6 +150,15 @@ class InstagramClient:
             await self._clear("POST", f"/me/subscribed_apps?subscribed_fields={fields}", attempt)
         return not there
 
+    async def withdraw(self, *, attempt: Attempt | None = None) -> None:
+        """Ends the subscription; that of a page only where it serves nothing else."""
+        if self._by_page:
+            app = self._link.app
+            known = await self._clear("GET", "/me/subscribed_apps")
+            if not codec.only_subscribed(known, PAGE_FIELDS, app.app_id if isinstance(app, MetaApp) else ""):
+                return
+        await self._clear("DELETE", "/me/subscribed_apps", attempt)
+
     async def test(self) -> Tested:
         """Whether the token is of the account that was entered, with its name."""
         try:

@@ -99,14 +99,24 @@ def account(found: Mapping[str, Any]) -> Account:
 
 def subscribed(found: Mapping[str, Any], wanted: frozenset[str], app_id: str) -> bool:
     """Whether an application is among those that get the account's news, with what is wanted. Without an id any is taken for ours."""
+    return any(fields is None or wanted <= fields for fields in _fields(found, app_id))
+
+
+def only_subscribed(found: Mapping[str, Any], wanted: frozenset[str], app_id: str) -> bool:
+    """Whether it gets nothing but what is wanted."""
+    known = _fields(found, app_id)
+    return bool(known) and all(fields is not None and fields <= wanted for fields in known)
+
+
+def _fields(found: Mapping[str, Any], app_id: str) -> list[frozenset[str] | None]:
+    """What an application gets, None where Meta does not say it."""
+    known = list[frozenset[str] | None]()
     for one in objects(found.get("data")):
         named = string(one.get("app_id")) or string(one.get("id"))
-        if app_id and named and named != app_id:
-            continue
-        fields = one.get("subscribed_fields")
-        if not isinstance(fields, list) or wanted <= {_field(field) for field in fields}:
-            return True
-    return False
+        if not app_id or not named or named == app_id:
+            fields = one.get("subscribed_fields")
+            known.append(frozenset(map(_field, fields)) if isinstance(fields, list) else None)
+    return known
 
 
 def _field(value: Any) -> str:

@@ -302,6 +302,9 @@ class Instagram:
                     raise self._violation("unknown fields are subscribed to")
                 self.subscriptions = wanted
                 return {"success": True}
+            case "DELETE", "me", "subscribed_apps":
+                self.subscriptions = set()
+                return {"success": True}
         if request.method == "GET" and request.parts["node"] in self.members:
             return self._profile(self.members[request.parts["node"]], query)
         raise self._violation(f"{request.method} {request.path}")

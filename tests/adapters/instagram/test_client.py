@@ -227,6 +227,19 @@ async def test_a_page_s_other_subscriptions_stay(paged: World) -> None:
     assert paged.insta.subscriptions == {"feed", "messages"}
 
 
+async def test_the_subscription_is_ended_where_it_serves_nothing_else(world: World) -> None:
+    assert await world.job("subscription") is None
+    made = sending()
+    async with world.client() as client:
+        await client.withdraw(attempt=made)
+        assert world.insta.subscriptions == set()
+        assert "DELETE" in made.request
+        world.insta.subscriptions = {"feed", "messages"}
+        await client.withdraw()
+        assert world.insta.subscriptions == ({"feed", "messages"} if world.login == "facebook" else set())
+    assert world.insta.violations == []
+
+
 async def test_another_application_s_subscription_is_not_ours(paged: World) -> None:
     paged.link = replace(
         paged.link, app=MetaApp.model_validate({"app_id": "777", "app_secret": "s", "verify_token": "v"})
