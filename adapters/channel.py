@@ -10,17 +10,12 @@ from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from gateway.domain.chats import LARGEST_FILE, ChatEvent, FileKind, Person
 
-if TYPE_CHECKING:
-    from adapters.base import Attempt
-
 MESSAGE = "message"
 """The kind of a delivery that is one part of a chat message."""
-READ = "read"
-"""The kind of a delivery that shows a client what we have read of theirs (`MarksRead`)."""
 Unit = Literal["characters", "utf16", "bytes"]
 """What a messenger counts a text's length in."""
 
@@ -131,8 +126,8 @@ class ShowsTyping(Protocol):
 class MarksRead(Protocol):
     """A client that can show that messages were read."""
 
-    async def mark_read(self, address: str, provider_id: str, attempt: "Attempt | None" = None) -> None:
-        """Up to and with this message of the client. Raises what `gateway.domain.errors` lists."""
+    async def mark_read(self, address: str, provider_id: str) -> None:
+        """Up to and with this message of the client."""
         ...
 
 

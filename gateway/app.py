@@ -33,7 +33,6 @@ from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
 from actors.chats.naming import naming_jobs
-from actors.chats.shown_typing import ShownTyping
 from actors.chats.templates import template_jobs
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
@@ -168,8 +167,7 @@ class Gateway:
             apps,
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
-        self.shown_typing = ShownTyping(self.services)
-        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING), self.shown_typing.noted)
+        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING))
         self.peers.receive[TYPING] = self.typing.received
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
@@ -255,7 +253,6 @@ class Gateway:
             **({"certificate": self.certificate.run} if self.certificate is not None else {}),
             **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
-            "typing": self.shown_typing.run,
             "chat-files": FileFetchActor(services, self.chat_files).run,
             "retention": partial(retain, services, self.recording_files),
         }

@@ -21,11 +21,9 @@ from actors.feed import Feed
 from adapters.base import Adapter, AdapterSettings
 from adapters.channel import (
     MESSAGE,
-    READ,
     BadTemplate,
     Capabilities,
     ChatChannel,
-    MarksRead,
     Outgoing,
     OutgoingFile,
     TemplateUse,
@@ -61,8 +59,6 @@ from gateway.store.postgres.pool import Connection, Database
 LONGEST_NOTE = 5000
 KEEP_S = 24 * 3600.0
 """How long a message is tried; what is older would surprise the client."""
-READ_S = 3600.0
-"""How long a mark of reading is tried."""
 
 
 class NotThere(Exception):
@@ -178,7 +174,6 @@ class Conversing:
             last_message_at=max(now, known.last_message_at or now),
         )  # fmt: skip
         await rows.update_conversation(conn, number, changed)
-        await self._show_read(conn, number, known)
         if changed.owner != known.owner:
             await rows.insert_happening(conn, number, conversation, "taken", author)
         stored = await messages.select_message(conn, number, message.id)
@@ -389,42 +384,8 @@ class Conversing:
         return await self._change(tenant, conversation, who, "closed", change, expected_epoch)
 
     async def mark_read(self, tenant: Tenant, conversation: UUID) -> Conversation:
-        """Somebody has looked at it. A messenger that can show it to the client does."""
-
-        async def work(conn: Connection) -> tuple[Conversation, bool]:
-            known = await rows.lock_conversation(conn, tenant.number, conversation)
-            if known is None:
-                raise NotThere
-            if not known.unread:
-                return known, False
-            changed = replace(known, unread=0)
-            await rows.update_conversation(conn, tenant.number, changed)
-            await self._show_read(conn, tenant.number, known)
-            return changed, True
-
-        found, happened = await self.db.tenant(tenant.number, work)
-        if happened:
-            self._changed(tenant.number, conversation, found.integration)
-        return found
-
-    def writes(self, tenant: Tenant, conversation: UUID, who: str) -> None:
-        """Somebody of the company presses keys in a conversation that they may answer. Never waits."""
-        if self.typing is not None:
-            self.typing.wrote(tenant.number, conversation, who)
-
-    async def _show_read(self, conn: Connection, number: TenantId, known: Conversation) -> None:
-        """Stores a delivery that shows the client what was read, for messengers that can."""
-        adapter = self.adapters().get(kind_of(known.integration))
-        if not known.unread or adapter is None or not adapter.can(MarksRead):
-            return
-        last = await messages.select_last_of_client(conn, number, known.id)
-        if last is not None:
-            body = json.dumps({"to": known.address, "message": last})
-            row = DeliveryRow(
-                integration=known.integration, lane=f"read {known.id}", key=f"read {known.id} {last}", kind=READ, bucket="",
-                subject=Subject("chat", str(known.id)), body=body, latest_only=False, expires_s=READ_S, keep_s=READ_S,
-            )  # fmt: skip
-            await messages.insert_deliveries(conn, number, [row])
+        """Somebody has looked at it."""
+        return await self._change(tenant, conversation, "", "", lambda known: replace(known, unread=0), None)
 
     async def note(self, tenant: Tenant, conversation: UUID, who: str, text: str) -> Conversation:
         """A note that only colleagues see. Raises Invalid, NotThere, Unavailable."""

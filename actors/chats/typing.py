@@ -12,7 +12,6 @@ from uuid import UUID
 import trio
 
 from actors.feed import Feed
-from gateway.domain.chats import CLIENT
 from gateway.domain.ids import TenantId
 from gateway.domain.subjects import Subject
 
@@ -30,8 +29,6 @@ class Typing:
     feed: Feed
     mark: Callable[[str], None] = lambda text: None
     """Notifies the other instances."""
-    shown: Callable[[TenantId, UUID], None] = lambda tenant, conversation: None
-    """Notes that somebody of the company writes, for the client's messenger."""
     clock: Callable[[], float] = trio.current_time
     _writing: OrderedDict[tuple[TenantId, UUID, str], float] = field(default_factory=OrderedDict)
     """Until when."""
@@ -53,7 +50,7 @@ class Typing:
         """Until when somebody of the client's side, or of ours, is writing (this process's clock); None: nobody."""
         found = [
             at for (of, where, who), at in self._writing.items()
-            if of == tenant and where == conversation and (who == CLIENT) == client
+            if of == tenant and where == conversation and (who == "client") == client
         ]  # fmt: skip
         latest = max(found, default=0.0)
         return latest if latest > self.clock() else None
@@ -66,8 +63,6 @@ class Typing:
         now, place = self.clock(), (tenant, conversation, who)
         self._writing[place] = now + LASTS_S
         self._writing.move_to_end(place)
-        if who != CLIENT:
-            self.shown(tenant, conversation)
         while len(self._writing) > MOST or (self._writing and next(iter(self._writing.values())) <= now):
             self._writing.popitem(last=False)
         self.feed.received([f"{tenant} {Subject('chat', str(conversation))}"])

@@ -34,7 +34,7 @@ from actors.runtime.directory import Slot, utc_now
 from actors.services import Services
 from adapters.base import AdapterSettings, Attempt, Delivered, Delivers, Link
 from adapters.budget import account_of
-from adapters.channel import MESSAGE, READ, MarksRead
+from adapters.channel import MESSAGE
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -45,7 +45,6 @@ from gateway.domain.errors import (
     Permanent,
     ProtocolError,
     RateLimited,
-    Rejected,
     Replaced,
     Retryable,
     Unavailable,
@@ -80,16 +79,6 @@ class Behind(Enum):
     UNKNOWN = "nothing was written behind it since it came in hand"
     WRITTEN = "something was: its ack leases it, or else somebody has to look"
     MORE = "there may be more, and the next ack finds that out"
-
-
-async def _carried_out(client: Delivers, attempt: Attempt) -> Delivered:
-    """One attempt by the client. Raises like it."""
-    if attempt.kind != READ:
-        return await client.deliver(attempt)
-    assert isinstance(client, MarksRead)
-    with suppress(Rejected):  # too old, or gone: nobody misses the mark
-        await client.mark_read(attempt.body["to"], attempt.body["message"], attempt)
-    return Delivered()
 
 
 class DeliveryActor:
@@ -361,7 +350,7 @@ class DeliveryActor:
                 await self._prolong(claim)
             with trio.fail_after(deadline_s):
                 self._permit()
-                delivered = await _carried_out(client, attempt)
+                delivered = await client.deliver(attempt)
         except Replaced:
             return Outcome(state="pending", status="waiting", again_s=1.0, uses_attempt=False, tried=False)
         except trio.TooSlowError:

@@ -89,19 +89,19 @@ class WhatsappClient:
             raise RemoteProtocolError("the upload was answered without an id")
         return media_id
 
-    async def mark_read(self, address: str, provider_id: str, attempt: Attempt | None = None) -> None:
+    async def mark_read(self, address: str, provider_id: str) -> None:
         """Shows the client that we have read up to a message. Source: "Mark messages as read"."""
-        await self._seen(provider_id, {}, attempt)
+        await self._seen(provider_id, {})
 
     async def typing(self, address: str, provider_id: str = "") -> None:
         """Shows that somebody writes for 25 seconds, or until the answer; the client's last message counts as read by it. Source:
         "Typing indicators"."""
         if provider_id:
-            await self._seen(provider_id, {"typing_indicator": {"type": "text"}}, None)
+            await self._seen(provider_id, {"typing_indicator": {"type": "text"}})
 
-    async def _seen(self, provider_id: str, more: Mapping[str, Any], attempt: Attempt | None) -> None:
+    async def _seen(self, provider_id: str, more: Mapping[str, Any]) -> None:
         whole = {"messaging_product": "whatsapp", "status": "read", "message_id": provider_id, **more}
-        await self._ask("POST", f"{self._number}/messages", whole, attempt)
+        await self._ask("POST", f"{self._number}/messages", whole)
 
     async def fetch(self, remote: Mapping[str, Any], write: Write, most: int) -> str:
         """A file that came with a message. Source: "Media": Meta has it for seven days, its address is good for five minutes."""
@@ -183,13 +183,11 @@ class WhatsappClient:
             return Tested(False, missing, shown)
         return Tested(True, "ok" if self._settings.waba_id else "no_waba", shown)
 
-    async def _ask(
-        self, method: str, path: str, payload: Mapping[str, Any] | None = None, attempt: Attempt | None = None
-    ) -> Mapping[str, Any]:
+    async def _ask(self, method: str, path: str, payload: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """A request that may be repeated. Raises Unavailable for what is no answer, too."""
         body: dict[str, Any] = {} if payload is None else {"payload": payload}
         try:
-            return await self._http.send(method, path, headers=self._token, attempt=attempt, read=codec.read, **body)
+            return await self._http.send(method, path, headers=self._token, read=codec.read, **body)
         except meta.Unclear as error:
             raise Unavailable(str(error)) from None
 

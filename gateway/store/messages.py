@@ -215,20 +215,6 @@ async def select_provider_id(conn: Connection, tenant: TenantId, message: UUID) 
     return found
 
 
-async def select_last_of_client(conn: Connection, tenant: TenantId, conversation: UUID) -> str | None:
-    """What the messenger calls the client's last message; None where it has none."""
-    found: str | None = await conn.fetchval(
-        """
-        SELECT p.provider_id FROM messages m JOIN message_parts p ON p.tenant_id = m.tenant_id AND p.message_id = m.message_id
-        WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.direction = 'in' AND p.provider_id IS NOT NULL
-        ORDER BY m.seq DESC, p.part DESC LIMIT 1
-        """,
-        tenant,
-        conversation,
-    )
-    return found
-
-
 async def retry_message(conn: Connection, tenant: TenantId, message: UUID, keep_s: float) -> list[IntegrationKey]:
     """Sends again the parts that failed or whose outcome is not known. Returns the integrations to wake; none where there was nothing
     to do."""

@@ -301,15 +301,11 @@ def inbox_pages(gate: Gate) -> Blueprint:
         await conversing_of(gate).mark_read(tenant(), chat)
         return None
 
-    async def writes(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
-        conversing_of(gate).writes(tenant(), chat, me)
-        return None
-
     work: Mapping[str, Callable[[UUID, str, Mapping[str, str]], Awaitable[Flash | None]]] = {
-        "typing": writes, "take": take, "release": release, "assign": assign, "close": close, "note": leave_note, "read": read,
+        "take": take, "release": release, "assign": assign, "close": close, "note": leave_note, "read": read,
     }  # fmt: skip
 
-    @pages.post("/<uuid:chat>/<any(typing, take, release, assign, close, note, read):action>")
+    @pages.post("/<uuid:chat>/<any(take, release, assign, close, note, read):action>")
     async def act(number: str, chat: UUID, action: str) -> Answer:
         form, me = await request.form, await myself(gate)
         await opened(chat, me)

@@ -226,8 +226,6 @@ class Reply:
     templates: bool = False
     """Whether an approved template may be sent instead."""
     files: bool = False
-    typing: bool = False
-    """Whether the client can be shown that somebody writes."""
 
 
 def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Reply:
@@ -241,7 +239,7 @@ def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Repl
         return Reply(state="window", hours=hours, templates=can.templates, until=can.window_until(chat.client_wrote_at))
     return Reply(
         state="open", limit=can.text_limit if can.text_limit < LONGEST_TEXT else 0, hours=hours,
-        until=can.window_until(chat.client_wrote_at), files=bool(can.files), typing=can.typing,
+        until=can.window_until(chat.client_wrote_at), files=bool(can.files),
     )  # fmt: skip
 
 

@@ -116,7 +116,6 @@ function conversation(thread) {
     }
     box.addEventListener("input", counted);
     counted();
-    if (form.dataset.typing) showTyping(form, box);
 
     box.addEventListener("keydown", (event) => {
       if (saved.takes(event)) return;
@@ -141,17 +140,6 @@ function conversation(thread) {
       document.getElementById("reply-text")?.focus();
       put(page.getElementById("thread"));
       thread.dataset.newest = "1";
-    });
-  }
-
-  // The client sees that somebody writes, for as long as keys are pressed.
-  function showTyping(form, box) {
-    let until = 0;
-    box.addEventListener("input", () => {
-      if (!box.value.trim() || box.value.startsWith("/") || Date.now() < until) return;
-      until = Date.now() + 4000;
-      const body = new URLSearchParams({ csrf: form.dataset.csrf });
-      fetch(form.dataset.typing, { method: "POST", body, ...FRAGMENT, redirect: "manual" }).catch(() => null);
     });
   }
 

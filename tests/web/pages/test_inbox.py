@@ -1,7 +1,6 @@
 """The inbox: who sees which conversation, answering once, being slower than a colleague, notes, states, filters, and the stream."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from uuid import UUID
 import pytest
 import trio
 
-from actors.chats.typing import Typing
 from gateway.domain.events import Result
 from gateway.domain.people import Role
 from gateway.domain.subjects import Subject
@@ -376,18 +374,3 @@ async def test_a_saved_reply_fills_the_box(world: World, chat: str, sign_in: Sig
     agent = await as_person(world, "ivan@june.example", Role.AGENT)
     assert "/hours" in await text_of(agent, f"{HOME}/replies")
     assert (await agent.post(f"{HOME}/replies", form={**form, "shortcut": "b"})).status_code == 403
-
-
-async def test_the_client_is_shown_who_writes_where_the_messenger_can(world: World, chat: str, sign_in: SignIn) -> None:
-    told: list[str] = []
-    conversing = world.deps.conversing
-    assert conversing is not None
-    world.app = world.app_with(conversing=replace(conversing, typing=Typing(world.feed, told.append)))
-    client = await sign_in()
-    page = await text_of(client, chat)
-    assert f'data-typing="{chat}/typing"' in page
-    assert (await client.post(f"{chat}/typing", form={"csrf": CSRF})).status_code == 303
-    assert told == [f"{JUNE} {chat.rpartition('/')[2]} {await author(world, ADMIN)}"]
-    olga = await as_person(world, "olga@june.example", Role.AUDITOR)
-    assert (await olga.post(f"{chat}/typing", form={"csrf": CSRF})).status_code == 403
-    assert len(told) == 1
