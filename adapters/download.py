@@ -26,7 +26,7 @@ async def download(
     headers: Mapping[str, str] | None = None,
     timeouts: Timeouts = TIMEOUTS,
 ) -> None:
-    """Hands the body to `write` after `judge` has seen status and headers. Raises Unavailable or BadSettings, and what
+    """Hands the body to `write` after `judge` has seen status and headers; `dial` as for `Http`. Raises Unavailable or BadSettings, and what
     those two raise of ours. The deadline for it as a whole is the caller's."""
     try:
         parts = urlsplit(url.reveal())

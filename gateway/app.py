@@ -33,6 +33,8 @@ from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
 from actors.chats.naming import naming_jobs
+from actors.chats.signals import KIND as LOOKED
+from actors.chats.signals import Signals
 from actors.chats.templates import template_jobs
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
@@ -167,8 +169,10 @@ class Gateway:
             apps,
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
-        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING))
+        self.signals = Signals(db, cache, clients, partial(self.peers.mark, LOOKED))
+        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING), self.signals.wrote)
         self.peers.receive[TYPING] = self.typing.received
+        self.peers.receive[LOOKED] = self.signals.received
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
         operators, through = read_notify_file(settings.notify_file)
@@ -204,7 +208,13 @@ class Gateway:
             together=self.together,
             inbox=inbox,
             typing=self.typing,
-            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver, typing=self.typing),
+            conversing=Conversing(
+                db=db,
+                feed=self.services.feed,
+                wake=self.together.deliver,
+                typing=self.typing,
+                looked=self.signals.looked,
+            ),
             recording_files=self.recording_files,
             guesses=self.guesses,
             sign_ins=self.sign_ins,
@@ -253,6 +263,7 @@ class Gateway:
             **({"certificate": self.certificate.run} if self.certificate is not None else {}),
             **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
+            "chat-signals": self.signals.run,
             "chat-files": FileFetchActor(services, self.chat_files).run,
             "retention": partial(retain, services, self.recording_files),
         }

@@ -79,6 +79,8 @@ class Sent:
 
     message: StoredMessage
     conversation: Conversation
+    unread: int = 0
+    """Messages of the client that nobody had looked at before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,9 @@ class Conversing:
     adapters: Callable[[], dict[Kind, Adapter]] = field(default=lambda: dict(integrations()))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     typing: Typing | None = None
-    """Who is writing: `wrote` shows it to a visitor of the company's own site, `until` whether the client does."""
+    """Who is writing: `wrote` shows it to the client, `until` whether the client does."""
+    looked: Callable[[TenantId, UUID], None] = lambda tenant, conversation: None
+    """Somebody has seen what the client wrote there: their messenger may show it. Never waits."""
 
     # What a channel is.
 
@@ -120,7 +124,7 @@ class Conversing:
     ) -> Sent:  # fmt: skip
         """Stores a message and its deliveries; a template instead of text and files. A person takes the conversation by it. Raises
         NotThere, Passed, Invalid, Unavailable."""
-        text = text.strip()
+        text = text.strip() if any(one.isprintable() and not one.isspace() for one in text) else ""
         problems = list[tuple[str, str]]()
         if len(text) > LONGEST_TEXT:
             problems.append(("text", _at_most(LONGEST_TEXT)))
@@ -139,6 +143,10 @@ class Conversing:
         )  # fmt: skip
         if woken is not None:
             self._changed(tenant.number, conversation, woken)
+        if self.typing is not None:
+            self.typing.stopped(tenant.number, conversation, author)
+        if sent.unread:
+            self.looked(tenant.number, conversation)
         return sent
 
     async def _send(
@@ -160,7 +168,7 @@ class Conversing:
         assert channel is not None
         if template is not None:
             template, text = await _filled(conn, number, known.integration, template)
-        answered = await messages.select_provider_id(conn, number, reply_to) if reply_to is not None else None
+        answered = await _answered(conn, number, conversation, reply_to) if reply_to is not None else None
         now = self.now()
         message = NewMessage(
             id=uuid4(), conversation=conversation, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
@@ -178,7 +186,7 @@ class Conversing:
             await rows.insert_happening(conn, number, conversation, "taken", author)
         stored = await messages.select_message(conn, number, message.id)
         assert stored is not None
-        return Sent(message=stored, conversation=changed), known.integration
+        return Sent(message=stored, conversation=changed, unread=known.unread), known.integration
 
     def _check(
         self, known: Conversation, channel: tuple[ChatChannel, AdapterSettings] | None, text: str, files: Sequence[UUID],
@@ -384,8 +392,28 @@ class Conversing:
         return await self._change(tenant, conversation, who, "closed", change, expected_epoch)
 
     async def mark_read(self, tenant: Tenant, conversation: UUID) -> Conversation:
-        """Somebody has looked at it."""
-        return await self._change(tenant, conversation, "", "", lambda known: replace(known, unread=0), None)
+        """Somebody has looked at it. Raises NotThere, Unavailable."""
+        unread = 0
+
+        def change(known: Conversation) -> Conversation:
+            nonlocal unread
+            unread = known.unread
+            return replace(known, unread=0)
+
+        found = await self._change(tenant, conversation, "", "", change, None)
+        if unread:
+            self.looked(tenant.number, conversation)
+        return found
+
+    def client_types_s(self, tenant: Tenant, conversation: UUID) -> float:
+        """For how many seconds the client counts as writing; 0: they do not."""
+        until = self.typing.until(tenant.number, conversation, client=True) if self.typing is not None else None
+        return max(0.0, until - self.typing.clock()) if until is not None and self.typing is not None else 0.0
+
+    def wrote(self, tenant: Tenant, conversation: UUID, who: str) -> None:
+        """Somebody presses keys in the reply box: to be said again every few seconds. Never waits."""
+        if self.typing is not None:
+            self.typing.wrote(tenant.number, conversation, who)
 
     async def note(self, tenant: Tenant, conversation: UUID, who: str, text: str) -> Conversation:
         """A note that only colleagues see. Raises Invalid, NotThere, Unavailable."""
@@ -421,6 +449,16 @@ class Conversing:
     def _changed(self, number: TenantId, conversation: UUID, key: IntegrationKey) -> None:
         self.wake(number, key)
         self.feed.publish(number, Subject("chat", str(conversation)))
+
+
+async def _answered(conn: Connection, number: TenantId, conversation: UUID, message: UUID) -> str | None:
+    """What the messenger calls the message that is answered. Raises Invalid for one that is not of this conversation."""
+    found = await messages.select_message(conn, number, message)
+    if found is None or found.conversation != conversation:
+        raise Invalid((("reply_to", Bilingual(
+            "there is no such message in this conversation", "в этой переписке нет такого сообщения"
+        )),))  # fmt: skip
+    return found.provider_id
 
 
 def _at_most(characters: int) -> str:

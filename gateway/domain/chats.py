@@ -5,9 +5,10 @@ the conversation's place in its channel: a chat's id, a phone number, an id scop
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
@@ -74,6 +75,16 @@ def short_name(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_NAME]
 
 
+WHEN_RECEIVED = datetime(1970, 1, 1, tzinfo=UTC)
+"""`at` of an event for which the messenger names no time: the time of its receipt is put in its place."""
+
+
+def short_token(token: str) -> int:
+    """A token of ours as 32 bits with a sign, never 0: for messengers that take a number and return it with their echo."""
+    number = zlib.crc32(token.encode())
+    return (number - (1 << 32) if number >= 1 << 31 else number) or 1
+
+
 # What a messenger sends ------------------------------------------------------------------------------------------------
 
 
@@ -130,6 +141,8 @@ class WroteElsewhere(_Event):
     reply_to: str = ""
     token: str = ""
     """`Outgoing.token`, where the messenger returns it with its echo."""
+    short_token: int = 0
+    """The same as `short_token` makes it, or another program's number; 0 where the messenger names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ class Hooks:
                     self.taken.append(update)
             self._news.set()
             self._news = trio.Event()
-            reply = self.inbound.accepted
+            reply = self.inbound.answered(found, self.settings) or self.inbound.accepted
         return Response(reply.status, reply.body, reply.content_type)
 
     async def _nobody(self, request: Request) -> Response:

@@ -197,6 +197,8 @@ def _settings(c: Context) -> str:
 HOOKED: Mapping[str, Mapping[str, Any]] = {
     "instagram": {"page_id": "17841400008460056"},
     "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
+    "viber": {"sender_name": "June"},
+    "vk": {"group_id": "1", "updates": "callback"},
     "whatsapp": {"phone_number_id": "106540352242922"},
 }
 """The settings of outside systems that call an address of ours: an integration of each takes webhooks in the set of the stage OPEN."""
@@ -206,8 +208,14 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "pbxes": lambda c: {"secret": f"secret {c.company.mark}"},
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
+    "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
     "whatsapp": lambda c: _of_meta(c),
     "instagram": lambda c: _of_meta(c),
+    "vk": lambda c: {
+        "access_token": f"access-{c.company.mark}",
+        "secret": f"secret-{c.company.mark}"[:50],
+        "hook_id": hook_id(c),
+    },
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
 
@@ -247,7 +255,7 @@ def event_token(company: Company) -> str:
 def secrets_of(company: Company, sets: Sequence[Ids]) -> tuple[str, ...]:
     """What opens something of a company's, as it would stand in a page."""
     begin = tuple(
-        f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of", "access", "secret", "verify")
+        f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of", "auth", "access", "secret", "verify")
     )
     keys = tuple(api_key(Context(company, ids, "")) for ids in sets)
     return (f"secret {company.mark}", f"700100200:{company.mark}", *begin, *keys)

@@ -148,6 +148,22 @@ def _telegram(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
     return {"x-telegram-bot-api-secret-token": signature}, json.dumps(body).encode()
 
 
+def _viber(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    body = json.dumps({"event": "message", "timestamp": 1767225600000, "message_token": update["id"],
+        "sender": {"id": "01234567890A=", "name": "O"}, "message": {"type": "text", "text": update["text"]}}).encode()  # fmt: skip
+    return {
+        "x-viber-content-signature": hmac.new(secrets["auth_token"].encode(), body, hashlib.sha256).hexdigest()
+    }, body
+
+
+def _vk(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    message = {"id": update["id"], "date": 1767225600, "peer_id": 5, "from_id": 5, "text": update["text"], "out": 0,
+               "conversation_message_id": update["id"]}  # fmt: skip
+    body = {"type": "message_new", "group_id": 1, "event_id": f"e{update['id']}", "v": "5.199",
+            "secret": secrets["secret"], "object": {"message": message, "client_info": {}}}  # fmt: skip
+    return {}, json.dumps(body).encode()
+
+
 def _whatsapp(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
     message = {"from": "375296254070", "id": f"wamid.{update['id']}", "timestamp": "1767225600", "type": "text",
                "text": {"body": update["text"]}}  # fmt: skip
@@ -172,6 +188,8 @@ def _instagram(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
 SIGNED: Mapping[str, Callable[[Mapping[str, str], dict[str, Any]], Sent]] = {
     "instagram": _instagram,
     "telegram": _telegram,
+    "viber": _viber,
+    "vk": _vk,
     "whatsapp": _whatsapp,
 }
 """How each outside system signs what it sends, by the secrets of its integration."""
