@@ -106,15 +106,15 @@ class InstagramClient:
         """Shows for some seconds that somebody writes."""
         await self._act(address, "typing_on")
 
-    async def mark_read(self, address: str, provider_id: str, attempt: Attempt | None = None) -> None:
+    async def mark_read(self, address: str, provider_id: str) -> None:
         """The whole conversation: Instagram takes no message in its place."""
-        await self._act(address, "mark_seen", attempt)
+        await self._act(address, "mark_seen")
 
-    async def _act(self, address: str, action: str, attempt: Attempt | None = None) -> None:
+    async def _act(self, address: str, action: str) -> None:
         """What nobody misses where it comes to nothing."""
         body = {"recipient": {"id": address}, "sender_action": action}
         with suppress(Rejected, Unclear):
-            await self._call("POST", "/me/messages", attempt, payload=body)
+            await self._call("POST", "/me/messages", payload=body)
 
     async def person(self, address: str) -> Person:
         """Who writes. Source: Meta, "User Profile API": it is told of those who have written, and not of all."""
@@ -132,6 +132,12 @@ class InstagramClient:
         """The account that the token is of."""
         fields = "name,instagram_business_account{id,username}" if self._by_page else "user_id,username"
         return codec.account(await self._clear("GET", f"/me?fields={quote(fields, safe=',')}"))
+
+    def judged(self, found: codec.Account) -> str:
+        """What is wrong with the account of the token, as a code; empty for the one that was entered, or where Meta names no id."""
+        if found.id == self._settings.page_id or not (found.id or self._by_page):
+            return ""
+        return "wrong_account" if found.id else "no_account"
 
     async def ensure_subscribed(self, attempt: Attempt | None = None) -> bool:
         """Makes Meta send the account's news to the application's webhook. Whether there was something to change. Where that is, the
@@ -165,12 +171,8 @@ class InstagramClient:
             found = await self.account()
         except GatewayError as error:
             return Tested(False, problem_of(error), self._http.shown(error.detail)[:300])
-        if found.id != self._settings.page_id:
-            return Tested(
-                False,
-                "wrong_account" if found.id else "no_account",
-                self._http.shown(f"{found.id} {found.name}".strip()),
-            )
+        if wrong := self.judged(found):
+            return Tested(False, wrong, self._http.shown(str(found)))
         lacks = missing(self._settings.webhook_verify_token, self._settings.app_secret, self._link.app)
         return Tested(True, lacks or "ok", self._http.shown(found.name)[:100])
 

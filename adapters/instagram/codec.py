@@ -85,6 +85,9 @@ class Account:
     id: str
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.id} {self.name}".strip()
+
 
 def account(found: Mapping[str, Any]) -> Account:
     """Of an answer to either login's question. A page without an account has a name alone."""

@@ -4,17 +4,17 @@ before it ends. Where the application's webhook leads, people enter at Meta (`ad
 from datetime import UTC, datetime
 
 from adapters.instagram.client import InstagramClient
-from adapters.instagram.settings import InstagramSettings
 from adapters.jobs import Job, JobContext, JobResult
 
 
 async def check_subscription(client: InstagramClient, context: JobContext) -> JobResult | None:
-    """Subscribes anew where Meta has ended it. Raises what Meta's answers come to. A token of another account is a problem: its news
-    would come under an id that nobody waits for."""
-    settings: InstagramSettings = context.settings
+    """Subscribes anew where Meta has ended it. Raises what Meta's answers come to, and BadSettings where Meta could not reach us. A
+    token of another account is a problem: its news would come under an id that nobody waits for."""
+    if context.hook_url is None:
+        return None
     account = await client.account()
-    if account.id != settings.page_id:
-        return JobResult(problem="wrong_account" if account.id else "no_account", detail=f"{account.id} {account.name}".strip())  # fmt: skip
+    if wrong := client.judged(account):
+        return JobResult(problem=wrong, detail=str(account))
     await client.ensure_subscribed(context.attempt)
     return None
 

@@ -260,6 +260,13 @@ async def test_a_token_of_another_account_is_a_problem(world: World) -> None:
     assert (tested.ok, tested.code) == (False, "wrong_account")
 
 
+async def test_an_account_without_an_id_is_not_judged(direct: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct.insta, "_me", lambda query: {"username": "june.shop"})
+    assert await direct.job("subscription") is None
+    async with direct.client() as client:
+        assert (await client.test()).ok
+
+
 async def test_a_page_without_an_account(paged: World) -> None:
     paged.insta.linked = False
     found = await paged.job("subscription")
@@ -286,6 +293,12 @@ async def test_what_is_not_entered_yet(direct: World, more: dict[str, str], app:
     direct.link = replace(direct.link, app=whole)
     async with direct.client(**more) as client:
         assert (await client.test()).code == (code or "ok")
+
+
+async def test_an_installation_that_meta_cannot_reach_says_so(direct: World) -> None:
+    direct.link = replace(direct.link, base_url=None, hook_url=Secret("http://10.0.0.7" + PATH))
+    with pytest.raises(BadSettings, match="https"):
+        await direct.job("subscription")
 
 
 async def test_a_wrong_verify_token_is_no_handshake(direct: World) -> None:
