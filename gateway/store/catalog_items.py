@@ -11,7 +11,9 @@ from gateway.domain.catalog import Item
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
 
-ITEM_COLUMNS = "item_id, name, description, price, currency, category, image_url, available, attributes::text, sort_order"
+ITEM_COLUMNS = (
+    "item_id, name, description, price, currency, category, image_url, available, attributes::text, sort_order"
+)
 """Of an item, in the order of `item_of`."""
 _ORDER = "sort_order, lower(name), item_id"
 ORDERS = {
