@@ -14,7 +14,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx2
@@ -27,9 +27,6 @@ from adapters.llm.protocol import ModelFailed, Question, Reader, Said, failure_o
 from adapters.llm.transport import Forbidden, Transport
 from gateway.domain.errors import BadSettings, LocalProtocolError
 from gateway.domain.secret import Secret
-
-if TYPE_CHECKING:
-    import openai
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +67,8 @@ class Model:
     """One server. Made by `open_model`."""
 
     settings: ModelSettings
-    client: "openai.AsyncOpenAI"
+    client: Any
+    """The SDK's `AsyncOpenAI`."""
     timeouts: ModelTimeouts
     omitted: set[str] = field(default_factory=set)
     """Parameters that this server or model has refused."""
@@ -246,7 +244,7 @@ async def _read(response: httpx2.Response) -> bytes:
     return b"".join(pieces)
 
 
-def _status_failure(error: "openai.APIStatusError") -> Exception:
+def _status_failure(error: Any) -> Exception:
     body = error.body if isinstance(error.body, Mapping) else {}
     after = error.response.headers.get("retry-after", "")
     wait = float(after) if after.isascii() and after.isdigit() and len(after) < 6 else None
