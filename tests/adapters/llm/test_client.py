@@ -271,6 +271,7 @@ def test_pieces_of_calls_as_some_servers_send_them() -> None:
         [{"function": {"arguments": "}"}}], [{"index": None, "id": "", "function": None}, None],
     ):  # fmt: skip
         reader.feed({"choices": [{"delta": {"tool_calls": calls}}]})
+    odd: Any
     for odd in (
         {},
         {"choices": None},
