@@ -73,9 +73,9 @@ class Model:
     omitted: set[str] = field(default_factory=set)
     """Parameters that this server or model has refused."""
 
-    async def ask(self, question: Question, *, piece: Piece | None = None, tries: int = 1) -> Said:
-        """What the model says. With `tries`, what may pass is tried again, as long as nothing was given to `piece`. Raises
-        ModelFailed."""
+    async def ask(self, question: Question, *, piece: Piece | None = None, tries: int = 1, ended: bool = False) -> Said:
+        """What the model says. With `tries`, what may pass is tried again, as long as nothing was given to `piece`; `ended`: an answer
+        whose end the server does not mark counts as broken off. Raises ModelFailed."""
         deadline = trio.current_time() + self.timeouts.whole_s
         given = list[bool]()
 
@@ -87,7 +87,10 @@ class Model:
         for left in reversed(range(tries)):
             with trio.move_on_at(deadline):
                 try:
-                    return await self._once(question, noting if piece is not None else None)
+                    said = await self._once(question, noting if piece is not None else None)
+                    if ended and not said.ended:
+                        raise ModelFailed("cut_off", detail="no end")
+                    return said
                 except ModelFailed as failure:
                     wait = failure.retry_after_s
                     if wait is None:

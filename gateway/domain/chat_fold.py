@@ -20,6 +20,7 @@ from gateway.domain.chats import (
     LONGEST_TEXT,
     MOST_FILES,
     OWNER_AI,
+    OWNER_NONE,
     OWNER_QUEUE,
     RANKS,
     AddressChanged,
@@ -180,9 +181,13 @@ class Book:
         if (key, event.address, event.provider_id) in self.known:
             return
         conversation = self._conversation(key, event.address, event.at, event.person)
+        default = self._default_owner(key)
         if conversation.state == "closed":
-            conversation = self._owned(conversation, self._default_owner(key))
+            conversation = self._owned(conversation, default)
             self._happens(conversation, "reopened", CLIENT, event.at)
+        elif conversation.owner == OWNER_NONE or (conversation.owner == OWNER_AI and default == OWNER_NONE):
+            # Nobody's since before the AI was switched on; or the AI's, and it was switched off.
+            conversation = self._owned(conversation, default)
         conversation = replace(
             conversation, state="open", unread=conversation.unread + 1, client_wrote_at=event.at, blocked_at=None,
             waiting_since=conversation.waiting_since or event.at,

@@ -1,5 +1,6 @@
 """Which conversations wait for the AI, or went to a person without it. Works inside one tenant. Read `ai_answers.py` next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -20,8 +21,8 @@ class Waiting:
     """Since the first one that has no answer was."""
 
 
-async def select_waiting(conn: Connection, tenant: TenantId, conversation: UUID | None = None) -> list[Waiting]:
-    """The conversations, or the one, that are the AI's and have a client who waits."""
+async def select_waiting(conn: Connection, tenant: TenantId, only: Sequence[UUID] | None = None) -> list[Waiting]:
+    """The conversations, or `only` of these, that are the AI's and have a client who waits."""
     rows = await conn.fetch(
         """
         SELECT c.conversation_id, c.epoch, c.last_seq, m.quiet::float8, m.waiting::float8
@@ -32,20 +33,21 @@ async def select_waiting(conn: Connection, tenant: TenantId, conversation: UUID 
               AND i.seq > coalesce((SELECT max(o.seq) FROM messages o WHERE o.tenant_id = c.tenant_id
                                     AND o.conversation_id = c.conversation_id AND o.direction = 'out'), 0)) AS m
         WHERE c.tenant_id = $1 AND c.owner = 'ai' AND c.state = 'open' AND c.waiting_since IS NOT NULL AND m.quiet IS NOT NULL
-          AND ($2::uuid IS NULL OR c.conversation_id = $2)
+          AND ($2::uuid[] IS NULL OR c.conversation_id = ANY($2))
         """,
         tenant,
-        conversation,
+        list(only) if only is not None else None,
     )
     return [Waiting(*row) for row in rows]
 
 
-async def select_unannounced(conn: Connection, tenant: TenantId, conversation: UUID | None = None) -> list[UUID]:
-    """The conversations, or the one, whose client asked for a person and was not told yet that one comes: nobody has taken them."""
+async def select_unannounced(conn: Connection, tenant: TenantId, only: Sequence[UUID] | None = None) -> list[UUID]:
+    """The conversations, or `only` of these, whose client asked for a person and was not told yet that one comes: nobody has taken
+    them."""
     rows = await conn.fetch(
         """
         SELECT c.conversation_id FROM conversations c
-        WHERE c.tenant_id = $1 AND c.owner = 'queue' AND c.state = 'open' AND ($2::uuid IS NULL OR c.conversation_id = $2)
+        WHERE c.tenant_id = $1 AND c.owner = 'queue' AND c.state = 'open' AND ($2::uuid[] IS NULL OR c.conversation_id = ANY($2))
           AND NOT EXISTS (SELECT FROM ai_hand_overs o WHERE o.tenant_id = c.tenant_id AND o.conversation_id = c.conversation_id
                           AND o.epoch = c.epoch)
           AND (SELECT h.kind FROM conversation_happenings h WHERE h.tenant_id = c.tenant_id AND h.conversation_id = c.conversation_id
@@ -53,6 +55,6 @@ async def select_unannounced(conn: Connection, tenant: TenantId, conversation: U
                ORDER BY h.happening_id DESC LIMIT 1) = 'person_requested'
         """,
         tenant,
-        conversation,
+        list(only) if only is not None else None,
     )
     return [row[0] for row in rows]
