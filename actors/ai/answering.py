@@ -10,6 +10,7 @@ when an answer begins.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Progress:
     """What an answer has taken so far."""
 
     id: UUID = field(default_factory=uuid4)
-    began: float = field(default_factory=trio.current_time)
+    began: float = field(default_factory=time.monotonic)
     begun: bool = False
     """Whether its row is there."""
     asking: int = 0
@@ -94,7 +95,7 @@ class Progress:
         return EndedAnswer(
             state=state, model=self.model, prompt_tokens=self.prompt_tokens + self.asking, completion_tokens=self.completion_tokens,
             requests=self.requests + bool(self.asking), first_token_ms=self.first_token_ms, removed=self.removed, problem=problem,
-            took_ms=round(1000 * (trio.current_time() - self.began)),
+            took_ms=round(1000 * (time.monotonic() - self.began)),
         )  # fmt: skip
 
     def use(self, answers: int = 0) -> Use:

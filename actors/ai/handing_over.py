@@ -23,7 +23,6 @@ from gateway.store.conversations import insert_happening, lock_conversation, upd
 from gateway.store.messages import insert_deliveries
 from gateway.store.outbox import DeliveryRow
 from gateway.store.postgres.pool import Connection
-from gateway.telemetry import COUNTERS
 
 NOTICE = "notice"
 """The kind of a delivery that is a plain text for a chat of people."""
@@ -63,7 +62,6 @@ class HandingOver:
         language = self.tenant.language
         why = WHY[cause].texts[language]
         await insert_happening(conn, number, known.id, "handed_over", AI, f"{why}. {summary[:LONGEST_SUMMARY]}".strip())
-        COUNTERS[f"ai_handed_over_{cause}"] += 1
         return [*woken, *await self._tell_people(conn, changed, f"{why}. {summary}".strip())]
 
     async def announce(self, conn: Connection, conversation: UUID) -> list[IntegrationKey]:
@@ -83,7 +81,6 @@ class HandingOver:
             return []
         woken = await self._tell_client(conn, known, known, "timeout")
         await insert_happening(conn, number, conversation, "missed_chat", AI)
-        COUNTERS["ai_hand_overs_overdue"] += 1
         return woken
 
     async def _tell_client(
