@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -246,9 +246,10 @@ def valid_json(arguments: str) -> str:
 
 def _back(context: Context) -> Text | None:
     """That a person's stretch has ended since the AI's last answer, with what colleagues noted."""
-    last = max((one.at for one in context.messages if one.author == AI), default=datetime.min.replace(tzinfo=UTC))
-    people = any((is_human(one.author) or one.author == ELSEWHERE) and one.at > last for one in context.messages)
-    since = [one for one in context.beside if one.at > last - timedelta(seconds=1)]
+    last = max((one for one in context.messages if one.author == AI), key=lambda one: one.seq, default=None)
+    newer = [one for one in context.messages if last is None or one.seq > last.seq]
+    people = any(is_human(one.author) or one.author == ELSEWHERE for one in newer)
+    since = [one for one in context.beside if last is None or one.at > last.at]
     if not people and not any(one.kind in ("taken", "assigned", "released") for one in since):
         return None
     notes = [as_data("note", one.text) for one in since if one.kind == "note" and is_human(one.author)]

@@ -92,7 +92,7 @@ async def insert_tool_call(conn: Connection, tenant: TenantId, call: CallRow) ->
     """Notes a call, in the transaction that carries it out."""
     await conn.execute(
         """
-        INSERT INTO ai_tool_calls (tenant_id, call_id, answer_id, conversation_id, seq, round, place, name, arguments, outcome, refused)
+        INSERT INTO ai_tool_calls (tenant_id, tool_call_id, answer_id, conversation_id, seq, round, place, name, arguments, outcome, refused)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         """,
         tenant, call.id, call.answer, call.conversation, call.seq, call.round, call.place, storable(call.name),
@@ -104,8 +104,8 @@ async def select_tool_calls(conn: Connection, tenant: TenantId, conversation: UU
     """The newest calls of a conversation, in order: by answer, round and place."""
     rows = await conn.fetch(
         """
-        SELECT call_id, answer_id, conversation_id, seq, round, place, name, arguments, outcome, refused FROM (
-            SELECT * FROM ai_tool_calls WHERE tenant_id = $1 AND conversation_id = $2 ORDER BY at DESC, call_id LIMIT $3
+        SELECT tool_call_id, answer_id, conversation_id, seq, round, place, name, arguments, outcome, refused FROM (
+            SELECT * FROM ai_tool_calls WHERE tenant_id = $1 AND conversation_id = $2 ORDER BY at DESC, tool_call_id LIMIT $3
         ) AS newest ORDER BY at, round, place
         """,
         tenant,
