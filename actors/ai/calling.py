@@ -44,7 +44,7 @@ class Answering:
     seq: int
     """The last message that it knows."""
     last_out: int
-    """The last message that is not the client's."""
+    """The last message that answers the client."""
     tools: Mapping[str, Tool[Any]]
 
 

@@ -75,8 +75,8 @@ class Context:
 
     @property
     def last_out(self) -> int:
-        """The number of the last message that is not the client's."""
-        return max((one.seq for one in self.messages if one.direction == "out"), default=0)
+        """The number of the last message that answers the client."""
+        return max((one.seq for one in self.messages if one.direction == "out" and one.author != SYSTEM), default=0)
 
     def client_texts(self) -> str:
         """What the client wrote, and how they can be reached."""

@@ -31,7 +31,7 @@ async def select_waiting(conn: Connection, tenant: TenantId, only: Sequence[UUID
                    extract(epoch FROM clock_timestamp() - min(i.created_at)) AS waiting
             FROM messages i WHERE i.tenant_id = c.tenant_id AND i.conversation_id = c.conversation_id AND i.direction = 'in'
               AND i.seq > coalesce((SELECT max(o.seq) FROM messages o WHERE o.tenant_id = c.tenant_id
-                                    AND o.conversation_id = c.conversation_id AND o.direction = 'out'), 0)) AS m
+                                    AND o.conversation_id = c.conversation_id AND o.direction = 'out' AND o.author <> 'system'), 0)) AS m
         WHERE c.tenant_id = $1 AND c.owner = 'ai' AND c.state = 'open' AND c.waiting_since IS NOT NULL AND m.quiet IS NOT NULL
           AND ($2::uuid[] IS NULL OR c.conversation_id = ANY($2))
         """,

@@ -280,21 +280,27 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
     "ai_work.select_waiting": [
         Variant({"only": lambda c: None}, lambda c: "UPDATE conversations SET owner = 'ai', state = 'open'"),
         Variant(
-            prepare=lambda c: "UPDATE conversations SET owner = 'ai', state = 'open'; "
-            "UPDATE messages SET direction = 'in', created_at = now()"
+            prepare=lambda c: (
+                "UPDATE conversations SET owner = 'ai', state = 'open'; "
+                "UPDATE messages SET direction = 'in', created_at = now()"
+            )
         ),
     ],
     "ai_work.select_unannounced": [
         Variant(
             {"only": lambda c: None},
-            lambda c: "UPDATE conversations SET state = 'open', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'",
+            lambda c: (
+                "UPDATE conversations SET state = 'open', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'"
+            ),
         ),
     ],
     "ai_answers.select_same_call": [
         Variant({"conversation": lambda c: c.other.ids.recording, "name": _others_call, "arguments": _others_call})
     ],
     "ai_hand_overs.select_overdue": [
-        Variant(prepare=lambda c: "UPDATE conversations SET state = 'open', epoch = 1; UPDATE ai_hand_overs SET epoch = 1")
+        Variant(
+            prepare=lambda c: "UPDATE conversations SET state = 'open', epoch = 1; UPDATE ai_hand_overs SET epoch = 1"
+        )
     ],
     "contacts.search_contacts": [
         Variant({"q": lambda c: c.other.company.mark}),
