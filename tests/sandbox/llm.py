@@ -2,7 +2,7 @@
 
 It refuses what OpenAI refuses: unknown parameters, a call of a tool without its result, a result without its call, empty contents, a
 wrong key, a model that is not there. What it answers is a `Step`, taken from `script` or made by `reply`; a step can also go wrong in
-each way that a server can. It knows nothing of the gateway.
+each way that a server can. It knows nothing of the gateway. Over 400 lines, for it speaks both APIs.
 """
 
 import json

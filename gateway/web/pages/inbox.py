@@ -11,14 +11,17 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
+from gateway.domain.ai import settings_of
 from gateway.domain.chats import LONGEST_TEXT, Conversation
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import IntegrationKey
 from gateway.domain.people import Role
 from gateway.domain.posts import Invalid
 from gateway.domain.text import texts_of
@@ -119,7 +122,10 @@ def inbox_pages(gate: Gate) -> Blueprint:
         before = older_than(request.args.get("before", ""))
         thread: Thread = await db.tenant(tenant().number, read_thread, tenant().number, seen, before)
         reply = reply_of(conversing_of(gate), tenant(), seen.conversation)
-        return {"thread": thread, "seen": seen, "chat": seen.conversation, "reply": reply}
+        return {
+            "thread": thread, "seen": seen, "chat": seen.conversation, "reply": reply,
+            "ai_answers": ai_answers(tenant(), seen.conversation.integration),
+        }  # fmt: skip
 
     async def personal(seen: Seen, me: str) -> Person | None:
         return await db.tenant(tenant().number, read_person, tenant(), seen.root, viewer().only, only_of(me))
@@ -253,8 +259,9 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return None
 
     async def release(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
-        await conversing_of(gate).release(tenant(), chat, me, "queue", expected_epoch=_epoch(form))
-        return note("inbox.released")
+        to: Literal["ai", "queue"] = "ai" if form.get("to") == "ai" else "queue"
+        await conversing_of(gate).release(tenant(), chat, me, to, expected_epoch=_epoch(form))
+        return note("inbox.released_ai" if to == "ai" else "inbox.released")
 
     async def assign(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
         colleagues = await colleagues_of(db, tenant().number)
@@ -297,6 +304,14 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return await lead(None if gone else chat, flash)
 
     return pages
+
+
+def ai_answers(company: Tenant, key: IntegrationKey) -> bool:
+    """Whether a conversation can be given to the AI."""
+    try:
+        return settings_of(company.options, company.secrets).answers_in(key)
+    except ValueError:
+        return False
 
 
 def _epoch(form: Mapping[str, str]) -> int | None:
