@@ -32,6 +32,8 @@ from actors.certificate_watch import CertificateWatch, has_certificate
 from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
+from actors.chats.signals import KIND as LOOKED
+from actors.chats.signals import Signals
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
@@ -134,9 +136,11 @@ class Gateway:
         )
         inbox = Inbox(self.posts.put, self._ring)
         feed = Feed(partial(self.peers.mark, "changed"))
-        self.typing = Typing(feed, partial(self.peers.mark, TYPING))
+        self.signals = Signals(db, cache, clients, partial(self.peers.mark, LOOKED))
+        self.typing = Typing(feed, partial(self.peers.mark, TYPING), self.signals.wrote)
         self.peers.receive[TYPING] = self.typing.received
-        conversing = Conversing(db=db, feed=feed, wake=self._deliver, typing=self.typing)
+        self.peers.receive[LOOKED] = self.signals.received
+        conversing = Conversing(db=db, feed=feed, wake=self._deliver, typing=self.typing, looked=self.signals.looked)
         llm = ModelSettings(url=settings.llm_url, key=settings.llm_api_key, model=settings.llm_model)
         outgoing = Handover(db)
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
@@ -259,6 +263,7 @@ class Gateway:
             **({"certificate": self.certificate.run} if self.certificate is not None else {}),
             **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
+            "chat-signals": self.signals.run,
             "chat-files": FileFetchActor(services, self.chat_files).run,
             "retention": partial(retain, services, self.recording_files),
         }

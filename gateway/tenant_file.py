@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from adapters.abilities import KeepsExtensions
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
+from adapters.fields import required
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
 from gateway.domain.ai import API_KEY, AiBlock
@@ -254,8 +255,11 @@ class Problems:
         """One problem at one place."""
         self.found.append(f"{path}: {text}" if path else text)
 
-    def pydantic(self, path: str, error: ValidationError, known: frozenset[str] = frozenset()) -> None:
-        """Every problem of one block. Inputs are left out: they may hold secrets. Fields of `known` may be missing."""
+    def pydantic(
+        self, path: str, error: ValidationError, known: frozenset[str] = frozenset(), of: type[AdapterSettings] | None = None
+    ) -> None:  # fmt: skip
+        """Every problem of one block. Inputs are left out: they may hold secrets. Fields of `known` may be missing. `of`: whose
+        settings they are."""
         found: dict[str, str] = {}
         for item in error.errors(include_url=False, include_input=False):
             if item["type"] == "missing" and str(item["loc"][-1]) in known:
@@ -267,6 +271,8 @@ class Problems:
                 elif "[" not in step:  # a step such as `is-instance[Secret]` is the way, not the place
                     place += f".{step}"
             text = item["msg"].removeprefix("Value error, ")
+            if of is not None and item["type"] == "missing" and len(item["loc"]) == 1:
+                text = required(of, str(item["loc"][0]))
             found[place] = "no such field" if item["type"] == "extra_forbidden" else text[:1].lower() + text[1:]
         for place, text in found.items():
             self.add(place, text)
@@ -429,7 +435,7 @@ def _link(name: str, adapter: Adapter, fields: dict[str, Any], path: str, proble
         adapter.settings.model_validate({k: v for k, v in fields.items() if k not in masked})
     except ValidationError as error:
         before = len(problems.found)
-        problems.pydantic(path, error, known=masked)
+        problems.pydantic(path, error, masked, adapter.settings)
         if len(problems.found) > before:
             return None
     given = {k: Secret(str(v)) if k in secrets and v is not None else v for k, v in fields.items()}

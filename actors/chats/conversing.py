@@ -68,6 +68,8 @@ class Sent:
 
     message: StoredMessage
     conversation: Conversation
+    unread: int = 0
+    """Messages of the client that nobody had looked at before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,9 @@ class Conversing:
     adapters: Callable[[], dict[Kind, Adapter]] = field(default=lambda: dict(integrations()))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     typing: Typing | None = None
-    """Who is writing: `wrote` shows it to a visitor of the company's own site, `until` whether the client does."""
+    """Who is writing: `wrote` shows it to the client, `until` whether the client does."""
+    looked: Callable[[TenantId, UUID], None] = lambda tenant, conversation: None
+    """Somebody has seen what the client wrote there: their messenger may show it. Never waits."""
 
     # What a channel is.
 
@@ -108,7 +112,7 @@ class Conversing:
         reply_to: UUID | None = None, expected_epoch: int | None = None,
     ) -> Sent:  # fmt: skip
         """Stores a message and its deliveries. A person takes the conversation by it. Raises NotThere, Passed, Invalid, Unavailable."""
-        text = text.strip()
+        text = text.strip() if any(one.isprintable() and not one.isspace() for one in text) else ""
         problems = list[tuple[str, str]]()
         if len(text) > LONGEST_TEXT:
             problems.append(("text", _at_most(LONGEST_TEXT)))
@@ -123,6 +127,10 @@ class Conversing:
         )  # fmt: skip
         if woken is not None:
             self.changed(tenant.number, conversation, woken)
+        if self.typing is not None:
+            self.typing.stopped(tenant.number, conversation, author)
+        if sent.unread:
+            self.looked(tenant.number, conversation)
         return sent
 
     async def _send(
@@ -158,7 +166,7 @@ class Conversing:
         found = await messages.select_files(conn, number, files)
         self._check(known, channel, text, files, found)
         assert channel is not None
-        answered = await messages.select_provider_id(conn, number, reply_to) if reply_to is not None else None
+        answered = await _answered(conn, number, known.id, reply_to) if reply_to is not None else None
         now = self.now()
         message = NewMessage(
             id=uuid4(), conversation=known.id, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
@@ -174,7 +182,7 @@ class Conversing:
         await rows.update_conversation(conn, number, changed)
         stored = await messages.select_message(conn, number, message.id)
         assert stored is not None
-        return Sent(message=stored, conversation=changed)
+        return Sent(message=stored, conversation=changed, unread=known.unread)
 
     def _check(
         self, known: Conversation, channel: tuple[ChatChannel, AdapterSettings] | None, text: str, files: Sequence[UUID],
@@ -362,8 +370,28 @@ class Conversing:
         return await self._change(tenant, conversation, who, "closed", change, expected_epoch)
 
     async def mark_read(self, tenant: Tenant, conversation: UUID) -> Conversation:
-        """Somebody has looked at it."""
-        return await self._change(tenant, conversation, "", "", lambda known: replace(known, unread=0), None)
+        """Somebody has looked at it. Raises NotThere, Unavailable."""
+        unread = 0
+
+        def change(known: Conversation) -> Conversation:
+            nonlocal unread
+            unread = known.unread
+            return replace(known, unread=0)
+
+        found = await self._change(tenant, conversation, "", "", change, None)
+        if unread:
+            self.looked(tenant.number, conversation)
+        return found
+
+    def client_types_s(self, tenant: Tenant, conversation: UUID) -> float:
+        """For how many seconds the client counts as writing; 0: they do not."""
+        until = self.typing.until(tenant.number, conversation, client=True) if self.typing is not None else None
+        return max(0.0, until - self.typing.clock()) if until is not None and self.typing is not None else 0.0
+
+    def wrote(self, tenant: Tenant, conversation: UUID, who: str) -> None:
+        """Somebody presses keys in the reply box: to be said again every few seconds. Never waits."""
+        if self.typing is not None:
+            self.typing.wrote(tenant.number, conversation, who)
 
     async def note(self, tenant: Tenant, conversation: UUID, who: str, text: str) -> Conversation:
         """A note that only colleagues see. Raises Invalid, NotThere, Unavailable."""
@@ -400,6 +428,16 @@ class Conversing:
         """Something was committed that is to be delivered by an integration."""
         self.wake(number, key)
         self.feed.publish(number, Subject("chat", str(conversation)))
+
+
+async def _answered(conn: Connection, number: TenantId, conversation: UUID, message: UUID) -> str | None:
+    """What the messenger calls the message that is answered. Raises Invalid for one that is not of this conversation."""
+    found = await messages.select_message(conn, number, message)
+    if found is None or found.conversation != conversation:
+        raise Invalid((("reply_to", Bilingual(
+            "there is no such message in this conversation", "в этой переписке нет такого сообщения"
+        )),))  # fmt: skip
+    return found.provider_id
 
 
 def _at_most(characters: int) -> str:

@@ -229,7 +229,7 @@ def _compare_links(
             settings = complete(link, values)
         except ValidationError as error:
             spot = f"[{place}]" if table == "pbxes" else f".{link.name}"
-            problems.pydantic(f"{path}.{table}{spot}", error)
+            problems.pydantic(f"{path}.{table}{spot}", error, of=link.adapter.settings)
             continue
         plain, secrets = plain_and_secret(settings)
         differ = [] if row and row.enabled == link.enabled else ["enabled"]

@@ -453,3 +453,16 @@ def test_a_wrong_key_is_named(command: Command, installation: Path, key: str, wo
     assert refused.code == 1
     assert f"tenants[0].integrations.{key}: " in refused.err
     assert words in refused.err
+
+
+def test_what_is_missing_says_where_the_outside_system_shows_it(command: Command, installation: Path) -> None:
+    ran = command(
+        "apply", write(installation, june(integrations={"viber": {"sender_name": "June"}, "vk": {"group_id": "1"}}))
+    )
+    assert len(ran.errors) == 3
+    assert ran.errors[0].startswith(
+        "gateway: tenants[0].integrations.viber.auth_token: field required: Viber Admin Panel"
+    )
+    assert ran.errors[1].startswith(
+        "gateway: tenants[0].integrations.vk.access_token: field required: In the community: Manage"
+    )

@@ -234,6 +234,8 @@ class Reply:
     hours: int = 0
     templates: bool = False
     files: bool = False
+    quotes: bool = False
+    """Whether an answer can name the message that it answers."""
 
 
 def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Reply:
@@ -247,7 +249,7 @@ def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Repl
         return Reply(state="window", hours=hours, templates=can.templates, until=can.window_until(chat.client_wrote_at))
     return Reply(
         state="open", limit=can.text_limit if can.text_limit < LONGEST_TEXT else 0, hours=hours,
-        until=can.window_until(chat.client_wrote_at), files=bool(can.files),
+        until=can.window_until(chat.client_wrote_at), files=bool(can.files), quotes=can.replies,
     )  # fmt: skip
 
 

@@ -258,6 +258,10 @@ def chats(deps: RestDeps) -> list[Endpoint]:
     async def read_by(call: Call, conversation: UUID, who: str) -> Conversation:
         return await conversing.mark_read(call.tenant, conversation)
 
+    async def typing(call: Call) -> None:
+        seen = await visible(deps, call, conversation_id(call))
+        conversing.wrote(call.tenant, seen.conversation.id, await author_of(deps, call))
+
     quicker = {409: "Somebody was quicker: the conversation's epoch is another"}
     section = "Conversations"
     return [
@@ -278,9 +282,11 @@ def chats(deps: RestDeps) -> list[Endpoint]:
                 ("assign", assign, AssignBody, "Makes a person its owner"),
                 ("close", close, Epoch, "Closes it; a message of the client opens it again"),
                 ("note", note, NoteBody, "Leaves a note that only colleagues see"),
-                ("read", read_by, Epoch, "Nothing of it is unread any more"),
+                ("read", read_by, Epoch, "Nothing of it is unread any more; the client's messenger shows it, where it can"),
             )
         ),
+        Endpoint(method="POST", path="/conversations/{id}/typing", operation=typing, scopes=WRITES, agents=True,
+                 summary="Shows the client for some seconds that somebody writes, where the messenger can", section=section),
         Endpoint(method="POST", path="/messages", operation=first, scopes=WRITES, body=FirstMessageBody, answer=MessageItem, status=201,
                  makes=True, summary="Writes to an address of a channel or to a contact", agents=False, section=section),
         Endpoint(method="POST", path="/messages/{id}/retry", operation=retry, scopes=WRITES, answer=MessageItem, agents=True,
