@@ -1,4 +1,4 @@
-"""Tools that lead to people: the conversation goes to a colleague, or what a client wants is left for one."""
+"""The tool that leads to people: the conversation goes to a colleague."""
 
 from typing import Annotated, Literal
 
@@ -26,19 +26,6 @@ async def hand_over(conn: Connection, bound: Bound, arguments: Reason) -> Outcom
     return Outcome(value={"handed_over": True}, hand_over=HandOver(reason=arguments.reason, summary=arguments.summary))
 
 
-class Wish(Arguments):
-    """What somebody of the company has to do."""
-
-    text: Annotated[str, StringConstraints(min_length=1, max_length=2000)] = Field(
-        description="for a colleague, in the company's language: who wants what, until when, how to reach them"
-    )
-
-
-async def create_request(conn: Connection, bound: Bound, arguments: Wish) -> Outcome:
-    """A request beside the conversation, for people."""
-    return Outcome(value={"created": True}, note=arguments.text)
-
-
 TOOLS = (
     Tool(
         name="hand_over", arguments=Reason, run=hand_over, changes=True,
@@ -46,9 +33,5 @@ TOOLS = (
             "Gives this conversation to a colleague. Use it when the client asks for a person, complains, is angry or threatens, or "
             "when what you were given does not say the answer."
         ),
-    ),
-    Tool(
-        name="create_request", arguments=Wish, run=create_request, changes=True,
-        description="Leaves a task for a colleague, for what cannot be done here and does not need an answer at once.",
     ),
 )  # fmt: skip

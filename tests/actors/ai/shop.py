@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import trio
 
 from actors.ai.tenant_ai import TenantAi
+from actors.ai.tool import Arguments, Bound, Outcome, Tool
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.chats.tenant_chats import Reads, TenantChats
@@ -58,6 +59,20 @@ BELL_ADAPTER = Adapter(
     notice=lambda place, text: {"chat": place, "text": text},
 )  # fmt: skip
 """A messenger in which people hear of things."""
+
+
+class Task(Arguments):
+    """What is to be done."""
+
+    text: str
+
+
+async def _leave_task(conn: Connection, bound: Bound, arguments: Task) -> Outcome:
+    return Outcome(value={"left": True}, note=arguments.text)
+
+
+LEAVE_TASK = Tool(name="leave_task", description="Leaves a task.", arguments=Task, run=_leave_task, changes=True)
+"""A tool whose effect can be counted: a note beside the conversation."""
 
 
 @dataclass
