@@ -62,6 +62,17 @@ async def test_a_crash_leaves_nothing_undone(shop: Shop, model: LanguageModel) -
     assert [author for author, _ in await shop.texts()] == ["client", "ai"]
 
 
+async def test_the_next_life_of_an_actor_takes_up_what_the_last_one_left(shop: Shop, model: LanguageModel) -> None:
+    model.script = [Step(text="Уже почти ответил", stall=True)]
+    actor = shop.actor()
+    async with shop.open(actor):
+        await shop.writes("Привет")
+        await shop.until(lambda: model.under_way)
+    async with shop.open(actor):
+        await shop.until_author("ai")
+    assert [author for author, _ in await shop.texts()] == ["client", "ai"]
+
+
 async def test_two_instances_at_once_answer_once(shop: Shop, model: LanguageModel, nursery: trio.Nursery) -> None:
     gate = trio.Event()
     model.reply = lambda body: said(f"Ответ {len(model.requests)}", before=gate.wait)
