@@ -20,6 +20,7 @@ from gateway.domain.ids import TenantId
 from gateway.resources import open_blobs
 from gateway.settings import Settings
 from gateway.store import contacts, conversations, messages
+from gateway.store.ai_answers import select_tool_calls
 from gateway.store.audit import insert_audit
 from gateway.store.files.chat_files import ChatFiles
 from gateway.store.messages import StoredMessage
@@ -115,10 +116,12 @@ async def _data(conn: Connection, number: TenantId, contact: UUID) -> dict[str, 
     for seen in await conversations.select_conversations_of_contact(conn, number, person.id):
         one = seen.conversation
         beside = await conversations.select_happenings(conn, number, one.id, most=100_000)
+        calls = await select_tool_calls(conn, number, one.id, 100_000)
         found.append({
             "id": one.id, "channel": one.integration, "address": one.address, "name": one.name, "username": one.username,
             "language": one.language, "messages": await _messages(conn, number, one.id),
             "events": [{"kind": each.kind, "author": each.author, "text": each.text, "message": each.message, "at": each.at} for each in beside],
+            "ai_tools": [{"name": each.name, "arguments": each.arguments, "outcome": each.outcome} for each in calls],
         })  # fmt: skip
     return {
         "id": person.id, "name": person.name, "phones": [one.phone for one in person.phones], "emails": list(person.emails),

@@ -120,14 +120,14 @@ class Shop:
         return TenantAi(self.tenant, self.settings, settings, self.services(), self.conversing, **more)
 
     @asynccontextmanager
-    async def open(self, actor: TenantAi | None = None, **more: Any) -> AsyncIterator[None]:
+    async def open(self, actor: TenantAi | None = None) -> AsyncIterator[None]:
         """The actors of chats and of the AI run."""
         async with trio.open_nursery() as nursery:
             chats = TenantChats(
                 self.tenant, self.services(), 3, {KEY: Reads(CHANNEL, AdapterSettings())}, self.settings
             )
             nursery.start_soon(chats.run, Slot(f"tenant/{self.number}/chats"))
-            nursery.start_soon((actor or self.actor(**more)).run, self.slot)
+            nursery.start_soon((actor or self.actor()).run, self.slot)
             yield
             nursery.cancel_scope.cancel()
 

@@ -65,9 +65,10 @@ async def test_the_model_hands_over(shop: Shop, model: LanguageModel, reason: st
 async def test_a_model_that_fails_hands_over_once(
     shop: Shop, model: LanguageModel, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "WHOLE_S", 0.3)
+    if how == "slow":
+        monkeypatch.setattr(answering, "WHOLE_S", 1.0)
     model.reply = lambda body: DOWN if how == "down" else Step(silent=True)
-    async with shop.open(**({"url": ""} if how == "nowhere" else {})):
+    async with shop.open(shop.actor(**({"url": ""} if how == "nowhere" else {}))):
         await shop.writes("Привет")
         await shop.until_author("system")
         for n in range(5):
