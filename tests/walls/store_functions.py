@@ -301,7 +301,7 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
         Variant(
             {"only": lambda c: None},
             lambda c: (
-                "UPDATE conversations SET state = 'open', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'"
+                "UPDATE conversations SET state = 'open', owner = 'queue', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'"
             ),
         ),
     ],
@@ -310,7 +310,9 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
     ],
     "ai_hand_overs.select_overdue": [
         Variant(
-            prepare=lambda c: "UPDATE conversations SET state = 'open', epoch = 1; UPDATE ai_hand_overs SET epoch = 1"
+            prepare=lambda c: (
+                "UPDATE conversations SET state = 'open', owner = 'queue', epoch = 1; UPDATE ai_hand_overs SET epoch = 1"
+            )
         )
     ],
     "chat_batches.fold_updates": [
