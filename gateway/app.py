@@ -34,6 +34,7 @@ from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
 from actors.chats.signals import KIND as LOOKED
 from actors.chats.signals import Signals
+from actors.chats.templates import template_jobs
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
@@ -184,7 +185,8 @@ class Gateway:
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
         self.certificate = CertificateWatch(settings.base_url) if has_certificate(settings.base_url) else None
-        self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
+        of_modules, of_templates = registration_jobs(self.modules), template_jobs(db)
+        self.jobs = Jobs(self.services, adapters(), lambda adapter: (*of_modules(adapter), *of_templates(adapter)))
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
             db,

@@ -4,7 +4,7 @@
 
 Repeats change nothing: an event about a message that is known by the messenger's id is an echo or a second delivery. An answer that
 we did not send takes the conversation from the AI. Read `gateway/store/chat_batches.py` for how a book is read and written.
-Over 400 lines, for every event is applied here.
+Over 400 lines, for each kind of event has its method.
 """
 
 import hashlib
@@ -212,6 +212,8 @@ class Book:
 
     def _address_changed(self, key: IntegrationKey, event: AddressChanged) -> None:
         conversation = self.conversations.get((key, event.address))
+        if event.old_phone and (contact := self.people.get(event.old_phone)) is not None:
+            self._confirm(contact, event.phone)  # also where the conversation is at an address that is no number
         if conversation is None or (key, event.new_address) in self.conversations:
             return  # whoever is at the new address already is a person of their own until the messenger says more
         del self.conversations[key, event.address]

@@ -198,6 +198,8 @@ class AddressChanged(_Event):
 
     new_address: str
     phone: str = ""
+    old_phone: str = ""
+    """The number that the client had before, where it is the number that changed: whoever has it has `phone` now too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +274,8 @@ class NewMessage:
     reply_to: UUID | None = None
     status: Status | None = None
     client_id: str | None = None
+    template: Mapping[str, Any] | None = None
+    """What it was made of: `name`, `language`, `values` of an approved template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

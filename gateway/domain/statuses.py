@@ -5,6 +5,7 @@
     the attempts stored since it last worked                    error      so that a restart forgets nothing
     the registration: refused / not there yet                   error / pending
     a login not finished, never yet connected, connecting       pending
+    starting with a code: a setting is still missing            pending
     everything else                                             active     also with a code: works, with problems
 
 The one judgement of trouble: pages' warnings, programs, notices, the operators' list and what bots get all ask `status_of`. Pure;
@@ -180,6 +181,8 @@ def status_of(health: Health | None, known: Known, now: datetime) -> Status:
         return stands(Standing.PENDING, "registration_waits", registration.problem, registration.since)
     if health is None or health.state is State.STOPPED:
         return stands(Standing.PENDING, "not_running")
+    if health.state is State.STARTING and health.code:
+        return stands(Standing.PENDING, health.code, health.detail, health.since)
     if health.state in (State.STARTING, State.CONNECTING) and not connected:
         return stands(Standing.PENDING, health.code or "connecting", health.detail, health.since)
     if known.remembers and not connected and health.code in ("", "ready"):

@@ -285,6 +285,7 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "select_mentioned.texts": lambda c: [c.company.mark, c.other.company.mark],
     "select_waiting.only": lambda c: [c.ids.recording],
     "select_unannounced.only": lambda c: [c.ids.recording],
+    "templates": lambda c: [],
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
