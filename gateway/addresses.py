@@ -46,7 +46,7 @@ from gateway.web.callers.limits import CallLimits
 from gateway.web.callers.tokens import Tokens
 from gateway.web.content.bot_config import select_bot_content
 from gateway.web.content.bot_configs import BotConfigs
-from gateway.web.content.sandbox import ModelSettings, Sandbox
+from gateway.web.content.sandbox import Sandbox
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
@@ -82,8 +82,7 @@ class Served:
     @cached_property
     def _sandbox(self) -> Sandbox:
         """One for pages and programs, for it counts what is under way."""
-        settings = self.settings
-        return Sandbox(ModelSettings(url=settings.llm_url, key=settings.llm_api_key, model=settings.llm_model))
+        return Sandbox(self.services.llm)
 
     @property
     def _secure(self) -> bool:

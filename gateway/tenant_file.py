@@ -23,6 +23,7 @@ from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.fields import required
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
+from gateway.domain.ai import API_KEY, AiBlock
 from gateway.domain.chats import KEEP_DAYS as CHAT_KEEP_DAYS
 from gateway.domain.configuration import is_device_name
 from gateway.domain.extensions import clashes, read_map
@@ -187,6 +188,7 @@ class TenantBlock(_Block):
     chats: ChatsBlock = ChatsBlock()
     security: SecurityBlock = SecurityBlock()
     notify: NotifyBlock = NotifyBlock()
+    ai: AiBlock = AiBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,14 @@ class TenantFile:
             },
             exclude_defaults=True,
         )
-        return {name: value for name, value in given.items() if value}
+        found = {name: value for name, value in given.items() if value} | {"ai": self.block.ai.plain()}
+        return {name: value for name, value in found.items() if value}
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        """The secrets among the options, by name; `***` stands for the stored one."""
+        key = self.block.ai.llm.api_key
+        return {API_KEY: key} if key is not None else {}
 
 
 @dataclass(slots=True)

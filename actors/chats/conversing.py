@@ -142,7 +142,7 @@ class Conversing:
             tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch, template
         )  # fmt: skip
         if woken is not None:
-            self._changed(tenant.number, conversation, woken)
+            self.changed(tenant.number, conversation, woken)
         if self.typing is not None:
             self.typing.stopped(tenant.number, conversation, author)
         if sent.unread:
@@ -162,31 +162,46 @@ class Conversing:
             if before is not None:
                 return Sent(message=before, conversation=known), None
         _check_epoch(known, expected_epoch)
+        owner = author if is_human(author) else known.owner
+        sent = await self.store(
+            conn, tenant, known, author=author, text=text, files=files, client_id=client_id, reply_to=reply_to, owner=owner,
+            template=template,
+        )  # fmt: skip
+        if sent.conversation.owner != known.owner:
+            await rows.insert_happening(conn, number, conversation, "taken", author)
+        return sent, known.integration
+
+    async def store(
+        self, conn: Connection, tenant: Tenant, known: Conversation, *, author: str, text: str, files: Sequence[UUID] = (),
+        client_id: str | None = None, reply_to: UUID | None = None, owner: str, answers: bool = True, template: TemplateUse | None = None,
+    ) -> Sent:  # fmt: skip
+        """Stores a message with its deliveries in a conversation that the caller has locked, in the caller's transaction; `changed`
+        announces it once that is committed. It is `owner`'s then; where it `answers` nothing, the client goes on waiting. Raises
+        Invalid."""
+        number = tenant.number
         channel = self.channel(tenant, known.integration)
         found = await messages.select_files(conn, number, files)
         self._check(known, channel, text, files, found, templated=template is not None)
         assert channel is not None
         if template is not None:
             template, text = await _filled(conn, number, known.integration, template)
-        answered = await _answered(conn, number, conversation, reply_to) if reply_to is not None else None
+        answered = await _answered(conn, number, known.id, reply_to) if reply_to is not None else None
         now = self.now()
         message = NewMessage(
-            id=uuid4(), conversation=conversation, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
+            id=uuid4(), conversation=known.id, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
             reply_to=reply_to, status="queued", client_id=client_id, template=template.body() if template is not None else None,
         )  # fmt: skip
         parts = _parts(known, message.id, text, channel[0], found, answered or "", template)
         await messages.insert_message(conn, number, message, known.integration, known.address, parts, files)
-        owner = author if is_human(author) else known.owner
         changed = replace(
-            _owned(known, owner), state="open", unread=0, waiting_since=None, last_seq=message.seq,
+            owned(known, owner), state="open", unread=0 if answers else known.unread,
+            waiting_since=None if answers else known.waiting_since, last_seq=message.seq,
             last_message_at=max(now, known.last_message_at or now),
         )  # fmt: skip
         await rows.update_conversation(conn, number, changed)
-        if changed.owner != known.owner:
-            await rows.insert_happening(conn, number, conversation, "taken", author)
         stored = await messages.select_message(conn, number, message.id)
         assert stored is not None
-        return Sent(message=stored, conversation=changed, unread=known.unread), known.integration
+        return Sent(message=stored, conversation=changed, unread=known.unread)
 
     def _check(
         self, known: Conversation, channel: tuple[ChatChannel, AdapterSettings] | None, text: str, files: Sequence[UUID],
@@ -325,7 +340,7 @@ class Conversing:
 
         stored, woken = await self.db.tenant(tenant.number, again)
         for key in woken:
-            self._changed(tenant.number, stored.conversation, key)
+            self.changed(tenant.number, stored.conversation, key)
         return stored
 
     async def _deliver_lost(
@@ -375,7 +390,7 @@ class Conversing:
         self, tenant: Tenant, conversation: UUID, owner: str, who: str, kind: str, expected_epoch: int | None
     ) -> Conversation:
         def change(known: Conversation) -> Conversation:
-            return replace(_owned(known, owner), state="open")
+            return replace(owned(known, owner), state="open")
 
         return await self._change(
             tenant, conversation, who, kind, change, expected_epoch, owner if owner != who else ""
@@ -387,7 +402,7 @@ class Conversing:
         """Ends it for now; a message of the client opens it again."""
 
         def change(known: Conversation) -> Conversation:
-            return replace(_owned(known, OWNER_NONE), state="closed", unread=0, waiting_since=None)
+            return replace(owned(known, OWNER_NONE), state="closed", unread=0, waiting_since=None)
 
         return await self._change(tenant, conversation, who, "closed", change, expected_epoch)
 
@@ -446,7 +461,8 @@ class Conversing:
             self.feed.publish(tenant.number, Subject("chat", str(conversation)))
         return found
 
-    def _changed(self, number: TenantId, conversation: UUID, key: IntegrationKey) -> None:
+    def changed(self, number: TenantId, conversation: UUID, key: IntegrationKey) -> None:
+        """Something was committed that is to be delivered by an integration."""
         self.wake(number, key)
         self.feed.publish(number, Subject("chat", str(conversation)))
 
@@ -470,7 +486,8 @@ def _check_epoch(known: Conversation, expected: int | None) -> None:
         raise Passed(known)
 
 
-def _owned(known: Conversation, owner: str) -> Conversation:
+def owned(known: Conversation, owner: str) -> Conversation:
+    """The conversation as this owner's: its epoch rises where that is a change."""
     return known if known.owner == owner else replace(known, owner=owner, epoch=known.epoch + 1)
 
 

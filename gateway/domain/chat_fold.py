@@ -20,6 +20,7 @@ from gateway.domain.chats import (
     LONGEST_TEXT,
     MOST_FILES,
     OWNER_AI,
+    OWNER_NONE,
     OWNER_QUEUE,
     RANKS,
     WHEN_RECEIVED,
@@ -186,8 +187,11 @@ class Book:
         if (key, event.address, event.provider_id) in self.known:
             return
         conversation = self._conversation(key, event.address, event.at, event.person)
-        if conversation.state == "closed":
-            conversation = self._owned(conversation, self._default_owner(key))
+        default, closed = self._default_owner(key), conversation.state == "closed"
+        # Nobody's since before the AI was switched on; or the AI's, and it was switched off.
+        if closed or conversation.owner == OWNER_NONE or (conversation.owner == OWNER_AI and default == OWNER_NONE):
+            conversation = self._owned(conversation, default)
+        if closed:
             self._happens(conversation, "reopened", CLIENT, event.at)
         conversation = replace(
             conversation, state="open", unread=conversation.unread + 1, client_wrote_at=event.at, blocked_at=None,

@@ -11,7 +11,10 @@ from gateway.domain.catalog import Item
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
 
-_COLUMNS = "item_id, name, description, price, currency, category, image_url, available, attributes::text, sort_order"
+ITEM_COLUMNS = (
+    "item_id, name, description, price, currency, category, image_url, available, attributes::text, sort_order"
+)
+"""Of an item, in the order of `item_of`."""
 _ORDER = "sort_order, lower(name), item_id"
 ORDERS = {
     "order": _ORDER, "name": "lower(name), item_id", "category": "lower(coalesce(category, '')), lower(name), item_id",
@@ -20,8 +23,8 @@ ORDERS = {
 """How a page may be ordered, by name."""
 
 
-def _item(row: Any) -> Item:
-    """Rows are valid: they were validated when they were written."""
+def item_of(row: Any) -> Item:
+    """An item of a row. Rows are valid: they were validated when they were written."""
     (item_id, name, description, price, currency, category, image_url, available, attributes, sort_order) = row
     return Item.model_construct(
         id=item_id, name=name, description=description, price=price, currency=currency, category=category,
@@ -57,7 +60,7 @@ async def select_items(
     """Items in one of ORDERS, all of them without a limit; `search` as `count_items` has it."""
     rows = await conn.fetch(
         f"""
-        SELECT {_COLUMNS} FROM catalog_items WHERE tenant_id = $1 AND ($2 = '' OR
+        SELECT {ITEM_COLUMNS} FROM catalog_items WHERE tenant_id = $1 AND ($2 = '' OR
             position(lower($2) IN lower(name || ' ' || coalesce(category, '') || ' ' || item_id)) > 0)
         ORDER BY {ORDERS[order]} LIMIT $3 OFFSET $4
         """,  # noqa: S608 - constant columns and orders
@@ -66,7 +69,7 @@ async def select_items(
         limit,
         offset,
     )
-    return [_item(row) for row in rows]
+    return [item_of(row) for row in rows]
 
 
 async def select_items_after(
@@ -76,7 +79,7 @@ async def select_items_after(
     order, name, item_id = after if after is not None else (None, None, None)
     rows = await conn.fetch(
         f"""
-        SELECT {_COLUMNS} FROM catalog_items
+        SELECT {ITEM_COLUMNS} FROM catalog_items
         WHERE tenant_id = $1 AND ($2::integer IS NULL OR (sort_order, lower(name), item_id) > ($2, lower($3), $4))
         ORDER BY {_ORDER} LIMIT $5
         """,  # noqa: S608 - constant columns
@@ -86,7 +89,7 @@ async def select_items_after(
         item_id,
         limit,
     )
-    return [_item(row) for row in rows]
+    return [item_of(row) for row in rows]
 
 
 async def select_catalog_json(conn: Connection, tenant: TenantId) -> str:
@@ -107,11 +110,11 @@ async def select_catalog_json(conn: Connection, tenant: TenantId) -> str:
 async def select_item(conn: Connection, tenant: TenantId, item_id: str) -> Item | None:
     """One item."""
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} FROM catalog_items WHERE tenant_id = $1 AND item_id = $2",  # noqa: S608 - constant columns
+        f"SELECT {ITEM_COLUMNS} FROM catalog_items WHERE tenant_id = $1 AND item_id = $2",  # noqa: S608 - constant columns
         tenant,
         item_id,
     )
-    return _item(row) if row is not None else None
+    return item_of(row) if row is not None else None
 
 
 async def select_item_ids(conn: Connection, tenant: TenantId) -> set[str]:

@@ -14,6 +14,7 @@ import trio
 
 from gateway.domain.ids import TenantId
 from gateway.store import contacts, conversations, messages
+from gateway.store.ai_answers import select_tool_calls
 from gateway.store.audit import insert_audit
 from gateway.store.files.blobs import Missing
 from gateway.store.files.chat_files import ChatFiles
@@ -36,10 +37,12 @@ async def select_person_data(conn: Connection, tenant: TenantId, contact: UUID) 
     for seen in await conversations.select_conversations_of_contact(conn, tenant, person.id):
         one = seen.conversation
         beside = await conversations.select_happenings(conn, tenant, one.id, most=MOST_BESIDE)
+        calls = await select_tool_calls(conn, tenant, one.id, MOST_BESIDE)
         found.append({
             "id": one.id, "channel": one.integration, "address": one.address, "name": one.name, "username": one.username,
             "language": one.language, "messages": await _messages(conn, tenant, one.id),
             "events": [{"kind": each.kind, "author": each.author, "text": each.text, "message": each.message, "at": each.at} for each in beside],
+            "ai_tools": [{"name": each.name, "arguments": each.arguments, "outcome": each.outcome} for each in calls],
         })  # fmt: skip
     return {
         "id": person.id, "name": person.name, "phones": [one.phone for one in person.phones], "emails": list(person.emails),

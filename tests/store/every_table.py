@@ -25,6 +25,9 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "messages": {"message_id": _ONE, "conversation_id": _ONE, "direction": "'in'"},
     "message_parts": {"message_id": _ONE, "status": "'sent'"},
     "saved_replies": {"shortcut": "'hello'"},
+    "ai_answers": {"answer_id": _ONE, "conversation_id": _ONE, "message_id": _ONE, "state": "'sent'"},
+    "ai_tool_calls": {"answer_id": _ONE, "conversation_id": _ONE},
+    "ai_hand_overs": {"conversation_id": _ONE, "cause": "'asked'"},
     "chat_files": {"message_id": _ONE, "kind": "'image'", "state": "'stored'", "address": "$K"},
     "tenants": {
         "country": "'BY'",

@@ -78,6 +78,11 @@ class Call:
     variant: Variant = PLAIN
 
 
+def _others_call(c: Call) -> str:
+    """What B's call of a tool is called, and was given."""
+    return Context(c.other.company, c.other.ids, "ai_tool_calls").text
+
+
 ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "call_id": lambda c: c.ids.call_id,
     "call_ids": lambda c: [c.ids.call_id],
@@ -270,10 +275,47 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "set_active.version": lambda c: 1,
     "before": lambda c: None,
     "keys": lambda c: [c.ids.key],
+    "day": lambda c: NOW.date(),
+    "EndedAnswer.state": lambda c: "sent",
+    "HandOverRow.cause": lambda c: "asked",
+    "select_same_call.name": lambda c: Context(c.company, c.ids, "ai_tool_calls").text,
+    "select_same_call.arguments": lambda c: Context(c.company, c.ids, "ai_tool_calls").text,
+    "after_seq": lambda c: 0,
+    "search_items.query": lambda c: Context(c.company, c.ids, "catalog_items").text,
+    "select_mentioned.texts": lambda c: [c.company.mark, c.other.company.mark],
+    "select_waiting.only": lambda c: [c.ids.recording],
+    "select_unannounced.only": lambda c: [c.ids.recording],
     "templates": lambda c: [],
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
+    "ai_work.select_waiting": [
+        Variant({"only": lambda c: None}, lambda c: "UPDATE conversations SET owner = 'ai', state = 'open'"),
+        Variant(
+            prepare=lambda c: (
+                "UPDATE conversations SET owner = 'ai', state = 'open'; "
+                "UPDATE messages SET direction = 'in', created_at = now()"
+            )
+        ),
+    ],
+    "ai_work.select_unannounced": [
+        Variant(
+            {"only": lambda c: None},
+            lambda c: (
+                "UPDATE conversations SET state = 'open', owner = 'queue', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'"
+            ),
+        ),
+    ],
+    "ai_answers.select_same_call": [
+        Variant({"conversation": lambda c: c.other.ids.recording, "name": _others_call, "arguments": _others_call})
+    ],
+    "ai_hand_overs.select_overdue": [
+        Variant(
+            prepare=lambda c: (
+                "UPDATE conversations SET state = 'open', owner = 'queue', epoch = 1; UPDATE ai_hand_overs SET epoch = 1"
+            )
+        )
+    ],
     "chat_batches.fold_updates": [
         # What only B's twin has: the message, the sender's number, the token, the unconfirmed part; and a message of another direction.
         Variant({"updates": lambda c: [_update(c, _written(c, text_of_b(c)))]}),

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from quart import Blueprint, abort, redirect, request
@@ -20,7 +20,10 @@ from quart_trio.wrappers import TrioResponse as Response
 
 from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
 from adapters.channel import TemplateUse
+from gateway.domain.ai import settings_of
 from gateway.domain.chats import LONGEST_TEXT, Conversation
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import IntegrationKey
 from gateway.domain.people import Role
 from gateway.domain.posts import Invalid
 from gateway.domain.text import texts_of
@@ -129,6 +132,7 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return {
             "thread": thread, "seen": seen, "chat": seen.conversation, "reply": reply_of(conversing, tenant(), seen.conversation),
             "typing_s": conversing.client_types_s(tenant(), seen.conversation.id),
+            "ai_answers": ai_answers(tenant(), seen.conversation.integration),
         }  # fmt: skip
 
     async def personal(seen: Seen, me: str) -> Person | None:
@@ -304,8 +308,9 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return None
 
     async def release(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
-        await conversing_of(gate).release(tenant(), chat, me, "queue", expected_epoch=_epoch(form))
-        return note("inbox.released")
+        to: Literal["ai", "queue"] = "ai" if form.get("to") == "ai" else "queue"
+        await conversing_of(gate).release(tenant(), chat, me, to, expected_epoch=_epoch(form))
+        return note("inbox.released_ai" if to == "ai" else "inbox.released")
 
     async def assign(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
         colleagues = await colleagues_of(db, tenant().number)
@@ -352,6 +357,14 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return await lead(None if gone else chat, flash)
 
     return pages
+
+
+def ai_answers(company: Tenant, key: IntegrationKey) -> bool:
+    """Whether a conversation can be given to the AI."""
+    try:
+        return settings_of(company.options, company.secrets).answers_in(key)
+    except ValueError:
+        return False
 
 
 def _template(form: Mapping[str, str]) -> TemplateUse | None:
