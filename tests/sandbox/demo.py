@@ -5,6 +5,7 @@ It owns the children it starts and the files under ./var/demo. Nothing in the pr
     sandboxes and PBXes up -> gateway run -> /ready -> apply, users, links -> modules registered -> calls until Ctrl-C
 
 GATEWAY_BIND, GATEWAY_INTAKE_BIND and the like are taken from the environment; without them 8000 and 8001, or free ports.
+Over 400 lines, for all of the world is set up here.
 """
 
 import argparse

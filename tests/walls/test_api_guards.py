@@ -84,6 +84,8 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("POST", "/prompts/validate"): frozenset({"read", "write"}),
     ("GET", "/integrations/available"): frozenset(SCOPES),
     ("POST", "/token"): frozenset(SCOPES),
+    ("GET", "/contacts/<id>/export"): frozenset({"write"}),
+    ("DELETE", "/contacts/<id>"): frozenset({"write"}),
 }
 """Everywhere else what shows wants `read`, and what changes `write`."""
 CHATS = ("/conversations", "/messages", "/templates", "/contacts", "/files")
@@ -97,7 +99,7 @@ AGENTS_CHATS = ("/conversations", "/messages/", "/templates", "/files")
 def scopes_for(route: Route) -> frozenset[str]:
     """One of these is needed."""
     place = (route.method.replace("HEAD", "GET"), route.rule.removeprefix(ROOT))
-    if place[1].startswith(CHATS):
+    if place[1].startswith(CHATS) and place not in OTHERWISE:
         return frozenset({"chat", "read"} if route.method in SAFE else {"chat"})
     return OTHERWISE.get(place, frozenset({"read" if route.method in SAFE else "write"}))
 

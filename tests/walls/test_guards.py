@@ -50,14 +50,20 @@ def _hollow(app: QuartTrio) -> None:
 
 AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling", "/inbox", "/customers", "/alerts")
 AGENT_DOES = ("/missed/done", "/missed/undo", "/dialling", "/inbox/<uuid:chat>/", "/customers/<uuid:contact>/")
-ADMIN_SEES = ("/inbox/replies/<", "/customers/new")
+ADMIN_SEES = (
+    "/inbox/replies/<",
+    "/customers/new",
+    "/customers/<uuid:contact>/export",
+    "/customers/<uuid:contact>/erase",
+)
 """What an agent does not see below AGENT_SEES."""
 OPEN = ("/", "/login", "/login/", "/logout", "/preferences", "/welcome", "/oauth/")
 ADMIN_ONLY_FORMS = (
     "/remove", "/disconnect", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/orders", "<uuid:user_id>",
     "/catalog/import", "/another", "/replies/<uuid:reply>", "/customers/new", "<uuid:contact>/edit", "<uuid:contact>/merge",
+    "<uuid:contact>/export", "<uuid:contact>/erase",
 )  # fmt: skip
-"""Pages below `/t/` that are nothing but a form."""
+"""Pages below `/t/` that are nothing but a form, or a person's data."""
 
 
 def may_reach(who: str, route: Route) -> bool:

@@ -201,7 +201,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "chat-person": f"/inbox/{chats.anna}?pane=person", "replies": "/inbox/replies", "reply": f"/inbox/replies/{chats.reply}",
             "reply-remove": f"/inbox/replies/{chats.reply}/remove",
             "customers": "/customers", "customer": f"/customers/{chats.contact}", "customer-edit": f"/customers/{chats.contact}/edit",
-            "customer-merge": f"/customers/{chats.contact}/merge", "customer-new": "/customers/new",
+            "customer-merge": f"/customers/{chats.contact}/merge", "customer-new": "/customers/new", "customer-erase": f"/customers/{chats.contact}/erase",
             "profile": "/profile", "catalog": "/catalog", "catalog-item": "/catalog/item/margherita",
             "catalog-remove": "/catalog/item/tea/remove", "catalog-import": "/catalog/import",
             "prompts": "/prompts", "prompt": f"/prompts/{prompt}", "prompt-new": "/prompts/new",
