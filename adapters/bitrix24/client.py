@@ -23,6 +23,7 @@ from adapters.bitrix24.clients import ClientRecords
 from adapters.bitrix24.people import People, crm_user, extensions_of
 from adapters.bitrix24.plan import CARDS, FINISH, RECORD, TASK
 from adapters.bitrix24.portal import Portal
+from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.requests import Entity, Person
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.bitrix24.tested import probe_portal
@@ -147,7 +148,7 @@ class Bitrix24Client:
         if not user:
             raise Rejected(
                 "no employee of this call is known there, and no default user is set",
-                person="Bitrix24 knows nobody of this call. Give its users their internal numbers, or set a default user.",
+                person=REASONS["nobody"],
             )
         return await self.portal.call(method, fields(Person(user_id=user), False), attempt=attempt), ""
 
@@ -200,14 +201,14 @@ class Bitrix24Client:
             content_type = await self._link.recordings.content_type(link)
         name = requests.file_name(str(attempt.body["call"]), content_type)
         if name is None:
-            raise Rejected(f"the portal takes wav and mp3 alone; this recording is {content_type}")
+            raise Rejected(f"{REASONS['format']}: {content_type}", person=REASONS["format"])
         try:
             await self.portal.call(requests.ATTACH, requests.record(call_id, link, name), attempt=attempt)
         except Rejected as error:
             if codec.is_about(error, codec.TOO_EARLY) or codec.is_about(error, codec.NOT_FETCHED):
                 raise NotYet(
                     error.detail,
-                    person="Bitrix24 could not fetch the recording yet: it has to reach our public address.",
+                    person=REASONS["not_fetched"],
                 ) from None
             raise
         return Delivered()

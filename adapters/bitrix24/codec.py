@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from adapters.bitrix24.refusals import REASONS, right_text
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
@@ -29,31 +30,21 @@ OPERATING_S = 600.0
 NEARLY_S = 440.0
 """From here on a method is left alone until then, before it is refused."""
 
-_RIGHTS = {"telephony": "telephony", "voximplant": "telephony", "crm": "crm", "user": "user", "tasks": "task", "task": "task",
-           "event": "telephony", "scope": "", "batch": ""}  # fmt: skip
-_NO_APP = "This portal lets only applications register calls. Enter the portal's address and a local application, and connect it."
-_NO_PLAN = "Bitrix24 refuses: REST needs a paid plan or a trial of the marketplace. Switch it on in the portal."
-_BLOCKED = "Bitrix24 has blocked this portal's requests by hand. Write to Bitrix24's support."
-_GONE = "This portal is not there any more. Enter the address of the one in use."
-_NO_USER = "The user in whose name we work is not allowed in any more. Make the webhook, or connect, as another user."
-_NO_KEY = (
-    "Bitrix24 does not accept the webhook or the connection. Enter a new webhook, or connect the application again."
-)
 _ATTENTION: Mapping[str, tuple[type[GatewayError], str]] = {
-    "expired_token": (BadCredentials, _NO_KEY),
-    "invalid_token": (BadCredentials, _NO_KEY),
-    "no_auth_found": (BadCredentials, _NO_KEY),
-    "invalid_credentials": (BadCredentials, _NO_KEY),
-    "invalid_grant": (BadCredentials, "Bitrix24 does not accept the connection any more. Connect the application again."),
-    "invalid_client": (BadCredentials, "Bitrix24 does not know the application. Correct its client id and key, and connect again."),
-    "application_not_found": (BadCredentials, "The application is not installed in this portal. Install it and connect again."),
-    "user_access_error": (BadSettings, _NO_USER),
-    "authorization_error": (BadSettings, _NO_USER),
-    "wrong_auth_type": (BadSettings, _NO_APP),
-    "payment_required": (BadSettings, _NO_PLAN),
-    "overload_limit": (BadSettings, _BLOCKED),
-    "portal_deleted": (BadSettings, _GONE),
-}  # fmt: skip
+    "expired_token": (BadCredentials, "key"),
+    "invalid_token": (BadCredentials, "key"),
+    "no_auth_found": (BadCredentials, "key"),
+    "invalid_credentials": (BadCredentials, "key"),
+    "invalid_grant": (BadCredentials, "grant"),
+    "invalid_client": (BadCredentials, "client"),
+    "application_not_found": (BadCredentials, "not_installed"),
+    "user_access_error": (BadSettings, "user"),
+    "authorization_error": (BadSettings, "user"),
+    "wrong_auth_type": (BadSettings, "no_app"),
+    "payment_required": (BadSettings, "plan"),
+    "overload_limit": (BadSettings, "blocked"),
+    "portal_deleted": (BadSettings, "gone"),
+}
 _NO_RIGHT = frozenset({"insufficient_scope", "access_denied", "error_method_access_denied"})
 _AWAY = frozenset({"internal_server_error", "error_unexpected_answer", "server_error"})
 UNKNOWN_CALL = ("call is not found", "call not found")
@@ -153,10 +144,10 @@ def judge(status: int, code: str, said: str, method: str) -> GatewayError:
     """What a refusal means."""
     key, detail = code.strip().lower(), f"{method}: {status} {code} {said}".strip()[:1000]
     if key in _ATTENTION:
-        kind, person = _ATTENTION[key]
-        return kind(detail, person=person)
+        kind, name = _ATTENTION[key]
+        return kind(f"{REASONS[name]} ({detail})", person=REASONS[name])
     if key in _NO_RIGHT or (status == 403 and not key):
-        return Missing(detail, person=right_text(method))
+        return Missing(f"{right_text(method)} ({detail})", person=right_text(method))
     if key == "query_limit_exceeded" or (status == 503 and not key):
         return RateLimited(detail, after_s=SLOW_DOWN_S)
     if key == "operation_time_limit" or status == 429:
@@ -164,21 +155,10 @@ def judge(status: int, code: str, said: str, method: str) -> GatewayError:
     if key in _AWAY or status >= 500 or status == 408:
         return Unavailable(detail, certain=False)
     if status == 401:
-        return BadCredentials(detail, person=_NO_KEY)
+        return BadCredentials(detail, person=REASONS["key"])
     if not key and not said and status < 400:
         return Unavailable(f"{detail}, but neither a result nor a reason", certain=False)
     return Rejected(detail)
-
-
-def right_text(method: str) -> str:
-    """What to do where a method is not allowed."""
-    right = _RIGHTS.get(method.partition(".")[0], "")
-    who = "the webhook or the application"
-    if right:
-        return (
-            f"Bitrix24 does not allow {method}. Give {who} the right “{right}”, and its user access to it in the CRM."
-        )
-    return f"Bitrix24 does not allow {method}. Give {who} the rights crm, telephony, user and task."
 
 
 def is_about(error: GatewayError, words: tuple[str, ...]) -> bool:
@@ -192,7 +172,7 @@ def _unreadable(status: int, raw: bytes) -> GatewayError:
     page = raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     what = "a web page" if page else "an empty answer" if not raw.strip() else "no JSON"
     if status == 404 or (status in (401, 403, 410) and page):
-        return BadSettings(f"{status}: {what}", person=_GONE)
+        return BadSettings(f"{status}: {what}", person=REASONS["gone"])
     if status in (429, 503):
         return RateLimited(f"{status}: {what}", after_s=SLOW_DOWN_S)
     if status >= 400 and status < 500:

@@ -13,6 +13,7 @@ from adapters.apps import OAuthApp, oauth_app
 from adapters.base import Link
 from adapters.bitrix24 import codec
 from adapters.bitrix24.portal import TOKEN, exchange
+from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.login import LoginDone, LoginPlace, LoginStep
 from gateway.domain.errors import BadSettings, Rejected
@@ -30,7 +31,7 @@ class Bitrix24Login:
     async def begin(self) -> LoginStep:
         """Leads to the portal."""
         if not self._settings.portal:
-            raise BadSettings("no portal", person="Enter the portal's address first, and save it.")
+            raise BadSettings("no portal", person=REASONS["no_portal"])
         query = urlencode({"client_id": self._app.client_id, "state": self._place.state})
         base = (self._link.base_url or self._settings.portal).rstrip("/")
         title = {"en": "Allow access in Bitrix24", "ru": "Разрешите доступ в Битрикс24"}
@@ -41,7 +42,7 @@ class Bitrix24Login:
         code = codec.text(values.get("code"))
         if not code:
             said = codec.text(values.get("error")) or "no code"
-            raise Rejected(said[:100], person="Bitrix24 did not allow the access.")
+            raise Rejected(said[:100], person=REASONS["not_allowed"])
         fields = {"grant_type": "authorization_code", "code": code}
         return LoginDone(tokens={TOKEN: await exchange(self._link, self._settings, fields, {})})
 

@@ -20,6 +20,7 @@ import trio
 from adapters.apps import oauth_app
 from adapters.base import Attempt, Link
 from adapters.bitrix24 import codec
+from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.http import Answer, Http, Timeouts
 from adapters.tokens import FreshToken, Token, with_token
@@ -124,10 +125,7 @@ class Portal:
                     break
                 renamed = found
             await self._rename(origin, renamed)
-        raise BadSettings(
-            "the portal leads on to another address",
-            person="This address leads on to another one. Enter the final address.",
-        )
+        raise BadSettings("the portal leads on to another address", person=REASONS["elsewhere"])
 
     async def _http(self, origin: str, renamed: str | None) -> Http:
         key = renamed or origin
@@ -222,9 +220,7 @@ def read_tokens(answer: Answer, known: Mapping[str, Any]) -> FreshToken:
             answer.status, codec.text(given.get("error")), codec.text(given.get("error_description")), "oauth"
         )
         if answer.status in (400, 401) and not isinstance(error, BadSettings):
-            error = BadCredentials(
-                error.detail, person="Bitrix24 does not accept the connection any more. Connect the application again."
-            )
+            error = BadCredentials(error.detail, person=REASONS["grant"])
         raise error
     server = urlsplit(codec.text(given.get("server_endpoint")))
     pair = {

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from adapters.base import Finding, Tested
 from adapters.bitrix24 import codec, requests
 from adapters.bitrix24.portal import Portal
+from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.settings import Bitrix24Settings
-from gateway.domain.errors import BadCredentials, GatewayError, NeedsAttention, RateLimited, Rejected, Unavailable
+from adapters.folder import read_folder
+from gateway.domain.errors import GatewayError, NeedsAttention, Rejected, problem_of
 from gateway.domain.texts import LANGUAGES
 
 NOWHERE = "gateway-connection-test"
@@ -22,11 +24,6 @@ _SAID = {
         "This portal lets only applications register calls. Connect a local application instead of the webhook.",
         "Этот портал даёт регистрировать звонки только приложениям. Подключите локальное приложение вместо вебхука.",
     ),
-    "bad_credentials": (
-        "Bitrix24 does not accept the webhook or the connection ({}). Enter a new webhook, or connect again.",
-        "Битрикс24 не принимает вебхук или подключение ({}). Введите новый вебхук или подключите приложение заново.",
-    ),
-    "bad_settings": ("Something must be changed in the portal or here ({}).", "Нужно исправить настройки портала или здесь ({})."),
     "rate_limited": ("Bitrix24 asks us to slow down. Try again.", "Битрикс24 просит подождать. Повторите попытку."),
     "unavailable": ("Bitrix24 does not answer ({}).", "Битрикс24 не отвечает ({})."),
     "rejected": ("Bitrix24 refused the request ({}).", "Битрикс24 отклонил запрос ({})."),
@@ -75,15 +72,10 @@ async def probe_portal(portal: Portal, settings: Bitrix24Settings) -> Tested:
 
 
 def _failed(error: GatewayError) -> Tested:
-    match error:
-        case BadCredentials():
-            code = "bad_credentials"
-        case NeedsAttention():
-            code = "bad_settings"
-        case RateLimited():
-            code = "rate_limited"
-        case Unavailable():
-            code = "unavailable"
-        case _:
-            code = "rejected"
+    code = problem_of(error)
+    if isinstance(error, NeedsAttention):
+        name = next((name for name, text in REASONS.items() if text == error.person), "")
+        texts = read_folder(__package__).texts
+        detail = error.detail[:300]
+        return Tested(False, code, {one: str(texts[one].get(f"reason.{name}", detail)) for one in LANGUAGES})
     return Tested(False, code, said(code, (error.detail or error.person)[:300]))

@@ -7,7 +7,9 @@ import pytest
 
 from adapters.bitrix24 import codec, requests
 from adapters.bitrix24.codec import Command
+from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.requests import Entity
+from adapters.folder import read_folder
 from gateway.domain.errors import (
     BadCredentials,
     BadSettings,
@@ -56,6 +58,13 @@ def test_refusals(status: int, body: Any, error: type[GatewayError]) -> None:
         codec.read(status, raw, {}, "telephony.externalcall.finish")
     assert type(raised.value) is error
     assert raised.value.person
+
+
+def test_what_people_read_is_there_in_both_languages() -> None:
+    texts = read_folder("adapters.bitrix24").texts
+    assert {key: text for key, text in texts["en"].items() if key.startswith("reason.")} == {
+        f"reason.{name}": text for name, text in REASONS.items()
+    }
 
 
 @pytest.mark.parametrize("value", [0, False, [], {}, "", None])
