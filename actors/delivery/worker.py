@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import Any
@@ -440,7 +441,8 @@ class DeliveryActor:
                 slot.report(State.DEGRADED, "rate_limited", text, next_try=utc_now() + timedelta(seconds=pause))
                 return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
             case NotYet():
-                return self._again(claim, error.after_s, "waiting", text, fields)
+                waits = self._again(claim, error.after_s, "waiting", text, fields)
+                return replace(waits, tried=bool(fields["request"]))
             case Retryable() | ProtocolError():
                 if trio.current_time() >= self._closed_until:
                     self._failures += 1  # attempts under way when the breaker opened do not count again
