@@ -107,8 +107,6 @@ class Bitrix24Client:
             client, note = (known, Delivered()) if known is not None else await self._records.find_or_make(
                 attempt, body["phone"], await self._owner(attempt, numbers)
             )  # fmt: skip
-            if client is not None:
-                await attempt.remember(ENTITY, str(client))
             type_ = await attempt.known(TYPE) or ""
             answer, shown = await self._with_person(
                 attempt, numbers, requests.REGISTER,
@@ -122,9 +120,9 @@ class Bitrix24Client:
             if not call_id:
                 raise Rejected("the answer to the registration names no call")
             await attempt.remember(CALL, call_id)
-            made = requests.entity_of(fields)
-            if made is not None and made != client:
-                await attempt.remember(ENTITY, str(made))
+            client = requests.entity_of(fields) or client
+            if client is not None and client != known:
+                await attempt.remember(ENTITY, str(client))
         if failed := codec.text(fields.get("LEAD_CREATION_ERROR")):
             note = Delivered(note=NOT_MADE, detail=failed)
         missing = [number for number in numbers if number and number != shown] if not shown else []

@@ -46,7 +46,10 @@ class People:
 
     async def _by_number(self, attempt: Attempt) -> Mapping[str, str]:
         if trio.current_time() - self._read_at >= FRESH_S:
-            self._numbers = extensions_of(await self.users(attempt), by_number=True)
+            try:
+                self._numbers = extensions_of(await self.users(attempt), by_number=True)
+            except codec.Missing:
+                self._numbers = {}  # without the right to read users, ours are all there are; the test names it
             self._read_at = trio.current_time()
         return self._numbers
 

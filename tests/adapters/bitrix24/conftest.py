@@ -169,3 +169,9 @@ def application(portal: Bitrix24, **more: Any) -> Bitrix24Settings:
     return Bitrix24Settings.model_validate(
         {"portal": portal.base, "client_id": portal.CLIENT_ID, "client_secret": portal.CLIENT_SECRET, **more}
     )
+
+
+def ends_of(call: CallRecord) -> dict[str, Any]:
+    """How a call was finished."""
+    assert call.finished is not None
+    return call.finished

@@ -17,19 +17,13 @@ from gateway.domain.errors import (
 )
 from gateway.domain.events import CallTransferred, Direction, Result
 from gateway.domain.ids import CallId
-from tests.adapters.bitrix24.conftest import CLIENT, Desk, Ids, answered, ended, only, ringing, settings_of
+from tests.adapters.bitrix24.conftest import CLIENT, Desk, Ids, answered, ended, ends_of, only, ringing, settings_of
 from tests.adapters.conftest import at
-from tests.sandbox.bitrix24 import Bitrix24, CallRecord
+from tests.sandbox.bitrix24 import Bitrix24
 from tests.sandbox.web import Fault
 
 Open = Callable[..., Any]
 LINK = "https://gw.example/recordings/file/1"
-
-
-def ends_of(call: CallRecord) -> dict[str, Any]:
-    """How a call was finished."""
-    assert call.finished is not None
-    return call.finished
 
 
 async def test_a_call_from_ring_to_record(portal: Bitrix24, open_desk: Open) -> None:

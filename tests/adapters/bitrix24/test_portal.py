@@ -16,7 +16,16 @@ from gateway.domain.errors import (
     GatewayError,
     NotYet,
 )
-from tests.adapters.bitrix24.conftest import CLIENT, MemoryTokens, application, ended, only, ringing, settings_of
+from tests.adapters.bitrix24.conftest import (
+    CLIENT,
+    MemoryTokens,
+    application,
+    ended,
+    ends_of,
+    only,
+    ringing,
+    settings_of,
+)
 from tests.sandbox.bitrix24 import Bitrix24
 
 Open = Callable[..., Any]
@@ -101,6 +110,16 @@ async def test_a_missing_right_is_named(portal: Bitrix24, open_desk: Open) -> No
         assert f"the right {right}" in raised.value.person
         assert not tested.ok
         assert right in tested.said("ru")
+
+
+async def test_without_the_right_to_read_users_calls_go_on(portal: Bitrix24, open_desk: Open) -> None:
+    portal.scope.remove("user")
+    async with open_desk(settings_of(portal)) as desk:
+        noted, *_ = await desk.tell(ringing("1", "150", "151", "199"), ended())
+        tested = await desk.client.test()
+    assert (noted.note, noted.detail) == ("not_exist_codes", "199")
+    assert ends_of(only(portal))["USER"] == "19"
+    assert (tested.ok, "user" in tested.said("en")) == (False, True)
 
 
 async def test_a_method_whose_time_is_nearly_over_is_left_alone(portal: Bitrix24, open_desk: Open) -> None:
