@@ -211,7 +211,7 @@ class Bitrix24:
         return await self._served(request, application=True)
 
     async def _served(self, request: Request, *, application: bool) -> Response:
-        method = request.parts["method"].lower()
+        method = request.parts["method"].lower().removesuffix(".json")
         fault = self._take_fault(method)
         if fault is Fault.DROP:
             raise Drop
