@@ -205,7 +205,14 @@ class Deletions:
             return "its settings are not complete"
         known = replace(tenant, integrations={}, pbxes=(), user_extensions={})
         budget = Budgets().of(account_of(adapter, tenant.number, link.key, settings), adapter.limits)
-        outside = Link(known, link.key, self._place.provider_urls.get(adapter.kind), self._place.dial, budget=budget)
+        outside = Link(
+            known,
+            link.key,
+            self._place.provider_urls.get(adapter.kind),
+            self._place.dial,
+            budget=budget,
+            provider_urls=self._place.provider_urls,
+        )
         async with adapter.connect(outside, settings) as client:
             found: Any = client
             await found.withdraw()

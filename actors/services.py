@@ -8,6 +8,7 @@ import trio
 
 from actors.calls.click_to_call import ClickToCall
 from actors.calls.direct_posts import DirectPosts
+from actors.calls.handed_recordings import TenantRecordings
 from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
@@ -128,11 +129,16 @@ class Services:
             background=background,
             hook_url=hook_url(self.public_url, linked.key, hook_id) if isinstance(hook_id, Secret) else None,
             tokens=self.tokens(tenant.number, linked.key), app=self.app_of(adapter), files=self.outgoing_files(tenant.number),
+            public_url=self.public_url, provider_urls=self.provider_urls, recordings=self.recordings_of(tenant.number),
         )  # fmt: skip
 
     def outgoing_files(self, tenant: TenantId) -> TenantFiles | None:
         """The files of a company's messages, for those who send them."""
         return TenantFiles(self.chat_files, tenant, self.public_url) if self.chat_files is not None else None
+
+    def recordings_of(self, tenant: TenantId) -> TenantRecordings | None:
+        """The recordings of a company's calls, for those who hand them on."""
+        return TenantRecordings(self.recording_files, tenant) if self.recording_files is not None else None
 
     def app_of(self, adapter: Adapter) -> AppCredentials | None:
         """The installation's application at an adapter's provider."""

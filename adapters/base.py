@@ -337,6 +337,18 @@ class Link:
     """The files of messages that are to be sent; None where none can be."""
     public_url: str = ""
     """Where people reach our pages; empty where it is not known."""
+    provider_urls: Mapping[str, str] = field(default_factory=dict)
+    """All of the operator's replacements, for a provider that has several addresses: its login may have a name of its own."""
+    recordings: "Recordings | None" = None
+    """The recordings of calls that drafts bear links to; None where there are none."""
+
+
+class Recordings(Protocol):
+    """The recordings of one tenant's calls. A draft made at the end of a call bears the link to a recording that comes later."""
+
+    async def content_type(self, link: str) -> str:
+        """What lies behind a link of ours. Raises NotYet while nothing does, Rejected where nothing will, Unavailable."""
+        ...
 
 
 class Dialer(Protocol):

@@ -45,6 +45,27 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedCall:
+    """A user of the outside system wants to be connected with a number. It is placed under the rules of click-to-call, once."""
+
+    id: str
+    """The provider's own id of the request: a second one with an equal id changes nothing."""
+    phone: str
+    user_id: str = ""
+    """Whose phone rings first, by the user's id there. Without it, and without `extension`: that of whoever is responsible for
+    the number there."""
+    extension: str = ""
+    ids: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What things of this call are called there already, for its deliveries (`Attempt.known`)."""
+    unused: Mapping[str, Any] | None = None
+    """The body of a delivery of kind UNUSED_CALL that goes with the order, to clean up there where no call comes of it. Added to
+    it: `at`, when it was placed, in seconds since the epoch; `refused`, the reason, where it was not."""
+
+
+UNUSED_CALL = "unused_call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedHook:
     """One address, `/hooks/KIND`, for the accounts of all companies that use the installation's application. Pure. Each part is
     led to the integration that has the account in its settings field marked `account` (`adapters.base.setting`)."""
@@ -72,6 +93,8 @@ class Inbound:
     answered: Callable[[Sequence[Update], Any], Reply | None] = lambda updates, settings: None
     """`answered(updates, settings)`: the response in the place of `accepted`, for systems that show people what they are answered;
     a repeat gets the same."""
+    calls: Callable[[bytes, Any], Sequence[RequestedCall]] | None = None
+    """`calls(body, settings)`: the calls that a genuine body requests. Raises ValueError as `read` does."""
     stream: Stream = "chats"
     shared: SharedHook | None = None
     """For providers that call one address for all accounts of an application."""

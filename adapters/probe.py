@@ -21,7 +21,7 @@ DEADLINE_S = 10.0
 
 async def probe(
     tenant: Tenant, adapter: Adapter, name: str, values: Mapping[str, Any], base_url: str | None, dial: Dialer,
-    budgets: Budgets | None = None, tokens: Tokens | None = None, app: AppCredentials | None = None,
+    budgets: Budgets | None = None, tokens: Tokens | None = None, app: AppCredentials | None = None, provider_urls: Mapping[str, str] | None = None,
 ) -> Tested:  # fmt: skip
     """What the test found. Never raises for what the other side does or for settings that are wrong."""
     try:
@@ -37,7 +37,9 @@ async def probe(
                 if budgets is not None
                 else None
             )
-            link = Link(tenant, name, base_url, dial, budget=budget, tokens=tokens, app=app)
+            link = Link(
+                tenant, name, base_url, dial, budget=budget, tokens=tokens, app=app, provider_urls=provider_urls or {}
+            )
             async with adapter.connect(link, settings) as client:
                 return await client.test() if isinstance(client, Testable) else Tested(ok=True, code="not_testable")
         except GatewayError as error:

@@ -12,6 +12,7 @@ import trio
 from quart_trio import QuartTrio
 
 from actors.calls.posts import Posts
+from actors.calls.requested_calls import RequestedCalls
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.chats.typing import Typing
@@ -156,7 +157,7 @@ class Served:
         )
         hooks = HookDeps(
             by_hook=self._by_hook, by_account=self._by_account, app=self.services.app_of, store=self.inbox.store,
-            guesses=self.guesses,
+            guesses=self.guesses, call=self._requested.place,
         )  # fmt: skip
         others = [
             *callback_addresses(callbacks, adapters()),
@@ -201,6 +202,12 @@ class Served:
             bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
         )  # fmt: skip
 
+    @cached_property
+    def _requested(self) -> RequestedCalls:
+        """Places the calls that webhooks request."""
+        services = self.services
+        return RequestedCalls(services.db, services.dialling, services.clients, services.bells.ring)
+
     # For people.
 
     async def _probe(self, number: TenantId, link: Connector, *, language: str = "") -> Tested:
@@ -212,7 +219,7 @@ class Served:
         reader = replace(tenant, language=language) if language else tenant
         return await probe(
             reader, adapter, link.name, link.settings, base_url, self.services.dial, self.services.budgets,
-            self.services.tokens(number, link.key), self.services.app_of(adapter),
+            self.services.tokens(number, link.key), self.services.app_of(adapter), self.settings.provider_urls,
         )  # fmt: skip
 
     def site(self, addresses: list[Address]) -> QuartTrio:

@@ -176,7 +176,7 @@ class Gateway:
         self.together = CrossInstance(self.ownership, self.peers, self.services, ring=self._ring_here)
         self.modules = Registrations(
             db, cache, clients, dial, settings.provider_urls, settings.base_url.rstrip("/"), self.services.budgets,
-            apps,
+            apps, self.services.tokens,
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)

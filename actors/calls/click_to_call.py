@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import trio
 
@@ -47,6 +48,18 @@ _LIMITS = {
     "per_company_minute": "calls of this company in one minute",
     "concurrent": "calls at the same time",
 }
+
+
+class Beside(Protocol):
+    """What is stored in the commit that admits an order."""
+
+    async def known(self, conn: Connection) -> str:
+        """The order that was admitted for the same request before; empty where there is none."""
+        ...
+
+    async def store(self, conn: Connection, order: NewOrder) -> None:
+        """Called once, for an order that is admitted just now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +110,13 @@ class ClickToCall:
         self._refusals = Refusals()
         self._inbox, self._work = trio.open_memory_channel[_Placing | _Handed | _Failed](ROOM)
 
-    async def ask(self, tenant: Tenant, *, extension: str, phone: str, asked_by: str) -> Admitted:
-        """Admits one call. Raises CallRefused, which is audited (many in a minute are counted instead), and Unavailable when
+    async def ask(
+        self, tenant: Tenant, *, extension: str, phone: str, asked_by: str, beside: Beside | None = None
+    ) -> Admitted:
+        """Admits one call, and stores with it what goes `beside` it. Raises CallRefused, which is audited (many in a minute are counted instead), and Unavailable when
         nothing could be stored."""
         try:
-            return await self._ask(tenant, extension, phone, asked_by)
+            return await self._ask(tenant, extension, phone, asked_by, beside)
         except CallRefused as refused:
             COUNTERS[f"call_orders_refused_{refused.code}"] += 1
             log.warning("a call is refused", extra={"tenant": tenant.number, "reason": refused.code})
@@ -112,7 +127,7 @@ class ClickToCall:
                 )
             raise
 
-    async def _ask(self, tenant: Tenant, extension: str, phone: str, asked_by: str) -> Admitted:
+    async def _ask(self, tenant: Tenant, extension: str, phone: str, asked_by: str, beside: Beside | None) -> Admitted:
         check_extension(tenant, extension)
         written = read_written(phone, tenant)
         number = written.number
@@ -129,7 +144,7 @@ class ClickToCall:
         if self._inbox.statistics().current_buffer_used >= ROOM - 100:
             raise Unavailable("too many calls are being placed", after_s=2.0)
         hints = () if ours else self._hint(f"{tenant.number} {order_id}")
-        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules, hints)
+        found = await self._db.tenant(tenant.number, _admit, tenant.number, new, rules, hints, beside)
         if isinstance(found, Limited):
             limit = getattr(rules, found.limit)
             raise CallRefused(
@@ -288,13 +303,22 @@ def _first_pbx(tenant: Tenant) -> str:
 
 
 async def _admit(
-    conn: Connection, tenant: TenantId, order: NewOrder, rules: Rules, hints: Sequence[str]
+    conn: Connection,
+    tenant: TenantId,
+    order: NewOrder,
+    rules: Rules,
+    hints: Sequence[str],
+    beside: Beside | None = None,
 ) -> Admitted | Limited:
-    """One transaction: the order, its audit line, and the notification for the instance that is to place it."""
+    """One transaction: the order, its audit line, what goes beside it, and the notification for the instance that is to place it."""
+    if beside is not None and (known := await beside.known(conn)):
+        return Admitted(known, repeated=True)
     found = await admit(conn, tenant, order, rules)
     if isinstance(found, Admitted) and not found.repeated:
         target = f"{order.extension} -> {order.number}" + (f" ext. {order.then}" if order.then else "")
         await insert_audit(conn, tenant, order.asked_by, "call.placed", target, order.order_id)
+        if beside is not None:
+            await beside.store(conn, order)
         if hints:
             await notify(conn, CHANNEL, hints)
     return found

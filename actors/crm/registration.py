@@ -46,6 +46,7 @@ from adapters.apps import AppCredentials
 from adapters.base import Adapter, Attempt, Dialer, Link
 from adapters.budget import Budgets, account_of
 from adapters.registry import Linked, integrations
+from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -146,6 +147,7 @@ class Registrations:
         self, db: Database, cache: ConfigurationCache, clients: Clients, dial: Dialer,
         provider_urls: Mapping[str, str], public_url: str, budgets: Budgets | None = None,
         apps: Mapping[str, AppCredentials] = MappingProxyType({}),
+        tokens: Callable[[TenantId, IntegrationKey], Tokens] | None = None,
     ) -> None:  # fmt: skip
         self.db = db
         self.cache = cache
@@ -155,6 +157,7 @@ class Registrations:
         self._public_url = public_url
         self._budgets = budgets if budgets is not None else Budgets()
         self._apps = apps
+        self._tokens = tokens
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
 
@@ -511,7 +514,10 @@ class Registrations:
         known = replace(tenant, integrations={}, pbxes=())
         budget = self._budgets.of(account_of(linked.adapter, number, linked.key, settings), linked.adapter.limits)
         app = self._apps.get(linked.adapter.app.name) if linked.adapter.app is not None else None
-        link = Link(known, linked.key, base_url, self._dial, budget=budget, app=app)
+        link = Link(
+            known, linked.key, base_url, self._dial, budget=budget, app=app, provider_urls=self._provider_urls,
+            tokens=self._tokens(number, linked.key) if self._tokens is not None else None,
+        )  # fmt: skip
         async with linked.adapter.connect(link, settings) as client:
             yield client
 

@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import Any
@@ -42,6 +43,7 @@ from gateway.domain.errors import (
     Expired,
     GatewayError,
     NeedsAttention,
+    NotYet,
     Permanent,
     ProtocolError,
     RateLimited,
@@ -129,6 +131,7 @@ class DeliveryActor:
             tenant=self.tenant, name=key, base_url=self.services.provider_urls.get(self.adapter.kind), dial=self.services.dial,
             report=slot.report, budget=self._budget, tokens=self.services.tokens(number, key),
             app=self.services.app_of(self.adapter), files=self.services.outgoing_files(number), public_url=self.services.public_url,
+            provider_urls=self.services.provider_urls, recordings=self.services.recordings_of(number),
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
             if missing := self.adapter.missing(self.settings, link.app):
@@ -437,6 +440,9 @@ class DeliveryActor:
                 self._close(pause)
                 slot.report(State.DEGRADED, "rate_limited", text, next_try=utc_now() + timedelta(seconds=pause))
                 return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
+            case NotYet():
+                waits = self._again(claim, error.after_s, "waiting", text, fields)
+                return replace(waits, tried=bool(fields["request"]))
             case Retryable() | ProtocolError():
                 if trio.current_time() >= self._closed_until:
                     self._failures += 1  # attempts under way when the breaker opened do not count again

@@ -103,7 +103,16 @@ async def _checks(
             if link.enabled and (adapter := known.get(link.kind)) is not None:
                 base_url = settings.provider_urls.get(link.kind)
                 app = apps.get(adapter.app.name) if adapter.app is not None else None
-                tested = await probe(reader, adapter, link.name, link.settings, base_url, dial, app=app)
+                tested = await probe(
+                    reader,
+                    adapter,
+                    link.name,
+                    link.settings,
+                    base_url,
+                    dial,
+                    app=app,
+                    provider_urls=settings.provider_urls,
+                )
                 outcome = words("en").code("tested", tested.code, link.kind)
                 found.emit(
                     tested.ok,

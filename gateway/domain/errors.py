@@ -1,6 +1,6 @@
 """Errors, ordered by the reaction they need and not by their cause.
 
-    Retryable       try again with backoff        Unavailable, RateLimited
+    Retryable       try again with backoff        Unavailable, RateLimited, NotYet
     Permanent       stop this delivery            Rejected, TooLarge, Expired, Doubtful
     NeedsAttention  stop this integration         BadCredentials, BadSettings
     ProtocolError   drop the session, reconnect   LocalProtocolError, RemoteProtocolError
@@ -79,6 +79,10 @@ class RateLimited(Retryable):
         """This error, of one bucket."""
         self.bucket = bucket
         return self
+
+
+class NotYet(Retryable):
+    """What this needs is not there yet; it is tried again. Says nothing about whether the other side works."""
 
 
 class Permanent(GatewayError):

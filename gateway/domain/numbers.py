@@ -136,6 +136,24 @@ def beginnings(text: str, country: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def spellings(number: str, country: str) -> tuple[str, ...]:
+    """The ways in which people and systems write one E.164 number down, the likeliest first, none twice: with and without the
+    plus, as it is dialled at home, without the digits that national numbers begin with, and grouped. What is no E.164 number
+    has one spelling, its own."""
+    try:
+        parsed = phonenumbers.parse(number, None)
+    except phonenumbers.NumberParseException:
+        return (number,)
+    digits = number.removeprefix("+")
+    grouped = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+    home = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
+    significant = phonenumbers.national_significant_number(parsed)
+    found = [number, digits, re.sub(r"[^0-9]", "", home), significant, grouped, home]
+    if parsed.country_code != phonenumbers.country_code_for_region(country):
+        found.append(re.sub(r"[^0-9]", "", phonenumbers.format_out_of_country_calling_number(parsed, country)))
+    return tuple(dict.fromkeys(one for one in found if one))
+
+
 def dialled(number: str | None, country: str, prefixes: Iterable[str] = ()) -> str:
     """A number that somebody in the company dialled, as `outside` writes it. Digits for an outside line may precede
     it: where it reads as no number of the country, those of `prefixes` and then the common ones are taken away before it

@@ -4,6 +4,8 @@ An id is stored by whoever holds the delivery's lease alone: the epoch of the cl
 `actors/delivery/external_ids.py` next.
 """
 
+from collections.abc import Mapping
+
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.subjects import Subject
 from gateway.store.outbox import Claim, storable
@@ -51,6 +53,24 @@ async def upsert_external_id(conn: Connection, claim: Claim, name: str, external
         storable(external_id)[:LONGEST],
     )
     return bool(stored)
+
+
+async def insert_external_ids(
+    conn: Connection, tenant: TenantId, integration: IntegrationKey, subject: Subject, ids: Mapping[str, str]
+) -> None:
+    """Stores ids that came before any delivery of their subject; those that are there already stay as they are."""
+    await conn.execute(
+        """
+        INSERT INTO external_ids (tenant_id, integration_type, subject_kind, subject_id, name, external_id)
+        SELECT $1, $2, $3, $4, r.name, r.external_id FROM unnest($5::text[], $6::text[]) AS r (name, external_id)
+        ON CONFLICT DO NOTHING
+        """,
+        tenant,
+        integration,
+        *subject,
+        [storable(name) for name in ids],
+        [storable(value)[:LONGEST] for value in ids.values()],
+    )
 
 
 async def delete_old_external_ids(conn: Connection, older_than_s: float, most: int) -> int:

@@ -77,7 +77,7 @@ class World:
             Services,
             SimpleNamespace(
                 app_of=lambda adapter: None,
-                recording_files=None, public_url="", outgoing_files=lambda tenant: None, direct_posts=DirectPosts(),
+                recording_files=None, public_url="", outgoing_files=lambda tenant: None, recordings_of=lambda tenant: None, direct_posts=DirectPosts(),
                 pending_posts=SimpleNamespace(put=self.tenant),
                 db=self, records=self, directory=self.directory, feed=Feed(), bells=Doorbells(), clients=Clients(), spills=None, provider_urls={}, cache=self,
                 budgets=Budgets(), tokens=lambda *_: None,

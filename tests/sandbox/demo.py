@@ -32,6 +32,7 @@ from gateway.settings import Settings, read_settings
 from gateway.store import users
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
+from tests.sandbox.bitrix24 import Bitrix24
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.phone import Phone, TelegramLine, WhatsappLine
@@ -68,6 +69,8 @@ class Company:
     """Who writes to the company in messengers."""
     without_phone: str
     """Somebody whom the CRM knows and who has no internal number yet."""
+    has_portal: bool = False
+    """Whether it has a second CRM, a portal."""
     key_refused: bool = False
     """Its CRM refuses the key that the gateway was given: what a failing integration looks like."""
 
@@ -91,6 +94,15 @@ class Company:
             for user, (first, last) in enumerate(names, FIRST_USER)
         )  # fmt: skip
 
+    @property
+    def portal_users(self) -> tuple[dict[str, Any], ...]:
+        """The same people as its portal has them; the first is the one whose webhook it is."""
+        return tuple(
+            {"ID": str(user["id"]), "NAME": user["firstName"], "LAST_NAME": user["lastName"], "EMAIL": user["email"],
+             "UF_PHONE_INNER": self.users.get(str(user["id"]))}
+            for user in ({"id": 1, "firstName": "Admin", "lastName": "", "email": self.email}, *self.crm_users)
+        )  # fmt: skip
+
 
 COMPANIES = (
     Company(
@@ -103,7 +115,7 @@ COMPANIES = (
         number="0368", name="Maple", language="en", country="GB", timezone="Europe/London", regions=("GB",),
         company="442079460001", chat=-1009876543210,
         people={"201": "Alice Green", "202": "Bob Stone", "203": "Carol Hill", "204": "Daniel Reed", "205": "Emma Wood"},
-        client="Nora Fields", without_phone="Ian Black",
+        client="Nora Fields", without_phone="Ian Black", has_portal=True,
     ),
     Company(
         number="0369", name="Cedar", language="en", country="GB", timezone="Europe/London", regions=("GB",),
@@ -137,6 +149,7 @@ class Staged:
     shop: Shop
     number: Mapping[str, Any] | None = None
     """The settings of its WhatsApp number, where it has one."""
+    portal: Bitrix24 | None = None
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -157,6 +170,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "enabled": True, "domain": crm.base, "user_extensions": company.users,
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
+            **({"bitrix24": {"webhook_url": staged.portal.webhook_url, "user_extensions": company.users}} if staged.portal else {}),
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
             **({"whatsapp": {"enabled": True, **staged.number}} if staged.number is not None else {}),
@@ -224,6 +238,11 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
             )  # fmt: skip
             recordings = Monitor(pbx, pbx.username, pbx.secret)
             await nursery.start(crm.serve)
+            portal = (
+                Bitrix24(name=f"Bitrix24 of {company.name}", users=company.portal_users) if company.has_portal else None
+            )
+            if portal is not None:
+                await nursery.start(portal.serve)
             await nursery.start(recordings.site.serve)
             shop = Shop(company.name, company.language, base, f"widget-of-{company.name.lower()}")
             await nursery.start(shop.site.serve)
@@ -238,6 +257,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     bot=bots[company.number],
                     shop=shop,
                     number=settings_of(whatsapp, hook_id) if not index else None,
+                    portal=portal,
                 )
             )
         file = DEMO / "tenants.json"
@@ -344,7 +364,7 @@ async def run_gateway(
             text_of(f"  {one.company.name}, {one.company.number:8} {links[one.company.email]}")
         text_of(f"\nLater, password {password}:\n  {', '.join([OPERATOR, *(one.company.email for one in stage)])}")
         text_of("\nThe outside world, as it sees the calls:\n")
-        for name, page in [*pages, *((one.crm.name, one.crm.base) for one in stage)]:
+        for name, page in [*pages, *((crm.name, crm.base) for one in stage for crm in (one.crm, one.portal) if crm)]:
             text_of(f"  {name:20} {page}/{refusing(name, stage)}")
         text_of(f"\nA client's phone, with the companies' chats in messengers: {phone}/")
         text_of("\nThe companies' own sites, with the chat:\n")

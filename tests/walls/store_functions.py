@@ -118,6 +118,7 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "drop_previous.version": lambda c: 2,
     "abandon_exchange.holder": lambda c: "holder",
     "upsert_external_id.name": lambda c: c.ids.name("made"),
+    "insert_external_ids.ids": lambda c: {c.ids.name("another"): "7"},
     "hasten_job.name": lambda c: c.ids.name("job"),
     "JobClaim.name": lambda c: c.ids.name("job"),
     "WantedJob.name": lambda c: c.ids.name("job"),

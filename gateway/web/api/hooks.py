@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from adapters.apps import AppCredentials
 from adapters.base import Adapter
-from adapters.inbound import Inbound, Reply, Stream, Update, WebhookCall
+from adapters.inbound import Inbound, Reply, RequestedCall, Stream, Update, WebhookCall
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -42,6 +42,8 @@ class HookDeps:
     """The owner of a hook id, by its SHA-256. Raises Unavailable while the configuration is not loaded."""
     store: Callable[[TenantId, IntegrationKey, Sequence[Update], Stream], Awaitable[None]]
     """Returns once the updates are durable; raises Unavailable when they cannot be stored."""
+    call: Callable[[Tenant, IntegrationKey, Sequence[RequestedCall]], Awaitable[None]] | None = None
+    """Places requested calls; a refusal is its own matter. Raises Unavailable when nothing could be stored."""
     by_account: Callable[[Kind, str], tuple[Tenant, IntegrationKey] | None] = lambda kind, account: None
     """The integration of a kind that has a remote account's id. Raises like `by_hook`."""
     app: Callable[[Adapter], AppCredentials | None] = lambda adapter: None
@@ -167,10 +169,14 @@ async def _take(
         return _response(reply)
     try:
         updates = inbound.read(request.body, settings)
+        requested = inbound.calls(request.body, settings) if inbound.calls is not None else ()
     except ValueError:
         COUNTERS["hooks_invalid"] += 1
         return problem(422, "VALIDATION_ERROR", "The body is not what this outside system sends.")
-    await deps.store(tenant.number, key, updates, inbound.stream)
+    if updates:
+        await deps.store(tenant.number, key, updates, inbound.stream)
+    if requested and deps.call is not None:
+        await deps.call(tenant, key, requested)
     return _response(inbound.answered(updates, settings) or inbound.accepted)
 
 

@@ -29,7 +29,7 @@ TENANT = Tenant(
     phones=(Phone("150", "Anna"), Phone("151")),
     pbxes=(Connector("off", Kind("pbx"), {}, False), Connector("main", Kind("pbx"), {}), Connector("second", Kind("pbx"), {})),
 )  # fmt: skip
-CALL = {"extension": "150", "phone": "+375296254070", "asked_by": "crm"}
+CALL: dict[str, Any] = {"extension": "150", "phone": "+375296254070", "asked_by": "crm"}
 
 
 @dataclass

@@ -69,7 +69,7 @@ class Here:
     @property
     def services(self) -> Services:
         return cast(Services, type("S", (), {
-            "db": self.db, "bells": self.bells, "inbox": self.inbox, "provider_urls": {}, "dial": None, "link": Services.link, "outgoing_files": lambda self, tenant: None, "app_of": lambda self, adapter: None, "public_url": "",
+            "db": self.db, "bells": self.bells, "inbox": self.inbox, "provider_urls": {}, "dial": None, "link": Services.link, "outgoing_files": lambda self, tenant: None, "recordings_of": lambda self, tenant: None, "app_of": lambda self, adapter: None, "public_url": "",
             "budgets": Budgets(), "feed": Feed(), "tokens": lambda self, *which: None,
         })())  # fmt: skip
 

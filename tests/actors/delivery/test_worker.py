@@ -39,6 +39,7 @@ from gateway.domain.errors import (
     BadCredentials,
     Doubtful,
     GatewayError,
+    NotYet,
     RateLimited,
     Rejected,
     RemoteProtocolError,
@@ -233,6 +234,7 @@ class World:
             SimpleNamespace(
                 app_of=lambda adapter: None,
                 outgoing_files=lambda tenant: None,
+                recordings_of=lambda tenant: None,
                 feed=Feed(),
                 public_url="",
                 db=db,
@@ -415,6 +417,17 @@ async def test_a_rate_limit_without_a_number_waits_about_a_second(autojump_clock
         await trio.sleep(60)
         assert all(0.5 <= pause <= 1.6 for pause in here.pauses)
         assert here.outbox.rows[0].state == "done", "a rate limit does not use up the quick attempts"
+
+
+async def test_what_is_not_there_yet_says_nothing_of_the_other_side(autojump_clock: trio.abc.Clock) -> None:
+    """Recordings that come late must neither open the breaker nor pause what is behind them."""
+    async with world() as here:
+        here.answers = [NotYet("not here yet", after_s=1.0)] * 12 + [None] * 2
+        row, other = here.add("lane", keep_s=600), here.add("another")
+        await trio.sleep(30)
+        assert (row.state, other.state) == ("done", "done")
+        assert here.slot.health.state is State.ONLINE
+        assert len(here.attempts) == 14
 
 
 @pytest.mark.parametrize(("error", "state"), [(Rejected("no"), "failed"), (Doubtful("who knows"), "doubtful")])

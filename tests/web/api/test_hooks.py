@@ -13,7 +13,7 @@ import trio
 
 from adapters.apps import App, AppCredentials, AppSecret
 from adapters.base import Adapter, AdapterSettings, setting
-from adapters.inbound import Inbound, Reply, SharedHook, Stream, Update, WebhookCall
+from adapters.inbound import Inbound, Reply, RequestedCall, SharedHook, Stream, Update, WebhookCall
 from gateway.domain.configuration import Tenant, integration
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -44,6 +44,12 @@ def read(body: bytes, settings: Settings) -> Sequence[Update]:
     return [Update(str(one["id"]), one) for one in sent]
 
 
+def calls(body: bytes, settings: Settings) -> Sequence[RequestedCall]:
+    return [
+        RequestedCall(id=str(one["id"]), phone=one["call"], user_id="7") for one in json.loads(body) if "call" in one
+    ]
+
+
 class PigeonApp(AppCredentials):
     app_secret: AppSecret
 
@@ -58,7 +64,7 @@ def accounts(body: bytes) -> Mapping[str, bytes]:
 
 PIGEON = Adapter(
     kind=Kind("pigeon"), title="Pigeon", type="channel", settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
-    inbound=Inbound(verify=verify, read=read, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok"),
+    inbound=Inbound(verify=verify, read=read, calls=calls, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok"),
                     answered=lambda updates, s: Reply(200, b"hi") if any("opened" in one.body for one in updates) else None,
                     shared=SharedHook(verify=verify_shared, accounts=accounts)), app=App("pigeon", PigeonApp),
 )  # fmt: skip
@@ -72,6 +78,7 @@ class Here:
     enabled: bool = True
     away: bool = False
     app: bool = True
+    placed: list[tuple[IntegrationKey, str]] = field(default_factory=list)
     stored: list[tuple[TenantId, IntegrationKey, str, Stream]] = field(default_factory=list)
 
     def by_hook(self, kind: Kind, hashed: bytes) -> tuple[Tenant, IntegrationKey] | None:
@@ -90,10 +97,15 @@ class Here:
             raise Unavailable("away")
         self.stored += [(tenant, key, one.id, stream) for one in updates]
 
+    async def place(self, tenant: Tenant, key: IntegrationKey, requested: Sequence[RequestedCall]) -> None:
+        if self.away:
+            raise Unavailable("away")
+        self.placed += [(key, one.phone) for one in requested]
+
     def deps(self) -> HookDeps:
         """What the addresses ask."""
         return HookDeps(
-            by_hook=self.by_hook, store=self.store, by_account=self.by_account,
+            by_hook=self.by_hook, store=self.store, call=self.place, by_account=self.by_account,
             app=lambda adapter: PigeonApp(app_secret="of-the-app") if self.app else None,
         )  # fmt: skip
 
@@ -121,6 +133,17 @@ async def test_updates_are_stored_before_the_answer() -> None:
     here.away = True
     assert (await here.call(body=[{"id": 3}])).status == 503
     assert (await here.call(body=[{"id": 5, "opened": True}])).body != b"hi"
+
+
+async def test_a_requested_call_is_placed_for_who_is_genuine() -> None:
+    here, body = Here(), [{"id": 1}, {"id": 2, "call": "+375291112233"}]
+    assert (await here.call(body=body)).status == 200
+    assert here.placed == [(KEY, "+375291112233")]
+    assert (await here.call(body=body, word="another")).status == 403
+    assert (await here.call(body=[{"id": 3}])).status == 200
+    assert len(here.placed) == 1
+    here.away = True
+    assert (await here.call(body=body)).status == 503
 
 
 async def test_a_handshake_is_the_adapters() -> None:
