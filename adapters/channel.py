@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from gateway.domain.chats import LARGEST_FILE, ChatEvent, FileKind
+from gateway.domain.chats import LARGEST_FILE, ChatEvent, FileKind, Person
 
 MESSAGE = "message"
 """The kind of a delivery that is one part of a chat message."""
@@ -128,6 +128,15 @@ class MarksRead(Protocol):
 
     async def mark_read(self, address: str, provider_id: str) -> None:
         """Up to and with this message of the client."""
+        ...
+
+
+@runtime_checkable
+class NamesPeople(Protocol):
+    """A client that knows people by their addresses, for messengers whose updates do not say who writes."""
+
+    async def person(self, address: str) -> Person:
+        """What the messenger says of a client. Raises Rejected where it says nothing, and what `gateway.domain.errors` lists."""
         ...
 
 

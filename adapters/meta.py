@@ -269,7 +269,7 @@ def ending(ends_at: datetime, now: datetime) -> JobResult | None:
     """The warning that a token ends soon."""
     if ends_at - now > WARN_BEFORE:
         return None
-    return JobResult(problem="token_ends", detail=f"{ends_at:%Y-%m-%d %H:%M} UTC", after_s=86_400.0)
+    return JobResult(problem="token_ends", detail=f"{ends_at:%Y-%m-%d %H:%M} UTC", after_s=3600.0)
 
 
 def next_page(found: Mapping[str, Any]) -> str:

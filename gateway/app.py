@@ -32,6 +32,7 @@ from actors.certificate_watch import CertificateWatch, has_certificate
 from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
+from actors.chats.naming import naming_jobs
 from actors.chats.signals import KIND as LOOKED
 from actors.chats.signals import Signals
 from actors.chats.templates import template_jobs
@@ -185,8 +186,8 @@ class Gateway:
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
         self.certificate = CertificateWatch(settings.base_url) if has_certificate(settings.base_url) else None
-        of_modules, of_templates = registration_jobs(self.modules), template_jobs(db)
-        self.jobs = Jobs(self.services, adapters(), lambda adapter: (*of_modules(adapter), *of_templates(adapter)))
+        more = registration_jobs(self.modules), template_jobs(db), naming_jobs(db, self.services.feed)
+        self.jobs = Jobs(self.services, adapters(), lambda adapter: [job for jobs in more for job in jobs(adapter)])
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
             db,

@@ -17,7 +17,6 @@ from uuid import UUID
 from gateway.domain.chats import (
     CLIENT,
     ELSEWHERE,
-    LONGEST_NAME,
     LONGEST_TEXT,
     MOST_FILES,
     OWNER_AI,
@@ -43,6 +42,7 @@ from gateway.domain.chats import (
     StatusReached,
     WroteElsewhere,
     is_human,
+    short_name,
     short_token,
 )
 from gateway.domain.ids import IntegrationKey
@@ -125,7 +125,8 @@ class Changes:
 
 
 def content_digest(text: str, kind: str = "") -> str:
-    """By what an outgoing part and its echo are compared."""
+    """By what an outgoing part and its echo are compared. Echoes do not tell a voice message from other sound."""
+    kind = "audio" if kind == "voice" else kind
     return hashlib.sha256(f"{kind}\0{' '.join(text.split())}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
@@ -330,10 +331,10 @@ class Book:
             contact = self.people.get(person.phone) if person.phone else None
             if contact is None:
                 contact = self._new_id()
-                self.changes.contacts[contact] = _short(person.name) or _short(person.username)
+                self.changes.contacts[contact] = short_name(person.name) or short_name(person.username)
             known = Conversation(
                 id=self._new_id(), integration=key, address=address, contact=contact, owner=self._default_owner(key),
-                name=_short(person.name), username=_short(person.username), language=person.language[:16],
+                name=short_name(person.name), username=short_name(person.username), language=person.language[:16],
             )  # fmt: skip
             self.changes.new_conversations.add(known.id)
             self._put(known)
@@ -341,13 +342,13 @@ class Book:
                 self._confirm(contact, person.phone)
             return known
         named = replace(
-            known, name=_short(person.name) or known.name, username=_short(person.username) or known.username,
+            known, name=short_name(person.name) or known.name, username=short_name(person.username) or known.username,
             language=person.language[:16] or known.language,
         )  # fmt: skip
         if named != known:
             self._put(named)
         if person.name and not known.name:
-            self.changes.names[known.contact] = _short(person.name)
+            self.changes.names[known.contact] = short_name(person.name)
         if person.phone:
             self._confirm(known.contact, person.phone)
         return named
@@ -400,7 +401,3 @@ class Book:
         self.changes.happenings.append(
             Happening(conversation=conversation.id, kind=kind, author=author, at=at, text=text, message=message)
         )
-
-
-def _short(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_NAME]

@@ -70,6 +70,11 @@ def is_owner(text: str) -> bool:
     return _OWNER.fullmatch(text) is not None
 
 
+def short_name(text: str) -> str:
+    """What somebody calls themselves, as one line of at most LONGEST_NAME characters that can be shown."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_NAME]
+
+
 WHEN_RECEIVED = datetime(1970, 1, 1, tzinfo=UTC)
 """`at` of an event for which the messenger names no time: the time of its receipt is put in its place."""
 

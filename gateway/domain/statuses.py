@@ -6,6 +6,7 @@
     the registration: refused / not there yet                   error / pending
     a login not finished, never yet connected, connecting       pending
     starting with a code: a setting is still missing            pending
+    a job found what a person has to do at the other side       active, or pending before it first worked
     everything else                                             active     also with a code: works, with problems
 
 The one judgement of trouble: pages' warnings, programs, notices, the operators' list and what bots get all ask `status_of`. Pure;
@@ -14,7 +15,7 @@ the sentence for people (`health.CODE`) and what to do about it (`remedy.CODE`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -85,6 +86,8 @@ class Known:
     login: bool = False
     """Whether a person is in the middle of a login."""
     registration: RegistrationStanding | None = None
+    problem: tuple[str, str] | None = None
+    """What a job has found that a person has to do at the other side, such as a token that ends: code and detail."""
 
     @property
     def worked_at(self) -> datetime | None:
@@ -185,6 +188,8 @@ def status_of(health: Health | None, known: Known, now: datetime) -> Status:
         return stands(Standing.PENDING, health.code, health.detail, health.since)
     if health.state in (State.STARTING, State.CONNECTING) and not connected:
         return stands(Standing.PENDING, health.code or "connecting", health.detail, health.since)
+    if known.problem is not None and health.state is not State.DEGRADED:
+        return replace(stands(Standing.ACTIVE if connected else Standing.PENDING, *known.problem), troubled=connected)
     if known.remembers and not connected and health.code in ("", "ready"):
         return stands(Standing.PENDING, "never_connected", since=known.changed_at)
     return by(health, Standing.ACTIVE, troubled=health.state is State.DEGRADED)

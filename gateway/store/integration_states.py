@@ -13,6 +13,10 @@ from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.statuses import Known, Outcome, RegistrationStanding
 from gateway.store.postgres.pool import Connection
 
+PASSING = (*sorted(REFUSED), "rate_limited", "unavailable", "bug")
+"""Problems of jobs that say no more than that the other side did not answer as it should: attempts show that, too."""
+OF_REGISTRATIONS = ("extensions", "registration", "statuses")
+"""Jobs whose problems are the registration's."""
 LOOKED_AT = 20
 """So many attempts of an integration are looked at, the newest."""
 
@@ -37,6 +41,9 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
                ) l)::text AS recent,
                EXISTS (SELECT FROM logins g WHERE g.tenant_id = i.tenant_id AND g.integration_type = i.integration_type
                                               AND g.expires_at > clock_timestamp()) AS login,
+               (SELECT json_build_array(j.problem, j.detail) FROM integration_jobs j
+                WHERE j.tenant_id = i.tenant_id AND j.integration_type = i.integration_type AND j.problem ~ '^[a-z_]{3,40}$'
+                  AND j.problem <> ALL($3) AND j.name <> ALL($4) ORDER BY j.name LIMIT 1)::text AS found,
                m.problem, m.tried_at, m.state IS NOT NULL AND m.state <> 'new' AND m.told_version < m.version AS waits
         FROM integrations i
         LEFT JOIN integration_states s USING (tenant_id, integration_type)
@@ -45,6 +52,8 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
         """,
         list(tenants),
         LOOKED_AT,
+        list(PASSING),
+        list(OF_REGISTRATIONS),
     )
     found: dict[TenantId, dict[IntegrationKey, Known]] = {}
     for row in rows:
@@ -56,6 +65,7 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
             synced_at=row["synced_at"],
             recent=[Outcome(status, datetime.fromisoformat(at)) for status, at in json.loads(row["recent"])],
             login=row["login"],
+            problem=_pair(row["found"]),
             registration=RegistrationStanding(
                 waits=row["waits"], problem=row["problem"] or "", refused=row["problem"] in REFUSED, since=row["tried_at"]
             ),
@@ -63,8 +73,16 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
     return found
 
 
+def _pair(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    code, detail = json.loads(text)
+    return code, detail
+
+
 async def mark_tested(conn: Connection, tenant: TenantId, key: IntegrationKey, *, passed: bool) -> None:
-    """The stored settings passed a test just now, or (`passed` False) were stored without one. Nothing where it is not set up."""
+    """The stored settings passed a test just now, or (`passed` False) were stored without one: its jobs are due with them. Nothing where
+    it is not set up."""
     await conn.execute(
         """
         INSERT INTO integration_states AS s (tenant_id, integration_type, tested_at, changed_at)
@@ -76,6 +94,15 @@ async def mark_tested(conn: Connection, tenant: TenantId, key: IntegrationKey, *
         tenant,
         key,
         passed,
+    )
+    await conn.execute(
+        """
+        UPDATE integration_jobs SET due_at = now(), attempts = 0
+        WHERE tenant_id = $1 AND integration_type = $2 AND name <> ALL($3::text[])
+        """,
+        tenant,
+        key,
+        list(OF_REGISTRATIONS),
     )
 
 

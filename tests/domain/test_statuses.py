@@ -69,6 +69,13 @@ CASES: list[tuple[str, Health | None, Known, Standing, str]] = [
      Standing.PENDING, "registration_waits"),
     ("the registration is refused", health(State.ONLINE), Known(registration=REFUSED, **WORKED),
      Standing.ERROR, "registration_refused"),
+    ("a setting is still missing", health(State.STARTING, "no_app_secret"), Known(**WORKED), Standing.PENDING, "no_app_secret"),
+    ("a job found what a person has to do", health(State.ONLINE), Known(problem=("token_ends", "2026-12-01"), **WORKED),
+     Standing.ACTIVE, "token_ends"),
+    ("a job found it before anything was sent", health(State.ONLINE), Known(problem=("no_webhook", ""), changed_at=ago(1)),
+     Standing.PENDING, "no_webhook"),
+    ("a job found it, and now it is away", health(State.OFFLINE, "unavailable"), Known(problem=("token_ends", ""), **WORKED),
+     Standing.ERROR, "unavailable"),
 ]  # fmt: skip
 
 
@@ -108,6 +115,7 @@ KNOWN = st.builds(
         max_size=20,
     ).map(lambda found: sorted(found, key=lambda one: one.at, reverse=True)),
     registration=st.none() | st.sampled_from([WAITS, REFUSED, RegistrationStanding(waits=False)]),
+    problem=st.none() | st.just(("token_ends", "2026-12-01")),
 )
 
 

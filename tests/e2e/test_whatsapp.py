@@ -66,7 +66,8 @@ class Here:
 
 @asynccontextmanager
 async def opened(folder: Path, **changes: Any) -> AsyncIterator[Here]:
-    whatsapp = Whatsapp(rate_limits=False)
+    known = [template("order_ready", "Заказ {{1}} готов"), template("old", "x", status="PAUSED")]
+    whatsapp = Whatsapp(rate_limits=False, templates=known)
     async with trio.open_nursery() as nursery:
         url = await nursery.start(whatsapp.serve)
         urls = json.dumps({"whatsapp": url, "telegram": url})
@@ -199,7 +200,6 @@ async def test_a_user_id_and_another_number_leave_one_person_with_one_conversati
 async def test_outside_the_window_a_template_and_what_fails_says_why(tmp_path: Path) -> None:
     async with opened(tmp_path) as here:
         whatsapp = here.whatsapp
-        whatsapp.templates += [template("order_ready", "Заказ {{1}} готов"), template("old", "x", status="PAUSED")]
         whatsapp.clock = lambda: time.time() - DAYS_S
         whatsapp.writes(ANNA, "one")
         whatsapp.clock = time.time

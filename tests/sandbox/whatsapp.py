@@ -13,9 +13,11 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
 import trio
 
 from tests.sandbox.telegram import StoredFile, read_form
@@ -23,6 +25,7 @@ from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_
 
 VERSION = "v23.0"
 DAY_S = 24 * 3600.0
+AGAIN_S = 1.0
 PAIR_BURST, PAIR_PER_S = 10, 6.0
 LARGEST = {"image": 5 << 20, "audio": 16 << 20, "video": 16 << 20, "document": 100 << 20}
 TAKES = {
@@ -74,7 +77,14 @@ class Sent:
 
     id: str
     to: str
+    at: float
     payload: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """As a person reads it."""
+        part = self.payload[self.payload["type"]]
+        return str(part.get("body") or part.get("caption") or part.get("name") or self.payload["type"])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,6 +130,7 @@ class Whatsapp:
     """Marks of reading, and typing."""
     calls: deque[Raw] = field(default_factory=lambda: deque(maxlen=100_000))
     webhooks: deque[Webhook] = field(default_factory=deque)
+    arrived: trio.Event = field(default_factory=trio.Event)
     files: dict[str, StoredFile] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     templates: list[dict[str, Any]] = field(default_factory=list)
@@ -217,7 +228,24 @@ class Whatsapp:
         ).encode()
         made = Webhook(body, f"sha256={hmac.new(self.app_secret.encode(), body, hashlib.sha256).hexdigest()}")
         self.webhooks.append(made)
+        self.arrived.set()
         return made
+
+    async def call(self, url: str) -> None:
+        """Delivers the webhooks until cancelled, in order; what is not answered 200 is sent again, as Meta does."""
+        async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+            while True:
+                while self.webhooks:
+                    answered = 0
+                    with suppress(httpx2.HTTPError):
+                        waiting = self.webhooks[0]
+                        answered = (await client.post(url, content=waiting.body, headers=waiting.headers)).status_code
+                    if answered == 200:
+                        self.webhooks.popleft()
+                    else:
+                        await trio.sleep(AGAIN_S)
+                self.arrived = trio.Event()
+                await self.arrived.wait()
 
     def _incoming(self, who: Human, content: Mapping[str, Any]) -> str:
         ids = self._ids()
@@ -322,7 +350,7 @@ class Whatsapp:
             )
         if who.blocked:
             raise Refusal(131026, "Message undeliverable")
-        made = Sent(id=self._ids()["id"], to=who.number, payload=payload)
+        made = Sent(id=self._ids()["id"], to=who.number, at=self.clock(), payload=payload)
         self.sent.append(made)
         if self.fail_later:
             self._status(made, "failed", self.fail_later.popleft())

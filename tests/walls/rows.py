@@ -195,6 +195,7 @@ def _settings(c: Context) -> str:
 
 
 HOOKED: Mapping[str, Mapping[str, Any]] = {
+    "instagram": {"page_id": "17841400008460056"},
     "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
     "viber": {"sender_name": "June"},
     "vk": {"group_id": "1", "updates": "callback"},
@@ -208,12 +209,8 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
     "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
-    "whatsapp": lambda c: {
-        "access_token": f"access-{c.company.mark}",
-        "app_secret": f"secret-{c.company.mark}",
-        "webhook_verify_token": f"verify-{c.company.mark}",
-        "hook_id": hook_id(c),
-    },
+    "whatsapp": lambda c: _of_meta(c),
+    "instagram": lambda c: _of_meta(c),
     "vk": lambda c: {
         "access_token": f"access-{c.company.mark}",
         "secret": f"secret-{c.company.mark}"[:50],
@@ -221,6 +218,14 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     },
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
+
+
+def _of_meta(c: Context) -> Mapping[str, str]:
+    """Of either of Meta's messengers."""
+    return {
+        "access_token": f"access-{c.company.mark}", "app_secret": f"secret-{c.company.mark}",
+        "webhook_verify_token": f"verify-{c.company.mark}", "hook_id": hook_id(c),
+    }  # fmt: skip
 
 
 def client_id(c: Context) -> str:

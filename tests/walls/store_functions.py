@@ -342,6 +342,11 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
             ),
         ),
     ],
+    "client_names.select_unnamed": [Variant(prepare=lambda c: _unnamed())],
+    "client_names.name_client": [
+        Variant(prepare=lambda c: f"{_unnamed()}; UPDATE contacts SET name = ''"),
+        Variant(prepare=lambda c: f"{_unnamed()}; UPDATE contacts SET name = ''; {_without_own(c, 'conversations')}"),
+    ],
     "chat_files.count_unsent": [
         Variant(prepare=lambda c: "UPDATE chat_files SET message_id = NULL, created_by = 'some text'")
     ],
@@ -416,6 +421,10 @@ A's own tokens alone."""
 def text_of_b(c: Call) -> str:
     """Any text of B's twin of a row."""
     return f"text {c.other.company.mark} {c.ids.tag}"
+
+
+def _unnamed() -> str:
+    return "UPDATE conversations SET name = '', username = '', named_at = NULL"
 
 
 def _without_own(c: Call, table: str) -> str:

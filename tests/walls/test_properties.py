@@ -175,7 +175,18 @@ def _whatsapp(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
     }, body
 
 
+def _instagram(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    item = {"sender": {"id": "99001"}, "recipient": {"id": "17841400008460056"}, "timestamp": 1_767_225_600_001,
+            "message": {"mid": f"mid.{update['id']}", "text": update["text"]}}  # fmt: skip
+    entry = {"id": "17841400008460056", "time": 1_767_225_600_123, "messaging": [item]}
+    body = json.dumps({"object": "instagram", "entry": [entry]}).encode()
+    return {
+        "x-hub-signature-256": f"sha256={hmac.new(secrets['app_secret'].encode(), body, hashlib.sha256).hexdigest()}"
+    }, body
+
+
 SIGNED: Mapping[str, Callable[[Mapping[str, str], dict[str, Any]], Sent]] = {
+    "instagram": _instagram,
     "telegram": _telegram,
     "viber": _viber,
     "vk": _vk,
