@@ -11,7 +11,9 @@ from gateway.domain.catalog import Item
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
 
-ITEM_COLUMNS = "item_id, name, description, price, currency, category, image_url, available, attributes::text, sort_order"
+ITEM_COLUMNS = (
+    "item_id, name, description, price, currency, category, image_url, available, attributes::text, sort_order"
+)
 """Of an item, in the order of `item_of`."""
 _ORDER = "sort_order, lower(name), item_id"
 ORDERS = {
@@ -113,6 +115,16 @@ async def select_item(conn: Connection, tenant: TenantId, item_id: str) -> Item 
         item_id,
     )
     return item_of(row) if row is not None else None
+
+
+async def select_items_by_id(conn: Connection, tenant: TenantId, ids: Sequence[str]) -> dict[str, Item]:
+    """Those of these ids that there are, by id."""
+    rows = await conn.fetch(
+        f"SELECT {ITEM_COLUMNS} FROM catalog_items WHERE tenant_id = $1 AND item_id = ANY($2::text[])",  # noqa: S608 - constant columns
+        tenant,
+        list(ids),
+    )
+    return {item.id: item for item in map(item_of, rows)}
 
 
 async def select_item_ids(conn: Connection, tenant: TenantId) -> set[str]:
