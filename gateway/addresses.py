@@ -20,6 +20,7 @@ from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
 from actors.services import Services
 from adapters.base import Tested
+from adapters.llm.client import ModelSettings
 from adapters.probe import probe
 from adapters.registry import adapters
 from adapters.unique_settings import account_digest
@@ -46,7 +47,7 @@ from gateway.web.callers.limits import CallLimits
 from gateway.web.callers.tokens import Tokens
 from gateway.web.content.bot_config import select_bot_content
 from gateway.web.content.bot_configs import BotConfigs
-from gateway.web.content.sandbox import ModelSettings, Sandbox
+from gateway.web.content.sandbox import Sandbox
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address

@@ -21,7 +21,9 @@ ITEMS = [
 ]
 
 
-async def _add(conn: Connection, tenant: TenantId, rows: list[tuple[str, str, str | None, str, dict[str, str], bool]]) -> None:
+async def _add(
+    conn: Connection, tenant: TenantId, rows: list[tuple[str, str, str | None, str, dict[str, str], bool]]
+) -> None:
     await conn.execute(
         "INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key) VALUES ($1, 'x', 'UTC', 'BY', 'ru', $2) "
         "ON CONFLICT DO NOTHING",
@@ -84,7 +86,9 @@ async def test_all_of_a_category_with_what_can_be_had_first(catalog: Database) -
 
 async def test_an_item_is_found_as_it_is_now(catalog: Database) -> None:
     async def rename(conn: Connection) -> None:
-        await conn.execute("UPDATE catalog_items SET name = 'Капричоза' WHERE tenant_id = $1 AND item_id = 'margherita'", JUNE)
+        await conn.execute(
+            "UPDATE catalog_items SET name = 'Капричоза' WHERE tenant_id = $1 AND item_id = 'margherita'", JUNE
+        )
 
     await catalog.tenant(JUNE, rename)
     assert await found(catalog, "капричозу") == ["margherita"]
@@ -100,7 +104,7 @@ def test_words_are_letters_and_digits() -> None:
 
 @pytest.mark.slow
 async def test_ten_thousand_items_are_searched_while_a_client_waits(db: Database) -> None:
-    rows = [
+    rows: list[tuple[str, str, str | None, str, dict[str, str], bool]] = [
         (f"i{n}", f"Товар {n} сорт {chr(1072 + n % 30) * 3}{n % 97} модель{n % 1009}", f"Описание номер {n} для всех", f"Раздел {n % 40}", {}, True)
         for n in range(10_000)
     ]  # fmt: skip

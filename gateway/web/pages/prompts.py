@@ -19,6 +19,7 @@ import trio
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from adapters.llm.protocol import ModelFailed
 from gateway.domain.posts import Invalid
 from gateway.domain.prompt_values import at_reading, values_of
 from gateway.domain.prompts import LONGEST, MENU_KEYS, PROFILE_KEYS, Flaw, Variable, check_content, validation
@@ -29,7 +30,7 @@ from gateway.store.catalog_items import count_items
 from gateway.store.prompts import PromptRow, VersionRow
 from gateway.web.content import prompts
 from gateway.web.content.prompts import read_variables, shown_flaws
-from gateway.web.content.sandbox import ModelFailed, Reply
+from gateway.web.content.sandbox import Reply
 from gateway.web.http.routes import Give
 from gateway.web.http.streamed import streamed
 from gateway.web.pages.catalog import shown_problems

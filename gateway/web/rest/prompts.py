@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, StrictInt
 from pydantic.config import JsonDict
 
+from adapters.llm.protocol import ModelFailed
 from gateway.domain.ids import TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.prompts import LONGEST_DRAFT, LONGEST_NAME, LONGEST_NOTE, MOST_VARIABLES, Flaw, Variable
@@ -20,7 +21,7 @@ from gateway.store.postgres.pool import Connection
 from gateway.store.prompts import PromptRow, VersionRow
 from gateway.web.content import prompts as content
 from gateway.web.content.prompts import Saved, shown_flaws, shown_prompt, shown_version
-from gateway.web.content.sandbox import LONGEST_MESSAGE, ModelFailed
+from gateway.web.content.sandbox import LONGEST_MESSAGE
 from gateway.web.http.routes import Give, Response, problem
 from gateway.web.pages.live import sse
 from gateway.web.rest.deps import RestDeps

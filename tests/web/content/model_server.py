@@ -7,8 +7,8 @@ from typing import Any
 
 import trio
 
+from adapters.llm.client import ModelSettings
 from gateway.domain.secret import Secret
-from gateway.web.content.sandbox import ModelSettings
 
 KEY = "sk-sandbox-key-that-nobody-may-see"
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import trio
 
+from adapters.llm.client import ModelSettings
+from adapters.llm.protocol import FAILURES, ModelFailed
 from gateway.domain.posts import Invalid
 from gateway.store.postgres.pool import Database
 from gateway.web.content import sandbox
 from gateway.web.content.catalog import add_item
-from gateway.web.content.sandbox import AT_ONCE_EACH, FAILURES, ModelFailed, ModelSettings, Reply, Sandbox, ask
+from gateway.web.content.sandbox import AT_ONCE_EACH, Reply, Sandbox, ask
 from tests.web.content.conftest import JUNE, WHO
 from tests.web.content.model_server import DONE, KEY, ModelServer, chunk
 
@@ -119,10 +121,10 @@ async def test_a_model_that_says_nothing(server: ModelServer, monkeypatch: pytes
         await trio.sleep_forever()
 
     server.pause = pause
-    quick = replace(sandbox.TIMEOUTS, read_s=0.05)
+    quick = replace(sandbox.TIMEOUTS, first_s=0.05)
     monkeypatch.setattr(sandbox, "TIMEOUTS", quick)
     assert (await failure(server)).code == "timeout"
-    monkeypatch.setattr(sandbox, "TIMEOUTS", replace(sandbox.TIMEOUTS, read_s=30.0, whole_s=0.05))
+    monkeypatch.setattr(sandbox, "TIMEOUTS", replace(sandbox.TIMEOUTS, whole_s=0.05))
     assert (await failure(server)).code == "timeout"
 
 

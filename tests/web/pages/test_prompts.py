@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import trio
 
+from adapters.llm.client import ModelSettings
 from gateway.store import prompts as store
-from gateway.web.content.sandbox import ModelSettings, Sandbox
+from gateway.web.content.sandbox import Sandbox
 from gateway.web.http.routes import Give
 from gateway.web.http.streamed import streamed
 from gateway.web.pages.prompts import difference
