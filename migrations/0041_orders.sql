@@ -25,6 +25,7 @@ CREATE TABLE orders (
     version          integer NOT NULL DEFAULT 1,
     created_at       timestamptz NOT NULL,
     updated_at       timestamptz NOT NULL,
+    changed_at       timestamptz NOT NULL DEFAULT clock_timestamp(),    -- by the database's clock
     PRIMARY KEY (tenant_id, order_id),
     UNIQUE (tenant_id, number),
     FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts ON DELETE CASCADE,
@@ -34,7 +35,7 @@ CREATE TABLE orders (
     CHECK (call_at IS NULL OR call_phone IS NOT NULL)
 );
 CREATE INDEX orders_status ON orders (tenant_id, status, number);
-CREATE INDEX orders_changed ON orders (tenant_id, updated_at);
+CREATE INDEX orders_changed ON orders (tenant_id, changed_at);
 CREATE INDEX orders_contact ON orders (tenant_id, contact_id);
 CREATE INDEX orders_conversation ON orders (tenant_id, conversation_id) WHERE conversation_id IS NOT NULL;
 

@@ -127,7 +127,7 @@ async def make(conn: Connection, tenant: Tenant, new: NewOrder, by: By) -> Appli
     else:
         _only_bookings(starts_at=new.starts_at, duration_min=new.duration_min, party=new.party)
     made = Order(
-        id=ident, number=await rows.next_number(conn, number), kind=new.kind, status="new", contact=new.contact,
+        id=ident, number=await rows.next_number(conn, number), kind=new.kind, status=new.status, contact=new.contact,
         conversation=new.conversation, lines=priced.lines, total=priced.total, currency=priced.currency, starts_at=starts_at,
         duration_min=duration, party=new.party, comment=new.comment, delivery=new.delivery, call_phone=new.call_phone,
         call_at=_call_at(tenant, new.call_at, by.now), created_by=by.author, created_at=by.now, updated_at=by.now, agreed_at=by.now if agreed else None,
@@ -281,9 +281,9 @@ def _moment(moment: datetime, zone: ZoneInfo, path: str) -> datetime:
 def _call_at(tenant: Tenant, wanted: datetime | None, now: datetime) -> datetime | None:
     if wanted is None:
         return None
-    moment = _moment(wanted, tenant.timezone, "call_at")
+    moment = _moment(wanted, tenant.timezone, "call.at")
     if not now - timedelta(minutes=1) <= moment <= now + bookings.FURTHEST:
-        raise Invalid((("call_at", Bilingual("must be a time to come", "должно быть время в будущем")),))
+        raise Invalid((("call.at", Bilingual("must be a time to come", "должно быть время в будущем")),))
     return moment
 
 

@@ -156,6 +156,7 @@ class NewOrder:
     kind: OrderKind
     contact: UUID
     conversation: UUID | None = None
+    status: OrderStatus = "new"
     wanted: tuple[Wanted, ...] = ()
     starts_at: datetime | None = None
     duration_min: int | None = None

@@ -229,7 +229,7 @@ async def update_order(conn: Connection, tenant: TenantId, changed: Order, *, li
     await conn.execute(
         """
         UPDATE orders SET status = $3, total = $4, currency = $5, starts_at = $6, duration_min = $7, party = $8, comment = $9,
-               delivery = $10::jsonb, call_at = $11, updated_at = $12, version = $13, agreed_at = $14, said_after = $15
+               delivery = $10::jsonb, call_at = $11, updated_at = $12, version = $13, agreed_at = $14, said_after = $15, changed_at = clock_timestamp()
         WHERE tenant_id = $1 AND order_id = $2
         """,
         tenant, changed.id, changed.status, changed.total, changed.currency, changed.starts_at, changed.duration_min, changed.party,
