@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from gateway.domain.catalog import Item
 from gateway.domain.currency import minor_digits
@@ -188,30 +188,36 @@ class OrderChange:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRules:
-    """What a company lets clients do by themselves. Stored as `orders` of the company's options."""
+Until = Literal["never", "new", "confirmed", "in_progress"]
+UNTIL: tuple[Until, ...] = get_args(Until)
+"""How long clients may change an order by themselves: until it leaves this status. In the order of an order's way."""
+LONGEST_HOLD_MIN = 24 * 60
 
-    change_until: str = "confirmed"
-    """The last status in which a client may change an order; `never` for no status."""
-    cancel_until: str = "confirmed"
-    hold_min: int = 30
+
+class OrderRules(BaseModel):
+    """What a company lets clients do by themselves: the block `orders` of the tenant file, stored in the company's options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    change_until: Until = "confirmed"
+    """The last status in which a client may change an order."""
+    cancel_until: Until = "confirmed"
+    hold_min: Annotated[int, Field(ge=1, le=LONGEST_HOLD_MIN)] = 30
     """Minutes for which a time is held for a client who has not agreed yet, when somebody else wants it too."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "OrderRules":
         """From a company's options."""
-        given = options.get("orders") or {}
-        return cls(**{name: given[name] for name in ("change_until", "cancel_until", "hold_min") if name in given})
+        return cls.model_validate(options.get(RULES) or {})
 
 
-UNTIL = ("never", "new", "confirmed", "in_progress")
-"""What `change_until` and `cancel_until` may be, in the order of an order's way."""
+RULES = "orders"
+"""Where they are in a company's options."""
 
 
-def client_may(until: str, status: OrderStatus) -> bool:
+def client_may(until: Until, status: OrderStatus) -> bool:
     """Whether a client may still do it to an order in this status."""
-    return status in UNTIL and UNTIL.index(status) <= UNTIL.index(until)
+    return status not in CLOSED and UNTIL.index(status) <= UNTIL.index(until)
 
 
 def quantity_step(item: Item) -> Decimal:

@@ -1,7 +1,8 @@
 """Orders, bookings and requests with their items: lists, one, and what is written of them. Works inside one tenant.
 
 Whoever changes an order locks its row first (`lock_order`). The contact shown is the person that the order's contact leads to; an agent
-(`only`) sees the orders of conversations that they may see, and of persons with such a conversation where an order has none. Read
+(`only`) sees their own orders, those of conversations that they may see, and of persons with such a conversation where an order has
+none. Read
 `booking_slots.py` for the times of bookings, `actors/orders/ordering.py` for who writes.
 """
 
@@ -99,7 +100,7 @@ JOIN contacts p ON p.tenant_id = o.tenant_id AND p.contact_id = o.contact_id
 JOIN contacts r ON r.tenant_id = p.tenant_id AND r.contact_id = p.root_id
 LEFT JOIN conversations c ON c.tenant_id = o.tenant_id AND c.conversation_id = o.conversation_id"""  # noqa: S608 - constant columns
 
-_MAY_SEE = """({only}::text IS NULL
+_MAY_SEE = """({only}::text IS NULL OR o.created_by = {only}
        OR (o.conversation_id IS NOT NULL AND EXISTS (
            SELECT FROM conversations v WHERE v.tenant_id = o.tenant_id AND v.conversation_id = o.conversation_id
            AND v.owner IN ('queue', 'none', {only})))
@@ -179,6 +180,23 @@ async def select_orders_of_conversation(
         most,
     )
     return [_order(row) for row in rows]
+
+
+async def find_items(conn: Connection, tenant: TenantId, texts: Sequence[str]) -> dict[str, list[str]]:
+    """Which items of the catalog people mean by what they typed, an id or a name: the ids of each, those that are available first."""
+    rows = await conn.fetch(
+        """
+        SELECT t.text, i.item_id FROM unnest($2::text[]) AS t (text)
+        JOIN catalog_items i ON i.tenant_id = $1 AND (i.item_id = t.text OR lower(i.name) = lower(t.text))
+        ORDER BY t.text, i.item_id <> t.text, NOT i.available, i.item_id
+        """,
+        tenant,
+        [storable(text) for text in texts],
+    )
+    found: dict[str, list[str]] = {}
+    for text, item in rows:
+        found.setdefault(text, []).append(item)
+    return found
 
 
 async def count_orders(conn: Connection, tenant: TenantId, only: str | None = None) -> Mapping[str, int]:

@@ -18,6 +18,7 @@ from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
+from gateway.domain.catalog import price_text
 from gateway.domain.chats import LONGEST_TEXT, Conversation
 from gateway.domain.people import Role
 from gateway.domain.posts import Invalid
@@ -85,7 +86,7 @@ def words_for(gate: Gate, colleagues: Colleagues) -> dict[str, Any]:
     t = viewer().t
     return {
         "whole": reads_texts(), "named": lambda author: named(t, colleagues.names, author),
-        "mine": request.cookies.get(gate.cookie("extension"), ""), "links_to": f"/t/{tenant().number}",
+        "mine": request.cookies.get(gate.cookie("extension"), ""), "links_to": f"/t/{tenant().number}", "money": price_text,
     }  # fmt: skip
 
 

@@ -163,7 +163,7 @@ async def test_orders_are_changed_moved_on_and_refused(api: Api) -> None:
     assert (await api.ask("PATCH", "/orders/17", {"status": "done"})).status == 404
     lines = [one for one in await every(api, "/audit") if one["action"] == "order.changed"]
     assert len(lines) == 5
-    assert lines[-1]["new"]["total"] == "37.50 BYN"
+    assert {(one["object"], one["actor"].startswith("gw_")) for one in lines} == {("1", True)}
 
 
 async def test_a_post_that_is_repeated_makes_one(api: Api) -> None:
