@@ -17,12 +17,14 @@ import trio
 
 from gateway.cli.api_keys import ACTOR
 from gateway.domain.ids import TenantId
+from gateway.domain.orders import Order
 from gateway.resources import open_blobs
 from gateway.settings import Settings
 from gateway.store import contacts, conversations, messages
 from gateway.store.audit import insert_audit
 from gateway.store.files.chat_files import ChatFiles
 from gateway.store.messages import StoredMessage
+from gateway.store.orders import OrderFilter, select_orders
 from gateway.store.personal_data import select_contacts_by_phone
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import MasterKeys
@@ -50,7 +52,9 @@ async def export(
             count = await _write_files(files, number, data, into)
     await db.engine(_note_export, number, contact)
     said = sum(len(one["messages"]) for one in data["conversations"])
-    print(f"{target}: {len(data['conversations'])} conversations, {said} messages, {count} files")
+    print(
+        f"{target}: {len(data['conversations'])} conversations, {said} messages, {count} files, {len(data['orders'])} orders"
+    )
     return 0
 
 
@@ -63,7 +67,7 @@ async def erase(
         return 1
     if not sure:
         print(
-            f"Contact {contact} of {number} will be erased: name, numbers, conversations, messages and files. Calls stay. This cannot "
+            f"Contact {contact} of {number} will be erased: name, numbers, conversations, messages, files and orders. Calls stay. This cannot "
             "be undone.\nType yes to go on: ",
             end="", flush=True,
         )  # fmt: skip
@@ -76,7 +80,7 @@ async def erase(
         text_of(f"no contact {who}")
         return 1
     print(
-        f"contact {contact}: erased, with {erased.conversations} conversations, {erased.messages} messages, {erased.files} files"
+        f"contact {contact}: erased, with {erased.conversations} conversations, {erased.messages} messages, {erased.files} files, {erased.orders} orders"
     )
     return 0
 
@@ -123,6 +127,7 @@ async def _data(conn: Connection, number: TenantId, contact: UUID) -> dict[str, 
     return {
         "id": person.id, "name": person.name, "phones": [one.phone for one in person.phones], "emails": list(person.emails),
         "created_at": person.created_at, "updated_at": person.updated_at, "conversations": found,
+        "orders": [_order(one) for one in await _orders(conn, number, person.id)],
     }  # fmt: skip
 
 
@@ -132,6 +137,27 @@ async def _messages(conn: Connection, number: TenantId, conversation: UUID) -> l
         found += [_message(one) for one in batch]
         after = batch[-1].seq
     return found
+
+
+async def _orders(conn: Connection, number: TenantId, contact: UUID) -> list[Order]:
+    found, before = list[Order](), None
+    while batch := await select_orders(conn, number, OrderFilter(contact=contact), AT_ONCE, before):
+        found += [one.order for one in batch]
+        before = found[-1].number
+    return found
+
+
+def _order(one: Order) -> dict[str, Any]:
+    return {
+        "id": one.id, "number": one.number, "kind": one.kind, "status": one.status, "conversation": one.conversation,
+        "items": [
+            {"catalog_id": line.catalog_id, "name": line.name, "quantity": str(line.quantity), "price": str(line.price)}
+            for line in one.lines
+        ],
+        "total": str(one.total), "currency": one.currency, "starts_at": one.starts_at, "duration_min": one.duration_min,
+        "party": one.party, "comment": one.comment, "delivery": one.delivery, "call_phone": one.call_phone, "call_at": one.call_at,
+        "created_by": one.created_by, "created_at": one.created_at, "agreed_at": one.agreed_at,
+    }  # fmt: skip
 
 
 def _message(one: StoredMessage) -> dict[str, Any]:

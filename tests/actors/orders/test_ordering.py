@@ -19,6 +19,7 @@ from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK
 from gateway.store import contacts
 from gateway.store.booking_slots import insert_slots
+from gateway.store.personal_data import erase_person
 from gateway.store.postgres.pool import Connection, Database
 from tests.actors.orders.shop import ANNA, JUNE, MAY, NOW, Shop
 from tests.store.database import db, dsn, postgres
@@ -26,6 +27,7 @@ from tests.store.database import db, dsn, postgres
 __all__ = ["db", "dsn", "postgres"]
 
 ACTOR = "anna@june.example"
+IVAN = "human:ivan"
 SEVEN = datetime.fromisoformat("2026-12-04T19:00")
 PIZZAS = (Wanted("pizza", Decimal(2)), Wanted("tea"))
 
@@ -265,8 +267,12 @@ async def test_whoever_orders_is_found_before_they_are_made(shop: Shop) -> None:
     assert await order(phones=["+375296254070"]) == other  # a messenger vouches for it
 
 
+async def hide(conn: Connection, chat: Conversation) -> None:
+    await conn.execute("UPDATE conversations SET owner = 'human:other' WHERE conversation_id = $1", chat.id)
+
+
 async def test_lists_are_narrowed_and_agents_see_their_own(shop: Shop) -> None:
-    mine, hers = await shop.client("Ivan", "+375296254070", owner=ANNA), await shop.client("Olga", owner="human:other")
+    mine, hers = await shop.client("Ivan", "+375296254070", owner=IVAN), await shop.client("Olga", owner="human:other")
     queued = await shop.client("Petr", owner="queue")
     a = (await shop.orders(mine, kind="order", wanted=PIZZAS)).seen.order
     b = (await shop.orders(hers, kind="request", comment="x")).seen.order
@@ -289,13 +295,67 @@ async def test_lists_are_narrowed_and_agents_see_their_own(shop: Shop) -> None:
     assert await numbers(q="ivan") == [1]
     assert await numbers(q="6254") == [1]
     assert await numbers(q="№ 2") == [2]
-    assert await numbers(only=ANNA) == [3, 1]
-    assert await shop.seen(b.id, ANNA) is None
-    assert await shop.seen(bare.id, ANNA) is None
-    assert await shop.seen(c.id, ANNA) is not None
+    assert await numbers(only=IVAN) == [3, 1]
+    assert await shop.seen(b.id, IVAN) is None
+    assert await shop.seen(bare.id, IVAN) is None
+    assert await shop.seen(c.id, IVAN) is not None
     with pytest.raises(NotThere):
-        await shop.ordering.change(shop.tenant, b.id, OrderChange(status="done"), author=ANNA, actor=ACTOR, only=ANNA)
+        await shop.ordering.change(shop.tenant, b.id, OrderChange(status="done"), author=ANNA, actor=ACTOR, only=IVAN)
     with pytest.raises(Invalid):
         await shop.ordering.create(
-            shop.tenant, NewOrder(kind="request", contact=hers.contact), author=ANNA, actor=ACTOR, only=ANNA
+            shop.tenant, NewOrder(kind="request", contact=hers.contact), author=ANNA, actor=ACTOR, only=IVAN
         )
+    own = await shop.ordering.create(
+        shop.tenant, NewOrder(kind="request", contact=queued.contact), author=IVAN, actor=ACTOR
+    )
+    await shop.db.tenant(JUNE, hide, queued)
+    assert await numbers(only=IVAN) == [own.seen.order.number, 1]
+
+
+TRACES = """
+INSERT INTO deliveries (tenant_id, integration_type, subject_kind, subject_id, lane, key, kind, bucket, body, state, keep_until)
+SELECT '0367', 'crm', 'order', order_id::text, order_id::text, order_id::text, 'order', '', '{}', 'done', now() FROM orders;
+INSERT INTO external_ids (tenant_id, integration_type, subject_kind, subject_id, name, external_id)
+SELECT '0367', 'crm', 'order', order_id::text, 'order', 'A-' || number FROM orders;
+"""
+
+
+async def test_what_became_of_an_order_outside_is_shown(shop: Shop) -> None:
+    chat = await shop.client()
+    ident = (await shop.orders(chat, kind="order", wanted=PIZZAS)).seen.order.id
+
+    async def leave(conn: Connection) -> None:
+        await conn.execute(TRACES)
+
+    await shop.db.engine(leave)
+    seen = await shop.seen(ident)
+    assert seen is not None
+    assert [(one.integration, one.id, one.state) for one in seen.external] == [("crm", "A-1", "done")]
+
+
+async def test_a_person_is_erased_with_their_orders_and_the_times_they_held(shop: Shop) -> None:
+    chat, other = await shop.client(), await shop.client()
+    booked = (
+        await shop.orders(chat, kind="booking", wanted=(Wanted("table"),), starts_at=SEVEN, party=2, comment="secret")
+    ).seen.order
+    await shop.orders(other, kind="order", wanted=PIZZAS)
+
+    async def leave(conn: Connection) -> None:
+        await conn.execute(TRACES)
+
+    await shop.db.engine(leave)
+    erased = await shop.db.engine(erase_person, JUNE, chat.contact, ACTOR)
+    assert erased is not None
+    assert erased.orders == 1
+    assert [one.order.number for one in await shop.all()] == [2]
+
+    async def left(conn: Connection) -> list[int]:
+        names = ("orders", "order_items", "booking_slots", "deliveries", "external_ids")
+        found = [
+            await conn.fetchval(f"SELECT count(*) FROM {name} x WHERE x::text LIKE '%' || $1 || '%'", str(booked.id))
+            for name in names
+        ]
+        return [*found, await conn.fetchval("SELECT count(*) FROM audit x WHERE x::text LIKE '%secret%'")]
+
+    assert await shop.db.engine(left) == [0, 0, 0, 0, 0, 0]
+    assert (await shop.orders(other, kind="booking", wanted=(Wanted("table"),), starts_at=SEVEN)).seen.order.number == 3
