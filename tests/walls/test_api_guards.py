@@ -81,16 +81,17 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("GET", "/bot-config"): frozenset({"bot"}),
     ("GET", "/changes"): frozenset({"bot", "read"}),
     ("POST", "/calls"): frozenset({"call"}),
+    ("GET", "/catalog/<id>/slots"): frozenset({"chat", "read"}),
     ("POST", "/prompts/validate"): frozenset({"read", "write"}),
     ("GET", "/integrations/available"): frozenset(SCOPES),
     ("POST", "/token"): frozenset(SCOPES),
 }
 """Everywhere else what shows wants `read`, and what changes `write`."""
-CHATS = ("/conversations", "/messages", "/contacts", "/files")
+CHATS = ("/conversations", "/messages", "/contacts", "/files", "/orders")
 """There what shows wants `chat` or `read`, and what changes `chat`."""
 KEYS_ALONE = ("/bot-config", "/token")
 AGENTS = (("GET", "/calls"), ("GET", "/calls/<id>"), ("POST", "/calls"), ("GET", "/contacts/<id>"))
-AGENTS_CHATS = ("/conversations", "/messages/", "/files")
+AGENTS_CHATS = ("/conversations", "/messages/", "/files", "/orders")
 """All of it below these."""
 
 
