@@ -19,6 +19,8 @@ from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import TenantId
 from gateway.store import (
+    ai_answers,
+    ai_hand_overs,
     audit_chain,
     call_orders,
     chat_files,
@@ -132,6 +134,8 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
 _KEPT_BY_TENANT: tuple[Callable[[Connection, int, int], Awaitable[int]], ...] = (
     chat_files.delete_expired_messages,
     chat_files.delete_expired_happenings,
+    ai_answers.delete_expired_answers,
+    ai_hand_overs.delete_expired_hand_overs,
 )
 """What is kept for as long as its company says (`chats: {keep_days}`)."""
 

@@ -3,6 +3,7 @@
     tenant/0367                      calls of the tenant (actors.calls.tenant_calls)
     tenant/0367/pbx/main             one PBX session (actors.calls.pbx_session)
     tenant/0367/chats                chats of the tenant (actors.chats.tenant_chats)
+    tenant/0367/ai                   the AI operator (actors.ai.tenant_ai)
     tenant/0367/integration/KEY      deliveries to one outside system (actors.delivery.worker)
     tenant/0367/integration/KEY/updates   a stream that is read from it (actors.chats.channel_session)
 
@@ -22,6 +23,7 @@ from typing import Any
 import trio
 from pydantic import ValidationError
 
+from actors.ai.tenant_ai import TenantAi, model_of
 from actors.calls.calls_book import Starter
 from actors.calls.pbx_session import PbxActor
 from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
@@ -34,6 +36,7 @@ from actors.runtime.supervisor import Child, Run, Supervisor
 from actors.services import CHATS, Services
 from adapters.base import Adapter, AdapterSettings
 from adapters.registry import Linked
+from gateway.domain.ai import AiBlock, settings_of
 from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, titled
@@ -229,7 +232,9 @@ class Reconciler:
         number = tenant.number
         mailbox = self._mailboxes.setdefault(number, Mailbox[PbxEvents](MAILBOX_ROOM))
         path = f"tenant/{number}"
-        person = replace(tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY, user_extensions=_EMPTY)
+        person = replace(
+            tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY, user_extensions=_EMPTY, secrets=_EMPTY
+        )
         names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
         planners: dict[IntegrationKey, Planner[Any]] = {}
         starters: dict[IntegrationKey, Starter] = {}
@@ -274,13 +279,28 @@ class Reconciler:
             children.append(Wanted(place, pbx.name, (knows, pbx.name, pbx.kind, settings, term), pbx_session.run))
         if epoch is None:
             return children
+        ai = self._ai(tenant, path, epoch, children)
         if channels:
-            reader = TenantChats(person, self._services, epoch, channels)
+            reader = TenantChats(person, self._services, epoch, channels, ai)
             read = tuple((key, reads.settings) for key, reads in channels.items())
             children.append(Wanted(f"{path}/chats", tenant.name, (person, epoch, read), reader.run))
+        if ai is not None and ai.enabled and (conversing := self._services.conversing) is not None:
+            company = replace(tenant, version=0, token_hash=b"", pbxes=(), user_extensions=_EMPTY, secrets=_EMPTY)
+            model = model_of(ai.llm, self._services.llm, self._services.dial)
+            operator = TenantAi(company, ai, model, self._services, conversing)
+            children.append(Wanted(f"{path}/ai", tenant.name, (company, epoch, ai, model), operator.run))
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, starters, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]
+
+    def _ai(self, tenant: Tenant, path: str, epoch: int, children: list[Wanted]) -> AiBlock | None:
+        """The settings of the AI operator; None, and a slot that says so, where they are not valid."""
+        try:
+            return settings_of(tenant.options, tenant.secrets)
+        except ValidationError as error:
+            problems = _problems(error)
+            children.append(Wanted(f"{path}/ai", tenant.name, (problems,), partial(_wait_for_settings, problems)))
+            return None
 
     # An incarnation starts with a fresh object, so no state of a crash is left in it.
 
@@ -319,8 +339,12 @@ def _validated(adapter: Adapter, values: Mapping[str, Any]) -> tuple[AdapterSett
     try:
         return adapter.settings.model_validate(dict(values)), ""
     except ValidationError as error:
-        # Field names and messages only: the input may hold a secret.
-        return None, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        return None, _problems(error)
+
+
+def _problems(error: ValidationError) -> str:
+    # Field names and messages only: the input may hold a secret.
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
 
 
 async def _wait_for_settings(problems: str, slot: Slot) -> None:

@@ -9,6 +9,7 @@ import trio
 from actors.calls.click_to_call import ClickToCall
 from actors.calls.direct_posts import DirectPosts
 from actors.calls.smart_redirect import SmartRedirect
+from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.chats.outgoing_files import TenantFiles
 from actors.delivery.clients import Clients
@@ -21,6 +22,7 @@ from actors.runtime.ownership import Ownership
 from adapters.apps import AppCredentials
 from adapters.base import Adapter, AdapterSettings, Dialer, Link
 from adapters.budget import Budgets, account_of
+from adapters.llm.client import ModelSettings
 from adapters.login import LoginFlow, LoginPlace
 from adapters.registry import Linked
 from adapters.spills import Spills
@@ -99,6 +101,10 @@ class Services:
     """What links of ours begin with."""
     inbox: Inbox | None = None
     """Makes updates of messengers durable."""
+    conversing: Conversing | None = None
+    """What people and programs do to conversations; without it no AI answers."""
+    llm: ModelSettings | None = None
+    """The installation's language model."""
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
     smart_redirect: SmartRedirect

@@ -365,7 +365,7 @@ class Adapter:
 
     kind: Kind
     title: str
-    """The system's own name, the same in every language."""
+    """The system's own name, the same in every language; `Bilingual` for what is no name."""
     type: SystemType
     package: str = ""
     """The import package with `texts.toml`, `icon.svg` and `example.yaml` (`adapters/folder.py`): `__name__`, as a rule."""

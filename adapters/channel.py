@@ -115,8 +115,8 @@ class Write(Protocol):
 class ShowsTyping(Protocol):
     """A client that can show a client that somebody writes."""
 
-    async def typing(self, address: str) -> None:
-        """For a few seconds."""
+    async def typing(self, address: str, provider_id: str = "") -> None:
+        """For a few seconds. `provider_id`: the client's last message, for messengers that need it."""
         ...
 
 

@@ -18,21 +18,21 @@ TIMEOUTS = Timeouts(connect_s=10.0, read_s=20.0, whole_s=600.0)
 async def download(
     url: Secret,
     *,
-    dial: Dialer,
+    dial: Dialer | None,
     judge: Callable[[int, Mapping[str, str]], None],
     write: Callable[[bytes], Awaitable[None]],
     user: str = "",
     password: Secret | None = None,
     timeouts: Timeouts = TIMEOUTS,
 ) -> None:
-    """Hands the body to `write` after `judge` has seen status and headers. Raises Unavailable or BadSettings, and what
+    """Hands the body to `write` after `judge` has seen status and headers; `dial` as for `Http`. Raises Unavailable or BadSettings, and what
     those two raise of ours. The deadline for it as a whole is the caller's."""
     try:
         parts = urlsplit(url.reveal())
     except ValueError:
         parts = urlsplit("")
     if not parts.hostname or "@" in parts.netloc:
-        raise BadSettings("the address of the recording is not usable")
+        raise BadSettings("the address of the file is not usable")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     secrets = [secret for secret in (url, password) if secret is not None]
     async with Http(f"{parts.scheme}://{parts.netloc}", dial=dial, timeouts=timeouts, secrets=secrets) as http:

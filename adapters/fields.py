@@ -42,6 +42,12 @@ class FieldShape:
     children: Sequence["FieldShape"] = field(default=())
 
 
+def required(model: type[AdapterSettings], name: str) -> str:
+    """The English sentence for a field that is missing: where the outside system shows it."""
+    help_en = next((shape.help.get("en") for shape in shapes_of(model) if shape.name == name), None)
+    return f"field required: {help_en}" if help_en else "field required"
+
+
 @cache
 def shapes_of(model: type[AdapterSettings]) -> Sequence[FieldShape]:
     """The fields of a settings class, in its order."""

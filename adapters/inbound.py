@@ -69,6 +69,9 @@ class Inbound:
     """Whether these settings want webhooks at all; otherwise the address is 404, as if it were not there."""
     accepted: Reply = Reply()
     """The response for the outside system once everything is durable."""
+    answered: Callable[[Sequence[Update], Any], Reply | None] = lambda updates, settings: None
+    """`answered(updates, settings)`: the response in the place of `accepted`, for systems that show people what they are answered;
+    a repeat gets the same."""
     stream: Stream = "chats"
     shared: SharedHook | None = None
     """For providers that call one address for all accounts of an application."""

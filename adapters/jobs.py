@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.domain.configuration import Tenant
+from gateway.domain.errors import BadSettings
 from gateway.domain.ids import IntegrationKey
+from gateway.domain.reasons import reason
+from gateway.domain.secret import Secret
 
 if TYPE_CHECKING:
     from adapters.base import Attempt, Link
@@ -31,6 +34,15 @@ class JobContext:
     link: "Link"
     attempt: "Attempt"
     """To be given to the client's requests: what is sent and received stands in the integration's log."""
+
+    @property
+    def hook_url(self) -> Secret | None:
+        """The address that the outside system is to call; None where the integration has none. Raises BadSettings where a system at
+        its public address could not reach it."""
+        url = self.link.hook_url
+        if url is not None and self.link.base_url is None and not url.reveal().startswith("https://"):
+            raise BadSettings(reason("no_https"))
+        return url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

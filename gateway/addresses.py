@@ -20,7 +20,6 @@ from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
 from actors.services import Services
 from adapters.base import Tested
-from adapters.llm.client import ModelSettings
 from adapters.probe import probe
 from adapters.registry import adapters
 from adapters.unique_settings import account_digest
@@ -83,8 +82,7 @@ class Served:
     @cached_property
     def _sandbox(self) -> Sandbox:
         """One for pages and programs, for it counts what is under way."""
-        settings = self.settings
-        return Sandbox(ModelSettings(url=settings.llm_url, key=settings.llm_api_key, model=settings.llm_model))
+        return Sandbox(self.services.llm)
 
     @property
     def _secure(self) -> bool:

@@ -32,6 +32,8 @@ from actors.certificate_watch import CertificateWatch, has_certificate
 from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
+from actors.chats.signals import KIND as LOOKED
+from actors.chats.signals import Signals
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
@@ -56,6 +58,7 @@ from actors.services import Services
 from adapters.apps import AppCredentials
 from adapters.base import marked_fields
 from adapters.http import SafeDialer
+from adapters.llm.client import ModelSettings
 from adapters.registry import adapters, integrations
 from adapters.spills import Spills
 from gateway.addresses import Served
@@ -64,7 +67,7 @@ from gateway.cache import ConfigurationCache
 from gateway.database import Addresses, database_server
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.figures import Figures
 from gateway.first_steps import log_first_steps
 from gateway.listening import Listening, listening_sockets
@@ -132,16 +135,25 @@ class Gateway:
             existing=lambda numbers: db.engine(select_existing, numbers),
         )
         inbox = Inbox(self.posts.put, self._ring)
+        feed = Feed(partial(self.peers.mark, "changed"))
+        self.signals = Signals(db, cache, clients, partial(self.peers.mark, LOOKED))
+        self.typing = Typing(feed, partial(self.peers.mark, TYPING), self.signals.wrote)
+        self.peers.receive[TYPING] = self.typing.received
+        self.peers.receive[LOOKED] = self.signals.received
+        conversing = Conversing(db=db, feed=feed, wake=self._deliver, typing=self.typing, looked=self.signals.looked)
+        llm = ModelSettings(url=settings.llm_url, key=settings.llm_api_key, model=settings.llm_model)
         outgoing = Handover(db)
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.chat_files = ChatFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)
         self.services = Services(
             inbox=inbox,
+            conversing=conversing,
+            llm=llm if llm.url else None,
             direct_posts=direct_posts,
             db=db,
             cache=cache,
             directory=directory,
-            feed=Feed(partial(self.peers.mark, "changed")),
+            feed=feed,
             records=GroupCommit("outbox", outgoing.record),
             pending_posts=GroupCommit(
                 "journal", lambda wanted: db.engine(journal.select_pending_posts, wanted), metric="journal_read"
@@ -165,8 +177,6 @@ class Gateway:
             apps,
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
-        self.typing = Typing(self.services.feed, partial(self.peers.mark, TYPING))
-        self.peers.receive[TYPING] = self.typing.received
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
         self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
         operators, through = read_notify_file(settings.notify_file)
@@ -201,7 +211,7 @@ class Gateway:
             together=self.together,
             inbox=inbox,
             typing=self.typing,
-            conversing=Conversing(db=db, feed=self.services.feed, wake=self.together.deliver, typing=self.typing),
+            conversing=conversing,
             recording_files=self.recording_files,
             guesses=self.guesses,
             sign_ins=self.sign_ins,
@@ -210,6 +220,9 @@ class Gateway:
 
     def _ring(self, number: TenantId) -> None:
         self.together.ring(number)
+
+    def _deliver(self, number: TenantId, key: IntegrationKey) -> None:
+        self.together.deliver(number, key)
 
     def _ring_here(self, number: TenantId) -> None:
         if self.tenants is not None:
@@ -250,6 +263,7 @@ class Gateway:
             **({"certificate": self.certificate.run} if self.certificate is not None else {}),
             **({"mails": self.mails.run} if self.mails is not None else {}),
             "recordings": FetchActor(services, self.recording_files).run,
+            "chat-signals": self.signals.run,
             "chat-files": FileFetchActor(services, self.chat_files).run,
             "retention": partial(retain, services, self.recording_files),
         }

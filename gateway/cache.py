@@ -98,6 +98,17 @@ def assemble(row: store.TenantRow, master: MasterKeys) -> Tenant:
     return _assemble(row, master.sealer(row.tenant, row.data_key))
 
 
+def tenant_secrets(row: store.TenantRow, sealer: Sealer) -> dict[str, Secret]:
+    """The secrets among a tenant's options, opened. One that does not open is left out and logged without its text."""
+    found = dict[str, Secret]()
+    for name, sealed in row.secrets.items():
+        try:
+            found[name] = sealer.open(sealed, table="tenants", column=name, row=row.tenant)
+        except Unsealable:
+            log.error("a secret does not open with this master key", extra={"table": "tenants", "row": row.tenant})
+    return found
+
+
 def _assemble(row: store.TenantRow, sealer: Sealer) -> Tenant:
     return Tenant(
         number=row.tenant,
@@ -116,6 +127,7 @@ def _assemble(row: store.TenantRow, sealer: Sealer) -> Tenant:
         user_extensions=MappingProxyType(
             {IntegrationKey(key): MappingProxyType(users) for key, users in row.user_extensions.items()}
         ),
+        secrets=MappingProxyType(tenant_secrets(row, sealer)),
     )
 
 

@@ -20,8 +20,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from adapters.abilities import KeepsExtensions
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
+from adapters.fields import required
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
+from gateway.domain.ai import API_KEY, AiBlock
 from gateway.domain.chats import KEEP_DAYS as CHAT_KEEP_DAYS
 from gateway.domain.configuration import is_device_name
 from gateway.domain.extensions import clashes, read_map
@@ -188,6 +190,7 @@ class TenantBlock(_Block):
     orders: OrderRules = OrderRules()
     security: SecurityBlock = SecurityBlock()
     notify: NotifyBlock = NotifyBlock()
+    ai: AiBlock = AiBlock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,14 @@ class TenantFile:
             },
             exclude_defaults=True,
         )
-        return {name: value for name, value in given.items() if value}
+        found = {name: value for name, value in given.items() if value} | {"ai": self.block.ai.plain()}
+        return {name: value for name, value in found.items() if value}
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        """The secrets among the options, by name; `***` stands for the stored one."""
+        key = self.block.ai.llm.api_key
+        return {API_KEY: key} if key is not None else {}
 
 
 @dataclass(slots=True)
@@ -248,8 +258,11 @@ class Problems:
         """One problem at one place."""
         self.found.append(f"{path}: {text}" if path else text)
 
-    def pydantic(self, path: str, error: ValidationError, known: frozenset[str] = frozenset()) -> None:
-        """Every problem of one block. Inputs are left out: they may hold secrets. Fields of `known` may be missing."""
+    def pydantic(
+        self, path: str, error: ValidationError, known: frozenset[str] = frozenset(), of: type[AdapterSettings] | None = None
+    ) -> None:  # fmt: skip
+        """Every problem of one block. Inputs are left out: they may hold secrets. Fields of `known` may be missing. `of`: whose
+        settings they are."""
         found: dict[str, str] = {}
         for item in error.errors(include_url=False, include_input=False):
             if item["type"] == "missing" and str(item["loc"][-1]) in known:
@@ -261,6 +274,8 @@ class Problems:
                 elif "[" not in step:  # a step such as `is-instance[Secret]` is the way, not the place
                     place += f".{step}"
             text = item["msg"].removeprefix("Value error, ")
+            if of is not None and item["type"] == "missing" and len(item["loc"]) == 1:
+                text = required(of, str(item["loc"][0]))
             found[place] = "no such field" if item["type"] == "extra_forbidden" else text[:1].lower() + text[1:]
         for place, text in found.items():
             self.add(place, text)
@@ -423,7 +438,7 @@ def _link(name: str, adapter: Adapter, fields: dict[str, Any], path: str, proble
         adapter.settings.model_validate({k: v for k, v in fields.items() if k not in masked})
     except ValidationError as error:
         before = len(problems.found)
-        problems.pydantic(path, error, known=masked)
+        problems.pydantic(path, error, masked, adapter.settings)
         if len(problems.found) > before:
             return None
     given = {k: Secret(str(v)) if k in secrets and v is not None else v for k, v in fields.items()}

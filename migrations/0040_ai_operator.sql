@@ -55,7 +55,7 @@ CREATE INDEX ai_answers_age ON ai_answers (tenant_id, began_at);
 -- Each call of a tool, committed with what it changed. An answer that is begun again reads them.
 CREATE TABLE ai_tool_calls (
     tenant_id         text NOT NULL,
-    call_id           uuid NOT NULL,
+    tool_call_id      uuid NOT NULL,
     answer_id         uuid NOT NULL,
     conversation_id   uuid NOT NULL,
     seq               integer NOT NULL,                 -- the conversation's last message then
@@ -66,7 +66,7 @@ CREATE TABLE ai_tool_calls (
     outcome           text NOT NULL,                    -- what the model reads of it
     refused           boolean NOT NULL DEFAULT false,
     at                timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (tenant_id, call_id),
+    PRIMARY KEY (tenant_id, tool_call_id),
     FOREIGN KEY (tenant_id, answer_id) REFERENCES ai_answers ON DELETE CASCADE,
     FOREIGN KEY (tenant_id, conversation_id) REFERENCES conversations ON DELETE CASCADE
 );
@@ -113,5 +113,6 @@ BEGIN
         EXECUTE format('CREATE POLICY engine ON %I TO gateway_engine USING (true) WITH CHECK (true)', name);
     END LOOP;
 END $$;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ai_answers, ai_hand_overs, ai_days TO gateway_app, gateway_engine;
-GRANT SELECT, INSERT, DELETE ON ai_tool_calls TO gateway_app, gateway_engine;
+GRANT SELECT, INSERT, UPDATE ON ai_answers, ai_hand_overs, ai_days TO gateway_app;
+GRANT SELECT, INSERT ON ai_tool_calls TO gateway_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ai_answers, ai_hand_overs, ai_days, ai_tool_calls TO gateway_engine;

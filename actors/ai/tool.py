@@ -59,8 +59,9 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class HandOver:
-    """The conversation goes to a person."""
+    """The conversation goes to a person: why, in a word, and what they have to know."""
 
+    reason: str
     summary: str
 
 

@@ -68,6 +68,8 @@ class Sent:
 
     message: StoredMessage
     conversation: Conversation
+    unread: int = 0
+    """Messages of the client that nobody had looked at before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,9 @@ class Conversing:
     adapters: Callable[[], dict[Kind, Adapter]] = field(default=lambda: dict(integrations()))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     typing: Typing | None = None
-    """Who is writing: `wrote` shows it to a visitor of the company's own site, `until` whether the client does."""
+    """Who is writing: `wrote` shows it to the client, `until` whether the client does."""
+    looked: Callable[[TenantId, UUID], None] = lambda tenant, conversation: None
+    """Somebody has seen what the client wrote there: their messenger may show it. Never waits."""
 
     # What a channel is.
 
@@ -108,7 +112,7 @@ class Conversing:
         reply_to: UUID | None = None, expected_epoch: int | None = None,
     ) -> Sent:  # fmt: skip
         """Stores a message and its deliveries. A person takes the conversation by it. Raises NotThere, Passed, Invalid, Unavailable."""
-        text = text.strip()
+        text = text.strip() if any(one.isprintable() and not one.isspace() for one in text) else ""
         problems = list[tuple[str, str]]()
         if len(text) > LONGEST_TEXT:
             problems.append(("text", _at_most(LONGEST_TEXT)))
@@ -122,7 +126,11 @@ class Conversing:
             tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch
         )  # fmt: skip
         if woken is not None:
-            self._changed(tenant.number, conversation, woken)
+            self.changed(tenant.number, conversation, woken)
+        if self.typing is not None:
+            self.typing.stopped(tenant.number, conversation, author)
+        if sent.unread:
+            self.looked(tenant.number, conversation)
         return sent
 
     async def _send(
@@ -138,29 +146,43 @@ class Conversing:
             if before is not None:
                 return Sent(message=before, conversation=known), None
         _check_epoch(known, expected_epoch)
+        owner = author if is_human(author) else known.owner
+        sent = await self.store(
+            conn, tenant, known, author=author, text=text, files=files, client_id=client_id, reply_to=reply_to, owner=owner
+        )  # fmt: skip
+        if sent.conversation.owner != known.owner:
+            await rows.insert_happening(conn, number, conversation, "taken", author)
+        return sent, known.integration
+
+    async def store(
+        self, conn: Connection, tenant: Tenant, known: Conversation, *, author: str, text: str, files: Sequence[UUID] = (),
+        client_id: str | None = None, reply_to: UUID | None = None, owner: str, answers: bool = True,
+    ) -> Sent:  # fmt: skip
+        """Stores a message with its deliveries in a conversation that the caller has locked, in the caller's transaction; `changed`
+        announces it once that is committed. It is `owner`'s then; where it `answers` nothing, the client goes on waiting. Raises
+        Invalid."""
+        number = tenant.number
         channel = self.channel(tenant, known.integration)
         found = await messages.select_files(conn, number, files)
         self._check(known, channel, text, files, found)
         assert channel is not None
-        answered = await messages.select_provider_id(conn, number, reply_to) if reply_to is not None else None
+        answered = await _answered(conn, number, known.id, reply_to) if reply_to is not None else None
         now = self.now()
         message = NewMessage(
-            id=uuid4(), conversation=conversation, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
+            id=uuid4(), conversation=known.id, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
             reply_to=reply_to, status="queued", client_id=client_id,
         )  # fmt: skip
         parts = _parts(known, message.id, text, channel[0].capabilities, found, answered or "")
         await messages.insert_message(conn, number, message, known.integration, known.address, parts, files)
-        owner = author if is_human(author) else known.owner
         changed = replace(
-            _owned(known, owner), state="open", unread=0, waiting_since=None, last_seq=message.seq,
+            owned(known, owner), state="open", unread=0 if answers else known.unread,
+            waiting_since=None if answers else known.waiting_since, last_seq=message.seq,
             last_message_at=max(now, known.last_message_at or now),
         )  # fmt: skip
         await rows.update_conversation(conn, number, changed)
-        if changed.owner != known.owner:
-            await rows.insert_happening(conn, number, conversation, "taken", author)
         stored = await messages.select_message(conn, number, message.id)
         assert stored is not None
-        return Sent(message=stored, conversation=changed), known.integration
+        return Sent(message=stored, conversation=changed, unread=known.unread)
 
     def _check(
         self, known: Conversation, channel: tuple[ChatChannel, AdapterSettings] | None, text: str, files: Sequence[UUID],
@@ -283,7 +305,7 @@ class Conversing:
 
         stored, woken = await self.db.tenant(tenant.number, again)
         for key in woken:
-            self._changed(tenant.number, stored.conversation, key)
+            self.changed(tenant.number, stored.conversation, key)
         return stored
 
     async def _deliver_lost(
@@ -331,7 +353,7 @@ class Conversing:
         self, tenant: Tenant, conversation: UUID, owner: str, who: str, kind: str, expected_epoch: int | None
     ) -> Conversation:
         def change(known: Conversation) -> Conversation:
-            return replace(_owned(known, owner), state="open")
+            return replace(owned(known, owner), state="open")
 
         return await self._change(
             tenant, conversation, who, kind, change, expected_epoch, owner if owner != who else ""
@@ -343,13 +365,33 @@ class Conversing:
         """Ends it for now; a message of the client opens it again."""
 
         def change(known: Conversation) -> Conversation:
-            return replace(_owned(known, OWNER_NONE), state="closed", unread=0, waiting_since=None)
+            return replace(owned(known, OWNER_NONE), state="closed", unread=0, waiting_since=None)
 
         return await self._change(tenant, conversation, who, "closed", change, expected_epoch)
 
     async def mark_read(self, tenant: Tenant, conversation: UUID) -> Conversation:
-        """Somebody has looked at it."""
-        return await self._change(tenant, conversation, "", "", lambda known: replace(known, unread=0), None)
+        """Somebody has looked at it. Raises NotThere, Unavailable."""
+        unread = 0
+
+        def change(known: Conversation) -> Conversation:
+            nonlocal unread
+            unread = known.unread
+            return replace(known, unread=0)
+
+        found = await self._change(tenant, conversation, "", "", change, None)
+        if unread:
+            self.looked(tenant.number, conversation)
+        return found
+
+    def client_types_s(self, tenant: Tenant, conversation: UUID) -> float:
+        """For how many seconds the client counts as writing; 0: they do not."""
+        until = self.typing.until(tenant.number, conversation, client=True) if self.typing is not None else None
+        return max(0.0, until - self.typing.clock()) if until is not None and self.typing is not None else 0.0
+
+    def wrote(self, tenant: Tenant, conversation: UUID, who: str) -> None:
+        """Somebody presses keys in the reply box: to be said again every few seconds. Never waits."""
+        if self.typing is not None:
+            self.typing.wrote(tenant.number, conversation, who)
 
     async def note(self, tenant: Tenant, conversation: UUID, who: str, text: str) -> Conversation:
         """A note that only colleagues see. Raises Invalid, NotThere, Unavailable."""
@@ -382,9 +424,20 @@ class Conversing:
             self.feed.publish(tenant.number, Subject("chat", str(conversation)))
         return found
 
-    def _changed(self, number: TenantId, conversation: UUID, key: IntegrationKey) -> None:
+    def changed(self, number: TenantId, conversation: UUID, key: IntegrationKey) -> None:
+        """Something was committed that is to be delivered by an integration."""
         self.wake(number, key)
         self.feed.publish(number, Subject("chat", str(conversation)))
+
+
+async def _answered(conn: Connection, number: TenantId, conversation: UUID, message: UUID) -> str | None:
+    """What the messenger calls the message that is answered. Raises Invalid for one that is not of this conversation."""
+    found = await messages.select_message(conn, number, message)
+    if found is None or found.conversation != conversation:
+        raise Invalid((("reply_to", Bilingual(
+            "there is no such message in this conversation", "в этой переписке нет такого сообщения"
+        )),))  # fmt: skip
+    return found.provider_id
 
 
 def _at_most(characters: int) -> str:
@@ -396,7 +449,8 @@ def _check_epoch(known: Conversation, expected: int | None) -> None:
         raise Passed(known)
 
 
-def _owned(known: Conversation, owner: str) -> Conversation:
+def owned(known: Conversation, owner: str) -> Conversation:
+    """The conversation as this owner's: its epoch rises where that is a change."""
     return known if known.owner == owner else replace(known, owner=owner, epoch=known.epoch + 1)
 
 

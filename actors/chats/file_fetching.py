@@ -10,7 +10,7 @@ Any instance may fetch a file: nothing is sent to anybody by it. What a file is,
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import trio
 
@@ -39,6 +39,8 @@ FETCH_S = 150.0
 LEASE_S = FETCH_S + 30.0
 FIRST_DELAYS_S = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 DELAY_CAP_S = 900.0
+LAST_S = 30.0
+"""Seconds before the end of its time at which a file is tried once more, if that comes before its next try."""
 UNKNOWN_S = 24 * 3600.0
 """For how long a file is tried whose channel is not known (any more)."""
 
@@ -46,6 +48,14 @@ UNKNOWN_S = 24 * 3600.0
 def delay_s(tries: int) -> float:
     """Until the next try after so many."""
     return FIRST_DELAYS_S[tries - 1] if tries <= len(FIRST_DELAYS_S) else DELAY_CAP_S
+
+
+def next_try_s(tries: int, left_s: float) -> float | None:
+    """Until the next try after so many, where the messenger gives the file for another `left_s`; None: there is none."""
+    wait_s = delay_s(tries)
+    if wait_s <= left_s:
+        return wait_s
+    return left_s - LAST_S if left_s > 2 * LAST_S else None
 
 
 class _SwitchedOffError(Unavailable):
@@ -120,11 +130,8 @@ class FileFetchActor(Fetching[FileFetch]):
         found = self._linked(one.integration)
         channel = found.adapter.chat if found is not None else None
         within_s = channel.capabilities.fetch_within_s if channel is not None else UNKNOWN_S
-        again: float | None = delay_s(one.tries)
-        if isinstance(error, Permanent) or utc_now() + timedelta(seconds=again or 0) > one.created_at + timedelta(
-            seconds=within_s
-        ):
-            again = None
+        left_s = within_s - (utc_now() - one.created_at).total_seconds()
+        again = None if isinstance(error, Permanent) else next_try_s(one.tries, left_s)
         COUNTERS["chat_files_not_fetched"] += 1
         log.info("file not fetched", extra={"reason": error.detail, "tries": one.tries, "final": again is None})
         try:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from adapters.inbound import Stream, Update
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.journal import PostRow
+from gateway.store.outbox import storable
 from gateway.telemetry import COUNTERS
 
 ADDRESS = "hook/"
@@ -35,8 +36,8 @@ class Inbox:
         sender repeats, and what was stored meanwhile is recognised then."""
         for update in updates:
             digest = hashlib.sha256(f"{stream}\0{key}\0{update.id}".encode("utf-8", "surrogatepass")).digest()
-            body = json.dumps(update.body, ensure_ascii=False, separators=(",", ":"))
-            row = PostRow(tenant, f"{ADDRESS}{key}", update.id[:MOST_ID], digest, body, self.now(), stream)
+            body = storable(json.dumps(update.body, ensure_ascii=False, separators=(",", ":")))
+            row = PostRow(tenant, f"{ADDRESS}{key}", storable(update.id[:MOST_ID]), digest, body, self.now(), stream)
             new = await self.put(row)
             COUNTERS["updates_accepted" if new else "updates_repeated"] += 1
         if updates:

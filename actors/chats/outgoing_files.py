@@ -10,6 +10,7 @@ from uuid import UUID
 
 from gateway.domain.errors import BadSettings, Rejected
 from gateway.domain.ids import TenantId
+from gateway.domain.reasons import reason
 from gateway.domain.recording_links import FILES_LIFE
 from gateway.store.files.blobs import Missing
 from gateway.store.files.chat_files import ChatFiles
@@ -34,7 +35,7 @@ class TenantFiles:
         """A link for an hour. Raises BadSettings, Unavailable."""
         if not self.public_url.startswith("https://"):
             raise BadSettings(
-                "the installation has no public https address: set PUBLIC_URL",
+                reason("no_https"),
                 person="This messenger fetches files from a public https address, and the installation has none (PUBLIC_URL).",
             )
         return self.files.signer(self.tenant).link(self.public_url.rstrip("/"), UUID(file), self.now() + FILES_LIFE)

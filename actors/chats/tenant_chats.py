@@ -9,7 +9,7 @@ it writes under the epoch of the tenant's shard: an actor that another instance 
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -24,13 +24,16 @@ from actors.runtime.supervisor import Crash, contained, outcome_of
 from actors.services import CHATS, Services
 from adapters.channel import ChatChannel
 from gateway import __version__
+from gateway.domain.ai import AiBlock
 from gateway.domain.chat_fold import Book
-from gateway.domain.chats import OWNER_NONE, ChatEvent
+from gateway.domain.chats import OWNER_AI, OWNER_NONE, OWNER_QUEUE, ChatEvent
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey
+from gateway.domain.profile import is_open
 from gateway.domain.subjects import Subject
+from gateway.store.business_profiles import select_profile
 from gateway.store.chat_batches import Folded, Received, Replaced, fold_updates
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.journal import PendingPost, select_pending_posts
@@ -64,12 +67,14 @@ class TenantChats:
     """Runs under supervision, one for each tenant with a messenger that people can write to."""
 
     def __init__(
-        self, tenant: Tenant, services: Services, epoch: int, channels: Mapping[IntegrationKey, Reads] | None = None
+        self, tenant: Tenant, services: Services, epoch: int, channels: Mapping[IntegrationKey, Reads] | None = None,
+        ai: AiBlock | None = None,
     ) -> None:  # fmt: skip
         self.tenant = tenant
         self.services = services
         self.epoch = epoch
         self.channels = dict(channels or {})
+        self.ai = ai
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled."""
@@ -125,8 +130,9 @@ class TenantChats:
     async def _commit(self, slot: Slot, updates: Sequence[Received]) -> int:
         """Commits updates, or the halves of what is refused, until the one that is at fault stands alone. Returns how many wait."""
         answer: Folded | Exception = Conflict("conversations")
+        owner_of = await self._owners()
         for _ in range(TRIES):
-            book = Book(lambda key: OWNER_NONE, uuid4)
+            book = Book(owner_of, uuid4)
             fold = partial(
                 self.services.db.engine, fold_updates, self.tenant.number, self.epoch, updates, book, datetime.now(UTC)
             )
@@ -145,6 +151,17 @@ class TenantChats:
             return await self._commit(slot, updates[:middle]) + await self._commit(slot, updates[middle:])
         await self._set_aside(slot, updates[0].journal_id, updates[0].body, f"{type(answer).__name__}: {answer}")
         return 0
+
+    async def _owners(self) -> Callable[[IntegrationKey], str]:
+        """Whose a conversation is that begins now, by its integration."""
+        ai = self.ai
+        if ai is None or not ai.enabled:
+            return lambda key: OWNER_NONE
+        number, works = self.tenant.number, True
+        if ai.hours != "always":
+            profile = await self.services.db.tenant(number, select_profile, number)
+            works = ai.works_at(is_open(profile, datetime.now(self.tenant.timezone)))
+        return lambda key: OWNER_NONE if not ai.answers_in(key) else OWNER_AI if works else OWNER_QUEUE
 
     async def _set_aside(self, slot: Slot, journal_id: int, body: str, trace: str) -> None:
         log.error("an update is set aside", extra={"journal_id": journal_id})

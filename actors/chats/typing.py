@@ -1,6 +1,7 @@
 """Who is writing in a conversation at this moment: held in memory, known to every instance, never stored.
 
 a visitor's browser, an agent's page --> wrote --> streams of the conversation look, here and in the other instances
+                                              +-> the client's messenger shows it (`signals.py`)
 """
 
 from collections import OrderedDict
@@ -29,6 +30,8 @@ class Typing:
     feed: Feed
     mark: Callable[[str], None] = lambda text: None
     """Notifies the other instances."""
+    noted: Callable[[TenantId, UUID, str], None] = lambda tenant, conversation, who: None
+    """Called for all that is noted, here or in another instance. Never waits."""
     clock: Callable[[], float] = trio.current_time
     _writing: OrderedDict[tuple[TenantId, UUID, str], float] = field(default_factory=OrderedDict)
     """Until when."""
@@ -65,4 +68,5 @@ class Typing:
         self._writing.move_to_end(place)
         while len(self._writing) > MOST or (self._writing and next(iter(self._writing.values())) <= now):
             self._writing.popitem(last=False)
-        self.feed.received([f"{tenant} {Subject('chat', str(conversation))}"])
+        self.feed.received([f"{tenant} {Subject('typing', str(conversation))}"])
+        self.noted(tenant, conversation, who)

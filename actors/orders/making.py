@@ -211,10 +211,11 @@ async def agree(conn: Connection, tenant: Tenant, ident: UUID, conversation: UUI
     if before.agreed_at is not None:
         return Applied(before)
     said = await messages.select_messages(conn, tenant.number, conversation, MOST_SAID, after=before.said_after)
-    repeated = next(
-        (one.seq for one in said if one.direction == "out" and one.status != "failed" and repeats(one.text, before, tenant.timezone)),
-        None,
-    )  # fmt: skip
+    repeated, texts = None, ""
+    for one in said:  # a long order is repeated in several messages
+        if one.direction == "out" and one.status != "failed" and repeated is None:
+            texts += f"\n{one.text}"
+            repeated = one.seq if repeats(texts, before, tenant.timezone) else None
     if repeated is None:
         raise Invalid((("order", Bilingual(
             "the client has not been told the whole order as it stands: repeat it word for word first, and wait for their answer",

@@ -30,8 +30,10 @@ from gateway.domain.secret import Secret
 
 log = logging.getLogger(__name__)
 
-LONGEST_BODY = 1 << 20
-"""Bytes of an answer that are read."""
+LONGEST_BODY = 16 << 20
+"""Bytes of an answer that are read: a stream has some hundred for each word."""
+LONGEST_TEXT = 50_000
+"""Characters of an answer after which it is not read on."""
 DRAIN_S = 0.2
 """For what may follow the last event of a stream."""
 RETRY_S, RETRY_CAP_S = 0.5, 8.0
@@ -73,9 +75,9 @@ class Model:
     omitted: set[str] = field(default_factory=set)
     """Parameters that this server or model has refused."""
 
-    async def ask(self, question: Question, *, piece: Piece | None = None, tries: int = 1) -> Said:
-        """What the model says. With `tries`, what may pass is tried again, as long as nothing was given to `piece`. Raises
-        ModelFailed."""
+    async def ask(self, question: Question, *, piece: Piece | None = None, tries: int = 1, ended: bool = False) -> Said:
+        """What the model says. With `tries`, what may pass is tried again, as long as nothing was given to `piece`; `ended`: an answer
+        whose end the server does not mark counts as broken off. Raises ModelFailed."""
         deadline = trio.current_time() + self.timeouts.whole_s
         given = list[bool]()
 
@@ -87,7 +89,10 @@ class Model:
         for left in reversed(range(tries)):
             with trio.move_on_at(deadline):
                 try:
-                    return await self._once(question, noting if piece is not None else None)
+                    said = await self._once(question, noting if piece is not None else None)
+                    if ended and not said.ended:
+                        raise ModelFailed("cut_off", detail="no end")
+                    return said
                 except ModelFailed as failure:
                     wait = failure.retry_after_s
                     if wait is None:
@@ -146,6 +151,8 @@ class Model:
                 raise _connection_failure(error, begun=reader.begun) from None
             except httpx2.HTTPError as error:
                 raise _connection_failure(error, begun=reader.begun) from None
+        if seen.full:
+            return replace(reader.said(self.settings.model), cut=True, ended=True, took_s=trio.current_time() - began)
         if seen.too_much:
             raise ModelFailed("cut_off", detail="an answer without end")
         if patience.cancelled_caught and not reader.closed:
@@ -170,7 +177,10 @@ class Model:
             except TooMuch:
                 found, size = [], LONGEST_BODY + 1
             await _take(found, reader, piece, seen)
-            if size > LONGEST_BODY:
+            if reader.size > LONGEST_TEXT:
+                seen.full = True
+                patience.cancel()
+            elif size > LONGEST_BODY:
                 seen.too_much = True
                 patience.cancel()
             elif events.done or reader.closed:
@@ -192,6 +202,8 @@ class _Seen:
     """When the answer began."""
     done: bool = False
     """Whether the server's last line has come."""
+    full: bool = False
+    """Whether it was not read on, for it is too long."""
     too_much: bool = False
 
 

@@ -16,7 +16,7 @@ from adapters.base import Dialer
 from adapters.http.connecting import tls_context
 from gateway.domain.errors import GatewayError
 
-AT_ONCE = 64
+AT_ONCE = 256
 """Connections to one server."""
 KEEPALIVE_S = 30.0
 

@@ -151,7 +151,7 @@ class TelegramClient:
         await self._http.receive(f"/file/bot{self._settings.bot_token.reveal()}/{path}", judge=judge, write=counted)
         return kind
 
-    async def typing(self, address: str) -> None:
+    async def typing(self, address: str, provider_id: str = "") -> None:
         """Shows for five seconds that somebody writes."""
         with suppress(codec.Unclear, codec.NotLikeThis):
             await self._call("sendChatAction", {"chat_id": int(address), "action": "typing"})

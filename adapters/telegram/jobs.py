@@ -11,9 +11,9 @@ from adapters.telegram.settings import TelegramSettings
 async def check_webhook(client: TelegramClient, context: JobContext) -> JobResult | None:
     """Registers the webhook where it is not, or is another. Raises what the Bot API's answers come to."""
     settings: TelegramSettings = context.settings
-    if not settings.chat or settings.updates != "webhook" or context.link.hook_url is None:
+    if not settings.chat or settings.updates != "webhook" or (url := context.hook_url) is None:
         return None
-    await client.ensure_webhook(context.link.hook_url.reveal())
+    await client.ensure_webhook(url.reveal())
     return None
 
 

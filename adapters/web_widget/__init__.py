@@ -8,10 +8,11 @@ from adapters.web_widget.client import WidgetClient, connect
 from adapters.web_widget.codec import CHANNEL, advice, widget
 from adapters.web_widget.settings import WidgetSettings
 from gateway.domain.ids import Kind
+from gateway.domain.text import Bilingual
 
 ADAPTER = Adapter(
     kind=Kind("web_widget"),
-    title="Web widget",
+    title=Bilingual("Web widget", "Чат на сайте"),
     type="channel",
     package=__name__,
     docs_url="https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Content-Security-Policy/frame-ancestors",

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from adapters.registry import adapters
 from adapters.unique_settings import account_hash, unique_hash
-from gateway.cache import assemble, open_secrets
+from gateway.cache import assemble, open_secrets, tenant_secrets
 from gateway.cli.api_keys import ACTOR
 from gateway.cli.changes import Changes
 from gateway.cli.tenant_content import EMPTY, StoredContent, compare_content, export_content, select_content
+from gateway.domain.ai import API_KEY
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.people import Role
@@ -131,18 +132,28 @@ def _compare(
         problems.add(f"{path}.token", "*** keeps the stored token, and none is stored")
     kept = row.token_hash if row else None
     hashed = token_hash(block.token) if block.token is not None and not masked else kept
+    opened = tenant_secrets(row, sealer) if row is not None else {}
+    wanted = dict[str, Secret]()
+    for name, secret in tenant.secrets.items():
+        if secret.reveal() == MASK and name not in opened:
+            problems.add(f"{path}.ai.{name}", "*** keeps the stored secret, and none is stored")
+        wanted[name] = opened.get(name, secret) if secret.reveal() == MASK else secret
+    same = wanted == opened and row is not None
     own = store.TenantRow(
-        number, block.name, block.timezone, block.country, block.language, hashed, data_key, tenant.options, 0, (), (), ()
+        number, block.name, block.timezone, block.country, block.language, hashed, data_key, tenant.options, 0, (), (), (),
+        secrets=row.secrets if same and row is not None else {
+            name: sealer.seal(secret, table="tenants", column=name, row=number) for name, secret in wanted.items()
+        },
     )  # fmt: skip
     if row is None:
         out.add(f"{label}: created", store.upsert_tenant, own)
-        out.record(number, "tenant.created", number, None, _shown_tenant(own))
+        out.record(number, "tenant.created", number, None, _shown_tenant(own) | wanted)
     else:
-        fields = ("name", "timezone", "country", "language", "token_hash", "options")
+        fields = ("name", "timezone", "country", "language", "token_hash", "options", "secrets")
         differ = [name.removesuffix("_hash") for name in fields if getattr(row, name) != getattr(own, name)]
         if differ:
             out.add(f"{label}: {', '.join(differ)} changed", store.upsert_tenant, own)
-            out.record(number, "tenant.changed", number, _shown_tenant(row), _shown_tenant(own))
+            out.record(number, "tenant.changed", number, _shown_tenant(row) | opened, _shown_tenant(own) | wanted)
     _compare_phones(tenant, row, prune, label, out)
     _compare_links(
         tenant.pbxes, row.pbxes if row else (), store.PBXES, sealer, (number, label, path), prune, out, problems
@@ -218,7 +229,7 @@ def _compare_links(
             settings = complete(link, values)
         except ValidationError as error:
             spot = f"[{place}]" if table == "pbxes" else f".{link.name}"
-            problems.pydantic(f"{path}.{table}{spot}", error)
+            problems.pydantic(f"{path}.{table}{spot}", error, of=link.adapter.settings)
             continue
         plain, secrets = plain_and_secret(settings)
         differ = [] if row and row.enabled == link.enabled else ["enabled"]
@@ -319,6 +330,9 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
         for pbx in tenant.pbxes
     ]
     block |= dict(row.options) | export_content(await db.engine(select_content, number))
+    if (key := tenant.secrets.get(API_KEY)) is not None:
+        ai = block.get("ai") or {}
+        block["ai"] = {**ai, "llm": {**(ai.get("llm") or {}), "api_key": key.reveal() if reveal else MASK}}
     block["integrations"] = {
         link.name: {
             "enabled": link.enabled,

@@ -153,6 +153,10 @@ class AiBlock(_Block):
         """Whether it answers in an integration: that one is named, or its kind is."""
         return self.enabled and (self.channels is None or key in self.channels or kind_of(key) in self.channels)
 
+    def works_at(self, opened: bool | None) -> bool:
+        """Whether a conversation that begins now is its own; `opened`: whether the company works, None where that is not known."""
+        return self.hours == "always" or opened is None or opened == (self.hours == "working")
+
     def plain(self) -> dict[str, Any]:
         """As the options have it: without the secret, which is sealed elsewhere, and without what is the default."""
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"llm": {"api_key"}})
@@ -172,3 +176,9 @@ def settings_of(options: Mapping[str, Any], secrets: Mapping[str, Secret]) -> Ai
     if (key := secrets.get(API_KEY)) is not None:
         given["llm"] = {**(given.get("llm") or {}), "api_key": key}
     return AiBlock.model_validate(given)
+
+
+def tokens_of(text: str) -> int:
+    """About how many tokens a text is: three letters each outside of ASCII, four within; no model's vocabulary is at hand."""
+    wide = sum(not c.isascii() for c in text)
+    return wide // 3 + (len(text) - wide) // 4 + 1

@@ -20,8 +20,10 @@ from gateway.domain.chats import (
     LONGEST_TEXT,
     MOST_FILES,
     OWNER_AI,
+    OWNER_NONE,
     OWNER_QUEUE,
     RANKS,
+    WHEN_RECEIVED,
     AddressChanged,
     ChatEvent,
     ClientWrote,
@@ -40,11 +42,12 @@ from gateway.domain.chats import (
     StatusReached,
     WroteElsewhere,
     is_human,
+    short_token,
 )
 from gateway.domain.ids import IntegrationKey
 
 ECHO_WAITS = timedelta(seconds=15)
-"""How long a message that may be the echo of one on its way waits for the answer to that one."""
+"""How long an echo or a report that may be about a message on its way waits for the answer to that one."""
 Place: TypeAlias = tuple[IntegrationKey, str]
 """Integration and address."""
 
@@ -147,14 +150,16 @@ class Book:
         self._new_id = new_id
 
     def apply(self, key: IntegrationKey, event: ChatEvent, received_at: datetime, now: datetime) -> bool:
-        """Applies one event. False where it has to wait: it may be the echo of a message that is on its way."""
+        """Applies one event. False where it has to wait: it may be about a message that is on its way."""
+        if event.at == WHEN_RECEIVED:
+            event = replace(event, at=received_at)
         match event:
             case ClientWrote():
                 self._client_wrote(key, event)
             case WroteElsewhere():
                 return self._wrote_elsewhere(key, event, received_at, now)
             case StatusReached():
-                self._status_reached(key, event)
+                return self._status_reached(key, event, received_at, now)
             case MessageEdited():
                 self._beside(key, event, "edited", event.text[:LONGEST_TEXT], by_client=event.by_client)
             case MessageDeleted():
@@ -180,9 +185,13 @@ class Book:
         if (key, event.address, event.provider_id) in self.known:
             return
         conversation = self._conversation(key, event.address, event.at, event.person)
+        default = self._default_owner(key)
         if conversation.state == "closed":
-            conversation = self._owned(conversation, self._default_owner(key))
+            conversation = self._owned(conversation, default)
             self._happens(conversation, "reopened", CLIENT, event.at)
+        elif conversation.owner == OWNER_NONE or (conversation.owner == OWNER_AI and default == OWNER_NONE):
+            # Nobody's since before the AI was switched on; or the AI's, and it was switched off.
+            conversation = self._owned(conversation, default)
         conversation = replace(
             conversation, state="open", unread=conversation.unread + 1, client_wrote_at=event.at, blocked_at=None,
             waiting_since=conversation.waiting_since or event.at,
@@ -249,6 +258,9 @@ class Book:
         kind = event.files[0].kind if event.files else ""
         waiting = self.unconfirmed.get((key, event.address), [])
         ours = self.tokens.get((key, event.token)) if event.token else None
+        if event.short_token:
+            ours = ours or next((part for part in waiting if self._short(key, part) == event.short_token), None)
+            waiting = []  # the messenger names what it repeats: whatever else this is, it is not what we sent
         digest = content_digest(event.text, kind)
         ours = ours or next((part for part in waiting if part.digest == digest), None)
         if ours is not None:
@@ -263,14 +275,25 @@ class Book:
         self._store(key, conversation, event, "out", ELSEWHERE)
         return True
 
-    def _status_reached(self, key: IntegrationKey, event: StatusReached) -> None:
+    def _short(self, key: IntegrationKey, part: Part) -> int:
+        """The short token of a part of ours, 0 where it has none."""
+        same = (token for (owner, token), known in self.tokens.items() if owner == key and (known.message, known.part) == (part.message, part.part))  # fmt: skip
+        return next(map(short_token, same), 0)
+
+    def _status_reached(self, key: IntegrationKey, event: StatusReached, received_at: datetime, now: datetime) -> bool:
+        """A report may be quicker than the answer that names the message."""
         part = self.known.get((key, event.address, event.provider_id)) if event.provider_id else None
         part = part or (self.tokens.get((key, event.token)) if event.token else None)
+        waiting = self.unconfirmed.get((key, event.address), [])
+        fresh = now - received_at < ECHO_WAITS
+        if part is None and event.provider_id and fresh and any(one.status == "queued" for one in waiting):
+            return False
         if part is not None and part.out:
             self._confirm_part(key, event.address, part, event.provider_id, event.status, event.at, event.error)
         conversation = self.conversations.get((key, event.address))
         if event.up_to and conversation is not None:
             self.changes.up_to.append((conversation.id, event.status, event.at))
+        return True
 
     def _confirm_part(
         self, key: IntegrationKey, address: str, part: Part, provider_id: str, status: str, at: datetime, error: str = ""

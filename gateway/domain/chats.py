@@ -5,9 +5,10 @@ the conversation's place in its channel: a chat's id, a phone number, an id scop
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
@@ -43,8 +44,8 @@ FILE_PROBLEMS: Mapping[str, Bilingual] = {
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown"]
 """Of an outgoing message. `unknown`: the connection was lost after it was sent; shown, and not repeated by itself."""
-RANKS: Mapping[str, int] = {"queued": 0, "unknown": 1, "failed": 2, "sent": 3, "delivered": 4, "read": 5}
-"""Statuses reach us in any order: a lower rank never replaces a higher one."""
+RANKS: Mapping[str, int] = {"queued": 0, "unknown": 1, "sent": 2, "failed": 3, "delivered": 4, "read": 5}
+"""Statuses reach us in any order: a lower rank never replaces a higher one. A messenger may report that it failed with what it had taken."""
 
 CLIENT, AI, SYSTEM, ELSEWHERE = "client", "ai", "system", "elsewhere"
 """Authors of messages. People are `human:ID`, keys of the API `human:key:ID`; ELSEWHERE is whoever answered in the messenger's own
@@ -67,6 +68,16 @@ def is_human(owner: str) -> bool:
 def is_owner(text: str) -> bool:
     """Whether a text can be a conversation's owner."""
     return _OWNER.fullmatch(text) is not None
+
+
+WHEN_RECEIVED = datetime(1970, 1, 1, tzinfo=UTC)
+"""`at` of an event for which the messenger names no time: the time of its receipt is put in its place."""
+
+
+def short_token(token: str) -> int:
+    """A token of ours as 32 bits with a sign, never 0: for messengers that take a number and return it with their echo."""
+    number = zlib.crc32(token.encode())
+    return (number - (1 << 32) if number >= 1 << 31 else number) or 1
 
 
 # What a messenger sends ------------------------------------------------------------------------------------------------
@@ -125,6 +136,8 @@ class WroteElsewhere(_Event):
     reply_to: str = ""
     token: str = ""
     """`Outgoing.token`, where the messenger returns it with its echo."""
+    short_token: int = 0
+    """The same as `short_token` makes it, or another program's number; 0 where the messenger names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

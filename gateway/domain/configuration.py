@@ -76,6 +76,8 @@ class Tenant:
         default_factory=lambda: MappingProxyType({})
     )
     """Internal numbers of each integration's users. No input of an actor: whoever needs one looks into the cache."""
+    secrets: Mapping[str, Secret] = field(default_factory=lambda: MappingProxyType({}))
+    """Secrets among the options, by name."""
 
     def of_kind(self, kind: Kind) -> tuple[Connector, ...]:
         """The integrations of one kind, in the order of their keys."""

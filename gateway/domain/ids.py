@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime
 from typing import NewType
 
+from gateway.domain.text import Bilingual, texts_of
+
 TenantId = NewType("TenantId", str)
 """The number of an enterprise, such as "0367"; also the tenant's key in every table."""
 
@@ -30,7 +32,9 @@ def kind_of(key: IntegrationKey) -> Kind:
 def titled(title: str, key: IntegrationKey) -> str:
     """An integration as people read it: the title of its outside system, and its name where it has one."""
     name = key.partition(":")[2]
-    return f"{title} · {name}" if name else title
+    if not name:
+        return title
+    return Bilingual(*(f"{one} · {name}" for one in texts_of(title).values()))
 
 
 def integration_key(text: str) -> IntegrationKey:

@@ -30,6 +30,9 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "pbx_closed": ("the PBX closed the connection", "АТС закрыла соединение"),
     "broke": ("the connection broke", "соединение прервалось"),
     "closed": ("the connection was closed", "соединение закрыто"),
+    "no_https": (
+        "the installation has no public https address: set PUBLIC_URL", "у установки нет публичного адреса https: задайте PUBLIC_URL",
+    ),
     "taken_in_time": ("the request was not taken in time", "запрос не принят вовремя"),
 })  # fmt: skip
 """English and Russian, by name. `{why}` is one or more of WHYS."""

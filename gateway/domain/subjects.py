@@ -5,7 +5,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from gateway.domain.ids import CallId
 
-SubjectKind = Literal["call", "chat", "contact", "order", "deal"]
+SubjectKind = Literal["call", "chat", "contact", "order", "deal", "typing"]
+"""`typing`, of a conversation: somebody writes there; on pages alone, nothing of it is stored."""
 SUBJECT_KINDS: tuple[SubjectKind, ...] = get_args(SubjectKind)
 
 

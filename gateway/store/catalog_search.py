@@ -70,3 +70,20 @@ async def _alike(conn: Connection, tenant: TenantId, words: Sequence[str], most:
         most,
     )
     return [item_of(row) for row in rows]
+
+
+async def select_mentioned(conn: Connection, tenant: TenantId, texts: Sequence[str]) -> set[str]:
+    """Which of these links and numbers stand in the catalog; numbers are digits alone, however they are written there."""
+    rows = await conn.fetch(
+        """
+        SELECT w.word FROM unnest($2::text[]) AS w (word)
+        WHERE EXISTS (
+            SELECT FROM catalog_items c WHERE c.tenant_id = $1 AND (
+                strpos(lower(concat_ws(' ', c.description, c.image_url, c.attributes::text, c.name)), lower(w.word)) > 0
+                OR (w.word ~ '^[0-9]{7,}$' AND strpos(regexp_replace(concat_ws(' ', c.name, c.description, c.attributes::text), '[ ()./+-]', '', 'g'),
+                                                      w.word) > 0)))
+        """,
+        tenant,
+        [storable(one)[:500] for one in texts],
+    )
+    return {row[0] for row in rows}

@@ -309,12 +309,16 @@ def _files(changes: Changes) -> Rows:
         {
             "id": str(one.id), "message": str(one.message), "place": one.place, "integration_type": keys[one.message],
             "kind": one.file.kind, "name": storable(one.file.name)[:255], "content_type": storable(one.file.content_type)[:100],
-            "size": one.file.size, "latitude": one.file.latitude, "longitude": one.file.longitude,
-            "remote": dict(one.file.remote) if one.file.remote is not None else None,
+            "size": one.file.size if one.file.size is not None and 0 <= one.file.size < 1 << 63 else None, "latitude": one.file.latitude, "longitude": one.file.longitude,
+            "remote": _storable(one.file.remote) if one.file.remote is not None else None,
             "state": "expected" if one.file.remote is not None else "none",
         }
         for one in changes.files
     ]  # fmt: skip
+
+
+def _storable(remote: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: storable(value) if isinstance(value, str) else value for name, value in remote.items()}
 
 
 def _statuses(changes: Changes) -> Rows:

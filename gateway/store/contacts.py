@@ -190,6 +190,30 @@ async def _replace_emails(conn: Connection, tenant: TenantId, root: UUID, emails
     )
 
 
+async def add_to_contact(
+    conn: Connection, tenant: TenantId, contact: UUID, *, name: str = "", phone: str = "", email: str = ""
+) -> None:  # fmt: skip
+    """Adds what a client gave; a phone counts as typed. What is empty stays as it is, and so does what is known."""
+    await conn.execute(
+        """
+        WITH named AS (
+            UPDATE contacts SET name = coalesce(nullif($3, ''), name), updated_at = now() WHERE tenant_id = $1 AND contact_id = $2
+            RETURNING contact_id
+        ), phoned AS (
+            INSERT INTO contact_phones (tenant_id, contact_id, phone) SELECT $1, contact_id, $4 FROM named WHERE $4 <> ''
+            ON CONFLICT DO NOTHING
+        )
+        INSERT INTO contact_emails (tenant_id, contact_id, email) SELECT $1, contact_id, $5 FROM named WHERE $5 <> ''
+        ON CONFLICT DO NOTHING
+        """,
+        tenant,
+        contact,
+        storable(name),
+        storable(phone),
+        storable(email),
+    )
+
+
 async def select_by_phone(conn: Connection, tenant: TenantId, phones: Sequence[str]) -> dict[str, UUID]:
     """The person of each number that a messenger has confirmed: a typed number says nothing of who somebody is."""
     rows = await conn.fetch(

@@ -256,7 +256,7 @@ async def select_files(conn: Connection, tenant: TenantId, files: Sequence[UUID]
         """
         SELECT f.file_id, f.kind, f.name, f.content_type, f.size, f.state, f.latitude, f.longitude
         FROM unnest($2::uuid[]) WITH ORDINALITY AS r (file_id, place)
-        JOIN chat_files f ON f.tenant_id = $1 AND f.file_id = r.file_id AND f.message_id IS NULL ORDER BY r.place FOR UPDATE OF f
+        JOIN chat_files f ON f.tenant_id = $1 AND f.file_id = r.file_id AND f.message_id IS NULL ORDER BY r.place
         FOR UPDATE OF f
         """,
         tenant,

@@ -53,6 +53,8 @@ class TenantRow:
     integrations: tuple[LinkRow, ...]
     user_extensions: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     """By the integration's key, then by the user's id."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Of the options, sealed, by name."""
 
 
 async def select_tenants(
@@ -63,6 +65,7 @@ async def select_tenants(
     rows = await conn.fetch(
         """
         SELECT t.tenant_id, t.name, t.timezone, t.country, t.language, t.token_hash, t.data_key, t.options::text AS options,
+               t.secrets::text AS secrets,
                coalesce(v.version, 0) AS version,
                (SELECT coalesce(json_agg(json_build_array(p.number, p.owner, p.endpoints)
                                          ORDER BY length(p.number), p.number), '[]')
@@ -100,6 +103,7 @@ async def select_tenants(
             pbxes=tuple(LinkRow(*link) for link in json.loads(row["pbxes"])),
             integrations=tuple(LinkRow(*link) for link in json.loads(row["integrations"])),
             user_extensions=json.loads(row["user_extensions"]),
+            secrets=json.loads(row["secrets"]),
         )
         for row in rows
     ]
@@ -157,11 +161,11 @@ async def upsert_tenant(conn: Connection, row: TenantRow) -> None:
     """Inserts or updates the tenant's own row. The data key of an existing tenant is never overwritten."""
     await conn.execute(
         """
-        INSERT INTO tenants AS t (tenant_id, name, timezone, country, language, token_hash, data_key, options)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        INSERT INTO tenants AS t (tenant_id, name, timezone, country, language, token_hash, data_key, options, secrets)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (tenant_id) DO UPDATE SET
             name = excluded.name, timezone = excluded.timezone, country = excluded.country,
-            language = excluded.language, token_hash = excluded.token_hash, options = excluded.options
+            language = excluded.language, token_hash = excluded.token_hash, options = excluded.options, secrets = excluded.secrets
         """,
         row.tenant,
         row.name,
@@ -171,6 +175,7 @@ async def upsert_tenant(conn: Connection, row: TenantRow) -> None:
         row.token_hash,
         row.data_key,
         json.dumps(row.options),
+        json.dumps(row.secrets),
     )
 
 

@@ -16,7 +16,8 @@ from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
 
 import trio
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from quart import g
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse as Response
@@ -36,6 +37,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of, titled
 from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.domain.people import Acting, Membership, Role
+from gateway.domain.text import Bilingual
 from gateway.store.call_orders import Admitted
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.spool import Spool
@@ -282,7 +284,7 @@ def _environment(
 ) -> Environment:
     env = Environment(
         loader=PackageLoader("gateway.web"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
     env.globals |= {
         "tone": formats.tone,
@@ -307,6 +309,12 @@ def _environment(
         "site_title": title,
     }
     return env
+
+
+@pass_context
+def _shown(context: Context, value: Any) -> Any:
+    """What is written into a page: titles that have several, in its own language."""
+    return context["t"].shown(value) if isinstance(value, Bilingual) else value
 
 
 def _title_of(key: str) -> str:

@@ -16,23 +16,33 @@ from typing import Any
 from adapters.folder import read_folder
 from adapters.registry import adapters
 from gateway.domain.reasons import in_language
+from gateway.domain.text import Bilingual
 from gateway.domain.texts import LANGUAGES, Text, Texts, flat, plural
 
 
 class Words:
     """One language: the UI's texts, and those of the adapters by kind."""
 
-    def __init__(self, language: str, texts: Texts, of_adapters: Mapping[str, Texts] = MappingProxyType({})) -> None:
+    def __init__(
+        self, language: str, texts: Texts, of_adapters: Mapping[str, Texts] = MappingProxyType({}),
+        sentences: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """`sentences`: English ones of adapters, as errors hold them, and what they are in this language."""
         self.language = language
         self.texts = texts
         self.of_adapters = of_adapters
+        self._sentences = sentences
 
     def __call__(self, key: str, **values: Any) -> str:
         """The text of `key` with its values filled in. Raises KeyError: a text that is missing is a bug."""
         text = self.texts[key]
         if not isinstance(text, str):
             text = text[plural(self.language, values["n"])]
-        return text.format_map(values) if values else text
+        return text.format_map({name: self.shown(value) for name, value in values.items()}) if values else text
+
+    def shown(self, value: Any) -> Any:
+        """A value of a page: a sentence or a title that knows several languages in this one, everything else as it is."""
+        return value.texts[self.language] if isinstance(value, Bilingual) else value
 
     def code(self, prefix: str, code: str | None, kind: str = "") -> str:
         """The text of a code under `prefix`, else the code itself. `kind` is the adapter that made the code, where it is
@@ -48,7 +58,10 @@ class Words:
 
     def detail(self, text: str | None) -> str:
         """What an error says beside its code, in this language where it is one of our own sentences."""
-        return in_language(text or "", self.language)
+        said = in_language(text or "", self.language)
+        for english, own in self._sentences.items():
+            said = said.replace(english, own)
+        return said
 
     def note(self, text: str) -> str:
         """What a delivery brought back beside success, `CODE: DETAIL`, in words."""
@@ -81,8 +94,13 @@ def words(language: str) -> Words:
 @cache
 def _words(language: str, packages: tuple[tuple[str, str], ...]) -> Words:
     text = files("gateway.web").joinpath("texts", f"{language}.toml").read_text("utf-8")
-    of_adapters = {kind: read_folder(package).texts[language] for kind, package in packages}
-    return Words(language, MappingProxyType(dict(flat(tomllib.loads(text)))), MappingProxyType(of_adapters))
+    folders = {kind: read_folder(package).texts for kind, package in packages}
+    of_adapters = {kind: texts[language] for kind, texts in folders.items()}
+    sentences = {
+        str(english): str(texts[language][key])
+        for texts in folders.values() for key, english in texts["en"].items() if key.startswith("reason.") and language != "en"
+    }  # fmt: skip
+    return Words(language, MappingProxyType(dict(flat(tomllib.loads(text)))), MappingProxyType(of_adapters), sentences)
 
 
 def preferred(accept_language: str) -> str | None:

@@ -119,6 +119,34 @@ def test_export_masks_and_apply_of_the_mask_keeps(command: Command, installation
     assert PASSWORD not in revealed.out
 
 
+def test_the_key_of_a_companys_own_model_is_sealed_and_masked(command: Command, installation: Path) -> None:
+    ai = {
+        "enabled": True,
+        "llm": {"url": "https://llm.example/v1", "api_key": "sk-of-june"},
+        "allow_links": ["june.example"],
+    }
+    masked_first = june(ai={"enabled": True, "llm": {"api_key": "***"}})
+    assert "ai.llm.api_key: *** keeps the stored secret" in command("apply", write(installation, masked_first)).err
+    assert command("apply", write(installation, june(ai=ai))).code == 0
+    assert command("apply", write(installation, june(ai=ai))).out == "nothing to change\n"
+    masked = command("export", "0367")
+    assert "sk-of-june" not in masked.out
+    assert yaml.safe_load(masked.out)["tenants"][0]["ai"]["llm"] == {"url": "https://llm.example/v1", "api_key": "***"}
+    file = installation / "masked.yaml"
+    file.write_text(masked.out, "utf-8")
+    assert command("apply", str(file)).out == "nothing to change\n"
+    revealed = yaml.safe_load(command("export", "0367", "--reveal").out)["tenants"][0]
+    assert revealed["ai"] == ai
+    changed = ai | {"llm": {"url": "https://llm.example/v1", "api_key": "sk-another"}}
+    told = command("apply", write(installation, june(ai=changed))).out
+    assert told == "tenant 0367: secrets changed\n1 changed\n"
+    assert command("apply", write(installation, june(ai={"enabled": True}))).code == 0
+    assert yaml.safe_load(command("export", "0367", "--reveal").out)["tenants"][0]["ai"] == {"enabled": True}
+    trail = command("audit", "0367").out
+    assert "sk-of-june" not in trail + told
+    assert "sk-another" not in trail
+
+
 def test_export_into_another_installation(command: Command, installation: Path) -> None:
     assert command("apply", write(installation, june())).code == 0
     block = yaml.safe_load(command("export", "0367", "--reveal").out)["tenants"][0]
@@ -425,3 +453,16 @@ def test_a_wrong_key_is_named(command: Command, installation: Path, key: str, wo
     assert refused.code == 1
     assert f"tenants[0].integrations.{key}: " in refused.err
     assert words in refused.err
+
+
+def test_what_is_missing_says_where_the_outside_system_shows_it(command: Command, installation: Path) -> None:
+    ran = command(
+        "apply", write(installation, june(integrations={"viber": {"sender_name": "June"}, "vk": {"group_id": "1"}}))
+    )
+    assert len(ran.errors) == 3
+    assert ran.errors[0].startswith(
+        "gateway: tenants[0].integrations.viber.auth_token: field required: Viber Admin Panel"
+    )
+    assert ran.errors[1].startswith(
+        "gateway: tenants[0].integrations.vk.access_token: field required: In the community: Manage"
+    )

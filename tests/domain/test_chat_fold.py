@@ -146,8 +146,8 @@ def test_a_persons_conversation_stays_theirs_when_somebody_answers_elsewhere() -
 @pytest.mark.parametrize(
     ("reached", "expected"),
     [
-        (("read", "delivered", "sent"), "read"), (("sent", "delivered"), "delivered"), (("failed", "sent"), "sent"),
-        (("sent", "failed"), "sent"), (("delivered", "failed"), "delivered"),
+        (("read", "delivered", "sent"), "read"), (("sent", "delivered"), "delivered"), (("failed", "sent"), "failed"),
+        (("sent", "failed"), "failed"), (("delivered", "failed"), "delivered"),
     ],
 )  # fmt: skip
 def test_statuses_in_any_order_keep_the_furthest(reached: Sequence[str], expected: str) -> None:

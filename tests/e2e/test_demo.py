@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -96,6 +97,19 @@ def until_page(demo: Demo, who: urllib.request.OpenerDirector, path: str, patter
     return found.group(1)
 
 
+def write(url: str, who: urllib.request.OpenerDirector | None = None, **form: str) -> str:
+    """Posts a form and returns the page that follows."""
+    opener = who or urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, data=urlencode(form).encode(), timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def fetch(url: str) -> str:
+    """A page of the sandboxes."""
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
 def until_recording(demo: Demo, who: urllib.request.OpenerDirector, path: str) -> str:
     """The address of the first recording that plays on the page of any call of a list. A PBX may be late with one of them:
     that one is fetched again later."""
@@ -121,6 +135,19 @@ def test_the_demo_from_the_first_start_to_the_second(tmp_path: Path) -> None:
         with june.open(f"http://{demo.bind}{source}", timeout=10) as sound:
             assert sound.headers["Content-Type"] == "audio/wav"
             assert len(sound.read()) > 16_000
+
+        # A client writes in a messenger, a person answers in the inbox.
+        phone = demo.line(r"client's phone.*: (http\S+)/")
+        write(phone + "/0", text="Есть столик на семь?")
+        chat = until_page(demo, june, "/t/0367/inbox", r'href="(/t/0367/inbox/[0-9a-f-]{36})')
+        form = until_page(demo, june, chat, r'(?s)<form[^>]*action="[^"]*/messages"(.*?)</form>')
+        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
+        answered = write(f"http://{demo.bind}{chat}/messages", june, **hidden, text="Да, ждём вас!")
+        assert "Есть столик на семь?" in answered
+        until = time.monotonic() + 60
+        while "Да, ждём вас!" not in fetch(phone + "/0/messages"):
+            assert time.monotonic() < until
+            time.sleep(0.2)
 
         until_page(demo, cedar, "/t/0369/integrations/retailcrm", r"(Needs attention)")
         ran = demo.command("doctor")

@@ -2,7 +2,9 @@
 
 import hashlib
 import hmac
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SUPPORT = "700100201:support-bot-token-0123456789abcdef"
 OFFICE = -1009876543210
 HOOK = "hook-of-the-support-bot-0123456789"
+_message_ids = itertools.count(1)
 
 
 def company(world: World, branch_crm: RetailCrm, branch_pbx: SimulatedPbx, port: int, **support: Any) -> dict[str, Any]:
@@ -37,7 +40,15 @@ def company(world: World, branch_crm: RetailCrm, branch_pbx: SimulatedPbx, port:
 
 def message(text: str, chat: str = "private") -> dict[str, Any]:
     sender = {"id": 55501, "is_bot": False, "first_name": "Ольга"}
-    return {"message": {"message_id": 1, "date": 0, "chat": {"id": 55501, "type": chat}, "from": sender, "text": text}}
+    return {
+        "message": {
+            "message_id": next(_message_ids),
+            "date": int(time.time()),
+            "chat": {"id": 55501, "type": chat},
+            "from": sender,
+            "text": text,
+        }
+    }
 
 
 async def received(world: World, part: str) -> int:
@@ -136,9 +147,8 @@ async def test_each_has_its_own_people_log_and_health(tmp_path: Path) -> None:
                 assert (await world.post(address, **fields, **status)).status_code == 200
             await world.wait_for(lambda: any(one.data["externalId"] == "701.1" for one in world.crm.uploads), 20)
             matrix = await world.get("/integrations/0367")
-            assert matrix["integrations"] == {
-                "retailcrm": True, "retailcrm:branch": True, "telegram": True, "telegram:support": True,
-            }  # fmt: skip
+            switched_on = {name for name, enabled in matrix["integrations"].items() if enabled}
+            assert switched_on == {"retailcrm", "retailcrm:branch", "telegram", "telegram:support"}
             with trio.fail_after(20):
                 query = "SELECT count(*) FROM integration_logs WHERE integration_type = 'retailcrm:branch' AND status = 'attention'"
                 while not await world.look(query):

@@ -33,6 +33,7 @@ from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
+from tests.sandbox.phone import Phone, TelegramLine
 from tests.sandbox.plays import Truth
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
@@ -42,6 +43,8 @@ from tests.sandbox.telegram import Telegram
 VAR = Path("var")
 DEMO = VAR / "demo"
 FIRST_USER = 18
+CLIENT = 55501
+"""The number of the first company's client in messengers."""
 TEMPO = 0.5
 """Talks in the demo are half as long as in life: there is more to see."""
 
@@ -59,6 +62,8 @@ class Company:
     company: str
     chat: int
     people: Mapping[str, str]
+    client: str
+    """Who writes to the company in messengers."""
     without_phone: str
     """Somebody whom the CRM knows and who has no internal number yet."""
     key_refused: bool = False
@@ -90,19 +95,19 @@ COMPANIES = (
         number="0367", name="June", language="ru", country="BY", timezone="Europe/Minsk", regions=("BY", "BY", "BY", "RU"),
         company="375172000001", chat=-1001234567890,
         people={"150": "Иван Петров", "151": "Анна Кузьмина", "152": "Ольга Мороз", "153": "Павел Сидорович", "154": "Вера Климова", "155": "Олег Дорош"},
-        without_phone="Глеб Орлов",
+        client="Ольга Ветрова", without_phone="Глеб Орлов",
     ),
     Company(
         number="0368", name="Maple", language="en", country="GB", timezone="Europe/London", regions=("GB",),
         company="442079460001", chat=-1009876543210,
         people={"201": "Alice Green", "202": "Bob Stone", "203": "Carol Hill", "204": "Daniel Reed", "205": "Emma Wood"},
-        without_phone="Ian Black",
+        client="Nora Fields", without_phone="Ian Black",
     ),
     Company(
         number="0369", name="Cedar", language="en", country="GB", timezone="Europe/London", regions=("GB",),
         company="442079460002", chat=-1001112131415, key_refused=True,
         people={"301": "Frank Hall", "302": "Grace Moore", "303": "Henry Cole"},
-        without_phone="Jane Reid",
+        client="Tom Barnes", without_phone="Jane Reid",
     ),
 )  # fmt: skip
 OPERATOR = "operator@gateway.example"
@@ -148,7 +153,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "enabled": True, "domain": crm.base, "user_extensions": company.users,
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
-            "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat]},
+            "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
         },
     }  # fmt: skip
@@ -211,9 +216,14 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
         file = DEMO / "tenants.json"
         write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
         settings["GATEWAY_PROVIDER_URLS"] = json.dumps({"telegram": telegram_url})
+        phone = Phone([
+            TelegramLine(f"{one.company.name}, Telegram", telegram, telegram.bots[one.bot], CLIENT + index, one.company.client)
+            for index, one in enumerate(stage)
+        ])  # fmt: skip
+        phone_url = await nursery.start(phone.site.serve)
         gateway = Gateway(settings, DEMO / "gateway.log")
         with stop:
-            await run_gateway(gateway, file, [("Telegram", telegram_url)], stage, rate, seconds)
+            await run_gateway(gateway, file, [("Telegram", telegram_url)], phone_url, stage, rate, seconds)
         nursery.cancel_scope.cancel()
 
 
@@ -289,8 +299,9 @@ def reachable(bind: str) -> str:
 
 
 async def run_gateway(
-    gateway: Gateway, file: Path, pages: Sequence[tuple[str, str]], stage: Sequence[Staged], rate: float, seconds: float
-) -> None:
+    gateway: Gateway, file: Path, pages: Sequence[tuple[str, str]], phone: str, stage: Sequence[Staged], rate: float,
+    seconds: float,
+) -> None:  # fmt: skip
     """The gateway from its start to its end, with calls in between."""
     settings = read_settings(gateway.environment)
     url = reachable(gateway.environment["GATEWAY_BIND"])
@@ -307,6 +318,7 @@ async def run_gateway(
         text_of("\nThe outside world, as it sees the calls:\n")
         for name, page in [*pages, *((one.crm.name, one.crm.base) for one in stage)]:
             text_of(f"  {name:20} {page}/{refusing(name, stage)}")
+        text_of(f"\nA client's phone, with the companies' chats in messengers: {phone}/")
         text_of("\nThe companies' own sites, with the chat:\n")
         for one in stage:
             text_of(f"  {one.company.name:20} {one.shop.site.base}/")

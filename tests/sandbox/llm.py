@@ -2,7 +2,7 @@
 
 It refuses what OpenAI refuses: unknown parameters, a call of a tool without its result, a result without its call, empty contents, a
 wrong key, a model that is not there. What it answers is a `Step`, taken from `script` or made by `reply`; a step can also go wrong in
-each way that a server can. It knows nothing of the gateway.
+each way that a server can. It knows nothing of the gateway. Over 400 lines, for it speaks both APIs.
 """
 
 import json
@@ -224,6 +224,7 @@ def _check_chat(body: Mapping[str, Any]) -> None:
             _must(one["tool_call_id"] in waiting, f"{where}: a tool message must follow its tool_calls")
             _must(isinstance(one["content"], str), f"{where}: content")
             waiting.remove(one["tool_call_id"])
+            last = "tool"
             continue
         _must(not waiting, f"{where}: tool_call_ids did not have response messages: {waiting}")
         _must(role in ("system", "user", "assistant"), f"{where}: role {role}")
@@ -286,7 +287,8 @@ def _check_tool(tool: Mapping[str, Any]) -> None:
 
 
 def _pieces(text: str) -> list[str]:
-    return [text[at : at + 7] for at in range(0, len(text), 7)]
+    size = max(7, len(text) // 500)
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def _arguments(given: Any) -> str:

@@ -44,6 +44,9 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "ends_at": "now() + interval '1 h'",
     },
     "saved_replies": {"shortcut": "'hello'"},
+    "ai_answers": {"answer_id": _ONE, "conversation_id": _ONE, "message_id": _ONE, "state": "'sent'"},
+    "ai_tool_calls": {"answer_id": _ONE, "conversation_id": _ONE},
+    "ai_hand_overs": {"conversation_id": _ONE, "cause": "'asked'"},
     "chat_files": {"message_id": _ONE, "kind": "'image'", "state": "'stored'", "address": "$K"},
     "tenants": {
         "country": "'BY'",

@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -191,15 +191,27 @@ def _settings(c: Context) -> str:
         )
     if c.ids.kind == "retailcrm":
         return json.dumps({"domain": f"https://{c.company.mark}.crm.example"})
-    if c.ids.kind == "telegram":
-        return json.dumps({"notify_chats": [-100], "chat": True, "updates": "webhook"})
-    return "{}"
+    return json.dumps(HOOKED.get(c.ids.kind, {}))
+
+
+HOOKED: Mapping[str, Mapping[str, Any]] = {
+    "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
+    "viber": {"sender_name": "June"},
+    "vk": {"group_id": "1", "updates": "callback"},
+}
+"""The settings of outside systems that call an address of ours: an integration of each takes webhooks in the set of the stage OPEN."""
 
 
 SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "pbxes": lambda c: {"secret": f"secret {c.company.mark}"},
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
+    "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
+    "vk": lambda c: {
+        "access_token": f"access-{c.company.mark}",
+        "secret": f"secret-{c.company.mark}"[:50],
+        "hook_id": hook_id(c),
+    },
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
 
@@ -230,7 +242,9 @@ def event_token(company: Company) -> str:
 
 def secrets_of(company: Company, sets: Sequence[Ids]) -> tuple[str, ...]:
     """What opens something of a company's, as it would stand in a page."""
-    begin = tuple(f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of"))
+    begin = tuple(
+        f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of", "auth", "access", "secret")
+    )
     keys = tuple(api_key(Context(company, ids, "")) for ids in sets)
     return (f"secret {company.mark}", f"700100200:{company.mark}", *begin, *keys)
 
@@ -338,6 +352,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "phones.number": lambda c: c.ids.phone,
     "pbxes.name": lambda c: c.ids.pbx,
     "pbxes.pbx_type": lambda c: "asterisk",
+    "integrations.account_hash": lambda c: c.own_hash(f"integrations {c.ids.kind}"),
     "integrations.client_id_hash": lambda c: _sha(client_id(c)) if c.ids.kind == "retailcrm" else None,
     "integration_tokens.name": lambda c: c.ids.name("token"),
     "integration_tokens.exchange_until": lambda c: None,
@@ -434,16 +449,19 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "recordings.loose": lambda c: c.open,
     "recording_blobs.file_key": lambda c: c.sealed("recording_blobs", "file_key", c.ids.name("address"), FILE_KEY),
     "recording_blobs.object": lambda c: c.ids.name("object"),
+    "contact_phones.phone": lambda c: c.ids.phone,
+    "contact_phones.confirmed": lambda c: True,
+    "contact_emails.email": lambda c: c.ids.email,
     "contact_merges.moved": lambda c: [c.ids.recording],
     "contact_merges.undone_at": lambda c: None,
     "conversations.state": lambda c: "closed" if c.ids.stage is Stage.GONE else "open",
-    "conversations.owner": lambda c: "queue",
+    "conversations.owner": lambda c: f"human:{c.ids.recording}",  # each is its own agent's
     "conversations.blocked_at": lambda c: None,
     "messages.direction": lambda c: "out" if c.open else "in",
     "messages.status": lambda c: "queued" if c.open else None,
     "messages.text": lambda c: message(c.company),
     "message_parts.digest": lambda c: "",
-    "message_parts.token": lambda c: c.ids.name("part"),
+    "message_parts.token": lambda c: c.ids.name("key"),
     "message_parts.status": lambda c: "queued" if c.open else "sent",
     "chat_files.kind": lambda c: "file",
     "chat_files.state": lambda c: "expected" if c.open else "stored",
@@ -470,7 +488,20 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "booking_slots.place_key": lambda c: c.ids.row + (500_000_000 if c.twin else 0),
     "booking_slots.ends_at": lambda c: NOW + timedelta(hours=1),
     "booking_slots.held_until": lambda c: NOW - timedelta(hours=1) if c.open else None,
-    "saved_replies.shortcut": lambda c: c.ids.name("shortcut"),
+    "ai_answers.state": lambda c: "begun" if c.open else "sent",
+    "ai_answers.began_at": lambda c: NOW,
+    "ai_tool_calls.refused": lambda c: False,
+    "ai_tool_calls.seq": lambda c: 5,
+    "ai_tool_calls.outcome": lambda c: message(c.company),
+    "ai_hand_overs.cause": lambda c: "asked",
+    "ai_hand_overs.summary": lambda c: message(c.company),
+    "ai_hand_overs.due_at": lambda c: NOW - timedelta(hours=1),
+    "ai_hand_overs.overdue_at": lambda c: None,
+    # Everybody of a company sees its saved replies and the names of its people: these do not say whose rows they are.
+    "saved_replies.shortcut": lambda c: c.ids.hash_of("shortcut").hex()[:12],
+    "saved_replies.text": lambda c: message(c.company),
+    "saved_replies.changed_by": lambda c: message(c.company),
+    "users.name": lambda c: f"person {c.company.mark}",
     "user_statuses.status": lambda c: "dinner",
     "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
     "integration_tokens.exchange_by": lambda c: "holder",
@@ -521,11 +552,14 @@ async def tables_of(conn: OwnConnection) -> list[str]:
 
 
 async def fill(conn: OwnConnection, company: Company, ids: Ids, *, twin: bool = False) -> None:
-    """One row in every table but those of `NO_ROW`. Raises AssertionError with the name of a table for which there is no sample."""
+    """One row in every table but those of `NO_ROW`, and an integration of each of `HOOKED`. Raises AssertionError with the name of
+    a table for which there is no sample."""
     parted = {name.partition(".")[0] for name in OTHER_PART}
-    tables = await tables_of(conn)
-    for table, part in [(name, False) for name in tables] + [(name, True) for name in sorted(parted)]:
-        c = Context(company, ids, table, twin)
+    wanted = [(name, False, ids) for name in await tables_of(conn)] + [(name, True, ids) for name in sorted(parted)]
+    if ids.stage is Stage.OPEN:
+        wanted += [("integrations", False, replace(ids, kind=Kind(kind))) for kind in HOOKED if kind != ids.kind]
+    for table, part, named in wanted:
+        c = Context(company, named, table, twin)
         if table in NO_ROW and NO_ROW[table](c):
             continue
         columns, values = [], []

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, NewType, get_args, get_origin
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -29,8 +29,8 @@ import gateway.store
 from gateway.domain.bookings import Span
 from gateway.domain.calls import apply
 from gateway.domain.catalog import Item
-from gateway.domain.chat_fold import Book
-from gateway.domain.chats import OWNER_NONE
+from gateway.domain.chat_fold import Book, content_digest
+from gateway.domain.chats import OWNER_NONE, ChatEvent, ClientWrote, Person, StatusReached, WroteElsewhere
 from gateway.domain.dialling import Rules
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -43,6 +43,7 @@ from gateway.store import conversations, delivery_pages
 from gateway.store.audit import AuditFilter
 from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow
 from gateway.store.changes import Horizon
+from gateway.store.chat_batches import Received
 from gateway.store.integration_jobs import WantedJob
 from gateway.store.orders import OrderFilter
 from gateway.store.outbox import DeliveryRow
@@ -79,6 +80,11 @@ class Call:
     """The first set of B's rows, whoever calls with whose."""
     table: LinkTable = INTEGRATIONS
     variant: Variant = PLAIN
+
+
+def _others_call(c: Call) -> str:
+    """What B's call of a tool is called, and was given."""
+    return Context(c.other.company, c.other.ids, "ai_tool_calls").text
 
 
 ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
@@ -184,7 +190,17 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "record_and_claim.wanted": lambda c: [(c.company.number, c.ids.key, "")],
     "store_wanted_jobs.wanted": lambda c: [_built(c, "WantedJob", WantedJob)],
     "of": lambda c: c.table,
-    "book": lambda c: Book(lambda key: OWNER_NONE, lambda: c.ids.recording),
+    "book": lambda c: Book(lambda key: OWNER_NONE, uuid4),
+    "updates": lambda c: [
+        _update(c, ClientWrote(address=c.ids.name("address"), at=NOW, provider_id="new", text="new"))
+    ],
+    "fold_updates.now": lambda c: NOW + timedelta(days=1),
+    "select_by_phone.phones": lambda c: [c.ids.phone],
+    "select_by_phones.phones": lambda c: [c.ids.phone],
+    "select_contacts_by_phone.phone": lambda c: c.ids.phone,
+    "select_client_calls.numbers": lambda c: [c.ids.name("caller")],
+    "merge_contacts.other": lambda c: c.odd.recording,
+    "addresses": lambda c: [c.ids.name("address")],
     "rules": lambda c: Rules(per_user_day=1),
     "batch": lambda c: [_batch(c)],
     "extensions": lambda c: {c.ids.name("another"): c.ids.phone},
@@ -281,9 +297,101 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "set_active.version": lambda c: 1,
     "before": lambda c: None,
     "keys": lambda c: [c.ids.key],
+    "day": lambda c: NOW.date(),
+    "EndedAnswer.state": lambda c: "sent",
+    "HandOverRow.cause": lambda c: "asked",
+    "select_same_call.name": lambda c: Context(c.company, c.ids, "ai_tool_calls").text,
+    "select_same_call.arguments": lambda c: Context(c.company, c.ids, "ai_tool_calls").text,
+    "after_seq": lambda c: 0,
+    "search_items.query": lambda c: Context(c.company, c.ids, "catalog_items").text,
+    "select_mentioned.texts": lambda c: [c.company.mark, c.other.company.mark],
+    "select_waiting.only": lambda c: [c.ids.recording],
+    "select_unannounced.only": lambda c: [c.ids.recording],
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
+    "ai_work.select_waiting": [
+        Variant({"only": lambda c: None}, lambda c: "UPDATE conversations SET owner = 'ai', state = 'open'"),
+        Variant(
+            prepare=lambda c: (
+                "UPDATE conversations SET owner = 'ai', state = 'open'; "
+                "UPDATE messages SET direction = 'in', created_at = now()"
+            )
+        ),
+    ],
+    "ai_work.select_unannounced": [
+        Variant(
+            {"only": lambda c: None},
+            lambda c: (
+                "UPDATE conversations SET state = 'open', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'"
+            ),
+        ),
+    ],
+    "ai_answers.select_same_call": [
+        Variant({"conversation": lambda c: c.other.ids.recording, "name": _others_call, "arguments": _others_call})
+    ],
+    "ai_hand_overs.select_overdue": [
+        Variant(
+            prepare=lambda c: "UPDATE conversations SET state = 'open', epoch = 1; UPDATE ai_hand_overs SET epoch = 1"
+        )
+    ],
+    "chat_batches.fold_updates": [
+        # What only B's twin has: the message, the sender's number, the token, the unconfirmed part; and a message of another direction.
+        Variant({"updates": lambda c: [_update(c, _written(c, text_of_b(c)))]}),
+        Variant({"updates": lambda c: [_update(c, _written(c, "new"))]}, lambda c: _without_own(c, "conversations")),
+        Variant(
+            {"updates": lambda c: [_update(c, _written(c, "new", c.ids.phone))]},
+            lambda c: _without_own(c, "contact_phones"),
+        ),
+        Variant(
+            {"updates": lambda c: [_update(c, _elsewhere(c, token=c.ids.name("key")))]},
+            lambda c: _without_own(c, "message_parts"),
+        ),
+        Variant(
+            {"updates": lambda c: [_update(c, _elsewhere(c))]},
+            lambda c: (
+                f"{_without_own(c, 'message_parts')}; "
+                f"UPDATE message_parts SET provider_id = NULL, digest = '{content_digest('elsewhere')}'"
+            ),
+        ),
+        Variant(
+            {"updates": lambda c: [_update(c, _delivered(c))]},
+            lambda c: (
+                f"UPDATE messages SET direction = 'in', seq = seq + 1 WHERE tenant_id = '{c.other.company.number}'"
+            ),
+        ),
+    ],
+    "chat_files.count_unsent": [
+        Variant(prepare=lambda c: "UPDATE chat_files SET message_id = NULL, created_by = 'some text'")
+    ],
+    "chat_files.delete_unnamed_of": [
+        Variant(prepare=lambda c: "DELETE FROM recordings; DELETE FROM chat_files"),
+        Variant(prepare=lambda c: f"{_without_own(c, 'recordings')}; DELETE FROM chat_files"),
+        Variant(prepare=lambda c: f"DELETE FROM recordings; {_without_own(c, 'chat_files')}"),
+    ],
+    "contacts.update_contact": [
+        Variant(
+            {"phones": lambda c: ["+10000000000"], "emails": lambda c: ["new@walls.example"]}, lambda c: _merged_in_b(c)
+        ),
+        Variant({"phones": lambda c: [c.odd.phone]}, lambda c: _merged_in_b(c)),
+        Variant({"phones": lambda c: [c.ids.phone]}, lambda c: _without_own(c, "contact_phones")),
+    ],
+    "messages.select_by_client_id": [
+        Variant({"client_id": lambda c: f"text {c.company.mark} {c.ids.tag}"}),
+        Variant({"client_id": lambda c: text_of_b(c)}),
+    ],
+    "messages.select_files": [Variant(prepare=lambda c: "UPDATE chat_files SET message_id = NULL")],
+    "messages.retry_message": [
+        Variant(prepare=lambda c: "UPDATE message_parts SET status = 'failed'"),
+        Variant(
+            prepare=lambda c: f"UPDATE message_parts SET status = 'failed' WHERE tenant_id = '{c.other.company.number}'"
+        ),
+    ],
+    "messages.queue_lost_parts": [
+        Variant(prepare=lambda c: "UPDATE message_parts SET status = 'failed'; DELETE FROM deliveries"),
+        Variant(prepare=lambda c: f"UPDATE message_parts SET status = 'failed'; {_without_own(c, 'deliveries')}"),
+    ],
+    "personal_data.erase_person": [Variant(prepare=lambda c: _of_the_chat(c))],
     "contacts.search_contacts": [
         Variant({"q": lambda c: c.other.company.mark}),
         Variant({"q": lambda c: c.other.company.mark, "texts": lambda c: False}),
@@ -340,6 +448,54 @@ SKIPPED: Mapping[str, str] = {
 BY_TOKEN = ("users.select_session", "users.carry_session")
 """Functions that find a session by its token, whichever company it is said to be of: whoever has it is in. They are called with
 A's own tokens alone."""
+
+
+def text_of_b(c: Call) -> str:
+    """Any text of B's twin of a row."""
+    return f"text {c.other.company.mark} {c.ids.tag}"
+
+
+def _without_own(c: Call, table: str) -> str:
+    return f"DELETE FROM {table} WHERE tenant_id = '{c.company.number}'"
+
+
+def _merged_in_b(c: Call) -> str:
+    """What is two persons in A is one in B."""
+    return (
+        f"UPDATE contacts SET root_id = '{c.ids.recording}' "
+        f"WHERE tenant_id = '{c.other.company.number}' AND contact_id = '{c.odd.recording}' "
+        f"AND EXISTS (SELECT FROM contacts o WHERE o.tenant_id = contacts.tenant_id AND o.contact_id = '{c.ids.recording}')"
+    )
+
+
+def _of_the_chat(c: Call) -> str:
+    """Everything that names the conversation, in both companies."""
+    place, subject = c.ids.name("address"), f"subject_kind = 'chat', subject_id = '{c.ids.recording}'"
+    return (
+        f"UPDATE deliveries SET {subject} WHERE delivery_id = {c.ids.row};"
+        f"UPDATE integration_logs SET {subject} WHERE log_id = {c.ids.row};"
+        f"UPDATE external_ids SET {subject} WHERE name = '{c.ids.name('made')}';"
+        f"UPDATE journal SET address = 'hook/{c.ids.key}', done_at = now(), body = '\"{place}\"' WHERE journal_id = {c.ids.row};"
+        f"UPDATE dead_letters SET actor = 'tenant/{c.company.number}/chats', message = '{place}' WHERE letter_id = {c.ids.row}"
+    )
+
+
+def _update(c: Call, event: ChatEvent) -> Received:
+    return Received(c.ids.row, NOW, c.ids.key, "update", "{}", (event,))
+
+
+def _written(c: Call, provider_id: str, phone: str = "") -> ChatEvent:
+    who = Person(phone=phone or c.other.ids.phone)
+    return ClientWrote(address=c.ids.name("address"), at=NOW, provider_id=provider_id, text="new", person=who)
+
+
+def _elsewhere(c: Call, token: str = "") -> ChatEvent:
+    return WroteElsewhere(address=c.ids.name("address"), at=NOW, provider_id="new", text="elsewhere", token=token)
+
+
+def _delivered(c: Call) -> ChatEvent:
+    own = f"text {c.company.mark} {c.ids.tag}"
+    return StatusReached(address=c.ids.name("address"), at=NOW, status="delivered", provider_id=own)
 
 
 def _notice(c: Call) -> Notice:

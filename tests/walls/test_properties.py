@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from adapters.registry import integrations
 from gateway.cli.tenants import apply
+from gateway.domain.ids import Kind
 from gateway.store.postgres.pool import OwnConnection
 from gateway.store.secrets.seal import new_master_key, parse_master_keys
 from gateway.web.http import guesses
-from tests.walls.rows import Context, changed, event_token, hook_id, rows_of
-from tests.walls.site import VALUES, Person, Route, Walls, open_walls
+from tests.walls.rows import HOOKED, changed, event_token, hook_id, rows_of
+from tests.walls.rows import SECRETS as SECRETS_OF
+from tests.walls.site import VALUES, Person, Route, Side, Walls, open_walls
 from tests.walls.tries import betrayed
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -134,41 +136,69 @@ async def test_results_hold_only_the_askers_own(walls: Walls) -> None:
 # Property 10 -----------------------------------------------------------------------------------------------------------
 
 
-def _telegram(walls: Walls, update: dict[str, Any]) -> tuple[Mapping[str, str], bytes]:
-    c = Context(walls.companies.a, walls.a.open, "")
-    token = f"700100200:{c.company.mark}{'x' * 20}"
-    signature = hmac.new(hook_id(c).encode(), token.encode(), hashlib.sha256).hexdigest()
+Sent = tuple[Mapping[str, str], bytes]
+"""Headers and body."""
+
+
+def _telegram(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    signature = hmac.new(secrets["hook_id"].encode(), secrets["bot_token"].encode(), hashlib.sha256).hexdigest()
     body = {"update_id": update["id"], "message": {
         "message_id": 1, "date": 0, "chat": {"id": 5, "type": "private"}, "from": {"id": 5, "is_bot": False,
         "first_name": "O"}, "text": update["text"]}}  # fmt: skip
     return {"x-telegram-bot-api-secret-token": signature}, json.dumps(body).encode()
 
 
-SIGNED: Mapping[str, Callable[[Walls, dict[str, Any]], tuple[Mapping[str, str], bytes]]] = {"telegram": _telegram}
-"""How each outside system signs what it sends: headers and body."""
+def _viber(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    body = json.dumps({"event": "message", "timestamp": 1767225600000, "message_token": update["id"],
+        "sender": {"id": "01234567890A=", "name": "O"}, "message": {"type": "text", "text": update["text"]}}).encode()  # fmt: skip
+    return {
+        "x-viber-content-signature": hmac.new(secrets["auth_token"].encode(), body, hashlib.sha256).hexdigest()
+    }, body
+
+
+def _vk(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    message = {"id": update["id"], "date": 1767225600, "peer_id": 5, "from_id": 5, "text": update["text"], "out": 0,
+               "conversation_message_id": update["id"]}  # fmt: skip
+    body = {"type": "message_new", "group_id": 1, "event_id": f"e{update['id']}", "v": "5.199",
+            "secret": secrets["secret"], "object": {"message": message, "client_info": {}}}  # fmt: skip
+    return {}, json.dumps(body).encode()
+
+
+SIGNED: Mapping[str, Callable[[Mapping[str, str], dict[str, Any]], Sent]] = {
+    "telegram": _telegram,
+    "viber": _viber,
+    "vk": _vk,
+}
+"""How each outside system signs what it sends, by the secrets of its integration."""
 EVENTS = ("/start", "/dial", "/bridge", "/hangup")
 
 
 def test_every_adapter_with_webhooks_has_a_signed_sample() -> None:
     inbound = {kind for kind, adapter in integrations().items() if adapter.inbound is not None}
     assert inbound == set(SIGNED), "add how it signs to SIGNED"
+    assert inbound == set(HOOKED), "add its integration to HOOKED"
+
+
+def hooked(side: Side, kind: str) -> Side:
+    """The side with its integration of this kind that takes webhooks."""
+    return replace(side, ids=replace(side.open, kind=Kind(kind)))
 
 
 async def test_a_repeated_webhook_or_event_changes_nothing(walls: Walls) -> None:
     """Feature: modular-bot-integrations, Property 10: a webhook or call event that comes again, to either listener, changes
     nothing."""
-    a = replace(walls.a, ids=walls.a.open)
+    a = walls.a
     hooks = [r for r in walls.routes() if "hook_id" in r.arguments and r.method == "POST"]
     events = [r for r in walls.routes() if r.rule in EVENTS and r.method == "POST"]
     assert len(hooks) == 2
     assert len(events) == 2 * len(EVENTS)
 
-    async def sent(routes: list[Route], headers: Mapping[str, str], body: bytes, times: int) -> None:
+    async def sent(side: Side, routes: list[Route], headers: Mapping[str, str], body: bytes, times: int) -> None:
         before = None
         for n in range(times + 1):
             route = routes[n % len(routes)]
-            path = route.path({}, a)
-            found = await walls.ask(Person("it", a, headers=headers), route, path, {}, None, body=body)
+            path = route.path({}, side)
+            found = await walls.ask(Person("it", side, headers=headers), route, path, {}, None, body=body)
             assert found.status == 200, (route, found)
             rows = await walls.owner.run(rows_of, a.company.number)
             assert before is None or changed(before, rows) == []
@@ -177,12 +207,14 @@ async def test_a_repeated_webhook_or_event_changes_nothing(walls: Walls) -> None
     async def example(drawn: tuple[str, dict[str, Any], int]) -> None:
         kind, update, times = drawn
         if kind in SIGNED:
-            headers, body = SIGNED[kind](walls, update)
-            await sent(hooks, headers, body, times)
+            side = hooked(a, kind)
+            headers, body = SIGNED[kind](SECRETS_OF[kind](side.context), update)
+            await sent(side, hooks, headers, body, times)
             return
         event = {"Token": event_token(a.company), "UniqueId": f"{update['id']}.1", "CallerIDNum": "+375296254070",
-                 "Extensions": [a.ids.phone], "CallType": 0, "CallStatus": "ANSWER", "Note": update["text"]}  # fmt: skip
+                 "Extensions": [a.open.phone], "CallType": 0, "CallStatus": "ANSWER", "Note": update["text"]}  # fmt: skip
         await sent(
+            replace(a, ids=a.open),
             [r for r in events if r.rule == kind],
             {"content-type": "application/json"},
             json.dumps(event).encode(),
@@ -205,27 +237,35 @@ async def test_a_wrong_signature_or_token_is_refused_everywhere(walls: Walls) ->
     routes = [r for r in walls.routes() if r.machine and r.served and r.rule not in OPEN]
     assert len(routes) > 15
     number = walls.a.company.number
-    side = replace(walls.a, ids=walls.a.open)
+    update = {"id": 1, "text": "forged"}
 
     async def example(drawn: tuple[str, bool]) -> None:
-        credential, hooked = drawn
+        credential, known = drawn
         names = ("Token", "token", "clientId", "client_id", "apiKey", "api_key")
         headers = {"authorization": f"Bearer {credential}", "x-api-key": credential,
                    "x-telegram-bot-api-secret-token": credential}  # fmt: skip
-        person = Person(
-            "a stranger", side, {"session": f"{number}.{credential}"}, dict.fromkeys(names, credential), headers
-        )
         for route in routes:
-            path = route.path({}, side)
-            if "hook_id" in route.arguments and not hooked:
-                path = path.replace(hook_id(side.context), credential)
-            fields = {name: make(side) for name, make in VALUES.items()}
-            answer = await walls.ask(person, route, path, {}, fields if route.method != "GET" else None)
-            preflight = route.method == "OPTIONS"  # tells what may be sent, and nothing of anybody
-            assert answer.status in ((204,) if preflight else ()) + (400, 401, 403, 404, 405, 422, 429), (
-                route,
-                answer.status,
-            )
+            taken = "hook_id" in route.arguments
+            for kind in SIGNED if taken else ("telegram",):
+                side, body = hooked(walls.a, kind), b""
+                path = route.path({}, side)
+                fields = {name: make(side) for name, make in VALUES.items()} if route.method != "GET" else None
+                forged = headers
+                if taken and not known:
+                    path = path.replace(hook_id(side.context), credential)
+                if taken and route.method == "POST":
+                    more, body = SIGNED[kind](dict.fromkeys(SECRETS_OF[kind](side.context), credential), update)
+                    fields, forged = None, {**headers, **more}
+                person = Person(
+                    "a stranger", side, {"session": f"{number}.{credential}"}, dict.fromkeys(names, credential), forged
+                )
+                answer = await walls.ask(person, route, path, {}, fields, body=body)
+                preflight = route.method == "OPTIONS"  # tells what may be sent, and nothing of anybody
+                assert answer.status in ((204,) if preflight else ()) + (400, 401, 403, 404, 405, 422, 429), (
+                    route,
+                    kind,
+                    answer.status,
+                )
 
     before = await walls.owner.run(rows_of, number)
     await holds(st.tuples(SECRETS, st.booleans()), example)

@@ -19,7 +19,7 @@ from gateway.web.session.access import Need
 from tests.conftest import Sample
 from tests.walls.rows import changed, rows_of
 from tests.walls.site import PEOPLE, VALUES, Person, Route, Walls, open_walls
-from tests.walls.tries import Kind, tried
+from tests.walls.tries import Kind, Request, betrayed, tried
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 EVERY = os.environ.get("WALLS") == "whole"
@@ -110,17 +110,33 @@ def routes_for(walls: Walls, person: Person, *, whole: bool) -> list[Route]:
     return routes if whole else [route for route in routes if crc32(f"{person.name} {route}".encode()) % SHARE == 0]
 
 
+COMMON = (
+    "/t/<number>/inbox/<uuid:chat>",
+    "/t/<number>/inbox/<uuid:chat>/thread",
+    "/t/<number>/inbox/replies",
+)
+"""Where an agent is shown the ids of things that are everybody's: saved replies, and colleagues to whom a chat can be given."""
+
+
 async def test_an_agent_is_shown_nothing_of_others_calls(walls: Walls, request: pytest.FixtureRequest) -> None:
-    """Nor of their people, their recordings or anything else of their own company that has another number's mark."""
+    """Nor of their people, their chats, their recordings or anything else of their own company that has another number's mark."""
     person = walls.person("an agent", walls.a)
     others = walls.colleagues(person)
-    hidden = [text for side in others for text in (side.ids.tag, str(side.ids.recording), side.ids.secret)]
+    marks = [text for side in others for text in (side.ids.tag, side.ids.secret)]
+    ids = [str(side.ids.recording) for side in others]
     wrong, shown = [], 0
     for route in routes_for(walls, person, whole=EVERY):
+        hidden = marks if route.rule in COMMON else marks + ids
         for side in others if EVERY else others[:1]:
             found, status = await tried(walls, person, route, whole=None, other=side, hidden=hidden)
             wrong += found
             shown += status == 200
+    for route in walls.routes():  # every page as it is meant, also where the rest is a sample
+        if route.method == "GET" and route.served and not route.intake:
+            sent: Request = (route.path({}, person.side), {}, None)
+            answer = await walls.ask(person, route, *sent)
+            if found := betrayed(marks if route.rule in COMMON else marks + ids, sent, answer):
+                wrong.append(f"{person.name}, {route}: {answer.status} with {found}")
     assert wrong == [], "\n".join(wrong)
     assert shown > 3
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.store import crm_registrations, flashes
+from gateway.store import crm_registrations, flashes, saved_replies
 from gateway.store.postgres.pool import OwnConnection, Session, open_session
 from gateway.store.secrets.seal import new_master_key, parse_master_keys
 from tests.conftest import Sample
@@ -54,6 +54,7 @@ def other_dsn(postgres: Postgres) -> Iterator[str]:
 async def place(dsn: str, other_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     monkeypatch.setattr(crm_registrations, "MOST_STATUSES", 0)  # limits that these rows reach
     monkeypatch.setattr(flashes, "MOST", 1)
+    monkeypatch.setattr(saved_replies, "MOST", 5)
     # Whatever takes the first company that it finds takes B's options.
     of = new_companies(parse_master_keys(new_master_key()), '{"security": {"require_second_factor": true}}')
     async with open_session(dsn) as both, open_session(other_dsn) as alone:

@@ -20,7 +20,9 @@ from gateway.domain.events import CallEvent, Result
 from gateway.domain.ids import CallId
 from gateway.domain.people import Role
 from gateway.domain.subjects import call_subject
+from tests.web.chats import connect, receives
 from tests.web.every_page import prepare
+from tests.web.pages.test_inbox import wrote
 from tests.web.shots import FLAGS, dress
 from tests.web.world import JUNE, World, ended, ringing
 
@@ -197,6 +199,9 @@ NOTED = """(() => {
     constructor(title, options) { super(title, options); window.noted.push([title, options.body, options.tag]); }
     close() { window.noted.push(["closed", this.tag]); super.close(); }
   };
+  window.tones = [];
+  const start = OscillatorNode.prototype.start;
+  OscillatorNode.prototype.start = function (when) { window.tones.push(this.frequency.value); start.call(this, when); };
 })()"""
 """Notes what the browser is made to show, and lets it."""
 
@@ -256,8 +261,18 @@ async def test_notifications_of_the_browser_by_choice(world: World) -> None:
         happen(theirs, ended(theirs, 9, Result.MISSED))
         expect(page.locator("#live-count")).to_have_text("0")
         assert page.evaluate("noted") == [], "what was shown is not shown again"
+        sounds = account.locator("#alerts-sound")
+        expect(sounds).not_to_be_checked()
+        sounds.check()
+        account.reload()
+        expect(sounds).to_be_checked()
+        other.evaluate("noted.length = 0")
+        trio.from_thread.run(receives, world, wrote("Есть столик?", person={"name": "Anna"}))
+        eventually(lambda: [one[:2] for one in shown()] == [["A client waits: Anna", "Есть столик?"]])
+        assert [tones for tab in (page, other) for tones in tab.evaluate("tones")] == [660, 880]
         assert complaints == []
 
+    await connect(world)
     async with served(world) as url:
         await browse(partial(choose, url), locale="en")
 

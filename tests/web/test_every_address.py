@@ -17,11 +17,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
-from adapters.registry import integrations
+from adapters.registry import adapters, integrations
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import Result
 from gateway.domain.ids import Kind
 from gateway.domain.profile import Profile
+from gateway.domain.text import Bilingual
 from gateway.store import members, messages, users
 from gateway.store.audit import insert_audit
 from gateway.store.business_profiles import upsert_profile
@@ -230,9 +231,11 @@ async def test_every_form_leads_on_and_the_page_behind_it_takes_a_change_of_lang
 
 # What is read -------------------------------------------------------------------------------------------------------
 
+SYSTEMS = {re.escape(one.title) for one in adapters().values() if not isinstance(one.title, Bilingual)}
 # Names, examples and words of other systems, which no language changes; and what outside systems answered.
 SAME = re.compile(
-    r"RetailCRM|Telegram|Web widget|Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
+    rf"{'|'.join(sorted(SYSTEMS))}|"
+    r"Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
     r"BYN|CSV|UTF|Windows|asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|anna_k|support"

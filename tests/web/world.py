@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import trio
 from quart_trio import QuartTrio
 
 from actors.chats.conversing import Conversing
+from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
 from actors.delivery.clients import Clients
 from actors.feed import Feed
@@ -71,6 +73,8 @@ class World:
     placed: list[tuple[str, str, str, str]] = field(default_factory=list)
     woken: list[tuple[TenantId, IntegrationKey]] = field(default_factory=list)
     """Integrations that were told of something to deliver."""
+    looked: list[UUID] = field(default_factory=list)
+    """Conversations whose messages a client's messenger may show as read."""
     made: int = 0
 
     @property
@@ -241,15 +245,18 @@ async def make_world(db: Database) -> World:
             raise CallRefused("not_allowed", "phone: only numbers of BY may be dialled")
         return Admitted("gw-1")
 
-    feed, woken = Feed(), list[tuple[TenantId, IntegrationKey]]()
+    feed, woken, looked = Feed(), list[tuple[TenantId, IntegrationKey]](), list[UUID]()
     deps = Deps(
         db=db, cache=cache, directory=Directory(), feed=feed, public_url="http://localhost:8000",
         secure_cookies=False, hash_limiter=trio.CapacityLimiter(2), probe=probe,
         place=place, master=master, local_address=local_address, login=_no_login, tokens=_no_tokens,
         modules=Registrations(db, cache, Clients(), SafeDialer(allowed_private_nets=["127.0.0.0/8"]), {}, "http://localhost:8000"),
-        conversing=Conversing(db=db, feed=feed, wake=lambda number, key: woken.append((number, key))),
+        conversing=Conversing(
+            db=db, feed=feed, wake=lambda number, key: woken.append((number, key)), typing=Typing(feed),
+            looked=lambda number, conversation: looked.append(conversation),
+        ),
     )  # fmt: skip
-    world = World(create_app(deps), deps, cache, tested, woken=woken)
+    world = World(create_app(deps), deps, cache, tested, woken=woken, looked=looked)
     _populate(world)
     return world
 

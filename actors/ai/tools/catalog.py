@@ -7,9 +7,11 @@ from pydantic import Field, StringConstraints
 from actors.ai.tool import Arguments, Bound, Outcome, Refused, Tool
 from gateway.domain.catalog import Item, price_text
 from gateway.store.catalog_items import select_item
+from gateway.store.catalog_search import search_items
 from gateway.store.postgres.pool import Connection
 
-LONGEST_DESCRIPTION = 600
+LONGEST_DESCRIPTION = 400
+MOST_FOUND = 10
 
 
 def shown(item: Item, *, whole: bool = False) -> dict[str, Any]:
@@ -21,6 +23,22 @@ def shown(item: Item, *, whole: bool = False) -> dict[str, Any]:
         "attributes": dict(item.attributes),
     }  # fmt: skip
     return {name: value for name, value in found.items() if value not in (None, "", {})}
+
+
+class Search(Arguments):
+    """What the client looks for."""
+
+    query: Annotated[str, StringConstraints(min_length=1, max_length=300)] = Field(
+        description="words of a name, category or description, in the client's language; mistakes are found too"
+    )
+
+
+async def search_catalog(conn: Connection, bound: Bound, arguments: Search) -> Outcome:
+    """The items that fit best."""
+    found = await search_items(conn, bound.tenant.number, arguments.query, MOST_FOUND)
+    if not found:
+        return Outcome(value={"items": [], "hint": "Nothing fits. Try one other word, or say that there is none."})
+    return Outcome(value={"items": [shown(item) for item in found]})
 
 
 class ItemId(Arguments):
@@ -40,6 +58,10 @@ async def get_item(conn: Connection, bound: Bound, arguments: ItemId) -> Outcome
 
 
 TOOLS = (
+    Tool(
+        name="search_catalog", arguments=Search, run=search_catalog,
+        description="Finds what the company sells: names, prices, what is available. Use it before naming any item or price.",
+    ),
     Tool(
         name="get_item", arguments=ItemId, run=get_item,
         description="Everything the company's catalog says of one item. Prices and availability are only what this says.",

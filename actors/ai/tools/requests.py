@@ -13,7 +13,8 @@ from actors.ai.tool import Arguments, Bound, Outcome, Refused, Tool
 from actors.ai.tools.orders import by_client, reasons, shown
 from actors.orders.making import make
 from gateway.domain.numbers import outside
-from gateway.domain.orders import LONGEST_COMMENT, NewOrder
+from gateway.domain.order_texts import order_text
+from gateway.domain.orders import LONGEST_COMMENT, NewOrder, Order
 from gateway.domain.posts import Invalid
 from gateway.store import contacts, messages
 from gateway.store.orders import select_orders_of_conversation
@@ -55,9 +56,10 @@ class CallMeBack(Arguments):
 
 async def create_request(conn: Connection, bound: Bound, arguments: CreateRequest) -> Outcome:
     """A task for people."""
-    return await _leave(conn, bound, NewOrder(
-        kind="request", contact=bound.conversation.contact, conversation=bound.conversation.id, comment=arguments.text,
-    ))  # fmt: skip
+    new = NewOrder(
+        kind="request", contact=bound.conversation.contact, conversation=bound.conversation.id, comment=arguments.text
+    )
+    return await _leave(conn, bound, new)
 
 
 async def call_me_back(conn: Connection, bound: Bound, arguments: CallMeBack) -> Outcome:
@@ -72,10 +74,11 @@ async def call_me_back(conn: Connection, bound: Bound, arguments: CallMeBack) ->
         phone = known[0].phone
     else:
         raise Refused("No number of the client is known: ask them for the number to call.")
-    return await _leave(conn, bound, NewOrder(
+    new = NewOrder(
         kind="request", contact=bound.conversation.contact, conversation=bound.conversation.id, comment=arguments.text,
         call_phone=phone, call_at=arguments.when,
-    ))  # fmt: skip
+    )  # fmt: skip
+    return await _leave(conn, bound, new)
 
 
 async def _written(conn: Connection, bound: Bound, phone: str) -> bool:
@@ -102,7 +105,14 @@ async def _leave(conn: Connection, bound: Bound, new: NewOrder) -> Outcome:
     value = shown(applied.order, bound) | {
         "next": "The request is left: tell the client its number and that a colleague will see to it."
     }
-    return Outcome(value=value, changed=applied.subjects)
+    return Outcome(value=value, note=_note(applied.order, bound), changed=applied.subjects)
+
+
+def _note(order: Order, bound: Bound) -> str:
+    """What people read of it beside the conversation."""
+    return (
+        order.comment if order.call_phone is None else order_text(order, bound.tenant.timezone, bound.tenant.language)
+    )
 
 
 TOOLS = (

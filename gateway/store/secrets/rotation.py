@@ -1,7 +1,7 @@
 """A new master key for everything that is sealed, while gateways run.
 
     wrapped      tenants.data_key             wrapped anew by the new key; the data key itself stays
-    fields       pbxes, integrations.secrets  a JSON object, field -> sealed value
+    fields       pbxes, integrations, tenants.secrets  a JSON object, field -> sealed value
     values       modules.link_key, recording_blobs.file_key, recordings.url, integration_tokens.sealed and previous_sealed,
                  users.factor; an operator's, who has no data key, is wrapped like one
 
@@ -61,6 +61,7 @@ class Place:
 PLACES = (
     Place("pbxes", "name", "secrets", fields=True),
     Place("integrations", "integration_type", "secrets", fields=True),
+    Place("tenants", "tenant_id", "secrets", fields=True),
     Place("modules", "integration_type", "link_key"),
     Place("recording_blobs", "address", "file_key"),
     Place("users", "email", "factor"),

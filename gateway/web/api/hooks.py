@@ -171,7 +171,7 @@ async def _take(
         COUNTERS["hooks_invalid"] += 1
         return problem(422, "VALIDATION_ERROR", "The body is not what this outside system sends.")
     await deps.store(tenant.number, key, updates, inbound.stream)
-    return _response(inbound.accepted)
+    return _response(inbound.answered(updates, settings) or inbound.accepted)
 
 
 def _response(reply: Reply) -> Response:

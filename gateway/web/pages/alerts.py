@@ -1,7 +1,7 @@
 """What a browser may notify its person of, where they have chosen so: a stream of small events for one browser.
 
-    alert     a call rings at one of their own numbers, or was missed there
-    over      the call with this id rings no longer
+    alert     a call rings at one of their own numbers, or was missed there; a client waits in a chat that is theirs or nobody's
+    over      the call with this id rings no longer, or the client of this conversation has been answered
     troubles  what is wrong in the company, whole, at the start and whenever it changes; for those who see it on every page
 
 Everything stands on the person's pages too, in the same words. The choice is the browser's, so nothing is stored here: its script
@@ -9,26 +9,34 @@ knows what it has shown, and a stream that begins again repeats what is still so
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from urllib.parse import quote
+from uuid import UUID
 
 import trio
 from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from gateway.domain.calls import Call, Phase
+from gateway.domain.chats import OWNER_NONE, OWNER_QUEUE
 from gateway.domain.errors import Retryable
 from gateway.domain.events import Direction, Result
 from gateway.domain.ids import IntegrationKey, kind_of
 from gateway.domain.statuses import Connection
+from gateway.domain.subjects import Subject
 from gateway.store.calls import select_calls, select_open_calls
+from gateway.store.conversations import Seen, select_conversation
+from gateway.web.authors import author_of_person
 from gateway.web.pages.live import RETRY_MS, SHORTEST_PAUSE_S, changes_for, event_stream, sse
+from gateway.web.session.access import ROLES, Need
 from gateway.web.session.auth import Gate
 from gateway.web.session.tokens import Token
 from gateway.web.site import Viewer, viewer
 from gateway.web.statuses import warnings_of
 
+LONGEST_BODY = 120
+"""Characters of a client's message in a notification."""
 TROUBLES_S = 10.0
 """Seconds between two looks at what is wrong, as on the pages."""
 
@@ -52,6 +60,19 @@ def alert_of(who: Viewer, call: Call, own: frozenset[str]) -> dict[str, str] | N
     return {
         "key": f"{about} {call.call_id}", "tag": call.call_id, "title": f"{who.t(f'alerts.{about}')}: {party}",
         "body": ", ".join(numbers), "href": f"/t/{tenant.number}/calls/{quote(call.call_id, safe='')}",
+    }  # fmt: skip
+
+
+def chat_alert(who: Viewer, seen: Seen, me: str) -> dict[str, str] | None:
+    """What to notify of a conversation, where a client waits for an answer of this person or of anybody; None otherwise. It is the
+    same until the client has been answered, however much they write."""
+    chat = seen.conversation
+    if who.tenant is None or chat.waiting_since is None or chat.owner not in (OWNER_QUEUE, OWNER_NONE, me):
+        return None
+    return {
+        "key": f"chat {chat.id} {chat.waiting_since.isoformat()}", "tag": str(chat.id),
+        "title": f"{who.t('alerts.chat')}: {seen.contact_name or chat.name or chat.address}", "body": seen.last_text[:LONGEST_BODY],
+        "href": f"/t/{who.tenant.number}/inbox/{chat.id}", "sound": "chat",
     }  # fmt: skip
 
 
@@ -84,6 +105,21 @@ async def _alerts(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
     assert found is not None
     number, own = found.number, frozenset(who.phones)
     known: str | None = None
+
+    async def chats(subjects: Sequence[Subject]) -> list[str]:
+        ids = [UUID(one.id) for one in subjects if one.kind == "chat"]
+        if not ids or who.role not in ROLES[Need.WRITE_CHATS]:
+            return []
+        me = await author_of_person(deps.db, None if who.acting is not None else number, who.session_email)
+        said = list[str]()
+        for one in ids:
+            seen = await deps.db.tenant(number, select_conversation, number, one)
+            made = chat_alert(who, seen, me) if seen is not None else None
+            if made is not None:
+                said.append(sse("alert", json.dumps(made, ensure_ascii=False)))
+            elif seen is not None and seen.conversation.waiting_since is None:
+                said.append(sse("over", "", str(one)))
+        return said
 
     def alert(call: Call) -> str:
         made = alert_of(who, call, own)
@@ -125,6 +161,7 @@ async def _alerts(gate: Gate, who: Viewer, token: Token | None, source: str) -> 
                     events.append(alert(call))
                     if call.phase is not Phase.RINGING and not own.isdisjoint(call.rang):
                         events.append(sse("over", "", call.call_id))
+                events += await chats(changed.subjects)
                 for event in filter(None, events):
                     yield event
                 await trio.sleep(SHORTEST_PAUSE_S)

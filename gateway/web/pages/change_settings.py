@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from adapters.base import AdapterSettings, marked_fields, secret_fields
+from adapters.fields import required
 from adapters.unique_settings import account_hash, refuse_short, unique_hash
 from gateway.cache import open_secrets
 from gateway.domain.configuration import Connector
@@ -100,15 +101,17 @@ def changed_settings(
     except SecretsStay as stay:
         raise Invalid(tuple((name, ENTER_AGAIN["en"]) for name in sorted(stay.fields))) from None
     except ValidationError as error:
-        raise Invalid(settings_problems(error)) from None
+        raise Invalid(settings_problems(error, model)) from None
 
 
-def settings_problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
+def settings_problems(error: ValidationError, model: type[AdapterSettings]) -> tuple[tuple[str, str], ...]:
     """Every problem by field, in English, without what was sent."""
     found: dict[str, str] = {}
     for item in error.errors(include_input=False, include_context=False, include_url=False):
         place = ".".join(str(part) for part in item["loc"] if "[" not in str(part)) or "body"
         text = "no such field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing" and len(item["loc"]) == 1:
+            text = required(model, place)
         found.setdefault(place[:100], text)
     return tuple(found.items())
 

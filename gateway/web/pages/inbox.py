@@ -11,21 +11,25 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
+from gateway.domain.ai import settings_of
 from gateway.domain.catalog import price_text
 from gateway.domain.chats import LONGEST_TEXT, Conversation
+from gateway.domain.configuration import Tenant
+from gateway.domain.ids import IntegrationKey
 from gateway.domain.people import Role
 from gateway.domain.posts import Invalid
 from gateway.domain.text import texts_of
 from gateway.domain.texts import LANGUAGES
 from gateway.store import conversations, messages
 from gateway.store.conversations import Seen
+from gateway.store.messages import StoredMessage
 from gateway.store.saved_replies import SavedReply, select_saved_replies, select_saved_reply
 from gateway.web.authors import Colleagues, author_of_person, colleagues_of
 from gateway.web.pages.inbox_view import (
@@ -119,20 +123,35 @@ def inbox_pages(gate: Gate) -> Blueprint:
     async def threaded(seen: Seen) -> dict[str, Any]:
         before = older_than(request.args.get("before", ""))
         thread: Thread = await db.tenant(tenant().number, read_thread, tenant().number, seen, before)
-        reply = reply_of(conversing_of(gate), tenant(), seen.conversation)
-        return {"thread": thread, "seen": seen, "chat": seen.conversation, "reply": reply}
+        conversing = conversing_of(gate)
+        return {
+            "thread": thread, "seen": seen, "chat": seen.conversation, "reply": reply_of(conversing, tenant(), seen.conversation),
+            "typing_s": conversing.client_types_s(tenant(), seen.conversation.id),
+            "ai_answers": ai_answers(tenant(), seen.conversation.integration),
+        }  # fmt: skip
 
     async def personal(seen: Seen, me: str) -> Person | None:
         return await db.tenant(tenant().number, read_person, tenant(), seen.root, viewer().only, only_of(me))
 
-    async def draft() -> dict[str, Any]:
+    async def quoted(chat: UUID, text: str) -> StoredMessage | None:
+        """The message that an answer is to name; None where it is none of this conversation."""
+        ident = next(iter(_uuids([text])), None)
+        if ident is None:
+            return None
+        found = await db.tenant(tenant().number, messages.select_message, tenant().number, ident)
+        return found if found is not None and found.conversation == chat and found.provider_id else None
+
+    async def draft(chat: UUID) -> dict[str, Any]:
         """What the reply box holds: a text that could not be sent, else the saved reply that was chosen."""
         flash = flashed("refused")
+        answers = await quoted(
+            chat, request.args.get("answer", "") if flash is None else flash.body.get("reply_to", "")
+        )
         if flash is not None:
             language = viewer().t.language
             return {
                 "text": flash.body.get("text", ""), "files": flash.body.get("files", ()), "noted": flash.body.get("noted", ""),
-                "problems": [one[language] for one in flash.body.get("problems", ())],
+                "problems": [one[language] for one in flash.body.get("problems", ())], "answers": answers,
             }  # fmt: skip
         text = ""
         if (chosen := request.args.get("reply", "")) and len(chosen) == 36:
@@ -143,7 +162,7 @@ def inbox_pages(gate: Gate) -> Blueprint:
             except ValueError:
                 found = None
             text = found.text if found is not None else ""
-        return {"text": text, "files": (), "noted": "", "problems": []}
+        return {"text": text, "files": (), "noted": "", "problems": [], "answers": answers}
 
     @pages.get("")
     async def inbox(number: str) -> Response:
@@ -175,7 +194,7 @@ def inbox_pages(gate: Gate) -> Blueprint:
         saved = await db.tenant(tenant().number, select_saved_replies, tenant().number) if reads_texts() else []
         return site.page(
             "inbox.html", pane="person" if request.args.get("pane") == "person" else "chat", person=await personal(seen, me),
-            channels=tenant_channels(conversing_of(gate), tenant()), parts=PARTS, states=STATES, saved=saved, draft=await draft(),
+            channels=tenant_channels(conversing_of(gate), tenant()), parts=PARTS, states=STATES, saved=saved, draft=await draft(chat),
             form_id=secrets.token_urlsafe(16), colleagues=colleagues.answering, longest=LONGEST_TEXT, longest_note=LONGEST_NOTE, uploads=UPLOADS,
             **await threaded(seen), **await listed(read_wanted(request.args), me), **words_for(gate, colleagues),
         )  # fmt: skip
@@ -223,11 +242,16 @@ def inbox_pages(gate: Gate) -> Blueprint:
         await opened(chat, me)
         text = form.get("text", "").replace("\r\n", "\n")
         files = _uuids(form.getlist("attachments"))
-        kept = {"text": text[:LONGEST_TEXT], "files": [str(one) for one in files]}
+        answers = next(iter(_uuids([form.get("reply_to", "")])), None)
+        kept = {
+            "text": text[:LONGEST_TEXT], "files": [str(one) for one in files], "reply_to": str(answers) if answers else "",
+        }  # fmt: skip
         try:
             await conversing_of(gate).send(
-                tenant(), chat, author=me, text=text, files=files, expected_epoch=_epoch(form),
-                client_id=_content_id(form.get("form_id") or secrets.token_urlsafe(16), text.strip(), files),
+                tenant(), chat, author=me, text=text, files=files, expected_epoch=_epoch(form), reply_to=answers,
+                client_id=_content_id(
+                    form.get("form_id") or secrets.token_urlsafe(16), text.strip(), [*files, *([answers] if answers else [])]
+                ),
             )  # fmt: skip
         except Passed as error:
             return await passed(chat, error.conversation, kept)
@@ -254,8 +278,9 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return None
 
     async def release(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
-        await conversing_of(gate).release(tenant(), chat, me, "queue", expected_epoch=_epoch(form))
-        return note("inbox.released")
+        to: Literal["ai", "queue"] = "ai" if form.get("to") == "ai" else "queue"
+        await conversing_of(gate).release(tenant(), chat, me, to, expected_epoch=_epoch(form))
+        return note("inbox.released_ai" if to == "ai" else "inbox.released")
 
     async def assign(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
         colleagues = await colleagues_of(db, tenant().number)
@@ -277,11 +302,15 @@ def inbox_pages(gate: Gate) -> Blueprint:
         await conversing_of(gate).mark_read(tenant(), chat)
         return None
 
+    async def typing(chat: UUID, me: str, form: Mapping[str, str]) -> Flash | None:
+        conversing_of(gate).wrote(tenant(), chat, me)
+        return None
+
     work: Mapping[str, Callable[[UUID, str, Mapping[str, str]], Awaitable[Flash | None]]] = {
-        "take": take, "release": release, "assign": assign, "close": close, "note": leave_note, "read": read,
+        "take": take, "release": release, "assign": assign, "close": close, "note": leave_note, "read": read, "typing": typing,
     }  # fmt: skip
 
-    @pages.post("/<uuid:chat>/<any(take, release, assign, close, note, read):action>")
+    @pages.post("/<uuid:chat>/<any(take, release, assign, close, note, read, typing):action>")
     async def act(number: str, chat: UUID, action: str) -> Answer:
         form, me = await request.form, await myself(gate)
         await opened(chat, me)
@@ -298,6 +327,14 @@ def inbox_pages(gate: Gate) -> Blueprint:
         return await lead(None if gone else chat, flash)
 
     return pages
+
+
+def ai_answers(company: Tenant, key: IntegrationKey) -> bool:
+    """Whether a conversation can be given to the AI."""
+    try:
+        return settings_of(company.options, company.secrets).answers_in(key)
+    except ValueError:
+        return False
 
 
 def _epoch(form: Mapping[str, str]) -> int | None:

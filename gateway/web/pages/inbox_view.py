@@ -7,6 +7,7 @@ Read `inbox.py` for the addresses.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,11 +15,12 @@ from uuid import UUID
 from actors.chats.conversing import Conversing
 from adapters.channel import Capabilities
 from gateway.domain.calls import Call
-from gateway.domain.chats import LONGEST_TEXT, Conversation, is_human
+from gateway.domain.chats import AI, LONGEST_TEXT, Conversation, is_human
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.people import took_part
 from gateway.store import contacts, conversations, messages
+from gateway.store.ai_answers import Trace, select_traces
 from gateway.store.client_calls import select_client_calls
 from gateway.store.contacts import Contact
 from gateway.store.conversations import Beside, Filters, OpenCounts, Seen
@@ -144,6 +146,8 @@ class Line:
     """Edits and a deletion of the message, oldest first."""
     answers: StoredMessage | None = None
     """The message that this one answers."""
+    trace: Trace | None = None
+    """Where it comes from, of a message that the AI wrote."""
 
     @property
     def text(self) -> str:
@@ -171,8 +175,9 @@ class Thread:
 
 
 def interleave(
-    found: Sequence[StoredMessage], beside: Sequence[Beside], *, known: Mapping[UUID, StoredMessage]
-) -> list[Line]:
+    found: Sequence[StoredMessage], beside: Sequence[Beside], *, known: Mapping[UUID, StoredMessage],
+    traces: Mapping[UUID, Trace] = MappingProxyType({}),
+) -> list[Line]:  # fmt: skip
     """Messages in their own order, with what happened beside them where its time falls."""
     changes: dict[UUID, list[Beside]] = {}
     between = list[Beside]()
@@ -187,7 +192,11 @@ def interleave(
             lines.append(Line(at=between[place].at, beside=between[place]))
             place += 1
         answers = known.get(message.reply_to) if message.reply_to is not None else None
-        lines.append(Line(at=message.at, message=message, changes=tuple(changes.get(message.id, ())), answers=answers))
+        lines.append(
+            Line(
+                at=message.at, message=message, changes=tuple(changes.get(message.id, ())), answers=answers, trace=traces.get(message.id)
+            )
+        )  # fmt: skip
     return lines + [Line(at=one.at, beside=one) for one in between[place:]]
 
 
@@ -209,7 +218,10 @@ async def read_thread(conn: Connection, number: TenantId, seen: Seen, before: in
         one for one in beside
         if one.kind in CHANGES or ((begins is None or one.at >= begins) and (ends is None or one.at < ends))
     ]  # fmt: skip
-    return Thread(seen=seen, lines=interleave(found, here, known=known), older=older, newest=not following)
+    traces = await select_traces(conn, number, [one.id for one in found if one.author == AI])
+    return Thread(
+        seen=seen, lines=interleave(found, here, known=known, traces=traces), older=older, newest=not following
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +237,8 @@ class Reply:
     hours: int = 0
     templates: bool = False
     files: bool = False
+    quotes: bool = False
+    """Whether an answer can name the message that it answers."""
 
 
 def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Reply:
@@ -238,7 +252,7 @@ def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Repl
         return Reply(state="window", hours=hours, templates=can.templates, until=can.window_until(chat.client_wrote_at))
     return Reply(
         state="open", limit=can.text_limit if can.text_limit < LONGEST_TEXT else 0, hours=hours,
-        until=can.window_until(chat.client_wrote_at), files=bool(can.files),
+        until=can.window_until(chat.client_wrote_at), files=bool(can.files), quotes=can.replies,
     )  # fmt: skip
 
 

@@ -5,7 +5,8 @@
     figures  the figures of the day: whenever a call has ended
     gone   the call with this id is over; `ended` brings its row for the history
 
-Of orders `changed`: some order did, and the page reads its part anew. Of chats `list` (some conversation changed) and `shown` (the one in view): the page reads these parts anew. Of both a comment when
+Of orders `changed`: some order did, and the page reads its part anew. Of chats `list` (some conversation changed) and `shown` (the one in view,
+or somebody writes there): the page reads these parts anew. Of all of them a comment when
 nothing happened for 15 s, so that proxies keep the line open.
 
 The stream re-reads what changed and holds no state of its own. It ends when its session does, when a newer stream takes its
@@ -195,7 +196,8 @@ async def _chats(gate: Gate, who: Viewer, token: Token | None, source: str, show
                     yield changed
                     continue
                 chats = {subject.id for subject in changed.subjects if subject.kind in ("chat", "contact")}
-                if changed.lost or shown in chats:
+                typed = {subject.id for subject in changed.subjects if subject.kind == "typing"}
+                if changed.lost or shown in chats | typed:
                     yield sse("shown", "changed")
                 if changed.lost or chats:
                     yield sse("list", "changed")

@@ -104,6 +104,20 @@ class Change(Shown):
     at: datetime
 
 
+class AnswerTrace(Shown):
+    """What an answer of the AI was made from."""
+
+    prompt: str = Field(description="the prompt's name")
+    prompt_version: int
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_ms: int | None
+    took_ms: int
+    tools: list[str] = Field(description="the tools that were called for it, in order")
+    removed: list[str] = Field(description="links and numbers that were cut from it")
+
+
 class MessageItem(Shown):
     """One message."""
 
@@ -124,6 +138,7 @@ class MessageItem(Shown):
     client_id: str | None
     at: datetime
     changes: list[Change]
+    ai: AnswerTrace | None = Field(None, description="of the AI's answers: what they were made from")
 
 
 class MessagesPage(Page[MessageItem]):

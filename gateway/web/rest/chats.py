@@ -10,12 +10,13 @@ from urllib.parse import quote
 from uuid import UUID
 
 from actors.chats.conversing import Conversing, NotThere, Passed
-from gateway.domain.chats import Conversation, human
+from gateway.domain.chats import AI, Conversation, human
 from gateway.domain.ids import integration_key
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK
 from gateway.store import conversations as store
 from gateway.store import messages
+from gateway.store.ai_answers import Trace, select_traces
 from gateway.store.conversations import Beside, Filters, Seen
 from gateway.store.messages import StoredFile, StoredMessage
 from gateway.store.postgres.pool import Connection
@@ -73,7 +74,17 @@ def _attachment(one: StoredFile) -> Attachment:
     )  # fmt: skip
 
 
-def message_item(one: StoredMessage, changes: list[Beside], *, whole: bool) -> MessageItem:
+def _trace(trace: Trace | None, *, whole: bool) -> dict[str, Any] | None:
+    if trace is None:
+        return None
+    return {
+        "prompt": trace.prompt_name, "prompt_version": trace.prompt_version, "model": trace.model,
+        "prompt_tokens": trace.prompt_tokens, "completion_tokens": trace.completion_tokens, "first_token_ms": trace.first_token_ms,
+        "took_ms": trace.took_ms, "tools": list(trace.tools), "removed": list(trace.removed) if whole else [MASK] * len(trace.removed),
+    }  # fmt: skip
+
+
+def message_item(one: StoredMessage, changes: list[Beside], *, whole: bool, trace: Trace | None = None) -> MessageItem:
     """A message as the API shows it; not `whole`: without its texts."""
     return MessageItem.model_validate(
         {
@@ -81,6 +92,7 @@ def message_item(one: StoredMessage, changes: list[Beside], *, whole: bool) -> M
             "text": one.text if whole or not one.text else MASK, "attachments": [_attachment(file) for file in one.files] if whole else [],
             "reply_to": str(one.reply_to) if one.reply_to else None, "provider_id": one.provider_id, "status": one.status,
             "error": one.error or None, "client_id": one.client_id, "at": one.at,
+            "ai": _trace(trace, whole=whole),
             "changes": [
                 {"kind": beside.kind, "text": beside.text if whole or not beside.text else MASK, "at": beside.at}
                 for beside in changes if beside.message == one.id
@@ -166,14 +178,16 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         after = deps.cursors.wanted(number, "messages", call.query.cursor)
         behind = int(after[0]) if after else 0
 
-        async def read(conn: Connection) -> tuple[list[StoredMessage], list[Beside]]:
+        async def read(conn: Connection) -> tuple[list[StoredMessage], list[Beside], dict[UUID, Trace]]:
             found = await messages.select_messages(conn, number, seen.conversation.id, limit + 1, after=behind)
-            return found, await store.select_happenings(conn, number, seen.conversation.id, BESIDE)
+            traces = await select_traces(conn, number, [each.id for each in found if each.author == AI])
+            return found, await store.select_happenings(conn, number, seen.conversation.id, BESIDE), traces
 
-        found, changes = await deps.db.tenant(number, read)
+        found, changes, traces = await deps.db.tenant(number, read)
         onward = deps.cursors.new(number, "messages", [found[limit - 1].seq]) if len(found) > limit else None
         whole = call.caller.reads_messages
-        return MessagesPage(items=[message_item(each, changes, whole=whole) for each in found[:limit]], next=onward)
+        items = [message_item(each, changes, whole=whole, trace=traces.get(each.id)) for each in found[:limit]]
+        return MessagesPage(items=items, next=onward)
 
     async def send(call: Call) -> MessageItem | Response:
         body: NewMessageBody = call.body
@@ -244,6 +258,10 @@ def chats(deps: RestDeps) -> list[Endpoint]:
     async def read_by(call: Call, conversation: UUID, who: str) -> Conversation:
         return await conversing.mark_read(call.tenant, conversation)
 
+    async def typing(call: Call) -> None:
+        seen = await visible(deps, call, conversation_id(call))
+        conversing.wrote(call.tenant, seen.conversation.id, await author_of(deps, call))
+
     quicker = {409: "Somebody was quicker: the conversation's epoch is another"}
     section = "Conversations"
     return [
@@ -264,9 +282,11 @@ def chats(deps: RestDeps) -> list[Endpoint]:
                 ("assign", assign, AssignBody, "Makes a person its owner"),
                 ("close", close, Epoch, "Closes it; a message of the client opens it again"),
                 ("note", note, NoteBody, "Leaves a note that only colleagues see"),
-                ("read", read_by, Epoch, "Nothing of it is unread any more"),
+                ("read", read_by, Epoch, "Nothing of it is unread any more; the client's messenger shows it, where it can"),
             )
         ),
+        Endpoint(method="POST", path="/conversations/{id}/typing", operation=typing, scopes=WRITES, agents=True,
+                 summary="Shows the client for some seconds that somebody writes, where the messenger can", section=section),
         Endpoint(method="POST", path="/messages", operation=first, scopes=WRITES, body=FirstMessageBody, answer=MessageItem, status=201,
                  makes=True, summary="Writes to an address of a channel or to a contact", agents=False, section=section),
         Endpoint(method="POST", path="/messages/{id}/retry", operation=retry, scopes=WRITES, answer=MessageItem, agents=True,

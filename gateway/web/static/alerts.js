@@ -4,12 +4,34 @@
 
 const CHOICE = `alerts ${document.body.dataset.choice}`;
 const SHOWN = `alerts shown ${document.body.dataset.choice}`;
+const SOUND = `alerts sound ${document.body.dataset.choice}`;
 const MOST_SHOWN = 200;
 const AGAIN_MS = 30000;
 
 const possible = () => "Notification" in window && window.isSecureContext;
 const chosen = () => localStorage.getItem(CHOICE) === "on";
 const allowed = () => possible() && Notification.permission === "granted";
+
+const sounds = () => localStorage.getItem(SOUND) === "on";
+
+// Two short tones. A browser lets no page sound that nobody has touched: then it stays silent.
+async function chime() {
+  if (!sounds()) return;
+  try {
+    const audio = new AudioContext();
+    const gain = audio.createGain();
+    gain.gain.value = 0.08;
+    gain.connect(audio.destination);
+    for (const [at, tone] of [[0, 660], [0.16, 880]]) {
+      const source = audio.createOscillator();
+      source.frequency.value = tone;
+      source.connect(gain);
+      source.start(audio.currentTime + at);
+      source.stop(audio.currentTime + at + 0.14);
+      if (at) source.addEventListener("ended", () => audio.close());
+    }
+  } catch { /* no sound here */ }
+}
 
 function stored(key) {
   try { return JSON.parse(localStorage.getItem(key)) ?? []; } catch { return []; }
@@ -35,6 +57,7 @@ function alertsFrom(address) {
     if (keys.includes(alert.key)) return;
     localStorage.setItem(SHOWN, JSON.stringify([...keys, alert.key].slice(-MOST_SHOWN)));
     show(alert);
+    if (alert.sound && allowed()) chime();
   }
 
   // A trouble is news where the last list had none of this key. The first list says how things were when this was turned on.
@@ -89,6 +112,7 @@ function alertsFrom(address) {
 
 function alertsSwitch(panel) {
   const button = document.getElementById("alerts-switch");
+  const sound = document.getElementById("alerts-sound");
   const state = document.getElementById("alerts-state");
 
   function draw() {
@@ -98,7 +122,14 @@ function alertsSwitch(panel) {
     button.hidden = !possible();
     button.textContent = on ? panel.dataset.turnOff : panel.dataset.turnOn;
     button.classList.toggle("primary", !on);
+    sound.closest("label").hidden = !possible() || !on;
+    sound.checked = sounds();
   }
+
+  sound.addEventListener("change", () => {
+    localStorage.setItem(SOUND, sound.checked ? "on" : "off");
+    chime();
+  });
 
   button.addEventListener("click", async () => {
     if (chosen()) {

@@ -3,6 +3,7 @@
 "use strict";
 
 const inbox = document.getElementById("inbox");
+const TYPING_MS = 4000;
 const FRAGMENT = { headers: { "X-Fragment": "1" } };
 
 function parsed(markup) {
@@ -71,6 +72,12 @@ function conversation(thread) {
     }
     const reply = document.getElementById("reply");
     if (reply && reply.dataset.reply !== state) whole();
+    typed();
+  }
+
+  // The client stops writing without a word of it.
+  function typed() {
+    for (const one of document.querySelectorAll("#chat-head [data-types]")) setTimeout(() => one.remove(), Number(one.dataset.types) * 1000);
   }
 
   // The messenger's window opened or ended: the reply box is another one.
@@ -108,6 +115,28 @@ function conversation(thread) {
     const send = document.getElementById("send");
     const files = uploads(form);
     const saved = savedReplies(box);
+    const quoting = document.getElementById("quoting");
+
+    function quote(id, text) {
+      quoting.querySelector("input").value = id;
+      quoting.querySelector("q").textContent = text;
+      quoting.hidden = !id;
+      box.focus();
+    }
+    quoting?.querySelector("a").addEventListener("click", (event) => {
+      event.preventDefault();
+      quote("", "");
+    });
+    form.addEventListener("quote", (event) => { if (quoting) quote(event.detail.id, event.detail.text); });
+
+    // The client sees that somebody writes, as long as keys are pressed.
+    let shown = 0;
+    box.addEventListener("input", () => {
+      if (!box.value.trim() || Date.now() - shown < TYPING_MS) return;
+      shown = Date.now();
+      const body = new URLSearchParams([...new FormData(form)].filter(([name]) => name === "csrf"));
+      fetch(form.dataset.typing, { method: "POST", body, ...FRAGMENT, redirect: "manual" }).catch(() => null);
+    });
 
     const count = form.querySelector("[data-count]");
     function counted() {
@@ -161,9 +190,19 @@ function conversation(thread) {
     document.getElementById("lines").focus();
   });
 
+  // An answer names the message that it answers, without leaving what was written.
+  document.addEventListener("click", (event) => {
+    const one = event.target.closest?.("[data-quote]");
+    const form = document.getElementById("reply-form");
+    if (!one || !form || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    form.dispatchEvent(new CustomEvent("quote", { detail: { id: one.dataset.quote, text: one.dataset.quoted } }));
+  });
+
   document.addEventListener("visibilitychange", markRead);
   replyBox();
   markRead();
+  typed();
   return read;
 }
 

@@ -18,7 +18,6 @@ import trio
 
 from actors.feed import Subscription
 from gateway.domain.errors import Retryable
-from gateway.domain.subjects import Subject
 from gateway.web.http.routes import Address, Response
 from gateway.web.pages.live import HEARTBEAT_S, SHORTEST_PAUSE_S, changed_within, sse
 from gateway.web.session.live_streams import LATER_MS, LiveStream
@@ -105,7 +104,8 @@ async def _wait(
             continue
         subjects, lost = taken
         if lost or any(
-            one == Subject("chat", str(conversation)) or (conversation is None and one.kind == "chat")
+            (one.kind in ("chat", "typing") and one.id == str(conversation))
+            or (conversation is None and one.kind == "chat")
             for one in subjects
         ):
             return

@@ -24,6 +24,7 @@ from adapters.base import AdapterSettings
 from adapters.inbound import Update
 from gateway.domain.chats import Conversation
 from gateway.domain.configuration import Connector, Tenant
+from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.shards import shard_of
@@ -59,6 +60,8 @@ class Here:
     changed: list[str] = field(default_factory=list)
     woken: list[IntegrationKey] = field(default_factory=list)
     now: datetime = NOON
+    slot: Slot | None = None
+    """Of the actor that folds."""
 
     def __post_init__(self) -> None:
         self.feed = Feed(self.changed.append)
@@ -84,7 +87,8 @@ class Here:
         services: Any = type("S", (), {"db": self.db, "bells": self.bells, "feed": self.feed})()
         actor = TenantChats(company(tenant, key), services, epoch, {key: Reads(CHANNEL, AdapterSettings())})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(actor.run, Slot(f"tenant/{tenant}/chats"))
+            self.slot = Slot(f"tenant/{tenant}/chats")
+            nursery.start_soon(actor.run, self.slot)
             with trio.fail_after(10):
                 while await self.db.engine(_pending, tenant):
                     await trio.sleep(0.01)
@@ -356,11 +360,45 @@ async def test_an_unknown_outcome_is_cleared_by_what_the_messenger_says_later(he
     assert (stored.status, stored.provider_id, stored.error) == ("delivered", "55", "")
 
 
+async def test_a_report_that_is_quicker_than_the_answer_waits_for_it(here: Here) -> None:
+    await here.receives(update(1, wrote(1)))
+    known = await here.only()
+    await here.send(known.id, "yes")
+    (claim,) = await here.db.engine(claim_deliveries, JUNE, KEY, 1, 30.0)
+    report = update(2, happened("StatusReached", provider_id="55", status="failed", error="no device"))
+    await here.receives(report, update(3, wrote(4, "?")), wait=False)
+    here.slot = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.folds)
+        with trio.fail_after(10):
+            while here.slot is None or here.slot.health.state is not State.ONLINE:  # both were looked at once
+                await trio.sleep(0.01)
+        assert await here.db.engine(_pending, JUNE) == 2, (
+            "the report waits, and what came after it in this conversation"
+        )
+        assert [one.status for one in await here.said(known.id) if one.direction == "out"] == ["queued"]
+        await here.db.engine(finish_and_claim, [Ack(claim, done("55"), False, None)], 30.0)
+    said = await here.said(known.id)
+    assert [(one.text, one.status, one.error) for one in said] == [
+        ("hello", None, ""), ("yes", "failed", "no device"), ("?", None, ""),
+    ]  # fmt: skip
+
+
+async def test_what_no_column_takes_loses_no_message(here: Here) -> None:
+    file = {"kind": "file", "name": "a\x00b", "size": 10**30, "remote": {"url": "https://e.example/\x00\udcff"}}
+    await here.receives(update(1, wrote(1, "a\x00\udcff\u202eb", files=[file])))
+    (one,) = await here.said((await here.only()).id)
+    assert one.text == "a\ufffd?\u202eb", "the marks that only change the direction are the client's"
+    (stored,) = one.files
+    assert (stored.name, stored.size, stored.state) == ("a\ufffdb", None, "expected")
+
+
 async def test_wrong_messages_are_refused_with_the_field(here: Here) -> None:
     await here.receives(update(1, wrote(1)))
     known = await here.only()
     for given, where in (
         ({"text": " "}, "text"),
+        ({"text": "\x00\u200f\u202e\u2066"}, "text"),
         ({"text": "x" * 50_000}, "text"),
         ({"text": "", "files": [uuid4()]}, "attachments"),
     ):

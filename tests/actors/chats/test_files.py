@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from actors.chats import file_fetching
-from actors.chats.file_fetching import FileFetchActor, delay_s
+from actors.chats.file_fetching import FileFetchActor, delay_s, next_try_s
 from actors.chats.outgoing_files import TenantFiles
 from actors.feed import Feed
 from actors.runtime.directory import Slot
@@ -230,6 +230,17 @@ def test_pauses_grow() -> None:
     pauses = [delay_s(n) for n in range(1, 30)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == file_fetching.DELAY_CAP_S
+
+
+@pytest.mark.parametrize("within_s", [60.0, 3600.0, 24 * 3600.0])
+def test_a_file_is_tried_until_the_messenger_gives_it_no_more(within_s: float) -> None:
+    at, tries, moments = 0.0, 1, list[float]()
+    while (wait_s := next_try_s(tries, within_s - at)) is not None:
+        at, tries = at + wait_s, tries + 1
+        moments.append(at)
+    assert moments == sorted(moments)
+    assert within_s - 2 * file_fetching.LAST_S <= moments[-1] <= within_s
+    assert next_try_s(1, -5.0) is None
 
 
 async def test_a_message_that_is_gone_gets_no_file(here: Here) -> None:

@@ -22,7 +22,7 @@ SEARCH = ToolShape(
     {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"], "additionalProperties": False},
 )  # fmt: skip
 QUESTION = Question(turns=(Text("system", "be kind"), Text("user", "hello")), max_tokens=50)
-QUICK = ModelTimeouts(first_s=0.3, gap_s=0.3, whole_s=1.5)
+QUICK = ModelTimeouts(first_s=1.0, gap_s=1.0, whole_s=5.0)
 Api = Literal["chat", "responses"]
 
 
@@ -261,7 +261,8 @@ async def test_a_cancelled_answer_closes_its_connection(server: LanguageModel, a
 
 @pytest.mark.slow
 async def test_an_endless_answer(server: LanguageModel, api: Api) -> None:
-    assert (await failure(server, api, said("x" * 100_000), times=ModelTimeouts())).code == "cut_off"
+    found = await ask(server, api, said("x" * 100_000), times=ModelTimeouts())
+    assert (len(found.text) // 1000, found.cut, found.ended) == (50, True, True)
 
 
 def test_pieces_of_calls_as_some_servers_send_them() -> None:
@@ -271,6 +272,7 @@ def test_pieces_of_calls_as_some_servers_send_them() -> None:
         [{"function": {"arguments": "}"}}], [{"index": None, "id": "", "function": None}, None],
     ):  # fmt: skip
         reader.feed({"choices": [{"delta": {"tool_calls": calls}}]})
+    odd: Any
     for odd in (
         {},
         {"choices": None},

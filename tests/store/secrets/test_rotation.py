@@ -80,8 +80,9 @@ async def store(db: Database) -> Store:
                 return sealer.seal(Secret(f"{CANARY} {column} {row}"), table=table, column=column, row=row)
 
             await conn.execute(
-                "INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key) "
-                "VALUES ($1, 'x', 'UTC', 'BY', 'en', $2)", tenant, wrapped,
+                "INSERT INTO tenants (tenant_id, name, timezone, country, language, data_key, secrets) "
+                "VALUES ($1, 'x', 'UTC', 'BY', 'en', $2, $3)", tenant, wrapped,
+                json.dumps({"llm.api_key": seal("tenants", "llm.api_key", tenant)}),
             )  # fmt: skip
             for name in ("main", "spare"):
                 fields = {column: seal("pbxes", column, name) for column in ("secret", "ari_password")}
@@ -126,7 +127,7 @@ async def store(db: Database) -> Store:
 
 async def test_everything_is_under_the_new_key_and_nothing_opens_with_the_old_one(store: Store) -> None:
     before = await store.opened(store.old)
-    assert len(before) == len(TENANTS) * (4 + 1 + 1 + 4 + 1 + 4 + 4)
+    assert len(before) == len(TENANTS) * (4 + 1 + 1 + 1 + 4 + 1 + 4 + 4)
     versions = [tuple(row) for row in await store.run("SELECT tenant_id, version FROM tenant_versions ORDER BY 1")]
     reported: list[tuple[str, int, int]] = []
     work = store.rotation(progress=lambda *step: reported.append(step))

@@ -59,6 +59,7 @@ def accounts(body: bytes) -> Mapping[str, bytes]:
 PIGEON = Adapter(
     kind=Kind("pigeon"), title="Pigeon", type="channel", settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
     inbound=Inbound(verify=verify, read=read, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok"),
+                    answered=lambda updates, s: Reply(200, b"hi") if any("opened" in one.body for one in updates) else None,
                     shared=SharedHook(verify=verify_shared, accounts=accounts)), app=App("pigeon", PigeonApp),
 )  # fmt: skip
 
@@ -116,8 +117,10 @@ async def test_updates_are_stored_before_the_answer() -> None:
     reply = await here.call(body=[{"id": 1}, {"id": 2}])
     assert (reply.status, reply.body) == (200, b"ok")
     assert here.stored == [(JUNE, KEY, "1", "chats"), (JUNE, KEY, "2", "chats")]
+    assert (await here.call(body=[{"id": 4, "opened": True}])).body == b"hi"
     here.away = True
     assert (await here.call(body=[{"id": 3}])).status == 503
+    assert (await here.call(body=[{"id": 5, "opened": True}])).body != b"hi"
 
 
 async def test_a_handshake_is_the_adapters() -> None:

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.chats import human
 from gateway.domain.events import Direction, Result
 from gateway.domain.health import State
 from gateway.domain.ids import CallId
 from gateway.domain.people import Role
 from gateway.domain.subjects import call_subject
 from gateway.web.pages import alerts, live
+from tests.web.chats import connect, conversation_with, receives
 from tests.web.conftest import SignIn
+from tests.web.pages.test_inbox import wrote
 from tests.web.pages.test_live import Stream, streaming
 from tests.web.world import JUNE, World, answered, ended, ringing
 
@@ -111,6 +114,42 @@ async def test_an_agent_hears_of_no_troubles(world: World, monkeypatch: pytest.M
         found = [await stream.next(), await stream.next(), await stream.next()]
         assert {"": "still here"} in found
         assert not [one for one in found if one.get("event")]
+
+
+async def test_a_client_who_waits_is_news_once_for_those_who_may_answer(world: World) -> None:
+    await connect(world)
+    token = await agent(world)
+    async with streaming(world, token, PATH) as stream, streaming(world, None, PATH) as of_admin:
+        assert "retry" in await stream.next()
+        await beginning(of_admin)
+        await receives(world, wrote("Есть столик?", person={"name": "Anna"}))
+        for one in (stream, of_admin):
+            event = await one.next()
+            found = told(event)
+            chat = await conversation_with(world, "7")
+            assert (event["event"], found["title"], found["body"]) == ("alert", "A client waits: Anna", "Есть столик?")
+            assert (found["href"], found["tag"], found["sound"]) == (f"/t/0367/inbox/{chat}", str(chat), "chat")
+        await receives(world, wrote("Алло?", number=2, at=5.0))
+        assert told(await stream.next())["key"] == found["key"], "the browser shows each key once"
+        tenant = world.cache.tenant(JUNE)
+        assert tenant is not None
+        conversing = world.deps.conversing
+        assert conversing is not None
+        await conversing.take(tenant, chat, human("a-colleague"))  # theirs now: the agent hears no more of it
+        await receives(world, wrote("Вы тут?", number=3, at=9.0))
+        await conversing.send(tenant, chat, author=human("a-colleague"), text="Да")
+        over = await stream.next()
+        assert (over["event"], over["id"]) == ("over", str(chat))
+
+
+async def test_an_auditor_hears_of_no_chat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "HEARTBEAT_S", 0.0)
+    await connect(world)
+    auditor = await world.person(JUNE, "audit@june.example", Role.AUDITOR)
+    async with streaming(world, auditor, PATH) as stream:
+        await receives(world, wrote("Есть столик?"))
+        found = [await stream.next() for _ in range(4)]
+        assert not [one for one in found if one.get("event") == "alert"]
 
 
 async def test_the_account_page_has_the_switch(sign_in: SignIn) -> None:

@@ -277,7 +277,10 @@ async def test_a_long_list_and_a_long_history_come_in_pages(
     found, path = [], chat
     while path:
         page = await text_of(client, path)
-        found = re.findall(r"line \d\d|good morning", page.partition('class="thread"')[2].partition("</ol>")[0]) + found
+        found = (
+            re.findall(r'"text">(line \d\d|good morning)<', page.partition('class="thread"')[2].partition("</ol>")[0])
+            + found
+        )
         onward = re.search(r'id="earlier" href="([^"]*)"', page)
         path = onward[1].replace("&amp;", "&") if onward else ""
     assert found == ["good morning", *(f"line {n}" for n in range(20, 27))]

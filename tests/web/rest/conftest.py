@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from actors.chats.conversing import Conversing
 from gateway.domain.api_keys import SCOPES, new_key
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, TenantId
@@ -127,12 +126,13 @@ def make_api(world: World) -> Api:
     bots = BotConfigs(
         tenant=world.cache.tenant, content=lambda number: world.db.tenant(number, select_bot_content, number), broken=none_broken,
     )  # fmt: skip
+    assert world.deps.conversing is not None
     deps = RestDeps(
         db=world.db, callers=callers, master=world.cache.master, tenant=world.cache.tenant, refresh=world.deps.modules.refresh,
         idempotency=Idempotency(world.db, world.cache.sealer), slots=world.deps.slots, probe=world.deps.probe,
         place=world.deps.place, modules=world.deps.modules, feed=world.deps.feed, bot_configs=bots,
         public_url="https://gateway.example",
-        conversing=Conversing(db=world.db, feed=world.deps.feed, wake=lambda number, key: rung.append((number, key))),
+        conversing=replace(world.deps.conversing, wake=lambda number, key: rung.append((number, key))),
         ring=lambda number, key: rung.append((number, key)),
     )  # fmt: skip
     return Api(world, deps, clock, rung=rung)

@@ -1,5 +1,6 @@
 """Conversations and contacts by the API: what each caller sees, what they change, and what is refused with which field."""
 
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -7,7 +8,7 @@ import pytest
 
 from gateway.domain.people import Role
 from gateway.store import members
-from gateway.store.outbox import Outcome
+from gateway.store.outbox import Outcome, claim_deliveries
 from tests.web.chats import TELEGRAM, connect, conversation_with, receives
 from tests.web.rest.conftest import Api
 from tests.web.rest.test_resources import every, paths
@@ -165,6 +166,41 @@ async def test_an_agent_sees_what_waits_and_their_own_and_an_auditor_no_texts(ap
     assert (await api.ask("GET", "/conversations", query={"q": "evening"}, cookie=auditor)).json["items"] != [], (
         "no oracle of texts"
     )
+
+
+async def test_typing_and_reading_are_shown_to_the_client(api: Api, chat: str) -> None:
+    conversing, ident = api.deps.conversing, UUID(chat.rpartition("/")[2])
+    assert conversing is not None
+    assert conversing.typing is not None
+    key = await api.new_key("chat")
+    assert (await api.ask("POST", f"{chat}/typing", x_api_key=key)).status == 204
+    assert conversing.typing.until(JUNE, ident, client=False) is not None
+    assert conversing.typing.until(JUNE, ident, client=True) is None
+    assert (await api.ask("POST", f"{chat}/typing", x_api_key=await api.new_key("read"))).status == 403
+    assert (await api.ask("POST", f"/conversations/{uuid4()}/typing", x_api_key=key)).status == 404
+    assert (await api.ask("POST", f"{chat}/read", {}, x_api_key=key)).status == 200
+    assert (await api.ask("POST", f"{chat}/read", {}, x_api_key=key)).status == 200
+    assert api.world.looked == [ident], "what was read already is not read again"
+    await receives(api.world, wrote(2, "still there?"))
+    assert (await api.ask("POST", f"{chat}/messages", {"text": "yes", "client_id": "a-1"}, x_api_key=key)).status == 201
+    assert api.world.looked == [ident, ident], "whoever answers has read it"
+    assert conversing.typing.until(JUNE, ident, client=False) is None, "what was being written is sent"
+    assert (await every(api, "/conversations"))[0]["owner"].startswith("human:key:"), (
+        "typing takes nothing, an answer does"
+    )
+
+
+async def test_an_answer_names_a_message_of_its_own_conversation(api: Api, chat: str) -> None:
+    await receives(api.world, wrote(5, "of somebody else", "8"))
+    other = f"/conversations/{await conversation_with(api.world, '8')}"
+    (first,), (foreign,) = await every(api, f"{chat}/messages"), await every(api, f"{other}/messages")
+    for answered in (foreign["id"], str(uuid4())):
+        refused = await api.ask("POST", f"{chat}/messages", {"text": "hi", "client_id": "a-1", "reply_to": answered})
+        assert (refused.status, paths(refused)) == (422, {"reply_to"})
+    made = await api.ask("POST", f"{chat}/messages", {"text": "hi", "client_id": "a-1", "reply_to": first["id"]})
+    assert (made.status, made.json["reply_to"]) == (201, first["id"])
+    (claim,) = await api.world.db.engine(claim_deliveries, JUNE, TELEGRAM, 1, 30.0)
+    assert json.loads(claim.body)["reply_to"] == first["provider_id"]
 
 
 async def test_contacts_are_entered_found_changed_and_merged(api: Api, chat: str) -> None:
