@@ -46,11 +46,13 @@ class AccountApp(AppCredentials):
 
 
 class MetaApp(AppCredentials):
-    """An application of Meta: it signs webhooks with its secret, and shows its verify token in the handshake."""
+    """An application of Meta: it signs webhooks with its secret, and shows its verify token in the handshake. Accounts that log in
+    without a Facebook page belong to a part of it that has a secret of its own."""
 
     app_id: AppText
     app_secret: AppSecret
     verify_token: AppSecret
+    direct_app_secret: AppSecret | None = None
 
 
 @dataclass(frozen=True, slots=True)

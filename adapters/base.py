@@ -402,6 +402,9 @@ class Adapter:
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     app: App | None = None
     """The application that the installation may have at the provider, for its OAuth and its shared webhook."""
+    missing: Callable[[Any, AppCredentials | None], str] = lambda settings, app: ""
+    """`missing(settings, app)`: what a person has yet to enter before it can work safely, as a code with a text `health.CODE`; until
+    then it is pending and delivers nothing. Empty: nothing."""
     streams: Callable[[Any], bool] = lambda settings: False
     """Whether a client with these settings reads updates by itself (`adapters.inbound.StreamsUpdates`)."""
     jobs: tuple[Job, ...] = ()

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from gateway.domain.chats import LARGEST_FILE, ChatEvent, FileKind
+from gateway.domain.chats import LARGEST_FILE, ChatEvent, FileKind, Person
 
 MESSAGE = "message"
 """The kind of a delivery that is one part of a chat message."""
@@ -78,6 +78,8 @@ class ChatChannel:
     """Whether these settings let people write."""
     address: Callable[[str], str] = lambda text: text
     """An address as the channel writes it, of what a person or a CRM entered. Raises ValueError."""
+    bucket: Callable[[str], str] = lambda address: ""
+    """Whose rate messages to an address count to (`Adapter.limits`)."""
 
 
 class OutgoingFiles(Protocol):
@@ -129,6 +131,75 @@ class MarksRead(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesPeople(Protocol):
+    """A client that knows people by their addresses, for messengers whose updates do not say who writes."""
+
+    async def person(self, address: str) -> Person:
+        """What the messenger says of a client. Raises Rejected where it says nothing, and what `gateway.domain.errors` lists."""
+        ...
+
+
+# Approved texts for outside the window --------------------------------------------------------------------------------
+
+
+class BadTemplate(ValueError):
+    """The values do not fit the template: places without a value, and values without a place."""
+
+    def __init__(self, missing: tuple[str, ...], unknown: tuple[str, ...]) -> None:
+        self.missing, self.unknown = missing, unknown
+        super().__init__(f"no value for: {', '.join(missing)}" if missing else f"no such place: {', '.join(unknown)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTemplate:
+    """A text that the messenger has approved. `fields` are the places to fill in, such as `body.1` or `button.0`."""
+
+    name: str
+    language: str
+    """As the messenger writes it, such as `ru` or `en_US`."""
+    text: str
+    """As the client will read it, with the places as `{{body.1}}`."""
+    fields: tuple[str, ...] = ()
+    category: str = ""
+
+    def stored(self) -> dict[str, Any]:
+        """As a row holds it; the fields of the class."""
+        return {
+            "name": self.name, "language": self.language, "text": self.text, "fields": list(self.fields), "category": self.category,
+        }  # fmt: skip
+
+    def filled(self, values: Mapping[str, str]) -> str:
+        """The text that the client will read. Raises BadTemplate for a place without a value, or a value without a place."""
+        missing = tuple(name for name in self.fields if not values.get(name, "").strip())
+        unknown = tuple(sorted(values.keys() - set(self.fields)))
+        if missing or unknown:
+            raise BadTemplate(missing, unknown)
+        return re.sub(r"\{\{([a-z]+\.[A-Za-z0-9_]+)\}\}", lambda found: values.get(found[1], found[0]), self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateUse:
+    """A template with its values, as a delivery names it."""
+
+    name: str
+    language: str
+    values: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def body(self) -> dict[str, Any]:
+        """As a part of a delivery's content."""
+        return {"name": self.name, "language": self.language, "values": dict(self.values)}
+
+
+@runtime_checkable
+class ListsTemplates(Protocol):
+    """A client of a channel whose capabilities say `templates`."""
+
+    async def templates(self) -> Sequence[MessageTemplate]:
+        """Those that are approved and that we can fill in, by name. Raises what `gateway.domain.errors` lists."""
+        ...
+
+
 # One message as deliveries ---------------------------------------------------------------------------------------------
 
 
@@ -156,6 +227,8 @@ class Outgoing:
     """Ours, the same for every attempt: for messengers that drop a second message with it or return it with statuses."""
     latitude: float | None = None
     longitude: float | None = None
+    template: TemplateUse | None = None
+    """Sent instead of `text`, which is then what the client will read."""
 
     def body(self) -> dict[str, Any]:
         """As a delivery's content."""
@@ -166,6 +239,8 @@ class Outgoing:
             found["reply_to"] = self.reply_to
         if self.latitude is not None:
             found |= {"latitude": self.latitude, "longitude": self.longitude}
+        if self.template is not None:
+            found["template"] = self.template.body()
         if self.file is not None:
             file = self.file
             found["file"] = {
@@ -181,6 +256,7 @@ class Outgoing:
             to=body["to"], text=body.get("text", ""), reply_to=body.get("reply_to", ""), token=body.get("token", ""),
             latitude=body.get("latitude"), longitude=body.get("longitude"),
             file=OutgoingFile(**file) if file is not None else None,
+            template=TemplateUse(**body["template"]) if "template" in body else None,
         )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ async def download(
     write: Callable[[bytes], Awaitable[None]],
     user: str = "",
     password: Secret | None = None,
+    headers: Mapping[str, str] | None = None,
     timeouts: Timeouts = TIMEOUTS,
 ) -> None:
     """Hands the body to `write` after `judge` has seen status and headers; `dial` as for `Http`. Raises Unavailable or BadSettings, and what
@@ -36,7 +37,7 @@ async def download(
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     secrets = [secret for secret in (url, password) if secret is not None]
     async with Http(f"{parts.scheme}://{parts.netloc}", dial=dial, timeouts=timeouts, secrets=secrets) as http:
-        await http.receive(path, judge=judge, write=write, user=user, password=password)
+        await http.receive(path, judge=judge, write=write, user=user, password=password, headers=headers)
 
 
 def file_name(url: Secret) -> str:

@@ -2,7 +2,8 @@
 
 `texts.toml` has the tables `en` and `ru` with equal keys: `about`, one sentence on the outside system, and the texts of the
 adapter's codes under the prefixes of the admin UI (`health.CODE`, `tested.CODE`, `finding.CODE`, `figure.NAME`,
-`delivery_kind.KIND` …). They are looked up with the adapter's kind, so two adapters never collide. `icon.svg` is a plain
+`delivery_kind.KIND`, `message_error.CODE` …). They are looked up with the adapter's kind, so two adapters never collide. `reason.CODE` are sentences as
+its errors hold them, found by the English one wherever a person reads an error. `icon.svg` is a plain
 drawing: only the elements and attributes listed here, so that it can neither run nor load anything. `example.yaml` is the
 block of the tenant file. It draws no page; read `gateway/web/site.py` for where these are shown.
 """

@@ -240,6 +240,7 @@ class Served:
                 mail=self.settings.smtp_url is not None,
                 modules=self.modules,
                 recording_files=self.recording_files,
+                chat_files=self.services.chat_files,
                 sandbox=self._sandbox,
                 spool=self.posts.spool,
                 conversing=self.conversing,

@@ -32,8 +32,10 @@ from actors.certificate_watch import CertificateWatch, has_certificate
 from actors.chats.conversing import Conversing
 from actors.chats.file_fetching import FileFetchActor
 from actors.chats.inbox import Inbox
+from actors.chats.naming import naming_jobs
 from actors.chats.signals import KIND as LOOKED
 from actors.chats.signals import Signals
+from actors.chats.templates import template_jobs
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
@@ -184,7 +186,8 @@ class Gateway:
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
         self.certificate = CertificateWatch(settings.base_url) if has_certificate(settings.base_url) else None
-        self.jobs = Jobs(self.services, adapters(), registration_jobs(self.modules))
+        more = registration_jobs(self.modules), template_jobs(db), naming_jobs(db, self.services.feed)
+        self.jobs = Jobs(self.services, adapters(), lambda adapter: [job for jobs in more for job in jobs(adapter)])
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
             db,

@@ -210,7 +210,7 @@ BEGIN
     END IF;
     UPDATE message_parts p
     SET status = CASE WHEN p.status IN ('queued', 'unknown') OR (p.status = 'failed' AND reached <> 'sent') THEN reached ELSE p.status END,
-        provider_id = coalesce(p.provider_id, named),
+        provider_id = coalesce(named, p.provider_id),
         error = CASE WHEN reached IN ('failed', 'unknown') THEN coalesce(NEW.problem, '') WHEN reached = 'sent' AND p.status = 'failed' THEN p.error ELSE '' END,
         at = now()
     WHERE p.tenant_id = NEW.tenant_id AND p.integration_type = NEW.integration_type AND p.token = NEW.key;

@@ -24,6 +24,7 @@ from actors.ai.context import RULES, Context, day_of, history, prompt_problem, r
 from actors.ai.handing_over import HandingOver
 from actors.ai.tool import Outcome
 from actors.ai.tools import tools_of
+from actors.chats.conversing import Sent
 from actors.services import Services
 from adapters.llm.client import Model
 from adapters.llm.protocol import Called, ModelFailed, Question, Result, Said, Text, ToolCall, Turn
@@ -311,22 +312,24 @@ class Answers:
     async def _send(self, answering: Answering, text: str, progress: Progress) -> None:
         number, conversing = self.tenant.number, self.handing.conversing
 
-        async def work(conn: Connection) -> IntegrationKey:
+        async def work(conn: Connection) -> Sent:
             known = await lock_for(conn, answering)
             sent = await conversing.store(
                 conn, self.tenant, known, author=AI, text=text, client_id=f"ai:{answering.id}", owner=OWNER_AI
             )
             await end_answer(conn, number, answering.id, progress.ended("sent"), sent.message.id)
             await self._add_use(conn, progress, 1)
-            return known.integration
+            return sent
 
         try:
-            key = await self.services.db.tenant(number, work)
+            sent = await self.services.db.tenant(number, work)
         except Invalid as error:  # the messenger takes no text now, or the channel is off
             raise Failed(f"not_sent {error.problems[0][0]}") from None
         progress.begun = False
         COUNTERS["ai_answers_sent"] += 1
-        conversing.changed(number, answering.conversation, key)
+        conversing.changed(number, answering.conversation, sent.conversation.integration)
+        if sent.unread:
+            conversing.looked(number, answering.conversation)
 
     async def _end(self, progress: Progress, state: str, problem: str = "") -> None:
         """Notes an answer that was not sent, with what it used."""

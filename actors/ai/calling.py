@@ -8,6 +8,7 @@ Whatever the model writes wrongly is answered in words that it can act upon. Rea
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -133,6 +134,7 @@ def _object(text: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def shape_of(tool: Tool[Any]) -> ToolShape:
     """A tool as the model is told of it: references are resolved, for not every server does that."""
     schema = tool.arguments.model_json_schema()

@@ -44,8 +44,8 @@ from gateway.telemetry import bound
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 5.0
-"""Seconds between looks at what is overdue, and at what nobody announced."""
+LOOK_EVERY_S, LOOK_LEAST_S = 30.0, 2.0
+"""Seconds between looks at what is overdue and at what nobody announced: a tenth of the company's `timeout_s`, within these."""
 TYPING_EVERY_S = 4.0
 RETRY_S, RETRY_CAP_S = 1.0, 10.0
 
@@ -84,7 +84,8 @@ class TenantAi:
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled."""
-        number = self.tenant.number
+        number, every_s = self.tenant.number, min(LOOK_EVERY_S, max(LOOK_LEAST_S, self.settings.handoff.timeout_s / 10))
+        self._tasks = {}  # a crash ended those of the life before
         with bound(tenant=number):
             async with AsyncExitStack() as stack:
                 model, missing = None, ""
@@ -103,16 +104,23 @@ class TenantAi:
                 else:
                     slot.report(State.ONLINE)
                 wanted: Sequence[UUID] | None = None
+                next_whole = 0.0
                 while True:
+                    if trio.current_time() >= next_whole:
+                        wanted = None
                     try:
                         await self._look(wanted, nursery, answers, slot)
                     except Unavailable as error:
                         slot.report(State.DEGRADED, "database_away", error.detail)
                         await trio.sleep(RETRY_S)
-                        wanted = None
+                        next_whole = 0.0
                         continue
-                    wanted = None
-                    with trio.move_on_after(LOOK_EVERY_S):
+                    if slot.health.code == "database_away":
+                        slot.report(State.ONLINE)
+                    if wanted is None:
+                        next_whole = trio.current_time() + every_s
+                    wanted = ()
+                    with trio.move_on_at(next_whole):
                         subjects, lost = await subscription.changed()
                         wanted = None if lost else self._noted(subjects)
 
@@ -244,7 +252,8 @@ class TenantAi:
         """Tries again in a moment, or hands over."""
         task.failures += 1
         log.warning("no answer", extra={"reason": failure.problem, "failures": task.failures})
-        slot.report(State.DEGRADED, "model_failed", failure.problem)
+        if answers.model is not None:
+            slot.report(State.DEGRADED, "model_failed", failure.problem)
         if task.failures < self.settings.handoff.after_failures:
             with trio.move_on_after(min(RETRY_CAP_S, RETRY_S * 2 ** (task.failures - 1))):
                 await task.heard().wait()

@@ -15,10 +15,20 @@ from functools import partial
 from typing import Literal
 from uuid import UUID, uuid4
 
+from actors.chats.templates import known_templates
 from actors.chats.typing import Typing
 from actors.feed import Feed
 from adapters.base import Adapter, AdapterSettings
-from adapters.channel import MESSAGE, Capabilities, ChatChannel, OutgoingFile, parts_of
+from adapters.channel import (
+    MESSAGE,
+    BadTemplate,
+    Capabilities,
+    ChatChannel,
+    Outgoing,
+    OutgoingFile,
+    TemplateUse,
+    parts_of,
+)
 from adapters.registry import integrations
 from gateway.domain.chat_fold import content_digest
 from gateway.domain.chats import (
@@ -40,8 +50,9 @@ from gateway.domain.text import Bilingual
 from gateway.store import contacts as contact_rows
 from gateway.store import conversations as rows
 from gateway.store import members, messages
+from gateway.store.message_templates import select_message_template
 from gateway.store.messages import NewPart, StoredFile, StoredMessage
-from gateway.store.outbox import DeliveryRow
+from gateway.store.outbox import DeliveryRow, storable
 from gateway.store.postgres.errors import Conflict
 from gateway.store.postgres.pool import Connection, Database
 
@@ -108,22 +119,27 @@ class Conversing:
     # Messages.
 
     async def send(
-        self, tenant: Tenant, conversation: UUID, *, author: str, text: str, files: Sequence[UUID] = (), client_id: str | None = None,
-        reply_to: UUID | None = None, expected_epoch: int | None = None,
+        self, tenant: Tenant, conversation: UUID, *, author: str, text: str = "", files: Sequence[UUID] = (), client_id: str | None = None,
+        reply_to: UUID | None = None, expected_epoch: int | None = None, template: TemplateUse | None = None,
     ) -> Sent:  # fmt: skip
-        """Stores a message and its deliveries. A person takes the conversation by it. Raises NotThere, Passed, Invalid, Unavailable."""
+        """Stores a message and its deliveries; a template instead of text and files. A person takes the conversation by it. Raises
+        NotThere, Passed, Invalid, Unavailable."""
         text = text.strip() if any(one.isprintable() and not one.isspace() for one in text) else ""
         problems = list[tuple[str, str]]()
         if len(text) > LONGEST_TEXT:
             problems.append(("text", _at_most(LONGEST_TEXT)))
-        if not text and not files:
+        if template is not None and (text or files):
+            problems.append(("template", Bilingual(
+                "a template is sent alone, without a text and files", "шаблон отправляется один, без текста и файлов",
+            )))  # fmt: skip
+        elif not text and not files and template is None:
             problems.append(("text", Bilingual("write a text or attach a file", "напишите текст или приложите файл")))
         if len(files) > MOST_FILES:
             problems.append(("attachments", Bilingual(f"at most {MOST_FILES} files", f"не больше {MOST_FILES} файлов")))
         if problems:
             raise Invalid(tuple(problems))
         sent, woken = await self.db.tenant(
-            tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch
+            tenant.number, self._send, tenant, conversation, author, text, list(files), client_id, reply_to, expected_epoch, template
         )  # fmt: skip
         if woken is not None:
             self.changed(tenant.number, conversation, woken)
@@ -135,7 +151,7 @@ class Conversing:
 
     async def _send(
         self, conn: Connection, tenant: Tenant, conversation: UUID, author: str, text: str, files: Sequence[UUID],
-        client_id: str | None, reply_to: UUID | None, expected_epoch: int | None,
+        client_id: str | None, reply_to: UUID | None, expected_epoch: int | None, template: TemplateUse | None,
     ) -> tuple[Sent, IntegrationKey | None]:  # fmt: skip
         number = tenant.number
         known = await rows.lock_conversation(conn, number, conversation)
@@ -148,7 +164,8 @@ class Conversing:
         _check_epoch(known, expected_epoch)
         owner = author if is_human(author) else known.owner
         sent = await self.store(
-            conn, tenant, known, author=author, text=text, files=files, client_id=client_id, reply_to=reply_to, owner=owner
+            conn, tenant, known, author=author, text=text, files=files, client_id=client_id, reply_to=reply_to, owner=owner,
+            template=template,
         )  # fmt: skip
         if sent.conversation.owner != known.owner:
             await rows.insert_happening(conn, number, conversation, "taken", author)
@@ -156,7 +173,7 @@ class Conversing:
 
     async def store(
         self, conn: Connection, tenant: Tenant, known: Conversation, *, author: str, text: str, files: Sequence[UUID] = (),
-        client_id: str | None = None, reply_to: UUID | None = None, owner: str, answers: bool = True,
+        client_id: str | None = None, reply_to: UUID | None = None, owner: str, answers: bool = True, template: TemplateUse | None = None,
     ) -> Sent:  # fmt: skip
         """Stores a message with its deliveries in a conversation that the caller has locked, in the caller's transaction; `changed`
         announces it once that is committed. It is `owner`'s then; where it `answers` nothing, the client goes on waiting. Raises
@@ -164,15 +181,17 @@ class Conversing:
         number = tenant.number
         channel = self.channel(tenant, known.integration)
         found = await messages.select_files(conn, number, files)
-        self._check(known, channel, text, files, found)
+        self._check(known, channel, text, files, found, templated=template is not None)
         assert channel is not None
+        if template is not None:
+            template, text = await _filled(conn, number, known.integration, template)
         answered = await _answered(conn, number, known.id, reply_to) if reply_to is not None else None
         now = self.now()
         message = NewMessage(
             id=uuid4(), conversation=known.id, seq=known.last_seq + 1, direction="out", author=author, text=text, at=now,
-            reply_to=reply_to, status="queued", client_id=client_id,
+            reply_to=reply_to, status="queued", client_id=client_id, template=template.body() if template is not None else None,
         )  # fmt: skip
-        parts = _parts(known, message.id, text, channel[0].capabilities, found, answered or "")
+        parts = _parts(known, message.id, text, channel[0], found, answered or "", template)
         await messages.insert_message(conn, number, message, known.integration, known.address, parts, files)
         changed = replace(
             owned(known, owner), state="open", unread=0 if answers else known.unread,
@@ -186,7 +205,7 @@ class Conversing:
 
     def _check(
         self, known: Conversation, channel: tuple[ChatChannel, AdapterSettings] | None, text: str, files: Sequence[UUID],
-        found: Sequence[StoredFile],
+        found: Sequence[StoredFile], *, templated: bool = False,
     ) -> None:  # fmt: skip
         """Raises Invalid where the message cannot be sent like this."""
         problems = list[tuple[str, str]]()
@@ -196,11 +215,17 @@ class Conversing:
                 f"{known.integration} выключена или не настроена: отправить туда нельзя",
             )),))  # fmt: skip
         can = channel[0].capabilities
-        if not can.open_at(known.client_wrote_at, self.now()):
+        if templated and not can.templates:
+            problems.append(("template", Bilingual(
+                "this messenger has no templates: write a text", "у этого мессенджера нет шаблонов: напишите текст",
+            )))  # fmt: skip
+        elif not templated and not can.open_at(known.client_wrote_at, self.now()):
             hours = round((can.window_s or 0) / 3600)
             problems.append(("text", Bilingual(
-                f"the messenger takes a free text only within {hours} hours after the client's last message",
-                f"мессенджер принимает свободный текст только в течение {hours} ч после последнего сообщения клиента",
+                f"the messenger takes a free text only within {hours} hours after the client's last message"
+                + ("; choose a template" if can.templates else ""),
+                f"мессенджер принимает свободный текст только в течение {hours} ч после последнего сообщения клиента"
+                + ("; выберите шаблон" if can.templates else ""),
             )))  # fmt: skip
         missing = set(files) - {one.id for one in found}
         if missing:
@@ -224,7 +249,8 @@ class Conversing:
             raise Invalid(tuple(problems))
 
     async def start(
-        self, tenant: Tenant, key: IntegrationKey, to: str, *, author: str, text: str, client_id: str | None = None
+        self, tenant: Tenant, key: IntegrationKey, to: str, *, author: str, text: str = "", client_id: str | None = None,
+        template: TemplateUse | None = None,
     ) -> Sent:  # fmt: skip
         """Writes first: `to` is an address of the channel, or a contact's id. Raises NotThere, Invalid, Unavailable."""
         channel = self.channel(tenant, key)
@@ -232,16 +258,23 @@ class Conversing:
             raise Invalid((("channel", Bilingual(
                 "there is no such channel, or it is switched off", "такого канала нет, или он выключен"
             )),))  # fmt: skip
+        if not text.strip() and template is None:
+            raise Invalid(
+                (("text", Bilingual("write a text or choose a template", "напишите текст или выберите шаблон")),)
+            )
         contact = _uuid(to)
-        begin = partial(self._start, tenant=tenant, key=key, channel=channel[0], to=to, contact=contact)
+        begin = partial(
+            self._start, tenant=tenant, key=key, channel=channel[0], to=to, contact=contact, template=template
+        )
         try:
             conversation = await self.db.tenant(tenant.number, begin)
         except Conflict:  # the client wrote at this moment: theirs is the conversation
             conversation = await self.db.tenant(tenant.number, begin)
-        return await self.send(tenant, conversation, author=author, text=text, client_id=client_id)
+        return await self.send(tenant, conversation, author=author, text=text, client_id=client_id, template=template)
 
     async def _start(
-        self, conn: Connection, tenant: Tenant, key: IntegrationKey, channel: ChatChannel, to: str, contact: UUID | None
+        self, conn: Connection, tenant: Tenant, key: IntegrationKey, channel: ChatChannel, to: str, contact: UUID | None,
+        template: TemplateUse | None,
     ) -> UUID:  # fmt: skip
         number = tenant.number
         if contact is not None:
@@ -269,10 +302,12 @@ class Conversing:
                 "this messenger does not let a company write first: the client has to write",
                 "этот мессенджер не даёт компании писать первой: клиент должен написать сам",
             )),))  # fmt: skip
-        if channel.capabilities.window_s is not None:
+        if template is not None and channel.capabilities.templates:
+            await _filled(conn, number, key, template)
+        elif channel.capabilities.window_s is not None:
             raise Invalid((("text", Bilingual(
-                "outside the messenger's window only a template can be sent",
-                "вне окна мессенджера можно отправить только шаблон",
+                "the client has not written yet: this messenger takes only a template",
+                "клиент ещё не писал: этот мессенджер примет только шаблон",
             )),))  # fmt: skip
         if contact is None:
             contact = await contact_rows.insert_contact(conn, number, "", (), ())
@@ -313,12 +348,14 @@ class Conversing:
     ) -> None:  # fmt: skip
         """Stores deliveries again that were cleared away meanwhile."""
         channel = self.channel(tenant, known.integration)
-        self._check(known, channel, message.text, (), message.files)
+        stored = await select_message_template(conn, tenant.number, message.id)
+        template = TemplateUse(**stored) if stored is not None else None
+        self._check(known, channel, message.text, (), message.files, templated=template is not None)
         assert channel is not None
         answered = (
             await messages.select_provider_id(conn, tenant.number, message.reply_to) if message.reply_to else None
         )
-        parts = _parts(known, message.id, message.text, channel[0].capabilities, message.files, answered or "")
+        parts = _parts(known, message.id, message.text, channel[0], message.files, answered or "", template)
         await messages.insert_deliveries(
             conn, tenant.number, [one.delivery for one in parts if one.delivery.key in lost]
         )
@@ -455,23 +492,56 @@ def owned(known: Conversation, owner: str) -> Conversation:
 
 
 def _parts(
-    known: Conversation, message: UUID, text: str, can: Capabilities, files: Sequence[StoredFile], reply_to: str
+    known: Conversation, message: UUID, text: str, channel: ChatChannel, files: Sequence[StoredFile], reply_to: str,
+    template: TemplateUse | None = None,
 ) -> list[NewPart]:  # fmt: skip
     outgoing = [
         OutgoingFile(id=str(one.id), kind=one.kind, name=one.name, content_type=one.content_type, size=one.size or 0)  # type: ignore[arg-type] # the column's check knows the kinds
         for one in files
     ]
-    made = parts_of(can, known.address, text, outgoing, reply_to=reply_to if can.replies else "", token=str(message))
+    can, bucket = channel.capabilities, channel.bucket(known.address)
+    if template is not None:
+        made = [Outgoing(to=known.address, text=text, template=template, token=f"{message}.0")]
+    else:
+        made = parts_of(
+            can, known.address, text, outgoing, reply_to=reply_to if can.replies else "", token=str(message)
+        )
     return [
         NewPart(
             part=place, digest=content_digest(part.text, part.file.kind if part.file is not None else ""),
             delivery=DeliveryRow(
-                integration=known.integration, lane=f"chat {known.id}", key=part.token, kind=MESSAGE, bucket="",
+                integration=known.integration, lane=f"chat {known.id}", key=part.token, kind=MESSAGE, bucket=bucket,
                 subject=Subject("chat", str(known.id)), body=json.dumps(part.body(), ensure_ascii=False), latest_only=False, expires_s=None, keep_s=KEEP_S,
             ),
         )
         for place, part in enumerate(made)
     ]  # fmt: skip
+
+
+async def _filled(
+    conn: Connection, tenant: TenantId, key: IntegrationKey, use: TemplateUse
+) -> tuple[TemplateUse, str]:  # fmt: skip
+    """A template with its values as they are sent, and what the client will read. Raises Invalid."""
+    known = await known_templates(conn, tenant, key)
+    one = next((one for one in known if (one.name, one.language) == (use.name, use.language)), None)
+    if one is None:
+        raise Invalid((("template", Bilingual(
+            f"there is no approved template {use.name} in the language {use.language}; the list is read anew each hour",
+            f"одобренного шаблона {use.name} на языке {use.language} нет; список обновляется каждый час",
+        )),))  # fmt: skip
+    values = {
+        name: " ".join(storable(value).split()) for name, value in use.values.items()
+    }  # one line is what is taken
+    try:
+        text = one.filled(values)
+    except BadTemplate as error:
+        raise Invalid((
+            *((f"template.values.{name}", Bilingual("must not be empty", "не заполнено")) for name in error.missing),
+            *((f"template.values.{name}", Bilingual("the template has no such field", "такого поля в шаблоне нет")) for name in error.unknown),
+        )) from None  # fmt: skip
+    if len(text) > LONGEST_TEXT:
+        raise Invalid((("template.values", _at_most(LONGEST_TEXT)),))
+    return replace(use, values=values), text
 
 
 def _address(channel: ChatChannel, text: str) -> str | None:

@@ -131,6 +131,9 @@ class DeliveryActor:
             app=self.services.app_of(self.adapter), files=self.services.outgoing_files(number), public_url=self.services.public_url,
         )  # fmt: skip
         with bound(tenant=number, integration=key), ExitStack() as lent:
+            if missing := self.adapter.missing(self.settings, link.app):
+                slot.report(State.STARTING, missing)
+                await trio.sleep_forever()  # until the settings change; what is to be delivered waits
             async with self.adapter.connect(link, self.settings) as client:
                 assert isinstance(client, Delivers)
                 lent.enter_context(self.services.clients.lend(slot.path, client))
@@ -429,6 +432,8 @@ class DeliveryActor:
         match error:
             case RateLimited():
                 pause = error.after_s or random.uniform(0.5, 1.5)
+                if error.bucket:  # its budget is paused; the others go on
+                    return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)
                 self._close(pause)
                 slot.report(State.DEGRADED, "rate_limited", text, next_try=utc_now() + timedelta(seconds=pause))
                 return self._again(claim, pause, "rate_limited", text, fields, uses_attempt=False)

@@ -249,14 +249,15 @@ class Http:
         write: Callable[[bytes], Awaitable[None]],
         user: str = "",
         password: Secret | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """One GET whose body goes to `write` piece by piece, for files. `judge` sees status and headers first; what either
         of them raises ends the reading and is raised. Otherwise raises like `send`; the deadline is the caller's."""
-        headers: dict[str, str] = {}
+        sent = dict(headers or {})
         if user:
             login = f"{user}:{password.reveal() if password is not None else ''}"
-            headers["authorization"] = f"Basic {b64encode(login.encode()).decode()}"
-        await self._pour("GET", path, headers, Body(), judge, write)
+            sent["authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+        await self._pour("GET", path, sent, Body(), judge, write)
 
     async def stream(
         self,
@@ -311,7 +312,7 @@ class Http:
                 return mask.result(read(answer))
         except RateLimited as error:
             if error.after_s:
-                self._budget.pause(error.after_s)
+                self._budget.pause(error.after_s, error.bucket)
             raise
         except READING_FAULTS as error:
             fault = misread(error)

@@ -76,8 +76,9 @@ class Model:
     """Parameters that this server or model has refused."""
 
     async def ask(self, question: Question, *, piece: Piece | None = None, tries: int = 1, ended: bool = False) -> Said:
-        """What the model says. With `tries`, what may pass is tried again, as long as nothing was given to `piece`; `ended`: an answer
-        whose end the server does not mark counts as broken off. Raises ModelFailed."""
+        """What the model says. With `tries`, what may pass is tried again, as long as nothing was given to `piece`, but for silence: it
+        has taken its time, and may be paid for. `ended`: an answer whose end the server does not mark counts as broken off. Raises
+        ModelFailed."""
         deadline = trio.current_time() + self.timeouts.whole_s
         given = list[bool]()
 
@@ -97,7 +98,8 @@ class Model:
                     wait = failure.retry_after_s
                     if wait is None:
                         wait = min(RETRY_CAP_S, RETRY_S * 2 ** (tries - 1 - left)) * random.uniform(0.75, 1.25)
-                    if not left or given or not failure.retryable or trio.current_time() + wait >= deadline:
+                    final = given or not failure.retryable or failure.code == "timeout"
+                    if not left or final or trio.current_time() + wait >= deadline:
                         raise
                     log.info("the model is tried again", extra={"reason": failure.code})
                 await trio.sleep(wait)

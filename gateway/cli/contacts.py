@@ -1,37 +1,31 @@
 """`gateway contact export` and `gateway contact erase`: one person's data, whether or not a gateway runs.
 
-A person is named by the contact's id or a telephone number of theirs. Read `gateway/store/personal_data.py` for what is theirs.
+A person is named by the contact's id or a telephone number of theirs. Read `gateway/store/personal_export.py` for what is theirs.
 """
 
-import json
 import os
 import sys
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import trio
 
 from gateway.cli.api_keys import ACTOR
 from gateway.domain.ids import TenantId
-from gateway.domain.orders import Order
 from gateway.resources import open_blobs
 from gateway.settings import Settings
-from gateway.store import contacts, conversations, messages
-from gateway.store.audit import insert_audit
+from gateway.store import contacts
 from gateway.store.files.chat_files import ChatFiles
-from gateway.store.messages import StoredMessage
-from gateway.store.orders import OrderFilter, select_orders
 from gateway.store.personal_data import select_contacts_by_phone
-from gateway.store.postgres.pool import Connection, Database
+from gateway.store.personal_export import export_person, person_files
+from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys
 from gateway.store.tenants import select_tenants
 
 Say = Callable[..., None]
-AT_ONCE = 500
 
 
 async def export(
@@ -46,11 +40,13 @@ async def export(
         text_of(f"{target} is there already: name another place by --to")
         return 1
     async with _files(settings, db, master, number) as files:
-        data = await db.tenant(number, _data, number, contact)
+        data = await db.tenant(number, export_person, number, contact, ACTOR)
+        assert data is not None
+        count = -1  # the description of the others is no file of the person's
         with _Target(target) as into:
-            into.write("contact.json", json.dumps(data, ensure_ascii=False, indent=2, default=str).encode())
-            count = await _write_files(files, number, data, into)
-    await db.engine(_note_export, number, contact)
+            async for name, content in person_files(files, number, data, trio.CapacityLimiter(1)):
+                into.write(name, content)
+                count += 1
     said = sum(len(one["messages"]) for one in data["conversations"])
     print(
         f"{target}: {len(data['conversations'])} conversations, {said} messages, {count} files, {len(data['orders'])} orders"
@@ -110,85 +106,6 @@ async def _files(settings: Settings, db: Database, master: MasterKeys, number: T
     sealer = master.sealer(number, row.data_key)
     async with open_blobs(settings) as blobs:
         yield ChatFiles(db, blobs, settings.data_dir / "incoming", {number: sealer}.get)
-
-
-async def _data(conn: Connection, number: TenantId, contact: UUID) -> dict[str, Any]:
-    person = await contacts.select_contact(conn, number, contact)
-    assert person is not None
-    found = []
-    for seen in await conversations.select_conversations_of_contact(conn, number, person.id):
-        one = seen.conversation
-        beside = await conversations.select_happenings(conn, number, one.id, most=100_000)
-        found.append({
-            "id": one.id, "channel": one.integration, "address": one.address, "name": one.name, "username": one.username,
-            "language": one.language, "messages": await _messages(conn, number, one.id),
-            "events": [{"kind": each.kind, "author": each.author, "text": each.text, "message": each.message, "at": each.at} for each in beside],
-        })  # fmt: skip
-    return {
-        "id": person.id, "name": person.name, "phones": [one.phone for one in person.phones], "emails": list(person.emails),
-        "created_at": person.created_at, "updated_at": person.updated_at, "conversations": found,
-        "orders": [_order(one) for one in await _orders(conn, number, person.id)],
-    }  # fmt: skip
-
-
-async def _messages(conn: Connection, number: TenantId, conversation: UUID) -> list[dict[str, Any]]:
-    found, after = list[dict[str, Any]](), 0
-    while batch := await messages.select_messages(conn, number, conversation, AT_ONCE, after=after):
-        found += [_message(one) for one in batch]
-        after = batch[-1].seq
-    return found
-
-
-async def _orders(conn: Connection, number: TenantId, contact: UUID) -> list[Order]:
-    found, before = list[Order](), None
-    while batch := await select_orders(conn, number, OrderFilter(contact=contact), AT_ONCE, before):
-        found += [one.order for one in batch]
-        before = found[-1].number
-    return found
-
-
-def _order(one: Order) -> dict[str, Any]:
-    return {
-        "id": one.id, "number": one.number, "kind": one.kind, "status": one.status, "conversation": one.conversation,
-        "items": [
-            {"catalog_id": line.catalog_id, "name": line.name, "quantity": str(line.quantity), "price": str(line.price)}
-            for line in one.lines
-        ],
-        "total": str(one.total), "currency": one.currency, "starts_at": one.starts_at, "duration_min": one.duration_min,
-        "party": one.party, "comment": one.comment, "delivery": one.delivery, "call_phone": one.call_phone, "call_at": one.call_at,
-        "created_by": one.created_by, "created_at": one.created_at, "agreed_at": one.agreed_at,
-    }  # fmt: skip
-
-
-def _message(one: StoredMessage) -> dict[str, Any]:
-    return {
-        "id": one.id, "direction": one.direction, "author": one.author, "text": one.text, "status": one.status, "at": one.at,
-        "files": [
-            {"id": file.id, "kind": file.kind, "name": file.name, "content_type": file.content_type, "size": file.size,
-             "latitude": file.latitude, "longitude": file.longitude,
-             "path": f"files/{file.id}-{file.name.replace('/', '-')}" if file.state == "stored" else None}
-            for file in one.files
-        ],
-    }  # fmt: skip
-
-
-async def _write_files(files: ChatFiles, number: TenantId, data: dict[str, Any], into: "_Target") -> int:
-    count = 0
-    listed = [file for one in data["conversations"] for message in one["messages"] for file in message["files"]]
-    for file in listed:
-        found = await files.find(number, file["id"]) if file["path"] else None
-        if found is None:
-            continue
-        opened = await files.open(number, found.blob)
-        whole = b"".join([piece async for piece in opened.read(0, opened.size)])  # 20 MiB at most
-        into.write(file["path"], whole)
-        count += 1
-    return count
-
-
-async def _note_export(conn: Connection, number: TenantId, contact: UUID) -> None:
-    async with conn.transaction():
-        await insert_audit(conn, number, ACTOR, "contact.exported", str(contact))
 
 
 class _Target:

@@ -86,17 +86,7 @@ def suspects(text: str, country: str) -> list[Suspect]:
 def _is_scheme(text: str) -> bool:
     """`слово:слово` of a text without spaces is no link; what has slashes, or is dialled or mailed, is."""
     name, _, rest = text.partition(":")
-    return rest.startswith(("//", "\\\\")) or name.lower() in (
-        "tel",
-        "mailto",
-        "javascript",
-        "data",
-        "sms",
-        "tg",
-        "whatsapp",
-        "viber",
-        "skype",
-    )
+    return rest.startswith(("//", "\\\\")) or name.lower() in ("tel", "mailto", "javascript", "data", "sms")
 
 
 def _numbers(text: str, country: str) -> Iterable[tuple[int, int]]:

@@ -4,6 +4,7 @@
 
 Repeats change nothing: an event about a message that is known by the messenger's id is an echo or a second delivery. An answer that
 we did not send takes the conversation from the AI. Read `gateway/store/chat_batches.py` for how a book is read and written.
+Over 400 lines, for each kind of event has its method.
 """
 
 import hashlib
@@ -16,7 +17,6 @@ from uuid import UUID
 from gateway.domain.chats import (
     CLIENT,
     ELSEWHERE,
-    LONGEST_NAME,
     LONGEST_TEXT,
     MOST_FILES,
     OWNER_AI,
@@ -42,6 +42,7 @@ from gateway.domain.chats import (
     StatusReached,
     WroteElsewhere,
     is_human,
+    short_name,
     short_token,
 )
 from gateway.domain.ids import IntegrationKey
@@ -124,7 +125,8 @@ class Changes:
 
 
 def content_digest(text: str, kind: str = "") -> str:
-    """By what an outgoing part and its echo are compared."""
+    """By what an outgoing part and its echo are compared. Echoes do not tell a voice message from other sound."""
+    kind = "audio" if kind == "voice" else kind
     return hashlib.sha256(f"{kind}\0{' '.join(text.split())}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
@@ -185,13 +187,12 @@ class Book:
         if (key, event.address, event.provider_id) in self.known:
             return
         conversation = self._conversation(key, event.address, event.at, event.person)
-        default = self._default_owner(key)
-        if conversation.state == "closed":
+        default, closed = self._default_owner(key), conversation.state == "closed"
+        # Nobody's since before the AI was switched on; or the AI's, and it was switched off.
+        if closed or conversation.owner == OWNER_NONE or (conversation.owner == OWNER_AI and default == OWNER_NONE):
             conversation = self._owned(conversation, default)
+        if closed:
             self._happens(conversation, "reopened", CLIENT, event.at)
-        elif conversation.owner == OWNER_NONE or (conversation.owner == OWNER_AI and default == OWNER_NONE):
-            # Nobody's since before the AI was switched on; or the AI's, and it was switched off.
-            conversation = self._owned(conversation, default)
         conversation = replace(
             conversation, state="open", unread=conversation.unread + 1, client_wrote_at=event.at, blocked_at=None,
             waiting_since=conversation.waiting_since or event.at,
@@ -212,6 +213,8 @@ class Book:
 
     def _address_changed(self, key: IntegrationKey, event: AddressChanged) -> None:
         conversation = self.conversations.get((key, event.address))
+        if event.old_phone and (contact := self.people.get(event.old_phone)) is not None:
+            self._confirm(contact, event.phone)  # also where the conversation is at an address that is no number
         if conversation is None or (key, event.new_address) in self.conversations:
             return  # whoever is at the new address already is a person of their own until the messenger says more
         del self.conversations[key, event.address]
@@ -328,10 +331,10 @@ class Book:
             contact = self.people.get(person.phone) if person.phone else None
             if contact is None:
                 contact = self._new_id()
-                self.changes.contacts[contact] = _short(person.name) or _short(person.username)
+                self.changes.contacts[contact] = short_name(person.name) or short_name(person.username)
             known = Conversation(
                 id=self._new_id(), integration=key, address=address, contact=contact, owner=self._default_owner(key),
-                name=_short(person.name), username=_short(person.username), language=person.language[:16],
+                name=short_name(person.name), username=short_name(person.username), language=person.language[:16],
             )  # fmt: skip
             self.changes.new_conversations.add(known.id)
             self._put(known)
@@ -339,13 +342,13 @@ class Book:
                 self._confirm(contact, person.phone)
             return known
         named = replace(
-            known, name=_short(person.name) or known.name, username=_short(person.username) or known.username,
+            known, name=short_name(person.name) or known.name, username=short_name(person.username) or known.username,
             language=person.language[:16] or known.language,
         )  # fmt: skip
         if named != known:
             self._put(named)
         if person.name and not known.name:
-            self.changes.names[known.contact] = _short(person.name)
+            self.changes.names[known.contact] = short_name(person.name)
         if person.phone:
             self._confirm(known.contact, person.phone)
         return named
@@ -398,7 +401,3 @@ class Book:
         self.changes.happenings.append(
             Happening(conversation=conversation.id, kind=kind, author=author, at=at, text=text, message=message)
         )
-
-
-def _short(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_NAME]

@@ -70,6 +70,11 @@ def is_owner(text: str) -> bool:
     return _OWNER.fullmatch(text) is not None
 
 
+def short_name(text: str) -> str:
+    """What somebody calls themselves, as one line of at most LONGEST_NAME characters that can be shown."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_NAME]
+
+
 WHEN_RECEIVED = datetime(1970, 1, 1, tzinfo=UTC)
 """`at` of an event for which the messenger names no time: the time of its receipt is put in its place."""
 
@@ -198,6 +203,8 @@ class AddressChanged(_Event):
 
     new_address: str
     phone: str = ""
+    old_phone: str = ""
+    """The number that the client had before, where it is the number that changed: whoever has it has `phone` now too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +279,8 @@ class NewMessage:
     reply_to: UUID | None = None
     status: Status | None = None
     client_id: str | None = None
+    template: Mapping[str, Any] | None = None
+    """What it was made of: `name`, `language`, `values` of an approved template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

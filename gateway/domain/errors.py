@@ -72,6 +72,13 @@ class RateLimited(Retryable):
     """The other side requests us to slow down. Does not use up an attempt."""
 
     problem_code = "RATE_LIMITED"
+    bucket: str = ""
+    """Whose rate is used up, such as one recipient's; empty: the account's."""
+
+    def of(self, bucket: str) -> "RateLimited":
+        """This error, of one bucket."""
+        self.bucket = bucket
+        return self
 
 
 class Permanent(GatewayError):

@@ -160,6 +160,7 @@ async def _read(conn: Connection, tenant: TenantId, updates: Sequence[Received],
                 phones.add(event.person.phone)
             elif isinstance(event, PhoneShared | AddressChanged):
                 phones.add(event.phone)
+                phones.add(getattr(event, "old_phone", ""))
     ordered = sorted(places)
     rows = await conn.fetch(
         f"""

@@ -10,11 +10,17 @@ from datetime import datetime
 
 from gateway.domain.errors import REFUSED
 from gateway.domain.ids import IntegrationKey, TenantId
-from gateway.domain.statuses import Known, Outcome, RegistrationStanding
+from gateway.domain.statuses import NEED_PERSON, JobStanding, Known, Outcome, RegistrationStanding
 from gateway.store.postgres.pool import Connection
 
 LOOKED_AT = 20
 """So many attempts of an integration are looked at, the newest."""
+
+
+OF_REGISTRATIONS = ["registration", "extensions", "statuses"]
+"""Jobs whose problems are those of the registration, or of a comparison that has a page of its own."""
+TRIES, PASSING = 3, ["unavailable", "rate_limited", "bug"]
+"""So many runs of a job have to fail before a problem counts that may pass by itself."""
 
 
 async def select_known(conn: Connection, tenant: TenantId) -> dict[IntegrationKey, Known]:
@@ -37,6 +43,10 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
                ) l)::text AS recent,
                EXISTS (SELECT FROM logins g WHERE g.tenant_id = i.tenant_id AND g.integration_type = i.integration_type
                                               AND g.expires_at > clock_timestamp()) AS login,
+               (SELECT json_build_array(j.problem, j.detail, j.tried_at) FROM integration_jobs j
+                WHERE j.tenant_id = i.tenant_id AND j.integration_type = i.integration_type AND j.problem <> ''
+                  AND j.tried_at IS NOT NULL AND j.name <> ALL($3::text[]) AND (j.attempts >= $4 OR j.problem <> ALL($5::text[]))
+                ORDER BY j.problem = ANY($6::text[]) DESC, j.name LIMIT 1)::text AS job,
                m.problem, m.tried_at, m.state IS NOT NULL AND m.state <> 'new' AND m.told_version < m.version AS waits
         FROM integrations i
         LEFT JOIN integration_states s USING (tenant_id, integration_type)
@@ -45,6 +55,10 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
         """,
         list(tenants),
         LOOKED_AT,
+        OF_REGISTRATIONS,
+        TRIES,
+        PASSING,
+        sorted(NEED_PERSON),
     )
     found: dict[TenantId, dict[IntegrationKey, Known]] = {}
     for row in rows:
@@ -56,6 +70,7 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
             synced_at=row["synced_at"],
             recent=[Outcome(status, datetime.fromisoformat(at)) for status, at in json.loads(row["recent"])],
             login=row["login"],
+            job=_job(row["job"]),
             registration=RegistrationStanding(
                 waits=row["waits"], problem=row["problem"] or "", refused=row["problem"] in REFUSED, since=row["tried_at"]
             ),
@@ -63,8 +78,16 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
     return found
 
 
+def _job(found: str | None) -> JobStanding | None:
+    if found is None:
+        return None
+    problem, detail, tried_at = json.loads(found)
+    return JobStanding(problem=problem, detail=detail, at=datetime.fromisoformat(tried_at))
+
+
 async def mark_tested(conn: Connection, tenant: TenantId, key: IntegrationKey, *, passed: bool) -> None:
-    """The stored settings passed a test just now, or (`passed` False) were stored without one. Nothing where it is not set up."""
+    """The stored settings passed a test just now, or (`passed` False) were stored without one: its jobs are due with them. Nothing where
+    it is not set up."""
     await conn.execute(
         """
         INSERT INTO integration_states AS s (tenant_id, integration_type, tested_at, changed_at)
@@ -76,6 +99,15 @@ async def mark_tested(conn: Connection, tenant: TenantId, key: IntegrationKey, *
         tenant,
         key,
         passed,
+    )
+    await conn.execute(
+        """
+        UPDATE integration_jobs SET due_at = now(), attempts = 0
+        WHERE tenant_id = $1 AND integration_type = $2 AND name <> ALL($3::text[])
+        """,
+        tenant,
+        key,
+        OF_REGISTRATIONS,
     )
 
 

@@ -156,11 +156,13 @@ async def insert_message(
     """A message with its parts, files and deliveries. A conflict on `client_id` or the number raises Conflict."""
     await conn.execute(
         """
-        INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, text, reply_to, status, client_id, at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, text, reply_to, status, client_id, at,
+                              template)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
         tenant, message.id, message.conversation, message.seq, message.direction, message.author, storable(message.text),
         message.reply_to, message.status, storable(message.client_id), message.at,
+        json.dumps(message.template) if message.template is not None else None,
     )  # fmt: skip
     if files:
         await conn.execute(

@@ -39,6 +39,7 @@ from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
 from gateway.domain.people import Acting, Membership, Role
 from gateway.domain.text import Bilingual
 from gateway.store.call_orders import Admitted
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.files.spool import Spool
 from gateway.store.postgres.pool import Database
@@ -124,6 +125,8 @@ class Deps:
     """The address from which we would connect to a host and port, for what is pasted on the other side."""
     recording_files: RecordingFiles | None = None
     """Recordings; without it there are none."""
+    chat_files: ChatFiles | None = None
+    """Files of chats; without it nobody's data are handed out or erased."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))
     """Tries prompts on the installation's language model, where there is one."""
     spool: Spool | None = None

@@ -54,7 +54,8 @@ class Words:
         for text in self._candidates(prefix, code, kind) if code else ():
             if isinstance(text, str):
                 return text
-        return ""
+        # How a connection stands may be what one of its jobs came to.
+        return self.optional("module_problem", code, kind) if prefix == "health" else ""
 
     def detail(self, text: str | None) -> str:
         """What an error says beside its code, in this language where it is one of our own sentences."""
@@ -62,6 +63,20 @@ class Words:
         for english, own in self._sentences.items():
             said = said.replace(english, own)
         return said
+
+    def message_error(self, kind: str, text: str) -> str:
+        """Why a message was not sent, `CODE: DETAIL`, with what to do about it where the adapter has words for the code."""
+        code = text.partition(":")[0]
+        said = self.optional("message_error", code, kind)
+        return f"{said} ({code})" if said else self.detail(text)
+
+    def template_field(self, name: str) -> str:
+        """The label of a place of a template, `KIND.NAME`."""
+        kind, _, place = name.partition(".")
+        shown = str(int(place) + 1) if kind == "button" and place.isdecimal() else place
+        return (
+            self(f"inbox.template_field.{kind}", name=shown) if f"inbox.template_field.{kind}" in self.texts else name
+        )
 
     def note(self, text: str) -> str:
         """What a delivery brought back beside success, `CODE: DETAIL`, in words."""

@@ -43,7 +43,7 @@ CANARY = "canary0123456789canary0123456789"
 
 PREFIXES = {
     "health", "tested", "finding", "figure", "delivery_kind", "order_reason", "ignored", "module_problem", "remedy",
-    "user_status", "job",
+    "user_status", "job", "reason", "message_error",
 }  # fmt: skip
 """Where the admin UI looks for an adapter's codes."""
 

@@ -157,6 +157,16 @@ def test_statuses_in_any_order_keep_the_furthest(reached: Sequence[str], expecte
     assert one.known[KEY, AT, "55"].status == expected
 
 
+def test_a_number_that_changed_stays_one_persons_wherever_they_write_from_next() -> None:
+    """The conversation is at an address that is no number, and so is the next one."""
+    one, old, new = book(), "+375296254070", "+375296254071"
+    apply(one, ClientWrote(address="BY.1", at=NOON, provider_id="1", person=Person(phone=old)))
+    apply(one, AddressChanged(address=old[1:], at=NOON, new_address=new[1:], phone=new, old_phone=old))
+    apply(one, ClientWrote(address="PL.2", at=NOON, provider_id="2", person=Person(phone=new)))
+    assert len(one.conversations) == 2
+    assert len({conversation.contact for conversation in one.conversations.values()}) == 1
+
+
 def test_a_status_of_the_clients_message_or_of_an_unknown_one_changes_nothing() -> None:
     one = book()
     apply(one, wrote(1))

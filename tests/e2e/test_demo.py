@@ -136,18 +136,20 @@ def test_the_demo_from_the_first_start_to_the_second(tmp_path: Path) -> None:
             assert sound.headers["Content-Type"] == "audio/wav"
             assert len(sound.read()) > 16_000
 
-        # A client writes in a messenger, a person answers in the inbox.
+        # A client writes in messengers, a person answers in the inbox.
         phone = demo.line(r"client's phone.*: (http\S+)/")
-        write(phone + "/0", text="Есть столик на семь?")
-        chat = until_page(demo, june, "/t/0367/inbox", r'href="(/t/0367/inbox/[0-9a-f-]{36})')
-        form = until_page(demo, june, chat, r'(?s)<form[^>]*action="[^"]*/messages"(.*?)</form>')
-        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
-        answered = write(f"http://{demo.bind}{chat}/messages", june, **hidden, text="Да, ждём вас!")
-        assert "Есть столик на семь?" in answered
-        until = time.monotonic() + 60
-        while "Да, ждём вас!" not in fetch(phone + "/0/messages"):
-            assert time.monotonic() < until
-            time.sleep(0.2)
+        for line, channel in (("/0", "telegram"), ("/3", "whatsapp")):
+            write(phone + line, text=f"Есть столик на семь, {channel}?")
+            listed = f"/t/0367/inbox?channel={channel}"
+            chat = until_page(demo, june, listed, r'href="(/t/0367/inbox/[0-9a-f-]{36})')
+            form = until_page(demo, june, chat, r'(?s)<form[^>]*action="[^"]*/messages"(.*?)</form>')
+            hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
+            answered = write(f"http://{demo.bind}{chat}/messages", june, **hidden, text=f"Да, ждём вас, {channel}!")
+            assert f"Есть столик на семь, {channel}?" in answered
+            until = time.monotonic() + 60
+            while f"Да, ждём вас, {channel}!" not in fetch(phone + line + "/messages"):
+                assert time.monotonic() < until
+                time.sleep(0.2)
 
         until_page(demo, cedar, "/t/0369/integrations/retailcrm", r"(Needs attention)")
         ran = demo.command("doctor")

@@ -5,6 +5,7 @@ It owns the children it starts and the files under ./var/demo. Nothing in the pr
     sandboxes and PBXes up -> gateway run -> /ready -> apply, users, links -> modules registered -> calls until Ctrl-C
 
 GATEWAY_BIND, GATEWAY_INTAKE_BIND and the like are taken from the environment; without them 8000 and 8001, or free ports.
+Over 400 lines, for all of the world is set up here.
 """
 
 import argparse
@@ -33,12 +34,13 @@ from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
-from tests.sandbox.phone import Phone, TelegramLine
+from tests.sandbox.phone import Phone, TelegramLine, WhatsappLine
 from tests.sandbox.plays import Truth
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.shop import Shop
 from tests.sandbox.telegram import Telegram
+from tests.sandbox.whatsapp import Whatsapp, template
 
 VAR = Path("var")
 DEMO = VAR / "demo"
@@ -133,6 +135,8 @@ class Staged:
     crm: RetailCrm
     bot: str
     shop: Shop
+    number: Mapping[str, Any] | None = None
+    """The settings of its WhatsApp number, where it has one."""
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -155,7 +159,27 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
             },
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
+            **({"whatsapp": {"enabled": True, **staged.number}} if staged.number is not None else {}),
         },
+    }  # fmt: skip
+
+
+def number_of(company: Company, base: str) -> tuple[Whatsapp, str]:
+    """A company's number at Meta, with a template, and the last part of its webhook's address."""
+    hook_id = secrets.token_urlsafe(32)
+    ready = template("order_ready", "Заказ {{1}} готов, ждём вас до {{2}}.", company.language)
+    made = Whatsapp(
+        token=f"EAAG{secrets.token_hex(20)}", app_secret=secrets.token_hex(16), display=company.company, templates=[ready],
+        callback=f"{base.rstrip('/')}/hooks/whatsapp/{hook_id}",
+    )  # fmt: skip
+    return made, hook_id
+
+
+def settings_of(whatsapp: Whatsapp, hook_id: str) -> dict[str, Any]:
+    """A number's settings."""
+    return {
+        "phone_number_id": whatsapp.number_id, "waba_id": whatsapp.waba_id, "access_token": whatsapp.token,
+        "app_secret": whatsapp.app_secret, "webhook_verify_token": secrets.token_urlsafe(16), "hook_id": hook_id,
     }  # fmt: skip
 
 
@@ -186,8 +210,10 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
     settings = environment()
     base = read_settings(settings).base_url
     telegram = Telegram({bots[company.number]: f"{company.name.lower()}_bot" for company in COMPANIES})
+    whatsapp, hook_id = number_of(COMPANIES[0], base)
     async with trio.open_nursery() as nursery:
         telegram_url = await nursery.start(telegram.serve)
+        whatsapp_url = await nursery.start(whatsapp.serve)
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
@@ -211,15 +237,17 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     crm=crm,
                     bot=bots[company.number],
                     shop=shop,
+                    number=settings_of(whatsapp, hook_id) if not index else None,
                 )
             )
         file = DEMO / "tenants.json"
         write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
-        settings["GATEWAY_PROVIDER_URLS"] = json.dumps({"telegram": telegram_url})
+        settings["GATEWAY_PROVIDER_URLS"] = json.dumps({"telegram": telegram_url, "whatsapp": whatsapp_url})
         phone = Phone([
             TelegramLine(f"{one.company.name}, Telegram", telegram, telegram.bots[one.bot], CLIENT + index, one.company.client)
             for index, one in enumerate(stage)
-        ])  # fmt: skip
+        ] + [WhatsappLine(f"{stage[0].company.name}, WhatsApp", whatsapp, f"375291{CLIENT:06}", stage[0].company.client)])  # fmt: skip
+        nursery.start_soon(whatsapp.call, f"{reachable(settings['GATEWAY_INTAKE_BIND'])}/hooks/whatsapp/{hook_id}")
         phone_url = await nursery.start(phone.site.serve)
         gateway = Gateway(settings, DEMO / "gateway.log")
         with stop:

@@ -200,7 +200,7 @@ class LanguageModel:
                 raise _Refusal(400, f"Unsupported parameter: '{name}'.", "unsupported_parameter", name)
         if body.get("model") != MODEL:
             raise _Refusal(404, "The model does not exist", "model_not_found")
-        (_check_chat if api == "chat" else _check_responses)(body)
+        (check_chat if api == "chat" else check_responses)(body)
         return api, body
 
 
@@ -212,7 +212,8 @@ def _must(right: bool, message: str) -> None:
         raise _Refusal(400, message)
 
 
-def _check_chat(body: Mapping[str, Any]) -> None:
+def check_chat(body: Mapping[str, Any]) -> None:
+    """Raises for chat completions that a server would refuse."""
     _must(not {"max_tokens", "max_completion_tokens"} <= body.keys(), "max_tokens and max_completion_tokens")
     _must(isinstance(body.get("messages"), list) and bool(body["messages"]), "messages: an array that is not empty")
     waiting = list[str]()
@@ -251,7 +252,8 @@ def _check_chat(body: Mapping[str, Any]) -> None:
         _check_tool(tool["function"])
 
 
-def _check_responses(body: Mapping[str, Any]) -> None:
+def check_responses(body: Mapping[str, Any]) -> None:
+    """The same for responses."""
     _must(body.get("store") is False, "store")
     waiting, known = set[str](), set[str]()
     for place, one in enumerate(body["input"]):

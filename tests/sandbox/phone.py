@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from tests.sandbox.telegram import Bot, Telegram
 from tests.sandbox.web import Request, Response, Site, as_html
+from tests.sandbox.whatsapp import Whatsapp
 
 LONGEST = 4000
 STYLE = """body{font:16px/1.45 system-ui,sans-serif;max-width:34rem;margin:1.5rem auto;padding:0 1rem;color:#1d2530}
@@ -75,6 +76,30 @@ class TelegramLine:
     def written(self) -> Sequence[Written]:
         """Both sides."""
         answers = [Written(one.date, False, one.text) for one in self.telegram.messages(self.person)]
+        return sorted([*self.own, *answers], key=lambda one: one.at)
+
+
+@dataclass
+class WhatsappLine:
+    """A chat with a company's number."""
+
+    title: str
+    whatsapp: Whatsapp
+    number: str
+    name: str
+    own: list[Written] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.whatsapp.human(self.number, name=self.name)
+
+    async def write(self, text: str) -> None:
+        """Queues the webhook."""
+        self.whatsapp.writes(self.number, text)
+        self.own.append(Written(time.time(), True, text))
+
+    def written(self) -> Sequence[Written]:
+        """Both sides."""
+        answers = [Written(one.at, False, one.text) for one in self.whatsapp.sent if one.to == self.number]
         return sorted([*self.own, *answers], key=lambda one: one.at)
 
 

@@ -346,7 +346,7 @@ class Telegram:
         elif request.content_type == "application/x-www-form-urlencoded":
             params.update(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
         elif request.content_type == "multipart/form-data":
-            params.update(_form(request.headers["content-type"], request.body))
+            params.update(read_form(request.headers["content-type"], request.body))
         return params
 
     async def _not_found(self, request: Request) -> Response:
@@ -694,7 +694,7 @@ class StoredFile:
     path: str = ""
 
 
-def _form(content_type: str, body: bytes) -> dict[str, Any]:
+def read_form(content_type: str, body: bytes) -> dict[str, Any]:
     """The parts of a form; files as `StoredFile`."""
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     found: dict[str, Any] = {}

@@ -195,9 +195,11 @@ def _settings(c: Context) -> str:
 
 
 HOOKED: Mapping[str, Mapping[str, Any]] = {
+    "instagram": {"page_id": "17841400008460056"},
     "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
     "viber": {"sender_name": "June"},
     "vk": {"group_id": "1", "updates": "callback"},
+    "whatsapp": {"phone_number_id": "106540352242922"},
 }
 """The settings of outside systems that call an address of ours: an integration of each takes webhooks in the set of the stage OPEN."""
 
@@ -207,6 +209,8 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
     "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
+    "whatsapp": lambda c: _of_meta(c),
+    "instagram": lambda c: _of_meta(c),
     "vk": lambda c: {
         "access_token": f"access-{c.company.mark}",
         "secret": f"secret-{c.company.mark}"[:50],
@@ -214,6 +218,14 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     },
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
+
+
+def _of_meta(c: Context) -> Mapping[str, str]:
+    """Of either of Meta's messengers."""
+    return {
+        "access_token": f"access-{c.company.mark}", "app_secret": f"secret-{c.company.mark}",
+        "webhook_verify_token": f"verify-{c.company.mark}", "hook_id": hook_id(c),
+    }  # fmt: skip
 
 
 def client_id(c: Context) -> str:
@@ -243,7 +255,7 @@ def event_token(company: Company) -> str:
 def secrets_of(company: Company, sets: Sequence[Ids]) -> tuple[str, ...]:
     """What opens something of a company's, as it would stand in a page."""
     begin = tuple(
-        f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of", "auth", "access", "secret")
+        f"{word}-{company.mark}" for word in ("key", "client", "hook", "token-of", "auth", "access", "secret", "verify")
     )
     keys = tuple(api_key(Context(company, ids, "")) for ids in sets)
     return (f"secret {company.mark}", f"700100200:{company.mark}", *begin, *keys)
@@ -460,6 +472,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "messages.direction": lambda c: "out" if c.open else "in",
     "messages.status": lambda c: "queued" if c.open else None,
     "messages.text": lambda c: message(c.company),
+    "messages.template": lambda c: json.dumps({"name": message(c.company), "language": "ru", "values": {}}),
     "message_parts.digest": lambda c: "",
     "message_parts.token": lambda c: c.ids.name("key"),
     "message_parts.status": lambda c: "queued" if c.open else "sent",
@@ -502,6 +515,9 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "saved_replies.text": lambda c: message(c.company),
     "saved_replies.changed_by": lambda c: message(c.company),
     "users.name": lambda c: f"person {c.company.mark}",
+    "message_templates.templates": lambda c: json.dumps(
+        [{"name": "name", "language": "ru", "text": message(c.company), "fields": [], "category": ""}]
+    ),
     "user_statuses.status": lambda c: "dinner",
     "user_extensions.user_id": lambda c: c.ids.name("twin" if c.twin else "user"),
     "integration_tokens.exchange_by": lambda c: "holder",

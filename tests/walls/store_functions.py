@@ -307,6 +307,7 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "select_mentioned.texts": lambda c: [c.company.mark, c.other.company.mark],
     "select_waiting.only": lambda c: [c.ids.recording],
     "select_unannounced.only": lambda c: [c.ids.recording],
+    "templates": lambda c: [],
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
@@ -323,7 +324,7 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
         Variant(
             {"only": lambda c: None},
             lambda c: (
-                "UPDATE conversations SET state = 'open', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'"
+                "UPDATE conversations SET state = 'open', owner = 'queue', epoch = 77; UPDATE conversation_happenings SET kind = 'person_requested'"
             ),
         ),
     ],
@@ -332,7 +333,9 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
     ],
     "ai_hand_overs.select_overdue": [
         Variant(
-            prepare=lambda c: "UPDATE conversations SET state = 'open', epoch = 1; UPDATE ai_hand_overs SET epoch = 1"
+            prepare=lambda c: (
+                "UPDATE conversations SET state = 'open', owner = 'queue', epoch = 1; UPDATE ai_hand_overs SET epoch = 1"
+            )
         )
     ],
     "chat_batches.fold_updates": [
@@ -360,6 +363,11 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
                 f"UPDATE messages SET direction = 'in', seq = seq + 1 WHERE tenant_id = '{c.other.company.number}'"
             ),
         ),
+    ],
+    "client_names.select_unnamed": [Variant(prepare=lambda c: _unnamed())],
+    "client_names.name_client": [
+        Variant(prepare=lambda c: f"{_unnamed()}; UPDATE contacts SET name = ''"),
+        Variant(prepare=lambda c: f"{_unnamed()}; UPDATE contacts SET name = ''; {_without_own(c, 'conversations')}"),
     ],
     "chat_files.count_unsent": [
         Variant(prepare=lambda c: "UPDATE chat_files SET message_id = NULL, created_by = 'some text'")
@@ -453,6 +461,10 @@ A's own tokens alone."""
 def text_of_b(c: Call) -> str:
     """Any text of B's twin of a row."""
     return f"text {c.other.company.mark} {c.ids.tag}"
+
+
+def _unnamed() -> str:
+    return "UPDATE conversations SET name = '', username = '', named_at = NULL"
 
 
 def _without_own(c: Call, table: str) -> str:

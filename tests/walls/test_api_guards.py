@@ -85,20 +85,22 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("POST", "/prompts/validate"): frozenset({"read", "write"}),
     ("GET", "/integrations/available"): frozenset(SCOPES),
     ("POST", "/token"): frozenset(SCOPES),
+    ("GET", "/contacts/<id>/export"): frozenset({"write"}),
+    ("DELETE", "/contacts/<id>"): frozenset({"write"}),
 }
 """Everywhere else what shows wants `read`, and what changes `write`."""
-CHATS = ("/conversations", "/messages", "/contacts", "/files", "/orders")
+CHATS = ("/conversations", "/messages", "/templates", "/contacts", "/files", "/orders")
 """There what shows wants `chat` or `read`, and what changes `chat`."""
 KEYS_ALONE = ("/bot-config", "/token")
 AGENTS = (("GET", "/calls"), ("GET", "/calls/<id>"), ("POST", "/calls"), ("GET", "/contacts/<id>"))
-AGENTS_CHATS = ("/conversations", "/messages/", "/files", "/orders")
+AGENTS_CHATS = ("/conversations", "/messages/", "/templates", "/files", "/orders")
 """All of it below these."""
 
 
 def scopes_for(route: Route) -> frozenset[str]:
     """One of these is needed."""
     place = (route.method.replace("HEAD", "GET"), route.rule.removeprefix(ROOT))
-    if place[1].startswith(CHATS):
+    if place[1].startswith(CHATS) and place not in OTHERWISE:
         return frozenset({"chat", "read"} if route.method in SAFE else {"chat"})
     return OTHERWISE.get(place, frozenset({"read" if route.method in SAFE else "write"}))
 

@@ -57,14 +57,21 @@ AGENT_DOES = (
     "/customers/<uuid:contact>/",
     "/orders/",
 )
-ADMIN_SEES = ("/inbox/replies/<", "/customers/new", "/orders/rules")
+ADMIN_SEES = (
+    "/inbox/replies/<",
+    "/customers/new",
+    "/customers/<uuid:contact>/export",
+    "/customers/<uuid:contact>/erase",
+    "/orders/rules",
+)
 """What an agent does not see below AGENT_SEES."""
 OPEN = ("/", "/login", "/login/", "/logout", "/preferences", "/welcome", "/oauth/")
 ADMIN_ONLY_FORMS = (
     "/remove", "/disconnect", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/dialling/orders", "/orders/new", "<uuid:ident>/edit", "<uuid:user_id>",
     "/catalog/import", "/another", "/replies/<uuid:reply>", "/customers/new", "<uuid:contact>/edit", "<uuid:contact>/merge",
+    "<uuid:contact>/export", "<uuid:contact>/erase",
 )  # fmt: skip
-"""Pages below `/t/` that are nothing but a form."""
+"""Pages below `/t/` that are nothing but a form, or a person's data."""
 
 
 def may_reach(who: str, route: Route) -> bool:

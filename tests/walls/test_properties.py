@@ -164,10 +164,33 @@ def _vk(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
     return {}, json.dumps(body).encode()
 
 
+def _whatsapp(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    message = {"from": "375296254070", "id": f"wamid.{update['id']}", "timestamp": "1767225600", "type": "text",
+               "text": {"body": update["text"]}}  # fmt: skip
+    value = {"messaging_product": "whatsapp", "metadata": {"phone_number_id": "106540352242922"}, "messages": [message]}
+    changes = [{"field": "messages", "value": value}]
+    body = json.dumps({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": changes}]}).encode()
+    return {
+        "x-hub-signature-256": f"sha256={hmac.new(secrets['app_secret'].encode(), body, hashlib.sha256).hexdigest()}"
+    }, body
+
+
+def _instagram(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    item = {"sender": {"id": "99001"}, "recipient": {"id": "17841400008460056"}, "timestamp": 1_767_225_600_001,
+            "message": {"mid": f"mid.{update['id']}", "text": update["text"]}}  # fmt: skip
+    entry = {"id": "17841400008460056", "time": 1_767_225_600_123, "messaging": [item]}
+    body = json.dumps({"object": "instagram", "entry": [entry]}).encode()
+    return {
+        "x-hub-signature-256": f"sha256={hmac.new(secrets['app_secret'].encode(), body, hashlib.sha256).hexdigest()}"
+    }, body
+
+
 SIGNED: Mapping[str, Callable[[Mapping[str, str], dict[str, Any]], Sent]] = {
+    "instagram": _instagram,
     "telegram": _telegram,
     "viber": _viber,
     "vk": _vk,
+    "whatsapp": _whatsapp,
 }
 """How each outside system signs what it sends, by the secrets of its integration."""
 EVENTS = ("/start", "/dial", "/bridge", "/hangup")

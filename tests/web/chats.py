@@ -13,6 +13,7 @@ from actors.chats.tenant_chats import Reads, TenantChats
 from actors.runtime.directory import Slot
 from actors.services import CHATS, Doorbells
 from adapters.base import AdapterSettings
+from adapters.channel import MessageTemplate
 from adapters.inbound import Update
 from gateway.domain.chats import human
 from gateway.domain.ids import IntegrationKey, TenantId
@@ -21,6 +22,7 @@ from gateway.domain.shards import shard_of
 from gateway.store import contacts, conversations, members
 from gateway.store.conversations import Filters
 from gateway.store.journal import PostRow, insert_posts
+from gateway.store.message_templates import upsert_templates
 from gateway.store.outbox import Outcome
 from gateway.store.postgres.pool import Connection
 from gateway.store.saved_replies import upsert_saved_reply
@@ -28,7 +30,14 @@ from gateway.store.tenants import INTEGRATIONS, LinkRow, upsert_link
 from tests.actors.chats.pigeons import CHANNEL, NOON
 from tests.web.world import JUNE, World
 
-TELEGRAM = IntegrationKey("telegram")
+TELEGRAM, WHATSAPP = IntegrationKey("telegram"), IntegrationKey("whatsapp")
+READY = MessageTemplate(
+    name="order_ready",
+    language="ru",
+    text="№ {{body.1}}: {{body.2}} BYN",
+    fields=("body.1", "body.2"),
+    category="utility",
+)
 TOKEN = "123456789:AAEabc-def"
 EPOCH = 3
 ANNA, BORIS = "Анна Кузьмина", "Иван Петров"
@@ -44,6 +53,20 @@ async def connect(world: World, tenant: TenantId = JUNE, *, enabled: bool = True
     link = LinkRow(TELEGRAM, "telegram", enabled, {"chat": True}, sealed)
     await world.db.engine(upsert_link, INTEGRATIONS, tenant, link)
     await world.cache.load()
+
+
+async def connect_whatsapp(world: World, *templates: MessageTemplate, tenant: TenantId = JUNE) -> None:
+    """A WhatsApp number: a messenger that takes free texts for a day only, with approved templates."""
+    sealer = world.cache.sealer(tenant)
+    assert sealer is not None
+    sealed = {
+        name: sealer.seal(Secret(text), table="integrations", column=name, row=WHATSAPP)
+        for name, text in {"access_token": "EAAG", "app_secret": "s" * 32, "webhook_verify_token": "v" * 32}.items()
+    }
+    link = LinkRow(WHATSAPP, "whatsapp", True, {"phone_number_id": "106540352242922", "waba_id": "1"}, sealed)
+    await world.db.engine(upsert_link, INTEGRATIONS, tenant, link)
+    await world.cache.load()
+    await world.db.engine(upsert_templates, tenant, WHATSAPP, [one.stored() for one in templates])
 
 
 async def receives(
@@ -168,3 +191,17 @@ async def fill_chats(world: World) -> Chats:
     reply = UUID("5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20")
     await world.db.tenant(JUNE, upsert_saved_reply, JUNE, reply, "1", "09:00 - 18:00", f"admin@{JUNE}.example")
     return Chats(anna, boris, seen.root, reply)
+
+
+async def fill_templates(world: World) -> UUID:
+    """A conversation in which nothing but a template can be sent now."""
+    await connect_whatsapp(world, READY)
+    wrote = {
+        "event": "ClientWrote",
+        "provider_id": "1",
+        "text": "15:00?",
+        "address": "375291002009",
+        "person": {"name": BORIS},
+    }
+    await receives(world, wrote, key=WHATSAPP, ago_s=2 * 86_400.0)
+    return await conversation_with(world, "375291002009")

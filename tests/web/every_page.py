@@ -32,7 +32,7 @@ from gateway.web.content.catalog import read_item
 from gateway.web.content.prompts import save_version
 from gateway.web.session.second_step import seal_factor
 from gateway.web.session.tokens import new_token
-from tests.web.chats import fill_chats
+from tests.web.chats import READY, fill_chats, fill_templates
 from tests.web.orders import fill_orders as fill_bought
 from tests.web.world import HASHED, JUNE, MAPLE, PASSWORD, World, play
 
@@ -171,6 +171,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
     hint = await fill_keys(world)
     chats = await fill_chats(world)
     orders = await fill_bought(world, chats, "margherita")
+    late = await fill_templates(world)
     await make_birch(world)
     cookies = {
         "june": ("session", await world.session(JUNE)),
@@ -198,10 +199,11 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "keys": "/keys", "key-rotate": f"/keys/rotate?hint={hint}", "key-revoke": f"/keys/revoke?hint={hint}",
             "notify": "/notify", "audit": "/audit",
             "inbox": "/inbox", "inbox-none": "/inbox?q=zzz&unread=1", "chat": f"/inbox/{chats.anna}", "chat-waits": f"/inbox/{chats.boris}",
+            "chat-late": f"/inbox/{late}", "chat-template": f"/inbox/{late}?template={READY.language}:{READY.name}",
             "chat-person": f"/inbox/{chats.anna}?pane=person", "replies": "/inbox/replies", "reply": f"/inbox/replies/{chats.reply}",
             "reply-remove": f"/inbox/replies/{chats.reply}/remove",
             "customers": "/customers", "customer": f"/customers/{chats.contact}", "customer-edit": f"/customers/{chats.contact}/edit",
-            "customer-merge": f"/customers/{chats.contact}/merge", "customer-new": "/customers/new",
+            "customer-merge": f"/customers/{chats.contact}/merge", "customer-new": "/customers/new", "customer-erase": f"/customers/{chats.contact}/erase",
             "orders": "/orders", "orders-list": "/orders?view=list", "orders-none": "/orders?view=list&q=zzz", "order": f"/orders/{orders.order}",
             "order-booking": f"/orders/{orders.booking}", "order-request": f"/orders/{orders.request}",
             "order-edit": f"/orders/{orders.order}/edit", "order-booking-edit": f"/orders/{orders.booking}/edit", "order-new": "/orders/new",

@@ -168,3 +168,52 @@ async def test_without_a_script_on_a_phone(world: World) -> None:
 
     async with served(world) as url:
         await browse(partial(use, url), locale="en", viewport={"width": 360, "height": 780}, java_script_enabled=False)
+
+
+async def test_a_message_is_quoted_and_both_sides_see_the_other_write(world: World) -> None:
+    await connect(world)
+    await receives(world, wrote("the red one or the blue one?"), ago_s=30.0)
+    chat = await conversation_with(world, "7")
+    cookie = await world.session(JUNE)
+    assert world.deps.conversing is not None
+    typing = world.deps.conversing.typing
+    assert typing is not None
+
+    async def client_writes() -> None:
+        typing.wrote(JUNE, chat, "client")
+
+    async def we_write() -> bool:
+        return typing.until(JUNE, chat, client=False) is not None
+
+    def talk(url: str, browsing: BrowserContext) -> None:
+        sign_in(browsing, url, cookie)
+        page, complaints, sent = browsing.new_page(), list[str](), list[str]()
+        listen(page, complaints)
+        page.on("request", lambda one: sent.append(one.url) if one.url.endswith("/typing") else None)
+        page.goto(f"{url}/t/{JUNE}/inbox/{chat}")
+        expect(page.locator("#inbox-state")).to_have_class("link-state on")
+        page.evaluate("window.sameDocument = true")
+        box = page.locator("#reply-text")
+        box.fill("a draft")
+        page.locator("[data-quote]").click()
+        expect(page.locator("#quoting q")).to_have_text("the red one or the blue one?")
+        expect(box).to_be_focused()
+        page.locator("#quote-none").click()
+        expect(page.locator("#quoting")).to_be_hidden()
+        page.locator("[data-quote]").click()
+        box.press_sequentially(", and more")
+        assert len(sent) == 1, "not at every key"
+        assert trio.from_thread.run(we_write)
+        trio.from_thread.run(client_writes)
+        types = page.locator("[data-types]")
+        expect(types).to_have_text("the client is writing…")
+        assert box.input_value() == "a draft, and more"
+        expect(types).to_have_count(0, timeout=9000)
+        box.press("Control+Enter")
+        expect(page.locator(".bubble.out blockquote")).to_have_text("the red one or the blue one?")
+        expect(page.locator("#quoting")).to_be_hidden()
+        assert page.evaluate("window.sameDocument"), "the page was loaded anew"
+        assert complaints == []
+
+    async with served(world) as url:
+        await browse(partial(talk, url), locale="en", viewport={"width": 1440, "height": 900})

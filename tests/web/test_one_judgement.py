@@ -15,6 +15,7 @@ from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.statuses import Known, Outcome, Standing
 from gateway.store.integration_logs import insert_log
 from gateway.store.integration_states import mark_tested, select_known_of
+from gateway.store.postgres.pool import Connection
 from gateway.store.tenants import set_integration_name
 from gateway.web.pages.operators import tenant_lines
 from gateway.web.statuses import warnings_of
@@ -33,6 +34,8 @@ class Case:
     code: str = "ready"
     logged: tuple[str, ...] = ()
     """Oldest first."""
+    problem: str = ""
+    """Of a job's last run."""
     standing: Standing = Standing.ACTIVE
     shown_code: str = "ready"
     notice: str | None = None
@@ -50,6 +53,8 @@ CASES = {
     "away": Case(State.OFFLINE, "unavailable", standing=Standing.ERROR, shown_code="unavailable", notice="error"),
     "away before a restart": Case(logged=("retry",) * 5, standing=Standing.ERROR, shown_code="unavailable", notice="error"),
     "everything is rejected": Case(logged=("failed",) * 3, standing=Standing.ERROR, shown_code="deliveries_failing", notice="error"),
+    "a job found what a person has to do": Case(problem="token_ends", shown_code="token_ends"),
+    "a job was not answered": Case(problem="unavailable", warns=False),
     "connects again": Case(State.CONNECTING, "", shown_code="", warns=False),
     "does not run": Case(None, standing=Standing.PENDING, shown_code="not_running", notice="pending"),
 }  # fmt: skip
@@ -65,12 +70,21 @@ def waiting_for_person(world: World) -> WaitingForPerson:
     return WaitingForPerson(slots=slots, known=known)
 
 
+async def _job_found(conn: Connection, problem: str) -> None:
+    await conn.execute(
+        "INSERT INTO integration_jobs (tenant_id, integration_type, name, due_at, problem) VALUES ($1, $2, 'number', now(), $3)",
+        JUNE, CRM, problem,
+    )  # fmt: skip
+
+
 async def arrange(world: World, case: Case) -> None:
     await world.db.engine(mark_tested, JUNE, CRM, passed=True)
     for status in case.logged:
         await world.db.engine(
             insert_log, JUNE, CRM, "call_event", request="", response="", status=status, error=None, duration_ms=1
         )
+    if case.problem:
+        await world.db.engine(_job_found, case.problem)
     slot = world.directory.get(PATH)
     assert slot is not None
     if case.state is None:

@@ -82,6 +82,8 @@ LATIN = frozenset(
         "Chrome",
         "Linux",
         "Firefox",
+        "Meta",
+        "Cloud",
         "JPEG",
         "PNG",
         "WebP",

@@ -1,9 +1,11 @@
 """Two companies with people, calls and deliveries, for the tests of the admin UI and for its pictures."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +43,8 @@ from gateway.domain.secret import Secret
 from gateway.domain.subjects import call_subject
 from gateway.store import call_batches, outbox, users
 from gateway.store.call_orders import Admitted
+from gateway.store.files.blobs import FolderBlobs
+from gateway.store.files.chat_files import ChatFiles
 from gateway.store.integration_states import mark_tested
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.secrets.seal import new_data_key, new_master_key, parse_master_keys
@@ -197,6 +201,11 @@ async def _configure(
             await mark_tested(conn, tenant, IntegrationKey(link.name), passed=True)
 
 
+def chat_files(db: Database, cache: ConfigurationCache, folder: Path) -> ChatFiles:
+    """Files of chats below a folder, which must be there as soon as there is one."""
+    return ChatFiles(db, FolderBlobs(folder / "recordings", trio.CapacityLimiter(4)), folder / "incoming", cache.sealer)
+
+
 async def make_world(db: Database) -> World:
     """The app over two configured companies without calls."""
     master = parse_master_keys(new_master_key())
@@ -255,6 +264,7 @@ async def make_world(db: Database) -> World:
             db=db, feed=feed, wake=lambda number, key: woken.append((number, key)), typing=Typing(feed),
             looked=lambda number, conversation: looked.append(conversation),
         ),
+        chat_files=chat_files(db, cache, Path(os.devnull)),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested, woken=woken, looked=looked)
     _populate(world)

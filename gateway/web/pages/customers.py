@@ -149,7 +149,10 @@ def customers_pages(gate: Gate) -> Blueprint:
         person = await known(contact, me)
         before = read_moment(request.args.get("before", ""))
         history = await db.tenant(tenant().number, read_history, tenant(), person, viewer().only, before)
-        return site.page("customer.html", person=person, history=history, before=before, **await shared())
+        return site.page(
+            "customer.html", person=person, history=history, before=before, has_files=site.deps.chat_files is not None,
+            **await shared(),
+        )  # fmt: skip
 
     @pages.get("/<uuid:contact>/edit")
     async def edit(number: str, contact: UUID) -> Response:

@@ -7,6 +7,7 @@ learns it and loses no text. Read `inbox_view.py` for what is shown, `live.py` f
 """
 
 import hashlib
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
 from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
+from adapters.channel import TemplateUse
 from gateway.domain.ai import settings_of
 from gateway.domain.catalog import price_text
 from gateway.domain.chats import LONGEST_TEXT, Conversation
@@ -36,6 +38,7 @@ from gateway.web.pages.inbox_view import (
     PARTS,
     STATES,
     Listed,
+    Offered,
     Person,
     Thread,
     Wanted,
@@ -43,6 +46,7 @@ from gateway.web.pages.inbox_view import (
     read_list,
     read_person,
     read_place,
+    read_templates,
     read_thread,
     read_wanted,
     reply_of,
@@ -58,6 +62,8 @@ from gateway.web.site import Answer, older_than, tenant, viewer
 from gateway.web.translations import words
 
 UPLOADS = "/api/v1/files"
+LONGEST_MARK, LONGEST_VALUE, MOST_VALUES = 540, 1024, 100
+"""Of a template in a form: characters of its mark and of a value, and values."""
 
 
 def conversing_of(gate: Gate) -> Conversing:
@@ -152,6 +158,7 @@ def inbox_pages(gate: Gate) -> Blueprint:
             return {
                 "text": flash.body.get("text", ""), "files": flash.body.get("files", ()), "noted": flash.body.get("noted", ""),
                 "problems": [one[language] for one in flash.body.get("problems", ())], "answers": answers,
+                "template": flash.body.get("template", ""), "values": flash.body.get("values", {}),
             }  # fmt: skip
         text = ""
         if (chosen := request.args.get("reply", "")) and len(chosen) == 36:
@@ -162,7 +169,25 @@ def inbox_pages(gate: Gate) -> Blueprint:
             except ValueError:
                 found = None
             text = found.text if found is not None else ""
-        return {"text": text, "files": (), "noted": "", "problems": [], "answers": answers}
+        return {
+            "text": text,
+            "files": (),
+            "noted": "",
+            "problems": [],
+            "template": "",
+            "values": {},
+            "answers": answers,
+        }
+
+    async def offered(seen: Seen, kept: Mapping[str, Any]) -> Offered:
+        """The templates, where nothing else can be sent now."""
+        if not reply_of(conversing_of(gate), tenant(), seen.conversation).templates:
+            return Offered()
+        wanted = kept["template"] or request.args.get("template", "")
+        found: Offered = await db.tenant(
+            tenant().number, read_templates, tenant().number, seen.conversation, wanted, kept["values"]
+        )
+        return found
 
     @pages.get("")
     async def inbox(number: str) -> Response:
@@ -192,9 +217,11 @@ def inbox_pages(gate: Gate) -> Blueprint:
         me, colleagues = await myself(gate), await colleagues_of(db, tenant().number)
         seen = await opened(chat, me)
         saved = await db.tenant(tenant().number, select_saved_replies, tenant().number) if reads_texts() else []
+        kept = await draft(chat)
         return site.page(
             "inbox.html", pane="person" if request.args.get("pane") == "person" else "chat", person=await personal(seen, me),
-            channels=tenant_channels(conversing_of(gate), tenant()), parts=PARTS, states=STATES, saved=saved, draft=await draft(chat),
+            channels=tenant_channels(conversing_of(gate), tenant()), parts=PARTS, states=STATES, saved=saved, draft=kept,
+            offered=await offered(seen, kept) if reads_texts() else Offered(),
             form_id=secrets.token_urlsafe(16), colleagues=colleagues.answering, longest=LONGEST_TEXT, longest_note=LONGEST_NOTE, uploads=UPLOADS,
             **await threaded(seen), **await listed(read_wanted(request.args), me), **words_for(gate, colleagues),
         )  # fmt: skip
@@ -243,14 +270,18 @@ def inbox_pages(gate: Gate) -> Blueprint:
         text = form.get("text", "").replace("\r\n", "\n")
         files = _uuids(form.getlist("attachments"))
         answers = next(iter(_uuids([form.get("reply_to", "")])), None)
+        chosen = _template(form)
+        values = dict(chosen.values) if chosen is not None else {}
         kept = {
-            "text": text[:LONGEST_TEXT], "files": [str(one) for one in files], "reply_to": str(answers) if answers else "",
+            "text": text[:LONGEST_TEXT], "files": [str(one) for one in files], "reply_to": str(answers) if answers else "", "values": values,
+            "template": form.get("template", "")[:LONGEST_MARK] if chosen is not None else "",
         }  # fmt: skip
+        content = text.strip() if chosen is None else json.dumps(chosen.body(), sort_keys=True)
         try:
             await conversing_of(gate).send(
-                tenant(), chat, author=me, text=text, files=files, expected_epoch=_epoch(form), reply_to=answers,
+                tenant(), chat, author=me, text=text, files=files, expected_epoch=_epoch(form), reply_to=answers, template=chosen,
                 client_id=_content_id(
-                    form.get("form_id") or secrets.token_urlsafe(16), text.strip(), [*files, *([answers] if answers else [])]
+                    form.get("form_id") or secrets.token_urlsafe(16), content, [*files, *([answers] if answers else [])]
                 ),
             )  # fmt: skip
         except Passed as error:
@@ -335,6 +366,17 @@ def ai_answers(company: Tenant, key: IntegrationKey) -> bool:
         return settings_of(company.options, company.secrets).answers_in(key)
     except ValueError:
         return False
+
+
+def _template(form: Mapping[str, str]) -> TemplateUse | None:
+    """The template of a form, with the values of its fields."""
+    language, colon, name = form.get("template", "")[:LONGEST_MARK].partition(":")
+    if not colon:
+        return None
+    given = [(field.removeprefix("value."), text) for field, text in form.items() if field.startswith("value.")]
+    return TemplateUse(
+        name=name, language=language, values={field[:64]: text[:LONGEST_VALUE] for field, text in given[:MOST_VALUES]}
+    )
 
 
 def _epoch(form: Mapping[str, str]) -> int | None:

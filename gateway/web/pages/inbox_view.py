@@ -4,8 +4,9 @@ Reads inside one tenant's transaction; renders nothing. An agent sees what waits
 Read `inbox.py` for the addresses.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
@@ -13,7 +14,8 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from actors.chats.conversing import Conversing
-from adapters.channel import Capabilities
+from actors.chats.templates import known_templates
+from adapters.channel import Capabilities, MessageTemplate
 from gateway.domain.calls import Call
 from gateway.domain.chats import AI, LONGEST_TEXT, Conversation, is_human
 from gateway.domain.configuration import Tenant
@@ -236,6 +238,7 @@ class Reply:
     """When the messenger's window ends."""
     hours: int = 0
     templates: bool = False
+    """Whether an approved template may be sent instead."""
     files: bool = False
     quotes: bool = False
     """Whether an answer can name the message that it answers."""
@@ -254,6 +257,41 @@ def reply_of(conversing: Conversing, tenant: Tenant, chat: Conversation) -> Repl
         state="open", limit=can.text_limit if can.text_limit < LONGEST_TEXT else 0, hours=hours,
         until=can.window_until(chat.client_wrote_at), files=bool(can.files), quotes=can.replies,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """The templates of a channel, and the one that was chosen, with what stands in its fields."""
+
+    all: Sequence[MessageTemplate] = ()
+    chosen: MessageTemplate | None = None
+    values: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @staticmethod
+    def mark(one: MessageTemplate) -> str:
+        """A template in an address."""
+        return f"{one.language}:{one.name}"
+
+    @staticmethod
+    def brief(one: MessageTemplate) -> str:
+        """A template in a list."""
+        return _PLACE.sub("…", one.text)
+
+    def shown(self) -> Sequence[tuple[str, bool]]:
+        """The chosen text in pieces; True: a place to fill in, by its name."""
+        pieces = _PLACE.split(self.chosen.text) if self.chosen is not None else []
+        return [(piece, place % 2 == 1) for place, piece in enumerate(pieces)]
+
+
+_PLACE = re.compile(r"\{\{([a-z]+\.[A-Za-z0-9_]+)\}\}")
+
+
+async def read_templates(
+    conn: Connection, number: TenantId, chat: Conversation, wanted: str, values: Mapping[str, str]
+) -> Offered:  # fmt: skip
+    """Those of a conversation's channel; `wanted` is a mark."""
+    found = await known_templates(conn, number, chat.integration)
+    return Offered(all=found, chosen=next((one for one in found if Offered.mark(one) == wanted), None), values=values)
 
 
 @dataclass(frozen=True, slots=True)

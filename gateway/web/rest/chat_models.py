@@ -1,18 +1,19 @@
 """What `/conversations` and `/messages` take and answer: the models of the API's document (contract 23). Read `chats.py` next."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from actors.chats.conversing import LONGEST_NOTE
+from adapters.channel import TemplateUse
 from gateway.domain.chats import LONGEST_TEXT, MOST_FILES
 from gateway.web.rest.endpoints import ListQuery, Model, Page, Shown
 
 _EXAMPLE: JsonDict = {
-    "id": "5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20", "channel": "whatsapp:support", "contact": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d",
+    "id": "5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20", "channel": "messenger:support", "contact": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d",
     "name": "Anna Kuzmina", "state": "open", "owner": "queue", "epoch": 3, "queue": "default", "unread": 1,
     "last_message_at": "2026-11-21T00:13:18.948Z", "waiting_since": "2026-11-21T00:13:18.948Z", "last_text": "hello",
     "window_until": None, "blocked": False,
@@ -21,6 +22,10 @@ _MESSAGE: JsonDict = {
     "id": "0b1c2d3e-5f60-4a7b-8c9d-0e1f2a3b4c5d", "conversation": "5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20", "direction": "out",
     "author": "human:7c9e6679-7425-40de-944b-e07fc1f90ae7", "text": "Good morning", "attachments": [], "reply_to": None,
     "provider_id": "18", "status": "delivered", "error": None, "client_id": "a-1", "at": "2026-11-21T00:13:25.110Z", "changes": [],
+}  # fmt: skip
+_TEMPLATE: JsonDict = {
+    "channel": "messenger:support", "name": "order_ready", "language": "ru", "category": "utility",
+    "text": "Заказ {{body.1}} готов", "fields": ["body.1"],
 }  # fmt: skip
 
 
@@ -145,8 +150,52 @@ class MessagesPage(Page[MessageItem]):
     """Messages, oldest first."""
 
 
+class TemplateBody(Model):
+    """An approved template of the channel, filled in."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True,
+        json_schema_extra={"examples": [{"name": "order_ready", "language": "ru", "values": {"body.1": "15"}}]},
+    )  # fmt: skip
+
+    name: str = Field(min_length=1, max_length=512)
+    language: str = Field(min_length=1, max_length=20)
+    values: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
+        default_factory=dict, max_length=100, description="by the names in `fields`"
+    )
+
+    def use(self) -> TemplateUse:
+        """As the channel takes it."""
+        return TemplateUse(name=self.name, language=self.language, values=self.values)
+
+
+class TemplateItem(Shown):
+    """An approved template."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_TEMPLATE]})
+
+    channel: str = Field(description="an integration's key")
+    name: str
+    language: str
+    category: str
+    text: str = Field(description="as the client will read it, with the fields as `{{body.1}}`")
+    fields: list[str] = Field(description="what has to be filled in")
+
+
+class TemplatesAnswer(Shown):
+    """The templates of all channels, or of one."""
+
+    items: list[TemplateItem]
+
+
+class TemplatesQuery(Model):
+    """Whose templates."""
+
+    channel: str | None = Field(None, max_length=64, description="an integration's key")
+
+
 class NewMessageBody(Model):
-    """A message to the client. Text or attachments, or both."""
+    """A message to the client. Text or attachments, or both; or a template."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"text": "Good morning", "client_id": "a-1"}]}
@@ -159,6 +208,9 @@ class NewMessageBody(Model):
     )
     reply_to: UUID | None = Field(None, description="the message it answers")
     expected_epoch: int | None = Field(None, ge=0, description="refused with 409 where the conversation's is another")
+    template: TemplateBody | None = Field(
+        None, description="instead of text and attachments; outside a messenger's hours nothing else is taken"
+    )
 
 
 class FirstMessageBody(Model):
@@ -166,13 +218,16 @@ class FirstMessageBody(Model):
 
     model_config = ConfigDict(
         extra="forbid", frozen=True,
-        json_schema_extra={"examples": [{"channel": "whatsapp", "to": "+375296254070", "text": "Your order is ready"}]},
+        json_schema_extra={"examples": [{"channel": "messenger:support", "to": "+375296254070", "text": "Your order is ready"}]},
     )  # fmt: skip
 
     channel: str = Field(min_length=1, max_length=64)
     to: str = Field(min_length=1, max_length=200, description="an address in that channel, or a contact's id")
-    text: str = Field(min_length=1, max_length=LONGEST_TEXT)
+    text: str = Field("", max_length=LONGEST_TEXT)
     client_id: str | None = Field(None, min_length=1, max_length=128)
+    template: TemplateBody | None = Field(
+        None, description="instead of text, for messengers that take nothing else first"
+    )
 
 
 class Epoch(Model):

@@ -10,10 +10,12 @@ from urllib.parse import quote
 from uuid import UUID
 
 from actors.chats.conversing import Conversing, NotThere, Passed
+from actors.chats.templates import known_templates
 from gateway.domain.chats import AI, Conversation, human
 from gateway.domain.ids import integration_key
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK
+from gateway.domain.text import Bilingual
 from gateway.store import conversations as store
 from gateway.store import messages
 from gateway.store.ai_answers import Trace, select_traces
@@ -37,6 +39,9 @@ from gateway.web.rest.chat_models import (
     NoteBody,
     Owned,
     ReleaseBody,
+    TemplateItem,
+    TemplatesAnswer,
+    TemplatesQuery,
 )
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Call, Endpoint, ListQuery, Missing
@@ -196,6 +201,7 @@ def chats(deps: RestDeps) -> list[Endpoint]:
             sent = await conversing.send(
                 call.tenant, seen.conversation.id, author=await author_of(deps, call), text=body.text, files=body.attachments,
                 client_id=body.client_id, reply_to=body.reply_to, expected_epoch=body.expected_epoch,
+                template=body.template.use() if body.template is not None else None,
             )  # fmt: skip
         except Passed as passed:
             return _passed(passed)
@@ -211,11 +217,26 @@ def chats(deps: RestDeps) -> list[Endpoint]:
             raise Invalid((("channel", str(error)),)) from None
         try:
             sent = await conversing.start(
-                call.tenant, key, body.to, author=await author_of(deps, call), text=body.text, client_id=body.client_id
-            )
+                call.tenant, key, body.to, author=await author_of(deps, call), text=body.text, client_id=body.client_id,
+                template=body.template.use() if body.template is not None else None,
+            )  # fmt: skip
         except NotThere:
             raise Missing("There is no such conversation.") from None
         return message_item(sent.message, [], whole=True)
+
+    async def templates(call: Call) -> TemplatesAnswer:
+        query: TemplatesQuery = call.query
+        keys = [key for key, can in conversing.channels(call.tenant).items() if can.templates]
+        if query.channel is not None and query.channel not in keys:
+            raise Invalid((("channel", Bilingual(
+                "there is no such channel with templates, or it is switched off", "такого канала с шаблонами нет, или он выключен",
+            )),))  # fmt: skip
+        found = [
+            TemplateItem.model_validate({"channel": key, **one.stored()})
+            for key in keys if query.channel in (None, key)
+            for one in await deps.db.tenant(call.tenant.number, known_templates, call.tenant.number, key)
+        ]  # fmt: skip
+        return TemplatesAnswer(items=found)
 
     async def retry(call: Call) -> MessageItem:
         number = call.tenant.number
@@ -287,6 +308,8 @@ def chats(deps: RestDeps) -> list[Endpoint]:
         ),
         Endpoint(method="POST", path="/conversations/{id}/typing", operation=typing, scopes=WRITES, agents=True,
                  summary="Shows the client for some seconds that somebody writes, where the messenger can", section=section),
+        Endpoint(method="GET", path="/templates", operation=templates, scopes=READS, query=TemplatesQuery, answer=TemplatesAnswer, agents=True,
+                 summary="Approved texts, for where a messenger takes no free one", section=section),
         Endpoint(method="POST", path="/messages", operation=first, scopes=WRITES, body=FirstMessageBody, answer=MessageItem, status=201,
                  makes=True, summary="Writes to an address of a channel or to a contact", agents=False, section=section),
         Endpoint(method="POST", path="/messages/{id}/retry", operation=retry, scopes=WRITES, answer=MessageItem, agents=True,

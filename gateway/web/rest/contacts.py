@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, field_validator
@@ -11,11 +11,13 @@ from pydantic.config import JsonDict
 from gateway.domain.numbers import outside
 from gateway.domain.people import wrong_with_email
 from gateway.domain.posts import Invalid
+from gateway.domain.subjects import Subject
 from gateway.domain.text import has_breaking
 from gateway.store import contact_merges, contacts, conversations
 from gateway.store.client_calls import select_client_calls
 from gateway.store.contacts import Contact
 from gateway.store.conversations import Seen
+from gateway.store.personal_export import export_person
 from gateway.store.postgres.pool import Connection
 from gateway.web.http.routes import Response
 from gateway.web.rest.calls import CallItem, call_values
@@ -92,6 +94,70 @@ class ContactChange(Model):
     name: str | None = Field(None, max_length=200)
     phones: tuple[str, ...] | None = Field(None, max_length=20)
     emails: tuple[str, ...] | None = Field(None, max_length=20)
+
+
+class ExportedFile(Shown):
+    """A file of a message."""
+
+    id: UUID
+    kind: str
+    name: str
+    content_type: str
+    size: int | None
+    latitude: float | None
+    longitude: float | None
+    url: str | None = Field(description="as in a message's attachments; null where it is not stored")
+
+
+class ExportedMessage(Shown):
+    """What was written."""
+
+    id: UUID
+    direction: Literal["in", "out"]
+    author: str
+    text: str
+    status: str | None
+    at: datetime
+    files: list[ExportedFile]
+
+
+class ExportedEvent(Shown):
+    """What stands beside the messages: notes, changes of owner, edits, deletions."""
+
+    kind: str
+    author: str
+    text: str
+    message: UUID | None
+    at: datetime
+
+
+class ExportedConversation(Shown):
+    """All of one conversation."""
+
+    id: UUID
+    channel: str
+    address: str
+    name: str
+    username: str
+    language: str
+    messages: list[ExportedMessage]
+    events: list[ExportedEvent]
+
+
+class PersonExport(Shown):
+    """All that messengers brought of a person, and what they were answered."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [{
+        **{name: value for name, value in _EXAMPLE.items() if name not in ("confirmed_phones", "merged")}, "conversations": [],
+    }]})  # fmt: skip
+
+    id: UUID
+    name: str
+    phones: list[str]
+    emails: list[str]
+    created_at: datetime
+    updated_at: datetime
+    conversations: list[ExportedConversation]
 
 
 class MergeBody(Model):
@@ -228,6 +294,31 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
             raise Missing("Nothing was merged into this contact.")
         return await details(call, contact)
 
+    async def export(call: Call) -> PersonExport:
+        data = await deps.db.tenant(
+            call.tenant.number, export_person, call.tenant.number, conversation_id(call), call.caller.actor
+        )
+        if data is None:
+            raise Missing("There is no such contact.")
+        for one in data["conversations"]:
+            for message in one["messages"]:
+                for file in message["files"]:
+                    file["url"] = f"/api/v1/files/{file['id']}" if file.pop("path") else None
+        return PersonExport.model_validate(data)
+
+    async def erase(call: Call) -> None:
+        contact = conversation_id(call)
+        assert deps.chat_files is not None
+        if await deps.chat_files.erase(call.tenant.number, contact, call.caller.actor) is None:
+            raise Missing("There is no such contact.")
+        deps.feed.publish(call.tenant.number, Subject("contact", str(contact)))
+
+    data_endpoints = [
+        Endpoint(method="GET", path="/contacts/{id}/export", operation=export, scopes=("write",), answer=PersonExport, section="Contacts",
+                 summary="All of a person's data, to be handed out to them"),
+        Endpoint(method="DELETE", path="/contacts/{id}", operation=erase, scopes=("write",), section="Contacts",
+                 summary="Erases a person for good, with all conversations and files; calls stay"),
+    ]  # fmt: skip
     section = "Contacts"
     return [
         Endpoint(method="GET", path="/contacts", operation=listed, scopes=READS, summary="Persons, those changed last first",
@@ -242,4 +333,5 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
                  summary="Makes one person of two", section=section),
         Endpoint(method="POST", path="/contacts/{id}/unmerge", operation=unmerge, scopes=WRITES, answer=ContactDetails,
                  summary="Undoes the last merge", section=section),
+        *(data_endpoints if deps.chat_files is not None else ()),
     ]  # fmt: skip

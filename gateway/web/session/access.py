@@ -125,6 +125,9 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "customers.choose": Need.WRITE_CHATS,
     "customers.merge": Need.WRITE_CHATS,
     "customers.unmerge": Need.WRITE_CHATS,
+    "person_data.export": Need.CHANGE,
+    "person_data.confirm_erase": Need.CHANGE,
+    "person_data.erase": Need.CHANGE,
     # Orders.
     "orders.orders": Need.CHATS,
     "orders.part": Need.CHATS,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import trio
 
 from actors.ai.tenant_ai import TenantAi
+from actors.ai.tool import Arguments, Bound, Outcome, Tool
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.chats.tenant_chats import Reads, TenantChats
@@ -60,6 +61,20 @@ BELL_ADAPTER = Adapter(
 """A messenger in which people hear of things."""
 
 
+class Task(Arguments):
+    """What is to be done."""
+
+    text: str
+
+
+async def _leave_task(conn: Connection, bound: Bound, arguments: Task) -> Outcome:
+    return Outcome(value={"left": True}, note=arguments.text)
+
+
+LEAVE_TASK = Tool(name="leave_task", description="Leaves a task.", arguments=Task, run=_leave_task, changes=True)
+"""A tool whose effect can be counted: a note beside the conversation."""
+
+
 @dataclass
 class Shop:
     """One company, and what was announced of it."""
@@ -105,14 +120,14 @@ class Shop:
         return TenantAi(self.tenant, self.settings, settings, self.services(), self.conversing, **more)
 
     @asynccontextmanager
-    async def open(self, **more: Any) -> AsyncIterator[None]:
+    async def open(self, actor: TenantAi | None = None) -> AsyncIterator[None]:
         """The actors of chats and of the AI run."""
         async with trio.open_nursery() as nursery:
             chats = TenantChats(
                 self.tenant, self.services(), 3, {KEY: Reads(CHANNEL, AdapterSettings())}, self.settings
             )
             nursery.start_soon(chats.run, Slot(f"tenant/{self.number}/chats"))
-            nursery.start_soon(self.actor(**more).run, self.slot)
+            nursery.start_soon((actor or self.actor()).run, self.slot)
             yield
             nursery.cancel_scope.cancel()
 

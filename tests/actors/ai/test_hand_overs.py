@@ -65,9 +65,10 @@ async def test_the_model_hands_over(shop: Shop, model: LanguageModel, reason: st
 async def test_a_model_that_fails_hands_over_once(
     shop: Shop, model: LanguageModel, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "WHOLE_S", 0.3)
+    if how == "slow":
+        monkeypatch.setattr(answering, "WHOLE_S", 1.0)
     model.reply = lambda body: DOWN if how == "down" else Step(silent=True)
-    async with shop.open(**({"url": ""} if how == "nowhere" else {})):
+    async with shop.open(shop.actor(**({"url": ""} if how == "nowhere" else {}))):
         await shop.writes("Привет")
         await shop.until_author("system")
         for n in range(5):
@@ -163,7 +164,14 @@ async def test_nobody_takes_it_in_time(shop: Shop, model: LanguageModel, monkeyp
         await shop.writes("Привет")
         await shop.until_author("system")
         await shop.rows("UPDATE ai_hand_overs SET due_at = now() RETURNING 1")
-        texts = await shop.until_author("system", count=2)
+        busy = f"{shop.number} chat 5f0d1c0e-3c2b-4f6e-9a51-8d8f6f3a1b20"
+
+        async def told() -> bool:
+            shop.feed.received([busy])  # what goes on elsewhere holds nothing up
+            return len(await shop.texts()) == 3
+
+        await shop.until(told)
+        texts = await shop.texts()
         assert texts[-1] == ("system", TEXTS["timeout"].texts["ru"])
         for _ in range(3):
             await trio.testing.wait_all_tasks_blocked(0.03)

@@ -6,9 +6,10 @@ from functools import partial
 import pytest
 import trio
 
+from actors.ai import answering
 from actors.runtime.directory import Slot
 from gateway.store.postgres.pool import Database
-from tests.actors.ai.shop import ANNA, Shop, open_shop
+from tests.actors.ai.shop import ANNA, LEAVE_TASK, Shop, open_shop
 from tests.sandbox.llm import LanguageModel, Step, called, said
 from tests.store.database import db, dsn, postgres
 
@@ -28,10 +29,13 @@ async def shop(db: Database, model: LanguageModel) -> Shop:
     return await open_shop(db, model)
 
 
-async def test_a_company_that_is_handed_over_in_the_middle_of_an_answer(shop: Shop, model: LanguageModel) -> None:
+async def test_a_company_that_is_handed_over_in_the_middle_of_an_answer(
+    shop: Shop, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "tools_of", lambda tenant, settings: {"leave_task": LEAVE_TASK})
     request = {"text": "Перезвонить завтра"}
     model.script = [
-        called(("create_request", request)),
+        called(("leave_task", request)),
         Step(text="Уже почти ответил", stall=True),
         said("Передала, вам перезвонят."),
     ]
@@ -54,6 +58,17 @@ async def test_a_crash_leaves_nothing_undone(shop: Shop, model: LanguageModel) -
         nursery.cancel_scope.cancel()
         await trio.lowlevel.checkpoint()
     async with shop.open():
+        await shop.until_author("ai")
+    assert [author for author, _ in await shop.texts()] == ["client", "ai"]
+
+
+async def test_the_next_life_of_an_actor_takes_up_what_the_last_one_left(shop: Shop, model: LanguageModel) -> None:
+    model.script = [Step(text="Уже почти ответил", stall=True)]
+    actor = shop.actor()
+    async with shop.open(actor):
+        await shop.writes("Привет")
+        await shop.until(lambda: model.under_way)
+    async with shop.open(actor):
         await shop.until_author("ai")
     assert [author for author, _ in await shop.texts()] == ["client", "ai"]
 

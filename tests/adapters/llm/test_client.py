@@ -177,12 +177,17 @@ async def test_a_server_says_when_to_come_again(server: LanguageModel) -> None:
 
 
 @pytest.mark.slow
-async def test_the_deadline_ends_all_tries(server: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "RETRY_S", 0.01)
-    with trio.fail_after(5):
-        times = ModelTimeouts(first_s=0.2, whole_s=0.5)
+async def test_silence_is_not_tried_again_and_the_deadline_ends_all_tries(
+    server: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trio.fail_after(10):
+        times = ModelTimeouts(first_s=0.2, whole_s=5.0)
         assert (await failure(server, "chat", *[Step(silent=True)] * 9, tries=9, times=times)).code == "timeout"
-    assert 2 <= len(server.requests) <= 4
+        assert len(server.requests) == 1
+        monkeypatch.setattr(client_module, "RETRY_S", 0.2)
+        times = ModelTimeouts(whole_s=0.5)
+        assert (await failure(server, "chat", *[Step(status=503)] * 99, tries=99, times=times)).code == "unavailable"
+    assert 2 <= len(server.requests) <= 5
 
 
 async def test_what_servers_do_otherwise(server: LanguageModel, api: Api) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.domain.people import Role
 from gateway.store import members
+from gateway.store.audit import select_audit
 from gateway.store.outbox import Outcome, claim_deliveries
 from tests.web.chats import TELEGRAM, connect, conversation_with, receives
 from tests.web.rest.conftest import Api
@@ -236,3 +237,33 @@ async def test_contacts_are_entered_found_changed_and_merged(api: Api, chat: str
     assert (await api.ask("PATCH", path, {"name": "x"}, x_api_key=other)).status == 404
     assert (await api.ask("POST", path + "/merge", {"other": person}, x_api_key=other)).status == 404
     assert UUID(person)
+
+
+async def test_a_person_s_data_are_handed_out_and_erased(api: Api, chat: str) -> None:
+    api = api.changed(chat_files=api.world.deps.chat_files)
+    contact = (await api.ask("GET", chat)).json["contact"]
+    await api.ask("POST", f"{chat}/note", {"text": "calls back"})
+    writes = await api.new_key("write")
+    given = await api.ask("GET", f"/contacts/{contact}/export", x_api_key=writes)
+    assert (given.status, given.json["name"]) == (200, "Anna")
+    (conversation,) = given.json["conversations"]
+    assert (conversation["channel"], conversation["address"], conversation["language"]) == ("telegram", "7", "ru")
+    assert [(one["text"], one["files"]) for one in conversation["messages"]] == [("good morning", [])]
+    assert "calls back" in [one["text"] for one in conversation["events"]]
+    for scope in ("read", "chat", "bot"):
+        key = await api.new_key(scope)
+        assert (await api.ask("GET", f"/contacts/{contact}/export", x_api_key=key)).status == 403
+        assert (await api.ask("DELETE", f"/contacts/{contact}", x_api_key=key)).status == 403
+    olga = f"session={await api.world.person(JUNE, 'olga@june.example', Role.AUDITOR)}"
+    assert (await api.ask("GET", f"/contacts/{contact}/export", cookie=olga)).status == 403
+    foreign = await api.new_key("write", of=MAPLE)
+    assert (await api.ask("GET", f"/contacts/{contact}/export", x_api_key=foreign)).status == 404
+    assert (await api.ask("DELETE", f"/contacts/{contact}", x_api_key=foreign)).status == 404
+    assert (await api.ask("GET", chat)).status == 200
+    assert (await api.ask("DELETE", f"/contacts/{contact}", x_api_key=writes)).status == 204
+    assert (await api.ask("GET", chat)).status == 404
+    for method, path in (("DELETE", ""), ("GET", "/export"), ("DELETE", "x"), ("GET", "x/export")):
+        assert (await api.ask(method, f"/contacts/{contact}{path}", x_api_key=writes)).status == 404
+    noted = await api.world.db.tenant(JUNE, select_audit, JUNE, None, 10)
+    found = [(one.action, one.kind) for one in noted if one.action.startswith("contact.")]
+    assert found == [("contact.erased", "key"), ("contact.exported", "key")]
