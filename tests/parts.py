@@ -33,6 +33,8 @@ QUICK = ("-m", "not long", "-n", "auto", "--maxprocesses", "4", "--dist", "works
 _REST = ("-m", "long or sampled", "--whole")
 _E2E = "tests/e2e/test_"
 _PATHS = {
+    "pages": ("tests/web",),
+    "walls": ("tests/walls",),
     "chaos": ("tests/chaos",),
     "processes": tuple(f"{_E2E}{name}.py" for name in ("restart", "kill", "spool", "instances", "rotation")),
     "lab": tuple(f"{_E2E}{name}.py" for name in ("lab", "lab_actions", "lab_stress")),

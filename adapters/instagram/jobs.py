@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 
 from adapters.instagram.client import InstagramClient
 from adapters.jobs import Job, JobContext, JobResult
+from gateway.domain.errors import BadCredentials
+
+REFUSED = "token_refused"
 
 
 async def check_subscription(client: InstagramClient, context: JobContext) -> JobResult | None:
@@ -12,7 +15,10 @@ async def check_subscription(client: InstagramClient, context: JobContext) -> Jo
     token of another account is a problem: its news would come under an id that nobody waits for."""
     if context.hook_url is None:
         return None
-    account = await client.account()
+    try:
+        account = await client.account()
+    except BadCredentials as error:
+        return JobResult(problem=REFUSED, detail=error.detail)
     if wrong := client.judged(account):
         return JobResult(problem=wrong, detail=str(account))
     await client.ensure_subscribed(context.attempt)
@@ -20,8 +26,11 @@ async def check_subscription(client: InstagramClient, context: JobContext) -> Jo
 
 
 async def keep_token(client: InstagramClient, context: JobContext) -> JobResult | None:
-    """Raises BadCredentials for a token that has ended."""
-    return await client.keep_token(datetime.now(UTC))
+    """Says so where it has ended."""
+    try:
+        return await client.keep_token(datetime.now(UTC))
+    except BadCredentials as error:
+        return JobResult(problem=REFUSED, detail=error.detail)
 
 
 JOBS = (Job("subscription", 3600.0, check_subscription), Job("token", 86_400.0, keep_token))

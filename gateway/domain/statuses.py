@@ -4,9 +4,9 @@
     the actor: FAILED, ATTENTION, OFFLINE                       error
     the attempts stored since it last worked                    error      so that a restart forgets nothing
     the registration: refused / not there yet                   error / pending
-    what its jobs came to with the settings of now              error where a person has to act; else a warning
     a login not finished, never yet connected, connecting       pending
     starting with a code: a setting is still missing            pending
+    a job found what a person has to do at the other side       active, or pending before it first worked
     everything else                                             active     also with a code: works, with problems
 
 The one judgement of trouble: pages' warnings, programs, notices, the operators' list and what bots get all ask `status_of`. Pure;
@@ -30,10 +30,6 @@ UNANSWERED = 5
 """So many attempts in a row without an answer: the other side is away."""
 _GIVEN_UP = frozenset({"failed", "expired", "doubtful"})
 _UNANSWERED = frozenset({"retry", "bug"})
-
-
-NEED_PERSON = frozenset({"bad_credentials", "bad_settings"})
-"""Problems of jobs that make it an error; any other one warns."""
 
 
 class Standing(StrEnum):
@@ -70,15 +66,6 @@ class RegistrationStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobStanding:
-    """What the last run of a job came to that had a problem: a token that ends, news that come no more."""
-
-    problem: str
-    detail: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What is stored of a connection."""
 
@@ -99,14 +86,8 @@ class Known:
     login: bool = False
     """Whether a person is in the middle of a login."""
     registration: RegistrationStanding | None = None
-    job: JobStanding | None = None
-    """The worst of its jobs."""
-
-    @property
-    def troubled_job(self) -> JobStanding | None:
-        """That of its jobs which has a problem with the settings of now."""
-        since = max((one for one in (self.tested_at, self.changed_at) if one is not None), default=None)
-        return self.job if self.job is not None and (since is None or self.job.at > since) else None
+    problem: tuple[str, str] | None = None
+    """What a job has found that a person has to do at the other side, such as a token that ends: code and detail."""
 
     @property
     def worked_at(self) -> datetime | None:
@@ -207,12 +188,8 @@ def status_of(health: Health | None, known: Known, now: datetime) -> Status:
         return stands(Standing.PENDING, health.code, health.detail, health.since)
     if health.state in (State.STARTING, State.CONNECTING) and not connected:
         return stands(Standing.PENDING, health.code or "connecting", health.detail, health.since)
-    job = known.troubled_job
-    if job is not None and job.problem in NEED_PERSON:
-        return stands(Standing.ERROR, job.problem, job.detail, job.at, needs_person=True)
-    if job is not None and health.state is not State.DEGRADED:
-        standing = Standing.ACTIVE if connected else Standing.PENDING
-        return replace(stands(standing, job.problem, job.detail, job.at), troubled=True)
+    if known.problem is not None and health.state is not State.DEGRADED:
+        return replace(stands(Standing.ACTIVE if connected else Standing.PENDING, *known.problem), troubled=connected)
     if known.remembers and not connected and health.code in ("", "ready"):
         return stands(Standing.PENDING, "never_connected", since=known.changed_at)
     return by(health, Standing.ACTIVE, troubled=health.state is State.DEGRADED)

@@ -118,7 +118,7 @@ async def finish_job(conn: Connection, claim: JobClaim, again_s: float, problem:
     done: str = await conn.execute(
         """
         UPDATE integration_jobs
-        SET lease_until = NULL, problem = $5, detail = $6, tried_at = now(),
+        SET lease_until = NULL, problem = $5, detail = $6,
             attempts = CASE WHEN $5 = '' OR due_at <> $8 THEN 0 ELSE attempts END,
             last_done_at = CASE WHEN $5 = '' THEN now() ELSE last_done_at END,
             due_at = CASE WHEN due_at = $8 THEN now() + make_interval(secs => $7) ELSE due_at END

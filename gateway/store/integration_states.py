@@ -10,17 +10,15 @@ from datetime import datetime
 
 from gateway.domain.errors import REFUSED
 from gateway.domain.ids import IntegrationKey, TenantId
-from gateway.domain.statuses import NEED_PERSON, JobStanding, Known, Outcome, RegistrationStanding
+from gateway.domain.statuses import Known, Outcome, RegistrationStanding
 from gateway.store.postgres.pool import Connection
 
+PASSING = (*sorted(REFUSED), "rate_limited", "unavailable", "bug")
+"""Problems of jobs that say no more than that the other side did not answer as it should: attempts show that, too."""
+OF_REGISTRATIONS = ("extensions", "registration", "statuses")
+"""Jobs whose problems are the registration's."""
 LOOKED_AT = 20
 """So many attempts of an integration are looked at, the newest."""
-
-
-OF_REGISTRATIONS = ["registration", "extensions", "statuses"]
-"""Jobs whose problems are those of the registration, or of a comparison that has a page of its own."""
-TRIES, PASSING = 3, ["unavailable", "rate_limited", "bug"]
-"""So many runs of a job have to fail before a problem counts that may pass by itself."""
 
 
 async def select_known(conn: Connection, tenant: TenantId) -> dict[IntegrationKey, Known]:
@@ -43,10 +41,9 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
                ) l)::text AS recent,
                EXISTS (SELECT FROM logins g WHERE g.tenant_id = i.tenant_id AND g.integration_type = i.integration_type
                                               AND g.expires_at > clock_timestamp()) AS login,
-               (SELECT json_build_array(j.problem, j.detail, j.tried_at) FROM integration_jobs j
-                WHERE j.tenant_id = i.tenant_id AND j.integration_type = i.integration_type AND j.problem <> ''
-                  AND j.tried_at IS NOT NULL AND j.name <> ALL($3::text[]) AND (j.attempts >= $4 OR j.problem <> ALL($5::text[]))
-                ORDER BY j.problem = ANY($6::text[]) DESC, j.name LIMIT 1)::text AS job,
+               (SELECT json_build_array(j.problem, j.detail) FROM integration_jobs j
+                WHERE j.tenant_id = i.tenant_id AND j.integration_type = i.integration_type AND j.problem ~ '^[a-z_]{3,40}$'
+                  AND j.problem <> ALL($3) AND j.name <> ALL($4) ORDER BY j.name LIMIT 1)::text AS found,
                m.problem, m.tried_at, m.state IS NOT NULL AND m.state <> 'new' AND m.told_version < m.version AS waits
         FROM integrations i
         LEFT JOIN integration_states s USING (tenant_id, integration_type)
@@ -55,10 +52,8 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
         """,
         list(tenants),
         LOOKED_AT,
-        OF_REGISTRATIONS,
-        TRIES,
-        PASSING,
-        sorted(NEED_PERSON),
+        list(PASSING),
+        list(OF_REGISTRATIONS),
     )
     found: dict[TenantId, dict[IntegrationKey, Known]] = {}
     for row in rows:
@@ -70,7 +65,7 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
             synced_at=row["synced_at"],
             recent=[Outcome(status, datetime.fromisoformat(at)) for status, at in json.loads(row["recent"])],
             login=row["login"],
-            job=_job(row["job"]),
+            problem=_pair(row["found"]),
             registration=RegistrationStanding(
                 waits=row["waits"], problem=row["problem"] or "", refused=row["problem"] in REFUSED, since=row["tried_at"]
             ),
@@ -78,11 +73,11 @@ async def select_known_of(conn: Connection, tenants: Sequence[TenantId]) -> dict
     return found
 
 
-def _job(found: str | None) -> JobStanding | None:
-    if found is None:
+def _pair(text: str | None) -> tuple[str, str] | None:
+    if text is None:
         return None
-    problem, detail, tried_at = json.loads(found)
-    return JobStanding(problem=problem, detail=detail, at=datetime.fromisoformat(tried_at))
+    code, detail = json.loads(text)
+    return code, detail
 
 
 async def mark_tested(conn: Connection, tenant: TenantId, key: IntegrationKey, *, passed: bool) -> None:
@@ -107,7 +102,7 @@ async def mark_tested(conn: Connection, tenant: TenantId, key: IntegrationKey, *
         """,
         tenant,
         key,
-        OF_REGISTRATIONS,
+        list(OF_REGISTRATIONS),
     )
 
 

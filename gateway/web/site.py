@@ -317,7 +317,8 @@ def _environment(
 @pass_context
 def _shown(context: Context, value: Any) -> Any:
     """What is written into a page: titles that have several, in its own language."""
-    return context["t"].shown(value) if isinstance(value, Bilingual) else value
+    t = context.get("t") if isinstance(value, Bilingual) else None  # a macro that was imported without context has none
+    return t.shown(value) if t is not None else value
 
 
 def _title_of(key: str) -> str:

@@ -54,8 +54,7 @@ class Words:
         for text in self._candidates(prefix, code, kind) if code else ():
             if isinstance(text, str):
                 return text
-        # How a connection stands may be what one of its jobs came to.
-        return self.optional("module_problem", code, kind) if prefix == "health" else ""
+        return ""
 
     def detail(self, text: str | None) -> str:
         """What an error says beside its code, in this language where it is one of our own sentences."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.health import Health, State
-from gateway.domain.statuses import JobStanding, Known, Outcome, RegistrationStanding, Standing, Status, status_of
+from gateway.domain.statuses import Known, Outcome, RegistrationStanding, Standing, Status, status_of
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
@@ -24,10 +24,6 @@ def health(state: State, code: str = "ready") -> Health:
 def outcomes(*statuses: str, every: float = 0.5) -> list[Outcome]:
     """Newest first."""
     return [Outcome(status, ago(every * place)) for place, status in enumerate(statuses)]
-
-
-def job(problem: str, minutes: float = 2.0) -> JobStanding:
-    return JobStanding(problem=problem, detail="until tomorrow", at=ago(minutes))
 
 
 WORKED: dict[str, Any] = {"tested_at": ago(60)}
@@ -74,15 +70,12 @@ CASES: list[tuple[str, Health | None, Known, Standing, str]] = [
     ("the registration is refused", health(State.ONLINE), Known(registration=REFUSED, **WORKED),
      Standing.ERROR, "registration_refused"),
     ("a setting is still missing", health(State.STARTING, "no_app_secret"), Known(**WORKED), Standing.PENDING, "no_app_secret"),
-    ("a token ends soon", health(State.ONLINE), Known(job=job("token_ends"), **WORKED), Standing.ACTIVE, "token_ends"),
-    ("that was with settings of before", health(State.ONLINE), Known(job=job("token_ends", 61), **WORKED), Standing.ACTIVE, "ready"),
-    ("a job was refused the key", health(State.ONLINE), Known(job=job("bad_credentials"), **WORKED), Standing.ERROR, "bad_credentials"),
-    ("a job was refused, and nothing worked yet", health(State.ONLINE), Known(job=job("wrong_account"), changed_at=ago(5)),
-     Standing.PENDING, "wrong_account"),
-    ("the actor's own trouble goes first", health(State.DEGRADED, "rate_limited"), Known(job=job("token_ends"), **WORKED),
-     Standing.ACTIVE, "rate_limited"),
-    ("what is not entered yet goes first", health(State.STARTING, "no_secret"), Known(job=job("bad_credentials"), **WORKED),
-     Standing.PENDING, "no_secret"),
+    ("a job found what a person has to do", health(State.ONLINE), Known(problem=("token_ends", "2026-12-01"), **WORKED),
+     Standing.ACTIVE, "token_ends"),
+    ("a job found it before anything was sent", health(State.ONLINE), Known(problem=("no_webhook", ""), changed_at=ago(1)),
+     Standing.PENDING, "no_webhook"),
+    ("a job found it, and now it is away", health(State.OFFLINE, "unavailable"), Known(problem=("token_ends", ""), **WORKED),
+     Standing.ERROR, "unavailable"),
 ]  # fmt: skip
 
 
@@ -98,13 +91,6 @@ def test_an_error_has_since_when_and_the_next_try() -> None:
     assert (found.since, found.next_try, found.detail) == (ago(3), NOW + timedelta(minutes=1), "why")
     stored = status_of(health(State.ONLINE), Known(recent=outcomes(*["retry"] * 6, "done"), **WORKED), NOW)
     assert stored.since == ago(2.5), "when the row of failures began"
-
-
-def test_the_problem_of_a_job_warns_with_what_it_is_about() -> None:
-    found = status_of(health(State.ONLINE), Known(job=job("token_ends"), **WORKED), NOW)
-    assert (found.troubled, found.warns, found.detail, found.since) == (True, True, "until tomorrow", ago(2))
-    refused = status_of(health(State.ONLINE), Known(job=job("bad_credentials"), **WORKED), NOW)
-    assert refused.needs_person
 
 
 MOMENTS = st.none() | st.integers(0, 5000).map(lambda minutes: ago(minutes))
@@ -128,9 +114,8 @@ KNOWN = st.builds(
         ),
         max_size=20,
     ).map(lambda found: sorted(found, key=lambda one: one.at, reverse=True)),
-    job=st.none()
-    | st.builds(job, st.sampled_from(["bad_credentials", "token_ends", "unavailable"]), st.integers(0, 5000)),
     registration=st.none() | st.sampled_from([WAITS, REFUSED, RegistrationStanding(waits=False)]),
+    problem=st.none() | st.just(("token_ends", "2026-12-01")),
 )
 
 

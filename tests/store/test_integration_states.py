@@ -1,11 +1,10 @@
-"""What is known of an integration beside its log: what its jobs came to, and since which settings."""
+"""Settings that are stored or tested, and the jobs that try them."""
 
 from datetime import UTC, datetime
 
 from gateway.domain.ids import IntegrationKey, TenantId
-from gateway.domain.statuses import Known
 from gateway.store.integration_jobs import WantedJob, claim_jobs, finish_job, select_jobs, store_wanted_jobs
-from gateway.store.integration_states import mark_tested, select_known
+from gateway.store.integration_states import mark_tested
 from gateway.store.postgres.pool import Connection, Database
 from gateway.store.tenants import INTEGRATIONS, LinkRow, upsert_link
 from tests.store.database import db, dsn, postgres
@@ -41,48 +40,12 @@ async def known_jobs(db: Database) -> list[str]:
     return [one.name for one in await db.tenant(JUNE, select_jobs, JUNE, KEY)]
 
 
-async def known(db: Database) -> Known:
-    return (await db.tenant(JUNE, select_known, JUNE))[KEY]
-
-
-async def test_what_a_job_came_to_is_known_until_it_comes_to_nothing_else(db: Database) -> None:
-    await db.engine(_begin)
-    assert (await known(db)).job is None
-    await ran(db, "token", "token_ends", "2026-12-08")
-    found = (await known(db)).troubled_job
-    assert found is not None
-    assert (found.problem, found.detail) == ("token_ends", "2026-12-08")
-    assert abs((datetime.now(UTC) - found.at).total_seconds()) < 60
-    await ran(db, "subscription", "bad_credentials")
-    worst = (await known(db)).job
-    assert worst is not None
-    assert worst.problem == "bad_credentials", "a person's goes first"
-    await ran(db, "subscription", "")
-    await ran(db, "token", "")
-    assert (await known(db)).job is None
-
-
-async def test_what_may_pass_by_itself_counts_from_the_third_time_on(db: Database) -> None:
-    await db.engine(_begin)
-    await ran(db, "token", "unavailable", times=2)
-    assert (await known(db)).job is None
-    await ran(db, "token", "unavailable")
-    assert (await known(db)).job is not None
-
-
-async def test_registrations_have_their_own_standing(db: Database) -> None:
-    await db.engine(_begin)
-    await ran(db, "registration", "bad_credentials")
-    assert (await known(db)).job is None
-
-
 async def test_settings_that_are_stored_anew_are_tried_at_once(db: Database) -> None:
     await db.engine(_begin)
     await ran(db, "token", "bad_credentials", times=3)
     await ran(db, "registration", "")
     before = {one.name: one.due_at for one in await db.tenant(JUNE, select_jobs, JUNE, KEY)}
     await db.tenant(JUNE, _tested)
-    assert (await known(db)).troubled_job is None, "that was with the settings of before"
     after = {one.name: one for one in await db.tenant(JUNE, select_jobs, JUNE, KEY)}
     assert after["token"].due_at <= datetime.now(UTC)
     assert after["token"].attempts == 0

@@ -361,6 +361,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "tenants.token_hash": lambda c: _sha(event_token(c.company)),
     "tenants.data_key": lambda c: c.company.wrapped_key,
     "tenants.name": lambda c: f"Company {c.company.mark}",
+    "tenants.secrets": lambda c: "{}",  # those of links are sealed for links
     "phones.number": lambda c: c.ids.phone,
     "pbxes.name": lambda c: c.ids.pbx,
     "pbxes.pbx_type": lambda c: "asterisk",

@@ -3,8 +3,12 @@
 import re
 from uuid import UUID
 
+import pytest
+
+from gateway.domain.ids import IntegrationKey
 from gateway.domain.people import Role
-from tests.web.chats import conversation_with, receives
+from gateway.store import conversations
+from tests.web.chats import connect, conversation_with, receives
 from tests.web.conftest import SignIn, submitted
 from tests.web.pages.test_inbox import HOME, as_person, chat, hidden, reply_form, said, text_of, wrote
 from tests.web.world import CSRF, JUNE, World
@@ -65,3 +69,15 @@ async def test_who_opens_a_conversation_has_read_it(world: World, chat: str, sig
     await submitted(client, f"{chat}/read", {"csrf": CSRF})
     await submitted(client, f"{chat}/read", {"csrf": CSRF})
     assert world.looked == [ident]
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "Web widget"), ("ru", "Чат на сайте")])
+async def test_a_channel_with_a_title_in_each_language_is_shown(world: World, language: str, title: str) -> None:
+    await connect(world)
+    await receives(world, wrote("from the shop's page", "9", 9), key=IntegrationKey("web_widget"))
+    client = await as_person(world, "vera@june.example", Role.ADMIN, language)
+    ident = await conversation_with(world, "9")
+    seen = await world.db.tenant(JUNE, conversations.select_conversation, JUNE, ident)
+    assert seen is not None
+    for path in (HOME, f"{HOME}/list", f"{HOME}/{ident}", f"{HOME}/{ident}/person", f"/t/{JUNE}/customers/{seen.root}"):
+        assert title in await text_of(client, path), path
