@@ -37,6 +37,7 @@ from gateway.domain.internal_numbers import (
     wrong_with,
 )
 from gateway.domain.new_passwords import LEAST, MOST
+from gateway.domain.orders import OrderRules
 from gateway.domain.people import LONGEST_NAME, MEMBER_ROLES, MOST_PHONES, Role
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
@@ -186,6 +187,7 @@ class TenantBlock(_Block):
     smart_redirect: SmartRedirectBlock = SmartRedirectBlock()
     recordings: RecordingsBlock = RecordingsBlock()
     chats: ChatsBlock = ChatsBlock()
+    orders: OrderRules = OrderRules()
     security: SecurityBlock = SecurityBlock()
     notify: NotifyBlock = NotifyBlock()
     ai: AiBlock = AiBlock()
@@ -229,6 +231,7 @@ class TenantFile:
                 "internal_numbers",
                 "legacy_call_token",
                 "notify",
+                "orders",
                 "recordings",
                 "security",
                 "smart_redirect",

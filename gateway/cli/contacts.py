@@ -48,7 +48,9 @@ async def export(
                 into.write(name, content)
                 count += 1
     said = sum(len(one["messages"]) for one in data["conversations"])
-    print(f"{target}: {len(data['conversations'])} conversations, {said} messages, {count} files")
+    print(
+        f"{target}: {len(data['conversations'])} conversations, {said} messages, {count} files, {len(data['orders'])} orders"
+    )
     return 0
 
 
@@ -61,7 +63,7 @@ async def erase(
         return 1
     if not sure:
         print(
-            f"Contact {contact} of {number} will be erased: name, numbers, conversations, messages and files. Calls stay. This cannot "
+            f"Contact {contact} of {number} will be erased: name, numbers, conversations, messages, files and orders. Calls stay. This cannot "
             "be undone.\nType yes to go on: ",
             end="", flush=True,
         )  # fmt: skip
@@ -74,7 +76,7 @@ async def erase(
         text_of(f"no contact {who}")
         return 1
     print(
-        f"contact {contact}: erased, with {erased.conversations} conversations, {erased.messages} messages, {erased.files} files"
+        f"contact {contact}: erased, with {erased.conversations} conversations, {erased.messages} messages, {erased.files} files, {erased.orders} orders"
     )
     return 0
 

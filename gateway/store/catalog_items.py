@@ -117,6 +117,16 @@ async def select_item(conn: Connection, tenant: TenantId, item_id: str) -> Item 
     return item_of(row) if row is not None else None
 
 
+async def select_items_by_id(conn: Connection, tenant: TenantId, ids: Sequence[str]) -> dict[str, Item]:
+    """Those of these ids that there are, by id."""
+    rows = await conn.fetch(
+        f"SELECT {ITEM_COLUMNS} FROM catalog_items WHERE tenant_id = $1 AND item_id = ANY($2::text[])",  # noqa: S608 - constant columns
+        tenant,
+        list(ids),
+    )
+    return {item.id: item for item in map(item_of, rows)}
+
+
 async def select_item_ids(conn: Connection, tenant: TenantId) -> set[str]:
     """The ids of all items."""
     return {row[0] for row in await conn.fetch("SELECT item_id FROM catalog_items WHERE tenant_id = $1", tenant)}

@@ -7,6 +7,7 @@ See https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNA
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, get_args
 
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
@@ -29,21 +30,34 @@ class Horizon:
         return int(self.snapshot.split(":")[1])
 
 
+Stream = Literal["call", "order"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+"""What is read one after the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the order of events."""
+    """A place in the order of events: of a stream, behind all of those before it in STREAMS."""
 
     recorded_at: datetime
     call_id: str
+    """Or the id of whatever the stream is about."""
     seq: int
+    stream: Stream = "call"
 
 
 @dataclass(frozen=True, slots=True)
-class CallChange:
-    """One event of a call, as `gateway replay` prints it."""
+class Change:
+    """One event of a call, as `gateway replay` prints it; or what an order is now."""
 
     place: Place
     body: str
+
+
+_WRITTEN = """
+             -- A row bears the last 32 bits of its transaction: those around the next one are meant.
+             LATERAL (SELECT (line.next + (({0}.xmin::text::bigint - line.next + 6442450944) % 4294967296 + 4294967296) % 4294967296
+                              - 2147483648)::text::xid8 AS written) w"""
 
 
 async def select_horizon(conn: Connection, tenant: TenantId) -> Horizon:
@@ -61,17 +75,16 @@ async def select_horizon(conn: Connection, tenant: TenantId) -> Horizon:
 
 async def select_call_changes(
     conn: Connection, tenant: TenantId, seen: Horizon, until: Horizon, after: Place | None, most: int
-) -> list[CallChange]:
+) -> list[Change]:
     """Events of calls that were not visible in `seen` and are in `until`, in the order of their times; those behind `after`. Raises
     BadData for snapshots that are none."""
     rows = await conn.fetch(
         """
         WITH line AS (SELECT pg_snapshot_xmax($4::text::pg_snapshot)::text::bigint AS next)
         SELECT e.recorded_at, e.call_id, e.seq, e.body
-        FROM call_events e, line,
-             -- A row bears the last 32 bits of its transaction: those around the next one are meant.
-             LATERAL (SELECT (line.next + ((e.xmin::text::bigint - line.next + 6442450944) % 4294967296 + 4294967296) % 4294967296
-                              - 2147483648)::text::xid8 AS written) w
+        FROM call_events e, line, """  # noqa: S608 - constants
+        + _WRITTEN.format("e")
+        + """
         WHERE e.tenant_id = $1 AND e.recorded_at > $2::timestamptz - make_interval(secs => $9)
           AND NOT pg_visible_in_snapshot(w.written, $3::text::pg_snapshot)
           AND pg_visible_in_snapshot(w.written, $4::text::pg_snapshot)
@@ -88,4 +101,36 @@ async def select_call_changes(
         most,
         SLACK_S,
     )
-    return [CallChange(Place(row[0], row[1], row[2]), row[3]) for row in rows]
+    return [Change(Place(row[0], row[1], row[2]), row[3]) for row in rows]
+
+
+async def select_order_changes(
+    conn: Connection, tenant: TenantId, seen: Horizon, until: Horizon, after: Place | None, most: int
+) -> list[Change]:
+    """Orders that were made or changed by what was not visible in `seen` and is in `until`, each once, as it is now. Raises BadData for
+    snapshots that are none."""
+    rows = await conn.fetch(
+        """
+        WITH line AS (SELECT pg_snapshot_xmax($4::text::pg_snapshot)::text::bigint AS next)
+        SELECT o.changed_at, o.order_id::text, o.version, json_build_object(
+            'id', o.order_id, 'number', o.number, 'kind', o.kind, 'status', o.status, 'contact', o.contact_id,
+            'conversation', o.conversation_id, 'total', o.total, 'currency', o.currency, 'version', o.version, 'at', o.updated_at)::text
+        FROM orders o, line, """  # noqa: S608 - constants
+        + _WRITTEN.format("o")
+        + """
+        WHERE o.tenant_id = $1 AND o.changed_at > $2::timestamptz - make_interval(secs => $8)
+          AND NOT pg_visible_in_snapshot(w.written, $3::text::pg_snapshot)
+          AND pg_visible_in_snapshot(w.written, $4::text::pg_snapshot)
+          AND ($5::timestamptz IS NULL OR (o.changed_at, o.order_id) > ($5, $6::uuid))
+        ORDER BY o.changed_at, o.order_id LIMIT $7
+        """,
+        tenant,
+        seen.at,
+        seen.snapshot,
+        until.snapshot,
+        after.recorded_at if after else None,
+        after.call_id if after else None,
+        most,
+        SLACK_S,
+    )
+    return [Change(Place(row[0], row[1], row[2], "order"), row[3]) for row in rows]

@@ -226,3 +226,25 @@ async def select_by_phone(conn: Connection, tenant: TenantId, phones: Sequence[s
         list(phones),
     )
     return {row["phone"]: row["root_id"] for row in rows}
+
+
+async def find_contact(conn: Connection, tenant: TenantId, phones: Sequence[str], emails: Sequence[str]) -> UUID | None:
+    """The person who has one of these numbers or addresses: a number that a messenger confirmed before one that was typed, numbers
+    before e-mail addresses, whoever had it first. None where there is nobody."""
+    found: UUID | None = await conn.fetchval(
+        """
+        SELECT root_id FROM (
+            SELECT c.root_id, CASE WHEN p.confirmed THEN 1 ELSE 2 END AS rank, p.added_at FROM contact_phones p
+            JOIN contacts c ON c.tenant_id = p.tenant_id AND c.contact_id = p.contact_id
+            WHERE p.tenant_id = $1 AND p.phone = ANY($2)
+            UNION ALL
+            SELECT c.root_id, 3, e.added_at FROM contact_emails e
+            JOIN contacts c ON c.tenant_id = e.tenant_id AND c.contact_id = e.contact_id
+            WHERE e.tenant_id = $1 AND lower(e.email) = ANY($3)
+        ) AS known ORDER BY rank, added_at, root_id LIMIT 1
+        """,
+        tenant,
+        list(phones),
+        [email.lower() for email in emails],
+    )
+    return found

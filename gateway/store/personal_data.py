@@ -1,7 +1,7 @@
 """One person's data: all that messengers brought of them, to be handed out or erased (GDPR articles 15 and 17, 152-FZ).
 
-A person is a contact with everything that was merged into it. Erased are contact, conversations, messages, files, deliveries and log
-lines of these conversations, and the raw updates of which they were made. Calls and their recordings are no part of it: they
+A person is a contact with everything that was merged into it. Erased are contact, conversations, messages, files, orders with the times
+they hold, deliveries and log lines of these conversations and orders, and the raw updates of which they were made. Calls and their recordings are no part of it: they
 belong to telephone numbers and go with their own retention. The engine's alone. Read `files/chat_files.py` for who calls it.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gateway.domain.ids import TenantId
+from gateway.domain.subjects import SubjectKind
 from gateway.store.audit import insert_audit
 from gateway.store.postgres.pool import Connection
 
@@ -25,6 +26,7 @@ class Erased:
     conversations: int
     messages: int
     files: int
+    orders: int
     addresses: tuple[str, ...]
     """Of the stored files."""
 
@@ -77,7 +79,14 @@ async def erase_person(conn: Connection, tenant: TenantId, contact: UUID, actor:
             ids,
             timeout=LONG_S,
         )
-        await _erase_traces(conn, tenant, ids, [(row["integration_type"], row["address"]) for row in rows])
+        orders = await conn.fetch(
+            "SELECT order_id FROM orders WHERE tenant_id = $1 AND contact_id = ANY($2::uuid[]) FOR UPDATE",
+            tenant,
+            [row[0] for row in people],
+        )
+        await _erase_subjects(conn, tenant, "chat", ids)
+        await _erase_subjects(conn, tenant, "order", [row[0] for row in orders])
+        await _erase_traces(conn, tenant, [(row["integration_type"], row["address"]) for row in rows])
         gone = await conn.execute(
             "DELETE FROM messages WHERE tenant_id = $1 AND conversation_id = ANY($2::uuid[])",
             tenant,
@@ -91,38 +100,29 @@ async def erase_person(conn: Connection, tenant: TenantId, contact: UUID, actor:
             timeout=LONG_S,
         )
         erased = Erased(
-            len(people), len(ids), int(gone.rpartition(" ")[2]), len(files),
+            len(people), len(ids), int(gone.rpartition(" ")[2]), len(files), len(orders),
             tuple(sorted({row[0] for row in files if row[0] is not None})),
         )  # fmt: skip
         await insert_audit(
             conn, tenant, actor, "contact.erased", str(contact),
-            f"{erased.conversations} conversations, {erased.messages} messages, {erased.files} files",
+            f"{erased.conversations} conversations, {erased.messages} messages, {erased.files} files, {erased.orders} orders",
         )  # fmt: skip
         return erased
 
 
-async def _erase_traces(
-    conn: Connection, tenant: TenantId, conversations: Sequence[UUID], places: Sequence[tuple[str, str]]
-) -> None:
-    """What was sent and received, as deliveries, logs, the journal and dead letters have it."""
-    named = [str(one) for one in conversations]
-    await conn.execute(
-        "DELETE FROM deliveries WHERE tenant_id = $1 AND subject_kind = 'chat' AND subject_id = ANY($2::text[])",
-        tenant,
-        named,
-        timeout=LONG_S,
-    )
-    await conn.execute(
-        "DELETE FROM integration_logs WHERE tenant_id = $1 AND subject_kind = 'chat' AND subject_id = ANY($2::text[])",
-        tenant,
-        named,
-        timeout=LONG_S,
-    )
-    await conn.execute(
-        "DELETE FROM external_ids WHERE tenant_id = $1 AND subject_kind = 'chat' AND subject_id = ANY($2::text[])",
-        tenant,
-        named,
-    )
+async def _erase_subjects(conn: Connection, tenant: TenantId, kind: SubjectKind, ids: Sequence[UUID]) -> None:
+    """What was sent about conversations or orders, and what outside systems call them."""
+    named = [str(one) for one in ids]
+    for statement in (
+        "DELETE FROM deliveries WHERE tenant_id = $1 AND subject_kind = $2 AND subject_id = ANY($3::text[])",
+        "DELETE FROM integration_logs WHERE tenant_id = $1 AND subject_kind = $2 AND subject_id = ANY($3::text[])",
+        "DELETE FROM external_ids WHERE tenant_id = $1 AND subject_kind = $2 AND subject_id = ANY($3::text[])",
+    ):
+        await conn.execute(statement, tenant, kind, named, timeout=LONG_S)
+
+
+async def _erase_traces(conn: Connection, tenant: TenantId, places: Sequence[tuple[str, str]]) -> None:
+    """What was received, as the journal and dead letters have it."""
     for key, address in places:
         # A whole word of the update: what is processed is of no use but to people who look for a fault.
         mentioned = f"(^|[^0-9A-Za-z]){_literal(address)}($|[^0-9A-Za-z])"

@@ -1,4 +1,4 @@
-"""One person's data as it is handed out: what messengers brought of them and what they were answered, and the files of it.
+"""One person's data as it is handed out: what messengers brought of them and what they were answered, the files of it, and what they ordered.
 
 A person is a contact with everything that was merged into it. Calls and recordings are no part of it, as in `personal_data.py`, which
 erases the same. Read `gateway/cli/contacts.py` and `gateway/web/pages/person_data.py` for who asks.
@@ -13,12 +13,14 @@ from uuid import UUID
 import trio
 
 from gateway.domain.ids import TenantId
+from gateway.domain.orders import Order
 from gateway.store import contacts, conversations, messages
 from gateway.store.ai_answers import select_tool_calls
 from gateway.store.audit import insert_audit
 from gateway.store.files.blobs import Missing
 from gateway.store.files.chat_files import ChatFiles
 from gateway.store.messages import StoredMessage
+from gateway.store.orders import OrderFilter, select_orders
 from gateway.store.postgres.errors import Unsealable
 from gateway.store.postgres.pool import Connection
 
@@ -47,6 +49,7 @@ async def select_person_data(conn: Connection, tenant: TenantId, contact: UUID) 
     return {
         "id": person.id, "name": person.name, "phones": [one.phone for one in person.phones], "emails": list(person.emails),
         "created_at": person.created_at, "updated_at": person.updated_at, "conversations": found,
+        "orders": [_order(one) for one in await _orders(conn, tenant, person.id)],
     }  # fmt: skip
 
 
@@ -103,4 +106,25 @@ def _message(one: StoredMessage) -> dict[str, Any]:
              "path": f"files/{file.id}-{file.name.replace('/', '-')}" if file.state == "stored" else None}
             for file in one.files
         ],
+    }  # fmt: skip
+
+
+async def _orders(conn: Connection, tenant: TenantId, contact: UUID) -> list[Order]:
+    found, before = list[Order](), None
+    while batch := await select_orders(conn, tenant, OrderFilter(contact=contact), AT_ONCE, before):
+        found += [one.order for one in batch]
+        before = found[-1].number
+    return found
+
+
+def _order(one: Order) -> dict[str, Any]:
+    return {
+        "id": one.id, "number": one.number, "kind": one.kind, "status": one.status, "conversation": one.conversation,
+        "items": [
+            {"catalog_id": line.catalog_id, "name": line.name, "quantity": str(line.quantity), "price": str(line.price)}
+            for line in one.lines
+        ],
+        "total": str(one.total), "currency": one.currency, "starts_at": one.starts_at, "duration_min": one.duration_min,
+        "party": one.party, "comment": one.comment, "delivery": one.delivery, "call_phone": one.call_phone, "call_at": one.call_at,
+        "created_by": one.created_by, "created_at": one.created_at, "agreed_at": one.agreed_at,
     }  # fmt: skip

@@ -41,6 +41,7 @@ from gateway.web.pages.login_steps import login_pages, oauth_pages
 from gateway.web.pages.missed import missed_pages
 from gateway.web.pages.notify import notify_pages
 from gateway.web.pages.operators import operators_pages
+from gateway.web.pages.orders import orders_pages
 from gateway.web.pages.overview import overview_pages
 from gateway.web.pages.pbxes import pbxes_pages
 from gateway.web.pages.people import people_pages
@@ -111,7 +112,7 @@ def create_app(deps: Deps) -> QuartTrio:
         dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
         installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
         catalog_pages, prompts_pages, audit_pages, operators_audit_pages, notify_pages, alerts_pages,
-        inbox_pages, saved_replies_pages, customers_pages, person_data_pages,
+        inbox_pages, saved_replies_pages, customers_pages, person_data_pages, orders_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -23,6 +23,7 @@ TONES = {
         "asked": "busy", "taken": "busy", "refused": "bad", "doubtful": "warn", "ringing": "warn", "talking": "ok",
         "answered": "ok", "missed": "bad", "busy": "warn", "failed": "bad", "no_answer": "warn", "cancelled": "calm",
     },
+    "order_status": {"new": "warn", "confirmed": "busy", "in_progress": "busy", "done": "ok", "cancelled": "calm"},
     "phase": {"ringing": "warn", "talking": "ok", "ended": "calm", "merged": "calm"},
     "state": {
         "online": "ok", "starting": "busy", "connecting": "busy", "degraded": "warn", "offline": "bad",

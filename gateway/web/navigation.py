@@ -72,6 +72,7 @@ SECTIONS = (
     Section(name="dialling", address="/dialling", roles=ROLES[Need.DIAL]),
     Section(name="inbox", address="/inbox", group=Group.CLIENTS, roles=ROLES[Need.CHATS]),
     Section(name="customers", address="/customers", group=Group.CLIENTS, roles=ROLES[Need.CHATS]),
+    Section(name="orders", address="/orders", group=Group.CLIENTS, roles=ROLES[Need.CHATS]),
     Section(name="integrations", address="/integrations", also=("/pbxes",), group=Group.CONNECTIONS),
     Section(name="extensions", address="/extensions", also=("/phones",), group=Group.CONNECTIONS),
     Section(name="deliveries", address="/deliveries", group=Group.CONNECTIONS),

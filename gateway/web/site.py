@@ -26,6 +26,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from actors.chats.conversing import Conversing
 from actors.crm.registration import Registrations
 from actors.feed import Feed
+from actors.orders.ordering import Ordering
 from actors.runtime.directory import Directory, Slot
 from adapters.base import AdapterSettings, Tested
 from adapters.folder import read_folder
@@ -132,6 +133,11 @@ class Deps:
     """Where this instance puts posts while the database is away."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()
     """Functions that add further addresses to the app."""
+
+    @property
+    def ordering(self) -> Ordering:
+        """What people do to orders."""
+        return Ordering(db=self.db, feed=self.feed)
 
     async def slots(self, path: str = "") -> Sequence[Slot]:
         """The actors at and below a path, in order."""

@@ -41,6 +41,15 @@ async def _rows(conn: OwnConnection, *, twice: bool) -> None:
         JUNE, CONVERSATION, CONTACT,
     )  # fmt: skip
     await conn.execute(
+        "INSERT INTO orders (tenant_id, order_id, number, kind, status, contact_id, conversation_id, total, currency, comment, created_by, "
+        "created_at, updated_at) VALUES ($1, gen_random_uuid(), 7, 'order', 'new', $2, $3, 12.50, 'BYN', 'без лука', 'ai', now(), now())",
+        JUNE, CONTACT, CONVERSATION,
+    )  # fmt: skip
+    await conn.execute(
+        "INSERT INTO order_items SELECT tenant_id, order_id, 1, 'pizza', 'Пицца', 1, 12.50 FROM orders WHERE tenant_id = $1",
+        JUNE,
+    )
+    await conn.execute(
         "INSERT INTO messages (tenant_id, message_id, conversation_id, seq, direction, author, text, at) "
         "VALUES ($1, $2, $3, 1, 'in', 'client', 'привет', now())",
         JUNE, MESSAGE, CONVERSATION,
@@ -86,10 +95,17 @@ def test_a_person_is_exported_whole_and_then_erased(command: Command, applied: P
     prepare()
     folder, packed = applied / "anna", applied / "anna.zip"
     done = command("contact", "export", JUNE, PHONE, "--to", str(folder))
-    assert (done.code, done.out) == (0, f"{folder}: 1 conversations, 1 messages, 1 files\n")
+    assert (done.code, done.out) == (0, f"{folder}: 1 conversations, 1 messages, 1 files, 1 orders\n")
     data: dict[str, Any] = json.loads((folder / "contact.json").read_text())
     (message,) = data["conversations"][0]["messages"]
     assert (data["name"], data["phones"], message["text"]) == ("Anna", [PHONE], "привет")
+    (order,) = data["orders"]
+    assert (order["number"], order["total"], order["comment"], order["items"][0]["name"]) == (
+        7,
+        "12.50",
+        "без лука",
+        "Пицца",
+    )
     assert (folder / message["files"][0]["path"]).read_bytes() == PNG
     assert (folder.stat().st_mode | (folder / "contact.json").stat().st_mode) & 0o077 == 0
     assert command("contact", "export", JUNE, str(CONTACT), "--to", str(folder)).errors == [
@@ -101,7 +117,10 @@ def test_a_person_is_exported_whole_and_then_erased(command: Command, applied: P
 
     assert command("contact", "erase", JUNE, PHONE, stdin="no\n").errors == ["gateway: nothing was erased"]
     done = command("contact", "erase", JUNE, PHONE, "--yes")
-    assert (done.code, done.out) == (0, f"contact {CONTACT}: erased, with 1 conversations, 1 messages, 1 files\n")
+    assert (done.code, done.out) == (
+        0,
+        f"contact {CONTACT}: erased, with 1 conversations, 1 messages, 1 files, 1 orders\n",
+    )
     assert [file for file in (applied / "var" / "recordings").rglob("*") if file.is_file()] == []
     again = command("contact", "erase", JUNE, str(CONTACT), "--yes")
     assert (again.code, again.errors) == (

@@ -125,6 +125,8 @@ VALUES: Mapping[str, Any] = {
     "contact": lambda s: str(s.ids.recording),
     "other": lambda s: str(s.ids.recording),
     "reply": lambda s: str(s.ids.recording),
+    "ident": lambda s: str(s.ids.recording),
+    "conversation": lambda s: str(s.ids.recording),
     "open": lambda s: str(s.ids.recording),
     "action": lambda s: "take",
 }
@@ -138,8 +140,9 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
     ("/api/v1/keys/", "id", lambda s: str(s.ids.recording)),
     *(
         (f"/api/v1/{name}/", "id", lambda s: str(s.ids.recording))
-        for name in ("conversations", "messages", "contacts", "files")
+        for name in ("conversations", "messages", "contacts", "files", "orders")
     ),
+    ("/api/v1/catalog/", "id", lambda s: s.ids.name("item")),
     ("/api/v1/users/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),
     ("/widget/", "id", lambda s: str(s.ids.recording)),

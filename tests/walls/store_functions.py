@@ -17,6 +17,7 @@ import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, NewType, get_args, get_origin
 from uuid import UUID, uuid4
@@ -25,6 +26,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 import gateway.store
+from gateway.domain.bookings import Span
 from gateway.domain.calls import apply
 from gateway.domain.catalog import Item
 from gateway.domain.chat_fold import Book, content_digest
@@ -33,6 +35,7 @@ from gateway.domain.dialling import Rules
 from gateway.domain.events import CallRinging, Direction
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.notices import Due, Notice
+from gateway.domain.orders import Line, Order
 from gateway.domain.people import PeopleRefused, Role
 from gateway.domain.profile import Profile
 from gateway.domain.subjects import Subject
@@ -42,6 +45,7 @@ from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow
 from gateway.store.changes import Horizon
 from gateway.store.chat_batches import Received
 from gateway.store.integration_jobs import WantedJob
+from gateway.store.orders import OrderFilter
 from gateway.store.outbox import DeliveryRow
 from gateway.store.postgres.pool import OwnConnection
 from gateway.store.postgres.roles import ENGINE
@@ -240,6 +244,24 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "select_call_changes.seen": lambda c: Horizon("1:1:", NOW - timedelta(days=1), 0),
     "select_call_changes.until": lambda c: Horizon("1000000:1000000:", NOW + timedelta(days=1), 1_000_000_000),
     "select_call_changes.after": lambda c: None,
+    "select_order_changes.seen": lambda c: Horizon("1:1:", NOW - timedelta(days=1), 0),
+    "select_order_changes.until": lambda c: Horizon("1000000:1000000:", NOW + timedelta(days=1), 1_000_000_000),
+    "select_order_changes.after": lambda c: None,
+    "select_orders.wanted": lambda c: OrderFilter(),
+    "select_order.only": lambda c: None,
+    "count_orders.only": lambda c: None,
+    "insert_order.made": lambda c: _order(c, UUID(int=7), 7),
+    "update_order.changed": lambda c: _order(c, c.ids.recording, 8),
+    "update_order.lines": lambda c: True,
+    "find_items.texts": lambda c: [c.ids.name("item"), c.other.text],
+    "select_items_by_id.ids": lambda c: [c.ids.name("item")],
+    "Span.start": lambda c: NOW - timedelta(hours=1),
+    "Span.end": lambda c: NOW + timedelta(hours=2),
+    "places": lambda c: [1],
+    "insert_slots.span": lambda c: Span(NOW + timedelta(hours=5), NOW + timedelta(hours=6)),
+    "insert_slots.hold_min": lambda c: 5,
+    "find_contact.phones": lambda c: [Context(c.company, c.ids, "").text, c.other.text],
+    "find_contact.emails": lambda c: [],
     "request_hash": lambda c: c.ids.hash_of("request"),
     "zone": lambda c: "Europe/Minsk",
     "Trouble.key": lambda c: c.ids.name("trouble"),
@@ -390,6 +412,24 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
     "members.add_member": [Variant({"phones": lambda c: [c.ids.phone]})],
     "members.change_member": [Variant({"phones": lambda c: [c.other.ids.phone]})],
     "notices.note_told": [Variant({"found": lambda c: Due(over=(), still=(_notice(c),))})],
+    "contacts.find_contact": [Variant({"phones": lambda c: [], "emails": lambda c: [c.ids.email, c.other.ids.email]})],
+    "orders.select_orders": [
+        Variant({"wanted": lambda c: OrderFilter(q=c.other.company.mark)}),
+        Variant({"wanted": lambda c: OrderFilter(contact=c.ids.recording)}),
+        Variant({"wanted": lambda c: OrderFilter(conversation=c.ids.recording)}),
+        Variant({"wanted": lambda c: OrderFilter(only="human:nobody")}),
+        Variant(
+            {"wanted": lambda c: OrderFilter(only="human:nobody")}, lambda c: "UPDATE orders SET conversation_id = NULL"
+        ),
+    ],
+    "orders.select_order": [
+        Variant({"only": lambda c: "human:nobody"}),
+        Variant({"only": lambda c: "human:nobody"}, lambda c: "UPDATE orders SET conversation_id = NULL"),
+    ],
+    "orders.count_orders": [
+        Variant({"only": lambda c: "human:nobody"}),
+        Variant({"only": lambda c: "human:nobody"}, lambda c: "UPDATE orders SET conversation_id = NULL"),
+    ],
     "secrets.rotation.replace_wrapped": [
         Variant({"keys": lambda c: [(c.company.number, c.other.company.wrapped_key, c.company.wrapped_key)]})
     ],
@@ -473,6 +513,14 @@ def _delivered(c: Call) -> ChatEvent:
 
 def _notice(c: Call) -> Notice:
     return Notice(c.ids.name("trouble"), "pbx", "title", "detail", NOW, None, None, None)
+
+
+def _order(c: Call, ident: UUID, number: int) -> Order:
+    lines = (Line(c.ids.name("item"), "name", Decimal(1), Decimal(1)),)
+    return Order(
+        id=ident, number=number, kind="booking", status="new", contact=c.ids.recording, lines=lines, starts_at=NOW, duration_min=60, total=Decimal(1), currency="BYN",
+        created_by="ai", created_at=NOW, updated_at=NOW,
+    )  # fmt: skip
 
 
 def _batch(c: Call) -> CallBatch:

@@ -81,6 +81,7 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("GET", "/bot-config"): frozenset({"bot"}),
     ("GET", "/changes"): frozenset({"bot", "read"}),
     ("POST", "/calls"): frozenset({"call"}),
+    ("GET", "/catalog/<id>/slots"): frozenset({"chat", "read"}),
     ("POST", "/prompts/validate"): frozenset({"read", "write"}),
     ("GET", "/integrations/available"): frozenset(SCOPES),
     ("POST", "/token"): frozenset(SCOPES),
@@ -88,11 +89,11 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("DELETE", "/contacts/<id>"): frozenset({"write"}),
 }
 """Everywhere else what shows wants `read`, and what changes `write`."""
-CHATS = ("/conversations", "/messages", "/templates", "/contacts", "/files")
+CHATS = ("/conversations", "/messages", "/templates", "/contacts", "/files", "/orders")
 """There what shows wants `chat` or `read`, and what changes `chat`."""
 KEYS_ALONE = ("/bot-config", "/token")
 AGENTS = (("GET", "/calls"), ("GET", "/calls/<id>"), ("POST", "/calls"), ("GET", "/contacts/<id>"))
-AGENTS_CHATS = ("/conversations", "/messages/", "/templates", "/files")
+AGENTS_CHATS = ("/conversations", "/messages/", "/templates", "/files", "/orders")
 """All of it below these."""
 
 

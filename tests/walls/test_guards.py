@@ -48,18 +48,26 @@ def _hollow(app: QuartTrio) -> None:
 
 # Who may what, by rules ------------------------------------------------------------------------------------------------
 
-AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling", "/inbox", "/customers", "/alerts")
-AGENT_DOES = ("/missed/done", "/missed/undo", "/dialling", "/inbox/<uuid:chat>/", "/customers/<uuid:contact>/")
+AGENT_SEES = ("/overview", "/calls", "/search", "/missed", "/dialling", "/inbox", "/customers", "/orders", "/alerts")
+AGENT_DOES = (
+    "/missed/done",
+    "/missed/undo",
+    "/dialling",
+    "/inbox/<uuid:chat>/",
+    "/customers/<uuid:contact>/",
+    "/orders/",
+)
 ADMIN_SEES = (
     "/inbox/replies/<",
     "/customers/new",
     "/customers/<uuid:contact>/export",
     "/customers/<uuid:contact>/erase",
+    "/orders/rules",
 )
 """What an agent does not see below AGENT_SEES."""
 OPEN = ("/", "/login", "/login/", "/logout", "/preferences", "/welcome", "/oauth/")
 ADMIN_ONLY_FORMS = (
-    "/remove", "/disconnect", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/orders", "<uuid:user_id>",
+    "/remove", "/disconnect", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/dialling/orders", "/orders/new", "<uuid:ident>/edit", "<uuid:user_id>",
     "/catalog/import", "/another", "/replies/<uuid:reply>", "/customers/new", "<uuid:contact>/edit", "<uuid:contact>/merge",
     "<uuid:contact>/export", "<uuid:contact>/erase",
 )  # fmt: skip

@@ -33,6 +33,7 @@ from gateway.web.content.prompts import save_version
 from gateway.web.session.second_step import seal_factor
 from gateway.web.session.tokens import new_token
 from tests.web.chats import READY, fill_chats, fill_templates
+from tests.web.orders import fill_orders as fill_bought
 from tests.web.world import HASHED, JUNE, MAPLE, PASSWORD, World, play
 
 BIRCH = TenantId("0369")
@@ -169,6 +170,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
     person, invitation = await fill_people(world)
     hint = await fill_keys(world)
     chats = await fill_chats(world)
+    orders = await fill_bought(world, chats, "margherita")
     late = await fill_templates(world)
     await make_birch(world)
     cookies = {
@@ -202,18 +204,23 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "reply-remove": f"/inbox/replies/{chats.reply}/remove",
             "customers": "/customers", "customer": f"/customers/{chats.contact}", "customer-edit": f"/customers/{chats.contact}/edit",
             "customer-merge": f"/customers/{chats.contact}/merge", "customer-new": "/customers/new", "customer-erase": f"/customers/{chats.contact}/erase",
+            "orders": "/orders", "orders-list": "/orders?view=list", "orders-none": "/orders?view=list&q=zzz", "order": f"/orders/{orders.order}",
+            "order-booking": f"/orders/{orders.booking}", "order-request": f"/orders/{orders.request}",
+            "order-edit": f"/orders/{orders.order}/edit", "order-booking-edit": f"/orders/{orders.booking}/edit", "order-new": "/orders/new",
+            "order-for": f"/orders/new?kind=booking&conversation={chats.anna}", "order-rules": "/orders/rules",
             "profile": "/profile", "catalog": "/catalog", "catalog-item": "/catalog/item/margherita",
             "catalog-remove": "/catalog/item/tea/remove", "catalog-import": "/catalog/import",
             "prompts": "/prompts", "prompt": f"/prompts/{prompt}", "prompt-new": "/prompts/new",
             "prompt-history": f"/prompts/{prompt}/history", "prompt-remove": f"/prompts/{prompt}/remove",
         }),
         ("ivan", "/t/0367", {"agent-overview": "/", "agent-calls": "/calls", "agent-inbox": "/inbox"}),
-        ("audit", "/t/0367", {"audit-inbox": "/inbox", "audit-chat": f"/inbox/{chats.anna}"}),
+        ("audit", "/t/0367", {"audit-inbox": "/inbox", "audit-chat": f"/inbox/{chats.anna}", "audit-orders": "/orders",
+                              "audit-order": f"/orders/{orders.order}", "audit-rules": "/orders/rules"}),
         ("june", "", {"account": "/account/security", "sessions": "/account/sessions"}),
         ("birch", "/t/0369", {
             f"new-{name}": f"/{name}" for name in (
                 "overview", "calls", "missed", "dialling", "extensions", "integrations", "deliveries", "people",
-                "keys", "notify", "profile", "catalog", "prompts", "audit", "inbox", "customers",
+                "keys", "notify", "profile", "catalog", "prompts", "audit", "inbox", "customers", "orders",
             )
         } | {"new-overview": "/"}),
         ("operator", "", {

@@ -43,12 +43,15 @@ from tests.sound import wav
 from tests.web.api.held_gateway import Gateway
 from tests.web.api.test_crm_callbacks import Here
 from tests.web.chats import fill_chats
+from tests.web.orders import fill_orders
 from tests.web.world import CSRF, HASHED, JUNE, World, answered, ended, play, ringing
 
 LANGUAGES = ("en", "ru")
 PROMPTS: dict[str, str] = {}
 """The id of the prompt of this test's company."""
-STREAMS = frozenset({"/t/<number>/calls/live", "/t/<number>/inbox/live", "/t/<number>/alerts"})
+STREAMS = frozenset(
+    {"/t/<number>/calls/live", "/t/<number>/inbox/live", "/t/<number>/orders/live", "/t/<number>/alerts"}
+)
 """They do not end by themselves."""
 
 
@@ -139,6 +142,7 @@ async def place(world: World, tmp_path: Path) -> Place:
     await world.db.engine(users.upsert_user, JUNE, "second@0367.example", HASHED)
     person = (await world.db.engine(members.list_members, JUNE))[1]
     chats = await fill_chats(world)
+    orders = await fill_orders(world, chats, "main")
     said = await world.db.tenant(JUNE, messages.select_messages, JUNE, chats.anna, 1)
     recording = str(recording_files.signer(JUNE).recording_id(sound.call_id))
     return Place(app, world, {
@@ -146,13 +150,13 @@ async def place(world: World, tmp_path: Path) -> Place:
         "name": {"/static/": "style.css", "/recordings/": recording, "/pbxes/": "main", "": "main"},
         "recording": {"": recording}, "user_id": {"": str(person.user_id)}, "item": {"": "main"},
         "prompt": {"": PROMPTS["id"]}, "chat": {"": str(chats.anna)}, "contact": {"": str(chats.contact)}, "reply": {"": str(chats.reply)},
-        "message": {"": str(said[0].id)}, "action": {"": "take"},
+        "message": {"": str(said[0].id)}, "action": {"": "take"}, "ident": {"": str(orders.order)},
     })  # fmt: skip
 
 
 QUERIES = {
     "/t/<number>/phones/remove": "number=150", "/t/<number>/keys/revoke": "hint=", "/login/once": "token=x",
-    "/t/<number>/extensions": "edit=150", "/welcome": "token=x", "/login": "another=1", "/t/<number>/integrations/another": "kind=telegram&name=support",
+    "/t/<number>/extensions": "edit=150", "/welcome": "token=x", "/login": "another=1", "/t/<number>/orders": "view=list", "/t/<number>/orders/part": "view=list", "/t/<number>/orders/new": "kind=booking", "/t/<number>/integrations/another": "kind=telegram&name=support",
 }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_a_section_is_for_its_audience(tenant: Tenant) -> None:
 
 def test_a_role_sees_the_sections_that_it_may_open(tenant: Tenant) -> None:
     assert names(tenant, role=Role.AGENT) == [
-        "overview", "calls", "missed", "dialling", "inbox", "customers", "security", "sessions",
+        "overview", "calls", "missed", "dialling", "inbox", "customers", "orders", "security", "sessions",
     ]  # fmt: skip
     assert "dialling" not in names(tenant, role=Role.AUDITOR)
     assert {*names(tenant, role=Role.AUDITOR), "dialling"} == {*names(tenant)}

@@ -1,4 +1,4 @@
-"""The tool that leads to people: the conversation goes to a colleague."""
+"""The tool that leads to people: the conversation goes to a colleague. Read `requests.py` for what is left for one."""
 
 from typing import Annotated, Literal
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -92,9 +93,22 @@ def _changed_setting(part: str, shapes: Mapping[str, FieldShape], t: Words) -> s
     return f"{shown}: {t('audit.secret_changed')}" if colon and rest in CHANGED_MARK else shown
 
 
+_ORDER_CODES = MappingProxyType(
+    {"kind": "orders.kind", "status": "orders.status", "change_until": "orders.until", "cancel_until": "orders.until"}
+)
+"""Values of orders that are codes, by name: under what their texts stand."""
+
+
 def changed_values(line: AuditLine, t: Words) -> list[tuple[str, str, str]]:
     """What differs, each with its label, the old and the new value as the reader's form words them. Secrets are `***`."""
-    old, new = line.old or {}, line.new or {}
+    coded = _ORDER_CODES if line.action.startswith("order.") else {}
+    old, new = (
+        {
+            name: t.code(coded[name], value) if name in coded and value else value
+            for name, value in (values or {}).items()
+        }
+        for values in (line.old, line.new)
+    )
     return list(_differing(old, new, _shapes(_owner(line)), t))
 
 

@@ -21,6 +21,7 @@ from quart_trio.wrappers import TrioResponse as Response
 from actors.chats.conversing import LONGEST_NOTE, Conversing, NotThere, Passed
 from adapters.channel import TemplateUse
 from gateway.domain.ai import settings_of
+from gateway.domain.catalog import price_text
 from gateway.domain.chats import LONGEST_TEXT, Conversation
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey
@@ -95,7 +96,7 @@ def words_for(gate: Gate, colleagues: Colleagues) -> dict[str, Any]:
     t = viewer().t
     return {
         "whole": reads_texts(), "named": lambda author: named(t, colleagues.names, author),
-        "mine": request.cookies.get(gate.cookie("extension"), ""), "links_to": f"/t/{tenant().number}",
+        "mine": request.cookies.get(gate.cookie("extension"), ""), "links_to": f"/t/{tenant().number}", "money": price_text,
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from gateway.store.client_calls import select_client_calls
 from gateway.store.contacts import Contact
 from gateway.store.conversations import Beside, Filters, OpenCounts, Seen
 from gateway.store.messages import StoredMessage
+from gateway.store.orders import OrderFilter, SeenOrder, select_orders
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import select_call_recordings, select_recorded
 from gateway.web.pages.player import Player, players
@@ -38,6 +39,8 @@ THREAD = 60
 """Messages of one page of a conversation."""
 CALLS = 8
 """Calls beside a conversation."""
+ORDERS = 6
+"""Orders beside a conversation."""
 NEWEST = 2**31 - 1
 """Behind every message's number."""
 CHANGES = ("edited", "deleted")
@@ -306,6 +309,8 @@ class Person:
     contact: Contact
     chats: list[Seen]
     calls: list[PersonalCall]
+    orders: list[SeenOrder]
+    """The newest."""
 
 
 async def read_person(
@@ -323,7 +328,8 @@ async def read_person(
         if not chats:
             return None
     calls = await select_client_calls(conn, number, [one.phone for one in found.phones], most, only=only)
-    return Person(found, chats, await with_players(conn, tenant, calls, only))
+    orders = await select_orders(conn, number, OrderFilter(contact=found.id, only=me), ORDERS)
+    return Person(found, chats, await with_players(conn, tenant, calls, only), orders)
 
 
 async def with_players(

@@ -5,7 +5,8 @@
     figures  the figures of the day: whenever a call has ended
     gone   the call with this id is over; `ended` brings its row for the history
 
-Of chats `list` (some conversation changed) and `shown` (the one in view, or somebody writes there): the page reads these parts anew. Of both a comment when
+Of orders `changed`: some order did, and the page reads its part anew. Of chats `list` (some conversation changed) and `shown` (the one in view,
+or somebody writes there): the page reads these parts anew. Of all of them a comment when
 nothing happened for 15 s, so that proxies keep the line open.
 
 The stream re-reads what changed and holds no state of its own. It ends when its session does, when a newer stream takes its
@@ -61,6 +62,11 @@ def live_calls(gate: Gate, who: Viewer, token: Token | None) -> Response:
 def live_chats(gate: Gate, who: Viewer, token: Token | None, shown: str) -> Response:
     """The same for the inbox; `shown` is the conversation that the page shows, or empty."""
     return event_stream(_chats(gate, who, token, gate.source(), shown))
+
+
+def live_orders(gate: Gate, who: Viewer, token: Token | None) -> Response:
+    """The same for the pages of orders."""
+    return event_stream(_orders(gate, who, token, gate.source()))
 
 
 def event_stream(events: AsyncIterator[str]) -> Response:
@@ -195,4 +201,17 @@ async def _chats(gate: Gate, who: Viewer, token: Token | None, source: str, show
                     yield sse("shown", "changed")
                 if changed.lost or chats:
                     yield sse("list", "changed")
+                    await trio.sleep(SHORTEST_PAUSE_S)
+
+
+async def _orders(gate: Gate, who: Viewer, token: Token | None, source: str) -> AsyncIterator[str]:
+    """Says that orders changed; the page reads anew what it shows."""
+    yield f"retry: {RETRY_MS}\n\n"
+    with suppress(Retryable):
+        async with aclosing(changes_for(gate, who, token, source)) as changes:
+            async for changed in changes:
+                if isinstance(changed, str):
+                    yield changed
+                elif changed.lost or any(subject.kind == "order" for subject in changed.subjects):
+                    yield sse("changed", "orders")
                     await trio.sleep(SHORTEST_PAUSE_S)

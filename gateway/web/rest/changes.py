@@ -2,6 +2,7 @@
 
     config    the configuration has another version; data: {"version": …}
     call      an event of a call was stored; data: the event, as `gateway replay` prints it
+    order     an order was made or changed; data: what it is now, without what the client wrote
     resync    what was missed is older than ten minutes: read everything anew
     :         nothing for 15 s; brings an `id` by itself, so that a quiet client does not grow old
 
@@ -13,7 +14,7 @@ is ended by the listener. It ends with its key, token or session.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,7 +22,16 @@ import trio
 
 from gateway.domain.errors import Retryable
 from gateway.domain.ids import TenantId
-from gateway.store.changes import CallChange, Horizon, Place, select_call_changes, select_horizon
+from gateway.store.changes import (
+    STREAMS,
+    Change,
+    Horizon,
+    Place,
+    Stream,
+    select_call_changes,
+    select_horizon,
+    select_order_changes,
+)
 from gateway.web.callers.callers import credential_of
 from gateway.web.http.routes import Response
 from gateway.web.pages.live import HEARTBEAT_S, RETRY_MS, SHORTEST_PAUSE_S, changed_within, sse
@@ -38,6 +48,10 @@ PAGE = 200
 LONGEST_SNAPSHOT = 2000
 READ, BOT = "read", "bot"
 _PLACE = "changes"
+_READ: Mapping[Stream, Callable[..., Awaitable[list[Change]]]] = {
+    "call": select_call_changes,
+    "order": select_order_changes,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ class Seen:
         found: list[str | int] = [*_values(self.seen)]
         if self.until is not None and self.place is not None:
             place = self.place
-            found += [*_values(self.until), place.recorded_at.isoformat(), place.call_id, place.seq]
+            found += [*_values(self.until), place.recorded_at.isoformat(), place.call_id, place.seq, place.stream]
         return found
 
     @property
@@ -74,7 +88,8 @@ def seen_from(values: list[str | int]) -> Seen:
     """The inverse of `Seen.values`."""
     if len(values) == 3:
         return Seen(_horizon(values))
-    place = Place(datetime.fromisoformat(str(values[6])), str(values[7]), int(values[8]))
+    stream: Stream = "order" if values[9:] == ["order"] else "call"
+    place = Place(datetime.fromisoformat(str(values[6])), str(values[7]), int(values[8]), stream)
     return Seen(_horizon(values[:3]), _horizon(values[3:6]), place)
 
 
@@ -107,14 +122,16 @@ class _Stream:
 
     async def page(self, reached: Seen, now: Horizon) -> tuple[list[str], Seen, bool]:
         """The next events on the way to `now`, a page at most; how far one has then seen, and whether that is all."""
-        seen, until, page = reached.seen, reached.until or now, list[CallChange]()
+        seen, until, texts = reached.seen, reached.until or now, list[str]()
         if self.sees_calls and seen.snapshot != until.snapshot:
-            page = await self.deps.db.tenant(
-                self.number, select_call_changes, self.number, seen, until, reached.place, PAGE
-            )
-        texts = [sse("call", change.body, self.id_of(Seen(seen, until, change.place))) for change in page]
-        if len(page) == PAGE:
-            return texts, Seen(seen, until, page[-1].place), False
+            begin = reached.place.stream if reached.place is not None else STREAMS[0]
+            for stream in STREAMS[STREAMS.index(begin) :]:
+                after = reached.place if stream == begin else None
+                most = PAGE - len(texts)
+                page = await self.deps.db.tenant(self.number, _READ[stream], self.number, seen, until, after, most)
+                texts += [sse(stream, change.body, self.id_of(Seen(seen, until, change.place))) for change in page]
+                if len(page) == most:
+                    return texts, Seen(seen, until, page[-1].place), False
         if until.snapshot != now.snapshot:
             return texts, Seen(replace(until, version=seen.version)), False
         if seen.version != now.version:
@@ -188,6 +205,6 @@ def changes(deps: RestDeps) -> list[Endpoint]:
 
     return [
         Endpoint(method="GET", path="/changes", operation=listen, scopes=(READ, BOT), content_type="text/event-stream",
-                 summary="Changes as they happen (server-sent events): `config`, `call`, `resync`; a key of scope `bot` alone sees `config`",
+                 summary="Changes as they happen (server-sent events): `config`, `call`, `order`, `resync`; a key of scope `bot` alone sees `config`",
                  headers={"Last-Event-ID": "the `id` of the last event: what was missed since comes first, up to ten minutes back"})
     ]  # fmt: skip

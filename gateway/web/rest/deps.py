@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from actors.chats.conversing import Conversing
 from actors.crm.registration import Registrations
 from actors.feed import Feed
+from actors.orders.ordering import Ordering
 from actors.runtime.directory import Slot
 from adapters.base import Tested
 from gateway.domain.configuration import Tenant
@@ -66,6 +67,11 @@ class RestDeps:
     """Whose pages may call the API; `*` for all."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     streams: LiveStreams = field(default_factory=LiveStreams)
+
+    @property
+    def ordering(self) -> Ordering:
+        """What people and programs do to orders."""
+        return Ordering(db=self.db, feed=self.feed)
 
     @property
     def cursors(self) -> Cursors:

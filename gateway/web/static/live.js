@@ -202,8 +202,32 @@ document.addEventListener("keydown", (event) => {
 // On a narrow screen the tabs scroll sideways.
 document.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
+// A part with a stream of its own is read anew when that says so, and not only from time to time.
+function streamed(part) {
+  let source = null;
+  function open() {
+    if (source) return;
+    source = new EventSource(part.dataset.stream);
+    source.addEventListener("changed", () => part.dispatchEvent(new Event("calls")));
+    source.onerror = () => {
+      if (!source || source.readyState !== EventSource.CLOSED) return;
+      close();
+      setTimeout(() => { if (!document.hidden) open(); }, 4000);
+    };
+  }
+  function close() {
+    if (source) source.close();
+    source = null;
+  }
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+  if (!document.hidden) open();
+}
+
 const live = document.getElementById("live");
 if (live) liveCalls(live);
 document.querySelectorAll("[data-poll]").forEach(polled);
+document.querySelectorAll("[data-poll][data-stream]").forEach(streamed);
 tick();
 setInterval(tick, 1000);

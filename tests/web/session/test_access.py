@@ -27,8 +27,9 @@ AGENT_OPENS = {
     "/t/<number>/dialling/orders", "/t/<number>/", "/t/<number>/overview/day", "/t/<number>/overview/waiting",
     "/t/<number>/missed", "/t/<number>/missed/list", "/t/<number>/search", "/t/<number>/calls.csv",
     "/t/<number>/inbox", "/t/<number>/inbox/list", "/t/<number>/inbox/live", "/t/<number>/inbox/replies", "/t/<number>/customers",
+    "/t/<number>/orders", "/t/<number>/orders/part", "/t/<number>/orders/live", "/t/<number>/orders/new",
 }  # fmt: skip
-AGENT_POSTS = {"/t/<number>/dialling", "/t/<number>/missed/done", "/t/<number>/missed/undo"}
+AGENT_POSTS = {"/t/<number>/dialling", "/t/<number>/missed/done", "/t/<number>/missed/undo", "/t/<number>/orders/new"}
 ENDS = {"/logout", "/operators/act-as", "/operators/act-as/end", "/account/sessions/end-others"}
 """What would end the sessions of this very test."""
 
@@ -196,7 +197,14 @@ async def test_an_agent_sees_the_calls_of_their_numbers(world: World) -> None:
         page = await text(client, f"/t/0367/calls?{query}")
         assert made["theirs"] not in page, query
         assert made["colleagues"] not in page, query
-    assert re.findall(r'href="/t/0367/([a-z]+)"', page) == ["calls", "missed", "dialling", "inbox", "customers"]
+    assert re.findall(r'href="/t/0367/([a-z]+)"', page) == [
+        "calls",
+        "missed",
+        "dialling",
+        "inbox",
+        "customers",
+        "orders",
+    ]
     day = (await text(client, "/t/0367/calls")).partition('id="day-figures"')[2].partition("</dl>")[0]
     assert re.findall(r"<dd[^>]*>(?:<span.*?</span>)?([^<]*)</dd>", day)[:4] == ["4", "2", "1", "1"]
 
