@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.configuration import Phone
-from gateway.domain.numbers import ANONYMOUS, bare, beginnings, dialled, in_dial_string, is_internal, outside
+from gateway.domain.numbers import ANONYMOUS, bare, beginnings, dialled, in_dial_string, is_internal, outside, spellings
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,32 @@ def test_is_internal(number: str | None, listed: list[str], internal: bool) -> N
 )  # fmt: skip
 def test_beginnings_of_numbers(text: str, country: str, found: tuple[str, ...]) -> None:
     assert beginnings(text, country) == found
+
+
+@pytest.mark.parametrize(
+    ("number", "country", "found"),
+    [
+        ("+375296254070", "BY", ("+375296254070", "375296254070", "80296254070", "296254070", "+375 29 625-40-70", "8 029 625-40-70")),
+        ("+79161234567", "RU", ("+79161234567", "79161234567", "89161234567", "9161234567", "+7 916 123-45-67", "8 (916) 123-45-67")),
+        ("+79161234567", "BY", ("+79161234567", "79161234567", "89161234567", "9161234567", "+7 916 123-45-67", "8 (916) 123-45-67",
+                                "81079161234567")),
+        ("150", "BY", ("150",)), ("anonymous", "BY", ("anonymous",)), ("", "", ("",)),
+    ],
+)  # fmt: skip
+def test_spellings_of_one_number(number: str, country: str, found: tuple[str, ...]) -> None:
+    assert spellings(number, country) == found
+
+
+@given(
+    st.sampled_from(["+375296254070", "+442079460101", "+4930123456", "+74951230000"]),
+    st.sampled_from(["BY", "RU", "GB", ""]),
+)
+def test_every_spelling_is_read_as_its_number_at_home(number: str, country: str) -> None:
+    home = phonenumbers.region_code_for_number(phonenumbers.parse(number))
+    assert home is not None
+    found = spellings(number, country)
+    assert {outside(one, home) for one in found[:6]} == {number}
+    assert len(found) == len(set(found)) <= 20
 
 
 @pytest.mark.parametrize("number", ["375296254070", "442079460101", "4930123456"])
