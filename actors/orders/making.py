@@ -5,6 +5,7 @@
 Whoever calls commits, then shows it to open pages (`Applied.subjects`). A client's own order counts once it was repeated to them in
 full and they wrote again: `agree` looks for both in the conversation, so that no model can skip it. Locks are taken in the order
 conversation, order, item, number. Read `ordering.py` for people and programs, `actors/ai/tools/orders.py` for the AI operator.
+Over 400 lines: each change of an order goes through the same locks and judgements.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 Prices are the catalog's: one that was sent and differs is put right, and `corrections` says so. An agent's session sees the orders of
 conversations that it may see; an auditor's sees no texts of clients. Whatever changes an order goes through `actors/orders/ordering.py`.
+Over 400 lines: the API's fields of an order, in and out, stand beside the endpoints that read them.
 """
 
 from collections.abc import Sequence
