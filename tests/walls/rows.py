@@ -195,6 +195,7 @@ def _settings(c: Context) -> str:
 
 
 HOOKED: Mapping[str, Mapping[str, Any]] = {
+    "bitrix24": {"callback_extension": "150"},
     "instagram": {"page_id": "17841400008460056"},
     "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
     "viber": {"sender_name": "June"},
@@ -208,6 +209,11 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     "pbxes": lambda c: {"secret": f"secret {c.company.mark}"},
     "retailcrm": lambda c: {"api_key": f"key-{c.company.mark}", "client_id": client_id(c)},
     "telegram": lambda c: {"bot_token": f"700100200:{c.company.mark}{'x' * 20}", "hook_id": hook_id(c)},
+    "bitrix24": lambda c: {
+        "webhook_url": f"https://{c.company.mark}.crm.example/rest/1/secret-{c.company.mark}/",
+        "application_token": f"auth-{c.company.mark}",
+        "hook_id": hook_id(c),
+    },
     "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
     "whatsapp": lambda c: _of_meta(c),
     "instagram": lambda c: _of_meta(c),
@@ -513,8 +519,8 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "ai_hand_overs.overdue_at": lambda c: None,
     # Everybody of a company sees its saved replies and the names of its people: these do not say whose rows they are.
     "saved_replies.shortcut": lambda c: c.ids.hash_of("shortcut").hex()[:12],
-    "saved_replies.text": lambda c: message(c.company),
-    "saved_replies.changed_by": lambda c: message(c.company),
+    "saved_replies.text": lambda c: f"saved {c.company.mark}",
+    "saved_replies.changed_by": lambda c: f"by {c.company.mark}",
     "users.name": lambda c: f"person {c.company.mark}",
     "message_templates.templates": lambda c: json.dumps(
         [{"name": "name", "language": "ru", "text": message(c.company), "fields": [], "category": ""}]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import trio
@@ -185,7 +186,20 @@ def _instagram(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
     }, body
 
 
+def _bitrix24(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    data = {
+        "PHONE_NUMBER": "+375296254070",
+        "CALL_ID": f"externalCall.{update['id']}",
+        "USER_ID": "1",
+        "NOTE": update["text"],
+    }
+    fields = {"event": "ONEXTERNALCALLSTART", **{f"data[{name}]": value for name, value in data.items()},
+              "auth[application_token]": secrets["application_token"]}  # fmt: skip
+    return {"content-type": "application/x-www-form-urlencoded"}, urlencode(fields).encode("utf-8", "replace")
+
+
 SIGNED: Mapping[str, Callable[[Mapping[str, str], dict[str, Any]], Sent]] = {
+    "bitrix24": _bitrix24,
     "instagram": _instagram,
     "telegram": _telegram,
     "viber": _viber,

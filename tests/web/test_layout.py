@@ -19,7 +19,7 @@ NO_PAGES = {
     "overview.day_fragment", "overview.waiting_fragment", "calls.live", "alerts.alerts", "missed.missed_list", "dialling.orders",
     "integrations.trouble_banner", "integrations.cards", "integrations.health", "pbxes.health", "operators.actors_picture",
     "calls.calls_csv", "deliveries.deliveries_csv", "audit.audit_file", "operators_audit.audit_file", "catalog.file",
-    "inbox.list_fragment", "inbox.thread_fragment", "inbox.person_fragment", "inbox.live",
+    "inbox.list_fragment", "inbox.thread_fragment", "inbox.person_fragment", "inbox.live", "orders.live", "orders.part", "person_data.export",
     "static_file", "icon", *RECORDINGS,
     "integrations.another",  # leads on to the form of an integration
     "login_steps.look",  # none of our own adapters has a login
