@@ -39,6 +39,7 @@ async def ready(world: World) -> None:
     await trio.sleep(0.5)
 
 
+@pytest.mark.long  # half a minute at the portal's own limits
 @pytest.mark.timeout(300)
 async def test_thirty_calls_with_faults_are_thirty_records(tmp_path: Path) -> None:
     portal = Bitrix24(limits=False)

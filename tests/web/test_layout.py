@@ -107,6 +107,7 @@ async def test_the_layout_of_every_page(world: World, width: int) -> None:
     def look(url: str, browsing: BrowserContext) -> None:
         page = browsing.new_page()
         for name, shown in pages.items():
+            page.goto("about:blank")  # else the page of before loads itself anew when its session is gone
             dress(browsing, url, cookies, shown)
             answer = page.goto(url + shown.path, wait_until="load")
             assert answer is not None

@@ -157,6 +157,7 @@ async def test_without_a_prompt_that_can_be_used(
     assert model.requests == []
 
 
+@pytest.mark.long  # waits for the shortest timer that there is
 async def test_nobody_takes_it_in_time(shop: Shop, model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenant_ai, "LOOK_EVERY_S", 0.02)
     model.reply = lambda body: DOWN
@@ -180,6 +181,7 @@ async def test_nobody_takes_it_in_time(shop: Shop, model: LanguageModel, monkeyp
     assert (await shop.one()).owner == "queue"
 
 
+@pytest.mark.long  # waits past the shortest timer that there is
 async def test_whoever_takes_it_stops_the_timer(
     shop: Shop, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
