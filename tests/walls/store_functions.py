@@ -306,7 +306,7 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "after_seq": lambda c: 0,
     "search_items.query": lambda c: Context(c.company, c.ids, "catalog_items").text,
     "select_mentioned.texts": lambda c: [c.company.mark, c.other.company.mark],
-    "select_waiting.only": lambda c: [c.ids.recording],
+    "select_waiting.only": lambda c: [c.ids.recording] if c.name.startswith("ai_work.") else [c.ids.phone],
     "select_unannounced.only": lambda c: [c.ids.recording],
     "templates": lambda c: [],
 }

@@ -157,7 +157,6 @@ async def test_without_a_prompt_that_can_be_used(
     assert model.requests == []
 
 
-@pytest.mark.long  # waits for the shortest timer that there is
 async def test_nobody_takes_it_in_time(shop: Shop, model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenant_ai, "LOOK_EVERY_S", 0.02)
     model.reply = lambda body: DOWN
@@ -174,14 +173,13 @@ async def test_nobody_takes_it_in_time(shop: Shop, model: LanguageModel, monkeyp
         await shop.until(told)
         texts = await shop.texts()
         assert texts[-1] == ("system", TEXTS["timeout"].texts["ru"])
-        for _ in range(3):
-            await trio.testing.wait_all_tasks_blocked(0.03)
+        for _ in range(20):  # some looks long, each pause between two being longer than this
+            await trio.testing.wait_all_tasks_blocked(0.005)
     assert [one.kind for one in await shop.beside()].count("missed_chat") == 1
     assert len(await shop.texts()) == 3
     assert (await shop.one()).owner == "queue"
 
 
-@pytest.mark.long  # waits past the shortest timer that there is
 async def test_whoever_takes_it_stops_the_timer(
     shop: Shop, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,8 +190,8 @@ async def test_whoever_takes_it_stops_the_timer(
         await shop.until_author("system")
         await shop.conversing.take(shop.tenant, (await shop.one()).id, ANNA)
         await shop.rows("UPDATE ai_hand_overs SET due_at = now() RETURNING 1")
-        for _ in range(3):
-            await trio.testing.wait_all_tasks_blocked(0.03)
+        for _ in range(20):  # some looks long, each pause between two being longer than this
+            await trio.testing.wait_all_tasks_blocked(0.005)
         assert len(await shop.texts()) == 2
         model.reply = lambda body: said("Снова я.")
         await shop.conversing.release(shop.tenant, (await shop.one()).id, ANNA, "ai")
