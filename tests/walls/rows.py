@@ -388,6 +388,7 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "prompt_history.variables": lambda c: "[]",
     "business_profiles.profile": lambda c: json.dumps({"description": c.company.mark}),
     "external_ids.name": lambda c: c.ids.name("made"),
+    "flashes.created_at": lambda c: NOW + timedelta(hours=1),  # it lives for minutes, and these tests last longer
     "users.language": lambda c: None,
     "users.user_id": lambda c: c.ids.recording,
     "users.role": lambda c: ROLES.get(c.ids.stage, "agent"),
