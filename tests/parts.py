@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / "var" / "tests"
 SIDE_BY_SIDE = 2
-PART_LIMIT_S = 35 * 60
+PART_LIMIT_S = 45 * 60
 SHOWN = 80
 """Lines of a failed part's log that are printed."""
 ALONE = 3
