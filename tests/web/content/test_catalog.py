@@ -171,7 +171,7 @@ async def test_pages_of_a_list(two: Database) -> None:
 async def test_ten_thousand_rows_and_not_one_more(two: Database) -> None:
     rows = "".join(f"i{n};Пицца {n};{n % 100},50;Раздел {n % 40}\n" for n in range(MOST_ITEMS))
     raw = f"id;name;price;category\n{rows}".encode("cp1251")
-    longest = 0.0
+    longest, begun = 0.0, time.perf_counter()
 
     async def watch() -> None:
         nonlocal longest
@@ -184,10 +184,11 @@ async def test_ten_thousand_rows_and_not_one_more(two: Database) -> None:
         nursery.start_soon(watch)
         before = await version(two)
         done = await catalog.import_items(two, JUNE, raw, WHO, dry_run=False)
+        whole = time.perf_counter() - begun
         nursery.cancel_scope.cancel()
     assert (done.stored, done.wrong) == (MOST_ITEMS, 0)
     assert await version(two) > before
-    assert longest < 1.0, "the loop goes on meanwhile"
+    assert longest < whole / 2, "the loop goes on meanwhile"
     assert await two.tenant(JUNE.number, store.count_items, JUNE.number) == MOST_ITEMS
     assert (await items(two))[0].price == Decimal("0.50")
     for refused in (
