@@ -108,7 +108,7 @@ def _pairs(value: Any, name: str = "") -> list[tuple[str, str]]:
         case Mapping():
             inner = value.items()
         case list() | tuple():
-            inner = ((str(place), one) for place, one in enumerate(value))  # type: ignore[assignment]
+            inner = ((str(place), one) for place, one in enumerate(value))  # type: ignore[assignment] # pairs all the same
         case bool():
             return [(name, str(int(value)))]
         case _:

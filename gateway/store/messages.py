@@ -137,7 +137,7 @@ def _message(row: tuple[object, ...]) -> StoredMessage:
     *values, files = row
     fields = dict(zip(_NAMES, values, strict=True))
     found = json.loads(files) if isinstance(files, str) else []
-    return StoredMessage(**fields, files=tuple(StoredFile(**{**one, "id": UUID(one["id"])}) for one in found))  # type: ignore[arg-type]
+    return StoredMessage(**fields, files=tuple(StoredFile(**{**one, "id": UUID(one["id"])}) for one in found))  # type: ignore[arg-type] # a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
