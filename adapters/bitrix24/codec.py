@@ -6,7 +6,7 @@ the right that is missing. Read `requests.py` for what is sent, `portal.py` for 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -104,11 +104,12 @@ class Command:
 
 
 def _pairs(value: Any, name: str = "") -> list[tuple[str, str]]:
+    inner: Iterable[tuple[Any, Any]]
     match value:
         case Mapping():
             inner = value.items()
         case list() | tuple():
-            inner = ((str(place), one) for place, one in enumerate(value))  # type: ignore[assignment] # pairs all the same
+            inner = enumerate(value)
         case bool():
             return [(name, str(int(value)))]
         case _:
