@@ -1,4 +1,7 @@
-"""The outbox on a real server: kept once, claimed in the order of its lanes, acknowledged by whoever holds the lease."""
+"""The outbox on a real server: kept once, claimed in the order of its lanes, acknowledged by whoever holds the lease.
+
+Long, because every case needs the same few rows and statements.
+"""
 
 import time
 from collections.abc import Sequence
