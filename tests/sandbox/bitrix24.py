@@ -104,7 +104,8 @@ class Bitrix24:
         """What the server of a recording answers when the portal fetches it."""
         self.rows: dict[int, list[dict[str, Any]]] = {}
         """Product rows by their deal."""
-        self.comments: dict[int, dict[str, Any]] = {}
+        self.comments: list[dict[str, Any]] = []
+        """In the history of clients."""
         self.calls: dict[str, CallRecord] = {}
         self.entities: dict[str, dict[int, dict[str, Any]]] = {
             kind: {} for kind in ("LEAD", "CONTACT", "COMPANY", "DEAL")
