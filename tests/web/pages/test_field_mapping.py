@@ -76,7 +76,7 @@ async def test_a_rule_is_made_of_the_crms_own_lists_and_audited(world: World, cr
     assert rules(world) == [
         {"when": "order", "to": "status", "from": "order.status", "default": None, "values": {"done": "complete"}}
     ]
-    assert "done → Выполнен" in await text_of(client, f"{HOME}?when=order")
+    assert "<code>done</code> → Выполнен" in await text_of(client, f"{HOME}?when=order")
     (line, *_) = await world.db.tenant(JUNE, select_audit, JUNE, None, 1)
     assert line.action == "config.changed"
     assert "mapping" in str(line.new)
@@ -130,7 +130,7 @@ async def test_it_is_tried_on_what_there_is_and_sends_nothing(world: World, crm:
     await world.db.tenant(JUNE, contacts.insert_contact, JUNE, "Anna <i>", ["+375291002004"], [])
     page = await text_of(client, f"{HOME}?when=contact&try=anna")
     assert "Anna &lt;i&gt;" in page
-    assert "contact.phone = +375291002004" in page
+    assert "<code>contact.phone</code> = +375291002004" in page
     assert world.woken == []
 
 
