@@ -4,8 +4,10 @@
 nothing twice. `ORIGINATOR_ID` and `ORIGIN_ID` do the same for what we make in the CRM. Read `codec.py` for the answers.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from adapters.bitrix24.codec import Command, identifier, items, mapping, text
@@ -105,6 +107,11 @@ def record(call_id: str, link: str, name: str) -> dict[str, Any]:
     return {"CALL_ID": call_id, "FILENAME": name, "RECORD_URL": link}
 
 
+def uploaded(call_id: str, content: bytes, name: str) -> dict[str, Any]:
+    """The same with the sound itself."""
+    return {"CALL_ID": call_id, "FILENAME": name, "FILE_CONTENT": b64encode(content).decode("ascii")}
+
+
 def file_name(call: str, content_type: str) -> str | None:
     """What a recording is called there; None for a format that the portal does not take."""
     ending = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
@@ -130,10 +137,10 @@ def entity_of(answer: Any) -> Entity | None:
 # Clients -----------------------------------------------------------------------------------------------------------------
 
 
-def find(numbers: Sequence[str]) -> dict[str, Command]:
-    """Whose numbers these are, type by type: 20 of one type would hide the others."""
+def find(numbers: Sequence[str], type_: str = "PHONE") -> dict[str, Command]:
+    """Whose numbers, or addresses (EMAIL), these are, type by type: 20 of one type would hide the others."""
     values = list(numbers)[:_MOST_NUMBERS]
-    return {kind: Command(FIND, {"type": "PHONE", "entity_type": kind, "values": values}) for kind in TYPES}
+    return {kind: Command(FIND, {"type": type_, "entity_type": kind, "values": values}) for kind in TYPES}
 
 
 def best(found: Mapping[str, Any]) -> Entity | None:
@@ -145,24 +152,28 @@ def best(found: Mapping[str, Any]) -> Entity | None:
     return None
 
 
-def contact(phone: str, owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
+def contact(
+    phone: str, owner: str, settings: Bitrix24Settings, origin: str, more: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """A client of whom only the number is known."""
     fields = {
         "NAME": phone,
         "OPENED": "Y",
         "PHONE": [{"VALUE": phone, "VALUE_TYPE": "WORK"}],
-        **_common(owner, settings, origin),
+        **common(owner, settings, origin),
+        **more,
     }
     return {"fields": fields, "params": {"REGISTER_SONET_EVENT": "Y"}}
 
 
 def deal(phone: str, contact_id: str, owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
     """A deal of a new client."""
-    fields = {"TITLE": phone, "OPENED": "Y", "CONTACT_IDS": [int(contact_id)], **_common(owner, settings, origin)}
+    fields = {"TITLE": phone, "OPENED": "Y", "CONTACT_IDS": [int(contact_id)], **common(owner, settings, origin)}
     return {"fields": fields, "params": {"REGISTER_SONET_EVENT": "Y"}}
 
 
-def _common(owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
+def common(owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
+    """Whose what we make is, and how it is found again."""
     return {
         **({"ASSIGNED_BY_ID": int(owner)} if owner else {}),
         **({"SOURCE_ID": settings.source} if settings.source else {}),

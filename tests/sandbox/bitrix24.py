@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import trio
 
+from tests.sandbox.bitrix24_records import Refusal, as_list, check_fields, records_methods
 from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_json
 
 CAPACITY, DRAIN_PER_S = 50, 2.0
@@ -33,14 +35,6 @@ DEFAULT_USERS: tuple[dict[str, Any], ...] = (
     {"ID": "23", "NAME": "Глеб", "LAST_NAME": "Орлов", "EMAIL": "gleb@june.example", "UF_PHONE_INNER": "153", "ACTIVE": False},
 )  # fmt: skip
 SCOPE = ("crm", "telephony", "user", "task")
-
-
-class Refusal(Exception):
-    """An answer that says no."""
-
-    def __init__(self, status: int, code: str, said: str = "") -> None:
-        super().__init__(said)
-        self.status, self.code, self.said = status, code, said
 
 
 @dataclass(slots=True)
@@ -76,13 +70,6 @@ def nested(query: str) -> dict[str, Any]:
     return found
 
 
-def as_list(value: Any) -> list[Any]:
-    """A list, or a map as PHP makes of one; a single value is a list of itself."""
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return value if isinstance(value, list) else [value]
-
-
 class Bitrix24:
     """One portal. `base = await nursery.start(portal.serve)`; then look at `calls`, `leads`, `tasks`, `violations`."""
 
@@ -116,6 +103,10 @@ class Bitrix24:
         self.resets_in_s = 300.0
         self.record_status = 200
         """What the server of a recording answers when the portal fetches it."""
+        self.rows: dict[int, list[dict[str, Any]]] = {}
+        """Product rows by their deal."""
+        self.comments: list[dict[str, Any]] = []
+        """In the history of clients."""
         self.calls: dict[str, CallRecord] = {}
         self.entities: dict[str, dict[int, dict[str, Any]]] = {
             kind: {} for kind in ("LEAD", "CONTACT", "COMPANY", "DEAL")
@@ -131,6 +122,9 @@ class Bitrix24:
         self.access, self.refresh = "", ""
         self.spent: set[str] = set()
         self.exchanges = 0
+        self.grace = False
+        """Whether a refresh token that was just spent brings the same pair again. Whether the real one does is not documented."""
+        self._pair: dict[str, Any] = {}
         self.redirect_uri = ""
         """What stands in the application."""
         self._level, self._leaked_at = 0.0, 0.0
@@ -154,6 +148,7 @@ class Bitrix24:
             "crm.activity.todo.add": self._add_todo,
             "event.get": lambda params: [{"event": e, "handler": h, "auth_type": "0"} for e, h in sorted(self.events)],
             "event.bind": self._bind, "event.unbind": self._unbind,
+            **records_methods(self),
             **{f"crm.{kind.lower()}.add": self._adds(kind) for kind in self.entities},
             **{f"crm.{kind.lower()}.get": self._gets(kind) for kind in self.entities},
             **{f"crm.{kind.lower()}.list": self._lists(kind) for kind in self.entities},
@@ -463,6 +458,9 @@ class Bitrix24:
             raise Refusal(400, "ERROR_CORE", "Call is not found in the statistic table")
         if not str(params.get("FILENAME", "")).lower().endswith((".wav", ".mp3")):
             raise Refusal(400, "ERROR_CORE", "Wrong file extension. Only wav and mp3 are allowed")
+        if params.get("FILE_CONTENT"):
+            call.record = f"{len(b64decode(str(params['FILE_CONTENT']), validate=True))} bytes"
+            return {"FILE_ID": 12}
         if not re.match(r"https?://", str(params.get("RECORD_URL", ""))):
             raise Refusal(400, "ERROR_CORE", "URL is empty")
         if self.record_status != 200:
@@ -517,12 +515,13 @@ class Bitrix24:
         values = as_list(params.get("values", []))
         if not values or len(values) > 20:
             raise Refusal(400, "", "Values are not defined")
-        wanted = {digits(value) for value in values}
+        wanted, mails = {digits(value) for value in values}, {str(value).lower() for value in values}
         found: dict[str, list[int]] = {}
         for kind in (params.get("entity_type"),) if params.get("entity_type") else ("LEAD", "CONTACT", "COMPANY"):
             ids = [
                 number for number, item in self.entities.get(str(kind), {}).items()
-                if any(digits(one["VALUE"]) in wanted for one in item.get("PHONE", ()))
+                if any(digits(one["VALUE"]) in wanted for one in item.get("PHONE", ()) if params["type"] == "PHONE")
+                or any(one["VALUE"].lower() in mails for one in item.get("EMAIL", ()) if params["type"] == "EMAIL")
             ]  # fmt: skip
             if ids:
                 found[str(kind)] = ids[:20]
@@ -537,6 +536,9 @@ class Bitrix24:
                 raise Refusal(400, "", f"Не заполнено обязательное поле {', '.join(sorted(missing))}")
             if phones := [one["VALUE"] for one in fields.get("PHONE", ())]:
                 self._once(phones[0])
+            check_fields(self, kind, fields)
+            if kind == "DEAL":
+                fields = {"STAGE_ID": "NEW", **fields}
             self._ids += 1
             self.entities[kind][self._ids] = {
                 "ID": str(self._ids),
@@ -617,6 +619,8 @@ class Bitrix24:
             if asked.get("code") not in self.codes:
                 return as_json({"error": "invalid_grant", "error_description": "Invalid code"}, 400)
             self.codes.discard(asked["code"])
+        elif self.grace and asked.get("refresh_token") in self.spent and self._pair:
+            return as_json(self._pair)
         elif asked.get("refresh_token") != self.refresh or self.refresh in self.spent:
             self.violations.append("a refresh token was spent twice, or was none")
             return as_json({"error": "invalid_grant", "error_description": "Invalid refresh token"}, 400)
@@ -624,11 +628,12 @@ class Bitrix24:
             self.spent.add(self.refresh)
         self.exchanges += 1
         self.access, self.refresh = secrets.token_hex(16), secrets.token_hex(16)
-        return as_json({
+        self._pair = {
             "access_token": self.access, "refresh_token": self.refresh, "expires_in": 3600, "expires": int(time.time()) + 3600,
             "client_endpoint": f"{self.base}/rest/", "server_endpoint": "https://oauth.bitrix.info/rest/", "domain": "oauth.bitrix.info",
             "member_id": "a223c6", "scope": ",".join(self.scope), "status": "L", "user_id": 1,
-        })  # fmt: skip
+        }  # fmt: skip
+        return as_json(self._pair)
 
     async def _nothing(self, request: Request) -> Response:
         return as_html("<html><body>404</body></html>", 404)
