@@ -17,6 +17,7 @@ from adapters.login import Login
 from adapters.salesforce.advice import advice
 from adapters.salesforce.client import SalesforceClient, connect
 from adapters.salesforce.codec import identifier
+from adapters.salesforce.frame import softphone
 from adapters.salesforce.jobs import JOBS
 from adapters.salesforce.login import open_login
 from adapters.salesforce.plan import plan
@@ -43,6 +44,7 @@ ADAPTER = Adapter(
     plan_call=plan,
     user_id=_user_id,
     hook_id_field="hook_id",
+    frame=softphone,
     login=Login(open=open_login),
     jobs=JOBS,
     advice=advice,
