@@ -6,13 +6,15 @@ Owns the `ADAPTER` value and nothing else. Read `plan.py` next: what is sent whe
     codec.py     answers, query languages     requests.py what is sent             clients.py  whose number it is
     access.py    signing in                   org.py      where, with what         people.py   users and numbers
     tested.py    the connection test          login.py    connecting by a person   jobs.py     the day's requests
-    frame.py     whose pages may hold the softphone
+    records.py   clients of chats, notes, orders   records_requests.py   what is sent of them
+    frame.py     whose pages may hold the softphone, softphone.js how it speaks with them
 """
 
 from urllib.parse import urlsplit
 
 from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
+from adapters.crm_drafts import plan_chat, plan_contact, plan_order
 from adapters.login import Login
 from adapters.salesforce.advice import advice
 from adapters.salesforce.client import SalesforceClient, connect
@@ -42,6 +44,9 @@ ADAPTER = Adapter(
     connect=connect,
     client=SalesforceClient,
     plan_call=plan,
+    plan_contact=plan_contact,
+    plan_chat=plan_chat,
+    plan_order=plan_order,
     user_id=_user_id,
     hook_id_field="hook_id",
     frame=softphone,

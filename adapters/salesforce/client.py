@@ -13,23 +13,31 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from adapters.abilities import CrmUser, HeldExtensions, RegistrationPlace, Responsible
+from adapters.abilities import CrmField, CrmUser, HeldExtensions, RegistrationPlace, Responsible
 from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.salesforce import codec, requests
 from adapters.salesforce.clients import Clients
 from adapters.salesforce.org import Org
 from adapters.salesforce.people import People, crm_user, extensions_of
 from adapters.salesforce.plan import CALL, RECORD, TASK
+from adapters.salesforce.records import CrmRecords
+from adapters.salesforce.records_requests import crm_fields
 from adapters.salesforce.refusals import right_text
 from adapters.salesforce.requests import Client
 from adapters.salesforce.settings import SalesforceSettings
 from adapters.salesforce.tested import probe
+from gateway.domain.crm_sources import When
 from gateway.domain.errors import NotYet, Rejected
 
 CLIENT, TASK_ID, BEGUN, MADE_TASK = "client", "task_id", "begun", "call_back"
 """Names under which ids of a call are remembered."""
 NOT_EXIST, NO_CALL_FIELD, QUOTA_LOW = "not_exist_codes", "call_field_missing", "quota_low"
 _BATCH = 200
+_FIELDS_OF: Mapping[str, tuple[When, ...]] = {
+    "Task": ("call",),
+    "Contact": ("contact", "chat"),
+    "Opportunity": ("order",),
+}
 
 
 class SalesforceClient:
@@ -41,6 +49,7 @@ class SalesforceClient:
         self.org = Org(link, settings, stack)
         self._people = People(self.org)
         self._clients = Clients(self.org, link.tenant, settings)
+        self._records = CrmRecords(self.org, self._clients, link.tenant, settings, self._noted)
         self._statuses: tuple[str, str] | None = None
         self._subtype = settings.task_subtype
 
@@ -56,6 +65,8 @@ class SalesforceClient:
                 note = await self._record(attempt)
             case kind if kind == TASK:
                 note = await self._call_back(attempt)
+            case kind if kind in CrmRecords.KINDS:
+                note = await self._records.deliver(attempt)
             case _:
                 raise Rejected(f"{attempt.kind} is nothing this system is sent")
         if not note.note and self.org.usage is not None and self.org.usage.is_low:
@@ -78,7 +89,7 @@ class SalesforceClient:
                     await attempt.remember(CLIENT, str(client))
         closed, _ = await self._status(attempt)
         task_id, without = await self._made(
-            attempt, owner,
+            attempt, str(body["id"]), owner,
             lambda person: requests.task(
                 body, self._settings, status=closed, client=client, owner=person, subtype=self._subtype
             ),
@@ -90,11 +101,17 @@ class SalesforceClient:
             return Delivered(note=NOT_EXIST, detail=", ".join(unknown))
         return note
 
+    async def _noted(self, attempt: Attempt, our_id: str, fields: Callable[[str], dict[str, Any]]) -> str:
+        """A task that is done, by an id of ours; `fields` takes its status."""
+        closed, _ = await self._status(attempt)
+        made, _ = await self._made(attempt, our_id, "", lambda _: fields(closed))
+        return made
+
     async def _made(
-        self, attempt: Attempt, owner: str, fields: Callable[[str], dict[str, Any]]
+        self, attempt: Attempt, value: str, owner: str, fields: Callable[[str], dict[str, Any]]
     ) -> tuple[str, str]:  # fmt: skip
-        """The id of the task that is made, or was; and a note where it was made in another way than is set."""
-        name, value = self._settings.call_field, str(attempt.body["id"])
+        """The id of the task with an id of ours that is made, or was; and a note where it was made in another way than is set."""
+        name = self._settings.call_field
         note = ""
         if name:
             try:
@@ -236,6 +253,14 @@ class SalesforceClient:
         """All people, page by page."""
         found = {user.user_id: user for one in await self._people.users() if (user := crm_user(one)) is not None}
         return tuple(found.values())
+
+    async def fields(self) -> Mapping[When, Sequence[CrmField]]:
+        """The fields of tasks, contacts and opportunities, with the values of lists and the stages."""
+        found = {}
+        for thing, whens in _FIELDS_OF.items():
+            listed = crm_fields(await self.org.call("GET", f"/sobjects/{thing}/describe", thing=thing))
+            found.update(dict.fromkeys(whens, listed))
+        return found
 
     async def extensions(self, *, attempt: Attempt | None = None) -> HeldExtensions | None:
         """The Extension of the users: of all where ours are none yet, else of those whom we name."""

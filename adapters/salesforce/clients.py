@@ -9,6 +9,7 @@ whose answer was lost has made is among what was made lately. A record that Sale
 a right, costs the record and not the call: it is noted. Read `requests.py` for the requests.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
@@ -46,7 +47,7 @@ class Clients:
         if self._settings.create == "none":
             return None, Delivered()
         try:
-            return await self._just_made(phone, attempt) or await self._make(phone, owner, attempt), Delivered()
+            return await self.just_made(phone, attempt) or await self._make(phone, owner, attempt), Delivered()
         except (codec.Missing, Rejected) as error:
             return None, Delivered(note=NOT_MADE, detail=error.detail[:300])
 
@@ -57,11 +58,23 @@ class Clients:
         records = codec.items(codec.mapping(answer).get("searchRecords"))
         return requests.best(records, phone, self._tenant.country)
 
-    async def _just_made(self, phone: str, attempt: Attempt) -> Client | None:
+    async def just_made(self, phone: str, attempt: Attempt) -> Client | None:
+        """Who has this number among those whom the search does not find yet."""
         parts = requests.just_made(phone, self._tenant.country, datetime.now(UTC) - LATELY)
         answered = await self._org.together(parts, attempt=attempt)
         records = [one for name in parts for one in codec.items(codec.mapping(answered[name]).get("records"))]
         return requests.best(records, phone, self._tenant.country)
+
+    async def by_email(self, emails: Sequence[str], attempt: Attempt) -> Client | None:
+        """Who has one of these addresses, made lately or not."""
+        answer = await self._org.call("GET", requests.search_email(emails), thing="search", attempt=attempt)
+        found = requests.first_of(codec.items(codec.mapping(answer).get("searchRecords")), emails)
+        if found is None:
+            parts = requests.just_made_email(emails, datetime.now(UTC) - LATELY)
+            answered = await self._org.together(parts, attempt=attempt)
+            records = [one for name in parts for one in codec.items(codec.mapping(answered[name]).get("records"))]
+            found = requests.first_of(records, emails)
+        return found
 
     async def _make(self, phone: str, owner: str, attempt: Attempt) -> Client:
         kind = LEAD if self._settings.create == "lead" else CONTACT

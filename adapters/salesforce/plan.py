@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.base import Draft
+from adapters.mapping import mapped
 from adapters.salesforce.settings import SalesforceSettings
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
@@ -70,7 +71,7 @@ def plan(
             result = Result.ANSWERED if talked else Result.CANCELLED
             said = words(tenant.language)
             people = _people(call, before.last_extension or before.employee, call.rang)
-            return [_call(tenant, call, people, talked, said[result.value], [said["joined"]])]
+            return [_call(settings, tenant, call, people, talked, said[result.value], [said["joined"]])]
         case _:
             return ()
 
@@ -81,7 +82,7 @@ def _ended(settings: SalesforceSettings, tenant: Tenant, call: Call, event: Call
     people = _people(call, event.last_extension, others)
     result = said[event.result.value]
     yield _call(
-        tenant, call, people, event.talk_s or 0.0, said["unsure"].format(result=result) if event.uncertain else result,
+        settings, tenant, call, people, event.talk_s or 0.0, said["unsure"].format(result=result) if event.uncertain else result,
         list(_lines(tenant, call, event)),
     )  # fmt: skip
     if settings.attach_recordings and event.recording and re.match("https?://", event.recording):
@@ -119,7 +120,7 @@ def _id(tenant: Tenant, call: Call) -> str:
 
 
 def _call(
-    tenant: Tenant, call: Call, people: Sequence[str], talk_s: float, result: str, lines: Sequence[str]
+    settings: SalesforceSettings, tenant: Tenant, call: Call, people: Sequence[str], talk_s: float, result: str, lines: Sequence[str]
 ) -> Draft:  # fmt: skip
     said, direction = words(tenant.language), call.direction
     number = said["hidden"] if hidden(call.outside) else call.outside
@@ -135,6 +136,7 @@ def _call(
         "text": "\n".join(lines),
         "phone": call.outside if known else "",
         "people": list(people),
+        "fields": mapped(settings.mapping, "call", call, tenant),
     }
     return Draft(kind=CALL, key=f"{call.call_id}:{CALL}", body=body, keep_s=KEEP_S)
 

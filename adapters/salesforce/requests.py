@@ -86,6 +86,39 @@ def best(records: Iterable[Any], phone: str, country: str) -> Client | None:
     return None
 
 
+def search_email(emails: Sequence[str]) -> str:
+    """The path that looks for addresses among contacts and leads that are still leads."""
+    returning = (
+        "Contact(Id, OwnerId, CreatedDate, Email), Lead(Id, OwnerId, CreatedDate, Email WHERE IsConverted = false)"
+    )
+    found = f"FIND {{{sosl(emails)}}} IN EMAIL FIELDS RETURNING {returning} LIMIT {_MOST_FOUND}"
+    return f"/search/?{urlencode({'q': found}, quote_via=quote)}"
+
+
+def just_made_email(emails: Sequence[str], since: datetime) -> dict[str, tuple[str, str]]:
+    """As `just_made`, by address."""
+    values = ", ".join(map(soql, emails))
+    moment = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    fields = ("Id", "OwnerId", "CreatedDate", "Email")
+    return {
+        kind.lower(): (kind, query(select(fields, kind, f"CreatedDate >= {moment} AND Email IN ({values})", 50)))
+        for kind in (CONTACT, LEAD)
+    }
+
+
+def first_of(records: Iterable[Any], emails: Sequence[str]) -> Client | None:
+    """The one to take of those with one of these addresses: a contact before a lead, the first that was made."""
+    wanted = {one.casefold() for one in emails}
+    found = []
+    for one in records:
+        fields = mapping(one)
+        kind, number = text(mapping(fields.get("attributes")).get("type")), identifier(fields.get("Id"))
+        if kind in (CONTACT, LEAD) and number and text(fields.get("Email")).casefold() in wanted:
+            made = text(fields.get("CreatedDate"))
+            found.append((kind != CONTACT, made, Client(kind, number, user_of(fields.get("OwnerId")))))
+    return min(found, key=lambda one: one[:2])[2] if found else None
+
+
 def _same(value: str, phone: str, country: str, wanted: set[str]) -> bool:
     return outside(value, country) == phone or "".join(c for c in value if c.isdigit()) in wanted
 
@@ -143,6 +176,7 @@ def task(
         **({"TaskSubtype": "Call"} if subtype else {}),
         **({"OwnerId": owner} if owner else {}),
         **(client.links() if client is not None else {}),
+        **body.get("fields", {}),
     }
 
 

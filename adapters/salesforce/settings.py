@@ -130,6 +130,18 @@ class SalesforceSettings(CrmSettings):
         pattern=_FIELD,
         placeholder="GwCallId__c",
     )
+    order_field: str = setting(
+        "",
+        en="Field with the order's id",
+        ru="Поле с идентификатором заказа",
+        help_en="A text field of Opportunity, unique and External ID, such as GwOrderId__c. Empty: opportunities are looked for by name "
+        "before a repeat",
+        help_ru="Текстовое поле Opportunity, уникальное, External ID, например GwOrderId__c. Пусто: перед повтором возможность ищется "
+        "по названию",
+        advanced=True,
+        pattern=_FIELD,
+        placeholder="GwOrderId__c",
+    )
     create: Literal["lead", "contact", "none"] = setting(
         "lead",
         en="An unknown number becomes",

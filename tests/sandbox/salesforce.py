@@ -39,7 +39,8 @@ _FIELDS = {
     "Lead": "Id FirstName LastName Company Phone MobilePhone Email OwnerId LeadSource Description IsConverted CreatedDate Title",
     "Contact": "Id FirstName LastName AccountId Phone MobilePhone HomePhone OtherPhone Email OwnerId LeadSource Description CreatedDate",
     "Account": "Id Name Phone OwnerId CreatedDate",
-    "Opportunity": "Id Name StageName CloseDate Amount AccountId OwnerId Description CreatedDate",
+    "Opportunity": "Id Name StageName CloseDate Amount AccountId ContactId OwnerId Description CreatedDate",
+    "OpportunityStage": "Id ApiName IsClosed IsWon IsActive SortOrder",
     "User": "Id Name Email Extension IsActive UserType",
     "TaskStatus": "Id ApiName MasterLabel IsClosed IsDefault SortOrder",
 }
@@ -160,7 +161,7 @@ class Salesforce:
 
     def __init__(
         self, *, name: str = "Salesforce", users: tuple[dict[str, Any], ...] = DEFAULT_USERS, public_key: str = "",
-        call_field: str = "GwCallId__c",
+        call_field: str = "GwCallId__c", order_field: str = "GwOrderId__c",
     ) -> None:  # fmt: skip
         self.name = name
         self.client_secret = secrets.token_hex(16)
@@ -168,12 +169,20 @@ class Salesforce:
         """Of JWTs, in PEM."""
         self.call_field = call_field
         """The unique external id of Task; empty: there is none."""
+        self.order_field = order_field
+        """The same of Opportunity."""
         self.custom: set[str] = set()
         """Further fields of Task."""
         self.users = {user["Id"]: {"UserType": "Standard", "IsActive": True, **user} for user in users}
         self.statuses: list[dict[str, Any]] = [
             {"Id": "01J1", "ApiName": "Not Started", "MasterLabel": "Not Started", "IsClosed": False, "IsDefault": True, "SortOrder": 1},
             {"Id": "01J2", "ApiName": "Completed", "MasterLabel": "Completed", "IsClosed": True, "IsDefault": False, "SortOrder": 2},
+        ]  # fmt: skip
+        self.stages: list[dict[str, Any]] = [
+            {"Id": f"01J9{place}", "ApiName": name, "IsClosed": closed, "IsWon": won, "IsActive": True, "SortOrder": place}
+            for place, (name, closed, won) in enumerate((
+                ("Prospecting", False, False), ("Negotiation", False, False), ("Closed Won", True, True), ("Closed Lost", True, False),
+            ))
         ]  # fmt: skip
         self.records: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in PREFIXES}
         self.required: dict[str, set[str]] = {}
@@ -373,7 +382,7 @@ class Salesforce:
     def _known(self, kind: str) -> frozenset[str]:
         if kind not in FIELDS or kind in self.no_access:
             raise Refusal(400, "INVALID_TYPE", f"sObject type '{kind}' is not supported.")
-        more = {self.call_field, *self.custom} - {""} if kind == "Task" else set()
+        more = ({*self.custom} if kind == "Task" else set()) | ({self._external_id(kind)} - {""})
         return FIELDS[kind] | more | self.required.get(kind, set())
 
     def _of(self, kind: str) -> dict[str, dict[str, Any]]:
@@ -381,6 +390,8 @@ class Salesforce:
             return self.users
         if kind == "TaskStatus":
             return {one["Id"]: one for one in self.statuses}
+        if kind == "OpportunityStage":
+            return {one["Id"]: one for one in self.stages}
         return self.records[kind]
 
     def _found(self, kind: str, number: str) -> dict[str, Any]:
@@ -422,10 +433,13 @@ class Salesforce:
         self._checked(kind, fields, new=False)
         found.update(fields)
 
+    def _external_id(self, kind: str) -> str:
+        return {"Task": self.call_field, "Opportunity": self.order_field}.get(kind, "")
+
     def _external(self, method: str, kind: str, name: str, value: str, payload: Any) -> tuple[int, Any]:
-        if kind != "Task" or not self.call_field or name != self.call_field or kind in self.no_access:
+        if not self._external_id(kind) or name != self._external_id(kind) or kind in self.no_access:
             raise Refusal(404, "NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {name}")
-        same = [one for one in self.records["Task"].values() if one.get(name) == value]
+        same = [one for one in self.records[kind].values() if one.get(name) == value]
         if len(same) > 1:
             raise Refusal(300, "", "")
         if method == "GET":
@@ -442,7 +456,7 @@ class Salesforce:
                 return 204, None
             return 200, {"id": same[0]["Id"], "success": True, "errors": [], "created": False}
         number = self._create(kind, payload, {})
-        self.records["Task"][number][name] = value
+        self.records[kind][number][name] = value
         if self.upsert_status == 204:
             return 204, None
         return 201, {"id": number, "success": True, "errors": [], "created": True}
@@ -474,6 +488,8 @@ class Salesforce:
             )
         if kind == "Task":
             self._checked_task(fields, new=new)
+        if kind == "Opportunity":
+            self._checked_opportunity(fields, new=new)
 
     def _checked_task(self, fields: Mapping[str, Any], *, new: bool) -> None:
         for name, allowed in (
@@ -502,6 +518,17 @@ class Salesforce:
             raise Refusal(
                 400, "FIELD_INTEGRITY_EXCEPTION", "Related To ID: should be null if Name is a lead", ["WhatId"]
             )
+
+    def _checked_opportunity(self, fields: Mapping[str, Any], *, new: bool) -> None:
+        if "StageName" in fields and fields["StageName"] not in {one["ApiName"] for one in self.stages}:
+            raise Refusal(400, "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "Stage: bad value", ["StageName"])
+        if "ContactId" in fields and not new:
+            raise Refusal(
+                400, "INVALID_FIELD_FOR_INSERT_UPDATE", "Unable to create/update fields: ContactId.", ["ContactId"]
+            )
+        for name, kind in (("ContactId", "Contact"), ("AccountId", "Account")):
+            if fields.get(name) is not None and fields[name] not in self.records[kind]:
+                raise Refusal(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", [name])
 
     def _collection(self, payload: Any) -> list[Any]:
         listed = payload.get("records") if isinstance(payload, dict) else None
@@ -549,8 +576,9 @@ class Salesforce:
         fields = []
         for name in sorted(self._known(kind)):
             must = name in REQUIRED.get(kind, ()) or name in self.required.get(kind, ())
-            values = [{"value": one["ApiName"], "active": True} for one in self.statuses] if name == "Status" else []
-            own = name == self.call_field
+            lists = {"Status": self.statuses, "StageName": self.stages}
+            values = [{"value": one["ApiName"], "label": one["ApiName"], "active": True} for one in lists.get(name, ())]
+            own = name == self._external_id(kind)
             fields.append({
                 "name": name, "label": name.removesuffix("__c"), "type": "picklist" if values else "string", "createable": name != "Id",
                 "updateable": name != "Id", "nillable": not must, "defaultedOnCreate": False, "externalId": own, "unique": own,
@@ -576,7 +604,8 @@ class Salesforce:
 
     def _search(self, statement: str) -> list[Any]:
         found = re.fullmatch(
-            r"FIND \{(?P<find>.+?)\} IN PHONE FIELDS RETURNING (?P<kinds>.+?)(?: LIMIT [0-9]+)?", statement.strip()
+            r"FIND \{(?P<find>.+?)\} IN (?P<where>PHONE|EMAIL) FIELDS RETURNING (?P<kinds>.+?)(?: LIMIT [0-9]+)?",
+            statement.strip(),
         )
         if found is None:
             raise Refusal(400, "MALFORMED_SEARCH", "unexpected token")
@@ -585,13 +614,19 @@ class Salesforce:
             raise Refusal(400, "MALFORMED_SEARCH", "the search term is not a list of phrases")
         if any(RESERVED.search(word) for word in words):
             self.violations.append("a reserved character of the search is not escaped")
-        wanted = {digits(word) for word in words}
+        phone = found["where"] == "PHONE"
+        plain = [re.sub(r"\\(.)", r"\1", word) for word in words]
+        wanted = {digits(word) if phone else word.casefold() for word in plain}
         answers: list[Any] = []
         for kind, inner in re.findall(r"(\w+)\(([^()]*(?:\([^()]*\))?[^()]*)\)", found["kinds"]):
             fields, _, where = inner.partition(" WHERE ")
             fits = Soql(where, self._known(kind)).condition()
             for one in self.records[kind].values():
-                numbers = {digits(one.get(name)) for name in PHONES if one.get(name)}
+                numbers = (
+                    {digits(one[name]) for name in PHONES if one.get(name)}
+                    if phone
+                    else {str(one.get("Email")).casefold()}
+                )
                 if self._indexed[one["Id"]] <= self.clock() and numbers & wanted and fits(one):
                     answers.append(self._shown(kind, one, fields))
         return answers[:2000]
