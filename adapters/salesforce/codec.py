@@ -314,6 +314,14 @@ def soql(value: str) -> str:
     return f"'{''.join(c if c.isprintable() else ' ' for c in escaped)}'"
 
 
+def select(fields: Sequence[str], thing: str, where: str = "", order: str = "", limit: int = 0) -> str:
+    """A query of SOQL."""
+    parts = ["SELECT", ", ".join(fields), "FROM", thing]
+    parts += ["WHERE", where] if where else []
+    parts += ["ORDER BY", order] if order else []
+    return " ".join([*parts, *(["LIMIT", str(limit)] if limit else [])])
+
+
 # What may be anything ----------------------------------------------------------------------------------------------------
 
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.abilities import CrmField, FieldType, FieldValue
-from adapters.salesforce.codec import LONGEST_NAME, items, mapping, soql, text
+from adapters.salesforce.codec import LONGEST_NAME, items, mapping, select, soql, text
 from adapters.salesforce.requests import ACCOUNT, CONTACT, LONGEST_TEXT, PHONES, Client, query
 from gateway.domain.configuration import Tenant
 from gateway.domain.crm_facts import ClientFacts
 
-STAGES = "SELECT ApiName, IsClosed, IsWon FROM OpportunityStage WHERE IsActive = true ORDER BY SortOrder"
+STAGES = select(("ApiName", "IsClosed", "IsWon"), "OpportunityStage", "IsActive = true", "SortOrder")
 _LONGEST_TITLE = 120
 """Of an opportunity's name."""
 _OURS = frozenset({"Id", "WhoId", "WhatId", "CallObject", "ContactId", "OwnerId"})
@@ -39,8 +39,7 @@ def contact(client: ClientFacts, fields: Mapping[str, Any]) -> dict[str, Any]:
 def named(kind: str, name: tuple[str, str], since: str) -> str:
     """The path that finds what was made under a name since a moment."""
     field, value = name
-    where = f"{field} = {soql(value)} AND CreatedDate >= {since}"
-    return query(" ".join(("SELECT Id FROM", kind, "WHERE", where, "ORDER BY CreatedDate LIMIT 2")))
+    return query(select(("Id",), kind, f"{field} = {soql(value)} AND CreatedDate >= {since}", "CreatedDate", 2))
 
 
 def note(body: Mapping[str, Any], our_id: str, client: Client, status: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from adapters.salesforce.codec import LONGEST_NAME, identifier, items, mapping, soql, sosl, text
+from adapters.salesforce.codec import LONGEST_NAME, identifier, items, mapping, select, soql, sosl, text
 from adapters.salesforce.settings import SalesforceSettings
 from gateway.domain.numbers import outside, spellings
 
@@ -22,8 +22,8 @@ PHONES: Mapping[str, tuple[str, ...]] = {
 }
 """Where a number is looked for, the best first."""
 _MOST_FOUND = 200
-USERS = "SELECT Id, Name, Email, Extension, IsActive FROM User WHERE UserType = 'Standard'"
-STATUSES = "SELECT ApiName, IsClosed, IsDefault FROM TaskStatus ORDER BY SortOrder"
+USERS = select(("Id", "Name", "Email", "Extension", "IsActive"), "User", "UserType = 'Standard'")
+STATUSES = select(("ApiName", "IsClosed", "IsDefault"), "TaskStatus", order="SortOrder")
 LIMITS = "/limits"
 _LONGEST_SUBJECT, LONGEST_TEXT = 255, 32_000
 
@@ -101,7 +101,10 @@ def just_made_email(emails: Sequence[str], since: datetime) -> dict[str, tuple[s
     moment = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     fields = ("Id", "OwnerId", "CreatedDate", "Email")
     return {
-        kind.lower(): (kind, query(select(fields, kind, f"CreatedDate >= {moment} AND Email IN ({values})", 50)))
+        kind.lower(): (
+            kind,
+            query(select(fields, kind, f"CreatedDate >= {moment} AND Email IN ({values})", "CreatedDate", 50)),
+        )
         for kind in (CONTACT, LEAD)
     }
 
@@ -139,8 +142,9 @@ def just_made(phone: str, country: str, since: datetime) -> dict[str, tuple[str,
         numbers = " OR ".join(f"{name} IN ({values})" for name in fields)
         converted = " AND IsConverted = false" if kind == LEAD else ""
         statement = select(
-            ("Id", "OwnerId", "CreatedDate", *fields), kind, f"CreatedDate >= {moment}{converted} AND ({numbers})", 50
-        )
+            ("Id", "OwnerId", "CreatedDate", *fields), kind, f"CreatedDate >= {moment}{converted} AND ({numbers})",
+            "CreatedDate", 50,
+        )  # fmt: skip
         found[kind.lower()] = kind, query(statement)
     return found
 
@@ -213,13 +217,6 @@ def query(statement: str) -> str:
     return f"/query?{urlencode({'q': statement}, quote_via=quote)}"
 
 
-def select(fields: Sequence[str], thing: str, where: str, limit: int) -> str:
-    """A query; the oldest come first."""
-    return " ".join(
-        ("SELECT", ", ".join(fields), "FROM", thing, "WHERE", where, "ORDER BY CreatedDate LIMIT", str(limit))
-    )
-
-
 def by_external_id(thing: str, name: str, value: str) -> str:
     """The path of the record with an external id."""
     return f"/sobjects/{thing}/{name}/{quote(value, safe='')}"
@@ -232,7 +229,7 @@ def record(thing: str, number: str) -> str:
 
 def task_of(call: str) -> str:
     """The path that finds the tasks with this id of ours."""
-    return query(select(("Id",), "Task", f"CallObject = {soql(call)}", 2))
+    return query(select(("Id",), "Task", f"CallObject = {soql(call)}", "CreatedDate", 2))
 
 
 def composite(version: str, parts: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
