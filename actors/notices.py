@@ -210,12 +210,26 @@ async def _look_at(
             COUNTERS["notices_sent"] += bool(made)
 
 
-class Mails:
-    """Sends the letters that are stored, with as many tries as they need."""
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a letter says."""
 
-    def __init__(self, db: Database, smtp: Smtp) -> None:
+    subject: str
+    body: str
+
+
+class Mails:
+    """Sends the letters that are stored, with as many tries as they need.
+
+    `written(tenant, recipient, purpose)` makes a one-time link and writes the letter that bears it; None where that person is gone.
+    """
+
+    def __init__(
+        self, db: Database, smtp: Smtp, written: Callable[[TenantId, str, str], Awaitable[Letter | None]]
+    ) -> None:
         self._db = db
         self._smtp = smtp
+        self._written = written
 
     async def run(self, slot: Slot) -> None:
         """Until cancelled."""
@@ -232,7 +246,11 @@ class Mails:
         problem = ""
         for mail in await self._db.engine(store.claim_mails, MAILS_AT_ONCE):
             try:
-                await self._smtp.send(mail.recipient, mail.subject, mail.body)
+                letter: Letter | None = Letter(mail.subject, mail.body)
+                if mail.link_purpose is not None:
+                    letter = await self._written(mail.tenant, mail.recipient, mail.link_purpose)
+                if letter is not None:
+                    await self._smtp.send(mail.recipient, letter.subject, letter.body)
             except Unavailable as error:
                 problem = error.detail
                 pause = min(1800.0, 15.0 * 2.0 ** min(mail.attempt - 1, 10)) * random.uniform(0.8, 1.2)

@@ -80,6 +80,9 @@ class ChatChannel:
     """An address as the channel writes it, of what a person or a CRM entered. Raises ValueError."""
     bucket: Callable[[str], str] = lambda address: ""
     """Whose rate messages to an address count to (`Adapter.limits`)."""
+    drops_repeats_s: float = 0.0
+    """Seconds after the first try in which the same part sent twice is there once. Later, what was perhaps sent is not sent
+    again by itself."""
 
 
 class OutgoingFiles(Protocol):

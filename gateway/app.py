@@ -94,6 +94,7 @@ from gateway.web.callers.api_keys import ApiKeys
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import serve_people
 from gateway.web.http.intake import Limits, serve_intake
+from gateway.web.session.link_letters import LinkLetters
 from gateway.web.session.sign_in_audit import SignInAudit
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,8 @@ class Gateway:
         )  # fmt: skip
         place = Place(dial, settings.provider_urls, settings.base_url.rstrip("/"), cache.master)
         self.deletions = Deletions(db, place, blobs, lambda: self.ownership.me)
-        self.mails = Mails(db, Smtp(settings.smtp_url)) if settings.smtp_url is not None else None
+        letters = LinkLetters(db, cache, settings.base_url)
+        self.mails = Mails(db, Smtp(settings.smtp_url), letters.write) if settings.smtp_url is not None else None
         operators, through = read_notify_file(settings.notify_file)
         self.notices = Notices(
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through

@@ -3,7 +3,7 @@
     GATEWAY_SMTP_URL = smtp://USER:PASSWORD@HOST:587?from=gateway@example.com      STARTTLS, required unless HOST is loopback
                        smtps://USER:PASSWORD@HOST:465?from=…                       TLS from the first byte
 
-Knows nothing of what is sent. Whoever needs it durable stores it first: `gateway/store/mails.py`.
+Knows nothing of what is sent. Whoever needs it durable stores it first: `gateway/store/notices.py`.
 """
 
 import smtplib

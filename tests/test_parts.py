@@ -41,6 +41,7 @@ def test_paths_exist_and_none_is_in_two_parts() -> None:
     assert {f"--ignore={path}" for path in paths} <= set(others.arguments)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "counts"),
     [
@@ -82,6 +83,7 @@ def test_other():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("failing", "good"), [(0, True), (1, True), (parts.ALONE, True), (parts.ALONE + 1, False)])
 def test_a_few_that_fail_beside_others_are_tried_once_more_alone(
     failing: int, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -329,11 +329,23 @@ class DeliveryActor:
                 log.error("an attempt could not be recorded: it is repeated", extra={"delivery": claim.delivery_id})
         return following
 
+    def _may_be_there(self, claim: Claim) -> bool:
+        """Whether a client may have read it already: whoever tried before did not live to say."""
+        if not claim.interrupted or claim.kind != MESSAGE:
+            return False
+        known_s = self.adapter.chat.drops_repeats_s if self.adapter.chat is not None else 0.0
+        return (utc_now() - claim.created_at).total_seconds() >= known_s
+
     def _users(self) -> Mapping[str, str | None]:
         tenant = self.services.cache.tenant(self.tenant.number)
         return tenant.user_extensions.get(self.key, {}) if tenant is not None else {}
 
     async def _outcome(self, slot: Slot, client: Delivers, claim: Claim, booking: Booking | None) -> Outcome:
+        if self._may_be_there(claim):
+            if booking is not None:
+                self._budget.cancel(booking)
+            ended = Doubtful("the gateway ended while this was sent")
+            return self._failed(slot, claim, ended, {"code": ended.problem_code})
         if booking is None:
             return Outcome(state="expired", status="expired", error=str(Expired()), uses_attempt=False)
         if late_s := await self._budget.leave(booking, LONGEST_WAIT_FOR_RATE_S):

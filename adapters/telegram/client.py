@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from adapters.base import Attempt, Delivered, Link, Tested
+from adapters.base import Attempt, Delivered, Link, Recordings, Tested
 from adapters.channel import MESSAGE, Outgoing, OutgoingFile, OutgoingFiles, Write
 from adapters.http import Http, Timeouts, Upload
 from adapters.inbound import UpdateSink
@@ -41,9 +41,10 @@ class TelegramClient:
 
     def __init__(
         self, http: Http, polls: Http, uploads: Http, tenant: Tenant, settings: TelegramSettings, files: OutgoingFiles | None = None,
-        public_url: str = "",
+        public_url: str = "", recordings: Recordings | None = None,
     ) -> None:  # fmt: skip
         self._files = files
+        self._recordings = recordings
         self._uploads = uploads
         self._http = http
         self._polls = polls
@@ -52,7 +53,8 @@ class TelegramClient:
         self._public_url = public_url
 
     def _buttons(self, attempt: Attempt) -> dict[str, Any] | None:
-        return codec.button(self._tenant, self._public_url, str(attempt.body.get("page") or ""))
+        page, recording = (str(attempt.body.get(name) or "") for name in ("page", "recording"))
+        return codec.buttons(self._tenant, self._public_url, page, recording)
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one state of one card, or at one part of a message."""
@@ -61,12 +63,15 @@ class TelegramClient:
         configured, text = int(attempt.body["chat"]), str(attempt.body["text"])
         topic = int(attempt.body["topic"]) if attempt.body.get("topic") is not None else None
         shown = codec.Reference.read(attempt.reference)
+        if attempt.kind == codec.RECORDING and (shown is None or not await self._has_recording(attempt)):
+            return Delivered(reference=attempt.reference)
         chat = configured if shown is None or shown.chat is None else shown.chat
         if shown is not None:
             try:
                 await self._edit(attempt, chat, shown.message, text)
             except codec.Gone:
-                pass
+                if attempt.kind == codec.RECORDING:
+                    return Delivered(reference=attempt.reference)
             except codec.Migrated as moved:
                 chat = moved.chat  # the numbers of messages do not move along, so the card is sent anew
             else:
@@ -76,6 +81,16 @@ class TelegramClient:
         except codec.Migrated as moved:
             chat = moved.chat
         return await self._send(attempt, configured, chat, topic, text, last=True)
+
+    async def _has_recording(self, attempt: Attempt) -> bool:
+        """Whether it can be opened; False where it never can, or a button would be refused. Raises NotYet while it is not there."""
+        if self._recordings is None or self._buttons(attempt) is None:
+            return False
+        try:
+            await self._recordings.content_type(str(attempt.body["recording"]))
+        except Rejected:
+            return False
+        return True
 
     async def _send_part(self, attempt: Attempt, part: Outgoing) -> Delivered:
         """A part of a message. What may have arrived is Doubtful: the Bot API drops no repeats."""
@@ -349,4 +364,4 @@ async def connect(link: Link, settings: TelegramSettings) -> AsyncIterator[Teleg
         http(unmetered, held_s, incoming.POLL_S + settings.request_timeout_s) as polls,
         http(link, max(settings.read_timeout_s, UPLOAD_READ_S), UPLOAD_S) as uploads,
     ):
-        yield TelegramClient(short, polls, uploads, link.tenant, settings, link.files, link.public_url)
+        yield TelegramClient(short, polls, uploads, link.tenant, settings, link.files, link.public_url, link.recordings)

@@ -1,7 +1,8 @@
 """The card of a call, and what Telegram's answers mean. Pure: no clock, no network, no secret in a draft.
 
 A card is one message per call and chat that is sent when the call begins and edited as it goes on; each state of the
-call makes one draft, and a draft that is outdated before its first attempt is dropped (`latest_only`).
+call makes one draft, and a draft that is outdated before its first attempt is dropped (`latest_only`). The last one comes once
+more, with a button to the recording, when that is there.
 
 Owns the words of the card in both languages and the classification of the answers: by code and parameters, and by
 the text of the few that have nothing else to tell them apart. Never sends; read `client.py` next. Over 400 lines: each word
@@ -21,15 +22,17 @@ from adapters.telegram.settings import GENERAL, Place, TelegramSettings
 from gateway.domain.calls import Call, Phase
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, RateLimited, Rejected, Unavailable
-from gateway.domain.events import CallEvent, Direction, Result
+from gateway.domain.events import CallEnded, CallEvent, Direction, Result
 from gateway.domain.reasons import in_language
 from gateway.domain.texts import LANGUAGES
 
-CARD = "call_card"
+CARD, RECORDING = "call_card", "card_recording"
 TEXT_LIMIT = 4096
 """In UTF-16 units, as Telegram counts."""
 
 USEFUL_S = 3600.0
+RECORDING_S = 24 * 3600.0
+"""Seconds that a card waits for its recording. Messages can be edited for longer."""
 
 
 # The card ------------------------------------------------------------------------------------------------------------
@@ -81,7 +84,12 @@ def plan(
         return None if state is None or hidden else card(tenant, state)
 
     text = reported(call)
-    return _drafts(settings, tenant, call, text) if text is not None and text != reported(before) else ()
+    if text is None:
+        return ()
+    drafts = _drafts(settings, tenant, call, text) if text != reported(before) else []
+    if isinstance(event, CallEnded) and event.recording and re.match("https?://", event.recording):
+        drafts += _with_recording(settings, tenant, call, text, event.recording)
+    return drafts
 
 
 def plan_start(settings: TelegramSettings, tenant: Tenant, call: Call) -> Sequence[Draft]:
@@ -91,25 +99,43 @@ def plan_start(settings: TelegramSettings, tenant: Tenant, call: Call) -> Sequen
 
 
 def _drafts(settings: TelegramSettings, tenant: Tenant, call: Call, text: str) -> list[Draft]:
-    page = {"page": f"/t/{tenant.number}/calls/{quote(call.call_id, safe='')}"} if call.phase is Phase.ENDED else {}
     return [
         Draft(
             kind=CARD,
             key=f"{call.call_id}:{place}:{call.events}",
             lane=f"{call.call_id}:{place}",
-            body={
-                "chat": place.chat,
-                "text": text,
-                **page,
-                **({"topic": place.topic} if place.topic is not None else {}),
-            },
+            body=_body(tenant, call, place, text),
             expires_s=USEFUL_S,
             keep_s=USEFUL_S,
-            bucket=f"{'group' if place.chat < 0 else 'chat'}:{place.chat}",
+            bucket=_bucket(place),
             latest_only=True,
         )
         for place in settings.places
     ]
+
+
+def _with_recording(settings: TelegramSettings, tenant: Tenant, call: Call, text: str, link: str) -> list[Draft]:
+    """The card of a call that has ended, to be shown with its recording. In the card's lane: its message is known there."""
+    return [
+        Draft(
+            kind=RECORDING,
+            key=f"{call.call_id}:{place}:recording",
+            lane=f"{call.call_id}:{place}",
+            body={**_body(tenant, call, place, text), "recording": link},
+            keep_s=RECORDING_S,
+            bucket=_bucket(place),
+        )
+        for place in settings.places
+    ]
+
+
+def _body(tenant: Tenant, call: Call, place: Place, text: str) -> dict[str, Any]:
+    page = {"page": f"/t/{tenant.number}/calls/{quote(call.call_id, safe='')}"} if call.phase is Phase.ENDED else {}
+    return {"chat": place.chat, "text": text, **page, **({"topic": place.topic} if place.topic is not None else {})}
+
+
+def _bucket(place: Place) -> str:
+    return f"{'group' if place.chat < 0 else 'chat'}:{place.chat}"
 
 
 def card(tenant: Tenant, call: Call) -> str:
@@ -219,14 +245,17 @@ def to_place(chat: int, topic: int | None) -> dict[str, Any]:
     return {"chat_id": chat, **({"message_thread_id": topic} if topic not in (None, GENERAL) else {})}
 
 
-def button(tenant: Tenant, public_url: str, page: str) -> dict[str, Any] | None:
-    """The button below a card that opens the call's page. None where Telegram would refuse its address: it takes no host
-    without a dot, such as localhost. Source: Bot API, "InlineKeyboardButton"."""
+def buttons(tenant: Tenant, public_url: str, page: str, recording: str = "") -> dict[str, Any] | None:
+    """The buttons below a card: to the call's page, and to its recording. None where Telegram would refuse their addresses: it
+    takes no host without a dot, such as localhost. Source: Bot API, "InlineKeyboardButton"."""
     host = urlsplit(public_url).hostname or ""
     if not page or "." not in host:
         return None
-    text = "Открыть звонок" if tenant.language == "ru" else "Open the call"
-    return {"inline_keyboard": [[{"text": text, "url": f"{public_url.rstrip('/')}{page}"}]]}
+    russian = tenant.language == "ru"
+    row = [{"text": "Открыть звонок" if russian else "Open the call", "url": f"{public_url.rstrip('/')}{page}"}]
+    if recording:
+        row.append({"text": "🎧 Запись" if russian else "🎧 Recording", "url": recording})
+    return {"inline_keyboard": [row]}
 
 
 def message(

@@ -28,6 +28,8 @@ from gateway.domain.chats import (
 )
 
 MB = 1 << 20
+REPEATS_DROPPED_S = 3000.0
+"""For how long VK is sure to know a `random_id` again: about an hour."""
 CAPABILITIES = Capabilities(
     text_limit=4000, text_unit="utf16", caption_limit=4000,
     files={"image": 50 * MB, "voice": 50 * MB, "audio": 50 * MB, "video": 50 * MB, "file": 50 * MB, "sticker": 50 * MB, "location": 0},
@@ -249,4 +251,4 @@ def parameters(part: Outgoing, attachment: str = "") -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-CHANNEL = ChatChannel(capabilities=CAPABILITIES, events=events, address=address)
+CHANNEL = ChatChannel(capabilities=CAPABILITIES, events=events, address=address, drops_repeats_s=REPEATS_DROPPED_S)

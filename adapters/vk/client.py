@@ -35,8 +35,6 @@ UPLOAD_S = 60.0
 """For the transfer of a file; the attempt's own deadline is the caller's."""
 SLOW_S = 30.0
 """For methods that make VK call us before they answer."""
-REPEATS_DROPPED_S = 3000.0
-"""For how long VK is sure to know a `random_id` again: about an hour."""
 MOST_NAMES = 10_000
 PEOPLE_AT_ONCE = 100
 
@@ -70,7 +68,7 @@ class VkClient:
         attached = await self._attached(attempt, part) if part.file is not None else ""
         unclear = f"unclear {part.token}"
         since = await attempt.known(unclear) if attempt.number > 1 else None
-        if since is not None and self.now() - float(since) > REPEATS_DROPPED_S:
+        if since is not None and self.now() - float(since) > chats.REPEATS_DROPPED_S:
             raise Doubtful("an earlier attempt may have arrived, too long ago for VK to know a repeat")
         try:
             sent = await self.call("messages.send", chats.parameters(part, attached), attempt)

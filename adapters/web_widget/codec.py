@@ -1,6 +1,7 @@
 """What the widget can show, and what its settings come to. Pure. Read `adapters/widget.py` for what visitors send."""
 
 from collections.abc import Sequence
+from math import inf
 
 from adapters.base import PUBLIC_URL, Advice
 from adapters.channel import Capabilities, ChatChannel
@@ -57,4 +58,4 @@ def advice(settings: WidgetSettings | None) -> Sequence[Advice]:
     )
 
 
-CHANNEL = ChatChannel(capabilities=CAPABILITIES, events=events, address=address)
+CHANNEL = ChatChannel(capabilities=CAPABILITIES, events=events, address=address, drops_repeats_s=inf)

@@ -105,7 +105,8 @@ def _readable(number: str, country: str) -> str | None:
 def outside(number: str | None, country: str) -> str:
     """An outside number in E.164, read with the tenant's country; `anonymous` when hidden; otherwise as it was given.
 
-    Trunks also send E.164 without its plus: where the national reading fails, digits alone are tried as international.
+    Trunks also send E.164 without its plus, or after 00 where the country itself dials another prefix (ITU-T E.164, 8; 810 in BY, RU
+    and KZ): where the national reading fails, these are tried.
     """
     if number is None or hidden(number):
         return ANONYMOUS
@@ -114,8 +115,8 @@ def outside(number: str | None, country: str) -> str:
     if not digits.isascii() or not digits.removeprefix("+").isdigit() or len(digits) > 20:
         return given
     read = _readable(digits, country)
-    if read is None and digits[0] != "+" and digits[0] != "0" and len(digits) >= 10:
-        read = _readable(f"+{digits}", country)
+    if read is None and len(digits) >= 10 and (digits[0] not in "+0" or digits.startswith("00")):
+        read = _readable(f"+{digits.removeprefix('00')}", country)
     return read or given
 
 

@@ -41,6 +41,8 @@ class Mail:
     subject: str
     body: str
     attempt: int
+    link_purpose: str | None = None
+    """Of a letter that is written as it leaves, with a one-time link of this purpose; its subject and body are empty."""
 
 
 async def select_in_trouble(conn: Connection, tenants: Sequence[TenantId]) -> set[TenantId]:
@@ -134,6 +136,19 @@ async def insert_messages(conn: Connection, messages: Sequence[Message]) -> None
         )  # fmt: skip
 
 
+async def insert_link_mail(conn: Connection, tenant: TenantId, recipient: str, purpose: str) -> None:
+    """Puts a letter with a one-time link on its way, in place of one that has not left yet. The link is made as the letter leaves."""
+    await conn.execute(
+        """
+        WITH earlier AS (DELETE FROM mails m WHERE m.tenant_id = $1 AND m.recipient = $2 AND m.link_purpose IS NOT NULL)
+        INSERT INTO mails (tenant_id, recipient, subject, body, link_purpose) VALUES ($1, $2, '', '', $3)
+        """,
+        tenant,
+        recipient,
+        purpose,
+    )
+
+
 async def claim_mails(conn: Connection, most: int) -> list[Mail]:
     """Letters that are due, leased."""
     rows = await conn.fetch(
@@ -143,7 +158,7 @@ async def claim_mails(conn: Connection, most: int) -> list[Mail]:
               AND (lease_until IS NULL OR lease_until < clock_timestamp())
               ORDER BY run_at LIMIT $1 FOR UPDATE SKIP LOCKED) d
         WHERE m.tenant_id = d.tenant_id AND m.mail_id = d.mail_id
-        RETURNING m.tenant_id, m.mail_id, m.recipient, m.subject, m.body, m.attempt
+        RETURNING m.tenant_id, m.mail_id, m.recipient, m.subject, m.body, m.attempt, m.link_purpose
         """,
         most,
         LEASE_S,

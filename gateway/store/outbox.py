@@ -62,6 +62,8 @@ class Claim:
     """For how long it is of use, from now on: by the database's clock, as everything that is compared."""
     keep_s: float
     reference: str | None
+    interrupted: bool = False
+    """Whether an earlier lease ended by itself: whoever held it may have sent it, and did not live to say so."""
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ async def claim_deliveries(
         WITH fence AS MATERIALIZED (
             SELECT FROM shards WHERE shard = $6 AND epoch = $7 FOR SHARE
         ), ready AS (
-            SELECT d.delivery_id FROM deliveries d
+            SELECT d.delivery_id, d.lease_until IS NOT NULL AS interrupted FROM deliveries d
             WHERE d.tenant_id = $1 AND d.integration_type = $2 AND d.state = 'pending' AND d.run_at <= now()
               AND ($7::bigint IS NULL OR EXISTS (SELECT FROM fence))
               AND (d.lease_until IS NULL OR d.lease_until < now()) AND d.delivery_id <> ALL($5::bigint[])
@@ -212,7 +214,8 @@ async def claim_deliveries(
                   d.attempt, d.epoch, d.created_at, extract(epoch FROM d.expires_at - now())::float8,
                   extract(epoch FROM d.keep_until - now())::float8,
                   (SELECT reference FROM lane_references l WHERE l.tenant_id = $1 AND l.integration_type = $2
-                                                             AND l.lane = d.lane) AS reference
+                                                             AND l.lane = d.lane) AS reference,
+                  ready.interrupted
         """,
         tenant,
         integration,
@@ -334,12 +337,13 @@ WITH given AS MATERIALIZED (
 ){next}
 SELECT tenant_id, delivery_id, NULL::bigint AS following, NULL AS key, NULL AS kind, NULL AS bucket,
        NULL AS subject_kind, NULL AS subject_id, NULL AS body, NULL::int AS attempt, NULL::bigint AS epoch,
-       NULL::timestamptz AS created_at, NULL::float8 AS expires_s, NULL::float8 AS keep_s, NULL AS reference
+       NULL::timestamptz AS created_at, NULL::float8 AS expires_s, NULL::float8 AS keep_s, NULL AS reference,
+       NULL::bool AS interrupted
 FROM held{next_result}
 """
 _NEXT = """, next AS MATERIALIZED (
     -- What the statement finishes is pending as it sees it, so the first of the lane beside that.
-    SELECT h.tenant_id, h.delivery_id AS finished, h.reference, n.delivery_id
+    SELECT h.tenant_id, h.delivery_id AS finished, h.reference, n.delivery_id, n.lease_until IS NOT NULL AS interrupted
     FROM held h
     CROSS JOIN LATERAL (SELECT o.delivery_id, o.run_at, o.lease_until FROM deliveries o
                         WHERE o.tenant_id = h.tenant_id AND o.integration_type = h.integration_type AND o.lane = h.lane
@@ -353,7 +357,7 @@ _NEXT = """, next AS MATERIALIZED (
     FROM next
     WHERE d.tenant_id = next.tenant_id AND d.delivery_id = next.delivery_id
       AND d.state || '' = 'pending' AND (d.lease_until IS NULL OR d.lease_until < now())
-    RETURNING d.*, next.finished,
+    RETURNING d.*, next.finished, next.interrupted,
               coalesce(next.reference, (SELECT l.reference FROM lane_references l
                                         WHERE l.tenant_id = d.tenant_id AND l.integration_type = d.integration_type
                                           AND l.lane = d.lane)) AS reference
@@ -361,7 +365,8 @@ _NEXT = """, next AS MATERIALIZED (
 _NEXT_RESULT = """
 UNION ALL
 SELECT tenant_id, finished, delivery_id, key, kind, bucket, subject_kind, subject_id, body, attempt, epoch, created_at,
-       extract(epoch FROM expires_at - now())::float8, extract(epoch FROM keep_until - now())::float8, reference
+       extract(epoch FROM expires_at - now())::float8, extract(epoch FROM keep_until - now())::float8, reference,
+       interrupted
 FROM leased"""
 _FINISH_ALONE = _FINISH.replace("{next}", "").replace("{next_result}", "")
 _FINISH_AND_NEXT = _FINISH.replace("{next}", _NEXT).replace("{next_result}", _NEXT_RESULT)
@@ -398,23 +403,25 @@ async def finish_and_claim(conn: Connection, acks: Sequence[Ack], lease_s: float
             after = Claim(
                 claim.tenant, claim.integration, row["following"], claim.lane, row["key"], row["kind"], row["bucket"],
                 Subject(row["subject_kind"], row["subject_id"]), row["body"], row["attempt"], row["epoch"],
-                row["created_at"], row["expires_s"], row["keep_s"], row["reference"],
+                row["created_at"], row["expires_s"], row["keep_s"], row["reference"], row["interrupted"],
             )  # fmt: skip
         answers.append(Acked((claim.tenant, claim.delivery_id) in held, after))
     return answers
 
 
 async def release_deliveries(conn: Connection, claims: Sequence[Claim]) -> None:
-    """Gives leases back untried, so that the next process need not wait for them to end."""
+    """Gives leases back untried, so that the next process need not wait for them to end. That an earlier one was interrupted
+    stays known."""
     await conn.execute(
         """
-        UPDATE deliveries d SET lease_until = NULL, attempt = d.attempt - 1
-        FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r (tenant_id, delivery_id, epoch)
+        UPDATE deliveries d SET lease_until = CASE WHEN r.interrupted THEN '-infinity'::timestamptz END, attempt = d.attempt - 1
+        FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bool[]) AS r (tenant_id, delivery_id, epoch, interrupted)
         WHERE d.tenant_id = r.tenant_id AND d.delivery_id = r.delivery_id AND d.epoch = r.epoch AND d.state = 'pending'
         """,
         [claim.tenant for claim in claims],
         [claim.delivery_id for claim in claims],
         [claim.epoch for claim in claims],
+        [claim.interrupted for claim in claims],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.notices import Mails, Notices, Plan
+from actors.notices import Letter, Mails, Notices, Plan
 from actors.runtime.directory import Directory, Slot
 from adapters.registry import adapters
 from gateway.domain.configuration import Connector
@@ -213,12 +213,16 @@ class Post:
         self.sent.append((to, subject))
 
 
+async def no_links(tenant: TenantId, recipient: str, purpose: str) -> Letter | None:
+    raise AssertionError("these letters bear no link")
+
+
 async def test_letters_are_tried_until_they_are_taken(stage: Stage) -> None:
     stage.report(CRM, State.ATTENTION)
     await stage.notices.look()
     await stage.later(3)
     post: Any = Post()
-    mails = Mails(stage.db, post)
+    mails = Mails(stage.db, post, no_links)
     post.error = Unavailable("mail.example does not answer")
     assert await mails.send_due() == "mail.example does not answer"
     assert await mails.send_due() == "", "not at once again"
@@ -235,7 +239,7 @@ async def test_a_letter_that_is_refused_is_not_tried_again(stage: Stage) -> None
     await stage.later(3)
     post: Any = Post()
     post.error = Rejected("550 no such mailbox")
-    assert await Mails(stage.db, post).send_due() == "550 no such mailbox"
+    assert await Mails(stage.db, post, no_links).send_due() == "550 no such mailbox"
     assert await stage.subjects() == []
 
 

@@ -8,7 +8,8 @@ import trio
 
 from adapters.base import Link
 from adapters.http import SafeDialer
-from adapters.meta_files import MOST_HOPS, fetch
+from adapters.meta_files import fetch
+from adapters.named_addresses import MOST_HOPS
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, Rejected, TooLarge, Unavailable
 from gateway.domain.secret import Secret
 from tests.adapters.conftest import Remote, Reply, _listen

@@ -30,6 +30,7 @@ BENCHMARKS = (
     "neighbours",
     "statements",
     "sustained",
+    "chats",
 )
 
 

@@ -161,6 +161,7 @@ def test_two_zeros_are_the_international_prefix_where_the_country_has_them(numbe
     assert len(countries) > 100
     assert {country: outside(f"00{number}", country) for country in countries} == dict.fromkeys(countries, f"+{number}")
     assert {dialled(f"00 {number}", country) for country in countries} == {f"+{number}"}
-    # Where it is another one, two zeros are what somebody wrote, and stay.
-    assert outside(f"00{number}", "BY") == f"00{number}"
+    # Where it is another one, trunks send two zeros all the same.
+    assert {outside(f"00{number}", country) for country in ("BY", "RU", "KZ", "US")} == {f"+{number}"}
+    assert outside("0080291234567", "BY") == "0080291234567"
     assert outside("00000000000000", "DE") == "00000000000000"

@@ -85,6 +85,7 @@ async def test_thirty_calls_with_faults_are_thirty_records(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_a_click_in_the_portal_is_one_call_and_one_record(tmp_path: Path) -> None:
     portal, hook = Bitrix24(), secrets.token_urlsafe(32)

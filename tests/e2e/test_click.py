@@ -129,6 +129,7 @@ def originates(world: World) -> list[Any]:
     return [action for action in world.pbx.actions if action.get("action") == "Originate"]
 
 
+@pytest.mark.long
 async def test_a_call_service_calls_by_its_key_alone(tmp_path: Path) -> None:
     async with open_world(tmp_path, tempo=0.02) as world:
         await world.apply(with_click(world))

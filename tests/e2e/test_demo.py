@@ -138,8 +138,10 @@ def test_the_demo_from_the_first_start_to_the_second(tmp_path: Path) -> None:
 
         # A client writes in messengers, a person answers in the inbox.
         phone = demo.line(r"client's phone.*: (http\S+)/")
-        for line, channel in (("/0", "telegram"), ("/3", "whatsapp")):
-            write(phone + line, text=f"Есть столик на семь, {channel}?")
+        for line, channel in enumerate(("telegram", "", "", "whatsapp", "instagram", "viber", "vk")):
+            if not channel:  # the other companies' Telegram
+                continue
+            write(f"{phone}/{line}", text=f"Есть столик на семь, {channel}?")
             listed = f"/t/0367/inbox?channel={channel}"
             chat = until_page(demo, june, listed, r'href="(/t/0367/inbox/[0-9a-f-]{36})')
             form = until_page(demo, june, chat, r'(?s)<form[^>]*action="[^"]*/messages"(.*?)</form>')
@@ -147,8 +149,8 @@ def test_the_demo_from_the_first_start_to_the_second(tmp_path: Path) -> None:
             answered = write(f"http://{demo.bind}{chat}/messages", june, **hidden, text=f"Да, ждём вас, {channel}!")
             assert f"Есть столик на семь, {channel}?" in answered
             until = time.monotonic() + 60
-            while f"Да, ждём вас, {channel}!" not in fetch(phone + line + "/messages"):
-                assert time.monotonic() < until
+            while f"Да, ждём вас, {channel}!" not in fetch(f"{phone}/{line}/messages"):
+                assert time.monotonic() < until, channel
                 time.sleep(0.2)
 
         until_page(demo, cedar, "/t/0369/integrations/retailcrm", r"(Needs attention)")

@@ -210,8 +210,12 @@ def test_a_call_that_ami_and_posts_tell_is_told_once(stage: Stage, post_first: b
 
 
 @pytest.mark.parametrize(
-    "fault", ["html", "empty", "success_false", "hang", "drop", "drop_after", "http_500", "http_503"]
-)
+    "fault",
+    [
+        "drop_after",
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("html", "empty", "success_false", "hang", "drop", "http_500", "http_503")),
+    ],
+)  # fmt: skip
 def test_whatever_the_crm_does_a_call_is_uploaded_once(stage: Stage, fault: str) -> None:
     async def scenario() -> None:
         world = stage.world

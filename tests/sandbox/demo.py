@@ -33,15 +33,15 @@ from gateway.store import users
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.bitrix24 import Bitrix24
+from tests.sandbox.demo_messengers import Messenger, Owner, open_messengers
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
-from tests.sandbox.phone import Phone, TelegramLine, WhatsappLine
+from tests.sandbox.phone import Line, Phone, TelegramLine
 from tests.sandbox.plays import Truth
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.shop import Shop
 from tests.sandbox.telegram import Telegram
-from tests.sandbox.whatsapp import Whatsapp, template
 
 VAR = Path("var")
 DEMO = VAR / "demo"
@@ -147,8 +147,8 @@ class Staged:
     crm: RetailCrm
     bot: str
     shop: Shop
-    number: Mapping[str, Any] | None = None
-    """The settings of its WhatsApp number, where it has one."""
+    messengers: Sequence[Messenger] = ()
+    """Its accounts beside Telegram."""
     portal: Bitrix24 | None = None
 
 
@@ -173,27 +173,8 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
             **({"bitrix24": {"webhook_url": staged.portal.webhook_url, "user_extensions": company.users}} if staged.portal else {}),
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
-            **({"whatsapp": {"enabled": True, **staged.number}} if staged.number is not None else {}),
+            **{one.kind: {"enabled": True, **one.settings} for one in staged.messengers},
         },
-    }  # fmt: skip
-
-
-def number_of(company: Company, base: str) -> tuple[Whatsapp, str]:
-    """A company's number at Meta, with a template, and the last part of its webhook's address."""
-    hook_id = secrets.token_urlsafe(32)
-    ready = template("order_ready", "Заказ {{1}} готов, ждём вас до {{2}}.", company.language)
-    made = Whatsapp(
-        token=f"EAAG{secrets.token_hex(20)}", app_secret=secrets.token_hex(16), display=company.company, templates=[ready],
-        callback=f"{base.rstrip('/')}/hooks/whatsapp/{hook_id}",
-    )  # fmt: skip
-    return made, hook_id
-
-
-def settings_of(whatsapp: Whatsapp, hook_id: str) -> dict[str, Any]:
-    """A number's settings."""
-    return {
-        "phone_number_id": whatsapp.number_id, "waba_id": whatsapp.waba_id, "access_token": whatsapp.token,
-        "app_secret": whatsapp.app_secret, "webhook_verify_token": secrets.token_urlsafe(16), "hook_id": hook_id,
     }  # fmt: skip
 
 
@@ -224,10 +205,13 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
     settings = environment()
     base = read_settings(settings).base_url
     telegram = Telegram({bots[company.number]: f"{company.name.lower()}_bot" for company in COMPANIES})
-    whatsapp, hook_id = number_of(COMPANIES[0], base)
     async with trio.open_nursery() as nursery:
         telegram_url = await nursery.start(telegram.serve)
-        whatsapp_url = await nursery.start(whatsapp.serve)
+        first = COMPANIES[0]
+        messengers = await open_messengers(
+            Owner(company=first.name, phone=first.company, language=first.language, client=first.client, client_id=CLIENT, base=base),
+            nursery,
+        )  # fmt: skip
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
@@ -256,18 +240,21 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     crm=crm,
                     bot=bots[company.number],
                     shop=shop,
-                    number=settings_of(whatsapp, hook_id) if not index else None,
+                    messengers=messengers if company is first else (),
                     portal=portal,
                 )
             )
         file = DEMO / "tenants.json"
         write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
-        settings["GATEWAY_PROVIDER_URLS"] = json.dumps({"telegram": telegram_url, "whatsapp": whatsapp_url})
-        phone = Phone([
+        urls = {"telegram": telegram_url, **{one.kind: one.url for one in messengers}}
+        settings["GATEWAY_PROVIDER_URLS"] = json.dumps(urls)
+        lines: list[Line] = [
             TelegramLine(f"{one.company.name}, Telegram", telegram, telegram.bots[one.bot], CLIENT + index, one.company.client)
             for index, one in enumerate(stage)
-        ] + [WhatsappLine(f"{stage[0].company.name}, WhatsApp", whatsapp, f"375291{CLIENT:06}", stage[0].company.client)])  # fmt: skip
-        nursery.start_soon(whatsapp.call, f"{reachable(settings['GATEWAY_INTAKE_BIND'])}/hooks/whatsapp/{hook_id}")
+        ]  # fmt: skip
+        phone = Phone([*lines, *(one.line for one in messengers)])
+        for one in messengers:
+            nursery.start_soon(one.begin, reachable(settings["GATEWAY_INTAKE_BIND"]))
         phone_url = await nursery.start(phone.site.serve)
         gateway = Gateway(settings, DEMO / "gateway.log")
         with stop:

@@ -55,7 +55,7 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("bucket", "lanes"), [("", BACKLOG), ("group:-1", BACKLOG)], ids=["served", "dry"])
 async def test_a_backlog_of_one_company_does_not_slow_another(db: Database, dsn: str, bucket: str, lanes: int) -> None:
     async with open_session(dsn) as owner:

@@ -1,4 +1,7 @@
-"""The outbox on a real server: kept once, claimed in the order of its lanes, acknowledged by whoever holds the lease."""
+"""The outbox on a real server: kept once, claimed in the order of its lanes, acknowledged by whoever holds the lease.
+
+Long, because every case needs the same few rows and statements.
+"""
 
 import time
 from collections.abc import Sequence
@@ -271,6 +274,28 @@ async def test_an_attempt_is_counted_when_it_is_claimed(db: Database) -> None:
     for attempt in (1, 2, 3):
         (taken,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, -1.0)  # its process died at once
         assert (taken.attempt, taken.epoch) == (attempt, attempt)
+
+
+async def test_whoever_claims_after_a_lease_that_ended_by_itself_knows_it(db: Database) -> None:
+    await db.engine(call_batches.record, [reported("a"), reported("b")])
+
+    async def taken(lease_s: float = 20.0) -> outbox.Claim:
+        (found,) = await db.engine(outbox.claim_deliveries, A, CRM, 1, lease_s)
+        return found
+
+    first = await taken(-1.0)
+    assert not first.interrupted
+    second = await taken()
+    assert second.interrupted
+    await db.engine(outbox.release_deliveries, [second])
+    third = await taken(-1.0)
+    assert (third.interrupted, third.attempt) == (True, 2), "giving it back untried does not make it unsent"
+    assert await db.engine(outbox.finish_delivery, third, AGAIN)
+    fourth = await taken()
+    assert not fourth.interrupted, "whoever had it has said what became of it"
+    (acked,) = await db.engine(outbox.finish_and_claim, [outbox.Ack(fourth, DONE, takes_next=True)], -1.0)
+    assert acked.following is not None
+    assert (acked.following.key, acked.following.interrupted) == ("b", False)
 
 
 async def test_an_ack_names_the_lease_it_holds(db: Database) -> None:

@@ -196,6 +196,7 @@ async def test_each_need_dropped_is_noticed(walls: Walls, sample: Sample[tuple[s
     assert survivors == []
 
 
+@pytest.mark.long
 async def test_each_check_of_the_guard_dropped_is_noticed(walls: Walls, expected_errors: None) -> None:
     survivors = []
     for name, drop in CHECKS.items():

@@ -1,7 +1,7 @@
 """A company's people: invite, change, reset a password or a second factor, remove. For its admins; auditors see the list.
 
-What is allowed is decided in the store's transaction (`gateway/store/members.py`), where `/api/v1/users` finds it too. Links are
-shown once to whoever made them. Read `account.py` for what the invited person then sees.
+What is allowed is decided in the store's transaction (`gateway/store/members.py`), where `/api/v1/users` finds it too. Links go by
+mail where the installation has it, or are shown once to whoever made them. Read `account.py` for what the invited person then sees.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from gateway.web.pages.confirm import confirm_page
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note
 from gateway.web.session.invitations import purpose_of, store_link, welcome_link
+from gateway.web.session.link_letters import store_letter
 from gateway.web.session.surroundings import flashed, look_around
 from gateway.web.session.tokens import new_token
 from gateway.web.site import Answer, tenant, viewer
@@ -52,6 +53,9 @@ def people_pages(gate: Gate) -> Blueprint:
         return found
 
     async def show_link(member: Member, onward: str) -> Answer:
+        if deps.mail and (await request.form).get("by") == "mail":
+            await deps.db.engine(store_letter, tenant().number, member, person())
+            return await lead(onward, note("people.mailed", who=member.email))
         text, token = new_token(tenant().number)
         await deps.db.engine(store_link, tenant().number, member, token, person())
         body = {"purpose": purpose_of(member), "email": member.email}
@@ -76,7 +80,7 @@ def people_pages(gate: Gate) -> Blueprint:
             **(flash.body if flash else {}),
         }
         return site.page(
-            "people.html", lines=lines, roles=MEMBER_ROLES, sent=sent, demanded=demanded,
+            "people.html", lines=lines, roles=MEMBER_ROLES, sent=sent, demanded=demanded, by_mail=deps.mail,
             fresh=(fresh.body, fresh.secrets["link"].reveal()) if fresh is not None else None,
         )  # fmt: skip
 
@@ -115,7 +119,7 @@ def people_pages(gate: Gate) -> Blueprint:
             **(flash.body if flash else {}),
         }
         return site.page(
-            "person.html", member=found, sent=sent, roles=MEMBER_ROLES, own=found.email == person(),
+            "person.html", member=found, sent=sent, roles=MEMBER_ROLES, own=found.email == person(), by_mail=deps.mail,
             fresh=(fresh.body, fresh.secrets["link"].reveal()) if fresh is not None else None,
         )  # fmt: skip
 

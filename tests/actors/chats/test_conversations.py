@@ -4,6 +4,8 @@ Long, because every case needs the same company with its journal, actor and outb
 """
 
 import json
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -41,6 +43,7 @@ from tests.store.database import db, dsn, postgres
 __all__ = ["db", "dsn", "postgres"]
 
 JUNE, MAY = TenantId("0367"), TenantId("0368")
+RACES = int(os.environ.get("RACES", "20"))
 ANNA = "human:7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
@@ -115,6 +118,10 @@ class Here:
             taken.append(claim)
             await self.db.engine(finish_and_claim, [Ack(claim, answer, False, None)], 30.0)
         return taken
+
+
+async def _answers(conn: Connection) -> list[str]:
+    return [row[0] for row in await conn.fetch("SELECT text FROM messages WHERE direction = 'out'")]
 
 
 async def _pending(conn: Connection, tenant: TenantId) -> int:
@@ -461,6 +468,38 @@ async def test_who_is_quicker_takes_it_and_the_other_is_told(here: Here) -> None
             nursery.start_soon(take, f"human:{number}")
     assert (len(taken), len(refused)) == (1, 5)
     assert {passed.conversation.owner for passed in refused} == {taken[0].owner}
+
+
+async def test_two_people_who_answer_at_once_are_one_owner_and_one_answer(here: Here) -> None:
+    """RACES in the environment: how often; of each, the answers and the taking are tried at the epoch that both saw."""
+    await here.receives(update(1, wrote(1)))
+    known = await here.only()
+    wins, refused = Counter[str](), 0
+    for race in range(RACES):
+        seen = await here.conversing.release(company(), known.id, ANNA, "queue")
+        owners = list[str]()
+
+        async def answer(who: str, race: int = race, epoch: int = seen.epoch, owners: list[str] = owners) -> None:
+            nonlocal refused
+            try:
+                if race % 2:
+                    await here.conversing.take(company(), known.id, who, expected_epoch=epoch)
+                    epoch += 1
+                await here.send(known.id, f"{race} of {who}", author=who, expected_epoch=epoch)
+                owners.append(who)
+            except Passed:
+                refused += 1
+
+        async with trio.open_nursery() as nursery:
+            for who in ("human:1", "human:2"):
+                nursery.start_soon(answer, who)
+        (owner,) = owners
+        assert (await here.only()).owner == owner, "who answers is who owns it"
+        wins[owner] += 1
+    texts = await here.db.engine(_answers)
+    assert refused == RACES
+    assert len(texts) == len(set(texts)) == RACES, "nothing of the loser's was stored"
+    print(f"\nraces {RACES}, owners {sum(wins.values())}, messages of the loser {len(texts) - RACES}, won {dict(wins)}")
 
 
 async def test_release_close_note_and_what_stands_beside(here: Here) -> None:

@@ -32,7 +32,7 @@ from actors.runtime.supervisor import Child, Supervisor, open_supervisor
 from actors.services import Doorbells, Services
 from adapters.base import Adapter, AdapterSettings, Attempt, Delivered, Limits, Rate, Retry
 from adapters.budget import Budgets
-from adapters.channel import MESSAGE
+from adapters.channel import MESSAGE, Capabilities, ChatChannel
 from adapters.registry import Linked
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import (
@@ -152,7 +152,14 @@ class Outbox:
         self.claims += 1
         taken = [r for r in ready if r.claim.delivery_id not in in_hand][:most]
         for row in taken:
-            row.claim = replace(row.claim, attempt=row.claim.attempt + 1, epoch=row.claim.epoch + 1, **row.left())
+            interrupted = row.lease_until is not None
+            row.claim = replace(
+                row.claim,
+                attempt=row.claim.attempt + 1,
+                epoch=row.claim.epoch + 1,
+                interrupted=interrupted,
+                **row.left(),
+            )
             row.lease_until = at + lease_s
         return [row.claim for row in taken]
 
@@ -321,6 +328,28 @@ async def test_a_message_with_a_file_has_minutes_and_holds_its_lease(autojump_cl
         assert (row.lease_until or 0.0) > 100.0
         await trio.sleep(60)
         assert [outcome.status for _, outcome in row.outcomes] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("drops_repeats_s", "kind", "status"),
+    [(0.0, MESSAGE, "doubtful"), (3000.0, MESSAGE, "done"), (300.0, MESSAGE, "doubtful"), (0.0, "upload", "done")],
+)
+async def test_a_message_that_was_in_hand_when_the_gateway_was_killed_is_not_sent_again(
+    autojump_clock: trio.abc.Clock, drops_repeats_s: float, kind: str, status: str
+) -> None:
+    async with world() as here:
+        await here.stop()
+        row = here.outbox.add(kind=kind, body='{"to": "7", "text": "hello"}')
+        row.lease_until = trio.current_time() + 20.0  # somebody's who is no more
+        await trio.sleep(900.0)
+        channel = ChatChannel(
+            capabilities=Capabilities(text_limit=100), events=lambda body, settings: [], drops_repeats_s=drops_repeats_s
+        )
+        here.adapter = replace(here.adapter, chat=channel)
+        here.start()
+        await trio.sleep(5.0)
+        assert [outcome.status for _, outcome in row.outcomes] == [status]
+        assert len(here.attempts) == (status == "done")
 
 
 async def test_a_message_whose_lease_has_passed_on_is_not_sent(autojump_clock: trio.abc.Clock) -> None:

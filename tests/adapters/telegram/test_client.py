@@ -10,7 +10,7 @@ from adapters import base
 from adapters.base import Attempt, Delivered, Link
 from adapters.telegram.client import connect
 from adapters.telegram.settings import TelegramSettings
-from gateway.domain.errors import BadCredentials, Doubtful, GatewayError, RateLimited, Rejected, Unavailable
+from gateway.domain.errors import BadCredentials, Doubtful, GatewayError, NotYet, RateLimited, Rejected, Unavailable
 from tests.adapters.conftest import Remote, Reply, as_json
 from tests.adapters.http.test_http import everything_of, unused_port
 from tests.adapters.telegram.test_codec import GROUP
@@ -66,6 +66,45 @@ async def test_the_last_card_has_a_button_unless_telegram_refuses_it(
     assert refused == first
     assert "reply_markup" not in plain
     assert plain["text"] == "Звонок\nAT&T"
+
+
+class Shelf:
+    """What lies behind the links of recordings."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self.answers = list(answers)
+
+    async def content_type(self, link: str) -> str:
+        await trio.lowlevel.checkpoint()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_the_recordings_button_comes_when_the_recording_is_there(remote: Remote, link: Link) -> None:
+    recording = "https://gw.example/recordings/file/1?s=x"
+    body = {"chat": GROUP, "text": TEXT, "page": "/t/0367/calls/7.1", "recording": recording}
+    attempt = replace(card("17"), kind="card_recording", body=body)
+    nothing = Delivered(reference="17")
+    shelf: Any = Shelf(
+        NotYet("the recording is not there yet"), "audio/wav", "audio/wav", Rejected("the recording is gone")
+    )
+    here = replace(link, public_url="https://gw.example", recordings=shelf)
+    remote.replies = [ok(17), GONE]
+    async with connect(here, settings()) as client:
+        with pytest.raises(NotYet):
+            await client.deliver(attempt)
+        assert remote.seen == []
+        assert await client.deliver(attempt) == Delivered(reference="17")
+        assert await client.deliver(attempt) == nothing, "the card was deleted there"
+        assert await client.deliver(attempt) == nothing
+        assert await client.deliver(replace(attempt, reference=None)) == Delivered(), "no card was shown"
+    first, _ = (one.json() for one in remote.seen)  # and for the others nothing was asked
+    assert remote.seen[0].target.endswith("/editMessageText")
+    assert [one["url"] for one in first["reply_markup"]["inline_keyboard"][0]][1] == recording
+    async with connect(replace(here, public_url="http://localhost:8000"), settings()) as client:
+        assert await client.deliver(attempt) == nothing, "Telegram takes no such address"
 
 
 async def test_a_new_card_on_the_wire(remote: Remote, link: Link) -> None:

@@ -93,11 +93,26 @@ def test_the_last_card_leads_to_the_calls_page(tenant: Tenant) -> None:
     assert ["page" in step[0].body for step in drafts] == [False, False, True]
     page = drafts[-1][0].body["page"]
     assert page == f"/t/{tenant.number}/calls/{ID}"
-    made = codec.button(tenant, "https://gw.example/", page)
+    made = codec.buttons(tenant, "https://gw.example/", page)
     assert made is not None
     assert made["inline_keyboard"][0][0]["url"] == f"https://gw.example{page}"
-    assert codec.button(tenant, "http://localhost:8000", page) is None, "Telegram would refuse the whole message"
-    assert codec.button(tenant, "https://gw.example", "") is None
+    assert codec.buttons(tenant, "http://localhost:8000", page) is None, "Telegram would refuse the whole message"
+    assert codec.buttons(tenant, "https://gw.example", "") is None
+
+
+def test_a_recording_comes_with_the_card_once_more(tenant: Tenant) -> None:
+    link = "https://gw.example/recordings/file/1?s=x"
+    *_, last = reported(tenant, RING, ANSWER, replace(END, call_id=ID, recording=link))
+    cards, later = last[:2], last[2:]
+    assert [draft.kind for draft in last] == ["call_card"] * 2 + ["card_recording"] * 2
+    assert [draft.body for draft in later] == [{**draft.body, "recording": link} for draft in cards]
+    assert [draft.lane for draft in later] == [draft.lane for draft in cards]
+    assert not any(draft.latest_only or draft.expires_s for draft in later)
+    made = codec.buttons(tenant, "https://gw.example/", later[0].body["page"], link)
+    assert made is not None
+    assert [one["url"] for one in made["inline_keyboard"][0]] == [f"https://gw.example{later[0].body['page']}", link]
+    for none in ("", "file:///x.wav"):
+        assert len(reported(tenant, RING, ANSWER, replace(END, recording=none))[-1]) == 2
 
 
 def test_one_card_a_chat_and_a_key_a_state(tenant: Tenant) -> None:

@@ -17,8 +17,8 @@ from adapters.channel import MESSAGE, Outgoing, OutgoingFile, parts_of
 from adapters.inbound import Update
 from adapters.jobs import JobContext, JobResult
 from adapters.tokens import Exchange, FreshToken, Token
-from adapters.vk.chats import CHANNEL, events
-from adapters.vk.client import REPEATS_DROPPED_S, VkClient, connect
+from adapters.vk.chats import CHANNEL, REPEATS_DROPPED_S, events
+from adapters.vk.client import VkClient, connect
 from adapters.vk.incoming import EVENTS, INBOUND
 from adapters.vk.jobs import JOBS
 from adapters.vk.long_poll import PLACE

@@ -93,7 +93,7 @@ async def open_many(port: int, count: int, data: bytes) -> AsyncIterator[None]:
             stream.socket.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("half", [b"GET / HT", b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\nx"])
 async def test_half_requests_leave_room_for_whole_ones(world: World, gateway: Gateway, half: bytes) -> None:
     async with (
@@ -107,7 +107,7 @@ async def test_half_requests_leave_room_for_whole_ones(world: World, gateway: Ga
         assert (status, took < QUICK_S) == (303, True), took
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_thousand_streams_of_one_cookie_leave_room(world: World, gateway: Gateway) -> None:
     cookie = await world.session(JUNE)
     stream = (

@@ -157,7 +157,7 @@ async def test_a_file_that_cannot_be_read(sign_in: SignIn, raw: bytes, told: str
     assert "pending" not in page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_ten_thousand_rows(world: World, sign_in: SignIn) -> None:
     client = await sign_in()
     rows = "".join(

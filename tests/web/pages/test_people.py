@@ -1,15 +1,19 @@
 """The page of people, invitations and resets, and what is one's own: password and sessions."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from actors.notices import Mails
+from gateway.domain.errors import Unavailable
 from gateway.domain.people import Role
+from gateway.smtp import Smtp
 from gateway.store import members, users
 from gateway.store.audit import select_audit
 from gateway.store.postgres.pool import Connection
 from gateway.web.pages.account import device_name
+from gateway.web.session.link_letters import LinkLetters
 from tests.web.conftest import SignIn, submitted
 from tests.web.session.test_auth import csrf_of, log_in
 from tests.web.world import CSRF, HASHED, JUNE, PASSWORD, World
@@ -204,3 +208,49 @@ def test_devices_have_names() -> None:
     assert device_name("") == ""
     assert device_name("strange" * 20) == ("strange" * 20)[:40]
     assert HASHED
+
+
+class Post:
+    """Takes letters, or raises."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, str]] = []
+        self.error: Exception | None = None
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.sent.append((to, subject, text))
+
+
+async def test_an_invitation_by_mail_is_a_link_made_as_the_letter_leaves(world: World, sign_in: SignIn) -> None:
+    admin, post = await sign_in(), Post()
+    assert "by mail" not in await text(admin, PEOPLE), "there is no mail"
+    object.__setattr__(world.deps, "mail", True)
+    mails = Mails(world.db, cast(Smtp, post), LinkLetters(world.db, world.cache, "http://localhost:8000").write)
+    form = {"csrf": CSRF, "email": "anna@june.example", "name": "Anna", "role": "agent", "phones": "", "by": "mail"}
+    page = await submitted(admin, PEOPLE, form)
+    assert "A letter with a link goes to anna@june.example" in page
+    assert "/welcome?token" not in page
+
+    async def stored(conn: Connection) -> list[tuple[Any, ...]]:
+        links = await conn.fetchval("SELECT count(*) FROM login_links WHERE purpose <> 'sign_in'")
+        return [(*row, links) for row in await conn.fetch("SELECT recipient, subject, body, link_purpose FROM mails")]
+
+    assert await world.db.engine(stored) == [("anna@june.example", "", "", "invitation", 0)]
+    post.error = Unavailable("mail.example does not answer")
+    assert await mails.send_due() == "mail.example does not answer"
+    person = re.findall(rf'href="({PEOPLE}/[0-9a-f-]{{36}})" aria-label="Edit anna@', await text(admin, PEOPLE))[0]
+    post.error = None
+    await submitted(admin, f"{person}/link", {"csrf": CSRF, "by": "mail"})  # in place of the one that waits
+    assert await mails.send_due() == ""
+    ((to, subject, letter),) = post.sent
+    assert (to, subject) == ("anna@june.example", "June: приглашение"), "in the company's language"
+    _, answer = await accepted(world, re.findall(r"http://localhost:8000(/welcome\?token=[\w.-]+)", letter)[0])
+    assert answer.location == "/"
+
+    await submitted(admin, f"{person}/link", {"csrf": CSRF, "by": "mail"})
+    await submitted(admin, f"{person}/remove", {"csrf": CSRF, "sure": "1"})
+    assert await mails.send_due() == ""
+    assert len(post.sent) == 1, "nobody is there any more"
+    assert await world.db.engine(stored) == []
