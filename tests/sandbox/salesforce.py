@@ -173,6 +173,8 @@ class Salesforce:
         """The same of Opportunity."""
         self.custom: set[str] = set()
         """Further fields of Task."""
+        self.run_as = str(users[0]["Id"])
+        """In whose name the app works."""
         self.users = {user["Id"]: {"UserType": "Standard", "IsActive": True, **user} for user in users}
         self.statuses: list[dict[str, Any]] = [
             {"Id": "01J1", "ApiName": "Not Started", "MasterLabel": "Not Started", "IsClosed": False, "IsDefault": True, "SortOrder": 1},
@@ -253,9 +255,9 @@ class Salesforce:
         """Runs until cancelled; starts with the address."""
         await self.site.serve(port, task_status=task_status)
 
-    def add(self, kind: str, phone: str, owner: str = ADMIN, **fields: Any) -> str:
+    def add(self, kind: str, phone: str, owner: str = "", **fields: Any) -> str:
         """Something that was there before, and that the search finds."""
-        number = self._new(kind, {"Phone": phone, "OwnerId": owner, "IsConverted": False, **fields})
+        number = self._new(kind, {"Phone": phone, "OwnerId": owner or self.run_as, "IsConverted": False, **fields})
         self._indexed[number] = float("-inf")
         return number
 
@@ -267,7 +269,7 @@ class Salesforce:
         number = f"{PREFIXES[kind]}{self._ids:012}AAA"
         made = time.strftime("%Y-%m-%dT%H:%M:%S.000+0000", time.gmtime(self.wall()))
         base = {"IsConverted": False} if kind == "Lead" else {}
-        self.records[kind][number] = {"OwnerId": ADMIN, **base, **fields, "Id": number, "CreatedDate": made}
+        self.records[kind][number] = {"OwnerId": self.run_as, **base, **fields, "Id": number, "CreatedDate": made}
         self._indexed[number] = self.clock() + self.index_lag_s
         return number
 
@@ -651,7 +653,7 @@ class Salesforce:
         access = f"00D!{secrets.token_hex(24)}"
         self.access = {access}
         answer = {
-            "access_token": access, "instance_url": self.instance or self.base, "id": f"{self.base}/id/00D000000000001AAA/{ADMIN}",
+            "access_token": access, "instance_url": self.instance or self.base, "id": f"{self.base}/id/00D000000000001AAA/{self.run_as}",
             "token_type": "Bearer", "issued_at": str(int(self.wall() * 1000)), "signature": "c2ln",
         }  # fmt: skip
         if grant == "authorization_code" or (grant == "refresh_token" and self.rotates):
