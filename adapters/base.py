@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.apps import App, AppCredentials
 from adapters.channel import ChatChannel, OutgoingFiles
+from adapters.frame import SoftphoneFrame
 from adapters.inbound import Inbound
 from adapters.jobs import Job
 from adapters.login import Login
@@ -427,6 +428,8 @@ class Adapter:
     """For messengers that people write to."""
     widget: Callable[[Any], Widget] | None = None
     """For a chat of our own in a company's site: what its settings say. The settings field marked `account` is its public key."""
+    frame: Callable[[Any, str | None], SoftphoneFrame | None] | None = None
+    """`frame(settings, base_url)`: for systems whose pages may hold our softphone at `/frames/KIND/HOOK_ID`. Pure; None: not these."""
     inbound: Inbound | None = None
     """For systems that call `/hooks/KIND/HOOK_ID` or whose clients read a stream."""
     app: App | None = None

@@ -44,10 +44,13 @@ from gateway.web.callers.api_keys import ApiKeys
 from gateway.web.callers.callers import Callers
 from gateway.web.callers.identity_service import IdentityService
 from gateway.web.callers.limits import CallLimits
+from gateway.web.callers.softphones import SoftphoneTokens
 from gateway.web.callers.tokens import Tokens
 from gateway.web.content.bot_config import select_bot_content
 from gateway.web.content.bot_configs import BotConfigs
 from gateway.web.content.sandbox import Sandbox
+from gateway.web.frames.deps import FrameDeps
+from gateway.web.frames.table import frame_addresses
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
 from gateway.web.http.routes import Address
@@ -123,7 +126,7 @@ class Served:
             self.services.db, self.api_keys, Tokens(cache.master, time.time), outside,
             known_tenant=lambda number: self._known(cache.tenant(number)),
             limits=CallLimits(settings.api_per_key, settings.api_per_address), guesses=self.guesses,
-            secure_cookies=self._secure,
+            secure_cookies=self._secure, softphones=SoftphoneTokens(cache.master, time.time),
         )  # fmt: skip
 
     def machines(self) -> list[Address]:
@@ -168,10 +171,18 @@ class Served:
             *upload_addresses(self.recording_files, partial(tenant_of, deps), self.guesses),
             *api_addresses(self._rest(callers)),
             *widget_addresses(self._widgets()),
+            *frame_addresses(self._frames(callers)),
         ]
         if (files := self.services.chat_files) is not None:
             others += linked_files(files, cache.tenant)
         return machine_addresses(deps, others)
+
+    def _frames(self, callers: Callers) -> FrameDeps:
+        services = self.services
+        return FrameDeps(
+            db=services.db, feed=services.feed, adapters=adapters(), by_hook=self._by_hook, callers=callers,
+            tokens=SoftphoneTokens(services.cache.master, time.time), provider_urls=self.settings.provider_urls,
+        )  # fmt: skip
 
     def _widgets(self) -> WidgetDeps:
         services = self.services

@@ -8,17 +8,14 @@ whose answer was lost may have made is found by its origin. A record that the CR
 costs the record and not the call: it is noted. Read `requests.py` for the requests.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-
-import trio
+from contextlib import AbstractAsyncContextManager
 
 from adapters.base import Attempt, Delivered
 from adapters.bitrix24 import codec, requests
 from adapters.bitrix24.portal import Portal
 from adapters.bitrix24.requests import Entity
 from adapters.bitrix24.settings import Bitrix24Settings
+from adapters.turns import Turns
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Rejected
 from gateway.domain.numbers import spellings
@@ -28,12 +25,6 @@ CONTACT, DEAL = "contact", "deal"
 NOT_MADE = "client_not_made"
 
 
-@dataclass(slots=True)
-class _Turn:
-    lock: trio.Lock = field(default_factory=trio.Lock)
-    waiting: int = 0
-
-
 class ClientRecords:
     """Of one portal."""
 
@@ -41,20 +32,11 @@ class ClientRecords:
         self._portal = portal
         self._tenant = tenant
         self._settings = settings
-        self._turns: dict[str, _Turn] = {}
+        self._turns = Turns()
 
-    @asynccontextmanager
-    async def one_at_a_time(self, phone: str) -> AsyncIterator[None]:
+    def one_at_a_time(self, phone: str) -> AbstractAsyncContextManager[None]:
         """Within it nobody else looks for this number, or makes a record of it."""
-        turn = self._turns.setdefault(phone, _Turn())
-        turn.waiting += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                self._turns.pop(phone, None)
+        return self._turns.of(phone)
 
     async def find_or_make(self, attempt: Attempt, phone: str, owner: str) -> tuple[Entity | None, Delivered]:
         """Who it is; None for nobody, and then the call is registered without a client. The second is what is to be noted."""

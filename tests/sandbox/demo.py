@@ -40,6 +40,7 @@ from tests.sandbox.phone import Line, Phone, TelegramLine
 from tests.sandbox.plays import Truth
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
+from tests.sandbox.salesforce import Salesforce
 from tests.sandbox.shop import Shop
 from tests.sandbox.telegram import Telegram
 
@@ -71,6 +72,8 @@ class Company:
     """Somebody whom the CRM knows and who has no internal number yet."""
     has_portal: bool = False
     """Whether it has a second CRM, a portal."""
+    has_org: bool = False
+    """Whether it has an organisation at Salesforce."""
     key_refused: bool = False
     """Its CRM refuses the key that the gateway was given: what a failing integration looks like."""
 
@@ -103,6 +106,21 @@ class Company:
             for user in ({"id": 1, "firstName": "Admin", "lastName": "", "email": self.email}, *self.crm_users)
         )  # fmt: skip
 
+    @property
+    def org_users(self) -> tuple[dict[str, Any], ...]:
+        """The same people as its organisation has them; the first is the one in whose name we work."""
+        admin = {"id": 1, "firstName": "Integration", "lastName": "User", "email": self.email}
+        return tuple(
+            {"Id": org_id(user["id"]), "Name": f"{user['firstName']} {user['lastName']}", "Email": user["email"],
+             "Extension": self.users.get(str(user["id"]))}
+            for user in (admin, *self.crm_users)
+        )  # fmt: skip
+
+
+def org_id(user: Any) -> str:
+    """The id of a user as an organisation writes it."""
+    return f"005{int(user):012}AAA"
+
 
 COMPANIES = (
     Company(
@@ -119,7 +137,7 @@ COMPANIES = (
     ),
     Company(
         number="0369", name="Cedar", language="en", country="GB", timezone="Europe/London", regions=("GB",),
-        company="442079460002", chat=-1001112131415, key_refused=True,
+        company="442079460002", chat=-1001112131415, key_refused=True, has_org=True,
         people={"301": "Frank Hall", "302": "Grace Moore", "303": "Henry Cole"},
         client="Tom Barnes", without_phone="Jane Reid",
     ),
@@ -150,6 +168,15 @@ class Staged:
     messengers: Sequence[Messenger] = ()
     """Its accounts beside Telegram."""
     portal: Bitrix24 | None = None
+    org: Salesforce | None = None
+
+
+def settings_of_org(org: Salesforce, company: Company) -> dict[str, Any]:
+    """The settings of its organisation."""
+    return {
+        "instance_url": org.base, "client_id": org.CLIENT_ID, "client_secret": org.client_secret, "call_field": org.call_field,
+        "user_extensions": {org_id(user): number for user, number in company.users.items()},
+    }  # fmt: skip
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -171,6 +198,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
             **({"bitrix24": {"webhook_url": staged.portal.webhook_url, "user_extensions": company.users}} if staged.portal else {}),
+            **({"salesforce": settings_of_org(staged.org, company)} if staged.org else {}),
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
             **{one.kind: {"enabled": True, **one.settings} for one in staged.messengers},
@@ -227,6 +255,9 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
             )
             if portal is not None:
                 await nursery.start(portal.serve)
+            org = Salesforce(name=f"Salesforce of {company.name}", users=company.org_users) if company.has_org else None
+            if org is not None:
+                await nursery.start(org.serve)
             await nursery.start(recordings.site.serve)
             shop = Shop(company.name, company.language, base, f"widget-of-{company.name.lower()}")
             await nursery.start(shop.site.serve)
@@ -242,6 +273,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     shop=shop,
                     messengers=messengers if company is first else (),
                     portal=portal,
+                    org=org,
                 )
             )
         file = DEMO / "tenants.json"
@@ -351,7 +383,10 @@ async def run_gateway(
             text_of(f"  {one.company.name}, {one.company.number:8} {links[one.company.email]}")
         text_of(f"\nLater, password {password}:\n  {', '.join([OPERATOR, *(one.company.email for one in stage)])}")
         text_of("\nThe outside world, as it sees the calls:\n")
-        for name, page in [*pages, *((crm.name, crm.base) for one in stage for crm in (one.crm, one.portal) if crm)]:
+        for name, page in [
+            *pages,
+            *((crm.name, crm.base) for one in stage for crm in (one.crm, one.portal, one.org) if crm),
+        ]:
             text_of(f"  {name:20} {page}/{refusing(name, stage)}")
         text_of(f"\nA client's phone, with the companies' chats in messengers: {phone}/")
         text_of("\nThe companies' own sites, with the chat:\n")

@@ -214,6 +214,7 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
         "application_token": f"auth-{c.company.mark}",
         "hook_id": hook_id(c),
     },
+    "salesforce": lambda c: {"client_secret": f"secret-{c.company.mark}", "hook_id": hook_id(c)},
     "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
     "whatsapp": lambda c: _of_meta(c),
     "instagram": lambda c: _of_meta(c),

@@ -148,6 +148,8 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
     ("/widget/", "id", lambda s: str(s.ids.recording)),
     ("/widget/", "key", lambda s: f"widget-key-{s.company.mark}"),
     ("/widget-files/", "name", lambda s: "frame.js"),
+    ("/frames-files/", "name", lambda s: "softphone.js"),
+    ("/frames/", "kind", lambda s: "salesforce"),
 )
 """Arguments that mean something else at addresses that begin so."""
 ANY = ("call_id", "recording", "letter", "integration", "number", "user_id", "extension", "name")

@@ -264,7 +264,8 @@ async def test_a_repeated_webhook_or_event_changes_nothing(walls: Walls) -> None
 
 # Property 11 -----------------------------------------------------------------------------------------------------------
 
-OPEN = {"/health", "/ready", "/api/openapi.json", "/api/docs", "/widget.js", "/widget-files/<version>/<name>"}
+OPEN = {"/health", "/ready", "/api/openapi.json", "/api/docs", "/widget.js", "/widget-files/<version>/<name>",
+        "/frames-files/<version>/<name>"}  # fmt: skip
 """Machine addresses that tell nothing of any company and ask for no credential."""
 
 

@@ -29,6 +29,7 @@ from gateway.telemetry import COUNTERS
 from gateway.web.callers.api_keys import ApiKeys
 from gateway.web.callers.identity_service import IdentityService
 from gateway.web.callers.limits import Allowance, CallLimits
+from gateway.web.callers.softphones import SoftphoneTokens
 from gateway.web.callers.tokens import ALGORITHM, ExpiredToken, Tokens, algorithm_of, is_token
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.routes import Request, Response, problem
@@ -38,6 +39,8 @@ from gateway.web.session.tokens import Token, read_token
 log = logging.getLogger(__name__)
 
 Headers = tuple[tuple[str, str], ...]
+CALL = "call"
+"""The scope of click-to-call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,11 @@ def session_access(session: Session, wanted: str) -> Access | Response:
     return Access(tenant, SESSION_SCOPES[member.role], member.phones if member.role is Role.AGENT else None)
 
 
+def may_call_from(access: Access, extension: str) -> bool:
+    """Whether a person may call from an internal number: an agent from their own."""
+    return access.only is None or extension in access.only
+
+
 @dataclass(frozen=True)
 class Callers:
     """Identifies callers, for every address that wants a key."""
@@ -121,6 +129,8 @@ class Callers:
     limits: CallLimits = field(default_factory=CallLimits)
     guesses: Guesses = field(default_factory=Guesses)
     secure_cookies: bool = False
+    softphones: SoftphoneTokens | None = None
+    """Tokens of softphones, which open calls from one number alone."""
 
     async def of(self, request: Request, scopes: Sequence[str], *, sessions: bool = True) -> Caller | Response:
         """The caller, if one of `scopes` is theirs. Raises Unavailable."""
@@ -129,6 +139,9 @@ class Callers:
             return too_often(by_address, "this address")
         text = credential_of(request)
         if text is not None:
+            if (phone := await self.of_softphone(text)) is not None:
+                admitted = phone if isinstance(phone, Response) else self._admitted(phone, scopes, by_address)
+                return admitted if isinstance(admitted, Response) else _of_company(admitted, request)
             found = await self.of_credential(request, text, scopes, by_address)
             return found if isinstance(found, Response) else _of_company(found, request)
         cookie = parse_cookie(request.headers.get("cookie", "")) if sessions else {}
@@ -162,6 +175,26 @@ class Callers:
         if caller.key is not None:
             self.keys.used(caller.key)
         return self._admitted(caller, scopes, by_address)
+
+    async def of_softphone(self, text: str) -> Caller | Response | None:
+        """Whose softphone's token it is, as long as the person's session lives and the number is theirs; None where it is no such
+        token. Raises Unavailable."""
+        if self.softphones is None or not is_token(text) or algorithm_of(text) != ALGORITHM:
+            return None
+        try:
+            phone = self.softphones.read(text)
+        except ExpiredToken:
+            return _unauthorized("The softphone was connected too long ago. Connect it again.")
+        if phone is None:
+            return None
+        session = await self.db.engine(_select_and_touch, phone.session)
+        access = session_access(session, phone.tenant) if session is not None else None
+        if session is None or not isinstance(access, Access) or not may_call_from(access, phone.extension):
+            return _unauthorized("The softphone's session has ended. Connect it again.")
+        return Caller(
+            kind="token", tenant=phone.tenant, scopes=access.scopes & {CALL}, actor=session.email, only=(phone.extension,),
+            identity=f"softphone {phone.session.token_hash.hex()} {phone.extension}",
+        )  # fmt: skip
 
     async def identified(self, text: str) -> Caller | None:
         """Whose key or token it is; None where it is nobody's. Raises ExpiredToken, Unavailable."""
