@@ -1,12 +1,13 @@
-"""HubSpot: logs calls with their contacts, owners, outcomes and recordings, makes tasks of missed ones and contacts of unknown numbers.
+"""HubSpot: logs calls with contacts, owners, outcomes and recordings, makes tasks, contacts, notes of chats, deals of orders.
 
 Owns the `ADAPTER` value and nothing else. Read `plan.py` next: what is sent when.
 
     settings.py  token or app             plan.py      events to drafts     client.py    deliveries and look-ups
     codec.py     answers, limits          requests.py  what is sent         account.py   with what, how fast
     schema.py    what is there            records.py   one call, one record contacts.py  whose number it is
-    writing.py   making things once       people.py    owners               tested.py    the connection test
-    login.py     connecting               jobs.py      properties of ours
+    writing.py   making things once       clients.py   chats and orders     people.py    owners
+    tested.py    the connection test      fields.py    for field mapping    login.py     connecting
+    jobs.py      properties of ours
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from adapters.apps import App, AppCredentials, OAuthApp
 from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
+from adapters.crm_drafts import plan_chat, plan_contact, plan_order
 from adapters.hubspot.advice import advice
 from adapters.hubspot.client import HubSpotClient, connect
 from adapters.hubspot.codec import identifier
@@ -54,6 +56,9 @@ ADAPTER = Adapter(
     connect=connect,
     client=HubSpotClient,
     plan_call=plan,
+    plan_contact=plan_contact,
+    plan_chat=plan_chat,
+    plan_order=plan_order,
     user_id=_user_id,
     app=App("hubspot", OAuthApp),
     login=Login(open=open_login),

@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 
 from adapters.apps import oauth_app
 from adapters.base import Attempt, Link
+from adapters.http import ABSENT, Answer, Http, Timeouts
 from adapters.hubspot import codec, requests
 from adapters.hubspot.plan import SEARCH
 from adapters.hubspot.refusals import REASONS
 from adapters.hubspot.settings import HubSpotSettings
-from adapters.http import ABSENT, Answer, Http, Timeouts
 from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.errors import BadCredentials, BadSettings
 from gateway.domain.secret import Secret
@@ -48,7 +48,13 @@ class Account:
         """What the last answer said of the limits."""
 
     async def call(
-        self, method: str, path: str, payload: Any = ABSENT, *, attempt: Attempt | None = None, hide: tuple[Secret, ...] = ()
+        self,
+        method: str,
+        path: str,
+        payload: Any = ABSENT,
+        *,
+        attempt: Attempt | None = None,
+        hide: tuple[Secret, ...] = (),
     ) -> Mapping[str, Any]:
         """What a request answered. Raises what `gateway.domain.errors` lists."""
         if (key := self._settings.api_key) is not None:
@@ -92,7 +98,13 @@ class Account:
             if not bucket and (told := codec.pace(answer.headers)) != codec.Pace():
                 self.pace = told
             return codec.read(
-                answer.status, answer.raw, answer.headers, where=where, zone=self.zone, now=datetime.now(UTC), bucket=bucket
+                answer.status,
+                answer.raw,
+                answer.headers,
+                where=where,
+                zone=self.zone,
+                now=datetime.now(UTC),
+                bucket=bucket,
             )
 
         answer = await http.send(
@@ -115,7 +127,9 @@ class Account:
     async def _exchange(self, token: Token) -> FreshToken:
         """Trades the refresh token, which stays valid: an answer that was lost costs nothing."""
         refresh = codec.text(pair_of(token).get("refresh"), 4000)
-        return await exchange(self._link, self._settings, {"grant_type": "refresh_token", "refresh_token": refresh}, refresh)
+        return await exchange(
+            self._link, self._settings, {"grant_type": "refresh_token", "refresh_token": refresh}, refresh
+        )
 
 
 def pair_of(token: Token) -> Mapping[str, Any]:
@@ -132,7 +146,9 @@ async def exchange(link: Link, settings: HubSpotSettings, fields: Mapping[str, s
     app = oauth_app(link.app, settings.client_id, settings.client_secret)
     form = {**fields, "client_id": app.client_id, "client_secret": app.client_secret.reveal()}
     async with Http.of(link, BASE, Timeouts.of(settings), [app.client_secret]) as http:
-        return await http.exchange("POST", "/oauth/v1/token", form=form, read=lambda answer: read_tokens(answer, refresh))
+        return await http.exchange(
+            "POST", "/oauth/v1/token", form=form, read=lambda answer: read_tokens(answer, refresh)
+        )
 
 
 def read_tokens(answer: Answer, refresh: str) -> FreshToken:

@@ -3,6 +3,7 @@
     finish     find or make the contact -> write the call with its association and its owner
     record     once the file is there and the call is written: the link
     task       for the contact's owner, else the first who rang
+    contact, note, order   `clients.py`
 
 One call is one record: told apart as `records.py` says. One caller who calls twice at once is one contact: `contacts.py`. HubSpot
 shows new records in searches after seconds, so ids of ours are looked at first and a search never proves that something was
@@ -12,11 +13,12 @@ written. Never judges an answer (`codec.py`), never writes a request (`requests.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from adapters.abilities import CrmUser, HeldExtensions, RegistrationPlace, Responsible
+from adapters.abilities import CrmField, CrmUser, HeldExtensions, RegistrationPlace, Responsible
 from adapters.base import Attempt, Delivered, Link, Tested
-from adapters.hubspot import codec, requests
+from adapters.hubspot import clients, codec, requests
 from adapters.hubspot.account import Account
-from adapters.hubspot.contacts import CONTACT, ContactRecords
+from adapters.hubspot.contacts import CONTACT, LEFT_OUT, ContactRecords
+from adapters.hubspot.fields import read_fields
 from adapters.hubspot.people import People, owner_of
 from adapters.hubspot.plan import FINISH, RECORD, TASK
 from adapters.hubspot.records import CALL, CallRecords
@@ -24,12 +26,15 @@ from adapters.hubspot.schema import SchemaReader
 from adapters.hubspot.settings import HubSpotSettings
 from adapters.hubspot.tested import probe_account
 from adapters.hubspot.writing import Writer
+from gateway.domain.crm_sources import When
 from gateway.domain.errors import NotYet, Rejected
 from gateway.domain.secret import Secret
 
 MADE_TASK, MAKING_TASK = "task", "task_making"
 """Names under which a task, and the moment at which it was about to be made, are remembered."""
-NOT_EXIST, LEFT_OUT = "not_exist_codes", "fields_refused"
+NOT_EXIST = "not_exist_codes"
+GONE = "-"
+"""Remembered for a contact that is not there any more."""
 
 
 class HubSpotClient:
@@ -45,6 +50,7 @@ class HubSpotClient:
         self._people = People(self.account)
         self._contacts = ContactRecords(self.account, self.schema, self._writer, tenant, settings)
         self._records = CallRecords(self.account, self.schema, self._writer, tenant.number, settings)
+        self._clients = clients.ClientDeliveries(self.account, self._contacts, self.schema, self._writer, settings)
 
     def __repr__(self) -> str:
         return f"<HubSpotClient of {self._link.tenant.number}>"
@@ -58,6 +64,8 @@ class HubSpotClient:
                 return await self._record(attempt)
             case kind if kind == TASK:
                 return await self._task(attempt)
+            case kind if kind in clients.KINDS:
+                return await self._clients.deliver(attempt)
         raise Rejected(f"{attempt.kind} is nothing this system is sent")
 
     # Calls.
@@ -69,7 +77,7 @@ class HubSpotClient:
         found, unknown = owner_of(body["people"], attempt)
         owner = found or self._settings.default_owner
         async with self._contacts.one_at_a_time(phone):
-            contact, note = await self._contacts.find_or_make(attempt, phone, owner)
+            contact, note = await self._contacts.find_or_make(attempt, phone, owner, body["client_fields"])
         number = contact.id if contact is not None else ""
         try:
             _, left_out = await self._records.write(attempt, body, owner=owner, contact=number)
@@ -78,9 +86,9 @@ class HubSpotClient:
                 raise
             # Gone since it was found: the call is another's, or nobody's.
             self._contacts.forget(phone)
-            await attempt.remember(CONTACT, "")
+            await attempt.remember(CONTACT, GONE)
             async with self._contacts.one_at_a_time(phone):
-                contact, note = await self._contacts.find_or_make(attempt, phone, owner)
+                contact, note = await self._contacts.find_or_make(attempt, phone, owner, body["client_fields"])
             fresh = contact.id if contact is not None and contact.id != number else ""
             _, left_out = await self._records.write(attempt, body, owner=owner, contact=fresh)
         if note.note:
@@ -96,7 +104,9 @@ class HubSpotClient:
         if self._link.recordings is not None:
             await self._link.recordings.content_type(link)
         wanted = {"properties": {"hs_call_recording_url": link}}
-        await self.account.call("PATCH", requests.path(requests.CALLS, call), wanted, attempt=attempt, hide=(Secret(link),))
+        await self.account.call(
+            "PATCH", requests.path(requests.CALLS, call), wanted, attempt=attempt, hide=(Secret(link),)
+        )
         return Delivered()
 
     async def _task(self, attempt: Attempt) -> Delivered:
@@ -110,7 +120,7 @@ class HubSpotClient:
             listed = await self.account.search(requests.TASKS, requests.tasks_titled(body["title"]), attempt=attempt)
             made = next((found for one in listed if (found := codec.identifier(codec.mapping(one).get("id")))), "")
         if not made:
-            contact = await attempt.known(CONTACT) or ""
+            contact = codec.identifier(await attempt.known(CONTACT))
             owner = await self._contacts.owner(contact, attempt) if contact else ""
             owner = owner or owner_of(body["people"], attempt)[0] or self._settings.default_owner
             await self._writer.mark(attempt, MAKING_TASK)
@@ -153,6 +163,10 @@ class HubSpotClient:
             extensions={user: number for user, number in wanted.items() if user in known},
             unknown_users=tuple(user for user in wanted if user not in known),
         )
+
+    async def fields(self) -> Mapping[When, Sequence[CrmField]]:
+        """The properties of calls, contacts and deals that may be written, with their values; stages are values of `dealstage`."""
+        return await read_fields(self.account, self.schema)
 
     async def responsible(self, phone: str) -> Responsible | None:
         """Whose contact a number is, as a search sees it now."""

@@ -146,7 +146,9 @@ def _limited(
     policy = text(answer.get("policyName")).upper()
     if "DAILY" in policy or "daily limit" in text(answer.get("message")).lower():
         return RateLimited(
-            f"{REASONS['daily']} ({detail})", after_s=until_midnight(sent_at(headers) or now, zone), person=REASONS["daily"]
+            f"{REASONS['daily']} ({detail})",
+            after_s=until_midnight(sent_at(headers) or now, zone),
+            person=REASONS["daily"],
         )
     given = _seconds(headers.get("retry-after"))
     if bucket == SEARCH:  # its counter is its own: other requests may go on
@@ -231,7 +233,9 @@ def properties_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
     """The properties that a refusal is about."""
     found = contexts(answer, "propertyName", "propertyNames", "property")
     named = [text(mapping(one).get("name")) for one in items(answer.get("validationResults"))]
-    inner = re.findall(r'"name"\s*:\s*"([a-z][a-z0-9_]{0,99})"|Property "([a-z][a-z0-9_]{0,99})"', text(answer.get("message"), 4000))
+    inner = re.findall(
+        r'"name"\s*:\s*"([a-z][a-z0-9_]{0,99})"|Property "([a-z][a-z0-9_]{0,99})"', text(answer.get("message"), 4000)
+    )
     return tuple(dict.fromkeys(one for one in (*found, *named, *(name for pair in inner for name in pair)) if one))
 
 

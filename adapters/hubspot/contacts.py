@@ -1,4 +1,4 @@
-"""The CRM's side of a call: whose number it is, and what becomes of a number that is nobody's.
+"""Contacts: whose a number is, what becomes of one that is nobody's, and the clients of chats and orders.
 
     remembered for this call -> it
     made by us in the last minutes -> it (a search does not see it yet)
@@ -11,6 +11,7 @@ make that property, what an attempt whose answer was lost may have made is looke
 contact and not the call: it is noted. Read `requests.py` for the requests.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from urllib.parse import quote
 import trio
 
 from adapters.base import Attempt, Delivered
+from adapters.crm_drafts import CLIENT_ID, client_subject
 from adapters.hubspot import codec, requests
 from adapters.hubspot.account import Account
 from adapters.hubspot.schema import SchemaReader
@@ -26,11 +28,12 @@ from adapters.hubspot.settings import HubSpotSettings
 from adapters.hubspot.writing import Writer
 from adapters.turns import Turns
 from gateway.domain.configuration import Tenant
+from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.errors import Rejected
 
 CONTACT, MAKING = "contact", "contact_making"
 """Names under which a contact, and the moment at which one was about to be made, are remembered."""
-NOT_MADE = "client_not_made"
+NOT_MADE, LEFT_OUT = "client_not_made", "fields_refused"
 FOUND_FRESH_S, MADE_FRESH_S = 30.0, 600.0
 MOST_RECENT = 5000
 
@@ -63,9 +66,12 @@ class ContactRecords:
         """Within it nobody else looks for this number, or makes a contact of it."""
         return self._turns.of(phone)
 
-    async def find_or_make(self, attempt: Attempt, phone: str, owner: str) -> tuple[Contact | None, Delivered]:
-        """Who it is; None for nobody. The second is what is to be noted. To be called in one's turn."""
-        if known := await attempt.known(CONTACT):
+    async def find_or_make(
+        self, attempt: Attempt, phone: str, owner: str, fields: Mapping[str, Any]
+    ) -> tuple[Contact | None, Delivered]:  # fmt: skip
+        """Whose call it is; None for nobody. `fields` are a new contact's own. The second is what is to be noted. To be called in one's
+        turn."""
+        if known := codec.identifier(await attempt.known(CONTACT)):
             return Contact(known), Delivered()
         if (recent := self._recently(phone)) is not None:
             await attempt.remember(CONTACT, recent.id)
@@ -74,7 +80,10 @@ class ContactRecords:
         found, note = await self.find(phone, attempt), Delivered()
         if found is None and self._settings.create == "contact":
             try:
-                found = await self._make(attempt, phone, owner)
+                found, left_out = await self._make(
+                    attempt, requests.contact(phone, owner, self._settings, fields), phone
+                )
+                note = Delivered(note=LEFT_OUT, detail=", ".join(left_out)) if left_out else note
             except Rejected as error:
                 note = Delivered(note=NOT_MADE, detail=error.detail[:300])
         if found is not None:
@@ -94,7 +103,9 @@ class ContactRecords:
         """The id of a contact's owner; empty where it has none, or it is gone."""
         path = f"{requests.path(requests.CONTACTS, contact)}?properties={requests.OWNER}"
         try:
-            return codec.identifier(codec.properties(await self._account.call("GET", path, attempt=attempt)).get(requests.OWNER))
+            return codec.identifier(
+                codec.properties(await self._account.call("GET", path, attempt=attempt)).get(requests.OWNER)
+            )
         except Rejected:
             return ""
 
@@ -102,31 +113,93 @@ class ContactRecords:
         """It is looked for anew: it is gone over there."""
         self._recent.pop(phone, None)
 
-    async def _make(self, attempt: Attempt, phone: str, owner: str) -> Contact:
-        unique = (await self._schema.current(attempt)).contact_field
-        wanted = requests.contact(phone, owner, self._settings)
+    async def of_client(
+        self, attempt: Attempt, client: ClientFacts, owner: str, fields: Mapping[str, Any]
+    ) -> tuple[str, tuple[str, ...]]:  # fmt: skip
+        """The id of a client of chats or orders: remembered, found by any phone or e-mail, or made; and the properties that were
+        refused. What is known of them here and not there is filled in."""
+        subject = client_subject(client)
+        if known := codec.identifier(await attempt.known(CLIENT_ID, subject)):
+            if (record := await self._read(known, attempt)) is not None:
+                return known, await self._fill(attempt, record, client, fields)
+        async with self.one_at_a_time(next(iter((*client.phones, *client.emails)), client.id)):
+            made, left_out = await self._client_found_or_made(attempt, client, owner, fields)
+        await attempt.remember(CLIENT_ID, made, subject)
+        return made, left_out
+
+    async def _client_found_or_made(
+        self, attempt: Attempt, client: ClientFacts, owner: str, fields: Mapping[str, Any]
+    ) -> tuple[str, tuple[str, ...]]:  # fmt: skip
+        await self._writer.in_doubt(attempt, MAKING)
+        for phone in client.phones:
+            if (found := await self.find(phone, attempt)) is not None and (
+                record := await self._read(found.id, attempt)
+            ) is not None:
+                return found.id, await self._fill(attempt, record, client, fields)
+        for email in client.emails:
+            listed = await self._account.search(requests.CONTACTS, requests.contacts_with(email), attempt=attempt)
+            for record in map(codec.mapping, listed):
+                if number := codec.identifier(record.get("id")):
+                    return number, await self._fill(attempt, record, client, fields)
+        contact, left_out = await self._make(
+            attempt, requests.client(client, owner, self._settings, fields), next(iter(client.phones), "")
+        )
+        return contact.id, left_out
+
+    async def _fill(
+        self, attempt: Attempt, record: Mapping[str, Any], client: ClientFacts, fields: Mapping[str, Any]
+    ) -> tuple[str, ...]:  # fmt: skip
+        """Writes what is missing there, and the mapped fields. Nothing that people have entered is replaced."""
+        wanted = requests.filled(codec.properties(record), client, fields)
+        if not wanted:
+            return ()
+        try:
+            return await self._writer.change(attempt, requests.CONTACTS, codec.identifier(record.get("id")), wanted)
+        except codec.Conflict:  # the e-mail is another contact's
+            wanted.pop("email", None)
+            if not wanted:
+                return ()
+            return await self._writer.change(attempt, requests.CONTACTS, codec.identifier(record.get("id")), wanted)
+
+    async def _read(self, number: str, attempt: Attempt) -> Mapping[str, Any] | None:
+        """A contact as it is there; None where it is gone."""
+        path = f"{requests.path(requests.CONTACTS, number)}?properties={','.join(requests.CONTACT_PROPERTIES)}"
+        try:
+            return await self._account.call("GET", path, attempt=attempt)
+        except codec.NotFound:
+            return None
+
+    async def _make(
+        self, attempt: Attempt, wanted: Mapping[str, Any], phone: str
+    ) -> tuple[Contact, tuple[str, ...]]:  # fmt: skip
+        """A new contact, or the one of ours that somebody has made meanwhile."""
+        owner = str(wanted["properties"].get(requests.OWNER, ""))
+        unique = (await self._schema.current(attempt)).contact_field if phone else ""
+        if unique and (known := await self._of_ours(phone, unique, attempt)) is not None:
+            return self._note(phone, known, MADE_FRESH_S), ()
+        ours = {**wanted, "properties": {**wanted["properties"], **({unique: phone} if unique else {})}}
         if not unique:
             await self._writer.mark(attempt, MAKING)
-            made, _ = await self._writer.make(attempt, requests.CONTACTS, wanted)
-            return self._note(phone, Contact(made, owner), MADE_FRESH_S)
-        if (known := await self._of_ours(phone, unique, attempt)) is not None:
-            return self._note(phone, known, MADE_FRESH_S)
         try:
-            ours = {**wanted, "properties": {**wanted["properties"], unique: phone}}
             made, left_out = await self._writer.make(attempt, requests.CONTACTS, ours)
-        except codec.Conflict:
-            if (known := await self._of_ours(phone, unique, attempt)) is None:
-                # Whoever had the number is in the recycle bin, and holds the value there.
-                made, left_out = await self._writer.make(attempt, requests.CONTACTS, wanted)
-            else:
-                return self._note(phone, known, MADE_FRESH_S)
-        if unique in left_out:
+        except codec.Conflict as error:
+            if unique and (known := await self._of_ours(phone, unique, attempt)) is not None:
+                return self._note(phone, known, MADE_FRESH_S), ()
+            if error.existing and await self._read(error.existing, attempt) is not None:
+                return self._note(phone, Contact(error.existing), MADE_FRESH_S), ()
+            if not unique:
+                raise
+            # Whoever had the number is in the recycle bin, and holds the value there.
+            made, left_out = await self._writer.make(attempt, requests.CONTACTS, wanted)
+        if unique and unique in left_out:
             self._schema.forget()
-        return self._note(phone, Contact(made, owner), MADE_FRESH_S)
+        return self._note(phone, Contact(made, owner), MADE_FRESH_S), left_out
 
     async def _of_ours(self, phone: str, unique: str, attempt: Attempt) -> Contact | None:
         """The contact that we made of a number: read by its unique value, which no search has to see first."""
-        path = f"{requests.path(requests.CONTACTS, quote(phone, safe=''))}?idProperty={unique}&properties={requests.OWNER}"
+        path = (
+            f"{requests.path(requests.CONTACTS, quote(phone, safe=''))}?idProperty={unique}&properties={requests.OWNER}"
+        )
         try:
             return _contact(await self._account.call("GET", path, attempt=attempt))
         except codec.NotFound:
@@ -142,7 +215,8 @@ class ContactRecords:
     def _note(self, phone: str, contact: Contact, for_s: float) -> Contact:
         while len(self._recent) >= MOST_RECENT:
             del self._recent[next(iter(self._recent))]
-        self._recent[phone] = contact, trio.current_time() + for_s
+        if phone:
+            self._recent[phone] = contact, trio.current_time() + for_s
         return contact
 
 

@@ -5,19 +5,24 @@ the connection: all that speak to one account by one app share its rate. Read `a
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from adapters.apps import OAuthApp, oauth_app
 from adapters.base import Link
+from adapters.http import Answer, Http, Timeouts
 from adapters.hubspot import codec
-from adapters.hubspot.account import TOKEN, exchange
+from adapters.hubspot.account import BASE, TOKEN, exchange, pair_of
 from adapters.hubspot.advice import OPTIONAL_SCOPES, SCOPES
 from adapters.hubspot.refusals import REASONS
+from adapters.hubspot.requests import DETAILS
 from adapters.hubspot.settings import HubSpotSettings
 from adapters.login import LoginDone, LoginPlace, LoginStep
-from gateway.domain.errors import Rejected
+from adapters.tokens import FreshToken, Token
+from gateway.domain.errors import GatewayError, Rejected
+from gateway.domain.secret import Secret
 
 AUTHORIZE = "https://app.hubspot.com"
 
@@ -48,7 +53,32 @@ class HubSpotLogin:
             said = codec.text(values.get("error")) or "no code"
             raise Rejected(said[:100], person=REASONS["not_allowed"])
         fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": self._place.redirect_uri}
-        return LoginDone(tokens={TOKEN: await exchange(self._link, self._settings, fields)})
+        fresh = await exchange(self._link, self._settings, fields)
+        portal_id = await self._portal_id(fresh)
+        return LoginDone(settings={"portal_id": portal_id} if portal_id else {}, tokens={TOKEN: fresh})
+
+    async def _portal_id(self, fresh: FreshToken) -> str:
+        """The account's number; empty where HubSpot does not tell it now."""
+        access = Secret(codec.text(pair_of(Token(fresh.value, 0)).get("access"), 4000))
+
+        def read(answer: Answer) -> str:
+            given = codec.read(
+                answer.status,
+                answer.raw,
+                answer.headers,
+                where=DETAILS,
+                zone=self._link.tenant.timezone,
+                now=datetime.now(UTC),
+            )
+            return codec.identifier(given.get("portalId"))
+
+        try:
+            async with Http.of(self._link, BASE, Timeouts.of(self._settings), [access]) as http:
+                return await http.send(
+                    "GET", DETAILS, headers={"authorization": f"Bearer {access.reveal()}"}, read=read
+                )
+        except GatewayError:
+            return ""
 
 
 @asynccontextmanager

@@ -47,7 +47,13 @@ def crm_user(owner: Any) -> CrmUser | None:
         return None
     email = codec.text(fields.get("email"))
     name = " ".join(part for field in ("firstName", "lastName") if (part := codec.text(fields.get(field))))
-    teams = tuple(team for one in codec.items(fields.get("teams")) if (team := codec.text(codec.mapping(one).get("name"))))
+    teams = tuple(
+        team for one in codec.items(fields.get("teams")) if (team := codec.text(codec.mapping(one).get("name")))
+    )
     return CrmUser(
-        user_id=user_id, name=name or email or user_id, email=email, groups=teams, active=fields.get("archived") is not True
+        user_id=user_id,
+        name=name or email or user_id,
+        email=email,
+        groups=teams,
+        active=fields.get("archived") is not True,
     )

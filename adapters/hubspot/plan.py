@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
-from typing import Any
 
 from adapters.base import Draft
 from adapters.hubspot.settings import HubSpotSettings
+from adapters.mapping import mapped
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
+from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.events import CallEnded, CallEvent, CallMerged, Direction, Result
 from gateway.domain.ids import utc_text
 
@@ -69,7 +70,7 @@ def plan(
         return ()
     match event:
         case CallMerged() if before is not None:
-            return [_merged(tenant, before, call, event)]
+            return [_merged(settings, tenant, before, call, event)]
         case CallEnded():
             return list(_ended(settings, tenant, call, event))
         case _:
@@ -80,7 +81,7 @@ def _ended(settings: HubSpotSettings, tenant: Tenant, call: Call, event: CallEnd
     missed = is_missed(call.direction, event.result)
     others = (event.extension,) if event.result is Result.ANSWERED else event.rang  # who only rang has not talked
     people = _people(call, event.last_extension, others)
-    yield _finish(tenant, call, people, event.talk_s or 0.0, event.result, uncertain=event.uncertain)
+    yield _finish(settings, tenant, call, people, event.talk_s or 0.0, event.result, uncertain=event.uncertain)
     if settings.recordings != "none" and event.recording and re.match("https?://", event.recording):
         yield Draft(
             kind=RECORD, key=f"{call.call_id}:{RECORD}", lane=f"{call.call_id}:{RECORD}",
@@ -90,10 +91,10 @@ def _ended(settings: HubSpotSettings, tenant: Tenant, call: Call, event: CallEnd
         yield _task(settings, tenant, call, event.at)
 
 
-def _merged(tenant: Tenant, before: Call, call: Call, event: CallMerged) -> Draft:
+def _merged(settings: HubSpotSettings, tenant: Tenant, before: Call, call: Call, event: CallMerged) -> Draft:
     talked = (event.at - before.answered_at).total_seconds() if before.answered_at is not None else 0.0
     result = Result.ANSWERED if talked else Result.CANCELLED
-    return _finish(tenant, call, _people(call, call.employee, call.rang), talked, result, uncertain=False)
+    return _finish(settings, tenant, call, _people(call, call.employee, call.rang), talked, result, uncertain=False)
 
 
 def is_missed(direction: Direction, result: Result) -> bool:
@@ -109,12 +110,13 @@ def _people(call: Call, first: str | None, others: Sequence[str | None]) -> list
 
 
 def _finish(
-    tenant: Tenant, call: Call, people: Sequence[str], talk_s: float, result: Result, *, uncertain: bool
-) -> Draft:
+    settings: HubSpotSettings, tenant: Tenant, call: Call, people: Sequence[str], talk_s: float, result: Result, *, uncertain: bool
+) -> Draft:  # fmt: skip
     missed = is_missed(call.direction, result)
     said = words(tenant.language)
     title = said["missed" if missed else "out" if call.direction is Direction.OUTGOING else "in"]
     ours = call.caller if call.direction is Direction.OUTGOING else call.called
+    client = ClientFacts(id="", phones=(call.outside,))
     body = {
         "call": call.call_id,
         "phone": call.outside,
@@ -127,6 +129,8 @@ def _finish(
         "people": list(people),
         "title": title.format(phone=call.outside),
         "text": _text(tenant, call, people, missed=missed, uncertain=uncertain),
+        "fields": mapped(settings.mapping, "call", call, tenant),
+        "client_fields": mapped(settings.mapping, "contact", client, tenant),
     }
     return Draft(kind=FINISH, key=f"{call.call_id}:{FINISH}", body=body, keep_s=KEEP_S, bucket=SEARCH)
 

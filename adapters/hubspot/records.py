@@ -11,13 +11,16 @@ for which of the three it is.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import trio
+
 from adapters.base import Attempt
-from adapters.gathering import Gathering
+from adapters.batching import Batches
 from adapters.hubspot import codec, requests
 from adapters.hubspot.account import Account
 from adapters.hubspot.schema import Schema, SchemaReader
@@ -48,7 +51,8 @@ class CallRecords:
         self._writer = writer
         self._tenant = tenant
         self._settings = settings
-        self._gathering: Gathering[_Input, Mapping[str, Any]] = Gathering(self._send, codec.BATCH)
+        # The account's budget is taken from by the request itself.
+        self._batches: Batches[_Input, Mapping[str, Any]] = Batches(self._send, trio.lowlevel.checkpoint, codec.BATCH)
 
     async def write(
         self, attempt: Attempt, body: Mapping[str, Any], *, owner: str, contact: str
@@ -68,7 +72,13 @@ class CallRecords:
         self, attempt: Attempt, schema: Schema, body: Mapping[str, Any], key: str, *, owner: str, contact: str
     ) -> tuple[str, tuple[str, ...]]:  # fmt: skip
         wanted = requests.call(
-            body, self._settings, owner=owner, contact=contact, missed_status=schema.missed_status, outcomes=schema.outcomes
+            body,
+            self._settings,
+            owner=owner,
+            contact=contact,
+            missed_status=schema.missed_status,
+            outcomes=schema.outcomes,
+            fields=body["fields"],
         )
         needed: tuple[str, ...] = (requests.START,)
         if schema.told == "time":
@@ -80,7 +90,7 @@ class CallRecords:
             await self._writer.mark(attempt, MAKING)
 
         async def gathered(one: Mapping[str, Any]) -> Mapping[str, Any]:
-            return await self._gathering.add(_Input(attempt, key, one))
+            return await self._batches.one(_Input(attempt, key, one))
 
         try:
             return await self._writer.make(attempt, requests.CALLS, ours, send=gathered, needed=(*needed, field))
@@ -120,9 +130,9 @@ class CallRecords:
 
     # Several at once.
 
-    async def _send(self, inputs: Sequence[_Input]) -> Mapping[int, Mapping[str, Any] | GatewayError]:
+    async def _send(self, inputs: Sequence[_Input]) -> Sequence[Mapping[str, Any] | GatewayError]:
         if len(inputs) == 1:
-            return {0: await self._one(inputs[0])}
+            return [await self._one(inputs[0])]
         first, path = inputs[0].attempt, f"{requests.path(requests.CALLS)}/batch/create"
         payload = {"inputs": [{**one.wanted, "objectWriteTraceId": one.trace} for one in inputs]}
         try:
@@ -135,22 +145,22 @@ class CallRecords:
         )  # fmt: skip
         for one in inputs[1:]:
             await self._show(one, batch)
-        return {place: batch.results.get(one.trace) or batch.errors[one.trace] for place, one in enumerate(inputs)}
+        return [batch.results.get(one.trace) or batch.errors[one.trace] for one in inputs]
 
     async def _one(self, one: _Input) -> Mapping[str, Any]:
         return await self._account.call("POST", requests.path(requests.CALLS), one.wanted, attempt=one.attempt)
 
-    async def _one_by_one(self, inputs: Sequence[_Input]) -> Mapping[int, Mapping[str, Any] | GatewayError]:
+    async def _one_by_one(self, inputs: Sequence[_Input]) -> Sequence[Mapping[str, Any] | GatewayError]:
         """One of them spoils the others: each alone, so that only that one is refused."""
-        outcome: dict[int, Mapping[str, Any] | GatewayError] = {}
-        for place, one in enumerate(inputs):
+        outcomes: list[Mapping[str, Any] | GatewayError] = []
+        for one in inputs:
             try:
-                outcome[place] = await self._one(one)
+                outcomes.append(await self._one(one))
             except Rejected as error:
-                outcome[place] = error
+                outcomes.append(error)
             except GatewayError as error:
-                return {**outcome, **dict.fromkeys(range(place, len(inputs)), error)}
-        return outcome
+                return [*outcomes, *[copy(error) for _ in inputs[len(outcomes) :]]]
+        return outcomes
 
     async def _show(self, one: _Input, batch: codec.Batch) -> None:
         """Its own part of a batch, in the log of its attempt."""

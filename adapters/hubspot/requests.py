@@ -7,10 +7,12 @@ are none. Read `codec.py` for the answers.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
+from html import escape
 from typing import Any
 
 from adapters.hubspot.codec import identifier, items, mapping, properties, text
 from adapters.hubspot.settings import HubSpotSettings
+from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.events import Direction, Result
 from gateway.domain.ids import utc_from_text
 from gateway.domain.numbers import outside, spellings
@@ -19,13 +21,15 @@ OBJECTS = "/crm/v3/objects"
 """One prefix for all: HubSpot moves to dated ones."""
 PROPERTIES = "/crm/v3/properties"
 CALLS, CONTACTS, TASKS, NOTES, DEALS = "calls", "contacts", "tasks", "notes", "deals"
-OWNERS, DETAILS, OUTCOMES = "/crm/v3/owners", "/account-info/v3/details", "/calling/v1/dispositions"
+OWNERS, DETAILS, OUTCOMES, PIPELINES = (
+    "/crm/v3/owners", "/account-info/v3/details", "/calling/v1/dispositions", "/crm/v3/pipelines/deals",
+)  # fmt: skip
 GROUP = "telephony_gateway"
 """The group of the properties that we make."""
 TO_CONTACT = {CALLS: 194, TASKS: 204, NOTES: 202, DEALS: 3}
 """Association types that HubSpot defines, from something to a contact."""
 OWNER, START = "hubspot_owner_id", "hs_timestamp"
-CONTACT_PROPERTIES = ("firstname", "lastname", "phone", "mobilephone", OWNER)
+CONTACT_PROPERTIES = ("firstname", "lastname", "phone", "mobilephone", "email", OWNER)
 MOST_FOUND = 100
 _MOST_VALUES = 20
 _STATUS = {
@@ -36,7 +40,12 @@ _STATUS = {
     Result.CANCELLED: "CANCELED",
     Result.FAILED: "FAILED",
 }
-_OUTCOME = {Result.ANSWERED: "connected", Result.BUSY: "busy", Result.NO_ANSWER: "no answer", Result.MISSED: "no answer"}
+_OUTCOME = {
+    Result.ANSWERED: "connected",
+    Result.BUSY: "busy",
+    Result.NO_ANSWER: "no answer",
+    Result.MISSED: "no answer",
+}
 LONGEST_TITLE, LONGEST_TEXT = 250, 60_000
 
 
@@ -58,7 +67,7 @@ def associated(kind: str, contact: str) -> list[dict[str, Any]]:
 
 def call(
     body: Mapping[str, Any], settings: HubSpotSettings, *, owner: str, contact: str, missed_status: str,
-    outcomes: Mapping[str, str],
+    outcomes: Mapping[str, str], fields: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """A call that is over. Durations are milliseconds here."""
     result, incoming = Result(body["result"]), body["direction"] == Direction.INCOMING
@@ -76,8 +85,12 @@ def call(
         "hs_call_body": str(body["text"])[:LONGEST_TEXT],
         OWNER: owner,
         **({"hs_call_source": "INTEGRATIONS_PLATFORM"} if settings.recordings == "link" else {}),
+        **as_texts(fields),
     }
-    return {"properties": {name: value for name, value in given.items() if value}, "associations": associated(CALLS, contact)}
+    return {
+        "properties": {name: value for name, value in given.items() if value},
+        "associations": associated(CALLS, contact),
+    }
 
 
 def milliseconds(moment: str) -> str:
@@ -100,7 +113,7 @@ def calls_at(body: Mapping[str, Any]) -> dict[str, Any]:
 def same_call(record: Any, body: Mapping[str, Any]) -> bool:
     """Whether a call of the same moment is this one, by its numbers."""
     found, incoming = properties(record), body["direction"] == Direction.INCOMING
-    return text(found.get("hs_call_from_number" if incoming else "hs_call_to_number")) == body["phone"]
+    return text(found.get("hs_call_from_number" if incoming else "hs_call_to_number")) == str(body["phone"])
 
 
 # Contacts ----------------------------------------------------------------------------------------------------------------
@@ -118,7 +131,9 @@ def contacts_of(phone: str, country: str) -> dict[str, Any]:
         if len(shortest) >= 3
     ]
     values = [one.lower() for one in spelled if "+" not in one][:_MOST_VALUES]
-    groups += [[{"propertyName": name, "operator": "IN", "values": values}] for name in ("phone", "mobilephone") if values]
+    groups += [
+        [{"propertyName": name, "operator": "IN", "values": values}] for name in ("phone", "mobilephone") if values
+    ]
     return _search(groups, CONTACT_PROPERTIES, limit=MOST_FOUND)
 
 
@@ -139,10 +154,95 @@ def has_number(written: str, phone: str, country: str) -> bool:
     return any(re.sub(r"\D", "", one) in plain or outside(one, country) == phone for one in parts if one.strip())
 
 
-def contact(phone: str, owner: str, settings: HubSpotSettings, **more: str) -> dict[str, Any]:
+def contact(phone: str, owner: str, settings: HubSpotSettings, fields: Mapping[str, Any]) -> dict[str, Any]:
     """A client of whom only the number is known."""
-    given = {"firstname": phone, "phone": phone, OWNER: owner, "lifecyclestage": settings.lifecycle_stage, **more}
+    given = {
+        "firstname": phone,
+        "phone": phone,
+        OWNER: owner,
+        "lifecyclestage": settings.lifecycle_stage,
+        **as_texts(fields),
+    }
     return {"properties": {name: value for name, value in given.items() if value}, "associations": []}
+
+
+def contacts_with(email: str) -> dict[str, Any]:
+    """Whose e-mail it is."""
+    return _search([[_filter("email", "EQ", email.lower())]], CONTACT_PROPERTIES)
+
+
+def client(facts: ClientFacts, owner: str, settings: HubSpotSettings, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A client of chats or orders."""
+    given = {
+        "firstname": facts.name or next(iter(facts.phones), ""), "phone": next(iter(facts.phones), ""), "mobilephone": second(facts),
+        "email": next(iter(facts.emails), ""), OWNER: owner, "lifecyclestage": settings.lifecycle_stage, **as_texts(fields),
+    }  # fmt: skip
+    return {"properties": {name: value for name, value in given.items() if value}, "associations": []}
+
+
+def second(facts: ClientFacts) -> str:
+    """A client's second number."""
+    return facts.phones[1] if len(facts.phones) > 1 else ""
+
+
+def filled(there: Mapping[str, Any], facts: ClientFacts, fields: Mapping[str, Any]) -> dict[str, str]:
+    """What is known here and missing there, and the mapped fields. A contact that bears its number for a name gets the name."""
+    found: dict[str, str] = {}
+    name = text(there.get("firstname"))
+    nameless = not text(there.get("lastname")) and (not name or not re.search(r"[^\d\s()+.-]", name))
+    if facts.name and nameless and name != facts.name:
+        found["firstname"] = facts.name
+    for place, value in (("phone", next(iter(facts.phones), "")), ("email", next(iter(facts.emails), ""))):
+        if value and not text(there.get(place)):
+            found[place] = value
+    return {**found, **as_texts(fields)}
+
+
+def as_texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Mapped values as HubSpot takes them."""
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in fields.items()}
+
+
+# Notes and deals ---------------------------------------------------------------------------------------------------------
+
+
+def note(body: str, moment_ms: str, owner: str, contact: str) -> dict[str, Any]:
+    """A note of a contact: plain text, as HTML."""
+    given = {START: moment_ms, "hs_note_body": in_html(body)[:LONGEST_TEXT], OWNER: owner}
+    return {
+        "properties": {name: value for name, value in given.items() if value},
+        "associations": associated(NOTES, contact),
+    }
+
+
+def in_html(text_: str) -> str:
+    """Plain text as HubSpot's notes hold it."""
+    return "<br>".join(escape(line) for line in text_.splitlines())
+
+
+def notes_since(contact: str, moment_ms: str) -> dict[str, Any]:
+    """Notes of a contact since a moment."""
+    filters = [_filter("associations.contact", "EQ", contact), _filter("hs_createdate", "GTE", moment_ms)]
+    return _search([filters], ("hs_note_body",), limit=MOST_FOUND)
+
+
+def deal(
+    order: Mapping[str, Any], *, stage: str, pipeline: str, currency: str, fields: Mapping[str, Any]
+) -> dict[str, str]:
+    """The properties of an order's deal."""
+    given = {
+        "dealname": str(order["title"])[:LONGEST_TITLE], "amount": str(order["total"]), "pipeline": pipeline, "dealstage": stage,
+        "deal_currency_code": currency, "description": "\n".join(filter(None, (order["text"], order["link"])))[:LONGEST_TEXT],
+        **as_texts(fields),
+    }  # fmt: skip
+    return {name: value for name, value in given.items() if value}
+
+
+def deals_named(title: str, moment_ms: str) -> dict[str, Any]:
+    """Deals of a name since a moment."""
+    return _search(
+        [[_filter("dealname", "EQ", title[:LONGEST_TITLE]), _filter("createdate", "GTE", moment_ms)]], ("dealname",)
+    )
 
 
 # Tasks -------------------------------------------------------------------------------------------------------------------
@@ -155,7 +255,10 @@ def task(body: Mapping[str, Any], owner: str, contact: str) -> dict[str, Any]:
         "hs_task_body": str(body["text"])[:LONGEST_TEXT], "hs_task_status": "NOT_STARTED", "hs_task_type": "CALL",
         "hs_task_priority": "HIGH", OWNER: owner,
     }  # fmt: skip
-    return {"properties": {name: value for name, value in given.items() if value}, "associations": associated(TASKS, contact)}
+    return {
+        "properties": {name: value for name, value in given.items() if value},
+        "associations": associated(TASKS, contact),
+    }
 
 
 def tasks_titled(title: str) -> dict[str, Any]:

@@ -38,6 +38,42 @@ class Schema:
     contact_field: str = ""
     """The property of contacts with unique values; empty where there is none."""
     portal_id: str = ""
+    currencies: tuple[str, ...] = ()
+    """The account's own first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a pipeline. `chance`: 1 where it is won, 0 where it is lost, None where HubSpot does not say."""
+
+    id: str
+    title: str
+    closed: bool = False
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The stages of deals, in order."""
+
+    id: str
+    title: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def first(self) -> str:
+        """Where a new deal is."""
+        return next((stage.id for stage in self.stages), "")
+
+    @property
+    def won(self) -> str:
+        """Where a won one is."""
+        return next((one.id for one in self.stages if one.closed and one.chance == 1), "")
+
+    @property
+    def lost(self) -> str:
+        """Where a lost one is."""
+        return next((one.id for one in self.stages if one.closed and one.chance == 0), "")
 
 
 class SchemaReader:
@@ -48,12 +84,13 @@ class SchemaReader:
         self._settings = settings
         self._language = language
         self._known: Schema | None = None
-        self._read_at = 0.0
+        self._read_at = self._pipelines_at = 0.0
+        self._pipelines: Mapping[str, Pipeline] = {}
         self._turn = trio.Lock()
 
     def forget(self) -> None:
         """It is read again before it is used: HubSpot says that something is not as it was."""
-        self._known = None
+        self._known, self._pipelines = None, {}
 
     async def current(self, attempt: Attempt | None = None, *, make: bool = True) -> Schema:
         """What is there. `make`: our properties are made where they are missing. Raises what `gateway.domain.errors` lists."""
@@ -64,6 +101,16 @@ class SchemaReader:
                     return known
                 self._known, self._read_at = known, trio.current_time()
             return self._known
+
+    async def pipelines(self, attempt: Attempt | None = None) -> Mapping[str, Pipeline]:
+        """The pipelines of deals by id, in HubSpot's order. Raises what `gateway.domain.errors` lists."""
+        async with self._turn:
+            if not self._pipelines or trio.current_time() - self._pipelines_at >= FRESH_S:
+                listed = requests.found(await self._account.call("GET", requests.PIPELINES, attempt=attempt))
+                found = sorted((one for one in map(codec.mapping, listed) if codec.text(one.get("id"))), key=_place)
+                self._pipelines = {codec.text(one.get("id")): _pipeline(one) for one in found}
+                self._pipelines_at = trio.current_time()
+            return self._pipelines
 
     async def _read(self, attempt: Attempt | None, *, make: bool) -> Schema:
         settings = self._settings
@@ -80,6 +127,9 @@ class SchemaReader:
             told=self._told(call), missed_status=missed, outcomes=await self._outcomes(attempt),
             contact_field=settings.contact_field if contact.get("hasUniqueValue") is True else "",
             portal_id=codec.identifier(details.get("portalId")),
+            currencies=tuple(
+                one for one in map(codec.text, (details.get("companyCurrency"), *codec.items(details.get("additionalCurrencies")))) if one
+            ),
         )  # fmt: skip
 
     def _told(self, call: Mapping[str, Any]) -> Told:
@@ -94,7 +144,9 @@ class SchemaReader:
         answer = await self._optional("GET", requests.OUTCOMES, attempt)
         found = (codec.mapping(one) for one in requests.found(answer))
         return {
-            codec.text(one.get("label")).lower(): codec.text(one.get("id")) for one in found if one.get("deleted") is not True
+            codec.text(one.get("label")).lower(): codec.text(one.get("id"))
+            for one in found
+            if one.get("deleted") is not True
         }
 
     async def _own(self, kind: str, name: str, attempt: Attempt | None, *, make: bool) -> Mapping[str, Any]:
@@ -136,6 +188,26 @@ class SchemaReader:
             return await self._account.call(method, path, attempt=attempt)
         except (codec.Missing, Rejected):
             return {}
+
+
+def _place(one: Mapping[str, Any]) -> int:
+    place = one.get("displayOrder")
+    return place if isinstance(place, int) else 0
+
+
+def _pipeline(one: Mapping[str, Any]) -> Pipeline:
+    stages = []
+    for stage in sorted(map(codec.mapping, codec.items(one.get("stages"))), key=_place):
+        said = codec.mapping(stage.get("metadata"))
+        try:
+            chance = float(said["probability"])
+        except (KeyError, TypeError, ValueError):
+            chance = None
+        closed = codec.text(said.get("isClosed")).lower() == "true" or said.get("isClosed") is True
+        if found := codec.text(stage.get("id")):
+            stages.append(Stage(found, codec.text(stage.get("label")) or found, closed, chance))
+    title = codec.text(one.get("label"))
+    return Pipeline(codec.text(one.get("id")), title, tuple(stages))
 
 
 def _zone(name: str, otherwise: ZoneInfo) -> ZoneInfo:

@@ -70,14 +70,15 @@ class HubSpotSettings(CrmSettings):
     task_minutes: int = setting(
         60, en="Minutes until the task is due", ru="Минут до срока задачи", advanced=True, ge=1, le=43200
     )
-    recordings: Literal["link", "none"] = setting(
+    recordings: Literal["link", "plain", "none"] = setting(
         "link",
         en="Recordings",
         ru="Записи разговоров",
-        help_en="HubSpot plays them from our public address. Transcripts of its own need an app with a recording endpoint",
-        help_ru="HubSpot проигрывает их с нашего публичного адреса. Для его расшифровок нужно приложение со своим адресом записей",
+        help_en="HubSpot plays them from our public address. Where its player shows none, try the link without the source",
+        help_ru="HubSpot проигрывает их с нашего публичного адреса. Если плеер не появился, попробуйте ссылку без указания источника",
         options={
             "link": {"en": "A link in the call", "ru": "Ссылка в звонке"},
+            "plain": {"en": "A link, without naming the source", "ru": "Ссылка, без указания источника"},
             "none": {"en": "Not sent", "ru": "Не отправлять"},
         },
     )
@@ -143,6 +144,15 @@ class HubSpotSettings(CrmSettings):
             "MISSED": {"en": "MISSED", "ru": "MISSED"},
             "NO_ANSWER": {"en": "NO_ANSWER", "ru": "NO_ANSWER"},
         },
+    )
+    pipeline: str = setting(
+        "",
+        en="Pipeline of orders",
+        ru="Воронка заказов",
+        help_en="The id of the pipeline in which orders become deals. Empty: the first",
+        help_ru="Идентификатор воронки (pipeline), в которой заказы становятся сделками. Пусто: первая",
+        advanced=True,
+        pattern=r"^[0-9A-Za-z_-]{0,100}$",
     )
     portal_id: str = setting(
         "",

@@ -72,6 +72,8 @@ def _failed(error: GatewayError, findings: list[Finding]) -> Tested:
         texts = read_folder(__package__).texts
         name = next((name for name, text in REASONS.items() if error.person.startswith(text)), "")
         more = error.person.removeprefix(REASONS.get(name, ""))
-        spoken = {one: f"{texts[one].get(f'reason.{name}', error.detail[:300])}{more if name else ''}" for one in LANGUAGES}
+        spoken = {
+            one: f"{texts[one].get(f'reason.{name}', error.detail[:300])}{more if name else ''}" for one in LANGUAGES
+        }
         return Tested(False, code, spoken, tuple(findings))
     return Tested(False, code, said(code, (error.detail or error.person)[:300]), tuple(findings))

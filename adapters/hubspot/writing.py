@@ -27,15 +27,36 @@ class Writer:
         self._lag_s = float(settings.search_lag_s)
 
     async def make(
-        self, attempt: Attempt, kind: str, wanted: Mapping[str, Any], *, send: Send | None = None, needed: tuple[str, ...] = ()
+        self,
+        attempt: Attempt,
+        kind: str,
+        wanted: Mapping[str, Any],
+        *,
+        send: Send | None = None,
+        needed: tuple[str, ...] = (),
     ) -> tuple[str, tuple[str, ...]]:
         """The id of what is made, and the properties that were left out because they were refused; those of `needed` are never.
         Raises Rejected where it is refused all the same, and what `gateway.domain.errors` lists."""
+        made, left_out = await self._fewer(wanted, send or self._sender("POST", requests.path(kind), attempt), needed)
+        if not (number := codec.identifier(made.get("id"))):
+            raise Unavailable(f"the answer names none of the {kind} that it made", certain=False)
+        return number, left_out
+
+    async def change(
+        self, attempt: Attempt, kind: str, number: str, values: Mapping[str, Any], *, needed: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """Writes these properties of what is there. Returns and raises as `make` does."""
+        send = self._sender("PATCH", requests.path(kind, number), attempt)
+        return (await self._fewer({"properties": values}, send, needed))[1]
+
+    async def _fewer(
+        self, wanted: Mapping[str, Any], send: Send, needed: tuple[str, ...]
+    ) -> tuple[Mapping[str, Any], tuple[str, ...]]:  # fmt: skip
         left_out: list[str] = []
         values = dict(codec.mapping(wanted.get("properties")))
         for turn in range(MOST_TURNS):
             try:
-                made = await (send or self._sender(attempt, kind))({**wanted, "properties": values})
+                return await send({**wanted, "properties": values}), tuple(left_out)
             except codec.Refused as error:
                 refused = [name for name in error.properties if name in values and name not in needed]
                 if not refused or turn == MOST_TURNS - 1:
@@ -45,15 +66,11 @@ class Writer:
                         values[name] = "NO_ANSWER"
                     else:
                         left_out.append(name)
-                continue
-            if not (number := codec.identifier(made.get("id"))):
-                raise Unavailable(f"the answer names none of the {kind} that it made", certain=False)
-            return number, tuple(left_out)
-        raise Rejected(f"{kind}: refused again and again")
+        raise Rejected("refused again and again")
 
-    def _sender(self, attempt: Attempt, kind: str) -> Send:
+    def _sender(self, method: str, path: str, attempt: Attempt) -> Send:
         async def send(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-            return await self._account.call("POST", requests.path(kind), wanted, attempt=attempt)
+            return await self._account.call(method, path, wanted, attempt=attempt)
 
         return send
 
