@@ -160,7 +160,8 @@ def read_tokens(answer: Answer, refresh: str) -> FreshToken:
     access, next_refresh = given.get("access_token"), given.get("refresh_token") or refresh
     if answer.status >= 400 or not isinstance(access, str) or not isinstance(next_refresh, str) or not access:
         zone, now = _UTC, datetime.now(UTC)
-        error = codec.judge(answer.status, given, answer.headers, where="oauth", zone=zone, now=now)
+        told = {**given, "category": given.get("category") or given.get("status")}
+        error = codec.judge(answer.status, told, answer.headers, where="oauth", zone=zone, now=now)
         said = f"{codec.text(given.get('status'))} {codec.text(given.get('message'))} {codec.text(given.get('error'))}".lower()
         if answer.status in (400, 401, 403, 404) and not isinstance(error, BadSettings):
             client = "client" in said and "refresh" not in said and "code" not in said

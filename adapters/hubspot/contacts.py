@@ -119,9 +119,9 @@ class ContactRecords:
         """The id of a client of chats or orders: remembered, found by any phone or e-mail, or made; and the properties that were
         refused. What is known of them here and not there is filled in."""
         subject = client_subject(client)
-        if known := codec.identifier(await attempt.known(CLIENT_ID, subject)):
-            if (record := await self._read(known, attempt)) is not None:
-                return known, await self._fill(attempt, record, client, fields)
+        known = codec.identifier(await attempt.known(CLIENT_ID, subject))
+        if known and (record := await self._read(known, attempt)) is not None:
+            return known, await self._fill(attempt, record, client, fields)
         async with self.one_at_a_time(next(iter((*client.phones, *client.emails)), client.id)):
             made, left_out = await self._client_found_or_made(attempt, client, owner, fields)
         await attempt.remember(CLIENT_ID, made, subject)
