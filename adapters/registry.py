@@ -22,7 +22,18 @@ class Linked:
     adapter: Adapter
 
 
-OURS = ("asterisk", "bitrix24", "hubspot", "instagram", "retailcrm", "telegram", "viber", "vk", "whatsapp", "web_widget")
+OURS = (
+    "asterisk",
+    "bitrix24",
+    "hubspot",
+    "instagram",
+    "retailcrm",
+    "telegram",
+    "viber",
+    "vk",
+    "whatsapp",
+    "web_widget",
+)
 APPS: Mapping[str, type[AppCredentials]] = MappingProxyType(
     {"meta": MetaApp, "bitrix24": OAuthApp, "amocrm": OAuthApp, "hubspot": OAuthApp, "telegram": AccountApp}
 )

@@ -516,7 +516,8 @@ class HubSpot:
             ):
                 self.violations.append(f"a second contact for {values['phone']}")
         if kind == "calls":
-            names = ("hs_timestamp", "hs_call_from_number", "hs_call_to_number")
+            own = tuple(name for name, one in self.properties[kind].items() if "groupName" in one)
+            names = ("hs_timestamp", "hs_call_from_number", "hs_call_to_number", *own)
             mine = tuple(values.get(name, "") for name in names)
             if any(tuple(one.properties.get(name, "") for name in names) == mine for one in self.all(kind)):
                 self.violations.append(f"a second record of the call at {mine}")

@@ -50,7 +50,7 @@ async def test_the_app_s_token_is_traded_when_it_ends(account: HubSpot, open_des
 async def test_a_revoked_connection_asks_for_a_person(account: HubSpot, open_desk: Open) -> None:
     pair = {"access": "access-revoked-0123456789", "refresh": "revoked-refresh-01"}
     async with open_desk(application(), tokens=MemoryTokens(oauth=pair)) as desk:
-        with pytest.raises(BadCredentials, match="BAD_REFRESH_TOKEN") as raised:
+        with pytest.raises(BadCredentials, match="invalid refresh token") as raised:
             await desk.tell(ended())
     assert "connect the app again" in raised.value.person
     async with open_desk(application(client_secret="another-secret-01"), tokens=MemoryTokens(oauth=pair)) as desk:
