@@ -15,13 +15,13 @@ from typing import Any
 from adapters.apps import App, AppCredentials, OAuthApp
 from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
-from adapters.crm_drafts import plan_chat, plan_contact, plan_order
+from adapters.crm_drafts import plan_chat, plan_contact
 from adapters.hubspot.advice import advice
 from adapters.hubspot.client import HubSpotClient, connect
 from adapters.hubspot.codec import identifier
 from adapters.hubspot.jobs import JOBS
 from adapters.hubspot.login import open_login
-from adapters.hubspot.plan import SEARCH, plan
+from adapters.hubspot.plan import SEARCH, plan, plan_order
 from adapters.hubspot.settings import HubSpotSettings
 from adapters.login import Login
 from gateway.domain.ids import Kind

@@ -11,6 +11,7 @@ SCOPES = (
 """Without these nothing works; calls and tasks are among what belongs to contacts."""
 OPTIONAL_SCOPES = (
     "crm.schemas.contacts.read", "crm.schemas.contacts.write", "crm.objects.deals.read", "crm.objects.deals.write",
+    "crm.schemas.deals.read", "crm.schemas.deals.write", "crm.objects.line_items.read", "crm.objects.line_items.write",
 )  # fmt: skip
 """For properties of ours, by which a repeat is recognised at once; for orders as deals."""
 
@@ -22,9 +23,9 @@ def advice(settings: HubSpotSettings | None) -> Sequence[Advice]:
         {"en": "Scopes of the app", "ru": "Права приложения"},
         {
             "en": "In HubSpot: Settings, Integrations, Private apps, Create. Choose these scopes, then enter the app's token above. "
-            "An app with OAuth needs the same ones. The last four are optional: for properties of ours, and for orders as deals.",
+            "An app with OAuth needs the same ones. The schemas, deals and line items are optional: for properties of ours, and for orders as deals.",
             "ru": "В HubSpot: Settings, Integrations, Private apps, Create. Выберите эти права и введите токен приложения выше. "
-            "Приложению с OAuth нужны те же. Последние четыре необязательны: для наших свойств и для заказов в виде сделок.",
+            "Приложению с OAuth нужны те же. Права schemas, deals и line_items необязательны: для наших свойств и для заказов в виде сделок.",
         },
         scopes,
     )

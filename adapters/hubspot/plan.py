@@ -11,22 +11,27 @@ recording, which may take a day and has nothing behind it. Read `client.py` next
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from html import escape
 
+from adapters import crm_drafts
 from adapters.base import Draft
 from adapters.hubspot.settings import HubSpotSettings
 from adapters.mapping import mapped
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
-from gateway.domain.crm_facts import ClientFacts
+from gateway.domain.crm_facts import ClientFacts, OrderFacts
 from gateway.domain.events import CallEnded, CallEvent, CallMerged, Direction, Result
 from gateway.domain.ids import utc_text
+from gateway.domain.orders import Order
 
 FINISH, RECORD, TASK = "finish", "record", "task"
 SEARCH = "search"
 """The bucket of searches, which have a rate of their own."""
 KEEP_S = 48 * 3600.0
+OVER = ("done", "cancelled")
+"""Statuses of an order that nothing follows."""
 PHONE = re.compile(r"\+?[0-9]{3,25}")
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
@@ -75,6 +80,15 @@ def plan(
             return list(_ended(settings, tenant, call, event))
         case _:
             return ()
+
+
+def plan_order(settings: HubSpotSettings, tenant: Tenant, before: Order | None, facts: OrderFacts) -> Sequence[Draft]:
+    """The order as it stands. `reopened`: it was over, and is not any more, so its deal has to leave the stage in which we put it."""
+    reopened = before is not None and before.status in OVER and facts.order.status not in OVER
+    return [
+        replace(draft, body={**draft.body, "reopened": reopened})
+        for draft in crm_drafts.plan_order(settings, tenant, before, facts)
+    ]
 
 
 def _ended(settings: HubSpotSettings, tenant: Tenant, call: Call, event: CallEnded) -> Iterator[Draft]:

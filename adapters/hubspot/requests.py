@@ -20,7 +20,7 @@ from gateway.domain.numbers import outside, spellings
 OBJECTS = "/crm/v3/objects"
 """One prefix for all: HubSpot moves to dated ones."""
 PROPERTIES = "/crm/v3/properties"
-CALLS, CONTACTS, TASKS, NOTES, DEALS = "calls", "contacts", "tasks", "notes", "deals"
+CALLS, CONTACTS, TASKS, NOTES, DEALS, ITEMS = "calls", "contacts", "tasks", "notes", "deals", "line_items"
 OWNERS, DETAILS, OUTCOMES, PIPELINES = (
     "/crm/v3/owners", "/account-info/v3/details", "/calling/v1/dispositions", "/crm/v3/pipelines/deals",
 )  # fmt: skip
@@ -28,6 +28,7 @@ GROUP = "telephony_gateway"
 """The group of the properties that we make."""
 TO_CONTACT = {CALLS: 194, TASKS: 204, NOTES: 202, DEALS: 3}
 """Association types that HubSpot defines, from something to a contact."""
+ITEM_TO_DEAL = 20
 OWNER, START = "hubspot_owner_id", "hs_timestamp"
 CONTACT_PROPERTIES = ("firstname", "lastname", "phone", "mobilephone", "email", OWNER)
 MOST_FOUND = 100
@@ -47,6 +48,7 @@ _OUTCOME = {
     Result.MISSED: "no answer",
 }
 LONGEST_TITLE, LONGEST_TEXT = 250, 60_000
+OUR_SKU = "gw-"
 
 
 def path(kind: str, number: str = "") -> str:
@@ -245,6 +247,40 @@ def deals_named(title: str, moment_ms: str) -> dict[str, Any]:
     )
 
 
+def items_of(deal_id: str) -> str:
+    """Where the items of a deal are listed."""
+    return f"/crm/v4/objects/{DEALS}/{deal_id}/associations/{ITEMS}"
+
+
+def item(line: Mapping[str, Any], deal_id: str = "") -> dict[str, Any]:
+    """A position of an order. `hs_sku` tells ours from those that people add."""
+    types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": ITEM_TO_DEAL}]
+    values = {
+        "name": str(line["name"])[:LONGEST_TITLE], "quantity": str(line["quantity"]), "price": str(line["price"]),
+        "hs_sku": f"{OUR_SKU}{line['id']}"[:LONGEST_TITLE],
+    }  # fmt: skip
+    return {"properties": values, "associations": [{"to": {"id": deal_id}, "types": types}]}
+
+
+def same_item(there: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a position that is there is this one; HubSpot may write numbers in another way."""
+    found, ours = properties(there), wanted["properties"]
+    return all(
+        text(found.get(name)) == ours[name]
+        if name in ("name", "hs_sku")
+        else number_of(found.get(name)) == number_of(ours[name])
+        for name in ours
+    )
+
+
+def number_of(value: Any) -> float | None:
+    """A number, however it is written."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
 # Tasks -------------------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +315,7 @@ def own_property(name: str, kind: str, language: str, *, unique: bool) -> dict[s
     labels = {
         CALLS: {"en": "Id in the phone system", "ru": "Идентификатор в телефонии"},
         CONTACTS: {"en": "Number of the first call", "ru": "Номер первого звонка"},
+        DEALS: {"en": "Id of the order in the gateway", "ru": "Идентификатор заказа в шлюзе"},
     }
     label = labels[kind].get(language, labels[kind]["en"])
     return {

@@ -37,6 +37,8 @@ class Schema:
     """The ids of outcomes by their English name in lower case."""
     contact_field: str = ""
     """The property of contacts with unique values; empty where there is none."""
+    deal_field: str = ""
+    """The same of deals."""
     portal_id: str = ""
     currencies: tuple[str, ...] = ()
     """The account's own first."""
@@ -118,6 +120,7 @@ class SchemaReader:
         self._account.zone = _zone(codec.text(details.get("timeZone")), self._account.zone)
         call = await self._own(requests.CALLS, settings.call_field, attempt, make=make)
         contact = await self._own(requests.CONTACTS, settings.contact_field, attempt, make=make)
+        deal = await self._own(requests.DEALS, settings.deal_field if settings.sync_orders else "", attempt, make=make)
         missed = settings.missed_status
         if missed == "auto":
             status = await self._optional("GET", f"{requests.PROPERTIES}/{requests.CALLS}/hs_call_status", attempt)
@@ -126,6 +129,7 @@ class SchemaReader:
         return Schema(
             told=self._told(call), missed_status=missed, outcomes=await self._outcomes(attempt),
             contact_field=settings.contact_field if contact.get("hasUniqueValue") is True else "",
+            deal_field=settings.deal_field if deal.get("hasUniqueValue") is True else "",
             portal_id=codec.identifier(details.get("portalId")),
             currencies=tuple(
                 one for one in map(codec.text, (details.get("companyCurrency"), *codec.items(details.get("additionalCurrencies")))) if one

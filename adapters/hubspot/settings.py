@@ -109,6 +109,15 @@ class HubSpotSettings(CrmSettings):
         advanced=True,
         pattern=_PROPERTY,
     )
+    deal_field: str = setting(
+        "gw_order_id",
+        en="Property of a deal with our id of an order",
+        ru="Свойство сделки с нашим идентификатором заказа",
+        help_en="With unique values, made by itself where the app may. Empty: a deal is told by its name",
+        help_ru="С уникальными значениями, создаётся само, если приложению можно. Пусто: сделка узнаётся по названию",
+        advanced=True,
+        pattern=_PROPERTY,
+    )
     repeats: Literal["auto", "unique", "search"] = setting(
         "auto",
         en="How a repeated call is recognised",

@@ -37,7 +37,7 @@ STATUSES = (
 SCOPES = (
     "crm.objects.contacts.read", "crm.objects.contacts.write", "crm.objects.owners.read", "crm.objects.deals.read",
     "crm.objects.deals.write", "crm.objects.line_items.read", "crm.objects.line_items.write", "crm.schemas.contacts.read",
-    "crm.schemas.contacts.write",
+    "crm.schemas.contacts.write", "crm.schemas.deals.write",
 )  # fmt: skip
 OWNERS: tuple[dict[str, Any], ...] = (
     {"id": "101", "firstName": "Иван", "lastName": "Петров", "email": "ivan@june.example", "userId": 9001},
@@ -166,6 +166,8 @@ class HubSpot:
             ("GET", "/crm/v3/objects/{kind}"): self._list, ("POST", "/crm/v3/objects/{kind}"): self._create,
             ("POST", "/crm/v3/objects/{kind}/search"): self._search, ("POST", "/crm/v3/objects/{kind}/batch/create"): self._batch_create,
             ("POST", "/crm/v3/objects/{kind}/batch/archive"): self._batch_archive,
+            ("POST", "/crm/v3/objects/{kind}/batch/read"): self._batch_read,
+            ("GET", "/crm/v4/objects/deals/{id}/associations/line_items"): self._items_of,
             ("GET", "/crm/v3/objects/{kind}/{id}"): self._get, ("PATCH", "/crm/v3/objects/{kind}/{id}"): self._patch,
             ("DELETE", "/crm/v3/objects/{kind}/{id}"): self._archive,
         }  # fmt: skip
@@ -321,10 +323,12 @@ class HubSpot:
         if path.startswith("/crm/v3/owners"):
             needed = "crm.objects.owners.read"
         elif path.startswith("/crm/v3/properties"):
-            needed = "crm.schemas.contacts.write" if write else "crm.objects.contacts.read"
+            subject = "deals" if kind == "deals" else "contacts"
+            needed = f"crm.schemas.{subject}.write" if write else f"crm.objects.{subject}.read"
         elif kind:
             subject = kind if kind in ("deals", "line_items") else "contacts"
-            needed = f"crm.objects.{subject}.{'write' if write else 'read'}"
+            read = not write or path.endswith("/batch/read")
+            needed = f"crm.objects.{subject}.{'read' if read else 'write'}"
         elif "pipelines" in path:
             needed = "crm.objects.deals.read"
         if needed and needed not in self.scopes:
@@ -628,6 +632,19 @@ class HubSpot:
         at = datetime.now(UTC).isoformat()
         answer = {"status": "COMPLETE", "results": results, "startedAt": at, "completedAt": at}
         return (207, {**answer, "numErrors": len(errors), "errors": errors}) if errors else (201, answer)
+
+    def _batch_read(self, request: Request, body: dict[str, Any]) -> Any:
+        kind, wanted = self._kind(request), tuple(body.get("properties", ()))
+        known = self.objects[kind]
+        numbers = [str(one.get("id")) for one in self._inputs(body)]
+        there = [known[number] for number in numbers if number in known and not known[number].archived]
+        return {"status": "COMPLETE", "results": [self._shown(kind, one, wanted) for one in there]}
+
+    def _items_of(self, request: Request, body: dict[str, Any]) -> Any:
+        number = request.parts["id"]
+        types = [{"category": "HUBSPOT_DEFINED", "typeId": 19, "label": None}]
+        mine = [one.id for one in self.all("line_items") if number in one.deals]
+        return {"results": [{"toObjectId": int(one), "associationTypes": types} for one in mine]}
 
     def _batch_archive(self, request: Request, body: dict[str, Any]) -> None:
         kind = self._kind(request)

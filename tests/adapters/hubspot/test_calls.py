@@ -16,7 +16,7 @@ from gateway.domain.events import CallMerged, CallTransferred, Direction, Result
 from gateway.domain.ids import CallId
 from tests.adapters.bitrix24.conftest import answered, ended, ringing
 from tests.adapters.conftest import at
-from tests.adapters.hubspot.conftest import CLIENT, Desk, only, settings_of
+from tests.adapters.hubspot.conftest import CLIENT, only, settings_of
 from tests.sandbox.hubspot import OUTCOMES, HubSpot
 from tests.sandbox.web import Fault
 
@@ -80,15 +80,11 @@ async def test_a_missed_call_names_those_that_rang_and_is_a_task_of_the_owner(
     ],
 )
 async def test_the_status_of_a_missed_call(
-    nursery: trio.Nursery, open_link: Any, has: bool, wanted: str, status: str
+    account: HubSpot, open_desk: Open, has: bool, wanted: str, status: str
 ) -> None:
-    account = HubSpot(missed=has)
-    await nursery.start(account.serve)
-    from tests.adapters.hubspot.conftest import connect
-
-    settings = settings_of(account, missed_status=wanted)
-    async with connect(replace(open_link, base_url=account.base), settings) as client:
-        desk = Desk(client, settings, open_link.tenant)
+    if has:
+        account.properties["calls"]["hs_call_status"]["options"] += ("MISSED",)
+    async with open_desk(settings_of(account, missed_status=wanted)) as desk:
         await desk.tell(ended("1", Result.MISSED))
     assert only(account).properties["hs_call_status"] == status
 
