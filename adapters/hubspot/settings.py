@@ -165,8 +165,8 @@ class HubSpotSettings(CrmSettings):
     )
     portal_id: str = setting(
         "",
-        en="Hub ID",
-        ru="Hub ID",
+        en="Account (Hub ID)",
+        ru="Аккаунт (Hub ID)",
         help_en="The account's number; filled in when an app is connected",
         help_ru="Номер аккаунта; заполняется при подключении приложения",
         advanced=True,
