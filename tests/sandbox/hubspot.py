@@ -159,7 +159,8 @@ class HubSpot:
         self._searches: deque[float] = deque()
         self._ids = 300
         routes: dict[tuple[str, str], Callable[[Request, dict[str, Any]], Any]] = {
-            ("GET", "/crm/v3/owners"): self._owners, ("GET", "/account-info/v3/details"): self._details,
+            ("GET", "/crm/v3/owners"): self._owners,
+            ("GET", "/crm/v3/owners/"): self._owners, ("GET", "/account-info/v3/details"): self._details,
             ("GET", "/calling/v1/dispositions"): self._dispositions, ("GET", "/crm/v3/pipelines/deals"): self._pipelines,
             ("GET", "/crm/v3/properties/{kind}"): self._list_properties, ("GET", "/crm/v3/properties/{kind}/{name}"): self._property,
             ("POST", "/crm/v3/properties/{kind}"): self._make_property, ("POST", "/crm/v3/properties/{kind}/groups"): self._make_group,
@@ -586,7 +587,7 @@ class HubSpot:
 
     def _get(self, request: Request, body: dict[str, Any]) -> Any:
         kind = self._kind(request)
-        wanted = tuple(dict(request.query).get("properties", "").split(","))
+        wanted = tuple(one for name, value in request.query if name == "properties" for one in value.split(","))
         return self._shown(kind, self._find(request, kind), tuple(one for one in wanted if one))
 
     def _create(self, request: Request, body: dict[str, Any]) -> Any:
@@ -721,7 +722,9 @@ class HubSpot:
             raise Refusal(400, "VALIDATION_ERROR", "limit must be at most 500")
         archived = query.get("archived") == "true"
         listed = [one for one in self.owners.values() if bool(one.get("archived")) == archived]
-        page: dict[str, Any] = {"results": [{"archived": False, **one} for one in listed[after : after + limit]]}
+        page: dict[str, Any] = {
+            "results": [{**_STAMPS, "type": "PERSON", **one} for one in listed[after : after + limit]]
+        }
         if after + limit < len(listed):
             page["paging"] = {"next": {"after": str(after + limit), "link": "?after"}}
         return page
@@ -742,8 +745,8 @@ class HubSpot:
                     "id": "default",
                     "label": "Sales Pipeline",
                     "displayOrder": 0,
-                    "stages": list(STAGES),
-                    "archived": False,
+                    "stages": [{**_STAMPS, **one} for one in STAGES],
+                    **_STAMPS,
                 }
             ]
         }
@@ -807,6 +810,11 @@ td,th{{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid #dd
         )
 
 
+_STAMPS: Mapping[str, Any] = {
+    "createdAt": "2024-01-01T00:00:00Z",
+    "updatedAt": "2024-01-01T00:00:00Z",
+    "archived": False,
+}
 STAGES: tuple[dict[str, Any], ...] = (
     {"id": "appointmentscheduled", "label": "Appointment scheduled", "displayOrder": 0, "metadata": {"isClosed": "false", "probability": "0.2"}},
     {"id": "contractsent", "label": "Contract sent", "displayOrder": 4, "metadata": {"isClosed": "false", "probability": "0.9"}},

@@ -214,6 +214,7 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
         "application_token": f"auth-{c.company.mark}",
         "hook_id": hook_id(c),
     },
+    "hubspot": lambda c: {"api_key": f"pat-{c.company.mark}", "client_secret": f"secret-{c.company.mark}"},
     "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
     "whatsapp": lambda c: _of_meta(c),
     "instagram": lambda c: _of_meta(c),
