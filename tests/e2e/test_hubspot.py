@@ -22,7 +22,7 @@ async def test_ten_calls_with_faults_are_ten_records(tmp_path: Path) -> None:
         base = await nursery.start(account.serve)
         async with open_world(tmp_path, GATEWAY_PROVIDER_URLS=json.dumps({"hubspot": base})) as world:
             block = world.tenant()
-            fields = {"api_key": account.token, "user_extensions": USERS, "missed_task": True}
+            fields = {"api_key": account.token, "user_extensions": USERS, "search_lag_s": 1}
             await world.apply(block | {"integrations": {"hubspot": fields}})
             with trio.fail_after(20):
                 while "hubspot" not in (await world.get("/integrations/0367"))["integrations"]:
