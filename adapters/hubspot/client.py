@@ -12,6 +12,7 @@ written. Never judges an answer (`codec.py`), never writes a request (`requests.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from html import escape
 
 from adapters.abilities import CrmField, CrmUser, HeldExtensions, RegistrationPlace, Responsible
 from adapters.base import Attempt, Delivered, Link, Tested
@@ -30,8 +31,8 @@ from gateway.domain.crm_sources import When
 from gateway.domain.errors import NotYet, Rejected
 from gateway.domain.secret import Secret
 
-MADE_TASK, MAKING_TASK = "task", "task_making"
-"""Names under which a task, and the moment at which it was about to be made, are remembered."""
+MADE_TASK, MAKING_TASK, RECORDED = "task", "task_making", "record"
+"""Names under which a task, the moment at which it was about to be made, and the call that has its recording are remembered."""
 NOT_EXIST = "not_exist_codes"
 GONE = "-"
 """Remembered for a contact that is not there any more."""
@@ -101,12 +102,20 @@ class HubSpotClient:
         call, link = await attempt.known(CALL), str(attempt.body["link"])
         if not call:
             raise NotYet("the call is not written there yet")
+        if await attempt.known(RECORDED):
+            return Delivered()
         if self._link.recordings is not None:
             await self._link.recordings.content_type(link)
-        wanted = {"properties": {"hs_call_recording_url": link}}
-        await self.account.call(
-            "PATCH", requests.path(requests.CALLS, call), wanted, attempt=attempt, hide=(Secret(link),)
-        )
+        path, hide = requests.path(requests.CALLS, call), (Secret(link), Secret(escape(link)))
+        values = {"hs_call_recording_url": link}
+        if self._settings.recordings == "notes":
+            said = codec.properties(
+                await self.account.call("GET", f"{path}?properties=hs_call_body", attempt=attempt, hide=hide)
+            )
+            notes = codec.text(said.get("hs_call_body"), requests.LONGEST_TEXT)
+            values = {"hs_call_body": requests.with_link(notes, link, self._link.tenant.language)}
+        await self.account.call("PATCH", path, {"properties": values}, attempt=attempt, hide=hide)
+        await attempt.remember(RECORDED, call)
         return Delivered()
 
     async def _task(self, attempt: Attempt) -> Delivered:

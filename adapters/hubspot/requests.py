@@ -95,6 +95,14 @@ def call(
     }
 
 
+def with_link(notes: str, link: str, language: str) -> str:
+    """The notes of a call with the link to its recording, once."""
+    if escape(link) in notes:
+        return notes
+    title = "Запись разговора" if language == "ru" else "Recording"
+    return "<br>".join(filter(None, (notes, f'<a href="{escape(link)}">{title}</a>')))
+
+
 def milliseconds(moment: str) -> str:
     """A moment of an event as HubSpot counts it: milliseconds since 1970."""
     return str(round(utc_from_text(moment).astimezone(UTC).timestamp() * 1000))

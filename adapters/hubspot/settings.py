@@ -70,15 +70,16 @@ class HubSpotSettings(CrmSettings):
     task_minutes: int = setting(
         60, en="Minutes until the task is due", ru="Минут до срока задачи", advanced=True, ge=1, le=43200
     )
-    recordings: Literal["link", "plain", "none"] = setting(
+    recordings: Literal["link", "plain", "notes", "none"] = setting(
         "link",
         en="Recordings",
         ru="Записи разговоров",
-        help_en="HubSpot plays them from our public address. Where its player shows none, try the link without the source",
-        help_ru="HubSpot проигрывает их с нашего публичного адреса. Если плеер не появился, попробуйте ссылку без указания источника",
+        help_en="HubSpot plays them from our public address. Where its player shows none, choose another way",
+        help_ru="HubSpot проигрывает их с нашего публичного адреса. Если плеер не появился, выберите другой способ",
         options={
             "link": {"en": "A link in the call", "ru": "Ссылка в звонке"},
             "plain": {"en": "A link, without naming the source", "ru": "Ссылка, без указания источника"},
+            "notes": {"en": "A link in the notes of the call", "ru": "Ссылка в описании звонка"},
             "none": {"en": "Not sent", "ru": "Не отправлять"},
         },
     )

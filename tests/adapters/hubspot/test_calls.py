@@ -105,6 +105,36 @@ async def test_an_outgoing_call(account: HubSpot, open_desk: Open, result: Resul
     assert account.violations == []
 
 
+async def test_a_recording_waits_for_its_file_and_its_link_stands_in_no_log(account: HubSpot, open_desk: Open) -> None:
+    class Recordings:
+        there = False
+
+        async def content_type(self, link: str) -> str:
+            if not self.there:
+                raise NotYet("the recording is not there yet")
+            return "audio/wav"
+
+    recordings = Recordings()
+    async with open_desk(settings_of(account, recordings="notes"), recordings=recordings) as desk:
+        finish, record = desk.planned(ended("1", recording=LINK))
+        with pytest.raises(NotYet):
+            await desk.client.deliver(desk.attempt(record, "1"))
+        await desk.client.deliver(desk.attempt(finish, "1"))
+        with pytest.raises(NotYet):
+            await desk.client.deliver(desk.attempt(record, "1"))
+        recordings.there = True
+        for _ in range(2):
+            attempt = desk.attempt(record, "1")
+            await desk.client.deliver(attempt)
+        assert "canary" not in attempt.request + attempt.response
+        account.objects["calls"][only(account).id].properties["hs_call_body"] += "<br>by hand"
+        await desk.client.deliver(desk.attempt(record, "1"))
+    notes = only(account).properties["hs_call_body"]
+    assert notes.count('<a href="https://gw.example/recordings') == 1
+    assert notes.endswith("by hand")
+    assert notes.startswith("Сотрудник")
+
+
 async def test_what_is_not_told(account: HubSpot, open_desk: Open) -> None:
     internal: dict[str, Any] = {"direction": Direction.INTERNAL, "caller": "150", "called": "151"}
     async with open_desk(settings_of(account)) as desk:
