@@ -25,6 +25,7 @@ class Linked:
 OURS = (
     "asterisk",
     "bitrix24",
+    "hubspot",
     "instagram",
     "retailcrm",
     "salesforce",

@@ -215,6 +215,7 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
         "hook_id": hook_id(c),
     },
     "salesforce": lambda c: {"client_secret": f"secret-{c.company.mark}", "hook_id": hook_id(c)},
+    "hubspot": lambda c: {"api_key": f"pat-{c.company.mark}", "client_secret": f"secret-{c.company.mark}"},
     "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
     "whatsapp": lambda c: _of_meta(c),
     "instagram": lambda c: _of_meta(c),
