@@ -22,7 +22,7 @@ class Linked:
     adapter: Adapter
 
 
-OURS = ("asterisk", "bitrix24", "instagram", "retailcrm", "telegram", "viber", "vk", "whatsapp", "web_widget")
+OURS = ("amocrm", "asterisk", "bitrix24", "instagram", "retailcrm", "telegram", "viber", "vk", "whatsapp", "web_widget")
 APPS: Mapping[str, type[AppCredentials]] = MappingProxyType(
     {"meta": MetaApp, "bitrix24": OAuthApp, "amocrm": OAuthApp, "hubspot": OAuthApp, "telegram": AccountApp}
 )

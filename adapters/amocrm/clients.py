@@ -1,0 +1,143 @@
+"""The account's side of a call: whose number it is, and what becomes of a number that is nobody's.
+
+    the account's own match by 10 digits -> every other spelling, contacts and companies -> found -> it
+                                                     nobody -> by setting: an incoming lead, a contact, a contact and lead
+
+One number is looked for by one attempt at a time, and who was made lately is remembered, because the search of a large account
+lags: a caller who calls twice at once becomes one record. An incoming lead cannot be found by the search until somebody has
+accepted it, so those that wait are looked through by their numbers. Read `calls.py` for who uses it, `requests.py` for the requests.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from adapters.amocrm import codec, requests
+from adapters.amocrm.account import Account
+from adapters.amocrm.requests import Client, Employee, Entity
+from adapters.amocrm.settings import AmoSettings
+from adapters.base import Attempt
+from adapters.turns import Turns
+from gateway.domain.configuration import Tenant
+from gateway.domain.errors import Rejected
+
+LATELY_S = 900.0
+MOST_LATELY = 2000
+MOST_WAITING_PAGES = 4
+
+
+class ClientRecords:
+    """Of one account."""
+
+    def __init__(self, account: Account, tenant: Tenant, settings: AmoSettings) -> None:
+        self._account = account
+        self._tenant = tenant
+        self._settings = settings
+        self.turns = Turns()
+        """By number: within a turn nobody else looks for it, or makes a record of it."""
+        self._lately: OrderedDict[str, tuple[Entity, float]] = OrderedDict()
+
+    def made_lately(self, phone: str) -> Entity | None:
+        """Who was made of this number in the last minutes."""
+        found = self._lately.get(phone)
+        return found[0] if found is not None and trio.current_time() - found[1] < LATELY_S else None
+
+    def forget(self, phone: str) -> None:
+        """It is not there any more."""
+        self._lately.pop(phone, None)
+
+    def _made(self, phone: str, entity: Entity) -> Entity:
+        self._lately[phone] = entity, trio.current_time()
+        self._lately.move_to_end(phone)
+        while len(self._lately) > MOST_LATELY:
+            self._lately.popitem(last=False)
+        return entity
+
+    async def find(self, phone: str, attempt: Attempt | None = None, *, missed: bool = False) -> list[Client]:
+        """Whose number it is; the first that was made first. Contacts before companies. `missed`: see `requests.queries`."""
+        country = self._tenant.country
+        missed = missed and self._settings.search == "rest"
+        for kind in requests.TYPES:
+            for query in requests.queries(phone, country, missed=missed):
+                more = {"with": "leads"} if kind == requests.CONTACTS else {}
+                address = requests.path(f"{requests.API}/{kind}", query=query, limit=codec.PAGE, **more)
+                answer = await self._account.call("GET", address, attempt=attempt)
+                if found := requests.clients_in(answer, kind, phone, country):
+                    return found
+        return []
+
+    async def make(
+        self, attempt: Attempt, body: Mapping[str, Any], uniq: str, employee: Employee, create: str
+    ) -> tuple[Entity | None, bool]:
+        """What becomes of somebody unknown, as `create` says; None for nothing. The second: the call stands in it already."""
+        phone = str(body["phone"])
+        match create:
+            case "unsorted":
+                return await self._unsorted(attempt, body, uniq, employee)
+            case "contact":
+                one = requests.contact(phone, employee.user_id, uniq)
+                made = await self._created(attempt, f"{requests.API}/contacts", requests.CONTACTS, one)
+            case "lead":
+                one = requests.lead(phone, employee.user_id, uniq, self._settings)
+                made = await self._created(attempt, f"{requests.API}/leads/complex", requests.LEADS, one)
+            case _:
+                return None, False
+        return self._made(phone, made), False
+
+    async def _created(self, attempt: Attempt, address: str, kind: str, one: Mapping[str, Any]) -> Entity:
+        try:
+            answer: Any = await self._account.call("POST", address, [one], attempt=attempt)
+        except codec.Refused as error:
+            if "responsible_user_id" not in one or not error.about_user():
+                raise
+            answer = await self._account.call("POST", address, [_unowned(one)], attempt=attempt)
+        # The answer to a lead with its contact is a plain list.
+        found = codec.embedded(answer, kind) or [codec.mapping(each) for each in codec.items(answer.get(codec.PLAIN))]
+        for each in found:
+            if number := codec.identifier(each.get("id")):
+                return Entity(kind, number)
+        raise Rejected(f"POST {address} named nothing that it made")
+
+    async def _unsorted(
+        self, attempt: Attempt, body: Mapping[str, Any], uniq: str, employee: Employee
+    ) -> tuple[Entity | None, bool]:
+        phone = str(body["phone"])
+        for waiting in await self.waiting(attempt):
+            if requests.is_of(waiting, phone, self._tenant.country) and (entity := requests.entity_in(waiting)):
+                here = codec.text(codec.mapping(waiting.get("metadata")).get("uniq")) == uniq
+                return self._made(phone, entity), here
+        one = requests.unsorted(body, uniq, employee, self._settings)
+        try:
+            answer = await self._account.call("POST", requests.SIP, [one], attempt=attempt)
+        except codec.Refused as error:
+            if not error.about_user():
+                raise
+            one = requests.unsorted(body, uniq, Employee(name=str(body.get("name", ""))), self._settings)
+            answer = await self._account.call("POST", requests.SIP, [one], attempt=attempt)
+        found = codec.by_request(answer, "unsorted", uniq)
+        if found is None:
+            raise Rejected(f"POST {requests.SIP} named nothing that it made")
+        made = requests.entity_in(found)
+        return (self._made(phone, made) if made is not None else None), True
+
+    async def waiting(self, attempt: Attempt | None = None) -> list[Mapping[str, Any]]:
+        """The incoming leads that are calls and wait for somebody, the latest first."""
+        return await self._account.pages(requests.unsorted_page, "unsorted", attempt=attempt, most=MOST_WAITING_PAGES)
+
+    async def owner(self, entity: Entity, attempt: Attempt) -> str:
+        """The id of the user who is responsible; empty where nobody is, or it is gone."""
+        try:
+            answer = await self._account.call("GET", f"{requests.API}/{entity.type}/{entity.id}", attempt=attempt)
+        except Rejected:
+            return ""
+        return codec.identifier(answer.get("responsible_user_id"))
+
+
+def _unowned(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the user who is not there any more."""
+    plain = {name: value for name, value in one.items() if name != "responsible_user_id"}
+    if contacts := codec.embedded(plain, "contacts"):
+        plain["_embedded"] = {"contacts": [_unowned(contact) for contact in contacts]}
+    return plain
