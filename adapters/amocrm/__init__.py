@@ -5,7 +5,8 @@ Owns the `ADAPTER` value and nothing else. Read `plan.py` next: what is sent whe
     settings.py   token or application      plan.py      events to drafts       client.py   deliveries and look-ups
     codec.py      answers, refusals         requests.py  what is sent           calls.py    one call, one record
     account.py    where, with what          clients.py   whose number it is     people.py   users and numbers
-    login.py      connecting                jobs.py      staying connected      tested.py   the connection test
+    records.py    clients, chats, orders    fields.py    field mapping          tested.py   the connection test
+    login.py      connecting                jobs.py      staying connected
 """
 
 from adapters.amocrm.advice import advice
@@ -18,6 +19,7 @@ from adapters.amocrm.settings import AmoSettings
 from adapters.apps import App, OAuthApp
 from adapters.base import Adapter, Limits, Rate
 from adapters.budget import account_key
+from adapters.crm_drafts import plan_chat, plan_contact, plan_order
 from adapters.login import Login
 from gateway.domain.ids import Kind
 
@@ -39,6 +41,9 @@ ADAPTER = Adapter(
     connect=connect,
     client=AmoClient,
     plan_call=plan,
+    plan_contact=plan_contact,
+    plan_chat=plan_chat,
+    plan_order=plan_order,
     user_id=_user_id,
     app=App("amocrm", OAuthApp),
     login=Login(open=open_login),

@@ -29,7 +29,7 @@ from gateway.domain.errors import GatewayError, RateLimited, Rejected
 
 ENTITY, NOTE, FINISHED, LINKED = "entity", "note", "finished", "linked"
 """Names under which ids of a call are remembered."""
-NOT_EXIST, NOT_MADE = "not_exist_codes", "client_not_made"
+NOT_EXIST, NOT_MADE, NOT_WRITTEN = "not_exist_codes", "client_not_made", "fields_not_written"
 LOOKERS, PATIENCE_S = 6, 4.0
 MOST_LOOKED_AT = 5
 """Clients of one number, and leads of each, among whose notes a call is looked for."""
@@ -184,14 +184,17 @@ class Calls:
             return None
         self._records.forget(body["phone"])
         here, noted = False, None
-        # A field that is required of contacts or leads costs what was to be made, and not the call.
-        for create in dict.fromkeys((self._settings.create, "unsorted")):
+        # A mapped field that is not taken costs the field; one that is required of contacts or leads, what was to be made: not the call.
+        create, fields = self._settings.create, body.get("fields") or {}
+        for making, values in ((create, fields), (create, {}), ("unsorted", {})):
+            if noted is not None and (making, values) == (create, fields):
+                continue
             try:
-                entity, here = await self._records.make(attempt, body, uniq, employee, create)
+                entity, here = await self._records.make(attempt, body, uniq, employee, making, values)
             except codec.Refused as error:
                 here = error.about_repeat()
                 if not here:
-                    noted = Delivered(note=NOT_MADE, detail=error.detail[:300])
+                    noted = Delivered(note=NOT_WRITTEN if values else NOT_MADE, detail=error.detail[:300])
                     continue
             break
         else:

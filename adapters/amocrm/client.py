@@ -4,25 +4,30 @@
     finish    `calls.py`
     record    once the file is there and the call is finished: the link goes into the call's note
     task      for whoever is responsible for the client, else the first who rang
+    contact, note, order    `records.py`
 
 Never judges an answer (`codec.py`), never writes a request (`requests.py`). Read `calls.py` for how one call stays one record.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from adapters.abilities import CrmUser, Responsible
+from adapters.abilities import CrmField, CrmUser, HeldExtensions, RegistrationPlace, Responsible
 from adapters.amocrm import codec, requests
 from adapters.amocrm.account import Account
 from adapters.amocrm.calls import ENTITY, FINISHED, LINKED, NOT_EXIST, Calls
 from adapters.amocrm.clients import ClientRecords
-from adapters.amocrm.people import People, crm_user
+from adapters.amocrm.fields import fields_in
+from adapters.amocrm.people import People, crm_user, numbers_of
 from adapters.amocrm.plan import CALLS, CARD, FINISH, RECORD, TASK
+from adapters.amocrm.records import Records
 from adapters.amocrm.requests import Entity
 from adapters.amocrm.settings import AmoSettings
 from adapters.amocrm.tested import probe_account
 from adapters.base import Attempt, Delivered, Link, Tested
+from gateway.domain.crm_sources import When
 from gateway.domain.errors import NotYet, Rejected
+from gateway.domain.ids import IntegrationKey
 
 MADE_TASK = "task"
 NOTE_TRIES = 8
@@ -38,6 +43,7 @@ class AmoClient:
         self.account = Account(link, settings, stack)
         self._people = People(self.account, settings)
         self._records = ClientRecords(self.account, link.tenant, settings)
+        self._sales = Records(self.account, settings, self._records)
         self._calls = Calls(link, settings, self.account, self._people, self._records)
 
     def __repr__(self) -> str:
@@ -56,7 +62,7 @@ class AmoClient:
                 return await self._record(attempt)
             case kind if kind == TASK:
                 return await self._task(attempt)
-        raise Rejected(f"{attempt.kind} is nothing this system is sent")
+        return await self._sales.deliver(attempt)
 
     async def _card(self, attempt: Attempt) -> Delivered:
         users, unknown = await self._people.ids(attempt.body["people"], attempt)
@@ -137,12 +143,54 @@ class AmoClient:
         found = {user.user_id: user for one in await self._people.users() if (user := crm_user(one)) is not None}
         return tuple(found.values())
 
+    async def extensions(self, *, attempt: Attempt | None = None) -> HeldExtensions | None:
+        """The numbers in the users' profiles where ours are none yet; else ours, of the users whom the account knows."""
+        ours = {
+            user: number
+            for user, number in self._link.tenant.user_extensions.get(IntegrationKey(self._link.name), {}).items()
+            if number
+        }
+        if ours:
+            return await self._held(ours, attempt)
+        theirs = numbers_of(await self._people.users(attempt))
+        return HeldExtensions(extensions={user: number for number, user in theirs.items()})
+
+    async def save_extensions(
+        self, place: RegistrationPlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None
+    ) -> HeldExtensions:
+        """The account has no place for them: ours is the map. Says which users it does not know."""
+        return await self._held(extensions, attempt)
+
+    async def _held(self, extensions: Mapping[str, str], attempt: Attempt | None) -> HeldExtensions:
+        try:
+            users = {codec.identifier(one.get("id")) for one in await self._people.users(attempt)}
+        except codec.Missing:
+            return HeldExtensions(extensions=dict(extensions))  # only administrators may read them
+        held = {user: number for user, number in extensions.items() if user in users}
+        return HeldExtensions(extensions=held, unknown_users=tuple(user for user in extensions if user not in users))
+
     async def responsible(self, phone: str) -> Responsible | None:
         """Who is responsible for a number, as the account has it now."""
         for client in await self._records.find(phone):
             if client.owner:
                 return Responsible(user_id=client.owner)
         return None
+
+    async def fields(self) -> Mapping[When, Sequence[CrmField]]:
+        """Of contacts and leads, with all stages."""
+        pipelines = codec.embedded(await self.account.call("GET", requests.PIPELINES), "pipelines")
+        found = {}
+        for kind in (requests.CONTACTS, requests.LEADS):
+            customs = await self.account.pages(
+                lambda page, kind=kind: requests.path(
+                    f"{requests.API}/{kind}/custom_fields", limit=codec.PAGE, page=page
+                ),
+                "custom_fields",
+            )
+            found[kind] = fields_in(kind, customs, pipelines)
+        contacts, leads = found[requests.CONTACTS], found[requests.LEADS]
+        made = contacts if self._settings.create == "contact" else leads
+        return {"call": made, "contact": contacts, "chat": contacts, "order": leads}
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import trio
 
 from adapters.amocrm import codec, requests
 from adapters.amocrm.account import Account
+from adapters.amocrm.fields import written
 from adapters.amocrm.requests import Client, Employee, Entity
 from adapters.amocrm.settings import AmoSettings
 from adapters.base import Attempt
@@ -48,7 +49,13 @@ class ClientRecords:
         """It is not there any more."""
         self._lately.pop(phone, None)
 
-    def _made(self, phone: str, entity: Entity) -> Entity:
+    @property
+    def country(self) -> str:
+        """In which numbers are read."""
+        return self._tenant.country
+
+    def remember(self, phone: str, entity: Entity) -> Entity:
+        """Somebody was made of this number."""
         self._lately[phone] = entity, trio.current_time()
         self._lately.move_to_end(phone)
         while len(self._lately) > MOST_LATELY:
@@ -69,22 +76,28 @@ class ClientRecords:
         return []
 
     async def make(
-        self, attempt: Attempt, body: Mapping[str, Any], uniq: str, employee: Employee, create: str
+        self,
+        attempt: Attempt,
+        body: Mapping[str, Any],
+        uniq: str,
+        employee: Employee,
+        create: str,
+        fields: Mapping[str, Any],
     ) -> tuple[Entity | None, bool]:
         """What becomes of somebody unknown, as `create` says; None for nothing. The second: the call stands in it already."""
         phone = str(body["phone"])
         match create:
             case "unsorted":
-                return await self._unsorted(attempt, body, uniq, employee)
+                return await self._unsorted(attempt, body, uniq, employee, fields)
             case "contact":
-                one = requests.contact(phone, employee.user_id, uniq)
+                one = _mapped(fields, requests.contact(phone, employee.user_id, uniq))
                 made = await self._created(attempt, f"{requests.API}/contacts", requests.CONTACTS, one)
             case "lead":
-                one = requests.lead(phone, employee.user_id, uniq, self._settings)
+                one = _mapped(fields, requests.lead(phone, employee.user_id, uniq, self._settings))
                 made = await self._created(attempt, f"{requests.API}/leads/complex", requests.LEADS, one)
             case _:
                 return None, False
-        return self._made(phone, made), False
+        return self.remember(phone, made), False
 
     async def _created(self, attempt: Attempt, address: str, kind: str, one: Mapping[str, Any]) -> Entity:
         try:
@@ -101,30 +114,42 @@ class ClientRecords:
         raise Rejected(f"POST {address} named nothing that it made")
 
     async def _unsorted(
-        self, attempt: Attempt, body: Mapping[str, Any], uniq: str, employee: Employee
+        self, attempt: Attempt, body: Mapping[str, Any], uniq: str, employee: Employee, fields: Mapping[str, Any]
     ) -> tuple[Entity | None, bool]:
         phone = str(body["phone"])
         for waiting in await self.waiting(attempt):
             if requests.is_of(waiting, phone, self._tenant.country) and (entity := requests.entity_in(waiting)):
                 here = codec.text(codec.mapping(waiting.get("metadata")).get("uniq")) == uniq
-                return self._made(phone, entity), here
-        one = requests.unsorted(body, uniq, employee, self._settings)
+                return self.remember(phone, entity), here
+        one = requests.unsorted(body, uniq, employee, self._settings, written(fields))
         try:
             answer = await self._account.call("POST", requests.SIP, [one], attempt=attempt)
         except codec.Refused as error:
             if not error.about_user():
                 raise
-            one = requests.unsorted(body, uniq, Employee(name=str(body.get("name", ""))), self._settings)
+            nameless = Employee(name=str(body.get("name", "")))
+            one = requests.unsorted(body, uniq, nameless, self._settings, written(fields))
             answer = await self._account.call("POST", requests.SIP, [one], attempt=attempt)
         found = codec.by_request(answer, "unsorted", uniq)
         if found is None:
             raise Rejected(f"POST {requests.SIP} named nothing that it made")
         made = requests.entity_in(found)
-        return (self._made(phone, made) if made is not None else None), True
+        return (self.remember(phone, made) if made is not None else None), True
 
     async def waiting(self, attempt: Attempt | None = None) -> list[Mapping[str, Any]]:
         """The incoming leads that are calls and wait for somebody, the latest first."""
         return await self._account.pages(requests.unsorted_page, "unsorted", attempt=attempt, most=MOST_WAITING_PAGES)
+
+    async def contact_of(self, phone: str, attempt: Attempt) -> Entity | None:
+        """The contact of somebody whom the search does not find yet: made lately, or waiting among the incoming leads."""
+        entity = self.made_lately(phone)
+        if entity is not None and entity.type == requests.LEADS:
+            address = requests.path(f"{requests.API}/leads/{entity.id}", with_="contacts")
+            entity = requests.contact_in(await self._account.call("GET", address, attempt=attempt))
+        if entity is None and self._settings.create == "unsorted":
+            waits = (one for one in await self.waiting(attempt) if requests.is_of(one, phone, self._tenant.country))
+            entity = next((found for one in waits if (found := requests.contact_in(one)) is not None), None)
+        return entity
 
     async def owner(self, entity: Entity, attempt: Attempt) -> str:
         """The id of the user who is responsible; empty where nobody is, or it is gone."""
@@ -133,6 +158,11 @@ class ClientRecords:
         except Rejected:
             return ""
         return codec.identifier(answer.get("responsible_user_id"))
+
+
+def _mapped(fields: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What is made of a call, with the mapped fields of the call."""
+    return {**plain, **written(fields, codec.items(plain.get("custom_fields_values")))}
 
 
 def _unowned(one: Mapping[str, Any]) -> dict[str, Any]:

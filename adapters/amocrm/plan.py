@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from adapters.amocrm.settings import AmoSettings
 from adapters.base import Draft
+from adapters.mapping import mapped
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import (
@@ -165,6 +166,7 @@ def _finish(
         "call": call.call_id, "phone": call.outside, "incoming": incoming, "ours": ours, "started": int(call.started_at.timestamp()),
         "duration": max(0, round(talk_s)), "status": status, "result": result[:500], "people": list(people),
         "name": _name(tenant, people[0])[:100] if people else "", **({"link": link} if link else {}),
+        **({"fields": fields} if (fields := mapped(settings.mapping, "call", call, tenant)) else {}),
     }  # fmt: skip
     return Draft(kind=FINISH, key=f"{call.call_id}:{FINISH}", body=body, keep_s=KEEP_S, bucket=CALLS)
 

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from adapters.amocrm.codec import PAGE, embedded, identifier, items, mapping, text
 from adapters.amocrm.settings import AmoSettings
+from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.numbers import spellings
 
 API = "/api/v4"
@@ -169,16 +170,74 @@ def clients_in(answer: Any, kind: str, phone: str, country: str) -> list[Client]
     """Those of a search's answer whose number it is: the first that was made first."""
     found = []
     for one in embedded(answer, kind):
-        numbers = [
-            mapping(value).get("value")
-            for field in items(one.get("custom_fields_values"))
-            if text(mapping(field).get("field_code")) == "PHONE"
-            for value in items(mapping(field).get("values"))
-        ]
-        if (number := identifier(one.get("id"))) and any(same(value, phone, country) for value in numbers):
+        if (number := identifier(one.get("id"))) and any(same(value, phone, country) for value in phones_of(one)):
             leads = tuple(lead for each in embedded(one, LEADS) if (lead := identifier(each.get("id"))))
             found.append(Client(Entity(kind, number), identifier(one.get("responsible_user_id")), leads))
     return sorted(found, key=lambda client: int(client.entity.id))
+
+
+def values_of(one: Mapping[str, Any], code: str) -> list[Any]:
+    """What stands in a custom field of somebody."""
+    return [
+        mapping(value).get("value")
+        for field in items(one.get("custom_fields_values"))
+        if text(mapping(field).get("field_code")) == code
+        for value in items(mapping(field).get("values"))
+    ]
+
+
+def phones_of(one: Mapping[str, Any]) -> list[Any]:
+    """Somebody's numbers as they were written down."""
+    return values_of(one, "PHONE")
+
+
+def person(client: ClientFacts, request_id: str) -> dict[str, Any]:
+    """A client of chats or orders."""
+    known = [_values(code, values) for code, values in (("PHONE", client.phones), ("EMAIL", client.emails)) if values]
+    name = client.name or next(iter((*client.phones, *client.emails)), "")
+    return {"name": name, **({"custom_fields_values": known} if known else {}), "request_id": request_id}
+
+
+def lacking(stored: Mapping[str, Any], client: ClientFacts, country: str) -> list[dict[str, Any]]:
+    """Custom fields with the numbers and addresses that a record lacks, beside those that it has: a change replaces all of a field."""
+    found = []
+    numbers, addresses = phones_of(stored), [text(one).lower() for one in values_of(stored, "EMAIL")]
+    phones = [one for one in client.phones if not any(same(value, one, country) for value in numbers)]
+    emails = [one for one in client.emails if one.lower() not in addresses]
+    for code, more in (("PHONE", phones), ("EMAIL", emails)):
+        if more:
+            kept = [
+                dict(mapping(value))
+                for field in items(stored.get("custom_fields_values"))
+                if text(mapping(field).get("field_code")) == code
+                for value in items(mapping(field).get("values"))
+            ]
+            found.append({"field_code": code, "values": [*kept, *_values(code, more)["values"]]})
+    return found
+
+
+def _values(code: str, values: Sequence[str]) -> dict[str, Any]:
+    return {"field_code": code, "values": [{"value": value, "enum_code": "WORK"} for value in values]}
+
+
+def order(one: Mapping[str, Any], client: Entity | None, settings: AmoSettings) -> dict[str, Any]:
+    """An order as a lead: its sum in whole units, as leads have it."""
+    linked = {"_embedded": {client.type: [{"id": int(client.id)}]}} if client is not None else {}
+    return {
+        "name": one["title"], "price": round(float(one["total"])), **_pipeline(settings), **linked, "request_id": one["id"],
+    }  # fmt: skip
+
+
+def plain_note(entity: Entity, said: str, number: str = "") -> dict[str, Any]:
+    """A note in words; the change of one, where its number is named."""
+    place = {"id": int(number)} if number else {"entity_id": int(entity.id), "request_id": entity.id}
+    return {**place, "note_type": "common", "params": {"text": said}}
+
+
+def plain_notes_of(entity: Entity, number: int = 1) -> str:
+    """A page of somebody's notes in words, the latest first."""
+    address = f"{API}/{entity.type}/{entity.id}/notes"
+    return path(address, limit=PAGE, page=number, order__id="desc") + "&filter%5Bnote_type%5D%5B0%5D=common"
 
 
 def contact(phone: str, owner: str, request_id: str) -> dict[str, Any]:
@@ -210,7 +269,9 @@ def _pipeline(settings: AmoSettings) -> dict[str, Any]:
 # Incoming leads ----------------------------------------------------------------------------------------------------------
 
 
-def unsorted(body: Mapping[str, Any], uniq: str, employee: Employee, settings: AmoSettings) -> dict[str, Any]:
+def unsorted(
+    body: Mapping[str, Any], uniq: str, employee: Employee, settings: AmoSettings, fields: Mapping[str, Any]
+) -> dict[str, Any]:
     """A call of somebody unknown among the incoming leads: both numbers, and the call itself. It cannot be changed later, so the
     link to the recording stands in it at once."""
     client, ours = digits(body["phone"]), digits(body["ours"]) or text(body["ours"])
@@ -225,7 +286,7 @@ def unsorted(body: Mapping[str, Any], uniq: str, employee: Employee, settings: A
         "request_id": uniq, "source_name": settings.source, "source_uid": uniq, **_pipeline(settings), "created_at": int(body["started"]),
         "metadata": metadata,
         "_embedded": {
-            "leads": [{"name": body["phone"]}],
+            "leads": [{"name": body["phone"], **fields}],
             "contacts": [{"name": body["phone"], "custom_fields_values": [_phone(body["phone"])]}],
         },
     }  # fmt: skip
@@ -238,11 +299,17 @@ def unsorted_page(number: int) -> str:
 
 def entity_in(waiting: Mapping[str, Any]) -> Entity | None:
     """The lead of an incoming lead, else its contact."""
-    for kind in (LEADS, CONTACTS):
-        for one in embedded(waiting, kind):
-            if number := identifier(one.get("id")):
-                return Entity(kind, number)
-    return None
+    return _first(waiting, LEADS) or _first(waiting, CONTACTS)
+
+
+def contact_in(one: Mapping[str, Any]) -> Entity | None:
+    """The contact of a lead or of an incoming lead."""
+    return _first(one, CONTACTS)
+
+
+def _first(one: Mapping[str, Any], kind: str) -> Entity | None:
+    numbers = (identifier(each.get("id")) for each in embedded(one, kind))
+    return next((Entity(kind, number) for number in numbers if number), None)
 
 
 def is_of(waiting: Mapping[str, Any], phone: str, country: str) -> bool:

@@ -24,6 +24,7 @@ RATE = 7
 BATCH = 50
 KINDS = ("contacts", "companies", "leads")
 CLOSED = (142, 143)
+STAGES = {1: "Первичный контакт", 2: "Собран", 142: "Успешно реализовано", 143: "Закрыто и не реализовано"}
 DEFAULT_USERS: tuple[dict[str, Any], ...] = (
     {"id": 500, "name": "Админ Аккаунта", "email": "admin@june.example", "phone_number": None},
     {"id": 501, "name": "Анна Кузьмина", "email": "anna@june.example", "phone_number": "151"},
@@ -82,6 +83,14 @@ class AmoCrm:
         self.moved_to = ""
         self.required: dict[str, str] = {}
         """Kind -> a custom field without which none is made."""
+        self.custom_fields: dict[str, list[dict[str, Any]]] = {
+            "contacts": [{"id": 301, "name": "Телефон", "code": "PHONE", "type": "multitext"},
+                         {"id": 302, "name": "Email", "code": "EMAIL", "type": "multitext"},
+                         {"id": 303, "name": "Город", "code": None, "type": "text"}],
+            "leads": [{"id": 401, "name": "Доставка", "code": None, "type": "text"},
+                      {"id": 402, "name": "Канал", "code": None, "type": "select",
+                       "enums": [{"id": 1, "value": "Telegram"}, {"id": 2, "value": "Звонок"}]}],
+        }  # fmt: skip
         self.unsorted_on = True
         self.refuses_repeats = False
         """Whether a call with a known `uniq` is refused: documents do not say."""
@@ -269,7 +278,9 @@ class AmoCrm:
             case "POST", ["v4", "tasks"]:
                 return self._add_tasks(body)
             case "GET", ["v4", "leads", "pipelines"]:
-                one = {"id": 11, "name": "Воронка", "is_main": True, "is_unsorted_on": self.unsorted_on}
+                statuses = [{"id": number, "name": name} for number, name in STAGES.items()]
+                one = {"id": 11, "name": "Воронка", "is_main": True, "is_unsorted_on": self.unsorted_on,
+                       "_embedded": {"statuses": statuses}}  # fmt: skip
                 return {"_total_items": 1, "_embedded": {"pipelines": [one]}}
             case "GET", ["v4", "leads", "unsorted"]:
                 return self._page_of("unsorted", self.waiting[::-1], query)
@@ -283,6 +294,10 @@ class AmoCrm:
                 return self._change_notes(body)
             case "GET", ["v4", kind, number, "notes"] if kind in KINDS:
                 return self._notes_of(kind, int(number), query)
+            case "GET", ["v4", kind, "custom_fields"] if kind in KINDS:
+                return self._page_of("custom_fields", self.custom_fields.get(kind, []), query)
+            case "PATCH", ["v4", kind, number] if kind in KINDS:
+                return self._change(kind, int(number), body)
             case "GET", ["v4", kind] if kind in KINDS:
                 return self._search(kind, query)
             case "POST", ["v4", kind] if kind in KINDS:
@@ -329,7 +344,16 @@ class AmoCrm:
             for one in phones_of(entity):
                 if digits(one) == digits(wanted):
                     return True
-            return wanted.lower() in str(entity.get("name", "")).lower() and not digits(wanted)
+            fields = entity.get("custom_fields_values") or []
+            values = [
+                str(one["value"]).lower()
+                for field in fields
+                if field.get("field_code") == "EMAIL"
+                for one in field["values"]
+            ]
+            return wanted.lower() in values or (
+                wanted.lower() in str(entity.get("name", "")).lower() and not digits(wanted)
+            )
 
         found = [self._shown(kind, one) for one in self.entities[kind].values() if fits(one)]
         return self._page_of(kind, found, query)
@@ -486,17 +510,46 @@ class AmoCrm:
     def _add_many(self, kind: str, body: Any) -> Any:
         elements = self._elements(body)
         self._validated(elements, lambda one: self._entity_faults(kind, one))
-        made = [
-            {"id": self._made(kind, one), "request_id": str(one.get("request_id", index))} for index, one in enumerate(elements)
-        ]  # fmt: skip
+        made = []
+        for index, one in enumerate(elements):
+            number = self._made(kind, one)
+            for contact in one.get("_embedded", {}).get("contacts", []):
+                self.entities["contacts"][contact["id"]]["lead_ids"].append(number)
+            made.append({"id": number, "request_id": str(one.get("request_id", index))})
         return {"_embedded": {kind: made}}
 
-    def _entity_faults(self, kind: str, one: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def _change(self, kind: str, number: int, body: Any) -> Any:
+        if number not in self.entities[kind]:
+            raise Refusal(404, "Not found")
+        if not isinstance(body, dict) or not body:
+            raise Refusal(400, "An object is expected")
+        self._validated([body], lambda one: self._entity_faults(kind, one, changed=True))
+        entity = self.entities[kind][number]
+        named = [(one.get("field_id"), one.get("field_code")) for one in body.get("custom_fields_values", ())]
+        stay = [
+            one
+            for one in entity.get("custom_fields_values") or ()
+            if (one.get("field_id"), one.get("field_code")) not in named
+        ]
+        entity |= {**body, "custom_fields_values": [*stay, *body.get("custom_fields_values", ())]}
+        return {"id": number, "updated_at": int(time.time())}
+
+    def _entity_faults(self, kind: str, one: Mapping[str, Any], *, changed: bool = False) -> list[tuple[str, str]]:
         wrong = self._user_faults(one, "responsible_user_id")
         if not isinstance(one.get("name", ""), str) or len(str(one.get("name", ""))) > 255:
             wrong.append(("name", "This value is too long."))
-        if kind in self.required:
+        for name in ("price", "status_id", "pipeline_id"):
+            if name in one and (not isinstance(one[name], int) or (name == "status_id" and one[name] not in STAGES)):
+                wrong.append((name, "not a valid choice"))
+        if kind in self.required and not changed:
             wrong.append((f"custom_fields_values.{self.required[kind]}", "This field is missing."))
+        for index, field in enumerate(one.get("custom_fields_values") or ()):
+            known = [each for each in self.custom_fields.get(kind, ()) if field.get("field_id", each["id"]) == each["id"]
+                     and field.get("field_code", each["code"]) == each["code"]]  # fmt: skip
+            values = [value["value"] for value in field["values"]]
+            enums = [each["value"] for each in known[0].get("enums", ())] if known else []
+            if kind != "companies" and (not known or (enums and not set(values) <= set(enums))):
+                wrong.append((f"custom_fields_values.{index}.field_id", "not a valid choice"))
         return wrong
 
     def _made(self, kind: str, one: Mapping[str, Any], *, waits: bool = False) -> int:
@@ -537,6 +590,8 @@ class AmoCrm:
                       for name in ("from", "phone", "called_at", "duration", "link", "service_code", "uniq") if name not in data]  # fmt: skip
             if any(waits["source_uid"] == one.get("source_uid") for waits in self.waiting):
                 wrong.append(("source_uid", "Not unique"))
+            for lead in one.get("_embedded", {}).get("leads", []):
+                wrong += [(f"leads.0.{path}", said) for path, said in self._entity_faults("leads", lead, changed=True)]
             return wrong + [(f"metadata.{path}", said) for path, said in self._user_faults(data, "call_responsible")]
 
         if not self.unsorted_on:

@@ -360,35 +360,3 @@ async def test_a_batch_that_is_too_heavy_is_halved(account: AmoCrm, open_desk: O
             nursery.start_soon(tell, desk, number)
     assert len({call["params"]["uniq"] for call in account.calls}) == 16
     assert account.violations == []
-
-
-async def test_whoever_is_cancelled_leaves_the_others_uncertain(account: AmoCrm, open_desk: Open) -> None:
-    account.add("contacts", CLIENT)
-    account.fault, account.fault_count, account.faulty = Fault.HANG, 1, CALLS
-    outcomes: list[str] = []
-    async with open_desk() as desk:
-
-        async def tell(call: str, scope: trio.CancelScope) -> None:
-            (draft,) = desk.planned(ended(call))
-            with scope:
-                try:
-                    await desk.client.deliver(desk.attempt(draft, call))
-                    outcomes.append("done")
-                except Unavailable as error:
-                    outcomes.append(f"certain={error.certain}")
-
-        scopes = [trio.CancelScope() for _ in range(3)]
-        async with trio.open_nursery() as nursery:
-            for number, scope in enumerate(scopes):
-                nursery.start_soon(tell, str(number), scope)
-            while not account.batches:
-                await trio.sleep(0.005)
-            for scope in scopes[:1]:
-                scope.cancel()
-            with trio.move_on_after(0.2):
-                while len(outcomes) < 2:
-                    await trio.sleep(0.005)
-            for scope in scopes:
-                scope.cancel()
-    assert set(outcomes) <= {"certain=False", "done"}
-    assert outcomes
