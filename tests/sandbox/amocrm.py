@@ -298,6 +298,8 @@ class AmoCrm:
                 return self._page_of("custom_fields", self.custom_fields.get(kind, []), query)
             case "PATCH", ["v4", kind, number] if kind in KINDS:
                 return self._change(kind, int(number), body)
+            case "PATCH", ["v4", kind] if kind in KINDS:
+                return {"_embedded": {kind: [self._change(kind, int(one["id"]), one) for one in self._elements(body)]}}
             case "GET", ["v4", kind] if kind in KINDS:
                 return self._search(kind, query)
             case "POST", ["v4", kind] if kind in KINDS:
