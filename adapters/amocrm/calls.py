@@ -3,7 +3,7 @@
     POST /calls, shared by up to 50 calls -> added to a client's lead, contact or company
                                           -> nobody has the number -> looked for in every spelling -> a note of theirs
                                                                                      nobody -> made by setting, with the call
-    a repeat: first looked for among the notes of the client and the incoming leads, by `uniq`
+    a repeat: first looked for among the latest notes of calls and the incoming leads, by `uniq`
 
 An element is matched by its `request_id`. One that is refused costs the others nothing but a request of their own. A batch that
 was too heavy (504) is halved until requests pass again. Read `clients.py` for who it is with, `client.py` for the other deliveries.
@@ -31,8 +31,9 @@ ENTITY, NOTE, FINISHED, LINKED = "entity", "note", "finished", "linked"
 """Names under which ids of a call are remembered."""
 NOT_EXIST, NOT_MADE, NOT_WRITTEN = "not_exist_codes", "client_not_made", "fields_not_written"
 LOOKERS, PATIENCE_S = 6, 4.0
-MOST_LOOKED_AT = 5
-"""Clients of one number, and leads of each, among whose notes a call is looked for."""
+"""How many look for clients together, and the seconds until one of the others gives up for now."""
+MOST_PAGES = 4
+"""Of notes among which a call in doubt is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ class _Sent:
 
     element: Mapping[str, Any]
     attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a call is."""
+
+    entity: Entity | None
+    waits: bool = False
+    """In an incoming lead, which cannot be changed later."""
 
 
 class NotAdded(Exception):
@@ -58,6 +68,9 @@ class Calls:
         self._account = account
         self._people = people
         self._records = records
+        self._lookups: Batches[tuple[str, int], _Place | None] = Batches(
+            self._look, trio.lowlevel.checkpoint, codec.PAGE
+        )
         self._lookers = trio.Semaphore(LOOKERS)
         self._batches: Batches[_Sent, Mapping[str, Any] | None] = Batches(self._send, account.take, codec.BATCH)
 
@@ -72,10 +85,8 @@ class Calls:
         body, uniq = attempt.body, self.uniq(attempt.body["call"])
         employee, unknown = await self._people.employee(body, attempt)
         noted = Delivered(note=NOT_EXIST, detail=unknown) if unknown else Delivered()
-        if attempt.number > 1 and self._settings.repeats == "look":
-            async with self._looking():
-                if await self._there(attempt, uniq):
-                    return noted
+        if attempt.number > 1 and self._settings.repeats == "look" and await self._there(attempt, uniq):
+            return noted
         try:
             await self._added(attempt, body, uniq, employee)
             return noted
@@ -238,41 +249,36 @@ class Calls:
 
     async def _there(self, attempt: Attempt, uniq: str) -> bool:
         """Whether an earlier attempt has made it, whose answer was lost."""
-        phone = str(attempt.body["phone"])
-        known = Entity.read(await attempt.known(ENTITY)) or self._records.made_lately(phone)
-        entities = [known] if known is not None else []
-        for client in (await self._records.find(phone, attempt))[:MOST_LOOKED_AT]:
-            leads = (Entity(requests.LEADS, number) for number in client.leads[:MOST_LOOKED_AT])
-            entities += [client.entity, *leads]
-        for entity in dict.fromkeys(entities):
-            if await self.note_of(entity, uniq, attempt) is not None:
-                await attempt.remember(ENTITY, str(entity))
-                await attempt.remember(FINISHED, "1")
-                return True
-        if self._settings.create != "unsorted":
+        found = await self._lookups.one((uniq, int(attempt.body["started"])))
+        if found is None:
             return False
-        for waiting in await self._records.waiting(attempt):
-            place = requests.entity_in(waiting)
-            if codec.text(codec.mapping(waiting.get("metadata")).get("uniq")) == uniq:
-                if place is not None:
-                    await attempt.remember(ENTITY, str(place))
-                await attempt.remember(LINKED, "1")
-            elif place is None or not await self._noted_among(waiting, place, phone, uniq, attempt):
-                continue
-            await attempt.remember(FINISHED, "1")
-            return True
-        return False
-
-    async def _noted_among(
-        self, waiting: Mapping[str, Any], place: Entity, phone: str, uniq: str, attempt: Attempt
-    ) -> bool:
-        """Whether the call is a note of an incoming lead of the same client."""
-        if not requests.is_of(waiting, phone, self._link.tenant.country):
-            return False
-        if await self.note_of(place, uniq, attempt) is None:
-            return False
-        await attempt.remember(ENTITY, str(place))
+        if found.entity is not None:
+            await attempt.remember(ENTITY, str(found.entity))
+        if found.waits:
+            await attempt.remember(LINKED, "1")
+        await attempt.remember(FINISHED, "1")
         return True
+
+    async def _look(self, wanted: Sequence[tuple[str, int]]) -> Sequence["_Place | None"]:
+        """Where these calls are, by the latest notes of calls and incoming leads: some requests for all that are in doubt."""
+        since = min(started for _, started in wanted)
+        names, places = {uniq for uniq, _ in wanted}, dict[str, _Place]()
+        for kind in (requests.CONTACTS, requests.LEADS, requests.COMPANIES):
+            for page in range(1, MOST_PAGES + 1):
+                answer = await self._account.call("GET", requests.latest_calls(kind, since, page))
+                notes = codec.embedded(answer, "notes")
+                for note in notes:
+                    uniq = codec.text(codec.mapping(note.get("params")).get("uniq"))
+                    if uniq in names and (number := codec.identifier(note.get("entity_id"))):
+                        places[uniq] = _Place(Entity(kind, number))
+                if len(notes) < codec.PAGE or len(places) == len(names):
+                    break
+        if self._settings.create == "unsorted" and len(places) < len(names):
+            for waiting in await self._records.waiting():
+                uniq = codec.text(codec.mapping(waiting.get("metadata")).get("uniq"))
+                if uniq in names:
+                    places[uniq] = _Place(requests.entity_in(waiting), waits=True)
+        return [places.get(uniq) for uniq, _ in wanted]
 
     async def note_of(self, entity: Entity, uniq: str, attempt: Attempt) -> Mapping[str, Any] | None:
         """A call's note, wherever in the list it is; None where there is none."""

@@ -25,6 +25,8 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Rejected
 
 LATELY_S = 900.0
+FRUITLESS_S = 10.0
+"""For how long a search that found nobody is not repeated: an attempt that failed later on goes on where it was."""
 MOST_LATELY = 2000
 MOST_WAITING_PAGES = 4
 
@@ -38,6 +40,7 @@ class ClientRecords:
         self._settings = settings
         self.turns = Turns()
         """By number: within a turn nobody else looks for it, or makes a record of it."""
+        self._nobody: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._lately: OrderedDict[str, tuple[Entity, float]] = OrderedDict()
 
     def made_lately(self, phone: str) -> Entity | None:
@@ -68,11 +71,15 @@ class ClientRecords:
         missed = missed and self._settings.search == "rest"
         for kind in requests.TYPES:
             for query in requests.queries(phone, country, missed=missed):
-                more = {"with": "leads"} if kind == requests.CONTACTS else {}
-                address = requests.path(f"{requests.API}/{kind}", query=query, limit=codec.PAGE, **more)
+                if trio.current_time() - self._nobody.get((kind, query), -FRUITLESS_S) < FRUITLESS_S:
+                    continue
+                address = requests.path(f"{requests.API}/{kind}", query=query, limit=codec.PAGE)
                 answer = await self._account.call("GET", address, attempt=attempt)
                 if found := requests.clients_in(answer, kind, phone, country):
                     return found
+                self._nobody[kind, query] = trio.current_time()
+                while len(self._nobody) > MOST_LATELY:
+                    self._nobody.popitem(last=False)
         return []
 
     async def make(

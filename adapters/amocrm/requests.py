@@ -43,11 +43,10 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody found: who is responsible, and the leads of theirs."""
+    """Somebody found, and who is responsible."""
 
     entity: Entity
     owner: str = ""
-    leads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +134,12 @@ def notes_of(entity: Entity, number: int = 1) -> str:
     )
 
 
+def latest_calls(kind: str, since: int, number: int = 1) -> str:
+    """A page of all notes of calls of one kind of record, the latest first. `since`: seconds since the epoch."""
+    address = path(f"{API}/{kind}/notes", limit=PAGE, page=number, order__id="desc", filter__updated_at__from=since)
+    return address + "&filter%5Bnote_type%5D%5B0%5D=call_in&filter%5Bnote_type%5D%5B1%5D=call_out"
+
+
 def entity_of(answer: Mapping[str, Any]) -> Entity | None:
     """Whom the account has given a call to."""
     kind, number = text(answer.get("entity_type")), identifier(answer.get("entity_id"))
@@ -171,8 +176,7 @@ def clients_in(answer: Any, kind: str, phone: str, country: str) -> list[Client]
     found = []
     for one in embedded(answer, kind):
         if (number := identifier(one.get("id"))) and any(same(value, phone, country) for value in phones_of(one)):
-            leads = tuple(lead for each in embedded(one, LEADS) if (lead := identifier(each.get("id"))))
-            found.append(Client(Entity(kind, number), identifier(one.get("responsible_user_id")), leads))
+            found.append(Client(Entity(kind, number), identifier(one.get("responsible_user_id"))))
     return sorted(found, key=lambda client: int(client.entity.id))
 
 

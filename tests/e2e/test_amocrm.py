@@ -62,7 +62,7 @@ async def test_calls_with_faults_are_as_many_records(tmp_path: Path) -> None:
                 while True:
                     for fault in FAULTS:
                         account.fault, account.fault_count = fault, 1
-                        await trio.sleep(1.0)
+                        await trio.sleep(2.0)
 
             nursery.start_soon(disturb)
             async with trio.open_nursery() as calls:

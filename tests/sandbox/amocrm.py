@@ -292,6 +292,8 @@ class AmoCrm:
                 return self._add_notes(kind, body)
             case "PATCH", ["v4", kind, "notes"] if kind in KINDS:
                 return self._change_notes(body)
+            case "GET", ["v4", kind, "notes"] if kind in KINDS:
+                return self._page_of("notes", self._noted(query, kind), query)
             case "GET", ["v4", kind, number, "notes"] if kind in KINDS:
                 return self._notes_of(kind, int(number), query)
             case "GET", ["v4", kind, "custom_fields"] if kind in KINDS:
@@ -502,12 +504,16 @@ class AmoCrm:
     def _notes_of(self, kind: str, entity: int, query: dict[str, str]) -> Any:
         if entity not in self.entities[kind]:
             raise Refusal(404, "Not found")
-        types = {value for name, value in query.items() if name.startswith("filter[note_type]")}
-        found = [
-            note for note in self.notes[::-1]
-            if (note["kind"], note["entity_id"]) == (kind, entity) and (not self.filters or not types or note["note_type"] in types)
-        ]  # fmt: skip
+        found = [note for note in self._noted(query, kind) if note["entity_id"] == entity]
         return self._page_of("notes", found, query)
+
+    def _noted(self, query: dict[str, str], kind: str) -> list[dict[str, Any]]:
+        types = {value for name, value in query.items() if name.startswith("filter[note_type]")}
+        return [
+            note
+            for note in self.notes[::-1]
+            if note["kind"] == kind and (not self.filters or not types or note["note_type"] in types)
+        ]
 
     def _add_many(self, kind: str, body: Any) -> Any:
         elements = self._elements(body)
