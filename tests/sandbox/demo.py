@@ -32,6 +32,7 @@ from gateway.settings import Settings, read_settings
 from gateway.store import users
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
+from tests.sandbox.amocrm import AmoCrm
 from tests.sandbox.bitrix24 import Bitrix24
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
@@ -95,6 +96,14 @@ class Company:
         )  # fmt: skip
 
     @property
+    def account_users(self) -> tuple[dict[str, Any], ...]:
+        """The same people as its account has them; the first is the one whose token it is."""
+        named = (
+            {**user, "name": f"{user['firstName']} {user['lastName']}", "phone_number": None} for user in self.crm_users
+        )
+        return ({"id": 500, "name": "Admin", "email": self.email, "phone_number": None}, *named)
+
+    @property
     def portal_users(self) -> tuple[dict[str, Any], ...]:
         """The same people as its portal has them; the first is the one whose webhook it is."""
         return tuple(
@@ -150,6 +159,7 @@ class Staged:
     number: Mapping[str, Any] | None = None
     """The settings of its WhatsApp number, where it has one."""
     portal: Bitrix24 | None = None
+    account: AmoCrm | None = None
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -170,6 +180,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "enabled": True, "domain": crm.base, "user_extensions": company.users,
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
+            **({"amocrm": {"subdomain": "june", "access_token": staged.account.token, "user_extensions": company.users}} if staged.account else {}),
             **({"bitrix24": {"webhook_url": staged.portal.webhook_url, "user_extensions": company.users}} if staged.portal else {}),
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
@@ -228,6 +239,8 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
     async with trio.open_nursery() as nursery:
         telegram_url = await nursery.start(telegram.serve)
         whatsapp_url = await nursery.start(whatsapp.serve)
+        account = AmoCrm(name=COMPANIES[0].name, users=COMPANIES[0].account_users)
+        account_url = await nursery.start(account.serve)
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
@@ -258,11 +271,14 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     shop=shop,
                     number=settings_of(whatsapp, hook_id) if not index else None,
                     portal=portal,
+                    account=account if not index else None,
                 )
             )
         file = DEMO / "tenants.json"
         write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
-        settings["GATEWAY_PROVIDER_URLS"] = json.dumps({"telegram": telegram_url, "whatsapp": whatsapp_url})
+        settings["GATEWAY_PROVIDER_URLS"] = json.dumps(
+            {"telegram": telegram_url, "whatsapp": whatsapp_url, "amocrm": account_url}
+        )
         phone = Phone([
             TelegramLine(f"{one.company.name}, Telegram", telegram, telegram.bots[one.bot], CLIENT + index, one.company.client)
             for index, one in enumerate(stage)
@@ -271,7 +287,15 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
         phone_url = await nursery.start(phone.site.serve)
         gateway = Gateway(settings, DEMO / "gateway.log")
         with stop:
-            await run_gateway(gateway, file, [("Telegram", telegram_url)], phone_url, stage, rate, seconds)
+            await run_gateway(
+                gateway,
+                file,
+                [("Telegram", telegram_url), ("amoCRM of June", account_url)],
+                phone_url,
+                stage,
+                rate,
+                seconds,
+            )
         nursery.cancel_scope.cancel()
 
 
