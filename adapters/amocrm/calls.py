@@ -87,11 +87,12 @@ class Calls:
         noted = Delivered(note=NOT_EXIST, detail=unknown) if unknown else Delivered()
         if attempt.number > 1 and self._settings.repeats == "look" and await self._there(attempt, uniq):
             return noted
-        try:
-            await self._added(attempt, body, uniq, employee)
-            return noted
-        except NotAdded:
-            pass
+        if not self._records.is_nobody_s(body["phone"]):
+            try:
+                await self._added(attempt, body, uniq, employee)
+                return noted
+            except NotAdded:
+                self._records.note_nobody_s(body["phone"])
         async with self._records.turns.of(body["phone"]), self._looking():
             return await self._given(attempt, uniq, employee) or noted
 

@@ -9,7 +9,8 @@ accepted it, so those that wait are looked through by their numbers. Read `calls
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -20,13 +21,16 @@ from adapters.amocrm.fields import written
 from adapters.amocrm.requests import Client, Employee, Entity
 from adapters.amocrm.settings import AmoSettings
 from adapters.base import Attempt
+from adapters.batching import Batches
 from adapters.turns import Turns
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Rejected
 
 LATELY_S = 900.0
-FRUITLESS_S = 10.0
-"""For how long a search that found nobody is not repeated: an attempt that failed later on goes on where it was."""
+FRUITLESS_S = 20.0
+"""For how long a search that found nobody is not repeated: an attempt that had to wait, or failed later on, goes on where it was."""
+_MATCH = "match"
+"""The account's own match of a call, among searches."""
 MOST_LATELY = 2000
 MOST_WAITING_PAGES = 4
 
@@ -40,13 +44,47 @@ class ClientRecords:
         self._settings = settings
         self.turns = Turns()
         """By number: within a turn nobody else looks for it, or makes a record of it."""
-        self._nobody: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._asked: Batches[None, list[Mapping[str, Any]]] = Batches(
+            self._read_waiting, trio.lowlevel.checkpoint, codec.PAGE
+        )
+        self._fruitless: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._lately: OrderedDict[str, tuple[Entity, float]] = OrderedDict()
 
     def made_lately(self, phone: str) -> Entity | None:
         """Who was made of this number in the last minutes."""
         found = self._lately.get(phone)
         return found[0] if found is not None and trio.current_time() - found[1] < LATELY_S else None
+
+    def is_nobody_s(self, phone: str) -> bool:
+        """Whether the account has just said that nobody has this number."""
+        return self._is_fruitless(_MATCH, phone)
+
+    def note_nobody_s(self, phone: str) -> None:
+        """The account has said so."""
+        self._note_fruitless(_MATCH, phone)
+
+    @contextmanager
+    def making(self, phones: Sequence[str]) -> Iterator[None]:
+        """Within it somebody is made of these numbers. However it fails, they may be there: all is looked for anew."""
+        made = False
+        try:
+            yield
+            made = True
+        finally:
+            for phone in () if made else phones:
+                for kind in requests.TYPES:
+                    for query in requests.queries(phone, self._tenant.country):
+                        self._fruitless.pop((kind, query), None)
+                self._fruitless.pop((_MATCH, phone), None)
+
+    def _is_fruitless(self, kind: str, query: str) -> bool:
+        return trio.current_time() - self._fruitless.get((kind, query), -FRUITLESS_S) < FRUITLESS_S
+
+    def _note_fruitless(self, kind: str, query: str) -> None:
+        self._fruitless[kind, query] = trio.current_time()
+        self._fruitless.move_to_end((kind, query))
+        while len(self._fruitless) > MOST_LATELY:
+            self._fruitless.popitem(last=False)
 
     def forget(self, phone: str) -> None:
         """It is not there any more."""
@@ -71,15 +109,13 @@ class ClientRecords:
         missed = missed and self._settings.search == "rest"
         for kind in requests.TYPES:
             for query in requests.queries(phone, country, missed=missed):
-                if trio.current_time() - self._nobody.get((kind, query), -FRUITLESS_S) < FRUITLESS_S:
+                if self._is_fruitless(kind, query):
                     continue
                 address = requests.path(f"{requests.API}/{kind}", query=query, limit=codec.PAGE)
                 answer = await self._account.call("GET", address, attempt=attempt)
                 if found := requests.clients_in(answer, kind, phone, country):
                     return found
-                self._nobody[kind, query] = trio.current_time()
-                while len(self._nobody) > MOST_LATELY:
-                    self._nobody.popitem(last=False)
+                self._note_fruitless(kind, query)
         return []
 
     async def make(
@@ -92,6 +128,12 @@ class ClientRecords:
         fields: Mapping[str, Any],
     ) -> tuple[Entity | None, bool]:
         """What becomes of somebody unknown, as `create` says; None for nothing. The second: the call stands in it already."""
+        with self.making([str(body["phone"])]):
+            return await self._make(attempt, body, uniq, employee, create, fields)
+
+    async def _make(
+        self, attempt: Attempt, body: Mapping[str, Any], uniq: str, employee: Employee, create: str, fields: Mapping[str, Any]
+    ) -> tuple[Entity | None, bool]:  # fmt: skip
         phone = str(body["phone"])
         match create:
             case "unsorted":
@@ -124,7 +166,7 @@ class ClientRecords:
         self, attempt: Attempt, body: Mapping[str, Any], uniq: str, employee: Employee, fields: Mapping[str, Any]
     ) -> tuple[Entity | None, bool]:
         phone = str(body["phone"])
-        for waiting in await self.waiting(attempt):
+        for waiting in await self.waiting():
             if requests.is_of(waiting, phone, self._tenant.country) and (entity := requests.entity_in(waiting)):
                 here = codec.text(codec.mapping(waiting.get("metadata")).get("uniq")) == uniq
                 return self.remember(phone, entity), here
@@ -143,9 +185,13 @@ class ClientRecords:
         made = requests.entity_in(found)
         return (self.remember(phone, made) if made is not None else None), True
 
-    async def waiting(self, attempt: Attempt | None = None) -> list[Mapping[str, Any]]:
-        """The incoming leads that are calls and wait for somebody, the latest first."""
-        return await self._account.pages(requests.unsorted_page, "unsorted", attempt=attempt, most=MOST_WAITING_PAGES)
+    async def waiting(self) -> list[Mapping[str, Any]]:
+        """The incoming leads that are calls and wait for somebody, the latest first: read once for all who ask together."""
+        return await self._asked.one(None)
+
+    async def _read_waiting(self, asked: Sequence[None]) -> Sequence[list[Mapping[str, Any]]]:
+        found = await self._account.pages(requests.unsorted_page, "unsorted", most=MOST_WAITING_PAGES)
+        return [found for _ in asked]
 
     async def contact_of(self, phone: str, attempt: Attempt) -> Entity | None:
         """The contact of somebody whom the search does not find yet: made lately, or waiting among the incoming leads."""
@@ -154,7 +200,7 @@ class ClientRecords:
             address = requests.path(f"{requests.API}/leads/{entity.id}", with_="contacts")
             entity = requests.contact_in(await self._account.call("GET", address, attempt=attempt))
         if entity is None and self._settings.create == "unsorted":
-            waits = (one for one in await self.waiting(attempt) if requests.is_of(one, phone, self._tenant.country))
+            waits = (one for one in await self.waiting() if requests.is_of(one, phone, self._tenant.country))
             entity = next((found for one in waits if (found := requests.contact_in(one)) is not None), None)
         return entity
 

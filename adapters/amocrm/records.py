@@ -73,7 +73,8 @@ class Records:
             if found is None:
                 known, found = await self._found(client, attempt)
             if known is None or found is None:
-                made, noted = await self._made(attempt, client, fields)
+                with self._clients.making(client.phones):
+                    made, noted = await self._made(attempt, client, fields)
                 await attempt.remember(CLIENT_ID, str(made), subject)
                 return made, noted
             await attempt.remember(CLIENT_ID, str(known), subject)

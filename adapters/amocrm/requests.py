@@ -157,10 +157,10 @@ def notification(phone: str, users: Sequence[str]) -> dict[str, Any]:
 
 def queries(phone: str, country: str, *, missed: bool = False) -> tuple[str, ...]:
     """What is searched for, one after the other, until somebody is found. `missed`: the account has not matched the last 10 digits,
-    and only spellings that differ in them are left."""
+    and only other digits are left."""
     found = [one.removeprefix("+") for one in spellings(phone, country)]
     if missed:
-        found = [one for one in found if digits(one)[-10:] != digits(phone)[-10:]]
+        found = [digits(one) for one in found if digits(one)[-10:] != digits(phone)[-10:]]
     return tuple(dict.fromkeys(one for one in found if one))
 
 

@@ -1,6 +1,7 @@
 """Calls through the whole product to a strict account: with faults on the way and at its limit, and connected through our pages."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ async def test_calls_with_faults_are_as_many_records(tmp_path: Path) -> None:
             async with trio.open_nursery() as calls:
                 for number in range(12):
                     phone = f"+3752962540{number // 2:02}"
-                    calls.start_soon(lambda n=number, p=phone: call(world, n, p, answered=bool(n % 3)))
+                    calls.start_soon(partial(call, world, number, phone, answered=bool(number % 3)))
                     await trio.sleep(0.2)
             await world.wait_for(lambda: len(told(account)) >= 12 and len(account.tasks) >= 4, 120)
             nursery.cancel_scope.cancel()

@@ -73,7 +73,7 @@ class AmoCrm:
         self.fault_count: int | None = None
         self.hang_s = 30.0
         self.faulty = ""
-        """The only address that the fault is for, such as `/api/v4/calls`; empty: all."""
+        """The only address that the fault is for, such as `/api/v4/calls` or `POST /api/v4/leads`; empty: all."""
         self.status = 0
         """A status that every request is answered with, such as 402; 0: none."""
         self.blocked = False
@@ -208,7 +208,7 @@ class AmoCrm:
             if pair["access_token"] == sent:
                 del self.spent[spent]  # the new pair is in use: the old one is worth nothing any more
         self.requests[f"{request.method} {request.path}"] += 1
-        fault = self._take_fault(request.path)
+        fault = self._take_fault(request.method, request.path)
         if fault is Fault.DROP:
             raise Drop
         spoiled = {
@@ -233,9 +233,9 @@ class AmoCrm:
         self._gone.append(now)
         return True
 
-    def _take_fault(self, path: str) -> Fault:
+    def _take_fault(self, method: str, path: str) -> Fault:
         fault = Fault(self.fault)
-        if fault is Fault.NONE or (self.faulty and self.faulty != path):
+        if fault is Fault.NONE or (self.faulty and self.faulty not in (path, f"{method} {path}")):
             return Fault.NONE
         if self.fault_count is not None:
             self.fault_count -= 1

@@ -119,7 +119,7 @@ def test_where_a_redirect_may_lead(location: str, origin: str | None) -> None:
 
 async def test_a_block_stops_everything_and_is_a_person_s_matter(account: AmoCrm, open_desk: Open) -> None:
     account.blocked = True
-    budget = Budget(Limits(rates={"": Rate(7, 1.05)}, at_once=50))
+    budget = Budget(Limits(rates={"": Rate(7, 1.2)}, at_once=50))
     async with open_desk(budget=budget) as desk:
         with pytest.raises(BadSettings) as raised:
             await desk.tell(ended())

@@ -162,7 +162,13 @@ async def test_a_fault_doubles_and_loses_nothing(account: AmoCrm, open_desk: Ope
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     ("create", "faulty"),
-    [("contact", CONTACTS), ("contact", "/api/v4/contacts/notes"), ("lead", "/api/v4/leads/complex"), ("known", CALLS)],
+    [
+        ("contact", CONTACTS),
+        ("contact", f"POST {CONTACTS}"),
+        ("contact", "/api/v4/contacts/notes"),
+        ("lead", "/api/v4/leads/complex"),
+        ("known", CALLS),
+    ],
 )
 async def test_a_fault_at_a_client_doubles_nothing(
     account: AmoCrm, open_desk: Open, create: str, faulty: str, fault: Fault
@@ -299,7 +305,7 @@ async def test_a_recording_waits_for_its_file(account: AmoCrm, open_desk: Open) 
 
 def paced() -> Budget:
     """The account's budget, at its limits."""
-    return Budget(Limits(rates={"": Rate(7, 1.05)}, at_once=50))
+    return Budget(Limits(rates={"": Rate(7, 1.2)}, at_once=50))
 
 
 async def test_calls_at_once_share_a_request(account: AmoCrm, open_desk: Open) -> None:

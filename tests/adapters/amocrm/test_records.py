@@ -125,12 +125,12 @@ async def test_a_fault_doubles_no_client_and_no_note(
     account: AmoCrm, open_desk: Open, client: ClientFacts, fault: Fault
 ) -> None:
     async with open_desk() as desk:
-        for faulty in ("/api/v4/contacts", "/api/v4/contacts/notes"):
+        for faulty in ("POST /api/v4/contacts", "/api/v4/contacts", "/api/v4/contacts/notes"):
             account.fault, account.fault_count, account.faulty = fault, 2, faulty
             for draft in drafts_of(desk, chat(client, stretch=len(faulty))):
                 await deliver(desk, draft)
     assert len(account.contacts) == 1
-    assert len(account.notes) == 2
+    assert len(account.notes) == 3
     assert account.violations == []
 
 
@@ -138,7 +138,7 @@ async def test_a_fault_doubles_no_client_and_no_note(
 async def test_an_order_is_one_lead_and_moves(account: AmoCrm, open_desk: Open, fault: Fault) -> None:
     async with open_desk() as desk:
         for draft, faulty in (
-            (order_draft(), "/api/v4/leads"), (order_draft("confirmed", 2, total="30"), "/api/v4/leads/notes"), (order_draft("done", 3), ""),
+            (order_draft(), "POST /api/v4/leads"), (order_draft("confirmed", 2, total="30"), "/api/v4/leads/notes"), (order_draft("done", 3), ""),
         ):  # fmt: skip
             account.fault, account.fault_count, account.faulty = fault if faulty else Fault.NONE, 2, faulty
             await deliver(desk, draft)
