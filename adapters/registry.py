@@ -23,6 +23,7 @@ class Linked:
 
 
 OURS = (
+    "amocrm",
     "asterisk",
     "bitrix24",
     "hubspot",
