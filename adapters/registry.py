@@ -22,7 +22,9 @@ class Linked:
     adapter: Adapter
 
 
-OURS = ("asterisk", "bitrix24", "instagram", "retailcrm", "telegram", "viber", "vk", "whatsapp", "web_widget")
+OURS = (
+    "asterisk", "bitrix24", "iiko", "instagram", "retailcrm", "syrve", "telegram", "viber", "vk", "whatsapp", "web_widget",
+)  # fmt: skip
 APPS: Mapping[str, type[AppCredentials]] = MappingProxyType(
     {"meta": MetaApp, "bitrix24": OAuthApp, "amocrm": OAuthApp, "hubspot": OAuthApp, "telegram": AccountApp}
 )
