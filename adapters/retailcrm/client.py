@@ -9,12 +9,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from adapters.abilities import CrmUser, HeldExtensions, Registration, RegistrationPlace, Responsible, UserStatus
+from adapters.abilities import (
+    CrmField,
+    CrmUser,
+    HeldExtensions,
+    Registration,
+    RegistrationPlace,
+    Responsible,
+    UserStatus,
+)
 from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.http import Answer, Http, Timeouts
 from adapters.retailcrm import codec, modules
 from adapters.retailcrm.settings import RetailcrmSettings
+from adapters.retailcrm.syncing import KINDS, Syncing
 from gateway.domain.configuration import Tenant
+from gateway.domain.crm_sources import When
 from gateway.domain.errors import GatewayError
 from gateway.domain.secret import Secret
 
@@ -26,10 +36,13 @@ class RetailcrmClient:
         self._http = http
         self._tenant = tenant
         self._settings = settings
+        self._syncing = Syncing(http, tenant, settings)
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one delivery. Only an answer counts; the deadline is the caller's. Where RetailCRM does not know an
         internal number that our map gives to a user, that user is shown the call by their id."""
+        if attempt.kind in KINDS:
+            return await self._syncing.deliver(attempt)
         delivered = await self._send(attempt)
         named = codec.by_user_ids(attempt, delivered)
         if named is None:
@@ -73,6 +86,10 @@ class RetailcrmClient:
             if part.last:
                 return tuple({user.user_id: user for user in found}.values())
             page += 1
+
+    async def fields(self) -> Mapping[When, Sequence[CrmField]]:
+        """The fields of customers and orders, with the values of lists."""
+        return await self._syncing.fields()
 
     async def registration(self, *, attempt: Attempt | None = None) -> Registration | None:
         """Our module as the account holds it."""

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import trio
 
+from tests.sandbox.bitrix24_records import Refusal, as_list, check_fields, records_methods
 from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_json
 
 CAPACITY, DRAIN_PER_S = 50, 2.0
@@ -33,14 +34,6 @@ DEFAULT_USERS: tuple[dict[str, Any], ...] = (
     {"ID": "23", "NAME": "Глеб", "LAST_NAME": "Орлов", "EMAIL": "gleb@june.example", "UF_PHONE_INNER": "153", "ACTIVE": False},
 )  # fmt: skip
 SCOPE = ("crm", "telephony", "user", "task")
-
-
-class Refusal(Exception):
-    """An answer that says no."""
-
-    def __init__(self, status: int, code: str, said: str = "") -> None:
-        super().__init__(said)
-        self.status, self.code, self.said = status, code, said
 
 
 @dataclass(slots=True)
@@ -76,13 +69,6 @@ def nested(query: str) -> dict[str, Any]:
     return found
 
 
-def as_list(value: Any) -> list[Any]:
-    """A list, or a map as PHP makes of one; a single value is a list of itself."""
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return value if isinstance(value, list) else [value]
-
-
 class Bitrix24:
     """One portal. `base = await nursery.start(portal.serve)`; then look at `calls`, `leads`, `tasks`, `violations`."""
 
@@ -116,6 +102,9 @@ class Bitrix24:
         self.resets_in_s = 300.0
         self.record_status = 200
         """What the server of a recording answers when the portal fetches it."""
+        self.rows: dict[int, list[dict[str, Any]]] = {}
+        """Product rows by their deal."""
+        self.comments: dict[int, dict[str, Any]] = {}
         self.calls: dict[str, CallRecord] = {}
         self.entities: dict[str, dict[int, dict[str, Any]]] = {
             kind: {} for kind in ("LEAD", "CONTACT", "COMPANY", "DEAL")
@@ -154,6 +143,7 @@ class Bitrix24:
             "crm.activity.todo.add": self._add_todo,
             "event.get": lambda params: [{"event": e, "handler": h, "auth_type": "0"} for e, h in sorted(self.events)],
             "event.bind": self._bind, "event.unbind": self._unbind,
+            **records_methods(self),
             **{f"crm.{kind.lower()}.add": self._adds(kind) for kind in self.entities},
             **{f"crm.{kind.lower()}.get": self._gets(kind) for kind in self.entities},
             **{f"crm.{kind.lower()}.list": self._lists(kind) for kind in self.entities},
@@ -517,12 +507,13 @@ class Bitrix24:
         values = as_list(params.get("values", []))
         if not values or len(values) > 20:
             raise Refusal(400, "", "Values are not defined")
-        wanted = {digits(value) for value in values}
+        wanted, mails = {digits(value) for value in values}, {str(value).lower() for value in values}
         found: dict[str, list[int]] = {}
         for kind in (params.get("entity_type"),) if params.get("entity_type") else ("LEAD", "CONTACT", "COMPANY"):
             ids = [
                 number for number, item in self.entities.get(str(kind), {}).items()
-                if any(digits(one["VALUE"]) in wanted for one in item.get("PHONE", ()))
+                if any(digits(one["VALUE"]) in wanted for one in item.get("PHONE", ()) if params["type"] == "PHONE")
+                or any(one["VALUE"].lower() in mails for one in item.get("EMAIL", ()) if params["type"] == "EMAIL")
             ]  # fmt: skip
             if ids:
                 found[str(kind)] = ids[:20]
@@ -537,6 +528,9 @@ class Bitrix24:
                 raise Refusal(400, "", f"Не заполнено обязательное поле {', '.join(sorted(missing))}")
             if phones := [one["VALUE"] for one in fields.get("PHONE", ())]:
                 self._once(phones[0])
+            check_fields(self, kind, fields)
+            if kind == "DEAL":
+                fields = {"STAGE_ID": "NEW", **fields}
             self._ids += 1
             self.entities[kind][self._ids] = {
                 "ID": str(self._ids),

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 import trio
 
+from tests.sandbox.retailcrm_records import records_routes
 from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_json
 
 HANGUP_STATUSES = ("answered", "busy", "cancel", "failed", "no answered")
@@ -277,6 +278,10 @@ class RetailCrm:
         self.managers: dict[str, dict[str, Any]] = {}
         """Answers of `telephony/manager` by the digits of a phone."""
         self.scopes = ["integration_read", "integration_write", "telephony_read", "telephony_write", "user_read"]
+        self.customers: dict[int, dict[str, Any]] = {}
+        self.orders: dict[int, dict[str, Any]] = {}
+        self.notes: list[dict[str, Any]] = []
+        self.violations: list[str] = []
         self._known: set[str] = set()
         self._seen: set[str] = set()
         self._stories: OrderedDict[str, Story] = OrderedDict()
@@ -291,11 +296,18 @@ class RetailCrm:
             ("POST", "/api/v5/telephony/calls/upload"): self._upload,
             ("POST", "/api/v5/integration-modules/{code}/edit"): self._edit_module,
             ("GET", "/api/v5/integration-modules/{code}"): self._module,
+            **records_routes(self),
         }
         self.site = Site(
             {("GET", "/"): self._page, **{route: self._guarded(handler) for route, handler in api.items()}},
             self._guarded(self._no_such_method),
         )
+
+    def add_customer(self, phone: str, name: str) -> int:
+        """Somebody who was there before."""
+        number = 5000 + len(self.customers)
+        self.customers[number] = {"id": number, "firstName": name, "phones": [{"number": phone}]}
+        return number
 
     @property
     def base(self) -> str:
@@ -376,7 +388,7 @@ class RetailCrm:
             raise Refusal(503, "Rate limit exceeded")
         spent.append(now)
 
-    def _form(self, request: Request, name: str, *beside: str) -> tuple[Any, dict[str, str]]:
+    def form_of(self, request: Request, name: str, *beside: str) -> tuple[Any, dict[str, str]]:
         """The JSON of the one form field that matters, and the plain fields beside it."""
         fields: dict[str, str] = {}
         if request.content_type == "application/x-www-form-urlencoded":
@@ -398,7 +410,7 @@ class RetailCrm:
     # --- telephony
 
     def _event(self, request: Request) -> dict[str, Any]:
-        event, form = self._form(request, "event", "clientId")
+        event, form = self.form_of(request, "event", "clientId")
         errors = problems(event, EVENT, ("phone", "type"))
         if not errors and event["type"] == "hangup" and "hangupStatus" not in event:
             errors["hangupStatus"] = "This field is missing."
@@ -428,7 +440,7 @@ class RetailCrm:
         return answer
 
     def _upload(self, request: Request) -> dict[str, Any]:
-        calls, form = self._form(request, "calls", "clientId")
+        calls, form = self.form_of(request, "calls", "clientId")
         if not isinstance(calls, list) or not calls:
             raise Refusal(400, "Errors in the input parameters", {"calls": "This value should be of type array."})
         if len(calls) > 50:
@@ -540,7 +552,7 @@ class RetailCrm:
 
     def _edit_module(self, request: Request) -> dict[str, Any]:
         code = request.parts["code"]
-        module, _ = self._form(request, "integrationModule")
+        module, _ = self.form_of(request, "integrationModule")
         errors = problems(module, MODULE, ("code", "integrationCode", "name", "clientId", "baseUrl"))
         if not errors and module["code"] != code:
             errors["code"] = "This value should be equal to the code of the address."
