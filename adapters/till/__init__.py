@@ -42,6 +42,6 @@ def till_adapter(kind: str, title: str, package: str, docs_url: str, settings: t
         hook_id_field="hook_id", inbound=INBOUND, login=Login(open=open_login), jobs=JOBS,
         advice=told, limits=Limits(rates=GROUPS, at_once=6),
         # By the login: whoever has it is counted with all others that have it.
-        account=lambda given: account_key(kind, given.origin, given.api_login or given.api_key or ""),
+        account=lambda given: account_key(kind, given.origin, *(given.key or (given.api_login or "",))),
         missing=lambda given, app: "" if given.organization_id else "no_organization",
     )  # fmt: skip

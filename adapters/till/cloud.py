@@ -39,7 +39,7 @@ class Cloud:
         self._settings = settings
         self._stack = stack
         self._http: Http | None = None
-        key = account_key(settings.origin, settings.api_key or settings.api_login or "", settings.client_secret or "")
+        key = account_key(settings.origin, *(settings.key or (settings.api_login or "",)))
         self._token = SessionToken(link.tokens, TOKEN, key, self._buy)
 
     async def call(
@@ -99,10 +99,9 @@ class Cloud:
     async def _buy(self) -> tuple[Secret, float | None]:
         """A token, and the seconds that it lives."""
         settings = self._settings
-        if settings.api_key is not None and settings.client_secret is not None:
-            path, body = "/api/v2/access_token", {
-                "apiKey": settings.api_key.reveal(), "appId": settings.app_id, "clientSecret": settings.client_secret.reveal(),
-            }  # fmt: skip
+        if (key := settings.key) is not None:
+            path = "/api/v2/access_token"
+            body = {"apiKey": key[0].reveal(), "appId": settings.app_id, "clientSecret": key[1].reveal()}
         else:
             login = settings.api_login.reveal() if settings.api_login is not None else ""
             path, body = "/api/1/access_token", {"apiLogin": login}

@@ -55,9 +55,7 @@ def _of_call(
                 yield Draft(kind=ATTENTION, key=f"{call.call_id}:{ATTENTION}", body=body, expires_s=REAL_TIME_S)
         case CallEnded() if settings.create == "contact" and settings.send_events.upload:
             body = {"call": call.call_id, "phone": call.outside}
-            yield Draft(
-                kind=GUEST, key=f"{call.call_id}:{GUEST}", lane=f"{GUEST} {call.outside}", body=body, keep_s=KEEP_S
-            )
+            yield Draft(kind=GUEST, key=f"{call.call_id}:{GUEST}", body=body, keep_s=KEEP_S)
         case _:
             return
 

@@ -1,7 +1,7 @@
 """The settings of one link to the restaurant cloud. Owns the fields, their labels and what makes a value valid.
 
 Two generations of logins exist: an API login, which is the whole credential, and an application's key with its secret. Where both are
-there the newer is used. What the provider does not document is a setting (`pause_s`, `token_minutes`, `attention`, `address`,
+there, the newer is used once all of it is entered. What the provider does not document is a setting (`pause_s`, `token_minutes`, `attention`, `address`,
 `require_token`). Never calls the cloud. Read `plan.py` next.
 """
 
@@ -290,17 +290,21 @@ class TillSettings(CrmSettings):
     @model_validator(mode="after")
     def _one_login(self) -> Self:
         parts = (self.api_key is not None, bool(self.app_id), self.client_secret is not None)
-        if any(parts) and not all(parts):
-            name = ("api_key", "app_id", "client_secret")[parts.index(False)]
-            raise refused_field(type(self), name, _NEEDS)
         if self.api_login is None and not all(parts):
-            raise refused_field(type(self), "api_login", _NEEDS)
+            name = ("api_key", "app_id", "client_secret")[parts.index(False)] if any(parts) else "api_login"
+            raise refused_field(type(self), name, _NEEDS)
         if self.terminal_group_id and not self.organization_id:
             text = Bilingual(
                 "enter the organization of this terminal group", "введите организацию этой группы терминалов"
             )
             raise refused_field(type(self), "organization_id", text)
         return self
+
+    @property
+    def key(self) -> tuple[Secret, Secret] | None:
+        """The key and the client secret of an application, where all of it is entered; then no API login is used."""
+        whole = self.api_key is not None and self.client_secret is not None and self.app_id
+        return (self.api_key, self.client_secret) if whole and self.api_key and self.client_secret else None
 
     @property
     def origin(self) -> str:
