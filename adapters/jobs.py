@@ -45,6 +45,10 @@ class JobContext:
         return url
 
 
+MENU = "menu"
+"""The name of the job that reads a menu, in every adapter that has one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Menu:
     """What an outside system sells, for the company's catalog. The first one of an empty catalog is taken by itself; of later ones

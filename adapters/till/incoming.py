@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.inbound import Inbound, OrderNews, Reply, Update, WebhookCall
+from adapters.jobs import MENU
 from adapters.till import codec
 from adapters.till.orders import STATUSES, stamp, status_of
 from adapters.till.settings import TillSettings
 
 MOST_EVENTS = 1000
 ORDER_EVENTS = frozenset({"DeliveryOrderUpdate"})
-MENU, STOP_LISTS = "menu", "stop_lists"
-"""Jobs."""
+STOP_LISTS = "stop_lists"
+"""A job, beside that of the menu."""
 _HASTENED: Mapping[str, str] = {"StopListUpdate": STOP_LISTS, "NomenclatureUpdate": MENU}
 
 

@@ -4,10 +4,10 @@ webhook is entered there. What becomes of a menu that was read is the gateway's 
 
 from typing import Any
 
-from adapters.jobs import Job, JobContext, JobResult, Menu
+from adapters.jobs import MENU, Job, JobContext, JobResult, Menu
 from adapters.till import codec
 from adapters.till.client import TillClient
-from adapters.till.incoming import MENU, STOP_LISTS
+from adapters.till.incoming import STOP_LISTS
 from adapters.till.orders import STATUSES
 from adapters.till.refusals import REASONS
 from adapters.till.settings import TillSettings
