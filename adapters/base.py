@@ -357,6 +357,10 @@ class Recordings(Protocol):
         """What lies behind a link of ours. Raises NotYet while nothing does, Rejected where nothing will, Unavailable."""
         ...
 
+    async def content(self, link: str, most: int) -> bytes | None:
+        """The sound itself; None where it is larger than `most` bytes. Raises like `content_type`."""
+        ...
+
 
 class Dialer(Protocol):
     """Opens connections to addresses that tenants supply, refusing the ones they may not reach (`adapters.http`)."""

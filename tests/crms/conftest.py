@@ -33,7 +33,12 @@ class Bench:
     async def open(self, **more: Any) -> Outbox:
         """An outbox of an integration with these settings beside those of the account."""
         settings = self.adapter.settings.model_validate({**self.sandbox.settings(), **more})
-        link = Link(TENANT, self.crm.kind, None, SafeDialer(allowed_private_nets=["127.0.0.0/8"]))
+        link = Link(
+            TENANT,
+            self.crm.kind,
+            getattr(self.sandbox, "base_url", None),
+            SafeDialer(allowed_private_nets=["127.0.0.0/8"]),
+        )
         client = await self.stack.enter_async_context(self.adapter.connect(link, settings))
         users: Mapping[str, str | None] = {user: number for number, user in self.sandbox.people.items()}
         return Outbox(self.adapter, settings, TENANT, client, self.nursery, users)

@@ -17,6 +17,7 @@ from gateway.web.rest.files import file_endpoints
 from gateway.web.rest.integration_jobs import integration_jobs
 from gateway.web.rest.integrations import integrations
 from gateway.web.rest.keys import keys
+from gateway.web.rest.mapping import mapping
 from gateway.web.rest.orders import order_endpoints
 from gateway.web.rest.profile import profile
 from gateway.web.rest.prompts import prompts
@@ -24,7 +25,7 @@ from gateway.web.rest.registry import registry
 from gateway.web.rest.users import users
 
 RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (
-    registry, integrations, integration_jobs, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deliveries, audit, users, keys, changes,
+    registry, integrations, integration_jobs, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deliveries, audit, users, keys, changes,
 )  # fmt: skip
 
 
