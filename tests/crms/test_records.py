@@ -12,7 +12,7 @@ import trio
 from gateway.domain.crm_facts import OrderFacts
 from gateway.domain.orders import Line
 from tests.crms.conftest import Bench
-from tests.crms.facts import chat, client, incoming, order
+from tests.crms.facts import CAKE, chat, client, incoming, order
 from tests.crms.test_calls import tail
 from tests.sandbox.web import Fault
 
@@ -121,7 +121,7 @@ async def test_an_order_is_made_once_changed_and_moved(bench: Bench) -> None:
     assert one.items == (("Торт «Июнь»", 2.0, 12.0), ("Свеча", 1.0, 1.5))
     assert one.client == found(bench, vera.phones[0])[0]
     assert one.stage == bench.crm.stages.get("new", one.stage)
-    line = Line("cake", "Торт «Июнь»", Decimal("0.5"), Decimal("12.00"))
+    line = Line(CAKE, "Торт «Июнь»", Decimal("0.5"), Decimal("12.00"))
     less = moved(made, 2, lines=(line,), total=Decimal("6.00"))
     outbox.order(made.order, less)
     stands = less
@@ -133,8 +133,9 @@ async def test_an_order_is_made_once_changed_and_moved(bench: Bench) -> None:
         assert one.stage == bench.crm.stages.get(status, one.stage), status
         stands = after
     assert not outbox.refused
-    assert one.items == (("Торт «Июнь»", 0.5, 12.0),)
-    assert one.total == pytest.approx(6.0)
+    if bench.crm.changes_items:
+        assert one.items == (("Торт «Июнь»", 0.5, 12.0),)
+        assert one.total == pytest.approx(6.0)
     assert not bench.sandbox.violations
 
 
@@ -169,7 +170,7 @@ async def test_faults_make_nothing_twice_and_lose_nothing(bench: Bench) -> None:
         while True:
             for fault in bench.crm.faults:
                 bench.sandbox.disturb(fault)
-                await trio.sleep(0.02)
+                await trio.sleep(bench.crm.fault_every_s)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(disturb)

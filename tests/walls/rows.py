@@ -388,7 +388,9 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "integration_tokens.exchange_until": lambda c: None,
     "integration_jobs.name": lambda c: c.ids.name("job"),
     "catalog_items.item_id": lambda c: c.ids.name("item"),
-    "catalog_menus.items": lambda c: json.dumps([{"id": c.ids.name("item"), "name": c.text, "price": "5.00", "currency": "BYN"}]),
+    "catalog_menus.items": lambda c: json.dumps(
+        [{"id": c.ids.name("item"), "name": c.text, "price": "5.00", "currency": "BYN"}]
+    ),
     "catalog_menus.taken": lambda c: json.dumps([c.ids.name("item")]),
     "catalog_menus.stopped": lambda c: "[]",
     "catalog_items.currency": lambda c: "BYN",
