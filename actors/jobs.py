@@ -23,6 +23,7 @@ from typing import Any
 import trio
 from pydantic import ValidationError
 
+from actors.menus import keep_menu
 from actors.runtime.directory import Slot
 from actors.runtime.supervisor import outcome_of
 from actors.services import Services
@@ -215,7 +216,10 @@ class Jobs:
             with trio.fail_after(DEADLINE_S):
                 async with adapter.connect(link, settings) as client:
                     attempt.permit()
-                    return await job.run(client, context) or JobResult()
+                    result = await job.run(client, context) or JobResult()
+                if result.menu is not None or result.stopped is not None:
+                    await keep_menu(services.db, tenant, key, result)
+                return result
         except trio.TooSlowError:
             raise Unavailable("no answer before the deadline", certain=False) from None
 

@@ -34,3 +34,11 @@ def hook_id() -> Any:
         advanced=True,
         default_factory=lambda: Secret(secrets.token_urlsafe(32)),
     )
+
+
+def made_secret(*, en: str, ru: str, help_en: str, help_ru: str) -> Any:
+    """A `UrlId` of ours that is made where none is entered."""
+    return setting(
+        en=en, ru=ru, help_en=help_en, help_ru=help_ru, secret=True, advanced=True,
+        default_factory=lambda: Secret(secrets.token_urlsafe(32)),
+    )  # fmt: skip

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from gateway.domain.orders import OrderStatus
+
 Stream = Literal["chats", "deals"]
 """Who processes the updates: the tenant's chats or its deals. Calls have addresses of their own."""
 
@@ -66,6 +68,19 @@ UNUSED_CALL = "unused_call"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderNews:
+    """What became, in the outside system, of an order that was delivered there."""
+
+    order_id: str
+    """Ours. Only what this integration was sent is changed by it (`Attempt.remember` of `SENT_ORDER`)."""
+    status: OrderStatus
+
+
+SENT_ORDER = "order"
+"""The name under which an adapter remembers what an order is there, before it is made there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedHook:
     """One address, `/hooks/KIND`, for the accounts of all companies that use the installation's application. Pure. Each part is
     led to the integration that has the account in its settings field marked `account` (`adapters.base.setting`)."""
@@ -95,6 +110,10 @@ class Inbound:
     a repeat gets the same."""
     calls: Callable[[bytes, Any], Sequence[RequestedCall]] | None = None
     """`calls(body, settings)`: the calls that a genuine body requests. Raises ValueError as `read` does."""
+    orders: Callable[[bytes, Any], Sequence[OrderNews]] | None = None
+    """`orders(body, settings)`: how far orders are that were delivered there, the oldest news first. Raises ValueError as `read` does."""
+    jobs: Callable[[bytes, Any], Sequence[str]] | None = None
+    """`jobs(body, settings)`: the names of the integration's jobs that a genuine body makes due now."""
     stream: Stream = "chats"
     shared: SharedHook | None = None
     """For providers that call one address for all accounts of an application."""

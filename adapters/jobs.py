@@ -8,7 +8,7 @@ A job is run by the instance that owns the tenant, under a lease, by one runner 
 its process was killed, so it must bear a repeat.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,21 @@ class JobContext:
         return url
 
 
+MENU = "menu"
+"""The name of the job that reads a menu, in every adapter that has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Menu:
+    """What an outside system sells, for the company's catalog. The first one of an empty catalog is taken by itself; of later ones
+    the difference is shown to a person (`actors/menus.py`)."""
+
+    items: Sequence[Mapping[str, Any]]
+    """As `gateway.domain.catalog.Item` reads them; an empty currency is the company's."""
+    left_out: int = 0
+    """How many could not be read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
     """What a run came to. A run may also raise what `gateway.domain.errors` lists."""
@@ -54,6 +69,10 @@ class JobResult:
     problem: str = ""
     """Why it came to nothing: a code of the UI's texts."""
     detail: str = ""
+    menu: Menu | None = None
+    """What was read for the catalog; None: nothing was."""
+    stopped: frozenset[str] | None = None
+    """The ids of menu items that cannot be sold now, an id standing for those that go on behind a point too; None: not read."""
 
 
 @dataclass(frozen=True, slots=True)

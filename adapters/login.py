@@ -1,6 +1,6 @@
 """Logging in to an outside system as data: OAuth, a code that a person types, a QR code, a pasted token are all steps.
 
-    begin --> fields | code | qr | wait | redirect --> ... --> LoginDone: settings to store, tokens to store
+    begin --> fields | code | qr | wait | redirect | choice --> ... --> LoginDone: settings to store, tokens to store
 
 A step is drawn by one template; the adapter writes no page. What a flow needs in order to go on stands in the step's `state`,
 which is stored sealed, so a restart or another instance goes on where it was. Each step has an id and each login a
@@ -19,7 +19,7 @@ from adapters.tokens import FreshToken
 if TYPE_CHECKING:
     from adapters.base import AdapterSettings, Link
 
-StepKind = Literal["fields", "code", "qr", "wait", "redirect"]
+StepKind = Literal["fields", "code", "qr", "wait", "redirect", "choice"]
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -36,6 +36,8 @@ class LoginStep:
     """Why the step is there again, such as a code that was wrong."""
     qr: str = ""
     """The text of the QR code."""
+    options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    """Of a `choice`: values with what people read, the same in every language. The chosen one comes back as `choice`."""
     url: str = ""
     """Where the person is sent; https, or http to a provider that the operator replaced."""
     again_s: float = 3.0

@@ -4,6 +4,7 @@ Knows no socket and starts nothing. Read `gateway/web/api/machine.py` for the ad
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal, TypeVar
@@ -19,6 +20,7 @@ from actors.chats.typing import Typing
 from actors.connections import WaitingForPerson
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
+from actors.orders.outside import OutsideOrders
 from actors.services import Services
 from adapters.base import Tested
 from adapters.probe import probe
@@ -31,6 +33,7 @@ from gateway.domain.posts import Post
 from gateway.figures import Figures
 from gateway.settings import Settings
 from gateway.store.files.recording_files import RecordingFiles
+from gateway.store.integration_jobs import hasten_job
 from gateway.store.integration_states import select_known
 from gateway.store.journal import PostRow
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
@@ -160,7 +163,7 @@ class Served:
         )
         hooks = HookDeps(
             by_hook=self._by_hook, by_account=self._by_account, app=self.services.app_of, store=self.inbox.store,
-            guesses=self.guesses, call=self._requested.place,
+            guesses=self.guesses, call=self._requested.place, orders=self._outside_orders.follow, hasten=self._hasten,
         )  # fmt: skip
         others = [
             *callback_addresses(callbacks, adapters()),
@@ -183,6 +186,10 @@ class Served:
             db=services.db, feed=services.feed, adapters=adapters(), by_hook=self._by_hook, callers=callers,
             tokens=SoftphoneTokens(services.cache.master, time.time), provider_urls=self.settings.provider_urls,
         )  # fmt: skip
+
+    async def _hasten(self, tenant: Tenant, key: IntegrationKey, names: Sequence[str]) -> None:
+        for name in names:
+            await self.services.db.engine(hasten_job, tenant.number, key, name)
 
     def _widgets(self) -> WidgetDeps:
         services = self.services
@@ -218,6 +225,12 @@ class Served:
         """Places the calls that webhooks request."""
         services = self.services
         return RequestedCalls(services.db, services.dialling, services.clients, services.bells.ring)
+
+    @cached_property
+    def _outside_orders(self) -> OutsideOrders:
+        """Moves the orders that outside systems have moved."""
+        services = self.services
+        return OutsideOrders(db=services.db, feed=services.feed, crm=self.conversing.crm)
 
     # For people.
 

@@ -122,9 +122,15 @@ class Crm:
     """Whether we make a record of an unknown caller there; else the CRM does so by itself, or nobody."""
     cards: bool = True
     """Whether it shows cards."""
+    notes: bool = True
+    """Whether a client may have notes of their own; else a chat's stands at an open order of theirs, and nowhere without one."""
+    changes_items: bool = True
+    """Whether items of an order that is there can be changed."""
     faults: Sequence[Fault] = (
         Fault.DROP, Fault.DROP_AFTER, Fault.HTTP_500, Fault.HTML, Fault.EMPTY, Fault.SUCCESS_FALSE,
     )  # fmt: skip
+    fault_every_s: float = 0.02
+    """Seconds between faults, where they come all the time; more where a record takes many requests."""
     stages: Mapping[str, str] = field(default_factory=dict)
     """Our status of an order -> where its order stands there without any rule of mapping; what is missing is not judged."""
     stage_rule: Mapping[str, Any] = field(default_factory=dict)

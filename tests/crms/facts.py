@@ -28,6 +28,8 @@ TENANT = Tenant(
 )  # fmt: skip
 BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 OURS = "+375171234567"
+CAKE, CANDLE = (f"{n}0000000-0000-4000-8000-00000000000c" for n in (7, 8))
+"""Ids of the catalog, such as a menu gives them."""
 
 
 def at(second: float) -> datetime:
@@ -118,9 +120,9 @@ def order(of: ClientFacts, number: int = 1, **more: Any) -> OrderFacts:
     fields: dict[str, Any] = {
         "kind": "order", "status": "new", "currency": "BYN", "total": Decimal("25.50"), "version": 1,
         "lines": (
-            Line("cake", "Торт «Июнь»", Decimal(2), Decimal("12.00")), Line("candle", "Свеча", Decimal(1), Decimal("1.50")),
+            Line(CAKE, "Торт «Июнь»", Decimal(2), Decimal("12.00")), Line(CANDLE, "Свеча", Decimal(1), Decimal("1.50")),
         ),
-        "comment": "Без орехов", "created_by": "ai", "created_at": at(0), "updated_at": at(0),
+        "comment": "Без орехов", "created_by": "ai", "created_at": at(0), "updated_at": at(0), "agreed_at": at(0),
     }  # fmt: skip
     made = Order(id=UUID(int=2000 + number), number=number, contact=UUID(of.id), **(fields | more))
     return OrderFacts(order=made, client=of, link=f"https://gw.example/t/0367/orders/{number}", channel="Telegram")

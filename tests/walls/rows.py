@@ -196,7 +196,9 @@ def _settings(c: Context) -> str:
 
 HOOKED: Mapping[str, Mapping[str, Any]] = {
     "bitrix24": {"callback_extension": "150"},
+    "iiko": {"organization_id": "7bc05553-4b68-44e8-b7bc-37be63c6d9e9"},
     "instagram": {"page_id": "17841400008460056"},
+    "syrve": {"organization_id": "7bc05553-4b68-44e8-b7bc-37be63c6d9e9"},
     "telegram": {"notify_chats": [-100], "chat": True, "updates": "webhook"},
     "viber": {"sender_name": "June"},
     "vk": {"group_id": "1", "updates": "callback"},
@@ -216,6 +218,8 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     },
     "salesforce": lambda c: {"client_secret": f"secret-{c.company.mark}", "hook_id": hook_id(c)},
     "hubspot": lambda c: {"api_key": f"pat-{c.company.mark}", "client_secret": f"secret-{c.company.mark}"},
+    "iiko": lambda c: _of_till(c),
+    "syrve": lambda c: _of_till(c),
     "viber": lambda c: {"auth_token": f"auth-{c.company.mark}", "hook_id": hook_id(c)},
     "whatsapp": lambda c: _of_meta(c),
     "instagram": lambda c: _of_meta(c),
@@ -226,6 +230,13 @@ SECRETS: Mapping[str, Callable[[Context], Mapping[str, str]]] = {
     },
 }
 """The secrets of a PBX and of an integration of each kind, in plain text."""
+
+
+def _of_till(c: Context) -> Mapping[str, str]:
+    """Of either name of the restaurant cloud."""
+    return {
+        "api_login": f"login-{c.company.mark}", "webhook_token": f"token-{c.company.mark}-{'x' * 20}", "hook_id": hook_id(c),
+    }  # fmt: skip
 
 
 def _of_meta(c: Context) -> Mapping[str, str]:
@@ -379,6 +390,11 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "integration_tokens.exchange_until": lambda c: None,
     "integration_jobs.name": lambda c: c.ids.name("job"),
     "catalog_items.item_id": lambda c: c.ids.name("item"),
+    "catalog_menus.items": lambda c: json.dumps(
+        [{"id": c.ids.name("item"), "name": c.text, "price": "5.00", "currency": "BYN"}]
+    ),
+    "catalog_menus.taken": lambda c: json.dumps([c.ids.name("item")]),
+    "catalog_menus.stopped": lambda c: "[]",
     "catalog_items.currency": lambda c: "BYN",
     "prompt_id": lambda c: c.ids.name("prompt"),
     "prompt_templates.is_active": lambda c: c.ids.stage is Stage.CLOSED and not c.twin,

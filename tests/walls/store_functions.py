@@ -290,6 +290,7 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "delete_items.ids": lambda c: [c.ids.name("item")],
     "profile": lambda c: Profile(description="new"),
     "items": lambda c: [Item.model_validate({"id": c.ids.name("item"), "name": "new", "price": 1, "currency": "BYN"})],
+    "update_menu_state.counts": lambda c: (1, 2, 3),
     "select_items_after.after": lambda c: None,
     "select_items.order": lambda c: "order",
     "search": lambda c: "",

@@ -198,9 +198,27 @@ def _bitrix24(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
     return {"content-type": "application/x-www-form-urlencoded"}, urlencode(fields).encode("utf-8", "replace")
 
 
+def _till(secrets: Mapping[str, str], update: dict[str, Any]) -> Sent:
+    order = {"status": "OnWay", "comment": update["text"]}
+    info = {
+        "id": "0f3a2c9e-5f50-4c7e-9b7e-1c1c9b6f2a11",
+        "timestamp": update["id"],
+        "creationStatus": "Success",
+        "order": order,
+    }
+    event = {
+        "eventType": "DeliveryOrderUpdate",
+        "organizationId": "7bc05553-4b68-44e8-b7bc-37be63c6d9e9",
+        "eventInfo": info,
+    }
+    return {"authorization": f"Bearer {secrets['webhook_token']}"}, json.dumps([event]).encode()
+
+
 SIGNED: Mapping[str, Callable[[Mapping[str, str], dict[str, Any]], Sent]] = {
     "bitrix24": _bitrix24,
+    "iiko": _till,
     "instagram": _instagram,
+    "syrve": _till,
     "telegram": _telegram,
     "viber": _viber,
     "vk": _vk,

@@ -210,7 +210,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "order-edit": f"/orders/{orders.order}/edit", "order-booking-edit": f"/orders/{orders.booking}/edit", "order-new": "/orders/new",
             "order-for": f"/orders/new?kind=booking&conversation={chats.anna}", "order-rules": "/orders/rules",
             "profile": "/profile", "catalog": "/catalog", "catalog-item": "/catalog/item/margherita",
-            "catalog-remove": "/catalog/item/tea/remove", "catalog-import": "/catalog/import",
+            "catalog-remove": "/catalog/item/tea/remove", "catalog-import": "/catalog/import", "catalog-menu": "/catalog/menu/retailcrm",
             "prompts": "/prompts", "prompt": f"/prompts/{prompt}", "prompt-new": "/prompts/new",
             "prompt-history": f"/prompts/{prompt}/history", "prompt-remove": f"/prompts/{prompt}/remove",
         }),

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from adapters.apps import AppCredentials
 from adapters.base import Adapter
-from adapters.inbound import Inbound, Reply, RequestedCall, Stream, Update, WebhookCall
+from adapters.inbound import Inbound, OrderNews, Reply, RequestedCall, Stream, Update, WebhookCall
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -44,6 +44,10 @@ class HookDeps:
     """Returns once the updates are durable; raises Unavailable when they cannot be stored."""
     call: Callable[[Tenant, IntegrationKey, Sequence[RequestedCall]], Awaitable[None]] | None = None
     """Places requested calls; a refusal is its own matter. Raises Unavailable when nothing could be stored."""
+    orders: Callable[[Tenant, IntegrationKey, Sequence[OrderNews]], Awaitable[None]] | None = None
+    """Moves orders that an outside system has moved. Raises Unavailable when nothing could be stored."""
+    hasten: Callable[[Tenant, IntegrationKey, Sequence[str]], Awaitable[None]] | None = None
+    """Makes jobs of an integration due now. Raises like `orders`."""
     by_account: Callable[[Kind, str], tuple[Tenant, IntegrationKey] | None] = lambda kind, account: None
     """The integration of a kind that has a remote account's id. Raises like `by_hook`."""
     app: Callable[[Adapter], AppCredentials | None] = lambda adapter: None
@@ -170,6 +174,8 @@ async def _take(
     try:
         updates = inbound.read(request.body, settings)
         requested = inbound.calls(request.body, settings) if inbound.calls is not None else ()
+        moved = inbound.orders(request.body, settings) if inbound.orders is not None else ()
+        due = inbound.jobs(request.body, settings) if inbound.jobs is not None else ()
     except ValueError:
         COUNTERS["hooks_invalid"] += 1
         return problem(422, "VALIDATION_ERROR", "The body is not what this outside system sends.")
@@ -177,6 +183,10 @@ async def _take(
         await deps.store(tenant.number, key, updates, inbound.stream)
     if requested and deps.call is not None:
         await deps.call(tenant, key, requested)
+    if moved and deps.orders is not None:
+        await deps.orders(tenant, key, moved)
+    if due and deps.hasten is not None:
+        await deps.hasten(tenant, key, due)
     return _response(inbound.answered(updates, settings) or inbound.accepted)
 
 

@@ -1,6 +1,7 @@
 """The pages of a company's catalog: a table whose rows are edited in place, one item as a whole, and the import of a file.
 
     upload -> read and checked -> a preview, row by row -> confirmed -> stored
+    a menu that an integration has read -> what it would change -> taken (`actors/menus.py`)
 
 Each row of the table is a form, so it works without JavaScript. The file waits for its confirmation with the session's
 result (`gateway/web/session/flash.py`). Read `gateway/web/content/catalog.py` for the operations.
@@ -8,6 +9,7 @@ result (`gateway/web/session/flash.py`). Read `gateway/web/content/catalog.py` f
 
 import base64
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -15,10 +17,15 @@ from urllib.parse import urlencode
 from quart import Blueprint, abort, redirect, request
 from quart_trio.wrappers import TrioResponse as Response
 
+from actors.menus import MenuChanged, menu_difference, take_menu
 from gateway.domain.catalog import MOST_ITEMS, Item
+from gateway.domain.errors import BadSettings
+from gateway.domain.ids import IntegrationKey, integration_key
+from gateway.domain.menus import Difference
 from gateway.domain.posts import Invalid
 from gateway.domain.text import texts_of
 from gateway.store import catalog_items as store
+from gateway.store.catalog_menus import select_menu_counts
 from gateway.web.content import catalog
 from gateway.web.content.catalog_csv import COLUMNS, LARGEST_FILE, catalog_file
 from gateway.web.content.problems import Problem
@@ -41,6 +48,17 @@ def values_of(item: Item) -> dict[str, str]:
     made = {name: "" if plain[name] is None else str(plain[name]) for name in (*_TEXTS, "id")}
     attributes = "\n".join(f"{name} = {value}" for name, value in item.attributes.items())
     return {**made, "available": "1" if item.available else "", "attributes": attributes}
+
+
+def _integration(text: str) -> IntegrationKey:
+    """The key of an integration of the company; else 404."""
+    try:
+        found = integration_key(text)
+    except ValueError:
+        abort(404)
+    if found not in tenant().integrations:
+        abort(404)
+    return found
 
 
 EMPTY = {**dict.fromkeys((*_TEXTS, "id", "attributes"), ""), "available": "1", "sort_order": "0"}
@@ -109,8 +127,9 @@ def catalog_pages(gate: Gate) -> Blueprint:
         )
         refused = flashed("item")
         profile = await get_profile(db, tenant())
+        menus = [one for one in await db.tenant(of, select_menu_counts, of) if one.differs]
         return site.page(
-            "catalog.html", rows=[(item, values_of(item)) for item in items], total=total, found=found, looked=looked, by=order, most=MOST_ITEMS,
+            "catalog.html", menus=menus, rows=[(item, values_of(item)) for item in items], total=total, found=found, looked=looked, by=order, most=MOST_ITEMS,
             refused=refused.body if refused is not None else {"id": None, "values": EMPTY, "problems": []}, empty=EMPTY,
             asked=urlencode(asked), currency=profile.currency_in(tenant().country), orders=("order", "name", "category", "price"),
             links={one: home(number, by=one, page="") for one in ("order", "name", "category", "price")},
@@ -185,6 +204,36 @@ def catalog_pages(gate: Gate) -> Blueprint:
         response = Response(catalog_file(items), content_type="text/csv; charset=utf-8")
         response.headers["Content-Disposition"] = 'attachment; filename="catalog.csv"'
         return response
+
+    @pages.get("/menu/<key>")
+    async def menu(number: str, key: str) -> Response:
+        """What taking the menu of an integration would do, as it and the catalog are now."""
+        of = _integration(key)
+        found = await db.tenant(tenant().number, menu_difference, tenant().number, of)
+        stored, differs = found if found is not None else (None, Difference())
+        return site.page(
+            "catalog_menu.html", key=of, read_at=stored.read_at if stored is not None else None, shown=SHOWN_ROWS,
+            left_out=stored.left_out if stored is not None else 0, differs=differs,
+            added=differs.added[:SHOWN_ROWS], changed=differs.changed[:SHOWN_ROWS], removed=differs.removed[:SHOWN_ROWS],
+        )  # fmt: skip
+
+    @pages.post("/menu/<key>")
+    async def take(number: str, key: str) -> Answer:
+        """Takes the menu that the page has shown."""
+        of, seen = _integration(key), (await request.form).get("read_at", "")
+        here = f"/t/{number}/catalog/menu/{of}"
+        try:
+            read_at = datetime.fromisoformat(seen[:40])
+        except ValueError:
+            return await lead(here, note("catalog.menu_again", tone="warn"))
+        try:
+            done = await take_menu(db, tenant().number, of, person(), read_at)
+        except MenuChanged:
+            return await lead(here, note("catalog.menu_again", tone="warn"))
+        except BadSettings:
+            return await lead(here, note("catalog.menu_too_large", tone="bad", most=MOST_ITEMS))
+        said = note("catalog.menu_taken", added=len(done.added), changed=len(done.changed), removed=len(done.removed))
+        return await lead(home(number), said)
 
     @pages.get("/import")
     async def preview(number: str) -> Response:

@@ -251,6 +251,8 @@ def login_pages(gate: Gate) -> Blueprint:
                 if under is None:
                     return await lead(f"{home}/login?transaction=")
                 values: Mapping[str, Any] = {}
+                if under.step.kind == "choice":
+                    values = {"choice": sent.get("choice", "")[:_LONGEST_VALUE]}
                 model = _form_of(link, under)
                 if model is not None and step == under.step.id:
                     accepted, flash = await read_round(gate, model, {}, _nothing_to_test, at="s.")
@@ -262,7 +264,7 @@ def login_pages(gate: Gate) -> Blueprint:
             return await lead(home)
         except GatewayError as error:
             log.warning("a login step failed", extra={"integration": link.key, "reason": str(error)})
-            problem = note("login_steps.problem", "bad", why=error.person)
+            problem = note("login_steps.problem", "bad", why=viewer().t.detail(error.person))
             return await lead(f"{home}/login?transaction={transaction}", problem)
         if isinstance(following, LoginDone):
             return await lead(home, note("login_steps.done"))
@@ -305,7 +307,7 @@ def oauth_pages(gate: Gate) -> Blueprint:
             return failed("login_steps.over", 410)
         except GatewayError as error:
             log.warning("a login step failed", extra={"integration": under.linked.key, "reason": str(error)})
-            return failed(error.person, 502)
+            return failed(viewer().t.detail(error.person), 502)
         home = f"/t/{under.row.tenant}/integrations/{under.linked.key}"
         if isinstance(following, LoginStep) and following.kind != "redirect":
             return redirect(f"{home}/login?transaction={under.transaction}", 303)

@@ -14,6 +14,7 @@ from gateway.web.rest.deliveries import deliveries
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Endpoint, rest_addresses
 from gateway.web.rest.files import file_endpoints
+from gateway.web.rest.integration_jobs import integration_jobs
 from gateway.web.rest.integrations import integrations
 from gateway.web.rest.keys import keys
 from gateway.web.rest.mapping import mapping
@@ -24,7 +25,7 @@ from gateway.web.rest.registry import registry
 from gateway.web.rest.users import users
 
 RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (
-    registry, integrations, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deliveries, audit, users, keys, changes,
+    registry, integrations, integration_jobs, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deliveries, audit, users, keys, changes,
 )  # fmt: skip
 
 

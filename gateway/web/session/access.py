@@ -202,6 +202,8 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "catalog.table": Need.READ,
     "catalog.one": Need.READ,
     "catalog.file": Need.READ,
+    "catalog.menu": Need.READ,
+    "catalog.take": Need.CHANGE,
     "catalog.add": Need.CHANGE,
     "catalog.save": Need.CHANGE,
     "catalog.confirm_remove": Need.CHANGE,

@@ -13,7 +13,7 @@ import trio
 
 from adapters.apps import App, AppCredentials, AppSecret
 from adapters.base import Adapter, AdapterSettings, setting
-from adapters.inbound import Inbound, Reply, RequestedCall, SharedHook, Stream, Update, WebhookCall
+from adapters.inbound import Inbound, OrderNews, Reply, RequestedCall, SharedHook, Stream, Update, WebhookCall
 from gateway.domain.configuration import Tenant, integration
 from gateway.domain.errors import Unavailable
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
@@ -50,6 +50,14 @@ def calls(body: bytes, settings: Settings) -> Sequence[RequestedCall]:
     ]
 
 
+def orders(body: bytes, settings: Settings) -> Sequence[OrderNews]:
+    return [OrderNews(order_id=str(one["id"]), status=one["moved"]) for one in json.loads(body) if "moved" in one]
+
+
+def jobs(body: bytes, settings: Settings) -> Sequence[str]:
+    return [one["job"] for one in json.loads(body) if "job" in one]
+
+
 class PigeonApp(AppCredentials):
     app_secret: AppSecret
 
@@ -64,7 +72,7 @@ def accounts(body: bytes) -> Mapping[str, bytes]:
 
 PIGEON = Adapter(
     kind=Kind("pigeon"), title="Pigeon", type="channel", settings=Settings, connect=lambda link, settings: NotImplemented, hook_id_field="hook_id",
-    inbound=Inbound(verify=verify, read=read, calls=calls, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok"),
+    inbound=Inbound(verify=verify, read=read, calls=calls, orders=orders, jobs=jobs, accepts=lambda s: s.webhooks, accepted=Reply(200, b"ok"),
                     answered=lambda updates, s: Reply(200, b"hi") if any("opened" in one.body for one in updates) else None,
                     shared=SharedHook(verify=verify_shared, accounts=accounts)), app=App("pigeon", PigeonApp),
 )  # fmt: skip
@@ -102,10 +110,18 @@ class Here:
             raise Unavailable("away")
         self.placed += [(key, one.phone) for one in requested]
 
+    async def moved(self, tenant: Tenant, key: IntegrationKey, news: Sequence[OrderNews]) -> None:
+        if self.away:
+            raise Unavailable("away")
+        self.placed += [(key, f"{one.order_id} {one.status}") for one in news]
+
+    async def hastened(self, tenant: Tenant, key: IntegrationKey, names: Sequence[str]) -> None:
+        self.placed += [(key, name) for name in names]
+
     def deps(self) -> HookDeps:
         """What the addresses ask."""
         return HookDeps(
-            by_hook=self.by_hook, store=self.store, call=self.place, by_account=self.by_account,
+            by_hook=self.by_hook, store=self.store, call=self.place, orders=self.moved, hasten=self.hastened, by_account=self.by_account,
             app=lambda adapter: PigeonApp(app_secret="of-the-app") if self.app else None,
         )  # fmt: skip
 
@@ -142,6 +158,16 @@ async def test_a_requested_call_is_placed_for_who_is_genuine() -> None:
     assert (await here.call(body=body, word="another")).status == 403
     assert (await here.call(body=[{"id": 3}])).status == 200
     assert len(here.placed) == 1
+    here.away = True
+    assert (await here.call(body=body)).status == 503
+
+
+async def test_orders_are_moved_and_jobs_made_due_for_who_is_genuine() -> None:
+    here, body = Here(), [{"id": 7, "moved": "done"}, {"id": 8, "job": "menu"}]
+    assert (await here.call(body=body, word="another")).status == 403
+    assert not here.placed
+    assert (await here.call(body=body)).status == 200
+    assert here.placed == [(KEY, "7 done"), (KEY, "menu")]
     here.away = True
     assert (await here.call(body=body)).status == 503
 
