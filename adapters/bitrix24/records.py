@@ -21,7 +21,7 @@ from adapters.bitrix24.clients import ClientRecords
 from adapters.bitrix24.portal import Portal
 from adapters.bitrix24.requests import Entity
 from adapters.bitrix24.settings import Bitrix24Settings
-from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject
+from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject, is_overtaken, is_there
 from gateway.domain.configuration import Tenant
 from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.errors import Rejected
@@ -171,6 +171,8 @@ class CrmRecords:
 
     async def _order(self, attempt: Attempt) -> None:
         body, order = attempt.body, attempt.body["order"]
+        if await is_overtaken(attempt):
+            return
         deal = await attempt.known(DEAL)
         stands, stage = await self._stage(attempt, order["status"], body["fields"])
         if deal is not None:
@@ -188,6 +190,7 @@ class CrmRecords:
         if stage:
             await attempt.remember(STAGED, stands)
         await self._rows(attempt, deal)
+        await is_there(attempt)
 
     async def _made_deal(self, attempt: Attempt, entity: Entity, stage: str) -> str:
         body, order = attempt.body, attempt.body["order"]
