@@ -350,6 +350,11 @@ class Recordings(Protocol):
         """What lies behind a link of ours. Raises NotYet while nothing does, Rejected where nothing will, Unavailable."""
         ...
 
+    async def summary(self, recording_id: str) -> str:
+        """What was said in a recording, in short. Drafts name the recording and never bear the text, which is sealed. Raises Rejected
+        where it was erased or its time is over, Unavailable."""
+        ...
+
 
 class Dialer(Protocol):
     """Opens connections to addresses that tenants supply, refusing the ones they may not reach (`adapters.http`)."""
@@ -390,6 +395,8 @@ class Adapter:
     """For systems that are notified of calls: pure, event in, drafts out."""
     plan_start: "PlanStart | None" = None
     """For those of them that show a call which a host has announced and which rings nowhere yet. Pure."""
+    plan_summary: "PlanSummary | None" = None
+    """For those of them that take the summary of a call as a note. Pure."""
     limits: Limits = field(default_factory=Limits)
     account: Callable[[Any], str] = lambda settings: ""
     """The key of the remote account that settings lead to (`adapters.budget.account_key`), where the provider counts
@@ -464,6 +471,11 @@ PlanCall = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]
 
 PlanStart = Callable[[Any, Tenant, Call], Sequence[Draft]]
 """`plan(settings, tenant, call)`: which deliveries an announced call makes here, before any event of it."""
+
+
+PlanSummary = Callable[[Any, Tenant, Call, str], Sequence[Draft]]
+"""`plan(settings, tenant, call, recording_id)`: which deliveries make a note of a call's summary, once it is there. The text is read by
+`Link.recordings.summary` when it is delivered."""
 
 
 Replay = Callable[[bytes, str | None, Sequence[str], str | None], Iterable[CallEvent]]

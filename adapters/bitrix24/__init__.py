@@ -18,7 +18,7 @@ from adapters.bitrix24.codec import identifier
 from adapters.bitrix24.incoming import INBOUND
 from adapters.bitrix24.jobs import JOBS
 from adapters.bitrix24.login import open_login
-from adapters.bitrix24.plan import plan
+from adapters.bitrix24.plan import plan, plan_summary
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.budget import account_key
 from adapters.login import Login
@@ -42,6 +42,7 @@ ADAPTER = Adapter(
     connect=connect,
     client=Bitrix24Client,
     plan_call=plan,
+    plan_summary=plan_summary,
     user_id=_user_id,
     hook_id_field="hook_id",
     inbound=INBOUND,

@@ -21,7 +21,7 @@ from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.bitrix24 import codec, requests
 from adapters.bitrix24.clients import ClientRecords
 from adapters.bitrix24.people import People, crm_user, extensions_of
-from adapters.bitrix24.plan import CARDS, FINISH, RECORD, TASK
+from adapters.bitrix24.plan import CARDS, FINISH, RECORD, SUMMARY, TASK
 from adapters.bitrix24.portal import Portal
 from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.requests import Entity, Person
@@ -29,6 +29,7 @@ from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.bitrix24.tested import probe_portal
 from adapters.inbound import UNUSED_CALL
 from gateway.domain.errors import GatewayError, NotYet, Rejected
+from gateway.domain.secret import Secret
 
 CALL, ENTITY, TYPE, BEGUN, FINISHING, FINISHED, MADE_TASK = (
     "call", "entity", "type", "begun", "finishing", "finished", "task",
@@ -36,7 +37,7 @@ CALL, ENTITY, TYPE, BEGUN, FINISHING, FINISHED, MADE_TASK = (
 """Names under which ids of a call are remembered."""
 UNUSED_S = 180.0
 """Seconds after which a requested call that nobody has seen begin will not begin any more."""
-NOT_EXIST, NOT_MADE = "not_exist_codes", "client_not_made"
+NOT_EXIST, NOT_MADE, NO_CLIENT = "not_exist_codes", "client_not_made", "no_client"
 
 
 class Bitrix24Client:
@@ -63,6 +64,8 @@ class Bitrix24Client:
                 return await self._record(attempt)
             case kind if kind == TASK:
                 return await self._task(attempt)
+            case kind if kind == SUMMARY:
+                return await self._summary(attempt)
             case kind if kind == UNUSED_CALL:
                 return await self._unused(attempt)
         raise Rejected(f"{attempt.kind} is nothing this system is sent")
@@ -209,6 +212,34 @@ class Bitrix24Client:
                     person=REASONS["not_fetched"],
                 ) from None
             raise
+        return Delivered()
+
+    async def _summary(self, attempt: Attempt) -> Delivered:
+        """A call's summary as a comment to its client. One that an attempt made whose answer was lost is found by its text."""
+        body = attempt.body
+        if await attempt.known(attempt.key) is not None:
+            return Delivered()
+        if self._link.recordings is None:
+            raise Rejected("summaries cannot be read here")
+        if await attempt.known(FINISHED) is None:
+            raise NotYet("the call is not finished there yet")
+        summary = await self._link.recordings.summary(str(body["recording"]))
+        entity = Entity.read(await attempt.known(ENTITY)) or await self._records.find(attempt, str(body["phone"]))
+        if entity is None:
+            return Delivered(note=NO_CLIENT)
+        text, hide = requests.comment_text(str(body["title"]), summary), [Secret(one) for one in summary.splitlines()]
+        hide += [Secret(requests.comment_text("", one.reveal()).strip()) for one in hide]
+        made = ""
+        if attempt.number > 1:
+            listed = await self.portal.call(requests.COMMENTS, requests.comments(entity), attempt=attempt, hide=hide)
+            known = (codec.mapping(one) for one in codec.items(listed))
+            made = next((codec.identifier(one.get("ID")) for one in known if one.get("COMMENT") == text), "")
+        if not made:
+            answer = await self.portal.call(
+                requests.COMMENT, requests.comment(entity, text), attempt=attempt, hide=hide
+            )
+            made = codec.identifier(answer) or "1"
+        await attempt.remember(attempt.key, made)
         return Delivered()
 
     async def _task(self, attempt: Attempt) -> Delivered:

@@ -19,6 +19,7 @@ ADD = {"CONTACT": "crm.contact.add", "DEAL": "crm.deal.add"}
 LIST = {"CONTACT": "crm.contact.list", "DEAL": "crm.deal.list"}
 GET = {"CONTACT": "crm.contact.get", "COMPANY": "crm.company.get", "LEAD": "crm.lead.get"}
 ADD_TASK, FIND_TASK, ADD_TODO = "tasks.task.add", "tasks.task.list", "crm.activity.todo.add"
+COMMENT, COMMENTS = "crm.timeline.comment.add", "crm.timeline.comment.list"
 ORIGINATOR = "telephony-gateway"
 TYPES = ("CONTACT", "COMPANY", "LEAD")
 """Where a number is looked for, the best first."""
@@ -174,6 +175,26 @@ def _common(owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, An
 def by_origin(origin: str) -> dict[str, Any]:
     """What an attempt whose answer was lost may have made."""
     return {"filter": {"ORIGINATOR_ID": ORIGINATOR, "ORIGIN_ID": origin}, "select": ["ID"], "order": {"ID": "ASC"}}
+
+
+# Comments ----------------------------------------------------------------------------------------------------------------
+
+
+def comment_text(title: str, text: str) -> str:
+    """A text as the portal takes it: brackets are marks there."""
+    return f"{title}\n{text}".replace("[", "&#91;")
+
+
+def comment(entity: Entity, text: str) -> dict[str, Any]:
+    """A comment in the history of a client."""
+    return {"fields": {"ENTITY_ID": int(entity.id), "ENTITY_TYPE": entity.type.lower(), "COMMENT": text}}
+
+
+def comments(entity: Entity) -> dict[str, Any]:
+    """The newest comments there."""
+    return {
+        "filter": {"ENTITY_ID": int(entity.id), "ENTITY_TYPE": entity.type.lower()}, "select": ["ID", "COMMENT"], "order": {"ID": "DESC"},
+    }  # fmt: skip
 
 
 # Tasks -------------------------------------------------------------------------------------------------------------------

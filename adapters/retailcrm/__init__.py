@@ -8,6 +8,7 @@ from adapters.budget import account_key
 from adapters.retailcrm.callbacks import HOOKS
 from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
+from adapters.retailcrm.customers import plan_summary
 from adapters.retailcrm.modules import user_id
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.ids import Kind
@@ -24,6 +25,7 @@ ADAPTER = Adapter(
     client_id_field="client_id",
     user_id=user_id,
     plan_call=plan,
+    plan_summary=plan_summary,
     # A key may make 10 requests in any one second, and 40 more for telephony: one or two less, for what is late on its way.
     limits=Limits(rates={"": Rate(9), "telephony": Rate(38)}, at_once=8),
     account=lambda settings: account_key("retailcrm", settings.domain, settings.api_key),

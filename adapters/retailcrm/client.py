@@ -10,26 +10,31 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from adapters.abilities import CrmUser, HeldExtensions, Registration, RegistrationPlace, Responsible, UserStatus
-from adapters.base import Attempt, Delivered, Link, Tested
+from adapters.base import Attempt, Delivered, Link, Recordings, Tested
 from adapters.http import Answer, Http, Timeouts
-from adapters.retailcrm import codec, modules
+from adapters.retailcrm import codec, customers, modules
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, Rejected
 from gateway.domain.secret import Secret
 
 
 class RetailcrmClient:
     """Notifies one account of calls; reads and updates its users."""
 
-    def __init__(self, http: Http, tenant: Tenant, settings: RetailcrmSettings) -> None:
+    def __init__(
+        self, http: Http, tenant: Tenant, settings: RetailcrmSettings, recordings: Recordings | None = None
+    ) -> None:
         self._http = http
         self._tenant = tenant
         self._settings = settings
+        self._recordings = recordings
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one delivery. Only an answer counts; the deadline is the caller's. Where RetailCRM does not know an
         internal number that our map gives to a user, that user is shown the call by their id."""
+        if attempt.kind == customers.SUMMARY:
+            return await self._note(attempt)
         delivered = await self._send(attempt)
         named = codec.by_user_ids(attempt, delivered)
         if named is None:
@@ -48,6 +53,36 @@ class RetailcrmClient:
                 answer.status, answer.text, attempt, answer.headers.get("retry-after")
             ),
         )  # fmt: skip
+
+    async def _note(self, attempt: Attempt) -> Delivered:
+        """A call's summary as a note on the customer. One that an attempt made whose answer was lost is found by its text."""
+        if await attempt.known(attempt.key) is not None:
+            return Delivered()
+        if self._recordings is None:
+            raise Rejected("summaries cannot be read here")
+        summary, phone = await self._recordings.summary(str(attempt.body["recording"])), str(attempt.body["phone"])
+        country, headers = self._tenant.country, self._key()
+        customer = await self._http.send(
+            "GET", customers.find_path(phone), headers=headers, attempt=attempt,
+            read=lambda answer: customers.read_found(answer.status, answer.text, phone, country),
+        )  # fmt: skip
+        if customer is None:
+            return Delivered(note=customers.NO_CUSTOMER)
+        text, hide = customers.note_text(attempt, summary), summary.splitlines()
+        made = None
+        if attempt.number > 1:
+            known = await self._http.send(
+                "GET", customers.notes_path(customer), headers=headers, attempt=attempt, hide=hide,
+                read=lambda answer: customers.read_notes(answer.status, answer.text),
+            )  # fmt: skip
+            made = known.get(text)
+        if made is None:
+            made = await self._http.send(
+                "POST", customers.NOTES_PATH, headers=headers, form=customers.note_form(customer, text), attempt=attempt, hide=hide,
+                read=lambda answer: customers.read_noted(answer.status, answer.text),
+            )  # fmt: skip
+        await attempt.remember(attempt.key, made)
+        return Delivered()
 
     async def test(self) -> Tested:
         """Whether address and key are right, in words."""
@@ -161,4 +196,4 @@ async def connect(link: Link, settings: RetailcrmSettings) -> AsyncIterator[Reta
     """A client of one tenant's account. Opens nothing before first use."""
     secrets = settings.api_key, settings.client_id
     async with Http.of(link, settings.domain, Timeouts.of(settings), secrets) as http:
-        yield RetailcrmClient(http, link.tenant, settings)
+        yield RetailcrmClient(http, link.tenant, settings, link.recordings)

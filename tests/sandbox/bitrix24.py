@@ -122,6 +122,8 @@ class Bitrix24:
         }
         self.tasks: list[dict[str, Any]] = []
         self.todos: list[dict[str, Any]] = []
+        self.comments: list[dict[str, Any]] = []
+        """In the history of clients."""
         self.lines: list[str] = []
         self.events: set[tuple[str, str]] = set()
         self.requests: Counter[str] = Counter()
@@ -151,7 +153,8 @@ class Bitrix24:
             "telephony.externalcall.attachrecord": self._attach,
             "telephony.externalcall.searchcrmentities": self._search, "telephony.externalline.add": self._add_line,
             "crm.duplicate.findbycomm": self._find, "tasks.task.add": self._add_task, "tasks.task.list": self._list_tasks,
-            "crm.activity.todo.add": self._add_todo,
+            "crm.activity.todo.add": self._add_todo, "crm.timeline.comment.add": self._add_comment,
+            "crm.timeline.comment.list": self._list_comments,
             "event.get": lambda params: [{"event": e, "handler": h, "auth_type": "0"} for e, h in sorted(self.events)],
             "event.bind": self._bind, "event.unbind": self._unbind,
             **{f"crm.{kind.lower()}.add": self._adds(kind) for kind in self.entities},
@@ -574,6 +577,23 @@ class Bitrix24:
     def _list_tasks(self, params: dict[str, Any]) -> dict[str, Any]:
         wanted = params.get("filter", {}).get("=TITLE")
         return {"tasks": [{"id": one["id"]} for one in self.tasks if wanted is None or one["TITLE"] == wanted]}
+
+    def _add_comment(self, params: dict[str, Any]) -> int:
+        fields = params.get("fields") or {}
+        kind, number = str(fields.get("ENTITY_TYPE", "")).upper(), int(fields.get("ENTITY_ID") or 0)
+        if number not in self.entities.get(kind, {}):
+            raise Refusal(400, "ERROR_CORE", "Owner was not found")
+        if not fields.get("COMMENT"):
+            raise Refusal(400, "ERROR_CORE", "Empty comment message")
+        self._ids += 1
+        self.comments.append({"ID": str(self._ids), **fields})
+        return self._ids
+
+    def _list_comments(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        wanted = params.get("filter") or {}
+        if not {"ENTITY_ID", "ENTITY_TYPE"} <= set(wanted):
+            raise Refusal(400, "ERROR_CORE", "Filter: ENTITY_ID and ENTITY_TYPE are required")
+        return [one for one in reversed(self.comments) if all(str(one[n]) == str(v) for n, v in wanted.items())]
 
     def _add_todo(self, params: dict[str, Any]) -> dict[str, Any]:
         kind = {1: "LEAD", 2: "DEAL", 3: "CONTACT", 4: "COMPANY"}.get(int(params.get("ownerTypeId") or 0), "")

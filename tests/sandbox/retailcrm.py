@@ -276,6 +276,9 @@ class RetailCrm:
         self.modules: dict[str, dict[str, Any]] = {}
         self.managers: dict[str, dict[str, Any]] = {}
         """Answers of `telephony/manager` by the digits of a phone."""
+        self.customers: list[dict[str, Any]] = []
+        self.notes: list[dict[str, Any]] = []
+        """On customers."""
         self.scopes = ["integration_read", "integration_write", "telephony_read", "telephony_write", "user_read"]
         self._known: set[str] = set()
         self._seen: set[str] = set()
@@ -289,6 +292,9 @@ class RetailCrm:
             ("GET", "/api/v5/telephony/manager"): self._manager,
             ("POST", "/api/v5/telephony/call/event"): self._event,
             ("POST", "/api/v5/telephony/calls/upload"): self._upload,
+            ("GET", "/api/v5/customers"): self._find_customers,
+            ("GET", "/api/v5/customers/notes"): self._list_notes,
+            ("POST", "/api/v5/customers/notes/create"): self._create_note,
             ("POST", "/api/v5/integration-modules/{code}/edit"): self._edit_module,
             ("GET", "/api/v5/integration-modules/{code}"): self._module,
         }
@@ -485,6 +491,45 @@ class RetailCrm:
         for full in (self.events, self.uploads):
             if len(full) >= KEEP:
                 del full[: KEEP // 2]
+
+    # --- customers
+
+    def _listed(self, request: Request, filters: tuple[str, ...]) -> dict[str, str]:
+        query = dict(request.query)
+        if wrong := [name for name in query if name not in ("limit", "page", *filters)]:
+            raise Refusal(400, "Errors in the input parameters", {wrong[0]: "This field was not expected."})
+        if query.get("limit", "20") not in PAGE_SIZES or not query.get("page", "1").isdigit():
+            raise Refusal(400, "Errors in the input parameters", {"limit": "This value is not valid."})
+        return query
+
+    def _find_customers(self, request: Request) -> dict[str, Any]:
+        """By a part of the name or of a number, as the real one does."""
+        query = self._listed(request, ("filter[name]",))
+        part, digits = query.get("filter[name]", "").lower(), re.sub(r"\D", "", query.get("filter[name]", ""))
+        found = [
+            one for one in self.customers
+            if (part and part in str(one.get("firstName", "")).lower())
+            or (digits and any(digits in re.sub(r"\D", "", phone["number"]) for phone in one.get("phones", ())))
+        ]  # fmt: skip
+        return {"customers": found[: int(query.get("limit", "20"))], "pagination": {"totalCount": len(found)}}
+
+    def _list_notes(self, request: Request) -> dict[str, Any]:
+        query = self._listed(request, ("filter[customerIds][]",))
+        wanted = query.get("filter[customerIds][]")
+        found = [one for one in reversed(self.notes) if wanted is None or str(one["customer"]["id"]) == wanted]
+        return {"notes": found[: int(query.get("limit", "20"))]}
+
+    def _create_note(self, request: Request) -> dict[str, Any]:
+        note, _ = self._form(request, "note", "site")
+        errors = problems(
+            note, {"text": text, "managerId": number, "customer": entity({"id": number}, ("id",))}, ("text", "customer")
+        )
+        if not errors and all(one["id"] != note["customer"]["id"] for one in self.customers):
+            errors["customer"] = "Customer does not exist."
+        if errors:
+            raise Refusal(400, "Errors in the entity format", errors)
+        self.notes.append({"id": len(self.notes) + 1, **note})
+        return {"id": len(self.notes)}
 
     # --- the rest of the account
 
