@@ -31,6 +31,7 @@ from actors.calls.pbx_session import PbxActor
 from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
 from actors.chats.channel_session import ChannelSession
 from actors.chats.tenant_chats import Reads, TenantChats
+from actors.connections import TRANSCRIPTS
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
 from actors.runtime.mailbox import Mailbox
@@ -301,7 +302,7 @@ class Reconciler:
                 person, ai, speech, model, self._services, {key: planner for key, (_, planner) in summaries.items()}
             )
             inputs = person, epoch, ai, speech, model, tuple((key, known) for key, (known, _) in summaries.items())
-            children.append(Wanted(f"{path}/transcripts", tenant.name, inputs, transcribing.run))
+            children.append(Wanted(f"{path}{TRANSCRIPTS}", tenant.name, inputs, transcribing.run))
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, starters, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]

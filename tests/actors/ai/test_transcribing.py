@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import trio
@@ -16,6 +17,8 @@ from gateway.domain.errors import Rejected
 from gateway.domain.health import State
 from gateway.domain.transcripts import WORDS_PURPOSE, Segment, hashed, unpacked
 from gateway.store import call_transcripts as store
+from gateway.store.personal_data import erase_person
+from gateway.store.personal_export import export_person
 from gateway.store.postgres.pool import Database
 from tests.actors.ai.calls import CLIENT, JUNE, Office, open_office, stereo, wav_of
 from tests.sandbox.llm import LanguageModel, Step, said
@@ -341,6 +344,43 @@ async def test_it_goes_with_its_recording_and_on_request(office: Office) -> None
         await office.recordings.summary(str(row.recording_id))
     await office.query("DELETE FROM recordings WHERE call_id = '7.1'")
     assert (len(await office.rows("7.1")), len(await office.rows("7.2"))) == (0, 1)
+
+
+async def test_a_person_s_texts_are_handed_out_and_erased(office: Office) -> None:
+    await office.call()
+    await office.record(wav_of(dialogue(8)))
+    async with office.working():
+        await office.until_over()
+    person, stranger = UUID(int=1), UUID(int=2)
+    for contact, confirmed in ((person, True), (stranger, False)):
+        await office.query("INSERT INTO contacts (tenant_id, contact_id, root_id) VALUES ($1, $2, $2)", JUNE, contact)
+        await office.query(
+            "INSERT INTO contact_phones (tenant_id, contact_id, phone, confirmed) VALUES ($1, $2, $3, $4)",
+            JUNE,
+            contact,
+            CLIENT,
+            confirmed,
+        )
+    data = await office.db.tenant(JUNE, export_person, JUNE, person, "cli", office.keys)
+    assert data is not None
+    (call,) = data["calls"]
+    assert (call["call"], call["summary"], call["text"][0]["text"]) == (
+        "7.1",
+        SUMMARY,
+        "Здравствуйте, хочу заказать пиццу.",
+    )
+    data = await office.db.tenant(JUNE, export_person, JUNE, stranger, "cli", office.keys)
+    assert data is not None
+    assert data["calls"] == [], "a number that was only typed says nothing of who somebody is"
+    erased = await office.db.engine(erase_person, JUNE, stranger, "cli")
+    assert erased is not None
+    assert (erased.transcripts, [row.state for row in await office.rows()]) == (0, ["done"])
+    erased = await office.db.engine(erase_person, JUNE, person, "cli")
+    assert erased is not None
+    assert (erased.transcripts, [(row.state, row.body, row.summary) for row in await office.rows()]) == (
+        1,
+        [("erased", "", "")],
+    )
 
 
 async def test_what_waited_for_days_is_given_up(office: Office) -> None:
