@@ -244,6 +244,7 @@ class Reconciler:
         summaries: dict[IntegrationKey, tuple[AdapterSettings, SummaryPlanner]] = {}
         children: list[Wanted] = []
         channels = dict[IntegrationKey, Reads]()
+        crms = dict[IntegrationKey, Connector]()
         delivers: list[tuple[IntegrationKey, AdapterSettings]] = []
         for link in tenant.integrations.values() if epoch is not None else ():
             adapter = self._adapters.get(link.kind)
@@ -264,7 +265,9 @@ class Reconciler:
                 delivers.append((link.key, settings))
             if adapter.plan_summary is not None:
                 summaries[link.key] = settings, partial(adapter.plan_summary, settings, person)
-            if adapter.plan_call is not None or chat is not None:
+            if adapter.plan_contact is not None:
+                crms[link.key] = link
+            if adapter.delivers or chat is not None:
                 run = partial(self._run_delivery, place, person, Linked(link.key, adapter), settings, epoch)
                 children.append(Wanted(place, title, (person, link.key, settings, epoch), run))
             if adapter.streams(settings):
@@ -287,8 +290,8 @@ class Reconciler:
             return children
         ai = self._ai(tenant, path, epoch, children)
         if channels:
-            reader = TenantChats(person, self._services, epoch, channels, ai)
-            read = tuple((key, reads.settings) for key, reads in channels.items())
+            reader = TenantChats(person, self._services, epoch, channels, ai, MappingProxyType(crms))
+            read = (*((key, reads.settings) for key, reads in channels.items()), *crms.items())
             children.append(Wanted(f"{path}/chats", tenant.name, (person, epoch, read), reader.run))
         if ai is not None and ai.enabled and (conversing := self._services.conversing) is not None:
             company = replace(tenant, version=0, token_hash=b"", pbxes=(), user_extensions=_EMPTY, secrets=_EMPTY)

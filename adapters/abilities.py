@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from adapters.base import Adapter, Attempt
+from gateway.domain.crm_sources import When
 from gateway.domain.secret import Secret
 
 # What a CRM may be able to do beyond receiving calls -----------------------------------------------------------------------
@@ -167,6 +168,41 @@ class SetsStatus(Protocol):
 
     async def set_status(self, user_id: str, status: str, *, attempt: Attempt | None = None) -> None:
         """`status` is one of the words of `statuses`."""
+        ...
+
+
+FieldType = Literal["text", "number", "time", "flag", "choice", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldValue:
+    """One value of a list that the CRM has, such as a stage."""
+
+    value: str
+    """As it is written."""
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrmField:
+    """A field of the CRM that field mapping can write into."""
+
+    name: str
+    """As it is written; `to` of a rule."""
+    title: str
+    """As its people call it."""
+    type: FieldType = "text"
+    required: bool = False
+    values: tuple[FieldValue, ...] = ()
+    """All of a choice, in its order; stages and statuses are choices too."""
+
+
+@runtime_checkable
+class ReadsFields(Protocol):
+    """Lists the fields of its records, its own and those that its people have made, with the values of lists."""
+
+    async def fields(self) -> Mapping[When, Sequence[CrmField]]:
+        """By what a rule is for; what it takes no rules for is not there. Raises what `gateway.domain.errors` lists."""
         ...
 
 

@@ -25,6 +25,7 @@ from adapters.tokens import Tokens
 from adapters.widget import Widget
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
+from gateway.domain.crm_facts import ChatFacts, ClientFacts, OrderFacts
 from gateway.domain.events import CallEvent
 from gateway.domain.extensions import user_id
 from gateway.domain.health import State
@@ -32,8 +33,10 @@ from gateway.domain.ids import Kind
 from gateway.domain.limiter import Limits as Limits
 from gateway.domain.limiter import Rate as Rate
 from gateway.domain.limiter import RequestBudget
+from gateway.domain.orders import Order
 from gateway.domain.reasons import in_language
 from gateway.domain.secret import Secret
+from gateway.domain.subjects import Subject
 
 
 class AdapterSettings(BaseModel):
@@ -175,30 +178,34 @@ class Attempt:
     """The internal numbers of the outside system's users at this moment, by the user's id there."""
     ids: "ExternalIds | None" = None
     """Where external ids are durable; None: in this attempt alone."""
-    _ids: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _ids: dict[tuple[str, Subject | None], str] = field(default_factory=dict, init=False, repr=False)
 
-    async def remember(self, name: str, external_id: str) -> None:
-        """Makes an id of the outside system durable for this delivery's subject, under a name such as "contact": to be called
-        between creating a thing there and the next step. Raises Replaced or Unavailable: then the attempt is over."""
-        self._ids[name] = external_id
-        if self.ids is not None:
+    async def remember(self, name: str, external_id: str, of: Subject | None = None) -> None:
+        """Makes an id of the outside system durable for this delivery's subject, or for the one `of`, under a name such as
+        "contact": to be called between creating a thing there and the next step. Raises Replaced or Unavailable: then the attempt is over."""
+        self._ids[name, of] = external_id
+        if self.ids is None:
+            return
+        if of is None:
             await self.ids.remember(name, external_id)
+        else:
+            await self.ids.remember(name, external_id, of)
 
-    async def known(self, name: str) -> str | None:
+    async def known(self, name: str, of: Subject | None = None) -> str | None:
         """The id that an attempt at this or another delivery of the subject has remembered. Raises Unavailable."""
-        if name not in self._ids and self.ids is not None:
-            return await self.ids.known(name)
-        return self._ids.get(name)
+        if (name, of) in self._ids or self.ids is None:
+            return self._ids.get((name, of))
+        return await (self.ids.known(name) if of is None else self.ids.known(name, of))
 
 
 class ExternalIds(Protocol):
-    """The external ids of one subject in one outside system."""
+    """The external ids of subjects in one outside system: of the delivery's own, where none is named."""
 
-    async def remember(self, name: str, external_id: str) -> None:
+    async def remember(self, name: str, external_id: str, of: Subject | None = None) -> None:
         """Returns when it is durable."""
         ...
 
-    async def known(self, name: str) -> str | None:
+    async def known(self, name: str, of: Subject | None = None) -> str | None:
         """What was remembered, or None."""
         ...
 
@@ -393,6 +400,12 @@ class Adapter:
     """`async with connect(link, settings) as client`: opens nothing before first use."""
     plan_call: "PlanCall | None" = None
     """For systems that are notified of calls: pure, event in, drafts out."""
+    plan_contact: "PlanContact | None" = None
+    """For systems that get the clients of chats. Pure, as the two below; called where the integration's `sync_contacts` is on."""
+    plan_chat: "PlanChat | None" = None
+    """For those that get a note of a chat that is closed or handed over (`sync_contacts`)."""
+    plan_order: "PlanOrder | None" = None
+    """For those that get orders made and moved (`sync_orders`)."""
     plan_start: "PlanStart | None" = None
     """For those of them that show a call which a host has announced and which rings nowhere yet. Pure."""
     plan_summary: "PlanSummary | None" = None
@@ -437,6 +450,11 @@ class Adapter:
     """For PBXes: replays a capture of their stream."""
 
     @property
+    def delivers(self) -> bool:
+        """Whether something is delivered to it beside messages of chats."""
+        return any(one is not None for one in (self.plan_call, self.plan_contact, self.plan_chat, self.plan_order))
+
+    @property
     def is_pbx(self) -> bool:
         """Whether it is a PBX; a company's PBXes are listed apart, by name."""
         return self.type == "pbx"
@@ -467,6 +485,19 @@ class KeepsRecordings(Protocol):
 PlanCall = Callable[[Any, Tenant, Call | None, Call, CallEvent], Sequence[Draft]]
 """`plan(settings, tenant, before, call, event)`: which deliveries an event makes here; `call` is the state after it,
 `before` the state it changed. Pure, and the same drafts for the same arguments."""
+
+
+PlanContact = Callable[[Any, Tenant, ClientFacts], Sequence[Draft]]
+"""`plan(settings, tenant, client)`: what is sent when something of a client has become known. Planned again with equal facts, its
+drafts have equal keys."""
+
+
+PlanChat = Callable[[Any, Tenant, ChatFacts], Sequence[Draft]]
+"""`plan(settings, tenant, chat)`: what is sent of a conversation that is closed or handed over."""
+
+
+PlanOrder = Callable[[Any, Tenant, Order | None, OrderFacts], Sequence[Draft]]
+"""`plan(settings, tenant, before, order)`: what is sent of an order that was made (`before` is None) or changed."""
 
 
 PlanStart = Callable[[Any, Tenant, Call], Sequence[Draft]]

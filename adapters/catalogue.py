@@ -14,7 +14,7 @@ from adapters.registry import adapters
 
 TYPES: Mapping[Widget, str] = {
     "line": "text", "secret": "password", "url": "url", "select": "select", "switch": "switch", "number": "number",
-    "lines": "list", "pairs": "map", "group": "group",
+    "lines": "list", "pairs": "map", "group": "group", "rules": "list",
 }  # fmt: skip
 """What `config_schema` calls a field of each form."""
 

@@ -1,11 +1,20 @@
 """Settings that every CRM has beside those of its account. Pure."""
 
+from typing import ClassVar
+
+from pydantic import field_validator
+
 from adapters.base import setting
 from adapters.http_settings import HttpSettings
+from adapters.mapping import MOST_RULES, MappingRule, check_rules
+from gateway.domain.crm_sources import WHENS
 
 
 class CrmSettings(HttpSettings):
     """Base of the settings classes of CRMs."""
+
+    MAPS: ClassVar[tuple[str, ...]] = WHENS
+    """What rules of `mapping` may be for; a CRM that takes fewer says so."""
 
     primary: bool = setting(
         False,
@@ -15,3 +24,33 @@ class CrmSettings(HttpSettings):
         help_ru="Если включено несколько CRM: та, с которой работают боты. Иначе первая",
         advanced=True,
     )
+    sync_contacts: bool = setting(
+        True,
+        en="Clients of chats go into the CRM",
+        ru="Клиенты из чатов попадают в CRM",
+        help_en="As soon as a phone or e-mail is known; found there before one is made. A closed or handed over chat becomes a note",
+        help_ru="Как только известен телефон или почта; сначала ищутся там, потом создаются. Закрытый или переданный чат становится заметкой",
+    )
+    sync_orders: bool = setting(
+        True,
+        en="Orders go into the CRM",
+        ru="Заказы попадают в CRM",
+        help_en="Made there when they are made here, and moved with their status",
+        help_ru="Создаются там вместе с нашими и движутся вслед за их статусом",
+    )
+    mapping: tuple[MappingRule, ...] = setting(
+        (),
+        en="Field mapping",
+        ru="Соответствие полей",
+        help_en="Which of our values the CRM gets in which of its fields: one rule a line, as the page of fields writes them",
+        help_ru="Какие наши значения в какие поля CRM записывать: одно правило в строке, как их записывает страница полей",
+        advanced=True,
+        stored=True,
+        widget="rules",
+        max_length=MOST_RULES,
+    )
+
+    @field_validator("mapping")
+    @classmethod
+    def _rules(cls, value: tuple[MappingRule, ...]) -> tuple[MappingRule, ...]:
+        return check_rules(value, cls.MAPS)

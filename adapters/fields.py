@@ -1,7 +1,7 @@
 """The fields of a settings class as people fill them in: the one source of set-up forms and of the registry's `config_schema`.
 
 What a field is follows from its type: a switch for bool, a number, a list to choose from for a Literal, a line, a line for each
-item, a line `key = value` for each pair, a group of fields for a nested class. It draws nothing and reads no value: read
+item, a line `key = value` for each pair, a group of fields for a nested class; rules, a line of JSON for each. It draws nothing and reads no value: read
 `gateway/web/pages/setup.py` for the form and `adapters/catalogue.py` for the schema.
 """
 
@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from adapters.base import AdapterSettings, secret_fields
 
-Widget = Literal["switch", "number", "secret", "line", "url", "select", "lines", "pairs", "group"]
+Widget = Literal["switch", "number", "secret", "line", "url", "select", "lines", "pairs", "group", "rules"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,8 @@ def _widget(info: FieldInfo, extra: Mapping[str, Any], *, secret: bool) -> Widge
         return "select"
     if extra.get("widget") == "url":
         return "url"
+    if extra.get("widget") == "rules":
+        return "rules"
     if isinstance(kind, type) and issubclass(kind, AdapterSettings):
         return "group"
     origin = get_origin(kind)

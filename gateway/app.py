@@ -38,6 +38,7 @@ from actors.chats.signals import Signals
 from actors.chats.templates import template_jobs
 from actors.chats.typing import KIND as TYPING
 from actors.chats.typing import Typing
+from actors.crm.plans import CrmPlans
 from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
@@ -142,7 +143,10 @@ class Gateway:
         self.typing = Typing(feed, partial(self.peers.mark, TYPING), self.signals.wrote)
         self.peers.receive[TYPING] = self.typing.received
         self.peers.receive[LOOKED] = self.signals.received
-        conversing = Conversing(db=db, feed=feed, wake=self._deliver, typing=self.typing, looked=self.signals.looked)
+        crm = CrmPlans(public_url=settings.base_url, wake=self._deliver)
+        conversing = Conversing(
+            db=db, feed=feed, wake=self._deliver, typing=self.typing, looked=self.signals.looked, crm=crm
+        )
         llm = ModelSettings(url=settings.llm_url, key=settings.llm_api_key, model=settings.llm_model)
         outgoing = Handover(db)
         self.recording_files = RecordingFiles(db, blobs, settings.data_dir / "incoming", cache.sealer)

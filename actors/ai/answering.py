@@ -263,10 +263,11 @@ class Answers:
         """What the model reads of a call, and whether the conversation is a person's now."""
         progress.calls += 1
         refusal = TOO_MANY if place >= AT_ONCE or progress.calls > MOST_CALLS else ""
-        number, woken = self.tenant.number, list[IntegrationKey]()
+        number, woken, told = self.tenant.number, list[IntegrationKey](), list[IntegrationKey]()
 
         async def work(conn: Connection, refusal: str) -> tuple[str, Outcome | None]:
             text, outcome = await carry_out(conn, answering, call, turn, place, refusal)
+            told[:] = await self._tell_crms(conn, outcome) if outcome is not None else ()
             if outcome is not None and outcome.hand_over is not None:
                 over = outcome.hand_over
                 known = await lock_for(conn, answering)
@@ -287,12 +288,18 @@ class Answers:
             return text, False
         for subject in outcome.changed:
             self.services.feed.publish(number, subject)
+        self.handing.conversing.crm.woken(self.tenant, told)
         if outcome.after is not None:
             await outcome.after(self.services)
         progress.begun = progress.begun and outcome.hand_over is None
         if outcome.note or outcome.hand_over is not None:
             self._announce(answering.conversation, woken)
         return text, outcome.hand_over is not None
+
+    async def _tell_crms(self, conn: Connection, outcome: Outcome) -> list[IntegrationKey]:
+        crm = self.handing.conversing.crm
+        found = await crm.contacts(conn, self.tenant, outcome.contacts)
+        return [*found, *await crm.orders(conn, self.tenant, outcome.orders)]
 
     async def _cleaned(self, text: str, context: Context, seen: list[str]) -> Cleaned:
         """Without links, addresses and numbers that are neither the company's nor the client's own."""

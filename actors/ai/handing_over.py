@@ -62,7 +62,10 @@ class HandingOver:
         language = self.tenant.language
         why = WHY[cause].texts[language]
         await insert_happening(conn, number, known.id, "handed_over", AI, f"{why}. {summary[:LONGEST_SUMMARY]}".strip())
-        return [*woken, *await self._tell_people(conn, changed, f"{why}. {summary}".strip())]
+        told = await self.conversing.crm.chat(
+            conn, self.tenant, changed, "handed_over", summary=summary[:LONGEST_SUMMARY]
+        )
+        return [*woken, *told, *await self._tell_people(conn, changed, f"{why}. {summary}".strip())]
 
     async def announce(self, conn: Connection, conversation: UUID) -> list[IntegrationKey]:
         """The same for a conversation whose client asked for a person by themselves."""

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from gateway.domain.ai import AiBlock
 from gateway.domain.chats import Conversation
 from gateway.domain.configuration import Tenant
+from gateway.domain.orders import Order
 from gateway.domain.subjects import Subject
 from gateway.store.postgres.pool import Connection
 
@@ -75,6 +76,10 @@ class Outcome:
     """What people read beside the conversation, in the company's language; empty where there is nothing to tell them."""
     changed: tuple[Subject, ...] = ()
     """What pages that are open have to read again."""
+    orders: tuple[tuple[Order | None, Order], ...] = ()
+    """Orders that are made or others now, before and after: CRMs are sent them in the same commit."""
+    contacts: tuple[UUID, ...] = ()
+    """Persons of whom something has become known: the same."""
     after: "Callable[[Services], Awaitable[None]] | None" = None
     """Done once the call is committed, under Trio: for what is no row, such as dialling. It may be lost in a crash."""
     hand_over: HandOver | None = None

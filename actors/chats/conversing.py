@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 from actors.chats.templates import known_templates
 from actors.chats.typing import Typing
+from actors.crm.plans import CrmPlans
 from actors.feed import Feed
 from adapters.base import Adapter, AdapterSettings
 from adapters.channel import (
@@ -93,6 +94,8 @@ class Conversing:
     """Tells the delivery actor of an integration that there is something to deliver, wherever it lives."""
     adapters: Callable[[], dict[Kind, Adapter]] = field(default=lambda: dict(integrations()))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    crm: CrmPlans = field(default_factory=CrmPlans)
+    """What CRMs are sent of a conversation."""
     typing: Typing | None = None
     """Who is writing: `wrote` shows it to the client, `until` whether the client does."""
     looked: Callable[[TenantId, UUID], None] = lambda tenant, conversation: None
@@ -404,7 +407,9 @@ class Conversing:
         def change(known: Conversation) -> Conversation:
             return replace(owned(known, OWNER_NONE), state="closed", unread=0, waiting_since=None)
 
-        return await self._change(tenant, conversation, who, "closed", change, expected_epoch)
+        return await self._change(
+            tenant, conversation, who, "closed", change, expected_epoch, told=await self._name(tenant, who)
+        )
 
     async def mark_read(self, tenant: Tenant, conversation: UUID) -> Conversation:
         """Somebody has looked at it. Raises NotThere, Unavailable."""
@@ -441,8 +446,11 @@ class Conversing:
 
     async def _change(
         self, tenant: Tenant, conversation: UUID, who: str, kind: str, change: Callable[[Conversation], Conversation],
-        expected_epoch: int | None, text: str = "",
+        expected_epoch: int | None, text: str = "", told: str | None = None,
     ) -> Conversation:  # fmt: skip
+        """`told`: CRMs are told that it is closed, and by whom."""
+        woken = list[IntegrationKey]()
+
         async def work(conn: Connection) -> tuple[Conversation, bool]:
             known = await rows.lock_conversation(conn, tenant.number, conversation)
             if known is None:
@@ -454,12 +462,21 @@ class Conversing:
             beside = bool(kind) and (changed != known or kind == "note")
             if beside:
                 await rows.insert_happening(conn, tenant.number, conversation, kind, who, text)
+            if told is not None and known.state != changed.state:
+                woken[:] = await self.crm.chat(conn, tenant, changed, "closed", employee=told)
             return changed, beside or changed != known
 
         found, happened = await self.db.tenant(tenant.number, work)
         if happened:
             self.feed.publish(tenant.number, Subject("chat", str(conversation)))
+        self.crm.woken(tenant, woken)
         return found
+
+    async def _name(self, tenant: Tenant, who: str) -> str:
+        """A person's name or address, for others to read; empty for a key of the API."""
+        ident = _uuid(who.removeprefix("human:"))
+        found = await self.db.engine(members.select_member, tenant.number, ident) if ident is not None else None
+        return found.name or found.email if found is not None else ""
 
     def changed(self, number: TenantId, conversation: UUID, key: IntegrationKey) -> None:
         """Something was committed that is to be delivered by an integration."""

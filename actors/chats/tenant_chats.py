@@ -10,9 +10,10 @@ it writes under the epoch of the tenant's shard: an actor that another instance 
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -25,9 +26,9 @@ from actors.services import CHATS, Services
 from adapters.channel import ChatChannel
 from gateway import __version__
 from gateway.domain.ai import AiBlock
-from gateway.domain.chat_fold import Book
+from gateway.domain.chat_fold import Book, Changes
 from gateway.domain.chats import OWNER_AI, OWNER_NONE, OWNER_QUEUE, ChatEvent
-from gateway.domain.configuration import Tenant
+from gateway.domain.configuration import Connector, Tenant
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey
@@ -38,6 +39,7 @@ from gateway.store.chat_batches import Folded, Received, Replaced, fold_updates
 from gateway.store.dead_letters import DeadLetterRow, insert_dead_letters
 from gateway.store.journal import PendingPost, select_pending_posts
 from gateway.store.postgres.errors import Conflict
+from gateway.store.postgres.pool import Connection
 from gateway.telemetry import COUNTERS, bound
 
 log = logging.getLogger(__name__)
@@ -68,9 +70,11 @@ class TenantChats:
 
     def __init__(
         self, tenant: Tenant, services: Services, epoch: int, channels: Mapping[IntegrationKey, Reads] | None = None,
-        ai: AiBlock | None = None,
+        ai: AiBlock | None = None, crms: Mapping[IntegrationKey, Connector] = MappingProxyType({}),
     ) -> None:  # fmt: skip
+        """`crms`: the integrations that may be sent of the company's clients."""
         self.tenant = tenant
+        self.company = replace(tenant, integrations=crms)
         self.services = services
         self.epoch = epoch
         self.channels = dict(channels or {})
@@ -133,14 +137,18 @@ class TenantChats:
         owner_of = await self._owners()
         for _ in range(TRIES):
             book = Book(owner_of, uuid4)
+            woken = list[IntegrationKey]()
             fold = partial(
-                self.services.db.engine, fold_updates, self.tenant.number, self.epoch, updates, book, datetime.now(UTC)
-            )
+                self.services.db.engine, fold_updates, self.tenant.number, self.epoch, updates, book, datetime.now(UTC),
+                partial(self._tell_crms, woken),
+            )  # fmt: skip
             answer = await outcome_of(fold)
             if not isinstance(answer, Conflict):
                 break
         if isinstance(answer, Folded):
             COUNTERS["chat_messages_received"] += answer.stored
+            for key in woken:
+                self.services.bells.ring(self.tenant.number, key)
             for conversation in answer.touched:
                 self.services.feed.publish(self.tenant.number, Subject("chat", str(conversation)))
             return answer.waiting
@@ -151,6 +159,13 @@ class TenantChats:
             return await self._commit(slot, updates[:middle]) + await self._commit(slot, updates[middle:])
         await self._set_aside(slot, updates[0].journal_id, updates[0].body, f"{type(answer).__name__}: {answer}")
         return 0
+
+    async def _tell_crms(self, woken: list[IntegrationKey], conn: Connection, changes: Changes) -> None:
+        """Plans what CRMs are sent of clients of whom something has become known."""
+        known = {one for one, _ in (*changes.phones, *changes.typed_phones, *changes.emails)} | set(changes.names)
+        known |= {into for into, _ in changes.merges}
+        if known and self.company.integrations and (conversing := self.services.conversing) is not None:
+            woken += await conversing.crm.contacts(conn, self.company, known)
 
     async def _owners(self) -> Callable[[IntegrationKey], str]:
         """Whose a conversation is that begins now, by its integration."""

@@ -32,10 +32,12 @@ from actors.crm.registration_changes import StoredMap
 from actors.delivery.clients import Clients
 from actors.runtime.directory import utc_now
 from adapters.abilities import (
+    CrmField,
     CrmUser,
     HeldExtensions,
     KeepsExtensions,
     ListsUsers,
+    ReadsFields,
     Registers,
     Registration,
     RegistrationPlace,
@@ -49,6 +51,7 @@ from adapters.registry import Linked, integrations
 from adapters.tokens import Tokens
 from gateway.cache import ConfigurationCache
 from gateway.domain.configuration import Tenant
+from gateway.domain.crm_sources import When
 from gateway.domain.errors import (
     REFUSED,
     BadSettings,
@@ -59,6 +62,7 @@ from gateway.domain.errors import (
     problem_of,
 )
 from gateway.domain.extensions import Difference, Moved, clashes, differences, not_among
+from gateway.domain.hooks import hook_url
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
@@ -75,6 +79,7 @@ T = TypeVar("T")
 
 NOTIFY_DEADLINE_S = 12.0
 READ_DEADLINE_S = 8.0
+FIELDS_FRESH_S = 60.0
 FRESH_S = 15.0
 """Seconds for which a response is reused when a page is opened again."""
 SLOW_DOWN_S = 1.1
@@ -123,6 +128,16 @@ class Reading:
     at: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class FieldsRead:
+    """The other side's fields by what a rule is for; with a `problem` there was no usable answer."""
+
+    fields: Mapping[When, Sequence[CrmField]]
+    problem: str = ""
+    detail: str = ""
+    at: float = 0.0
+
+
 def registering() -> Mapping[Kind, Adapter]:
     """The adapters whose clients can register us."""
     return {kind: adapter for kind, adapter in integrations().items() if adapter.can(Registers)}
@@ -160,6 +175,7 @@ class Registrations:
         self._tokens = tokens
         self._locks: defaultdict[tuple[TenantId, IntegrationKey], trio.Lock] = defaultdict(trio.Lock)
         self._readings: dict[tuple[TenantId, IntegrationKey], Reading] = {}
+        self._fields: dict[tuple[TenantId, IntegrationKey], FieldsRead] = {}
 
     # What is known.
 
@@ -194,6 +210,33 @@ class Registrations:
                 failure = error
         self._readings[key] = Reading(problem=problem_of(failure), detail=failure.detail[:300], at=time.monotonic())
         return self._readings[key]
+
+    async def fields(self, number: TenantId, linked: Linked, *, anew: bool = False) -> FieldsRead:
+        """The other side's fields, for field mapping. Never raises for its failures; an answer is used for a minute, unless `anew`."""
+        key = (number, linked.key)
+        known = self._fields.get(key)
+        if (
+            known is not None
+            and not anew
+            and time.monotonic() - known.at < FIELDS_FRESH_S / (12 if known.problem else 1)
+        ):
+            return known
+        if len(self._fields) > 200:
+            self._fields.clear()
+        failure: GatewayError = Unavailable("no answer in time")
+        with trio.move_on_after(READ_DEADLINE_S):
+            try:
+                async with self._connected(number, linked, live=True) as client:
+                    assert isinstance(client, ReadsFields)
+                    found = FieldsRead(await _unhurried(client.fields), at=time.monotonic())
+                self._fields[key] = found
+                return found
+            except GatewayError as error:
+                failure = error
+        self._fields[key] = FieldsRead(
+            {}, problem_of(failure), (failure.detail or failure.person)[:300], time.monotonic()
+        )
+        return self._fields[key]
 
     async def refresh(self, number: TenantId) -> None:
         """Reads the tenant's configuration again, so that a change is visible at once to its author."""
@@ -514,8 +557,10 @@ class Registrations:
         known = replace(tenant, integrations={}, pbxes=())
         budget = self._budgets.of(account_of(linked.adapter, number, linked.key, settings), linked.adapter.limits)
         app = self._apps.get(linked.adapter.app.name) if linked.adapter.app is not None else None
+        hook_id = getattr(settings, linked.adapter.hook_id_field, None) if linked.adapter.hook_id_field else None
         link = Link(
             known, linked.key, base_url, self._dial, budget=budget, app=app, provider_urls=self._provider_urls,
+            hook_url=hook_url(self._public_url, linked.key, hook_id) if isinstance(hook_id, Secret) else None,
             tokens=self._tokens(number, linked.key) if self._tokens is not None else None,
         )  # fmt: skip
         async with linked.adapter.connect(link, settings) as client:

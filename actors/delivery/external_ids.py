@@ -1,4 +1,4 @@
-"""The external ids of one attempt's subject: read once on first use, and stored as soon as they are known.
+"""The external ids of one attempt's subjects: read once on first use, and stored as soon as they are known.
 
     create there -> remember (committed) -> link there          killed after any step, the next attempt goes on from there
 
@@ -49,42 +49,40 @@ class ExternalIds:
         self._db = db
         self._claim = claim
         self._unstored = unstored
-        self._place: _Place = (claim.tenant, claim.integration, claim.subject)
-        self._known: dict[str, str] | None = None
+        self._known: dict[Subject, dict[str, str]] = {}
 
-    async def known(self, name: str) -> str | None:
-        """What was remembered for this subject under this name, by any delivery. Raises Unavailable."""
-        return (await self._read()).get(name)
+    async def known(self, name: str, of: Subject | None = None) -> str | None:
+        """What was remembered for the delivery's subject, or another, under this name, by any delivery. Raises Unavailable."""
+        return (await self._read(of or self._claim.subject)).get(name)
 
-    async def remember(self, name: str, external_id: str) -> None:
+    async def remember(self, name: str, external_id: str, of: Subject | None = None) -> None:
         """Returns when the id is durable. Raises ValueError for no name or no id, Replaced where the delivery is another
         instance's by now, Unavailable where the database could not take it."""
+        subject = of or self._claim.subject
         if not name or not external_id or len(external_id) > LONGEST:
             raise ValueError(f"an external id has a name and 1 to {LONGEST} characters")
         # Shielded: the object exists in the outside system even if this attempt fails.
         with trio.move_on_after(STORE_WITHIN_S, shield=True):
             while True:
                 try:
-                    stored = await self._db.engine(upsert_external_id, self._claim, name, external_id)
+                    stored = await self._db.engine(upsert_external_id, self._claim, subject, name, external_id)
                     break
                 except Unavailable:
                     await trio.sleep(STORE_AGAIN_S)
             if not stored:
                 raise Replaced
-            if self._known is not None:
-                self._known[name] = external_id
+            if subject in self._known:
+                self._known[subject][name] = external_id
             return
-        self._unstored.put(self._place, name, external_id)
+        self._unstored.put((self._claim.tenant, self._claim.integration, subject), name, external_id)
         raise Unavailable("an id could not be stored")
 
-    async def _read(self) -> dict[str, str]:
-        if self._known is None:
-            self._known = dict(
-                await self._db.engine(
-                    select_external_ids, self._claim.tenant, self._claim.integration, self._claim.subject
-                )
-            )
-            for name, external_id in self._unstored.take(self._place).items():
-                self._known[name] = external_id
-                await self.remember(name, external_id)
-        return self._known
+    async def _read(self, subject: Subject) -> dict[str, str]:
+        if subject not in self._known:
+            tenant, integration = self._claim.tenant, self._claim.integration
+            found = dict(await self._db.engine(select_external_ids, tenant, integration, subject))
+            self._known[subject] = found
+            for name, external_id in self._unstored.take((tenant, integration, subject)).items():
+                found[name] = external_id
+                await self.remember(name, external_id, subject)
+        return self._known[subject]

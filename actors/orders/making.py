@@ -91,6 +91,8 @@ class Applied:
     """What differed from the catalog and was put right, by its path."""
     subjects: tuple[Subject, ...] = field(default=())
     """What pages that are open have to read again."""
+    orders: tuple[tuple[Order | None, Order], ...] = ()
+    """Every order that is another now, before (None: it was made) and after: for whoever plans what CRMs are sent of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ async def make(conn: Connection, tenant: Tenant, new: NewOrder, by: By) -> Appli
     cancelled = await _cancel_lapsed(conn, tenant, lapsed, by.now)
     await _note(conn, tenant, made, "order_made", by.author)
     await insert_audit(conn, number, by.actor, "order.created", str(made.number), new=_audited(made, tenant.timezone))
-    return Applied(made, priced.corrected, (*subjects_of(made), *cancelled))
+    return Applied(made, priced.corrected, (*subjects_of(made), *_subjects(cancelled)), ((None, made), *cancelled))
 
 
 async def change(
@@ -198,7 +200,9 @@ async def change(
         conn, tenant, after, "order_cancelled" if status == "cancelled" != before.status else "order_changed", by.author
     )
     await _audit_change(conn, tenant, before, after, by.actor)
-    return Applied(after, priced.corrected if priced else (), (*subjects_of(after), *cancelled))
+    return Applied(
+        after, priced.corrected if priced else (), (*subjects_of(after), *_subjects(cancelled)), ((before, after), *cancelled),
+    )  # fmt: skip
 
 
 async def agree(conn: Connection, tenant: Tenant, ident: UUID, conversation: UUID, by: By) -> Applied:
@@ -235,7 +239,7 @@ async def agree(conn: Connection, tenant: Tenant, ident: UUID, conversation: UUI
     await booking_slots.keep_slots(conn, tenant.number, ident)
     await _note(conn, tenant, after, "order_agreed", by.author)
     await _audit_change(conn, tenant, before, after, by.actor)
-    return Applied(after, (), subjects_of(after))
+    return Applied(after, (), subjects_of(after), ((before, after),))
 
 
 async def times_of(
@@ -371,9 +375,11 @@ async def _moved(
     return replace(after, starts_at=place.span.start, duration_min=place.duration_min), place, lapsed
 
 
-async def _cancel_lapsed(conn: Connection, tenant: Tenant, lapsed: Sequence[UUID], now: datetime) -> list[Subject]:
-    """Cancels the orders whose places were given away, for their clients did not agree in time."""
-    subjects: list[Subject] = []
+async def _cancel_lapsed(
+    conn: Connection, tenant: Tenant, lapsed: Sequence[UUID], now: datetime
+) -> list[tuple[Order, Order]]:
+    """Cancels the orders whose places were given away, for their clients did not agree in time. Returns them, before and after."""
+    changed: list[tuple[Order, Order]] = []
     for ident in lapsed:
         before = await rows.lock_order(conn, tenant.number, ident)
         assert before is not None
@@ -381,8 +387,12 @@ async def _cancel_lapsed(conn: Connection, tenant: Tenant, lapsed: Sequence[UUID
         await rows.update_order(conn, tenant.number, after, lines=False)
         await _note(conn, tenant, after, "order_lapsed", SYSTEM)
         await _audit_change(conn, tenant, before, after, SYSTEM)
-        subjects += subjects_of(after)
-    return subjects
+        changed.append((before, after))
+    return changed
+
+
+def _subjects(changed: Sequence[tuple[Order, Order]]) -> tuple[Subject, ...]:
+    return tuple(subject for _, after in changed for subject in subjects_of(after))
 
 
 # What is ordered ---------------------------------------------------------------------------------------------------------

@@ -4,14 +4,15 @@ Used by `gateway/web/rest/orders.py` and the pages of orders. Read `making.py` f
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
+from actors.crm.plans import CrmPlans
 from actors.feed import Feed
 from actors.orders.making import Applied, By, NotThere, Times, change, make, times_of
 from gateway.domain.configuration import Tenant
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.orders import NewOrder, OrderChange
 from gateway.domain.posts import Invalid
 from gateway.domain.text import Bilingual
@@ -40,6 +41,8 @@ class Ordered:
 
 
 Then = Callable[[Connection, Ordered], Awaitable[None]]
+Committed = tuple[Ordered, Applied, Sequence[IntegrationKey]]
+"""What a transaction gives: what came of it, what it shows on, and the integrations that have something to deliver."""
 
 
 async def _nothing_more(conn: Connection, ordered: Ordered) -> None:
@@ -52,6 +55,8 @@ class Ordering:
 
     db: Database
     feed: Feed
+    crm: CrmPlans = field(default_factory=CrmPlans)
+    """What CRMs are sent of it."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def create(
@@ -61,14 +66,12 @@ class Ordering:
         """Makes an order for a contact, or for a `person` in its place; for that of the conversation where there is one. `then` is part
         of the transaction. An agent (`only`) orders for those whom they may see. Raises Invalid, Unavailable."""
 
-        async def work(conn: Connection) -> tuple[Ordered, Applied]:
+        async def work(conn: Connection) -> Committed:
             wanted = replace(new, contact=await self._contact(conn, tenant, new, person, only))
             applied = await make(conn, tenant, wanted, By(author=author, actor=actor, now=self.now()))
             return await self._done(conn, tenant, applied, then)
 
-        ordered, applied = await self.db.tenant(tenant.number, work)
-        self._show(tenant.number, applied)
-        return ordered
+        return self._show(tenant, *await self.db.tenant(tenant.number, work))
 
     async def change(
         self, tenant: Tenant, order: UUID, wish: OrderChange, *, author: str, actor: str, expected_version: int | None = None,
@@ -76,7 +79,7 @@ class Ordering:
     ) -> Ordered:  # fmt: skip
         """Changes an order that the caller (an agent: `only`) may see. Raises NotThere, Stale, Invalid, Unavailable."""
 
-        async def work(conn: Connection) -> tuple[Ordered, Applied]:
+        async def work(conn: Connection) -> Committed:
             seen = await select_order(conn, tenant.number, order, only)
             if seen is None:
                 raise NotThere
@@ -86,9 +89,7 @@ class Ordering:
             applied = await change(conn, tenant, order, wish, by, expected_version=expected_version)
             return await self._done(conn, tenant, applied, _nothing_more)
 
-        ordered, applied = await self.db.tenant(tenant.number, work)
-        self._show(tenant.number, applied)
-        return ordered
+        return self._show(tenant, *await self.db.tenant(tenant.number, work))
 
     async def free_times(self, tenant: Tenant, item: str, day: date, party: int | None = None) -> Times:
         """The free times of an item on a day of the company's zone. Raises Invalid, Unavailable."""
@@ -112,16 +113,19 @@ class Ordering:
             return same
         return await contacts.insert_contact(conn, number, person.name, person.phones, person.emails)
 
-    async def _done(self, conn: Connection, tenant: Tenant, applied: Applied, then: Then) -> tuple[Ordered, Applied]:
+    async def _done(self, conn: Connection, tenant: Tenant, applied: Applied, then: Then) -> Committed:
         seen = await select_order(conn, tenant.number, applied.order.id)
         assert seen is not None
         ordered = Ordered(seen, applied.corrected)
+        woken = await self.crm.orders(conn, tenant, applied.orders)
         await then(conn, ordered)
-        return ordered, applied
+        return ordered, applied, woken
 
-    def _show(self, number: TenantId, applied: Applied) -> None:
+    def _show(self, tenant: Tenant, ordered: Ordered, applied: Applied, woken: Sequence[IntegrationKey]) -> Ordered:
         for subject in applied.subjects:
-            self.feed.publish(number, subject)
+            self.feed.publish(tenant.number, subject)
+        self.crm.woken(tenant, woken)
+        return ordered
 
 
 async def _sees(conn: Connection, number: TenantId, contact: UUID, only: str) -> bool:

@@ -6,6 +6,7 @@ Owns the `ADAPTER` value and nothing else. Read `plan.py` next: what is sent whe
     codec.py      answers, batches            requests.py  what is sent           clients.py  whose number it is
     portal.py     where, with what, how fast  people.py    users and numbers      tested.py   the connection test
     incoming.py   events to us                login.py     connecting             jobs.py     binding events
+    records.py    clients, notes, orders      fields.py    fields and stages      bindings.py events that are bound
 """
 
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from adapters.bitrix24.login import open_login
 from adapters.bitrix24.plan import plan, plan_summary
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.budget import account_key
+from adapters.crm_drafts import plan_chat, plan_contact, plan_order
 from adapters.login import Login
 from gateway.domain.ids import Kind
 
@@ -43,6 +45,9 @@ ADAPTER = Adapter(
     client=Bitrix24Client,
     plan_call=plan,
     plan_summary=plan_summary,
+    plan_contact=plan_contact,
+    plan_chat=plan_chat,
+    plan_order=plan_order,
     user_id=_user_id,
     hook_id_field="hook_id",
     inbound=INBOUND,

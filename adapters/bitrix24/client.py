@@ -16,28 +16,34 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from adapters.abilities import CrmUser, HeldExtensions, RegistrationPlace, Responsible
+from adapters.abilities import CrmField, CrmUser, HeldExtensions, RegistrationPlace, Responsible
 from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.bitrix24 import codec, requests
-from adapters.bitrix24.clients import ClientRecords
+from adapters.bitrix24.bindings import unbind
+from adapters.bitrix24.clients import CONTACT, DEAL, ClientRecords
+from adapters.bitrix24.fields import read_fields
 from adapters.bitrix24.people import People, crm_user, extensions_of
 from adapters.bitrix24.plan import CARDS, FINISH, RECORD, SUMMARY, TASK
 from adapters.bitrix24.portal import Portal
+from adapters.bitrix24.records import CrmRecords
+from adapters.bitrix24.records_requests import UPDATE, plain, update
 from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.requests import Entity, Person
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.bitrix24.tested import probe_portal
 from adapters.inbound import UNUSED_CALL
+from gateway.domain.crm_sources import When
 from gateway.domain.errors import GatewayError, NotYet, Rejected
 from gateway.domain.secret import Secret
 
-CALL, ENTITY, TYPE, BEGUN, FINISHING, FINISHED, MADE_TASK = (
-    "call", "entity", "type", "begun", "finishing", "finished", "task",
+CALL, ENTITY, TYPE, BEGUN, FINISHING, FINISHED, MADE_TASK, MAKES, FILLED = (
+    "call", "entity", "type", "begun", "finishing", "finished", "task", "makes", "filled",
 )  # fmt: skip
 """Names under which ids of a call are remembered."""
 UNUSED_S = 180.0
 """Seconds after which a requested call that nobody has seen begin will not begin any more."""
-NOT_EXIST, NOT_MADE, NO_CLIENT = "not_exist_codes", "client_not_made", "no_client"
+NOT_EXIST, NOT_MADE, NOT_FILLED = "not_exist_codes", "client_not_made", "fields_not_written"
+NO_CLIENT = "no_client"
 
 
 class Bitrix24Client:
@@ -49,6 +55,7 @@ class Bitrix24Client:
         self.portal = Portal(link, settings, stack)
         self._people = People(self.portal)
         self._records = ClientRecords(self.portal, link.tenant, settings)
+        self._crm = CrmRecords(self.portal, self._records, link.tenant, settings)
 
     def __repr__(self) -> str:
         return f"<Bitrix24Client of {self._link.tenant.number}>"
@@ -68,6 +75,8 @@ class Bitrix24Client:
                 return await self._summary(attempt)
             case kind if kind == UNUSED_CALL:
                 return await self._unused(attempt)
+            case kind if kind in CrmRecords.KINDS:
+                return await self._crm.deliver(attempt)
         raise Rejected(f"{attempt.kind} is nothing this system is sent")
 
     # Calls.
@@ -111,6 +120,8 @@ class Bitrix24Client:
                 attempt, body["phone"], await self._owner(attempt, numbers)
             )  # fmt: skip
             type_ = await attempt.known(TYPE) or ""
+            if client is None and self._settings.mapping:
+                await attempt.remember(MAKES, "1")
             answer, shown = await self._with_person(
                 attempt, numbers, requests.REGISTER,
                 lambda person, real: requests.register(
@@ -165,7 +176,7 @@ class Bitrix24Client:
         if call_id is None:
             call_id, _, note = await self._register(attempt, first, show=False)
         if await attempt.known(FINISHED) is not None:
-            return note
+            return await self._filled(attempt) or note
         again = await attempt.known(FINISHING) == call_id
         await attempt.remember(FINISHING, call_id)
         try:
@@ -184,7 +195,28 @@ class Bitrix24Client:
         if (made := requests.entity_of(fields)) is not None:
             await attempt.remember(ENTITY, str(made))
         await attempt.remember(FINISHED, codec.identifier(fields.get("ID")) or "1")
-        return note
+        return await self._filled(attempt) or note
+
+    async def _filled(self, attempt: Attempt) -> Delivered | None:
+        """Writes the mapped fields into the record that the call has made; one that was there before stays as it is. What is noted
+        where the portal does not take them: the call is in it all the same."""
+        fields = attempt.body.get("fields")
+        if not fields or await attempt.known(FILLED) is not None:
+            return None
+        entity = Entity.read(await attempt.known(ENTITY))
+        if (deal := await attempt.known(DEAL)) is not None:
+            entity = Entity("DEAL", deal)
+        elif (contact := await attempt.known(CONTACT)) is not None:
+            entity = Entity("CONTACT", contact)
+        elif await attempt.known(MAKES) is None:
+            entity = None
+        if entity is not None:
+            try:
+                await self.portal.call(UPDATE[entity.type], update(entity.id, fields), attempt=attempt)
+            except (codec.Missing, Rejected) as error:
+                return Delivered(note=NOT_FILLED, detail=error.detail[:300])
+        await attempt.remember(FILLED, "1")
+        return None
 
     async def _end(self, attempt: Attempt, call_id: str) -> Any:
         answer, _ = await self._with_person(
@@ -227,19 +259,10 @@ class Bitrix24Client:
         entity = Entity.read(await attempt.known(ENTITY)) or await self._records.find(attempt, str(body["phone"]))
         if entity is None:
             return Delivered(note=NO_CLIENT)
-        text, hide = requests.comment_text(str(body["title"]), summary), [Secret(one) for one in summary.splitlines()]
-        hide += [Secret(requests.comment_text("", one.reveal()).strip()) for one in hide]
-        made = ""
-        if attempt.number > 1:
-            listed = await self.portal.call(requests.COMMENTS, requests.comments(entity), attempt=attempt, hide=hide)
-            known = (codec.mapping(one) for one in codec.items(listed))
-            made = next((codec.identifier(one.get("ID")) for one in known if one.get("COMMENT") == text), "")
-        if not made:
-            answer = await self.portal.call(
-                requests.COMMENT, requests.comment(entity, text), attempt=attempt, hide=hide
-            )
-            made = codec.identifier(answer) or "1"
-        await attempt.remember(attempt.key, made)
+        lines = [line for one in summary.splitlines() for line in (one, plain(one))]
+        text = plain(f"{body['title']}\n{summary}")
+        await self._crm.comment(attempt, entity, text, [Secret(line) for line in lines])
+        await attempt.remember(attempt.key, str(entity))
         return Delivered()
 
     async def _task(self, attempt: Attempt) -> Delivered:
@@ -319,6 +342,14 @@ class Bitrix24Client:
         """All users, page by page."""
         found = {user.user_id: user for one in await self._people.users() if (user := crm_user(one)) is not None}
         return tuple(found.values())
+
+    async def fields(self) -> Mapping[When, Sequence[CrmField]]:
+        """The fields of contacts, deals, and of what a call makes, with the values of the portal's lists."""
+        return await read_fields(self.portal, self._settings)
+
+    async def withdraw(self, *, attempt: Attempt | None = None) -> None:
+        """Takes back the events that are bound to our address; of a webhook there are none."""
+        await unbind(self._link, self._settings, self.portal, attempt)
 
     async def extensions(self, *, attempt: Attempt | None = None) -> HeldExtensions | None:
         """The internal numbers in the users' profiles: of all where ours are none yet, else of those whom we name."""

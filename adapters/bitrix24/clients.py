@@ -78,16 +78,19 @@ class ClientRecords:
     async def _make(self, attempt: Attempt, phone: str, owner: str, made: str | None) -> Entity:
         """A contact, and by setting a deal of it."""
         origin, settings = f"{self._tenant.number}-{attempt.body['call']}", self._settings
-        contact = made or await self._made(attempt, "CONTACT", requests.contact(phone, owner, settings, origin), origin)
+        contact = made or await self.made(
+            attempt, "CONTACT", requests.contact(phone, owner, settings, origin, attempt.body.get("client_fields", {})),
+            origin, again=attempt.number > 1,
+        )  # fmt: skip
         await attempt.remember(CONTACT, contact)
         if settings.create == "deal" and await attempt.known(DEAL) is None:
             fields = requests.deal(phone, contact, owner, settings, origin)
-            await attempt.remember(DEAL, await self._made(attempt, "DEAL", fields, origin))
+            await attempt.remember(DEAL, await self.made(attempt, "DEAL", fields, origin, again=attempt.number > 1))
         return Entity("CONTACT", contact)
 
-    async def _made(self, attempt: Attempt, kind: str, fields: dict[str, object], origin: str) -> str:
-        """The id of what is made, or of what an earlier attempt has made, whose answer was lost."""
-        if attempt.number > 1:
+    async def made(self, attempt: Attempt, kind: str, fields: dict[str, object], origin: str, *, again: bool) -> str:
+        """The id of what is made, or of what an earlier attempt has made, whose answer was lost (`again`)."""
+        if again:
             listed = await self._portal.call(requests.LIST[kind], requests.by_origin(origin), attempt=attempt)
             for one in codec.items(listed):
                 if found := codec.identifier(codec.mapping(one).get("ID")):

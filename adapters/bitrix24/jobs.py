@@ -2,7 +2,7 @@
 registered. Both are an application's alone; with a webhook a person makes an outgoing one in the portal (`advice.py`).
 """
 
-from adapters.bitrix24 import codec
+from adapters.bitrix24.bindings import bound
 from adapters.bitrix24.client import Bitrix24Client
 from adapters.bitrix24.incoming import EVENTS
 from adapters.bitrix24.settings import Bitrix24Settings
@@ -16,18 +16,14 @@ async def bind_events(client: Bitrix24Client, context: JobContext) -> JobResult 
     if settings.webhook is not None or context.link.hook_url is None:
         return None
     address, attempt = context.link.hook_url.reveal(), context.attempt
-    bound: set[str] = set()
-    for one in codec.items(await client.portal.call("event.get", attempt=attempt)):
-        event, handler = (
-            codec.text(codec.mapping(one).get("event")).upper(),
-            codec.text(codec.mapping(one).get("handler")),
-        )
-        if event in EVENTS and handler == address:
-            bound.add(event)
-        elif event in EVENTS and handler.partition("/hooks/")[0] == address.partition("/hooks/")[0]:
+    known: set[str] = set()
+    for event, handler in await bound(client.portal, attempt):
+        if handler == address:
+            known.add(event)
+        elif handler.partition("/hooks/")[0] == address.partition("/hooks/")[0]:
             await client.portal.call("event.unbind", {"event": event, "handler": handler}, attempt=attempt)
     for event in EVENTS:
-        if event not in bound:
+        if event not in known:
             await client.portal.call("event.bind", {"event": event, "handler": address}, attempt=attempt)
     if settings.line_number:
         line = {"NUMBER": settings.line_number, "NAME": settings.line_number, "CRM_AUTO_CREATE": "N"}

@@ -19,8 +19,10 @@ from typing import Any
 
 from adapters.base import Draft
 from adapters.bitrix24.settings import Bitrix24Settings
+from adapters.mapping import mapped
 from gateway.domain.calls import Call
 from gateway.domain.configuration import Tenant
+from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.events import (
     CallAnswered,
     CallEnded,
@@ -182,7 +184,7 @@ def _finish(
     # Whoever the call was registered with, or would have been: with another user the same call would be a new one there.
     first = [call.caller] if call.direction is Direction.OUTGOING else list(call.rang)
     body = {
-        **_about(settings, tenant, call), "first": first, "people": list(people), "duration": max(0, round(talk_s)), "status": status,
+        **_about(settings, tenant, call), **_mapped(settings, tenant, call), "first": first, "people": list(people), "duration": max(0, round(talk_s)), "status": status,
         **({"reason": reason} if reason else {}),
     }  # fmt: skip
     return Draft(kind=FINISH, key=f"{call.call_id}:{FINISH}", body=body, keep_s=KEEP_S)
@@ -196,7 +198,19 @@ def _about(settings: Bitrix24Settings, tenant: Tenant, call: Call) -> dict[str, 
         "type": OUTGOING if call.direction is Direction.OUTGOING else INCOMING,
         "started": call.started_at.astimezone(tenant.timezone).isoformat(timespec="seconds"),
         "line": _line(settings, tenant, call),
+        **({"client_fields": fields} if (fields := _client_fields(settings, tenant, call)) else {}),
     }
+
+
+def _mapped(settings: Bitrix24Settings, tenant: Tenant, call: Call) -> dict[str, Any]:
+    """Fields of whatever record the call makes, once it is over."""
+    fields = mapped(settings.mapping, "call", call, tenant)
+    return {"fields": fields} if fields else {}
+
+
+def _client_fields(settings: Bitrix24Settings, tenant: Tenant, call: Call) -> dict[str, Any]:
+    """Fields of a contact that the call makes."""
+    return dict(mapped(settings.mapping, "contact", ClientFacts(id="", phones=(call.outside,)), tenant))
 
 
 def _line(settings: Bitrix24Settings, tenant: Tenant, call: Call) -> str:

@@ -6,6 +6,7 @@ nothing twice. `ORIGINATOR_ID` and `ORIGIN_ID` do the same for what we make in t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from adapters.bitrix24.codec import Command, identifier, items, mapping, text
@@ -19,7 +20,6 @@ ADD = {"CONTACT": "crm.contact.add", "DEAL": "crm.deal.add"}
 LIST = {"CONTACT": "crm.contact.list", "DEAL": "crm.deal.list"}
 GET = {"CONTACT": "crm.contact.get", "COMPANY": "crm.company.get", "LEAD": "crm.lead.get"}
 ADD_TASK, FIND_TASK, ADD_TODO = "tasks.task.add", "tasks.task.list", "crm.activity.todo.add"
-COMMENT, COMMENTS = "crm.timeline.comment.add", "crm.timeline.comment.list"
 ORIGINATOR = "telephony-gateway"
 TYPES = ("CONTACT", "COMPANY", "LEAD")
 """Where a number is looked for, the best first."""
@@ -131,10 +131,10 @@ def entity_of(answer: Any) -> Entity | None:
 # Clients -----------------------------------------------------------------------------------------------------------------
 
 
-def find(numbers: Sequence[str]) -> dict[str, Command]:
-    """Whose numbers these are, type by type: 20 of one type would hide the others."""
+def find(numbers: Sequence[str], type_: str = "PHONE") -> dict[str, Command]:
+    """Whose numbers, or addresses (EMAIL), these are, type by type: 20 of one type would hide the others."""
     values = list(numbers)[:_MOST_NUMBERS]
-    return {kind: Command(FIND, {"type": "PHONE", "entity_type": kind, "values": values}) for kind in TYPES}
+    return {kind: Command(FIND, {"type": type_, "entity_type": kind, "values": values}) for kind in TYPES}
 
 
 def best(found: Mapping[str, Any]) -> Entity | None:
@@ -146,24 +146,28 @@ def best(found: Mapping[str, Any]) -> Entity | None:
     return None
 
 
-def contact(phone: str, owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
+def contact(
+    phone: str, owner: str, settings: Bitrix24Settings, origin: str, more: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """A client of whom only the number is known."""
     fields = {
         "NAME": phone,
         "OPENED": "Y",
         "PHONE": [{"VALUE": phone, "VALUE_TYPE": "WORK"}],
-        **_common(owner, settings, origin),
+        **common(owner, settings, origin),
+        **more,
     }
     return {"fields": fields, "params": {"REGISTER_SONET_EVENT": "Y"}}
 
 
 def deal(phone: str, contact_id: str, owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
     """A deal of a new client."""
-    fields = {"TITLE": phone, "OPENED": "Y", "CONTACT_IDS": [int(contact_id)], **_common(owner, settings, origin)}
+    fields = {"TITLE": phone, "OPENED": "Y", "CONTACT_IDS": [int(contact_id)], **common(owner, settings, origin)}
     return {"fields": fields, "params": {"REGISTER_SONET_EVENT": "Y"}}
 
 
-def _common(owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
+def common(owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, Any]:
+    """Whose what we make is, and how it is found again."""
     return {
         **({"ASSIGNED_BY_ID": int(owner)} if owner else {}),
         **({"SOURCE_ID": settings.source} if settings.source else {}),
@@ -175,26 +179,6 @@ def _common(owner: str, settings: Bitrix24Settings, origin: str) -> dict[str, An
 def by_origin(origin: str) -> dict[str, Any]:
     """What an attempt whose answer was lost may have made."""
     return {"filter": {"ORIGINATOR_ID": ORIGINATOR, "ORIGIN_ID": origin}, "select": ["ID"], "order": {"ID": "ASC"}}
-
-
-# Comments ----------------------------------------------------------------------------------------------------------------
-
-
-def comment_text(title: str, text: str) -> str:
-    """A text as the portal takes it: brackets are marks there."""
-    return f"{title}\n{text}".replace("[", "&#91;")
-
-
-def comment(entity: Entity, text: str) -> dict[str, Any]:
-    """A comment in the history of a client."""
-    return {"fields": {"ENTITY_ID": int(entity.id), "ENTITY_TYPE": entity.type.lower(), "COMMENT": text}}
-
-
-def comments(entity: Entity) -> dict[str, Any]:
-    """The newest comments there."""
-    return {
-        "filter": {"ENTITY_ID": int(entity.id), "ENTITY_TYPE": entity.type.lower()}, "select": ["ID", "COMMENT"], "order": {"ID": "DESC"},
-    }  # fmt: skip
 
 
 # Tasks -------------------------------------------------------------------------------------------------------------------

@@ -9,13 +9,23 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from adapters.abilities import CrmUser, HeldExtensions, Registration, RegistrationPlace, Responsible, UserStatus
+from adapters.abilities import (
+    CrmField,
+    CrmUser,
+    HeldExtensions,
+    Registration,
+    RegistrationPlace,
+    Responsible,
+    UserStatus,
+)
 from adapters.base import Attempt, Delivered, Link, Recordings, Tested
 from adapters.http import Answer, Http, Timeouts
-from adapters.retailcrm import codec, customers, modules
+from adapters.retailcrm import codec, modules
 from adapters.retailcrm.settings import RetailcrmSettings
+from adapters.retailcrm.syncing import KINDS, Syncing
 from gateway.domain.configuration import Tenant
-from gateway.domain.errors import GatewayError, Rejected
+from gateway.domain.crm_sources import When
+from gateway.domain.errors import GatewayError
 from gateway.domain.secret import Secret
 
 
@@ -28,13 +38,13 @@ class RetailcrmClient:
         self._http = http
         self._tenant = tenant
         self._settings = settings
-        self._recordings = recordings
+        self._syncing = Syncing(http, tenant, settings, recordings)
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one delivery. Only an answer counts; the deadline is the caller's. Where RetailCRM does not know an
         internal number that our map gives to a user, that user is shown the call by their id."""
-        if attempt.kind == customers.SUMMARY:
-            return await self._note(attempt)
+        if attempt.kind in KINDS:
+            return await self._syncing.deliver(attempt)
         delivered = await self._send(attempt)
         named = codec.by_user_ids(attempt, delivered)
         if named is None:
@@ -53,36 +63,6 @@ class RetailcrmClient:
                 answer.status, answer.text, attempt, answer.headers.get("retry-after")
             ),
         )  # fmt: skip
-
-    async def _note(self, attempt: Attempt) -> Delivered:
-        """A call's summary as a note on the customer. One that an attempt made whose answer was lost is found by its text."""
-        if await attempt.known(attempt.key) is not None:
-            return Delivered()
-        if self._recordings is None:
-            raise Rejected("summaries cannot be read here")
-        summary, phone = await self._recordings.summary(str(attempt.body["recording"])), str(attempt.body["phone"])
-        country, headers = self._tenant.country, self._key()
-        customer = await self._http.send(
-            "GET", customers.find_path(phone), headers=headers, attempt=attempt,
-            read=lambda answer: customers.read_found(answer.status, answer.text, phone, country),
-        )  # fmt: skip
-        if customer is None:
-            return Delivered(note=customers.NO_CUSTOMER)
-        text, hide = customers.note_text(attempt, summary), summary.splitlines()
-        made = None
-        if attempt.number > 1:
-            known = await self._http.send(
-                "GET", customers.notes_path(customer), headers=headers, attempt=attempt, hide=hide,
-                read=lambda answer: customers.read_notes(answer.status, answer.text),
-            )  # fmt: skip
-            made = known.get(text)
-        if made is None:
-            made = await self._http.send(
-                "POST", customers.NOTES_PATH, headers=headers, form=customers.note_form(customer, text), attempt=attempt, hide=hide,
-                read=lambda answer: customers.read_noted(answer.status, answer.text),
-            )  # fmt: skip
-        await attempt.remember(attempt.key, made)
-        return Delivered()
 
     async def test(self) -> Tested:
         """Whether address and key are right, in words."""
@@ -108,6 +88,10 @@ class RetailcrmClient:
             if part.last:
                 return tuple({user.user_id: user for user in found}.values())
             page += 1
+
+    async def fields(self) -> Mapping[When, Sequence[CrmField]]:
+        """The fields of customers and orders, with the values of lists."""
+        return await self._syncing.fields()
 
     async def registration(self, *, attempt: Attempt | None = None) -> Registration | None:
         """Our module as the account holds it."""

@@ -7,6 +7,7 @@ Read `codec.py` next.
 import re
 import secrets
 from ipaddress import ip_network
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
@@ -38,6 +39,9 @@ class SendEvents(AdapterSettings):
 
 class RetailcrmSettings(CrmSettings):
     """How one tenant's account is reached, and what it receives."""
+
+    MAPS: ClassVar[tuple[str, ...]] = ("contact", "order", "chat")
+    """A line of its log of calls has no fields of its own."""
 
     domain: str = setting(
         en="Account address",
@@ -71,6 +75,15 @@ class RetailcrmSettings(CrmSettings):
         ru="Что отправлять",
         shared=True,
         default_factory=SendEvents,
+    )
+    site: str = setting(
+        "",
+        en="Shop for new clients and orders",
+        ru="Магазин для новых клиентов и заказов",
+        help_en="The code of a shop; needed where the key sees several",
+        help_ru="Код магазина; нужен, если ключу доступны несколько",
+        advanced=True,
+        pattern=r"^[0-9A-Za-z_-]{0,64}$",
     )
     responsible_any_status: bool = setting(
         False,

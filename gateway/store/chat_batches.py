@@ -8,7 +8,7 @@ batch touches has its statement here.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -77,10 +77,13 @@ def conversation_of(row: Record) -> Conversation:
     )  # fmt: skip
 
 
+Then = Callable[[Connection, Changes], Awaitable[None]]
+
+
 async def fold_updates(
-    conn: Connection, tenant: TenantId, epoch: int, updates: Sequence[Received], book: Book, now: datetime
+    conn: Connection, tenant: TenantId, epoch: int, updates: Sequence[Received], book: Book, now: datetime, then: Then | None = None
 ) -> Folded:  # fmt: skip
-    """Applies updates and marks them done, in one transaction. An update that has to wait holds back what comes after it in its
+    """Applies updates and marks them done, in one transaction, of which `then` is a part. An update that has to wait holds back what comes after it in its
     conversation. Raises Replaced; Conflict where another instance has begun one of the conversations: to be made again."""
     async with conn.transaction():
         fence = await conn.fetchval(
@@ -105,6 +108,8 @@ async def fold_updates(
             done,
             {update.journal_id: found for update in done if (found := _about(book, update))},
         )
+        if then is not None:
+            await then(conn, book.changes)
         touched = book.changes.touched | set(book.changed_parts.values())
         return Folded(frozenset(touched), len(todo) - len(done), len(book.changes.messages))
 

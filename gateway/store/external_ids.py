@@ -29,8 +29,8 @@ async def select_external_ids(
     return {row["name"]: row["external_id"] for row in rows}
 
 
-async def upsert_external_id(conn: Connection, claim: Claim, name: str, external_id: str) -> bool:
-    """Stores an id for the subject of a delivery in hand; a later one takes the place of an earlier. False, and nothing
+async def upsert_external_id(conn: Connection, claim: Claim, subject: Subject, name: str, external_id: str) -> bool:
+    """Stores an id of a subject for whoever has a delivery in hand; a later one takes the place of an earlier. False, and nothing
     stored, where the delivery's lease has passed to another."""
     stored = await conn.fetchval(
         """
@@ -48,7 +48,7 @@ async def upsert_external_id(conn: Connection, claim: Claim, name: str, external
         claim.delivery_id,
         claim.epoch,
         claim.integration,
-        *claim.subject,
+        *subject,
         storable(name),
         storable(external_id)[:LONGEST],
     )

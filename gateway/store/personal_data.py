@@ -1,9 +1,9 @@
 """One person's data: all that messengers brought of them, to be handed out or erased (GDPR articles 15 and 17, 152-FZ).
 
 A person is a contact with everything that was merged into it. Erased are contact, conversations, messages, files, orders with the times
-they hold, deliveries and log lines of these conversations and orders, the raw updates of which they were made, and the texts of calls with
-numbers of theirs that a messenger confirmed. Calls and their recordings are no part of it: they belong to telephone numbers and go
-with their own retention. The engine's alone. Read `files/chat_files.py` for who calls it.
+they hold, deliveries and log lines of all these, the raw updates of which they were made, and the texts of calls with numbers of theirs
+that a messenger confirmed. Calls and their recordings are no part of it: they belong to telephone numbers and go with their own
+retention. The engine's alone. Read `files/chat_files.py` for who calls it.
 """
 
 import re
@@ -96,6 +96,7 @@ async def erase_person(conn: Connection, tenant: TenantId, contact: UUID, actor:
         calls = await erase_transcripts(conn, tenant, [row[0] for row in phones])
         await _erase_subjects(conn, tenant, "chat", ids)
         await _erase_subjects(conn, tenant, "order", [row[0] for row in orders])
+        await _erase_subjects(conn, tenant, "contact", [row[0] for row in people])
         await _erase_traces(conn, tenant, [(row["integration_type"], row["address"]) for row in rows])
         gone = await conn.execute(
             "DELETE FROM messages WHERE tenant_id = $1 AND conversation_id = ANY($2::uuid[])",
@@ -122,7 +123,7 @@ async def erase_person(conn: Connection, tenant: TenantId, contact: UUID, actor:
 
 
 async def _erase_subjects(conn: Connection, tenant: TenantId, kind: SubjectKind, ids: Sequence[UUID]) -> None:
-    """What was sent about conversations or orders, and what outside systems call them."""
+    """What was sent about the person, conversations or orders, and what outside systems call them."""
     named = [str(one) for one in ids]
     for statement in (
         "DELETE FROM deliveries WHERE tenant_id = $1 AND subject_kind = $2 AND subject_id = ANY($3::text[])",

@@ -34,6 +34,7 @@ from gateway.web.pages.dead_letters import dead_letters_pages
 from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.extensions import extensions_pages, module_pages
+from gateway.web.pages.field_mapping import mapping_pages
 from gateway.web.pages.inbox import inbox_pages
 from gateway.web.pages.installation import installation_pages
 from gateway.web.pages.integrations import integrations_pages
@@ -109,7 +110,7 @@ def create_app(deps: Deps) -> QuartTrio:
     declare(app, {**ACCESS, **module_access(registering())})
     ours = (
         auth_pages, code_pages, account_pages, people_pages, overview_pages, calls_pages, missed_pages, search_pages,
-        dialling_pages, extensions_pages, integrations_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
+        dialling_pages, extensions_pages, integrations_pages, mapping_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
         installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
         catalog_pages, prompts_pages, audit_pages, operators_audit_pages, notify_pages, alerts_pages,
         inbox_pages, saved_replies_pages, customers_pages, person_data_pages, orders_pages,

@@ -24,6 +24,7 @@ from quart_trio.wrappers import TrioResponse as Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from actors.chats.conversing import Conversing
+from actors.crm.plans import CrmPlans
 from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.orders.ordering import Ordering
@@ -137,7 +138,12 @@ class Deps:
     @property
     def ordering(self) -> Ordering:
         """What people do to orders."""
-        return Ordering(db=self.db, feed=self.feed)
+        return Ordering(db=self.db, feed=self.feed, crm=self.crm)
+
+    @property
+    def crm(self) -> CrmPlans:
+        """What CRMs are sent beside calls."""
+        return self.conversing.crm if self.conversing is not None else CrmPlans()
 
     async def slots(self, path: str = "") -> Sequence[Slot]:
         """The actors at and below a path, in order."""

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import trio
 
+from tests.sandbox.bitrix24_records import Refusal, as_list, check_fields, records_methods
 from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_json
 
 CAPACITY, DRAIN_PER_S = 50, 2.0
@@ -33,14 +34,6 @@ DEFAULT_USERS: tuple[dict[str, Any], ...] = (
     {"ID": "23", "NAME": "Глеб", "LAST_NAME": "Орлов", "EMAIL": "gleb@june.example", "UF_PHONE_INNER": "153", "ACTIVE": False},
 )  # fmt: skip
 SCOPE = ("crm", "telephony", "user", "task")
-
-
-class Refusal(Exception):
-    """An answer that says no."""
-
-    def __init__(self, status: int, code: str, said: str = "") -> None:
-        super().__init__(said)
-        self.status, self.code, self.said = status, code, said
 
 
 @dataclass(slots=True)
@@ -76,13 +69,6 @@ def nested(query: str) -> dict[str, Any]:
     return found
 
 
-def as_list(value: Any) -> list[Any]:
-    """A list, or a map as PHP makes of one; a single value is a list of itself."""
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return value if isinstance(value, list) else [value]
-
-
 class Bitrix24:
     """One portal. `base = await nursery.start(portal.serve)`; then look at `calls`, `leads`, `tasks`, `violations`."""
 
@@ -116,14 +102,16 @@ class Bitrix24:
         self.resets_in_s = 300.0
         self.record_status = 200
         """What the server of a recording answers when the portal fetches it."""
+        self.rows: dict[int, list[dict[str, Any]]] = {}
+        """Product rows by their deal."""
+        self.comments: list[dict[str, Any]] = []
+        """In the history of clients."""
         self.calls: dict[str, CallRecord] = {}
         self.entities: dict[str, dict[int, dict[str, Any]]] = {
             kind: {} for kind in ("LEAD", "CONTACT", "COMPANY", "DEAL")
         }
         self.tasks: list[dict[str, Any]] = []
         self.todos: list[dict[str, Any]] = []
-        self.comments: list[dict[str, Any]] = []
-        """In the history of clients."""
         self.lines: list[str] = []
         self.events: set[tuple[str, str]] = set()
         self.requests: Counter[str] = Counter()
@@ -153,10 +141,10 @@ class Bitrix24:
             "telephony.externalcall.attachrecord": self._attach,
             "telephony.externalcall.searchcrmentities": self._search, "telephony.externalline.add": self._add_line,
             "crm.duplicate.findbycomm": self._find, "tasks.task.add": self._add_task, "tasks.task.list": self._list_tasks,
-            "crm.activity.todo.add": self._add_todo, "crm.timeline.comment.add": self._add_comment,
-            "crm.timeline.comment.list": self._list_comments,
+            "crm.activity.todo.add": self._add_todo,
             "event.get": lambda params: [{"event": e, "handler": h, "auth_type": "0"} for e, h in sorted(self.events)],
             "event.bind": self._bind, "event.unbind": self._unbind,
+            **records_methods(self),
             **{f"crm.{kind.lower()}.add": self._adds(kind) for kind in self.entities},
             **{f"crm.{kind.lower()}.get": self._gets(kind) for kind in self.entities},
             **{f"crm.{kind.lower()}.list": self._lists(kind) for kind in self.entities},
@@ -520,12 +508,13 @@ class Bitrix24:
         values = as_list(params.get("values", []))
         if not values or len(values) > 20:
             raise Refusal(400, "", "Values are not defined")
-        wanted = {digits(value) for value in values}
+        wanted, mails = {digits(value) for value in values}, {str(value).lower() for value in values}
         found: dict[str, list[int]] = {}
         for kind in (params.get("entity_type"),) if params.get("entity_type") else ("LEAD", "CONTACT", "COMPANY"):
             ids = [
                 number for number, item in self.entities.get(str(kind), {}).items()
-                if any(digits(one["VALUE"]) in wanted for one in item.get("PHONE", ()))
+                if any(digits(one["VALUE"]) in wanted for one in item.get("PHONE", ()) if params["type"] == "PHONE")
+                or any(one["VALUE"].lower() in mails for one in item.get("EMAIL", ()) if params["type"] == "EMAIL")
             ]  # fmt: skip
             if ids:
                 found[str(kind)] = ids[:20]
@@ -540,6 +529,9 @@ class Bitrix24:
                 raise Refusal(400, "", f"Не заполнено обязательное поле {', '.join(sorted(missing))}")
             if phones := [one["VALUE"] for one in fields.get("PHONE", ())]:
                 self._once(phones[0])
+            check_fields(self, kind, fields)
+            if kind == "DEAL":
+                fields = {"STAGE_ID": "NEW", **fields}
             self._ids += 1
             self.entities[kind][self._ids] = {
                 "ID": str(self._ids),
@@ -577,23 +569,6 @@ class Bitrix24:
     def _list_tasks(self, params: dict[str, Any]) -> dict[str, Any]:
         wanted = params.get("filter", {}).get("=TITLE")
         return {"tasks": [{"id": one["id"]} for one in self.tasks if wanted is None or one["TITLE"] == wanted]}
-
-    def _add_comment(self, params: dict[str, Any]) -> int:
-        fields = params.get("fields") or {}
-        kind, number = str(fields.get("ENTITY_TYPE", "")).upper(), int(fields.get("ENTITY_ID") or 0)
-        if number not in self.entities.get(kind, {}):
-            raise Refusal(400, "ERROR_CORE", "Owner was not found")
-        if not fields.get("COMMENT"):
-            raise Refusal(400, "ERROR_CORE", "Empty comment message")
-        self._ids += 1
-        self.comments.append({"ID": str(self._ids), **fields})
-        return self._ids
-
-    def _list_comments(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        wanted = params.get("filter") or {}
-        if not {"ENTITY_ID", "ENTITY_TYPE"} <= set(wanted):
-            raise Refusal(400, "ERROR_CORE", "Filter: ENTITY_ID and ENTITY_TYPE are required")
-        return [one for one in reversed(self.comments) if all(str(one[n]) == str(v) for n, v in wanted.items())]
 
     def _add_todo(self, params: dict[str, Any]) -> dict[str, Any]:
         kind = {1: "LEAD", 2: "DEAL", 3: "CONTACT", 4: "COMPANY"}.get(int(params.get("ownerTypeId") or 0), "")

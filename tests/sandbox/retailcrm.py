@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 import trio
 
+from tests.sandbox.retailcrm_records import records_routes
 from tests.sandbox.web import Drop, Fault, Request, Response, Site, as_html, as_json
 
 HANGUP_STATUSES = ("answered", "busy", "cancel", "failed", "no answered")
@@ -276,10 +277,12 @@ class RetailCrm:
         self.modules: dict[str, dict[str, Any]] = {}
         self.managers: dict[str, dict[str, Any]] = {}
         """Answers of `telephony/manager` by the digits of a phone."""
+        self.scopes = ["integration_read", "integration_write", "telephony_read", "telephony_write", "user_read"]
         self.customers: list[dict[str, Any]] = []
+        self.orders: dict[int, dict[str, Any]] = {}
         self.notes: list[dict[str, Any]] = []
         """On customers."""
-        self.scopes = ["integration_read", "integration_write", "telephony_read", "telephony_write", "user_read"]
+        self.violations: list[str] = []
         self._known: set[str] = set()
         self._seen: set[str] = set()
         self._stories: OrderedDict[str, Story] = OrderedDict()
@@ -292,16 +295,20 @@ class RetailCrm:
             ("GET", "/api/v5/telephony/manager"): self._manager,
             ("POST", "/api/v5/telephony/call/event"): self._event,
             ("POST", "/api/v5/telephony/calls/upload"): self._upload,
-            ("GET", "/api/v5/customers"): self._find_customers,
-            ("GET", "/api/v5/customers/notes"): self._list_notes,
-            ("POST", "/api/v5/customers/notes/create"): self._create_note,
             ("POST", "/api/v5/integration-modules/{code}/edit"): self._edit_module,
             ("GET", "/api/v5/integration-modules/{code}"): self._module,
+            **records_routes(self),
         }
         self.site = Site(
             {("GET", "/"): self._page, **{route: self._guarded(handler) for route, handler in api.items()}},
             self._guarded(self._no_such_method),
         )
+
+    def add_customer(self, phone: str, name: str) -> int:
+        """Somebody who was there before."""
+        number = 5000 + len(self.customers)
+        self.customers.append({"id": number, "firstName": name, "phones": [{"number": phone}]})
+        return number
 
     @property
     def base(self) -> str:
@@ -382,7 +389,7 @@ class RetailCrm:
             raise Refusal(503, "Rate limit exceeded")
         spent.append(now)
 
-    def _form(self, request: Request, name: str, *beside: str) -> tuple[Any, dict[str, str]]:
+    def form_of(self, request: Request, name: str, *beside: str) -> tuple[Any, dict[str, str]]:
         """The JSON of the one form field that matters, and the plain fields beside it."""
         fields: dict[str, str] = {}
         if request.content_type == "application/x-www-form-urlencoded":
@@ -404,7 +411,7 @@ class RetailCrm:
     # --- telephony
 
     def _event(self, request: Request) -> dict[str, Any]:
-        event, form = self._form(request, "event", "clientId")
+        event, form = self.form_of(request, "event", "clientId")
         errors = problems(event, EVENT, ("phone", "type"))
         if not errors and event["type"] == "hangup" and "hangupStatus" not in event:
             errors["hangupStatus"] = "This field is missing."
@@ -434,7 +441,7 @@ class RetailCrm:
         return answer
 
     def _upload(self, request: Request) -> dict[str, Any]:
-        calls, form = self._form(request, "calls", "clientId")
+        calls, form = self.form_of(request, "calls", "clientId")
         if not isinstance(calls, list) or not calls:
             raise Refusal(400, "Errors in the input parameters", {"calls": "This value should be of type array."})
         if len(calls) > 50:
@@ -492,45 +499,6 @@ class RetailCrm:
             if len(full) >= KEEP:
                 del full[: KEEP // 2]
 
-    # --- customers
-
-    def _listed(self, request: Request, filters: tuple[str, ...]) -> dict[str, str]:
-        query = dict(request.query)
-        if wrong := [name for name in query if name not in ("limit", "page", *filters)]:
-            raise Refusal(400, "Errors in the input parameters", {wrong[0]: "This field was not expected."})
-        if query.get("limit", "20") not in PAGE_SIZES or not query.get("page", "1").isdigit():
-            raise Refusal(400, "Errors in the input parameters", {"limit": "This value is not valid."})
-        return query
-
-    def _find_customers(self, request: Request) -> dict[str, Any]:
-        """By a part of the name or of a number, as the real one does."""
-        query = self._listed(request, ("filter[name]",))
-        part, digits = query.get("filter[name]", "").lower(), re.sub(r"\D", "", query.get("filter[name]", ""))
-        found = [
-            one for one in self.customers
-            if (part and part in str(one.get("firstName", "")).lower())
-            or (digits and any(digits in re.sub(r"\D", "", phone["number"]) for phone in one.get("phones", ())))
-        ]  # fmt: skip
-        return {"customers": found[: int(query.get("limit", "20"))], "pagination": {"totalCount": len(found)}}
-
-    def _list_notes(self, request: Request) -> dict[str, Any]:
-        query = self._listed(request, ("filter[customerIds][]",))
-        wanted = query.get("filter[customerIds][]")
-        found = [one for one in reversed(self.notes) if wanted is None or str(one["customer"]["id"]) == wanted]
-        return {"notes": found[: int(query.get("limit", "20"))]}
-
-    def _create_note(self, request: Request) -> dict[str, Any]:
-        note, _ = self._form(request, "note", "site")
-        errors = problems(
-            note, {"text": text, "managerId": number, "customer": entity({"id": number}, ("id",))}, ("text", "customer")
-        )
-        if not errors and all(one["id"] != note["customer"]["id"] for one in self.customers):
-            errors["customer"] = "Customer does not exist."
-        if errors:
-            raise Refusal(400, "Errors in the entity format", errors)
-        self.notes.append({"id": len(self.notes) + 1, **note})
-        return {"id": len(self.notes)}
-
     # --- the rest of the account
 
     def _credentials(self, request: Request) -> dict[str, Any]:
@@ -585,7 +553,7 @@ class RetailCrm:
 
     def _edit_module(self, request: Request) -> dict[str, Any]:
         code = request.parts["code"]
-        module, _ = self._form(request, "integrationModule")
+        module, _ = self.form_of(request, "integrationModule")
         errors = problems(module, MODULE, ("code", "integrationCode", "name", "clientId", "baseUrl"))
         if not errors and module["code"] != code:
             errors["code"] = "This value should be equal to the code of the address."

@@ -60,6 +60,7 @@ async def save_contact(conn: Connection, bound: Bound, arguments: Details) -> Ou
     return Outcome(
         value={"saved": {key: value for key, value in saved.items() if value}},
         changed=(Subject("contact", str(known.id)),),
+        contacts=(known.id,) if name or new_phone or new_email else (),
     )
 
 

@@ -134,7 +134,7 @@ def outcome(applied: Applied, bound: Bound, *, expected: Decimal | None = None) 
         value["corrected"] = corrected
     if order.agreed_at is None and order.status not in CLOSED:
         value |= {"repeat": order_text(order, bound.tenant.timezone, bound.language), "next": REPEAT}
-    return Outcome(value=value, changed=applied.subjects)
+    return Outcome(value=value, changed=applied.subjects, orders=applied.orders)
 
 
 async def check_waiting(conn: Connection, bound: Bound) -> None:

@@ -105,7 +105,7 @@ async def _leave(conn: Connection, bound: Bound, new: NewOrder) -> Outcome:
     value = shown(applied.order, bound) | {
         "next": "The request is left: tell the client its number and that a colleague will see to it."
     }
-    return Outcome(value=value, note=_note(applied.order, bound), changed=applied.subjects)
+    return Outcome(value=value, note=_note(applied.order, bound), changed=applied.subjects, orders=applied.orders)
 
 
 def _note(order: Order, bound: Bound) -> str:

@@ -23,7 +23,7 @@ from gateway.domain.configuration import Connector
 from gateway.domain.ids import IntegrationKey, TenantId, kind_of
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import MASK, Secret
-from gateway.domain.text import Bilingual
+from gateway.domain.text import Bilingual, path_of
 from gateway.store import tenants as store
 from gateway.store.audit import difference, insert_audit
 from gateway.store.postgres.errors import Conflict
@@ -108,7 +108,7 @@ def settings_problems(error: ValidationError, model: type[AdapterSettings]) -> t
     """Every problem by field, in English, without what was sent."""
     found: dict[str, str] = {}
     for item in error.errors(include_input=False, include_context=False, include_url=False):
-        place = ".".join(str(part) for part in item["loc"] if "[" not in str(part)) or "body"
+        place = path_of([part for part in item["loc"] if isinstance(part, int) or "[" not in part]) or "body"
         text = "no such field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing" and len(item["loc"]) == 1:
             text = required(model, place)
@@ -124,6 +124,10 @@ def shown_settings(model: type[AdapterSettings], stored: Mapping[str, Any]) -> d
         value = stored.get(key, info.get_default(call_default_factory=True) if not info.is_required() else None)
         if isinstance(value, AdapterSettings):
             value = value.model_dump(mode="json", by_alias=True)
+        elif isinstance(value, tuple):
+            value = [
+                one.model_dump(mode="json", by_alias=True) if isinstance(one, AdapterSettings) else one for one in value
+            ]
         values[key] = (MASK if value else None) if name in secrets else value
     return values
 

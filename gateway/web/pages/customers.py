@@ -12,7 +12,7 @@ from uuid import UUID
 from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from gateway.domain.ids import TenantId
+from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.posts import Invalid
 from gateway.domain.text import has_breaking, texts_of
 from gateway.store import contact_merges, contacts
@@ -173,7 +173,13 @@ def customers_pages(gate: Gate) -> Blueprint:
         except Invalid as error:
             return await lead(f"{home()}/{contact}/edit", refused(form, error))
         ident = person.contact.id
-        await db.tenant(tenant().number, _change, tenant().number, ident, name, phones, emails, viewer().session_email)
+        company, crm, by = tenant(), site.deps.crm, viewer().session_email
+
+        async def work(conn: Connection) -> Sequence[IntegrationKey]:
+            changed = await _change(conn, company.number, ident, name, phones, emails, by)
+            return await crm.contact_of_chats(conn, company, ident) if changed else ()
+
+        crm.woken(company, await db.tenant(company.number, work))
         return await lead(f"{home()}/{ident}", note("customers.saved"))
 
     @pages.get("/<uuid:contact>/merge")

@@ -17,7 +17,7 @@ from actors.connections import integration_status, pbx_status, slot_of_integrati
 from actors.crm.disconnecting import disconnect
 from actors.runtime.directory import Slot
 from adapters import registry
-from adapters.abilities import Registers
+from adapters.abilities import ReadsFields, Registers
 from adapters.base import PUBLIC_URL, SystemType, Tested
 from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
@@ -61,6 +61,8 @@ class Card:
     href: str
     login: bool = False
     """Whether a person can sign in to it."""
+    maps: bool = False
+    """Whether it has a page of field mapping."""
     set_up: bool = True
     enabled: bool = True
     health: Health
@@ -154,7 +156,7 @@ def _card(slots: Mapping[str, Slot], number: TenantId, linked: Linked, stored: S
         kind=linked.adapter.kind, name=key, title=titled(linked.adapter.title, key),
         given=stored.known[key].name if key in stored.known else "", type=linked.adapter.type, href=f"/t/{number}/integrations/{key}", set_up=set_up, enabled=enabled, health=health, restarts=restarts,
         figures=figures, outbox=stored.outbox.get(key, integration_logs.OutboxFigures()), hour=stored.hour.get(key, {}),
-        last=stored.last.get(key), status=integration_status(slot, stored.known.get(key)), login=linked.adapter.login is not None,
+        last=stored.last.get(key), status=integration_status(slot, stored.known.get(key)), login=linked.adapter.login is not None, maps=linked.adapter.can(ReadsFields) and linked.key in stored.switches,
     )  # fmt: skip
 
 

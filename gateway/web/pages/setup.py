@@ -4,6 +4,7 @@ What an input is says `adapters/fields.py`. A secret is shown as `***`, which le
 input, and errors are shown by field. Read `gateway/web/pages/change_settings.py` for how settings are stored.
 """
 
+import json
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from gateway.web.pages.change_settings import SecretsStay, settings_of_change
 from gateway.web.pages.field_errors import ENTER_AGAIN, Texts, whole_and_fields
 from gateway.web.session.flash import Flash
 
-LONGEST_VALUE = 20_000
+LONGEST_VALUE, LONGEST_RULES = 20_000, 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,8 @@ def _shown(widget: str, value: Any) -> Any:
             return MASK if isinstance(value, Secret) and value else ""
         case "switch":
             return bool(value) if not absent else False
+        case "rules":
+            return "" if absent else "\n".join(_rule(one) for one in value)
         case "lines":
             return "" if absent else "\n".join(map(str, value)) if not isinstance(value, str) else value
         case "pairs":
@@ -158,6 +161,13 @@ def _shown(widget: str, value: Any) -> Any:
             return "" if absent else str(value)
 
 
+def _rule(one: Any) -> str:
+    """A rule as a line; a line that was no rule as it was entered."""
+    if isinstance(one, AdapterSettings):
+        one = one.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
+
+
 def _values(
     model: type[AdapterSettings], stored: Mapping[str, Any], sent: Mapping[str, str], at: str = ""
 ) -> dict[str, Any]:
@@ -165,7 +175,7 @@ def _values(
     values: dict[str, Any] = {}
     for shape in shapes_of(model):
         key = shape.name
-        text = sent.get(at + key, "")[:LONGEST_VALUE]
+        text = sent.get(at + key, "")[: LONGEST_RULES if shape.widget == "rules" else LONGEST_VALUE]
         match shape.widget:
             case "group" if shape.inner is not None:
                 inner = stored.get(key, {})
@@ -178,7 +188,7 @@ def _values(
                         values[key] = current
                 elif text.strip():
                     values[key] = Secret(text.strip())
-            case "lines":
+            case "lines" | "rules":
                 values[key] = tuple(line.strip() for line in text.splitlines() if line.strip())
             case "pairs":
                 pairs = [line.partition("=") for line in text.splitlines() if line.strip()]

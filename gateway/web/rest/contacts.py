@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
+from gateway.domain.ids import IntegrationKey
 from gateway.domain.numbers import outside
 from gateway.domain.people import wrong_with_email
 from gateway.domain.posts import Invalid
@@ -288,11 +289,13 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
         number, contact = call.tenant.number, conversation_id(call)
         phones = read_phones(body.phones, call.tenant.country) if body.phones is not None else None
         emails = read_emails(body.emails) if body.emails is not None else None
-        known = await deps.db.tenant(
-            number, contacts.update_contact, number, contact, name=body.name, phones=phones, emails=emails
-        )
-        if not known:
-            raise Missing("There is no such contact.")
+
+        async def work(conn: Connection) -> Sequence[IntegrationKey]:
+            if not await contacts.update_contact(conn, number, contact, name=body.name, phones=phones, emails=emails):
+                raise Missing("There is no such contact.")
+            return await deps.crm.contact_of_chats(conn, call.tenant, contact)
+
+        deps.crm.woken(call.tenant, await deps.db.tenant(number, work))
         return await details(call, contact)
 
     async def merge(call: Call) -> ContactDetails:

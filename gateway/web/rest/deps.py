@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from actors.chats.conversing import Conversing
+from actors.crm.plans import CrmPlans
 from actors.crm.registration import Registrations
 from actors.feed import Feed
 from actors.orders.ordering import Ordering
@@ -71,7 +72,12 @@ class RestDeps:
     @property
     def ordering(self) -> Ordering:
         """What people and programs do to orders."""
-        return Ordering(db=self.db, feed=self.feed)
+        return Ordering(db=self.db, feed=self.feed, crm=self.crm)
+
+    @property
+    def crm(self) -> CrmPlans:
+        """What CRMs are sent beside calls."""
+        return self.conversing.crm if self.conversing is not None else CrmPlans()
 
     @property
     def cursors(self) -> Cursors:

@@ -237,6 +237,10 @@ def integrations(deps: RestDeps) -> list[Endpoint]:
             deps.modules.changed(number, known)
         return await one_of(number, known.key, call.language)
 
+    async def patch(call: Call) -> IntegrationItem | Response:
+        connected(call)
+        return await put(call)
+
     async def save(
         call: Call, known: Linked, link: Connector | None, settings: AdapterSettings, *, enabled: bool
     ) -> None:
@@ -298,6 +302,8 @@ def integrations(deps: RestDeps) -> list[Endpoint]:
                  summary="One integration with its status"),
         Endpoint(method="PUT", path="/integrations/{key}", operation=put, scopes=("write",), query=PutQuery, body=IntegrationBody,
                  answer=IntegrationItem, summary="Connect an integration, or change it"),
+        Endpoint(method="PATCH", path="/integrations/{key}", operation=patch, scopes=("write",), query=PutQuery, body=IntegrationBody,
+                 answer=IntegrationItem, summary="Change a connected integration, such as its field mapping"),
         Endpoint(method="DELETE", path="/integrations/{key}", operation=delete, scopes=("write",), summary="Disconnect an integration"),
         Endpoint(method="POST", path="/integrations/{key}/test", operation=test, scopes=("write",), answer=TestResult,
                  summary="Try the stored settings"),

@@ -16,6 +16,7 @@ from gateway.web.rest.endpoints import Endpoint, rest_addresses
 from gateway.web.rest.files import file_endpoints
 from gateway.web.rest.integrations import integrations
 from gateway.web.rest.keys import keys
+from gateway.web.rest.mapping import mapping
 from gateway.web.rest.orders import order_endpoints
 from gateway.web.rest.profile import profile
 from gateway.web.rest.prompts import prompts
@@ -23,7 +24,7 @@ from gateway.web.rest.registry import registry
 from gateway.web.rest.users import users
 
 RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (
-    registry, integrations, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deliveries, audit, users, keys, changes,
+    registry, integrations, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deliveries, audit, users, keys, changes,
 )  # fmt: skip
 
 

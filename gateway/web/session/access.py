@@ -171,6 +171,8 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "integrations.job": Need.CHANGE,
     "integrations.module": Need.CHANGE,
     "integrations.settings": Need.CHANGE,
+    "mapping.rules": Need.CHANGE,
+    "mapping.change": Need.CHANGE,
     "login_steps.look": Need.CHANGE,
     "login_steps.submit": Need.CHANGE,
     "oauth.callback": Need.OPEN,  # a redirect brings no company: what is found by its state is checked there

@@ -117,7 +117,7 @@ async def test_another_instance_holds_the_delivery(db: Database) -> None:
         await ExternalIds(db, slow, UnstoredIds()).remember("contact", "of the late one")
     assert await ExternalIds(db, slow, UnstoredIds()).known("contact") == "of the holder"
     await db.engine(outbox.finish_delivery, quick, DONE)
-    assert not await db.engine(upsert_external_id, quick, "contact", "after the end")
+    assert not await db.engine(upsert_external_id, quick, quick.subject, "contact", "after the end")
 
 
 async def test_a_later_id_takes_the_place_of_an_earlier_and_subjects_are_apart(db: Database) -> None:

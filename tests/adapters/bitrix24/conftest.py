@@ -18,6 +18,7 @@ from gateway.domain.calls import Call, apply
 from gateway.domain.configuration import Tenant
 from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
 from gateway.domain.ids import CallId
+from gateway.domain.subjects import Subject
 from tests.adapters.conftest import at
 from tests.sandbox.bitrix24 import Bitrix24, CallRecord
 
@@ -44,11 +45,11 @@ class Ids:
 
     stored: dict[str, str] = field(default_factory=dict)
 
-    async def remember(self, name: str, external_id: str) -> None:
-        self.stored[name] = external_id
+    async def remember(self, name: str, external_id: str, of: Subject | None = None) -> None:
+        self.stored[name if of is None else f"{of} {name}"] = external_id
 
-    async def known(self, name: str) -> str | None:
-        return self.stored.get(name)
+    async def known(self, name: str, of: Subject | None = None) -> str | None:
+        return self.stored.get(name if of is None else f"{of} {name}")
 
 
 class MemoryTokens:

@@ -36,6 +36,7 @@ from gateway.domain.errors import (
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey
 from gateway.domain.secret import Secret
+from gateway.domain.subjects import Subject
 from tests.adapters.vk.settings_of import GROUP, settings
 from tests.sandbox.hooks import Hooks
 from tests.sandbox.vk import Server, Vk
@@ -90,10 +91,11 @@ class Ids:
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
 
-    async def remember(self, name: str, external_id: str) -> None:
+    async def remember(self, name: str, external_id: str, of: Subject | None = None) -> None:
+        assert of is None
         self.values[name] = external_id
 
-    async def known(self, name: str) -> str | None:
+    async def known(self, name: str, of: Subject | None = None) -> str | None:
         return self.values.get(name)
 
 
