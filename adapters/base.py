@@ -362,6 +362,10 @@ class Recordings(Protocol):
         where it was erased or its time is over, Unavailable."""
         ...
 
+    async def content(self, link: str, most: int) -> bytes | None:
+        """The sound itself; None where it is larger than `most` bytes. Raises like `content_type`."""
+        ...
+
 
 class Dialer(Protocol):
     """Opens connections to addresses that tenants supply, refusing the ones they may not reach (`adapters.http`)."""

@@ -86,12 +86,10 @@ def _value(value: Any) -> str:
 def sources_table() -> str:
     """Every source of field mapping, with what a rule has to be for."""
     whens: dict[str, list[str]] = {}
-    found = {
-        name: source
-        for when in SOURCES
-        for name, source in SOURCES[when].items()
-        if not whens.setdefault(name, []).append(when)
-    }
+    found = {name: source for sources in SOURCES.values() for name, source in sources.items()}
+    for when, sources in SOURCES.items():
+        for name in sources:
+            whens.setdefault(name, []).append(when)
     rows = []
     for name, source in found.items():
         choices = f": {', '.join(f'`{one}`' for one in source.choices)}" if source.choices else ""

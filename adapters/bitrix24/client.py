@@ -40,6 +40,8 @@ CALL, ENTITY, TYPE, BEGUN, FINISHING, FINISHED, MADE_TASK, MAKES, FILLED = (
     "call", "entity", "type", "begun", "finishing", "finished", "task", "makes", "filled",
 )  # fmt: skip
 """Names under which ids of a call are remembered."""
+MOST_UPLOADED = 10 << 20
+"""Bytes of a recording that is uploaded: as Base64 in JSON it is in memory a few times."""
 UNUSED_S = 180.0
 """Seconds after which a requested call that nobody has seen begin will not begin any more."""
 NOT_EXIST, NOT_MADE, NOT_FILLED = "not_exist_codes", "client_not_made", "fields_not_written"
@@ -235,8 +237,16 @@ class Bitrix24Client:
         name = requests.file_name(str(attempt.body["call"]), content_type)
         if name is None:
             raise Rejected(f"{REASONS['format']}: {content_type}", person=REASONS["format"])
+        content: bytes | None = None
+        if self._settings.recordings_by == "upload" and self._link.recordings is not None:
+            content = await self._link.recordings.content(link, MOST_UPLOADED)
         try:
-            await self.portal.call(requests.ATTACH, requests.record(call_id, link, name), attempt=attempt)
+            if content is None:
+                await self.portal.call(requests.ATTACH, requests.record(call_id, link, name), attempt=attempt)
+            else:  # not as the attempt's: its log would hold the sound
+                attempt.request = f"{requests.ATTACH} {name}, {len(content)} bytes"
+                attempt.permit()
+                await self.portal.call(requests.ATTACH, requests.uploaded(call_id, content, name))
         except Rejected as error:
             if codec.is_about(error, codec.TOO_EARLY) or codec.is_about(error, codec.NOT_FETCHED):
                 raise NotYet(

@@ -21,6 +21,9 @@ class Summaries:
     async def content_type(self, link: str) -> str:
         raise Rejected(link)
 
+    async def content(self, link: str, most: int) -> bytes | None:
+        raise Rejected(link)
+
     async def summary(self, recording_id: str) -> str:
         if recording_id not in self.texts:
             raise Rejected("the summary is gone")

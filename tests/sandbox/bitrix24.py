@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -454,6 +455,9 @@ class Bitrix24:
             raise Refusal(400, "ERROR_CORE", "Call is not found in the statistic table")
         if not str(params.get("FILENAME", "")).lower().endswith((".wav", ".mp3")):
             raise Refusal(400, "ERROR_CORE", "Wrong file extension. Only wav and mp3 are allowed")
+        if params.get("FILE_CONTENT"):
+            call.record = f"{len(b64decode(str(params['FILE_CONTENT']), validate=True))} bytes"
+            return {"FILE_ID": 12}
         if not re.match(r"https?://", str(params.get("RECORD_URL", ""))):
             raise Refusal(400, "ERROR_CORE", "URL is empty")
         if self.record_status != 200:
