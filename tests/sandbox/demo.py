@@ -33,6 +33,7 @@ from gateway.store import users
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.bitrix24 import Bitrix24
+from tests.sandbox.call_texts import CallTexts
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.phone import Phone, TelegramLine, WhatsappLine
@@ -150,6 +151,8 @@ class Staged:
     number: Mapping[str, Any] | None = None
     """The settings of its WhatsApp number, where it has one."""
     portal: Bitrix24 | None = None
+    texts: CallTexts | None = None
+    """What makes texts of its calls, where it has that."""
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -165,6 +168,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
             "recording_url": staged.recordings.template, "recording_user": pbx.username, "recording_password": pbx.secret,
         }],
         "recordings": {"keep_days": 30},
+        **({"ai": staged.texts.block()} if staged.texts is not None else {}),
         "integrations": {
             "retailcrm": {
                 "enabled": True, "domain": crm.base, "user_extensions": company.users,
@@ -228,6 +232,9 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
     async with trio.open_nursery() as nursery:
         telegram_url = await nursery.start(telegram.serve)
         whatsapp_url = await nursery.start(whatsapp.serve)
+        texts = CallTexts()
+        await nursery.start(texts.speech.serve)
+        await nursery.start(texts.model.serve)
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
@@ -258,6 +265,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     shop=shop,
                     number=settings_of(whatsapp, hook_id) if not index else None,
                     portal=portal,
+                    texts=texts if not index else None,
                 )
             )
         file = DEMO / "tenants.json"
