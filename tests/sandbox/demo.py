@@ -34,6 +34,7 @@ from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.bitrix24 import Bitrix24
 from tests.sandbox.demo_messengers import Messenger, Owner, open_messengers
+from tests.sandbox.call_texts import CallTexts
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.phone import Line, Phone, TelegramLine
@@ -169,6 +170,8 @@ class Staged:
     """Its accounts beside Telegram."""
     portal: Bitrix24 | None = None
     org: Salesforce | None = None
+    texts: CallTexts | None = None
+    """What makes texts of its calls, where it has that."""
 
 
 def settings_of_org(org: Salesforce, company: Company) -> dict[str, Any]:
@@ -177,8 +180,6 @@ def settings_of_org(org: Salesforce, company: Company) -> dict[str, Any]:
         "instance_url": org.base, "client_id": org.CLIENT_ID, "client_secret": org.client_secret, "call_field": org.call_field,
         "user_extensions": {org_id(user): number for user, number in company.users.items()},
     }  # fmt: skip
-
-
 def tenant_of(staged: Staged) -> dict[str, Any]:
     """The tenant's block of the file for `gateway apply`."""
     company, pbx, crm = staged.company, staged.pbx, staged.crm
@@ -192,6 +193,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
             "recording_url": staged.recordings.template, "recording_user": pbx.username, "recording_password": pbx.secret,
         }],
         "recordings": {"keep_days": 30},
+        **({"ai": staged.texts.block()} if staged.texts is not None else {}),
         "integrations": {
             "retailcrm": {
                 "enabled": True, "domain": crm.base, "user_extensions": company.users,
@@ -240,6 +242,9 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
             Owner(company=first.name, phone=first.company, language=first.language, client=first.client, client_id=CLIENT, base=base),
             nursery,
         )  # fmt: skip
+        texts = CallTexts()
+        await nursery.start(texts.speech.serve)
+        await nursery.start(texts.model.serve)
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
@@ -274,6 +279,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     messengers=messengers if company is first else (),
                     portal=portal,
                     org=org,
+                    texts=texts if not index else None,
                 )
             )
         file = DEMO / "tenants.json"
