@@ -21,6 +21,7 @@ from gateway.domain.ids import TenantId
 from gateway.store import (
     ai_answers,
     ai_hand_overs,
+    ai_summaries,
     audit_chain,
     call_orders,
     chat_files,
@@ -136,6 +137,7 @@ _KEPT_BY_TENANT: tuple[Callable[[Connection, int, int], Awaitable[int]], ...] = 
     chat_files.delete_expired_happenings,
     ai_answers.delete_expired_answers,
     ai_hand_overs.delete_expired_hand_overs,
+    ai_summaries.delete_expired_summaries,
 )
 """What is kept for as long as its company says (`chats: {keep_days}`)."""
 

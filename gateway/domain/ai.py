@@ -5,6 +5,7 @@ Read `actors/ai/tenant_ai.py` for who answers, `gateway/domain/prompts.py` for w
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -19,9 +20,9 @@ LONGEST_QUIET_S = 15.0
 API_KEY = "llm.api_key"
 """The name of the tenant's secret among its secrets."""
 
-Cause = Literal["asked", "model", "failed", "limit", "prompt", "timeout"]
+Cause = Literal["asked", "model", "failed", "limit", "prompt", "abuse", "timeout"]
 """Why a person is needed: the client asked for one, the model judged so, it failed, a budget is used up, there is no prompt that can
-be used; `timeout`: nobody took the conversation in time."""
+be used, the client swears or threatens; `timeout`: nobody took the conversation in time."""
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 TEXTS: Mapping[Cause, Bilingual] = {
@@ -42,6 +43,10 @@ TEXTS: Mapping[Cause, Bilingual] = {
         "Передаю разговор сотруднику, он ответит вам здесь.",
     ),
     "prompt": Bilingual(
+        "I am passing this conversation to a colleague. They will answer you here.",
+        "Передаю разговор сотруднику, он ответит вам здесь.",
+    ),
+    "abuse": Bilingual(
         "I am passing this conversation to a colleague. They will answer you here.",
         "Передаю разговор сотруднику, он ответит вам здесь.",
     ),
@@ -131,6 +136,23 @@ class HandoffBlock(_Block):
         return str(getattr(own, language)) if own is not None else TEXTS[cause].texts[language]
 
 
+class PriceBlock(_Block):
+    """What the company pays for its model: of a million tokens."""
+
+    prompt: Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)] = Decimal(0)
+    completion: Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)] = Decimal(0)
+    currency: Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Za-z]{3}$")] = "USD"
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
+        """Of so many tokens, exact."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1_000_000
+
+    @property
+    def known(self) -> bool:
+        """Whether it was entered."""
+        return bool(self.prompt or self.completion)
+
+
 class AiBlock(_Block):
     """The block `ai` of a company (contract 25)."""
 
@@ -148,6 +170,9 @@ class AiBlock(_Block):
     per_day_tokens: Annotated[int, Field(ge=1000, le=10_000_000_000)] = 2_000_000
     allow_links: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Field(max_length=100)] = ()
     handoff: HandoffBlock = HandoffBlock()
+    call_back: Literal["task", "call"] = "task"
+    """What `call_me_back` does: leaves people a task, or calls too, where the client wants it at once and somebody is free."""
+    price: PriceBlock = PriceBlock()
 
     def answers_in(self, key: IntegrationKey) -> bool:
         """Whether it answers in an integration: that one is named, or its kind is."""
