@@ -87,6 +87,12 @@ def _key(text: str) -> str:
         raise refused(str(error), "должно быть имя интеграции: KIND или KIND:NAME") from None
 
 
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise refused("must be a currency's three letters such as USD", "должны быть три буквы валюты, например USD")
+    return text
+
+
 def _one_text(value: Any) -> Any:
     """A text for every language stands for both."""
     return {"ru": value, "en": value} if isinstance(value, str) else value
@@ -141,7 +147,7 @@ class PriceBlock(_Block):
 
     prompt: Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)] = Decimal(0)
     completion: Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)] = Decimal(0)
-    currency: Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Za-z]{3}$")] = "USD"
+    currency: Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True), AfterValidator(_currency)] = "USD"
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
         """Of so many tokens, exact."""
