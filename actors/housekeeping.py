@@ -32,6 +32,7 @@ from gateway.store import (
     idempotent_requests,
     integration_logs,
     journal,
+    orders,
     outbox,
     users,
 )
@@ -138,8 +139,9 @@ _KEPT_BY_TENANT: tuple[Callable[[Connection, int, int], Awaitable[int]], ...] = 
     ai_answers.delete_expired_answers,
     ai_hand_overs.delete_expired_hand_overs,
     ai_summaries.delete_expired_summaries,
+    orders.delete_expired_orders,
 )
-"""What is kept for as long as its company says (`chats: {keep_days}`)."""
+"""What is kept for as long as its company says (`chats: {keep_days}`, `orders: {keep_days}`)."""
 
 
 async def _keep_days(dsn: str) -> None:
