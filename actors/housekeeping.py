@@ -21,6 +21,7 @@ from gateway.domain.ids import TenantId
 from gateway.store import (
     ai_answers,
     ai_hand_overs,
+    ai_summaries,
     audit_chain,
     call_orders,
     chat_files,
@@ -31,6 +32,7 @@ from gateway.store import (
     idempotent_requests,
     integration_logs,
     journal,
+    orders,
     outbox,
     users,
 )
@@ -136,8 +138,10 @@ _KEPT_BY_TENANT: tuple[Callable[[Connection, int, int], Awaitable[int]], ...] = 
     chat_files.delete_expired_happenings,
     ai_answers.delete_expired_answers,
     ai_hand_overs.delete_expired_hand_overs,
+    ai_summaries.delete_expired_summaries,
+    orders.delete_expired_orders,
 )
-"""What is kept for as long as its company says (`chats: {keep_days}`)."""
+"""What is kept for as long as its company says (`chats: {keep_days}`, `orders: {keep_days}`)."""
 
 
 async def _keep_days(dsn: str) -> None:

@@ -12,14 +12,17 @@ import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 import trio
+from pydantic import ValidationError
 
 from actors.connections import SlotAt, connections_of, own_troubles
 from actors.runtime.directory import Slot
 from actors.services import Services
 from adapters.base import Adapter
 from gateway.domain import notices as domain
+from gateway.domain.ai import settings_of
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.domain.health import State
@@ -29,6 +32,7 @@ from gateway.domain.statuses import Connection, Standing, troubles_of
 from gateway.domain.text import Bilingual
 from gateway.smtp import Smtp
 from gateway.store import notices as store
+from gateway.store.ai_use import select_use_of
 from gateway.store.integration_states import select_known_of
 from gateway.store.notices import Message
 from gateway.store.postgres.pool import Connection as DatabaseConnection
@@ -42,6 +46,9 @@ OWN_WORK = Bilingual("Texts of calls", "Тексты разговоров")
 LOOK_S = 15.0
 BACKLOG_S = 15 * 60.0
 BACKLOG_MANY = 500
+NEARLY, USED_UP = 80, 100
+"""Per cent of the day's tokens of an AI at which people are told."""
+AI_TITLE = Bilingual("The AI operator", "ИИ-оператор")
 MAILS_EVERY_S = 2.0
 MAILS_AT_ONCE = 20
 
@@ -91,6 +98,22 @@ def messages_about_own(tenant: Tenant, slot_at: SlotAt) -> list[Trouble]:
         )
         for slot in own_troubles(tenant.number, slot_at)
     ]  # fmt: skip
+
+
+def budget_of(tenant: Tenant) -> int | None:
+    """How many tokens the company's AI may use a day; None where it has none that works."""
+    try:
+        settings = settings_of(tenant.options, {})
+    except ValidationError:
+        return None
+    return settings.per_day_tokens if settings.enabled else None
+
+
+def budget_troubles(used: int, most: int, language: str) -> list[Trouble]:
+    """What people are told of a day's budget. The first stays while the second is there, for neither is over before the day is."""
+    reached = [percent for percent in (NEARLY, USED_UP) if used * 100 >= most * percent]
+    detail = f"{used * 100 // most} %, {used} / {most}"
+    return [Trouble(f"ai_limit {percent}", "ai_limit", AI_TITLE.texts[language], detail) for percent in reached]
 
 
 def installation_troubles(slots: Iterable[Slot]) -> list[Trouble]:
@@ -155,6 +178,7 @@ class Notices:
                 troubles[number].append(
                     Trouble(f"backlog integration/{key}", "backlog", titles.get((number, key), key), detail)
                 )
+        await self._look_at_budgets(plans, troubles)
         stored = await services.db.engine(store.select_in_trouble, [*plans, OPERATOR])
         for number, plan in plans.items():
             wanted = [one for one in troubles[number] if one.kind in plan.when]
@@ -170,11 +194,28 @@ class Notices:
             if wanted or OPERATOR in stored:
                 await services.db.engine(_look_at, OPERATOR, wanted, self._operators_messages(self._operators))
 
+    async def _look_at_budgets(self, plans: Iterable[TenantId], troubles: Mapping[TenantId, list[Trouble]]) -> None:
+        """Adds what is to be told of the budgets of AIs, of companies that have both."""
+        now, budgets, days = datetime.now(UTC), dict[TenantId, int](), dict[TenantId, date]()
+        for number in plans:
+            tenant = self._services.cache.tenant(number)
+            if tenant is not None and (most := budget_of(tenant)) is not None:
+                budgets[number], days[number] = most, now.astimezone(tenant.timezone).date()
+        if days:
+            for number, used in (await self._services.db.engine(select_use_of, days)).items():
+                tenant = self._services.cache.tenant(number)
+                language = tenant.language if tenant is not None else "en"
+                troubles[number].extend(budget_troubles(used, budgets[number], language))
+
     def _messages(self, plan: Plan, tenant: Tenant) -> Callable[[Due, str], list[Message]]:
-        url = f"{self._services.public_url.rstrip('/')}/t/{tenant.number}/integrations"
-        return lambda found, key: self._made(
-            plan, tenant, tenant.number, f"{tenant.name} ({tenant.number})", url, found, key
-        )
+        def made(found: Due, key: str) -> list[Message]:
+            about = {one.kind for one in (*found.begun, *found.still, *found.over)}
+            page = "ai/use" if about == {"ai_limit"} else "integrations"
+            url = f"{self._services.public_url.rstrip('/')}/t/{tenant.number}/{page}"
+            name = f"{tenant.name} ({tenant.number})"
+            return self._made(plan, tenant, tenant.number, name, url, found, key)
+
+        return made
 
     def _operators_messages(self, plan: Plan) -> Callable[[Due, str], list[Message]]:
         through = self._services.cache.tenant(self._through) if self._through is not None else None

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import trio
 from quart_trio import QuartTrio
 
+from actors.ai.tenant_ai import model_of
 from actors.calls.posts import Posts
 from actors.calls.requested_calls import RequestedCalls
 from actors.chats.conversing import Conversing
@@ -273,6 +274,7 @@ class Served:
                 recording_files=self.recording_files,
                 chat_files=self.services.chat_files,
                 sandbox=self._sandbox,
+                models=partial(model_of, default=services.llm, dial=services.dial),
                 spool=self.posts.spool,
                 conversing=self.conversing,
                 ring=services.bells.ring,

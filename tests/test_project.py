@@ -114,7 +114,7 @@ def test_whatever_is_called_a_command_is_one(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     said = set(
         re.findall(
-            r"(?:`|^    |; |run)gateway ((?:user|keys|audit|tenant|contact) [a-z-]+|[a-z]+)(?=[` >\n])",
+            r"(?:`|^    |; |run)gateway ((?:user|keys|audit|tenant|contact|ai) [a-z-]+|[a-z]+)(?=[` >\n])",
             text,
             re.MULTILINE,
         )

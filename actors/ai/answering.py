@@ -9,26 +9,31 @@ A newer message or a person ends it (`Dropped`); what tools did by then is recor
 when an answer begins.
 """
 
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from typing import Protocol
 from uuid import UUID, uuid4
 
 import trio
 
 from actors.ai.calling import Answering, Dropped, carry_out, lock_for, shape_of
+from actors.ai.checking import Checks, NoAnswer
 from actors.ai.context import RULES, Context, day_of, history, prompt_problem, read_context, system_turn, valid_json
 from actors.ai.handing_over import HandingOver
+from actors.ai.shortening import shortened as in_short
 from actors.ai.tool import Outcome
 from actors.ai.tools import tools_of
 from actors.chats.conversing import Sent
 from actors.services import Services
-from adapters.llm.client import Model
 from adapters.llm.protocol import Called, ModelFailed, Question, Result, Said, Text, ToolCall, Turn
-from gateway.domain.ai import AiBlock, Cause, tokens_of
+from gateway.domain.ai import AiBlock, Cause, client_language, tokens_of
+from gateway.domain.ai_checks import abusive
 from gateway.domain.ai_replies import (
     Allowed,
     Cleaned,
@@ -36,11 +41,8 @@ from gateway.domain.ai_replies import (
     digits,
     host_of,
     plain,
-    prompt_lines,
-    repeated,
     shortened,
     suspects,
-    without_repeated,
 )
 from gateway.domain.chats import AI, OWNER_AI
 from gateway.domain.configuration import Tenant
@@ -49,6 +51,7 @@ from gateway.domain.ids import IntegrationKey
 from gateway.domain.posts import Invalid
 from gateway.domain.subjects import Subject
 from gateway.store.ai_answers import BegunAnswer, EndedAnswer, Use, add_use, end_answer, insert_answer
+from gateway.store.ai_summaries import put_summary
 from gateway.store.ai_work import Waiting
 from gateway.store.catalog_search import select_mentioned
 from gateway.store.postgres.errors import Conflict
@@ -69,8 +72,15 @@ MORE_TOKENS, MOST_TOKENS = 4, 16_000
 RECORD_S = 2.0
 """For noting what became of an answer that is cancelled."""
 ENOUGH = "You have called enough tools. Answer the client now with what you know, or say what you still need."
-OWN_WORDS = "You repeated your instructions word for word. Answer the client again in your own words, without them."
 TOO_MANY = "Too many calls: answer with what you have."
+
+
+class Asked(Protocol):
+    """A model (`adapters/llm/client.py`), or what stands in for one."""
+
+    async def ask(self, question: Question, *, tries: int = 1, ended: bool = False) -> Said:
+        """What it says. Raises ModelFailed."""
+        ...
 
 
 @dataclass
@@ -119,7 +129,7 @@ class Answers:
     tenant: Tenant
     settings: AiBlock
     services: Services
-    model: Model | None
+    model: Asked | None
     """None where there is none: `missing` says why."""
     missing: str
     name: str
@@ -167,16 +177,20 @@ class Answers:
             await self.hand_over(waiting, cause[0], cause[1])
             return
         progress.begun = True
+        ask = partial(self._ask, progress=progress)
+        if (summary := await in_short(context, self.settings, self.tenant.language, ask)) is not None:
+            await db.tenant(number, put_summary, number, waiting.conversation, summary)
+            context = replace(context, summary=summary)
         answering = self._answering(progress.id, waiting, context.last_out)
         shapes = tuple(shape_of(tool) for tool in answering.tools.values())
         system = system_turn(self.tenant, context, now)
         turns: list[Turn] = [system, *history(context, self.settings)]
-        seen, empty, rounds, longest, nudged = list[str](), 0, 0, self.settings.max_reply_tokens, False
-        lines = prompt_lines(f"{context.prompt[1].content if context.prompt is not None else ''}\n{RULES}")
+        seen, empty, rounds, longest = list[str](), 0, 0, self.settings.max_reply_tokens
+        checks = self._checks(context, system.text)
         while True:
             enough = rounds >= MOST_ROUNDS or progress.calls >= MOST_CALLS
             said = await self._ask(
-                Question(turns=tuple(turns), tools=() if enough else shapes, max_tokens=longest), progress
+                Question(turns=tuple(turns), tools=() if enough else shapes, max_tokens=longest), progress=progress
             )
             if said.calls and not enough:
                 rounds += 1
@@ -188,17 +202,23 @@ class Answers:
                         return
                     turns.append(Result(call.id, text))
                     seen.append(text)
+                    checks.given += f"\n{text}"
+                    checks.called(_object(text))
                 if rounds >= MOST_ROUNDS or progress.calls >= MOST_CALLS:
                     turns.append(Text("user", ENOUGH))
                 continue
             text = "" if said.refused else shortened(plain(said.text).strip())
-            if text and repeated(text, lines) is not None:
-                if not nudged:
-                    nudged = True
-                    turns += [Text("assistant", said.text), Text("user", OWN_WORDS)]
+            if text and (wrong := checks.wrong(text)) is not None:
+                problem, told = wrong
+                if problem not in checks.told:
+                    checks.told.add(problem)
+                    turns += [Text("assistant", said.text), Text("user", told)]
                     continue
-                text = without_repeated(text, lines)
-            cleaned = await self._cleaned(text, context, seen) if text else Cleaned("", ())
+                try:
+                    text = checks.without(problem, text)
+                except NoAnswer:
+                    raise Failed(f"wrong_{problem}") from None
+            cleaned = await self._cleaned(text, context, [*seen, *checks.repeats.values()]) if text else Cleaned("", ())
             if not any(c.isalnum() for c in cleaned.text):
                 empty += 1
                 if empty >= EMPTY_TRIES:
@@ -208,6 +228,17 @@ class Answers:
             progress.removed = cleaned.removed
             await self._send(answering, cleaned.text, progress)
             return
+
+    def _checks(self, context: Context, system: str) -> Checks:
+        """What is looked at in the answer, with the orders that an answer which was dropped has left to be repeated."""
+        checks = Checks(
+            prompt=f"{context.prompt[1].content if context.prompt is not None else ''}\n{RULES}", given=f"{self.tenant.name}\n{system}",
+            asked=context.unanswered(), language=client_language(context.conversation.language, self.tenant.language),
+        )  # fmt: skip
+        for one in context.calls:
+            if one.seq > context.last_out:
+                checks.called(_object(one.outcome))
+        return checks
 
     async def _begin(self, conn: Connection, waiting: Waiting, progress: Progress, now: datetime) -> Context:
         context = await read_context(conn, self.tenant, waiting.conversation, now)
@@ -237,9 +268,11 @@ class Answers:
             return "limit", "per_conversation_day"
         if context.use.tokens >= self.settings.per_day_tokens:
             return "limit", "per_day_tokens"
+        if abusive(context.unanswered()):
+            return "abuse", "client_words"
         return None
 
-    async def _ask(self, question: Question, progress: Progress) -> Said:
+    async def _ask(self, question: Question, *, progress: Progress) -> Said:
         asked = sum(tokens_of(getattr(turn, "text", "")) for turn in question.turns)
         if self.model is None:
             raise ModelFailed(self.missing)
@@ -357,3 +390,12 @@ class Answers:
         for key in woken:
             self.handing.conversing.wake(self.tenant.number, key)
         self.services.feed.publish(self.tenant.number, Subject("chat", str(conversation)))
+
+
+def _object(text: str) -> Mapping[str, object]:
+    """What a tool gave, as far as it can be read."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -34,6 +34,7 @@ WHY: dict[str, Bilingual] = {
     "model": Bilingual("the AI cannot help with this", "ИИ не может с этим помочь"),
     "failed": Bilingual("the AI does not answer", "ИИ не отвечает"),
     "limit": Bilingual("a limit of the AI is reached", "достигнут лимит ИИ"),
+    "abuse": Bilingual("the client swears or threatens", "клиент ругается или угрожает"),
     "prompt": Bilingual("there is no prompt that can be used", "нет промта, который можно использовать"),
 }
 

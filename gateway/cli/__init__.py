@@ -7,6 +7,7 @@ Over 400 lines: every command and its arguments are listed here.
 import argparse
 import getpass
 import json
+import logging
 import os
 import socket
 import sys
@@ -222,12 +223,39 @@ def _parser() -> argparse.ArgumentParser:
         metavar="POSITION:HASH",
         help="what an earlier run printed for this company: it must still stand there",
     )
+    ai = add("ai", "the AI operator").add_subparsers(dest="action", required=True, metavar="ACTION")
+    rehearse = ai.add_parser(
+        "replay",
+        help="play scripted conversations with a model and score them",
+        description="Play scripted conversations with a model on a database of their own and score them. Changes nothing of the "
+        "installation.",
+    )
+    rehearse.add_argument("file", nargs="?", type=Path, help="conversations, YAML; default: our own, in two languages")
+    rehearse.add_argument("--tenant", metavar="NUMBER", help="with this company's profile, catalog, prompt and model")
+    rehearse.add_argument("--prompt", metavar="NAME", help="of the company; default: its active one")
+    rehearse.add_argument("--version", type=_count, metavar="N", help="of that prompt; default: the newest")
+    rehearse.add_argument("--model", default="", metavar="NAME", help="default: the company's, or GATEWAY_LLM_MODEL")
+    rehearse.add_argument("--only", action="append", default=[], metavar="ID", help="this conversation alone")
+    rehearse.add_argument("--report", type=Path, metavar="FILE", help="write the report there, JSON")
+    rehearse.add_argument("--compare", type=Path, metavar="FILE", help="an earlier report")
+    rehearse.add_argument("--print-requests", action="store_true", help="print what is sent to the model, JSON lines")
+    rehearse.add_argument(
+        "--by-the-book", action="store_true", help="ask no model: answer as the file expects, to see the requests"
+    )
+    rehearse.add_argument("--at-once", type=_count, default=4, metavar="N", help="conversations at once; default: 4")
+    rehearse.add_argument("--least", type=_count, metavar="PERCENT", help="exit 1 below so many steps right")
     add("doctor", "check settings, database, keys, clock, each PBX and each integration")
     replay = add("replay", "print the call events of a captured AMI stream as JSON lines")
     replay.add_argument("file", help="capture, .ami or .ami.gz")
     replay.add_argument("--trunk", action="append", default=[], metavar="NAME", help="endpoint that is an outside line")
     replay.add_argument("--country", metavar="CC", help="region for reading national numbers")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError("must be a number from 1")
+    return int(text)
 
 
 def _days(text: str) -> int:
@@ -389,6 +417,41 @@ async def _audit(settings: Settings, options: argparse.Namespace) -> int:
         return await verify(db, TenantId(options.number) if options.number is not None else None, known, _text)
 
 
+async def _ai(settings: Settings, options: argparse.Namespace) -> int:
+    from adapters.llm.client import ModelSettings
+    from adapters.llm.protocol import ModelFailed
+    from gateway.cli.ai_replay import Refused, Wanted, read_company, replay
+    from gateway.resources import safe_dialer
+
+    logging.getLogger("gateway.store").setLevel(logging.WARNING)  # of a database that is thrown away
+
+    if options.tenant is None and (options.prompt is not None or options.version is not None):
+        _text("--prompt and --version name a prompt of a company: give it by --tenant")
+        return USAGE
+    if options.version is not None and options.prompt is None:
+        _text("--version is of the prompt that --prompt names")
+        return USAGE
+    wanted = Wanted(
+        file=options.file, only=tuple(options.only), by_the_book=options.by_the_book, print_requests=options.print_requests,
+        report=options.report, compare=options.compare, at_once=options.at_once,
+    )  # fmt: skip
+    default = ModelSettings(url=settings.llm_url, key=settings.llm_api_key, model=settings.llm_model)
+    try:
+        given = None
+        if options.tenant is not None:
+            async with open_store(settings) as (db, master):
+                given = await read_company(db, master, TenantId(options.tenant), options.prompt, options.version)
+        dial = await safe_dialer(settings)
+        found = await replay(wanted, given, default if default.url else None, dial, options.model, print, _text)
+    except Refused as refused:
+        _text(*refused.problems)
+        return FAILURE
+    except ModelFailed as failure:
+        _text(f"{failure.text}; to see the requests without a model, add --by-the-book")
+        return FAILURE
+    return FAILURE if options.least is not None and found["right"] * 100 < found["steps"] * options.least else 0
+
+
 async def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     from gateway.cli.doctor import doctor
 
@@ -406,5 +469,6 @@ _COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Awaitable[int]]] =
     "tenant": _tenant,
     "contact": _contact,
     "audit": _audit,
+    "ai": _ai,
     "doctor": _doctor,
 }

@@ -5,6 +5,7 @@ Read `actors/ai/tenant_ai.py` for who answers, `gateway/domain/prompts.py` for w
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -31,9 +32,9 @@ CALLS_API_KEY = "calls.api_key"
 AUTO = "auto"
 """The language of calls where the server is to find it out."""
 
-Cause = Literal["asked", "model", "failed", "limit", "prompt", "timeout"]
+Cause = Literal["asked", "model", "failed", "limit", "prompt", "abuse", "timeout"]
 """Why a person is needed: the client asked for one, the model judged so, it failed, a budget is used up, there is no prompt that can
-be used; `timeout`: nobody took the conversation in time."""
+be used, the client swears or threatens; `timeout`: nobody took the conversation in time."""
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 TEXTS: Mapping[Cause, Bilingual] = {
@@ -54,6 +55,10 @@ TEXTS: Mapping[Cause, Bilingual] = {
         "Передаю разговор сотруднику, он ответит вам здесь.",
     ),
     "prompt": Bilingual(
+        "I am passing this conversation to a colleague. They will answer you here.",
+        "Передаю разговор сотруднику, он ответит вам здесь.",
+    ),
+    "abuse": Bilingual(
         "I am passing this conversation to a colleague. They will answer you here.",
         "Передаю разговор сотруднику, он ответит вам здесь.",
     ),
@@ -100,6 +105,12 @@ def _speech_language(text: str) -> str:
             "must be the two letters of a language, such as ru, or auto",
             "должно быть две буквы языка, например ru, или auto",
         )
+    return text
+
+
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise refused("must be a currency's three letters such as USD", "должны быть три буквы валюты, например USD")
     return text
 
 
@@ -187,6 +198,23 @@ class CallsBlock(_Block):
         return self
 
 
+class PriceBlock(_Block):
+    """What the company pays for its model: of a million tokens."""
+
+    prompt: Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)] = Decimal(0)
+    completion: Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)] = Decimal(0)
+    currency: Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True), AfterValidator(_currency)] = "USD"
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
+        """Of so many tokens, exact."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1_000_000
+
+    @property
+    def known(self) -> bool:
+        """Whether it was entered."""
+        return bool(self.prompt or self.completion)
+
+
 class AiBlock(_Block):
     """The block `ai` of a company (contract 25)."""
 
@@ -205,6 +233,9 @@ class AiBlock(_Block):
     allow_links: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Field(max_length=100)] = ()
     handoff: HandoffBlock = HandoffBlock()
     calls: CallsBlock = CallsBlock()
+    call_back: Literal["task", "call"] = "task"
+    """What `call_me_back` does: leaves people a task, or calls too, where the client wants it at once and somebody is free."""
+    price: PriceBlock = PriceBlock()
 
     def answers_in(self, key: IntegrationKey) -> bool:
         """Whether it answers in an integration: that one is named, or its kind is."""

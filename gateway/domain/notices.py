@@ -27,6 +27,7 @@ TITLES: dict[str, Bilingual] = {
     "backlog": Bilingual("deliveries wait", "доставки ждут"),
     "certificate": Bilingual("the certificate of the public address", "сертификат публичного адреса"),
     "pbx_offline": Bilingual("the PBX is not connected", "АТС не подключена"),
+    "ai_limit": Bilingual("the day's budget is being used up", "дневной лимит расходуется"),
 }
 OF_INSTALLATION: frozenset[Kind] = frozenset({"certificate"})
 """Only operators can have this."""

@@ -204,6 +204,10 @@ class OrderRules(BaseModel):
     cancel_until: Until = "confirmed"
     hold_min: Annotated[int, Field(ge=1, le=LONGEST_HOLD_MIN)] = 30
     """Minutes for which a time is held for a client who has not agreed yet, when somebody else wants it too."""
+    keep_days: Annotated[
+        Annotated[int, Field(ge=1, le=3650)] | None, BeforeValidator(lambda given: None if given == "" else given)
+    ] = None
+    """Days for which an order is kept once it is done or cancelled; None: as long as its customer."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "OrderRules":

@@ -190,6 +190,41 @@ async def count_sent(conn: Connection, tenant: TenantId, conversation: UUID, sin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRow:
+    """An answer of a conversation, whatever became of it."""
+
+    seq: int
+    """The last message that it knew."""
+    state: str
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_ms: int | None
+    removed: tuple[str, ...]
+    tools: tuple[str, ...]
+
+
+async def select_answers(conn: Connection, tenant: TenantId, conversation: UUID) -> list[AnswerRow]:
+    """A conversation's, in order."""
+    rows = await conn.fetch(
+        """
+        SELECT a.seq, a.state, a.prompt_tokens, a.completion_tokens, a.first_token_ms, a.removed,
+               ARRAY(SELECT t.name FROM ai_tool_calls t WHERE t.tenant_id = a.tenant_id AND t.answer_id = a.answer_id
+                     ORDER BY t.at, t.round, t.place)
+        FROM ai_answers a WHERE a.tenant_id = $1 AND a.conversation_id = $2 ORDER BY a.began_at, a.answer_id
+        """,
+        tenant,
+        conversation,
+    )
+    return [
+        AnswerRow(
+            seq=row[0], state=row[1], prompt_tokens=row[2], completion_tokens=row[3], first_token_ms=row[4], removed=tuple(row[5]),
+            tools=tuple(row[6]),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """Where an answer comes from."""
 

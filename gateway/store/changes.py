@@ -30,7 +30,7 @@ class Horizon:
         return int(self.snapshot.split(":")[1])
 
 
-Stream = Literal["call", "order"]
+Stream = Literal["call", "order", "conversation"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 """What is read one after the other."""
 
@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of a call, as `gateway replay` prints it; or what an order is now."""
+    """One event of a call, as `gateway replay` prints it; or what an order or a conversation is now."""
 
     place: Place
     body: str
@@ -134,3 +134,36 @@ async def select_order_changes(
         SLACK_S,
     )
     return [Change(Place(row[0], row[1], row[2], "order"), row[3]) for row in rows]
+
+
+async def select_conversation_changes(
+    conn: Connection, tenant: TenantId, seen: Horizon, until: Horizon, after: Place | None, most: int
+) -> list[Change]:
+    """Conversations that began or changed by what was not visible in `seen` and is in `until`, each once, as it is now and without what
+    was written. Raises BadData for snapshots that are none."""
+    rows = await conn.fetch(
+        """
+        WITH line AS (SELECT pg_snapshot_xmax($4::text::pg_snapshot)::text::bigint AS next)
+        SELECT c.changed_at, c.conversation_id::text, c.last_seq, json_build_object(
+            'id', c.conversation_id, 'channel', c.integration_type, 'contact', c.contact_id, 'state', c.state, 'owner', c.owner,
+            'epoch', c.epoch, 'unread', c.unread, 'last_message_at', c.last_message_at, 'waiting_since', c.waiting_since,
+            'at', c.changed_at)::text
+        FROM conversations c, line, """  # noqa: S608 - constants
+        + _WRITTEN.format("c")
+        + """
+        WHERE c.tenant_id = $1 AND c.changed_at > $2::timestamptz - make_interval(secs => $8)
+          AND NOT pg_visible_in_snapshot(w.written, $3::text::pg_snapshot)
+          AND pg_visible_in_snapshot(w.written, $4::text::pg_snapshot)
+          AND ($5::timestamptz IS NULL OR (c.changed_at, c.conversation_id) > ($5, $6::uuid))
+        ORDER BY c.changed_at, c.conversation_id LIMIT $7
+        """,
+        tenant,
+        seen.at,
+        seen.snapshot,
+        until.snapshot,
+        after.recorded_at if after else None,
+        after.call_id if after else None,
+        most,
+        SLACK_S,
+    )
+    return [Change(Place(row[0], row[1], row[2], "conversation"), row[3]) for row in rows]

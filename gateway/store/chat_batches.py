@@ -388,7 +388,8 @@ _CONVERSATIONS = f"""
 UPDATE conversations c
 SET address = r.address, contact_id = r.contact, state = r.state, owner = r.owner, epoch = r.epoch, unread = r.unread,
     last_seq = r.last_seq, name = r.name, username = r.username, language = r.language, last_message_at = r.last_message_at,
-    client_wrote_at = r.client_wrote_at, waiting_since = r.waiting_since, blocked_at = r.blocked_at
+    client_wrote_at = r.client_wrote_at, waiting_since = r.waiting_since, blocked_at = r.blocked_at,
+    changed_at = clock_timestamp()
 FROM {_CONVERSATION_ROWS} WHERE c.tenant_id = $1 AND c.conversation_id = r.id"""  # noqa: S608 - constant columns
 _MOVES = """
 UPDATE message_parts p SET address = r.now FROM json_to_recordset($2::json) AS r (integration_type text, was text, now text)

@@ -36,7 +36,7 @@ async def name_client(conn: Connection, tenant: TenantId, conversation: UUID, na
     await conn.execute(
         """
         WITH named AS (
-            UPDATE conversations SET name = $3, username = $4, named_at = now()
+            UPDATE conversations SET name = $3, username = $4, named_at = now(), changed_at = clock_timestamp()
             WHERE tenant_id = $1 AND conversation_id = $2 AND name = '' AND username = '' RETURNING contact_id
         )
         UPDATE contacts c SET name = coalesce(nullif($3, ''), $4), updated_at = now() FROM named n

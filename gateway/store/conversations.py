@@ -181,7 +181,8 @@ async def update_conversation(conn: Connection, tenant: TenantId, changed: Conve
     """Stores what people can change, of a conversation that is locked."""
     await conn.execute(
         """
-        UPDATE conversations SET state = $3, owner = $4, epoch = $5, unread = $6, last_seq = $7, last_message_at = $8, waiting_since = $9
+        UPDATE conversations SET state = $3, owner = $4, epoch = $5, unread = $6, last_seq = $7, last_message_at = $8, waiting_since = $9,
+            changed_at = clock_timestamp()
         WHERE tenant_id = $1 AND conversation_id = $2
         """,
         tenant,

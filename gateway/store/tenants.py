@@ -151,6 +151,18 @@ async def set_options(conn: Connection, tenant: TenantId, options: Mapping[str, 
     await conn.execute("UPDATE tenants SET options = $2 WHERE tenant_id = $1", tenant, json.dumps(options))
 
 
+async def select_secrets(conn: Connection, tenant: TenantId) -> dict[str, str]:
+    """The secrets among the tenant's own settings, sealed, by name. The engine's."""
+    text = await conn.fetchval("SELECT secrets::text FROM tenants WHERE tenant_id = $1", tenant)
+    found: dict[str, str] = json.loads(text) if text is not None else {}
+    return found
+
+
+async def set_secrets(conn: Connection, tenant: TenantId, sealed: Mapping[str, str]) -> None:
+    """Replaces the sealed secrets among the tenant's own settings. The engine's."""
+    await conn.execute("UPDATE tenants SET secrets = $2 WHERE tenant_id = $1", tenant, json.dumps(sealed))
+
+
 async def select_time(conn: Connection) -> datetime:
     """The database's clock, which decides leases and expiry."""
     moment: datetime = await conn.fetchval("SELECT clock_timestamp()")

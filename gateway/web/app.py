@@ -23,6 +23,7 @@ from gateway.web.api.recordings import recordings_pages
 from gateway.web.content.catalog_csv import LARGEST_FILE
 from gateway.web.pages.account import account_pages
 from gateway.web.pages.acting import acting_pages
+from gateway.web.pages.ai import ai_pages
 from gateway.web.pages.alerts import alerts_pages
 from gateway.web.pages.api_keys import api_keys_pages
 from gateway.web.pages.audit import audit_pages, operators_audit_pages
@@ -112,7 +113,7 @@ def create_app(deps: Deps) -> QuartTrio:
         auth_pages, code_pages, account_pages, people_pages, overview_pages, calls_pages, missed_pages, search_pages,
         dialling_pages, extensions_pages, integrations_pages, mapping_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
         installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
-        catalog_pages, prompts_pages, audit_pages, operators_audit_pages, notify_pages, alerts_pages,
+        catalog_pages, prompts_pages, ai_pages, audit_pages, operators_audit_pages, notify_pages, alerts_pages,
         inbox_pages, saved_replies_pages, customers_pages, person_data_pages, orders_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):

@@ -79,6 +79,7 @@ SECTIONS = (
     Section(name="profile", address="/profile", group=Group.BOTS),
     Section(name="catalog", address="/catalog", group=Group.BOTS),
     Section(name="prompts", address="/prompts", group=Group.BOTS),
+    Section(name="ai", address="/ai", group=Group.BOTS),
     Section(name="people", address="/people", group=Group.COMPANY),
     Section(name="keys", address="/keys", group=Group.COMPANY),
     Section(name="notify", address="/notify", group=Group.COMPANY),

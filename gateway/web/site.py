@@ -31,9 +31,11 @@ from actors.orders.ordering import Ordering
 from actors.runtime.directory import Directory, Slot
 from adapters.base import AdapterSettings, Tested
 from adapters.folder import read_folder
+from adapters.llm.client import ModelSettings
 from adapters.login import LoginFlow, LoginPlace
 from adapters.registry import Linked, adapters
 from adapters.tokens import Tokens
+from gateway.domain.ai import ModelBlock
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, kind_of, titled
 from gateway.domain.internal_numbers import InternalNumberRules, wrong_with
@@ -130,6 +132,8 @@ class Deps:
     """Files of chats; without it nobody's data are handed out or erased."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))
     """Tries prompts on the installation's language model, where there is one."""
+    models: Callable[[ModelBlock], ModelSettings] | None = None
+    """The model that answers a company's clients; without it none can be tested."""
     spool: Spool | None = None
     """Where this instance puts posts while the database is away."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()

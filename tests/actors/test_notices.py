@@ -28,6 +28,7 @@ from tests.web.world import JUNE, make_world
 __all__ = ["db", "dsn", "postgres"]
 
 MORE_PBXES = tuple(f"p{number:02d}" for number in range(30))
+AI = {"enabled": True, "per_day_tokens": 1000}
 NOTIFY = {"telegram": [-1001, "-1002/17"], "email": ["it@june.example"]}
 
 
@@ -79,7 +80,7 @@ async def stage(db: Database) -> Stage:
     found = world.cache.tenants()[JUNE]
     telegram = SimpleNamespace(key="telegram", kind="telegram", enabled=True)
     pbxes = tuple(Connector(name, Kind("asterisk"), {}) for name in ("main", *MORE_PBXES))
-    tenant: Any = replace(found, options=MappingProxyType({"notify": NOTIFY}), language="en", pbxes=pbxes)
+    tenant: Any = replace(found, options=MappingProxyType({"notify": NOTIFY, "ai": AI}), language="en", pbxes=pbxes)
     tenant = replace(tenant, integrations=MappingProxyType({**found.integrations, "telegram": telegram}))
     directory = Directory()
     cache = SimpleNamespace(tenants=lambda: {JUNE: tenant}, tenant=lambda number: tenant if number == JUNE else None)
@@ -180,6 +181,30 @@ async def test_what_waits_for_long_is_a_backlog(stage: Stage) -> None:
     ((subject,), deliveries) = await stage.told()
     assert subject == "June (0367): Trouble: RetailCRM"
     assert "deliveries wait: 1, " in deliveries[0]["text"]
+
+
+async def test_a_budget_is_told_at_80_and_at_100_per_cent(stage: Stage) -> None:
+    async def use(conn: Connection, tokens: int) -> None:
+        day = "(now() AT TIME ZONE 'Europe/Minsk')::date"
+        await conn.execute(
+            f"INSERT INTO ai_days AS d (tenant_id, day, answers, prompt_tokens) VALUES ('0367', {day}, 1, $1) "
+            "ON CONFLICT (tenant_id, day) DO UPDATE SET prompt_tokens = d.prompt_tokens + $1",
+            tokens,
+        )
+
+    await stage.db.engine(use, 799)
+    await stage.notices.look()
+    await stage.later(3)
+    assert await stage.subjects() == []
+    for tokens, words in ((1, "80 %, 800 / 1000"), (250, "105 %, 1050 / 1000")):
+        await stage.db.engine(use, tokens)
+        await stage.notices.look()
+        await stage.later(3)
+        subjects, deliveries = await stage.told()
+        assert subjects[-1] == "June (0367): Trouble: The AI operator"
+        assert f"the day's budget is being used up: {words}" in deliveries[-1]["text"]
+        assert deliveries[-1]["text"].endswith("/t/0367/ai/use")
+    assert len(await stage.subjects()) == 2
 
 
 async def test_operators_hear_of_the_installation(stage: Stage) -> None:

@@ -1,5 +1,6 @@
 """Orders: exact totals from the catalog, what is refused with which field, the way of an order, and its words."""
 
+import random
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -228,3 +229,29 @@ def test_a_message_repeats_an_order_only_in_full() -> None:
     assert repeats(order_text(one, MINSK, "ru"), one, MINSK)
     assert not repeats(text.replace("25.00 BYN", "20.00 BYN"), one, MINSK)
     assert not repeats("Order no. 17: Pizza, 25.00 BYN", one, MINSK)
+
+
+@pytest.mark.parametrize("many", [300, pytest.param(10_000, marks=pytest.mark.long)])
+def test_no_cent_of_random_orders_is_wrong(many: int) -> None:
+    """Against whole minor units, with what people do by hand: thousandths of a piece are rounded half up on each line."""
+    chance = random.Random(20261129)
+    wrong = 0
+    for _ in range(many):
+        currency = chance.choice(["BYN", "USD", "KZT", "KWD", "JPY"])
+        digits = minor_digits(currency)
+        goods, wanted, expected = dict[str, Item](), list[Wanted](), 0
+        for n in range(chance.randint(1, 30)):
+            units, thousandths = (
+                chance.randint(0, 100_000),
+                chance.choice([1000 * chance.randint(1, 99), chance.randint(1, 99_999)]),
+            )
+            cost = Decimal(units).scaleb(-digits)
+            step = {"quantity_step": "0.001"}
+            goods[f"i{n}"] = Item.model_validate(
+                {"id": f"i{n}", "name": f"Item {n}", "price": str(cost), "currency": currency, "attributes": step}
+            )
+            wanted.append(Wanted(f"i{n}", Decimal(thousandths).scaleb(-3)))
+            expected += (units * thousandths * 2 + 1000) // 2000
+        found = price(wanted, goods)
+        wrong += found.total != Decimal(expected).scaleb(-digits) or -found.total.as_tuple().exponent != digits  # type: ignore[operator]
+    assert wrong == 0

@@ -46,6 +46,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "saved_replies": {"shortcut": "'hello'"},
     "ai_answers": {"answer_id": _ONE, "conversation_id": _ONE, "message_id": _ONE, "state": "'sent'"},
     "ai_tool_calls": {"answer_id": _ONE, "conversation_id": _ONE},
+    "ai_summaries": {"conversation_id": _ONE, "seq": "1", "made_by": "'model'"},
     "ai_hand_overs": {"conversation_id": _ONE, "cause": "'asked'"},
     "chat_files": {"message_id": _ONE, "kind": "'image'", "state": "'stored'", "address": "$K"},
     "tenants": {

@@ -211,7 +211,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "order-for": f"/orders/new?kind=booking&conversation={chats.anna}", "order-rules": "/orders/rules",
             "profile": "/profile", "catalog": "/catalog", "catalog-item": "/catalog/item/margherita",
             "catalog-remove": "/catalog/item/tea/remove", "catalog-import": "/catalog/import", "catalog-menu": "/catalog/menu/retailcrm",
-            "prompts": "/prompts", "prompt": f"/prompts/{prompt}", "prompt-new": "/prompts/new",
+            "ai": "/ai", "ai-use": "/ai/use?since=2026-01-01", "prompts": "/prompts", "prompt": f"/prompts/{prompt}", "prompt-new": "/prompts/new",
             "prompt-history": f"/prompts/{prompt}/history", "prompt-remove": f"/prompts/{prompt}/remove",
         }),
         ("ivan", "/t/0367", {"agent-overview": "/", "agent-calls": "/calls", "agent-inbox": "/inbox"}),
@@ -221,7 +221,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
         ("birch", "/t/0369", {
             f"new-{name}": f"/{name}" for name in (
                 "overview", "calls", "missed", "dialling", "extensions", "integrations", "deliveries", "people",
-                "keys", "notify", "profile", "catalog", "prompts", "audit", "inbox", "customers", "orders",
+                "keys", "notify", "profile", "catalog", "prompts", "ai", "audit", "inbox", "customers", "orders",
             )
         } | {"new-overview": "/"}),
         ("operator", "", {

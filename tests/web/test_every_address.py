@@ -235,7 +235,7 @@ SYSTEMS = {re.escape(one.title) for one in adapters().values() if not isinstance
 # Names, examples and words of other systems, which no language changes; and what outside systems answered.
 SAME = re.compile(
     rf"{'|'.join(sorted(SYSTEMS))}|"
-    r"Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
+    r"Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|OpenAI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
     r"BYN|CSV|UTF|Windows|asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|anna_k|support"

@@ -38,6 +38,7 @@ LATIN = frozenset(
     [
         *(word for one in adapters().values() if not isinstance(one.title, Bilingual) for word in one.title.split()),
         "Gateway",
+        "OpenAI",
         "June",
         "Maple",
         "Birch",

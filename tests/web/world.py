@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 import trio
 from quart_trio import QuartTrio
 
+from actors.ai.tenant_ai import model_of
 from actors.chats.conversing import Conversing
 from actors.chats.typing import Typing
 from actors.crm.registration import Registrations
@@ -265,6 +267,7 @@ async def make_world(db: Database) -> World:
             looked=lambda number, conversation: looked.append(conversation),
         ),
         chat_files=chat_files(db, cache, Path(os.devnull)),
+        models=partial(model_of, default=None, dial=SafeDialer(allowed_private_nets=["127.0.0.0/8"])),
     )  # fmt: skip
     world = World(create_app(deps), deps, cache, tested, woken=woken, looked=looked)
     _populate(world)

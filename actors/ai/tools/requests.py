@@ -1,14 +1,17 @@
-"""Tools by which the model leaves tasks to people: a request in words, and a call back.
+"""Tools by which the model leaves tasks to people: a request in words, a call back, and the erasure of what is stored of the client.
 
 Nobody is called to a number that the model made up: it is one of the client's, or stands in what they wrote here.
 """
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from actors.ai.calling_back import call_back
 from actors.ai.tool import Arguments, Bound, Outcome, Refused, Tool
 from actors.ai.tools.orders import by_client, reasons, shown
 from actors.orders.making import make
@@ -16,6 +19,7 @@ from gateway.domain.numbers import outside
 from gateway.domain.order_texts import order_text
 from gateway.domain.orders import LONGEST_COMMENT, NewOrder, Order
 from gateway.domain.posts import Invalid
+from gateway.domain.text import Bilingual
 from gateway.store import contacts, messages
 from gateway.store.orders import select_orders_of_conversation
 from gateway.store.postgres.pool import Connection
@@ -27,6 +31,15 @@ MOST_READ = 500
 _NO_DIGIT = re.compile(r"[^0-9]")
 _NUMBER = re.compile(r"\+?[0-9][0-9 \u00a0().-]{4,30}")
 """A telephone number as people write it."""
+
+CALLED = (
+    "The request is left, and an employee who is free is called at this moment, then the client. Say that somebody calls them shortly; "
+    "promise no minute."
+)
+ERASURE = Bilingual(
+    'The client asks to erase what is stored about them: see "Erase" on their page among the customers',
+    "Клиент просит удалить данные о нём: на его странице в разделе «Клиенты» есть «Стереть»",
+)
 
 Words = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_COMMENT)]
 
@@ -54,6 +67,10 @@ class CallMeBack(Arguments):
     )
 
 
+class RequestErasure(Arguments):
+    """Nothing is to be said: it is about the client of this conversation."""
+
+
 async def create_request(conn: Connection, bound: Bound, arguments: CreateRequest) -> Outcome:
     """A task for people."""
     new = NewOrder(
@@ -78,7 +95,23 @@ async def call_me_back(conn: Connection, bound: Bound, arguments: CallMeBack) ->
         kind="request", contact=bound.conversation.contact, conversation=bound.conversation.id, comment=arguments.text,
         call_phone=phone, call_at=arguments.when,
     )  # fmt: skip
-    return await _leave(conn, bound, new)
+    left = await _leave(conn, bound, new)
+    if bound.settings.call_back == "task" or arguments.when is not None:
+        return left
+    after = partial(call_back, number=bound.tenant.number, conversation=bound.conversation.id, phone=phone)
+    return replace(left, after=after, value={**left.value, "next": CALLED})
+
+
+async def request_erasure(conn: Connection, bound: Bound, arguments: RequestErasure) -> Outcome:
+    """A task for people, who alone can erase: what is asked for in a chat may be somebody else's wish."""
+    return await _leave(
+        conn,
+        bound,
+        NewOrder(
+            kind="request", contact=bound.conversation.contact, conversation=bound.conversation.id,
+            comment=ERASURE.texts[bound.tenant.language],
+        ),
+    )  # fmt: skip
 
 
 async def _written(conn: Connection, bound: Bound, phone: str) -> bool:
@@ -123,5 +156,9 @@ TOOLS = (
     Tool(
         name="call_me_back", arguments=CallMeBack, run=call_me_back, changes=True,
         description="Leaves people the task to call the client back, on a number that the client gave.",
+    ),
+    Tool(
+        name="request_erasure", arguments=RequestErasure, run=request_erasure, changes=True,
+        description="Leaves people the task to erase what is stored about this client, where the client asks for that.",
     ),
 )  # fmt: skip

@@ -3,7 +3,8 @@
 prompt, filled in + message -> one question to the model (`adapters/llm`) -> pieces of text -> the whole, and what it took
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,8 +76,23 @@ class Sandbox:
             raise Invalid(tuple(problems))
         if not self.configured:
             raise ModelFailed("not_configured")
+        self._check_room(number)
+
+    def _check_room(self, number: TenantId) -> None:
         if sum(self._under_way.values()) >= AT_ONCE or self._under_way.get(number, 0) >= AT_ONCE_EACH:
             raise ModelFailed("busy", retry_after_s=5.0)
+
+    @contextmanager
+    def place_for(self, number: TenantId) -> Iterator[None]:
+        """A place for one try of a company. Raises ModelFailed where there is none."""
+        self._check_room(number)
+        self._under_way[number] = self._under_way.get(number, 0) + 1
+        try:
+            yield
+        finally:
+            self._under_way[number] -= 1
+            if not self._under_way[number]:
+                del self._under_way[number]
 
     async def test_prompt(
         self, db: Database, tenant: Tenant, content: Any, message: Any, variables: Any = (), piece: Piece | None = None
@@ -94,13 +110,8 @@ class Sandbox:
         )
         self.check(number, content, message)
         assert self.model is not None
-        self._under_way[number] = self._under_way.get(number, 0) + 1
-        try:
+        with self.place_for(number):
             return await ask(self.model, system, message, piece)
-        finally:
-            self._under_way[number] -= 1
-            if not self._under_way[number]:
-                del self._under_way[number]
 
 
 async def ask(model: ModelSettings, system: str, message: str, piece: Piece | None = None) -> Reply:

@@ -331,7 +331,9 @@ def orders_pages(gate: Gate) -> Blueprint:
     @pages.get("/rules")
     async def rules(number: str) -> Response:
         flash, stored = flashed("rules"), OrderRules.of(tenant().options)
-        now: Mapping[str, str] = {name: str(value) for name, value in stored.model_dump().items()}
+        now: Mapping[str, str] = {
+            name: str(value) if value is not None else "" for name, value in stored.model_dump().items()
+        }
         values = flash.body["values"] if flash is not None else now
         problems = flash.body["problems"] if flash is not None else []
         return site.page("order_rules.html", values=values, problems=problems, until=UNTIL, most=LONGEST_HOLD_MIN)

@@ -3,6 +3,7 @@
     config    the configuration has another version; data: {"version": …}
     call      an event of a call was stored; data: the event, as `gateway replay` prints it
     order     an order was made or changed; data: what it is now, without what the client wrote
+    conversation  one began or changed: a message, an owner; data: what it is now, without what was written
     resync    what was missed is older than ten minutes: read everything anew
     :         nothing for 15 s; brings an `id` by itself, so that a quiet client does not grow old
 
@@ -29,6 +30,7 @@ from gateway.store.changes import (
     Place,
     Stream,
     select_call_changes,
+    select_conversation_changes,
     select_horizon,
     select_order_changes,
 )
@@ -51,6 +53,7 @@ _PLACE = "changes"
 _READ: Mapping[Stream, Callable[..., Awaitable[list[Change]]]] = {
     "call": select_call_changes,
     "order": select_order_changes,
+    "conversation": select_conversation_changes,
 }
 
 
@@ -88,7 +91,7 @@ def seen_from(values: list[str | int]) -> Seen:
     """The inverse of `Seen.values`."""
     if len(values) == 3:
         return Seen(_horizon(values))
-    stream: Stream = "order" if values[9:] == ["order"] else "call"
+    stream = next((one for one in STREAMS if values[9:] == [one]), STREAMS[0])
     place = Place(datetime.fromisoformat(str(values[6])), str(values[7]), int(values[8]), stream)
     return Seen(_horizon(values[:3]), _horizon(values[3:6]), place)
 
@@ -205,6 +208,6 @@ def changes(deps: RestDeps) -> list[Endpoint]:
 
     return [
         Endpoint(method="GET", path="/changes", operation=listen, scopes=(READ, BOT), content_type="text/event-stream",
-                 summary="Changes as they happen (server-sent events): `config`, `call`, `order`, `resync`; a key of scope `bot` alone sees `config`",
+                 summary="Changes as they happen (server-sent events): `config`, `call`, `order`, `conversation`, `resync`; a key of scope `bot` alone sees `config`",
                  headers={"Last-Event-ID": "the `id` of the last event: what was missed since comes first, up to ten minutes back"})
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from gateway.web.http.routes import Address
+from gateway.web.rest.ai_use import ai_use
 from gateway.web.rest.audit import audit
 from gateway.web.rest.bot_config import bot_config
 from gateway.web.rest.calls import calls
@@ -25,7 +26,7 @@ from gateway.web.rest.registry import registry
 from gateway.web.rest.users import users
 
 RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (
-    registry, integrations, integration_jobs, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deliveries, audit, users, keys, changes,
+    registry, integrations, integration_jobs, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, ai_use, deliveries, audit, users, keys, changes,
 )  # fmt: skip
 
 

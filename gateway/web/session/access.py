@@ -197,6 +197,11 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "api_keys.rotate": Need.CHANGE,
     "api_keys.confirm_revoke": Need.CHANGE,
     "api_keys.revoke": Need.CHANGE,
+    # The AI operator.
+    "ai.settings": Need.READ,
+    "ai.save": Need.CHANGE,
+    "ai.test": Need.CHANGE,
+    "ai.use": Need.READ,
     # Profile, catalog, prompts.
     "profile.profile": Need.READ,
     "profile.save": Need.CHANGE,

@@ -1,15 +1,28 @@
 """Whoever comes in between: never two answers to one message, never an answer over a person, and nothing lost with an instance."""
 
+import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
+from uuid import UUID, uuid4
 
 import pytest
 import trio
 
 from actors.ai import answering
+from actors.ai.answering import Answers
+from actors.ai.calling import Dropped
+from actors.ai.handing_over import HandingOver
 from actors.runtime.directory import Slot
-from gateway.store.postgres.pool import Database
-from tests.actors.ai.shop import ANNA, LEAVE_TASK, Shop, open_shop
+from adapters.llm.protocol import Question, Said
+from gateway.domain.chats import Conversation, NewMessage
+from gateway.store import contacts, conversations, messages
+from gateway.store.ai_work import Waiting, select_waiting
+from gateway.store.postgres.pool import Connection, Database
+from tests.actors.ai.shop import ANNA, JUNE, LEAVE_TASK, Shop, open_shop
+from tests.actors.chats.pigeons import KEY
 from tests.sandbox.llm import LanguageModel, Step, called, said
 from tests.store.database import db, dsn, postgres
 
@@ -100,7 +113,7 @@ async def test_a_take_over_never_meets_an_answer(shop: Shop, model: LanguageMode
         address = str(n)
         await shop.writes(f"вопрос {n}.", address=address)
         chat = await shop.until(partial(shop.one, address))
-        await shop.until(lambda: any(f"вопрос {n}." in str(body["messages"][-1]) for body in model.requests))
+        await shop.until(lambda: any(f"вопрос {n}." in str(body["messages"][-1]) for body in model.requests[-50:]))
         await trio.sleep(0.002 * (n % 30))
         await shop.conversing.send(shop.tenant, chat.id, author=ANNA, text="Я человек.")
 
@@ -120,4 +133,69 @@ async def test_a_take_over_never_meets_an_answer(shop: Shop, model: LanguageMode
     )
     assert over == []
     assert len(spoken) == races
+    assert await shop.rows("SELECT FROM ai_answers WHERE state = 'begun'") == []
+
+
+@dataclass
+class Slow:
+    """A model that answers after a while."""
+
+    wait_s: float
+
+    async def ask(self, question: Question, *, tries: int = 1, ended: bool = False) -> Said:
+        await trio.sleep(self.wait_s)
+        return Said(text="Я отвечаю.", model="slow", prompt_tokens=1, completion_tokens=1)
+
+
+@pytest.mark.parametrize(
+    "races", [pytest.param(40, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.long)]
+)
+async def test_of_a_thousand_races_none_has_an_answer_over_a_person(shop: Shop, races: int) -> None:
+    """The same without actors and messenger: each answer meets somebody who writes at about the moment when it is queued."""
+    chance = random.Random(races)
+    limiter = trio.CapacityLimiter(8)
+    handing = HandingOver(tenant=shop.tenant, settings=shop.settings, conversing=shop.conversing)
+
+    async def begin(conn: Connection, n: int) -> UUID:
+        person = await contacts.insert_contact(conn, JUNE, f"c{n}", (), ())
+        made = Conversation(id=uuid4(), integration=KEY, address=str(n), contact=person, owner="ai")
+        await conversations.insert_conversation(conn, JUNE, made)
+        now = datetime.now(UTC)
+        first = NewMessage(
+            id=uuid4(), conversation=made.id, seq=1, direction="in", author="client", text="вопрос", at=now, status=None
+        )
+        await messages.insert_message(conn, JUNE, first, KEY, str(n), ())
+        waiting = replace(made, last_seq=1, waiting_since=now, last_message_at=now)
+        await conversations.update_conversation(conn, JUNE, waiting)
+        return made.id
+
+    async def answer(waiting: Waiting, wait_s: float) -> None:
+        answers = Answers(
+            tenant=shop.tenant, settings=shop.settings, services=shop.services(), model=Slow(wait_s), missing="", name="slow",
+            handing=handing, now=lambda: datetime.now(UTC),
+        )  # fmt: skip
+        with suppress(Dropped):
+            await answers.answer(waiting)
+
+    async def race(n: int, spans: tuple[float, float]) -> None:
+        async with limiter:
+            chat = await shop.db.tenant(JUNE, begin, n)
+            (waiting,) = await shop.db.tenant(JUNE, select_waiting, JUNE, [chat])
+            async with trio.open_nursery() as both:
+                both.start_soon(answer, waiting, spans[0])
+                await trio.sleep(spans[1])
+                await shop.conversing.send(shop.tenant, chat, author=ANNA, text="Я человек.")
+
+    async with trio.open_nursery() as nursery:
+        for n in range(races):
+            nursery.start_soon(race, n, (chance.uniform(0, 0.01), 0.0 if n % 10 == 0 else chance.uniform(0, 0.15)))
+    spoken = await shop.rows(
+        "SELECT (SELECT min(seq) FROM messages p WHERE p.conversation_id = c.conversation_id AND p.author LIKE 'human:%'), "
+        "(SELECT max(seq) FROM messages a WHERE a.conversation_id = c.conversation_id AND a.author = 'ai') FROM conversations c"
+    )
+    first = sum(answer is not None for _, answer in spoken)
+    print(f"\n{races} races: the AI was first {first} times")
+    assert len(spoken) == races
+    assert [(person, answer) for person, answer in spoken if answer is not None and answer > person] == []
+    assert first < races, "somebody who writes at once is first"
     assert await shop.rows("SELECT FROM ai_answers WHERE state = 'begun'") == []

@@ -56,6 +56,7 @@ class Shop:
     options: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = NOW
     changed: list[str] = field(default_factory=list)
+    ai: AiBlock = field(default_factory=AiBlock)
 
     def __post_init__(self) -> None:
         self.ordering = Ordering(db=self.db, feed=Feed(self.changed.append), now=lambda: self.now)
@@ -115,7 +116,7 @@ class Shop:
             known = await conversations.lock_conversation(conn, self.number, chat.id)
             assert known is not None
             bound = Bound(
-                tenant=self.tenant, conversation=known, person=chat.contact, settings=AiBlock(), language="en", key=str(uuid4()),
+                tenant=self.tenant, conversation=known, person=chat.contact, settings=self.ai, language="en", key=str(uuid4()),
                 now=self.now,
             )  # fmt: skip
             return await tool.run(conn, bound, given)

@@ -26,7 +26,7 @@ async def test_who_hears_is_stored_and_audited(world: World, sign_in: SignIn) ->
     tenant = world.cache.tenant(JUNE)
     assert tenant is not None
     assert tenant.options["notify"] == {
-        "telegram": ["-1001", "-1002/17"], "email": ["it@june.example"], "when": ["error", "pbx_offline", "certificate", "ai_limit"],
+        "telegram": ["-1001", "-1002/17"], "email": ["it@june.example"], "when": ["error", "pbx_offline", "certificate"],
     }  # fmt: skip
     page = await (await client.get(PAGE)).get_data(as_text=True)
     assert "-1001\n-1002/17</textarea>" in page

@@ -3,8 +3,10 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 import trio
@@ -12,6 +14,7 @@ import trio
 from gateway.domain.events import Result
 from gateway.domain.ids import TenantId
 from gateway.domain.subjects import call_subject
+from gateway.store.conversations import select_conversation, update_conversation
 from gateway.store.postgres.pool import Connection
 from gateway.web.callers.key_changes import revoke_keys
 from gateway.web.http.routes import Response
@@ -114,6 +117,37 @@ async def test_calls_and_configuration_as_they_change(api: Api) -> None:
         event = await stream.next()
         assert event is not None
         assert json.loads(event["data"])["call_id"] == again != call_id, "found by the poll"
+
+
+async def test_conversations_as_they_change(api: Api) -> None:
+    async with listening(api) as stream:
+        await stream.ready()
+        for number in (MAPLE, JUNE):
+            await api.world.db.engine(
+                run,
+                f"INSERT INTO contacts (tenant_id, contact_id, root_id) VALUES ('{number}', '{UUID(int=2)}', '{UUID(int=2)}'); "
+                "INSERT INTO conversations (tenant_id, conversation_id, integration_type, address, contact_id, owner, name) "
+                f"VALUES ('{number}', '{UUID(int=1)}', 'telegram', '7', '{UUID(int=2)}', 'ai', 'Anna')",
+            )
+        event = await stream.next()
+        assert event is not None
+        found = json.loads(event["data"])
+        assert (event["event"], found["id"], found["owner"], found["epoch"]) == (
+            "conversation",
+            str(UUID(int=1)),
+            "ai",
+            0,
+        )
+        assert "Anna" not in event["data"]
+        began = stream.last_id
+        chat = await api.world.db.tenant(JUNE, select_conversation, JUNE, UUID(int=1))
+        assert chat is not None
+        taken = replace(chat.conversation, owner="queue", epoch=1)
+        await api.world.db.tenant(JUNE, update_conversation, JUNE, taken)
+    async with listening(api.changed(), began) as stream:
+        event = await stream.next()
+        assert event is not None
+        assert json.loads(event["data"])["owner"] == "queue", "and nothing of what was there before"
 
 
 async def test_what_was_missed_comes_once_whichever_event_was_the_last(api: Api) -> None:

@@ -1,0 +1,1 @@
+"""Scripted conversations, played with a model as clients are answered, and scored."""
