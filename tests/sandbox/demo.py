@@ -32,16 +32,15 @@ from gateway.settings import Settings, read_settings
 from gateway.store import users
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
-from tests.sandbox.bitrix24 import Bitrix24
-from tests.sandbox.demo_messengers import Messenger, Owner, open_messengers
 from tests.sandbox.call_texts import CallTexts
+from tests.sandbox.demo_crms import SecondCrm, Staff, open_crms
+from tests.sandbox.demo_messengers import Messenger, Owner, open_messengers
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.phone import Line, Phone, TelegramLine
 from tests.sandbox.plays import Truth
 from tests.sandbox.product import Gateway, free_address, write_private
 from tests.sandbox.retailcrm import RetailCrm
-from tests.sandbox.salesforce import Salesforce
 from tests.sandbox.shop import Shop
 from tests.sandbox.telegram import Telegram
 
@@ -71,10 +70,8 @@ class Company:
     """Who writes to the company in messengers."""
     without_phone: str
     """Somebody whom the CRM knows and who has no internal number yet."""
-    has_portal: bool = False
-    """Whether it has a second CRM, a portal."""
-    has_org: bool = False
-    """Whether it has an organisation at Salesforce."""
+    crms: tuple[str, ...] = ()
+    """The kinds of its CRMs beside RetailCRM."""
     key_refused: bool = False
     """Its CRM refuses the key that the gateway was given: what a failing integration looks like."""
 
@@ -98,49 +95,25 @@ class Company:
             for user, (first, last) in enumerate(names, FIRST_USER)
         )  # fmt: skip
 
-    @property
-    def portal_users(self) -> tuple[dict[str, Any], ...]:
-        """The same people as its portal has them; the first is the one whose webhook it is."""
-        return tuple(
-            {"ID": str(user["id"]), "NAME": user["firstName"], "LAST_NAME": user["lastName"], "EMAIL": user["email"],
-             "UF_PHONE_INNER": self.users.get(str(user["id"]))}
-            for user in ({"id": 1, "firstName": "Admin", "lastName": "", "email": self.email}, *self.crm_users)
-        )  # fmt: skip
-
-    @property
-    def org_users(self) -> tuple[dict[str, Any], ...]:
-        """The same people as its organisation has them; the first is the one in whose name we work."""
-        admin = {"id": 1, "firstName": "Integration", "lastName": "User", "email": self.email}
-        return tuple(
-            {"Id": org_id(user["id"]), "Name": f"{user['firstName']} {user['lastName']}", "Email": user["email"],
-             "Extension": self.users.get(str(user["id"]))}
-            for user in (admin, *self.crm_users)
-        )  # fmt: skip
-
-
-def org_id(user: Any) -> str:
-    """The id of a user as an organisation writes it."""
-    return f"005{int(user):012}AAA"
-
 
 COMPANIES = (
     Company(
         number="0367", name="June", language="ru", country="BY", timezone="Europe/Minsk", regions=("BY", "BY", "BY", "RU"),
         company="375172000001", chat=-1001234567890,
         people={"150": "Иван Петров", "151": "Анна Кузьмина", "152": "Ольга Мороз", "153": "Павел Сидорович", "154": "Вера Климова", "155": "Олег Дорош"},
-        client="Ольга Ветрова", without_phone="Глеб Орлов",
+        client="Ольга Ветрова", without_phone="Глеб Орлов", crms=("amocrm", "iiko"),
     ),
     Company(
         number="0368", name="Maple", language="en", country="GB", timezone="Europe/London", regions=("GB",),
         company="442079460001", chat=-1009876543210,
         people={"201": "Alice Green", "202": "Bob Stone", "203": "Carol Hill", "204": "Daniel Reed", "205": "Emma Wood"},
-        client="Nora Fields", without_phone="Ian Black", has_portal=True,
+        client="Nora Fields", without_phone="Ian Black", crms=("bitrix24", "hubspot"),
     ),
     Company(
         number="0369", name="Cedar", language="en", country="GB", timezone="Europe/London", regions=("GB",),
-        company="442079460002", chat=-1001112131415, key_refused=True, has_org=True,
+        company="442079460002", chat=-1001112131415, key_refused=True,
         people={"301": "Frank Hall", "302": "Grace Moore", "303": "Henry Cole"},
-        client="Tom Barnes", without_phone="Jane Reid",
+        client="Tom Barnes", without_phone="Jane Reid", crms=("salesforce", "syrve"),
     ),
 )  # fmt: skip
 OPERATOR = "operator@gateway.example"
@@ -168,18 +141,12 @@ class Staged:
     shop: Shop
     messengers: Sequence[Messenger] = ()
     """Its accounts beside Telegram."""
-    portal: Bitrix24 | None = None
-    org: Salesforce | None = None
+    crms: Sequence[SecondCrm] = ()
+    """Its CRMs beside RetailCRM."""
     texts: CallTexts | None = None
     """What makes texts of its calls, where it has that."""
 
 
-def settings_of_org(org: Salesforce, company: Company) -> dict[str, Any]:
-    """The settings of its organisation."""
-    return {
-        "instance_url": org.base, "client_id": org.CLIENT_ID, "client_secret": org.client_secret, "call_field": org.call_field,
-        "user_extensions": {org_id(user): number for user, number in company.users.items()},
-    }  # fmt: skip
 def tenant_of(staged: Staged) -> dict[str, Any]:
     """The tenant's block of the file for `gateway apply`."""
     company, pbx, crm = staged.company, staged.pbx, staged.crm
@@ -199,13 +166,20 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "enabled": True, "domain": crm.base, "user_extensions": company.users,
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
-            **({"bitrix24": {"webhook_url": staged.portal.webhook_url, "user_extensions": company.users}} if staged.portal else {}),
-            **({"salesforce": settings_of_org(staged.org, company)} if staged.org else {}),
+            **{one.kind: {"enabled": True, **one.settings} for one in staged.crms},
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
             **{one.kind: {"enabled": True, **one.settings} for one in staged.messengers},
         },
     }  # fmt: skip
+
+
+def as_staff(company: Company) -> Staff:
+    """A company's people, for its CRMs."""
+    people = [(one["id"], one["firstName"], one["lastName"], one["email"]) for one in company.crm_users]
+    return Staff(
+        company=company.name, country=company.country, admin=company.email, people=people, extensions=company.users
+    )
 
 
 async def play(company: Company, pbx: SimulatedPbx, rate: float) -> None:
@@ -255,14 +229,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
             )  # fmt: skip
             recordings = Monitor(pbx, pbx.username, pbx.secret)
             await nursery.start(crm.serve)
-            portal = (
-                Bitrix24(name=f"Bitrix24 of {company.name}", users=company.portal_users) if company.has_portal else None
-            )
-            if portal is not None:
-                await nursery.start(portal.serve)
-            org = Salesforce(name=f"Salesforce of {company.name}", users=company.org_users) if company.has_org else None
-            if org is not None:
-                await nursery.start(org.serve)
+            crms = await open_crms(company.crms, as_staff(company), nursery)
             await nursery.start(recordings.site.serve)
             shop = Shop(company.name, company.language, base, f"widget-of-{company.name.lower()}")
             await nursery.start(shop.site.serve)
@@ -277,14 +244,14 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     bot=bots[company.number],
                     shop=shop,
                     messengers=messengers if company is first else (),
-                    portal=portal,
-                    org=org,
+                    crms=crms,
                     texts=texts if not index else None,
                 )
             )
         file = DEMO / "tenants.json"
         write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
         urls = {"telegram": telegram_url, **{one.kind: one.url for one in messengers}}
+        urls |= {name: url for one in stage for crm in one.crms for name, url in crm.urls.items()}
         settings["GATEWAY_PROVIDER_URLS"] = json.dumps(urls)
         lines: list[Line] = [
             TelegramLine(f"{one.company.name}, Telegram", telegram, telegram.bots[one.bot], CLIENT + index, one.company.client)
@@ -389,10 +356,9 @@ async def run_gateway(
             text_of(f"  {one.company.name}, {one.company.number:8} {links[one.company.email]}")
         text_of(f"\nLater, password {password}:\n  {', '.join([OPERATOR, *(one.company.email for one in stage)])}")
         text_of("\nThe outside world, as it sees the calls:\n")
-        for name, page in [
-            *pages,
-            *((crm.name, crm.base) for one in stage for crm in (one.crm, one.portal, one.org) if crm),
-        ]:
+        crms = [(one.crm.name, one.crm.base) for one in stage]
+        crms += [(crm.name, crm.base) for one in stage for crm in one.crms]
+        for name, page in [*pages, *crms]:
             text_of(f"  {name:20} {page}/{refusing(name, stage)}")
         text_of(f"\nA client's phone, with the companies' chats in messengers: {phone}/")
         text_of("\nThe companies' own sites, with the chat:\n")
