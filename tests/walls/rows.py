@@ -317,6 +317,7 @@ NO_ROW: Mapping[str, Callable[["Context"], bool]] = {
 
 
 SAMPLES: Mapping[str, Callable[[Context], Any]] = {
+    "mails.link_purpose": lambda c: "reset",
     # Of every table that has the column.
     "tenant_id": lambda c: c.company.number,
     "integration_type": lambda c: c.ids.key,
