@@ -60,12 +60,12 @@ def _softphone() -> Advice:
     return Advice(
         {"en": "The softphone: cards and click-to-call", "ru": "Софтфон: карточки и звонки по клику"},
         {
-            "en": "Save this as softphone.xml. In its address replace HOOK_ID with the last part of the webhook's address on this page. In "
-            "Salesforce: Setup, Call Centers, Import; add your users; put Open CTI Softphone into the app's utility bar. Whoever uses it "
-            "signs in here once, and calls from an internal number of their own.",
-            "ru": "Сохраните это как softphone.xml. В адресе замените HOOK_ID на последнюю часть адреса вебхука с этой страницы. В "
-            "Salesforce: Setup, Call Centers, Import; добавьте пользователей; добавьте Open CTI Softphone в панель утилит приложения. "
-            "Каждый пользователь входит здесь один раз и звонит со своего внутреннего номера.",
+            "en": "Save this as softphone.xml, with the softphone's address of this page in it. In Salesforce: Setup, Call Centers, Import; "
+            "add your users; put Open CTI Softphone into the app's utility bar. Whoever uses it signs in here once, and calls from an "
+            "internal number of their own.",
+            "ru": "Сохраните это как softphone.xml, вписав адрес софтфона с этой страницы. В Salesforce: Setup, Call Centers, Import; "
+            "добавьте пользователей; добавьте Open CTI Softphone в панель утилит приложения. Каждый пользователь входит здесь один раз и "
+            "звонит со своего внутреннего номера.",
         },
         CALL_CENTER.format(address=f"{PUBLIC_URL}/frames/salesforce/HOOK_ID"),
     )

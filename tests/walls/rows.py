@@ -334,6 +334,7 @@ SPOKEN = '[[0,0.0,1.0,"{}"]]'
 SPOKEN_WORD = "spoken"
 """Said in each."""
 SAMPLES: Mapping[str, Callable[[Context], Any]] = {
+    "mails.link_purpose": lambda c: "reset",
     # Of every table that has the column.
     "tenant_id": lambda c: c.company.number,
     "integration_type": lambda c: c.ids.key,

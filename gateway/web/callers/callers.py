@@ -176,9 +176,9 @@ class Callers:
             self.keys.used(caller.key)
         return self._admitted(caller, scopes, by_address)
 
-    async def of_softphone(self, text: str) -> Caller | Response | None:
+    async def of_softphone(self, text: str, *, touch: bool = True) -> Caller | Response | None:
         """Whose softphone's token it is, as long as the person's session lives and the number is theirs; None where it is no such
-        token. Raises Unavailable."""
+        token. `touch`: the person is at work, so their session does not grow idle. Raises Unavailable."""
         if self.softphones is None or not is_token(text) or algorithm_of(text) != ALGORITHM:
             return None
         try:
@@ -187,7 +187,12 @@ class Callers:
             return _unauthorized("The softphone was connected too long ago. Connect it again.")
         if phone is None:
             return None
-        session = await self.db.engine(_select_and_touch, phone.session)
+        if touch:
+            session = await self.db.engine(_select_and_touch, phone.session)
+        else:
+            session = await self.db.engine(
+                users.select_session, phone.session.tenant, phone.session.token_hash, IDLE_S, ABSOLUTE_S
+            )
         access = session_access(session, phone.tenant) if session is not None else None
         if session is None or not isinstance(access, Access) or not may_call_from(access, phone.extension):
             return _unauthorized("The softphone's session has ended. Connect it again.")

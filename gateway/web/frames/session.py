@@ -29,7 +29,7 @@ from gateway.web.frames.deps import PATH, FrameDeps, Place, of_place
 from gateway.web.http.routes import Address, Request, Response, answer_json, body_object, problem
 from gateway.web.pages.live import HEARTBEAT_S, RETRY_MS, changed_within, sse
 
-LOOK_S = 2.0
+LOOK_S = 5.0
 """How often a stream looks whether its token is still good."""
 _OTHER = problem(403, "FORBIDDEN", "This softphone is another company's.")
 _PERSON = problem(403, "FORBIDDEN", "A person connects a softphone, by their own session.")
@@ -107,7 +107,7 @@ async def _events(deps: FrameDeps, place: Place, request: Request, caller: Calle
     text = credential_of(request) or ""
 
     async def alive() -> bool:
-        return isinstance(await deps.callers.of_softphone(text), Caller)
+        return isinstance(await deps.callers.of_softphone(text, touch=False), Caller)
 
     source = deps.callers.guesses.source(request)
     with deps.feed.subscribe(number) as feed, deps.streams.opened(owner, number, source) as stream, suppress(Retryable):

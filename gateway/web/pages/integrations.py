@@ -22,7 +22,7 @@ from adapters.base import PUBLIC_URL, SystemType, Tested
 from adapters.registry import Linked
 from gateway.domain.configuration import Connector, integration
 from gateway.domain.health import Health, State
-from gateway.domain.hooks import hook_url
+from gateway.domain.hooks import frame_url, hook_url
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, integration_key, kind_of, titled
 from gateway.domain.posts import Invalid
 from gateway.domain.secret import Secret
@@ -210,8 +210,10 @@ def integrations_pages(gate: Gate) -> Blueprint:
         form, refused = form_shown(adapter.settings, who.integrations.get(linked.key, _NOT_SET_UP).settings)
         tested, result = flashed("tested"), flashed("told")
         stored_hook = known.settings.get(adapter.hook_id_field) if (known := who.integrations.get(linked.key)) else None
+        framed = adapter.frame is not None and adapter.inbound is None
+        address = frame_url if framed else hook_url
         hook = (
-            hook_url(site.deps.public_url, linked.key, stored_hook).reveal() if isinstance(stored_hook, Secret) else ""
+            address(site.deps.public_url, linked.key, stored_hook).reveal() if isinstance(stored_hook, Secret) else ""
         )
         advice = (
             adapter.advice(SetupForm.settings_of(adapter.settings, known.settings))
@@ -225,7 +227,7 @@ def integrations_pages(gate: Gate) -> Blueprint:
             card=card, lines=lines[:LOG_PAGE], tested=read_tested(tested.body if tested else None),
             form=form, refused=refused, older=lines[LOG_PAGE - 1].log_id if len(lines) > LOG_PAGE else None,
             first=not before, may_save=site.deps.master is not None, module=module if card.set_up else None,
-            told=result.body if result is not None else None, hook=hook, jobs=jobs if card.set_up else (),
+            told=result.body if result is not None else None, hook=hook, framed=framed, jobs=jobs if card.set_up else (),
         )  # fmt: skip
 
     async def all_cards() -> dict[str, Any]:

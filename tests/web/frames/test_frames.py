@@ -9,8 +9,10 @@ import trio
 
 from gateway.domain.events import Direction, Result
 from gateway.domain.people import Role
+from gateway.domain.secret import Secret
 from gateway.domain.subjects import call_subject
 from gateway.store import users
+from gateway.store.tenants import INTEGRATIONS, LinkRow, upsert_link
 from gateway.web.frames.session import search_text
 from gateway.web.session.tokens import read_token
 from tests.web.frames.here import HOOK, KIND, PATH, Here
@@ -176,3 +178,25 @@ async def test_calls_of_the_number_as_they_happen(here: Here) -> None:
 @pytest.mark.parametrize(("phone", "found"), [(CLIENT, "296254070"), ("anonymous", ""), ("150", ""), ("", "")])
 def test_the_digits_that_are_searched_for(phone: str, found: str) -> None:
     assert search_text(phone) == found
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Softphone&#39;s address"), ("ru", "Адрес софтфона")])
+async def test_the_integrations_page_shows_its_address(here: Here, language: str, words: str) -> None:
+    world = here.world
+    sealer = world.cache.sealer(JUNE)
+    assert sealer is not None
+    sealed = {
+        name: sealer.seal(Secret(value), table="integrations", column=name, row=KIND)
+        for name, value in (("client_secret", "secret-of-the-app"), ("hook_id", HOOK))
+    }
+    row = LinkRow(KIND, KIND, True, {"instance_url": "https://june.my.salesforce.com", "client_id": "3MVG9"}, sealed)
+    await world.db.engine(upsert_link, INTEGRATIONS, JUNE, row)
+    await world.cache.load()
+    headers = {"cookie": f"session={await world.session(JUNE)}; language={language}"}
+    got = await world.app.test_client().get(f"/t/{JUNE}/integrations/{KIND}", headers=headers)
+    page = await got.get_data(as_text=True)
+    assert got.status_code == 200
+    assert f"http://localhost:8000{PATH}" in page
+    assert words in page
+    assert "/hooks/" not in page
+    assert "secret-of-the-app" not in page

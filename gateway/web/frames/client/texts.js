@@ -14,7 +14,7 @@ export const TEXTS = {
     allow: "Connect", allowed: "Connected. You may close this window.",
     closed: "You are signed in. Go back and press Connect there again.", signIn: "Sign in", signInFirst: "Sign in, then go back and press Connect again.",
     noNumbers: "No internal number is yours: ask your administrator.", notYours: "You may not call in this company.",
-    where: (title) => `It will place calls from your number in ${title}, until you sign out.`,
+    where: (title) => `It will place calls from your number in ${title}, until you sign out, for 12 hours at most.`,
   },
   ru: {
     title: "Софтфон", connect: "Подключить", why: "Подключите софтфон один раз: войдите здесь, в отдельном окне.",
@@ -29,7 +29,7 @@ export const TEXTS = {
     allow: "Подключить", allowed: "Подключено. Это окно можно закрыть.",
     closed: "Вы вошли. Вернитесь и нажмите там «Подключить» ещё раз.", signIn: "Войти", signInFirst: "Войдите, затем вернитесь и нажмите «Подключить» ещё раз.",
     noNumbers: "Вашего внутреннего номера нет: обратитесь к администратору.", notYours: "В этой компании вам звонить нельзя.",
-    where: (title) => `Он будет заказывать звонки с вашего номера в ${title}, пока вы не выйдете.`,
+    where: (title) => `Он будет заказывать звонки с вашего номера в ${title}, пока вы не выйдете, но не дольше 12 часов.`,
   },
 };
 
