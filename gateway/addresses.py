@@ -4,6 +4,7 @@ Knows no socket and starts nothing. Read `gateway/web/api/machine.py` for the ad
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal, TypeVar
@@ -34,6 +35,7 @@ from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.integration_states import select_known
 from gateway.store.journal import PostRow
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
+from gateway.web.api.deals import DealDeps, RouteBook, deal_addresses
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.hooks import HookDeps, hook_addresses
 from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
@@ -162,6 +164,7 @@ class Served:
         others = [
             *callback_addresses(callbacks, adapters()),
             *hook_addresses(hooks, adapters()),
+            *deal_addresses(self._deals(callers)),
             *module_addresses(
                 ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses, probe=self._probe)
             ),
@@ -172,6 +175,18 @@ class Served:
         if (files := self.services.chat_files) is not None:
             others += linked_files(files, cache.tenant)
         return machine_addresses(deps, others)
+
+    def _deals(self, callers: Callers) -> DealDeps:
+        services = self.services
+        return DealDeps(
+            callers=callers, tenant=lambda number: self._known(services.cache.tenant(number)),
+            book=RouteBook(self._tenants, adapters()), put=self.posts.put, ring=self.together.ring, answers=services.deal_answers,
+            db=services.db, mine=lambda number: services.ownership.epoch_of(number) is not None, guesses=self.guesses,
+        )  # fmt: skip
+
+    def _tenants(self) -> Mapping[TenantId, Tenant]:
+        self._known(None)
+        return self.services.cache.tenants()
 
     def _widgets(self) -> WidgetDeps:
         services = self.services

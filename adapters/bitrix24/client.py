@@ -20,6 +20,7 @@ from adapters.abilities import CrmUser, HeldExtensions, RegistrationPlace, Respo
 from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.bitrix24 import codec, requests
 from adapters.bitrix24.clients import ClientRecords
+from adapters.bitrix24.deals import PortalDeals
 from adapters.bitrix24.people import People, crm_user, extensions_of
 from adapters.bitrix24.plan import CARDS, FINISH, RECORD, TASK
 from adapters.bitrix24.portal import Portal
@@ -39,7 +40,7 @@ UNUSED_S = 180.0
 NOT_EXIST, NOT_MADE = "not_exist_codes", "client_not_made"
 
 
-class Bitrix24Client:
+class Bitrix24Client(PortalDeals):
     """Notifies one portal of calls; reads its users and who is responsible."""
 
     def __init__(self, link: Link, settings: Bitrix24Settings, stack: AsyncExitStack) -> None:
