@@ -160,7 +160,13 @@ class DealPortal(Bitrix24):
             elif name == "OPPORTUNITY":
                 item[name] = f"{float(value or 0):.2f}"
             else:
-                item[name] = None if value == "" else [str(one) for one in as_list(value)] if isinstance(value, list | dict) else str(value)
+                item[name] = (
+                    None
+                    if value == ""
+                    else [str(one) for one in as_list(value)]
+                    if isinstance(value, list | dict)
+                    else str(value)
+                )
         self._now += timedelta(seconds=1)
         item["DATE_MODIFY"] = self._now.isoformat()
 
@@ -239,7 +245,6 @@ class DealPortal(Bitrix24):
         page = {"result": [{"ID": one["ID"]} for one in found[start : start + 50]], "total": len(found)}
         return {**page, "next": start + 50} if start + 50 < len(found) else page
 
-
     def _batch(self, params: dict[str, Any], *, application: bool) -> dict[str, Any]:
         answer = super()._batch(params, application=application)
         # Lists bear their totals beside them in a batch.
@@ -262,7 +267,9 @@ class DealPortal(Bitrix24):
     def _statuses(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         entity = str((params.get("filter") or {}).get("ENTITY_ID", ""))
         _, _, pipeline = entity.partition("DEAL_STAGE")
-        stages = PIPELINES.get(pipeline.removeprefix("_") or "0", ("", ()))[1] if entity.startswith("DEAL_STAGE") else ()
+        stages = (
+            PIPELINES.get(pipeline.removeprefix("_") or "0", ("", ()))[1] if entity.startswith("DEAL_STAGE") else ()
+        )
         return [{"ENTITY_ID": entity, "STATUS_ID": one, "NAME": one.rpartition(":")[2].title()} for one in stages]
 
     def _add_party(self, kind: str) -> Callable[[dict[str, Any]], int]:

@@ -59,7 +59,9 @@ async def test_a_group_of_deals_shares_requests(deals: Deals) -> None:
     assert len(deals.target.entities["DEAL"]) == 20
 
 
-@pytest.mark.parametrize("fault", [Fault.DROP, Fault.DROP_AFTER, Fault.HTTP_500, Fault.HTML, Fault.EMPTY, Fault.SUCCESS_FALSE])
+@pytest.mark.parametrize(
+    "fault", [Fault.DROP, Fault.DROP_AFTER, Fault.HTTP_500, Fault.HTML, Fault.EMPTY, Fault.SUCCESS_FALSE]
+)
 @pytest.mark.parametrize("place", range(1, 6))
 async def test_a_fault_at_any_request_makes_nothing_twice(deals: Deals, fault: Fault, place: int) -> None:
     anna = deals.source.add("CONTACT", "+375296254070", NAME="Анна")
@@ -94,7 +96,11 @@ async def test_bad_deals_fail_by_themselves_and_say_why(deals: Deals) -> None:
                             "STAGE_ID": {"field": "STAGE_ID", "values": {"C1:NEW": "NEW"}}})  # fmt: skip
     found = {one.run.deal_id: one for one in await deals.carry([good, stage, currency, 999_999], strict)}
     assert (found[good].state, found[good].note) == ("success", "UF_CRM_NONE")
-    assert (found[stage].state, found[stage].cause, found[stage].detail) == ("failed", "no_value", "STAGE_ID: EXECUTING")
+    assert (found[stage].state, found[stage].cause, found[stage].detail) == (
+        "failed",
+        "no_value",
+        "STAGE_ID: EXECUTING",
+    )
     assert (found[currency].cause, found[currency].detail) == ("unknown_currency", "CURRENCY_ID: XTS")
     assert (found[999_999].state, found[999_999].cause) == ("skipped", "deal_not_found")
 
@@ -159,7 +165,9 @@ async def test_what_we_wrote_goes_back_by_no_route(deals: Deals) -> None:
     assert states(found) == [("skipped", "own_deal")]
     assert len(deals.source.entities["DEAL"]) == 1
     # One whose link is not known yet bears witness itself.
-    killed = deals.target.deal(TITLE="Made, then killed", ORIGINATOR_ID="telephony-gateway", ORIGIN_ID=f"deal:0367:{SOURCE}:{number + 50}")
+    killed = deals.target.deal(
+        TITLE="Made, then killed", ORIGINATOR_ID="telephony-gateway", ORIGIN_ID=f"deal:0367:{SOURCE}:{number + 50}"
+    )
     found = await deals.carry([killed], there, back, pair=(TARGET, SOURCE))
     assert states(found) == [("skipped", "own_deal")]
 

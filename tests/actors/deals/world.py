@@ -58,9 +58,7 @@ class Deals:
     source: DealPortal
     target: DealPortal
     clients: Mapping[IntegrationKey, Any]
-    tenant: Tenant = field(
-        default_factory=lambda: Tenant(JUNE, "June", ZoneInfo("Europe/Minsk"), "BY", "ru")
-    )
+    tenant: Tenant = field(default_factory=lambda: Tenant(JUNE, "June", ZoneInfo("Europe/Minsk"), "BY", "ru"))
 
     def carrier(self, *routes: DealRoute, pair: Pair = PAIR, epoch: int = EPOCH) -> Carrier:
         ends = Ends(
@@ -69,7 +67,9 @@ class Deals:
         )  # fmt: skip
         return Carrier(self.db, self.tenant, epoch, ends, {one.name: one for one in routes})
 
-    async def tell(self, deals: Sequence[int], *, by: str = "partner-to-main", pair: Pair = PAIR, forced: bool = False) -> None:
+    async def tell(
+        self, deals: Sequence[int], *, by: str = "partner-to-main", pair: Pair = PAIR, forced: bool = False
+    ) -> None:
         """Events become runs."""
         runs = [
             NewRun(correlation=uuid7(), route=by, source=pair[0], target=pair[1], deal_id=one, event="ONCRMDEALUPDATE",
@@ -78,7 +78,9 @@ class Deals:
         ]  # fmt: skip
         await self.db.engine(insert_runs, JUNE, runs)
 
-    async def carry(self, deals: Sequence[int], *routes: DealRoute, pair: Pair = PAIR, forced: bool = False) -> list[Outcome]:
+    async def carry(
+        self, deals: Sequence[int], *routes: DealRoute, pair: Pair = PAIR, forced: bool = False
+    ) -> list[Outcome]:
         """One try at events about these deals."""
         for one in routes or (route(),):
             if one.pair == pair:
@@ -98,7 +100,9 @@ class Deals:
     def of(self, deal: int, portal: DealPortal | None = None) -> dict[str, Any]:
         """The target's deal that a deal of the source is."""
         found = [
-            one for one in (portal or self.target).entities["DEAL"].values() if str(one.get("ORIGIN_ID", "")).endswith(f":{deal}")
+            one
+            for one in (portal or self.target).entities["DEAL"].values()
+            if str(one.get("ORIGIN_ID", "")).endswith(f":{deal}")
         ]
         assert len(found) == 1, found
         return found[0]
