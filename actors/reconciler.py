@@ -342,7 +342,12 @@ class Reconciler:
         await TenantCalls(tenant, mailbox, self._services, planners, epoch, starters).run(slot)
 
     async def _run_deals(
-        self, tenant: Tenant, routes: tuple[DealRoute, ...], sides: Mapping[IntegrationKey, Side], epoch: int, slot: Slot
+        self,
+        tenant: Tenant,
+        routes: tuple[DealRoute, ...],
+        sides: Mapping[IntegrationKey, Side],
+        epoch: int,
+        slot: Slot,
     ) -> None:
         await TenantDeals(tenant, self._services, epoch, routes, sides).run(slot)
 

@@ -20,6 +20,7 @@ from actors.chats.typing import Typing
 from actors.connections import WaitingForPerson
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
+from actors.deals.desk import DealDesk
 from actors.services import Services
 from adapters.base import Tested
 from adapters.probe import probe
@@ -49,6 +50,7 @@ from gateway.web.callers.limits import CallLimits
 from gateway.web.callers.tokens import Tokens
 from gateway.web.content.bot_config import select_bot_content
 from gateway.web.content.bot_configs import BotConfigs
+from gateway.web.content.deal_work import DealWork
 from gateway.web.content.sandbox import Sandbox
 from gateway.web.http.guesses import Guesses
 from gateway.web.http.hypercorn_server import mount
@@ -81,6 +83,7 @@ class Served:
     guesses: Guesses
     sign_ins: SignInAudit
     api_keys: ApiKeys
+    deal_desk: DealDesk
 
     @cached_property
     def _sandbox(self) -> Sandbox:
@@ -214,7 +217,7 @@ class Served:
             idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
             place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
             conversing=self.conversing, chat_files=services.chat_files,
-            bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
+            deal_work=DealWork(db=services.db, ring=self.together.ring, desk=self.deal_desk), bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
         )  # fmt: skip
 
     @cached_property
@@ -264,6 +267,7 @@ class Served:
                 recording_files=self.recording_files,
                 chat_files=self.services.chat_files,
                 sandbox=self._sandbox,
+                deal_desk=self.deal_desk,
                 spool=self.posts.spool,
                 conversing=self.conversing,
                 ring=services.bells.ring,

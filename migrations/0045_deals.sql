@@ -58,14 +58,14 @@ CREATE TABLE deal_parties (
     PRIMARY KEY (tenant_id, source, target, kind, source_id)
 );
 
--- What the last comparison of a route came to, and where the two sides differed then.
+-- What the last comparison of a route came to, and where the two sides differed then. One that is under way has no end.
 CREATE TABLE deal_comparisons (
     tenant_id    text NOT NULL REFERENCES tenants ON DELETE CASCADE,
     route        text NOT NULL,
-    finished_at  timestamptz NOT NULL DEFAULT now(),
-    compared     integer NOT NULL,
-    differing    integer NOT NULL,
-    missing      integer NOT NULL,
+    started_at   timestamptz NOT NULL DEFAULT now(),
+    finished_at  timestamptz,
+    behind       bigint NOT NULL DEFAULT 0,             -- the last deal of the source that was compared
+    compared     integer NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, route)
 );
 CREATE TABLE deal_differences (
@@ -92,5 +92,6 @@ BEGIN
     END LOOP;
 END $$;
 GRANT SELECT ON deal_runs, deal_links, deal_parties, deal_comparisons, deal_differences TO gateway_app;
+GRANT INSERT ON deal_runs TO gateway_app;
 GRANT UPDATE (state, cause, detail, attempt, forced, due_at, expires_at, finished_at) ON deal_runs TO gateway_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON deal_runs, deal_links, deal_parties, deal_comparisons, deal_differences TO gateway_engine;

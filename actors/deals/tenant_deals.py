@@ -144,6 +144,9 @@ class TenantDeals:
             bell = bells.listen(number, DEALS)
             found = await self._patiently(slot, partial(self._once, slot))
             self._report(slot)
+            if not found:  # a ring without an event: somebody has had something carried or replayed
+                for pair in {route.pair for route in self.routes.values()}:
+                    bells.ring(number, bell_of(pair))
             if found == AT_ONCE:
                 continue
             with trio.move_on_after(LOOK_BACK_S if found else LOOK_EVERY_S):

@@ -23,7 +23,7 @@ from pydantic import (
 
 from gateway.domain.ids import IntegrationKey, integration_key
 from gateway.domain.secret import MASK, Secret
-from gateway.domain.text import CONTROL_CLASS
+from gateway.domain.text import CONTROL_CLASS, refused
 
 MOST_ROUTES, MOST_FIELDS, MOST_VALUES, MOST_DOMAINS = 50, 200, 500, 50
 EventName = Literal["ONCRMDEALADD", "ONCRMDEALUPDATE"]
@@ -42,7 +42,10 @@ _HOST = re.compile(
 
 def _field_name(name: str) -> str:
     if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,99}", name):
-        raise ValueError("must be the name of a deal's field, such as TITLE or UF_CRM_1700000000")
+        raise refused(
+            "must be the name of a deal's field, such as TITLE or UF_CRM_1700000000",
+            "нужно имя поля сделки, например TITLE или UF_CRM_1700000000",
+        )
     return name
 
 
@@ -50,21 +53,30 @@ def _text(text: str) -> str:
     for name in _PLACE.findall(text):
         known = name in PLACEHOLDERS or re.fullmatch(r"deal\.[A-Z][A-Z0-9_]{0,99}", name)
         if not known:
-            raise ValueError(f"has an unknown placeholder; there are {', '.join(PLACEHOLDERS)} and deal.FIELD")
+            known_names = f"{', '.join(PLACEHOLDERS)}, deal.FIELD"
+            raise refused(
+                f"has an unknown placeholder; there are {known_names}", f"такой подстановки нет; есть {known_names}"
+            )
     if "{" in _PLACE.sub("", text) or "}" in _PLACE.sub("", text):
-        raise ValueError("has a brace without its pair")
+        raise refused("has a brace without its pair", "скобка без пары")
     return text
 
 
 def _domain(text: str) -> str:
     found = text.strip().rstrip(".").lower()
     if not _HOST.fullmatch(found) or len(found) > 255:
-        raise ValueError("must be a host such as crm.example.com, or *.example.com for all below one")
+        raise refused(
+            "must be a host such as crm.example.com, or *.example.com for all below one",
+            "нужно имя сервера, например crm.example.com, или *.example.com для всех под ним",
+        )
     return found
 
 
 def _key(text: str) -> str:
-    return integration_key(text)
+    try:
+        return integration_key(text)
+    except ValueError as error:
+        raise refused(str(error), "нужно имя интеграции: KIND или KIND:NAME") from None
 
 
 def _plain_value(value: Any) -> Any:
@@ -101,9 +113,11 @@ class FromField(_Frozen):
     @model_validator(mode="after")
     def _table(self) -> Self:
         if self.values is None and self.otherwise is not None:
-            raise ValueError("otherwise: needs values")
+            raise refused("otherwise: needs values", "otherwise: нужна таблица значений")
         if self.values is not None and not 1 <= len(self.values) <= MOST_VALUES:
-            raise ValueError(f"values: must hold 1 to {MOST_VALUES} values")
+            raise refused(
+                f"values: must hold 1 to {MOST_VALUES} values", f"values: нужно от 1 до {MOST_VALUES} значений"
+            )
         return self
 
 
@@ -131,20 +145,24 @@ def _rule(value: Any) -> Any:
     if isinstance(value, str):
         return FromField(field=value)
     if not isinstance(value, Mapping):
-        raise ValueError("must be a field's name, or a block with field, text or now")
+        raise refused(
+            "must be a field's name, or a block with field, text or now",
+            "нужно имя поля или блок с field, text или now",
+        )
     kinds: dict[str, type[BaseModel]] = {"field": FromField, "text": FromText, "now": FromNow}
     meant = [kind for name, kind in kinds.items() if name in value]
     if len(meant) != 1:
-        raise ValueError("must have exactly one of field, text and now")
+        raise refused("must have exactly one of field, text and now", "нужно ровно одно из field, text и now")
     try:
         return meant[0].model_validate(value)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" if one["loc"]
-            else one["msg"].removeprefix("Value error, ")
-            for one in error.errors(include_url=False, include_input=False)
-        )  # fmt: skip
-        raise ValueError("; ".join(problems)) from None
+        english, russian = [], []
+        for one in error.errors(include_url=False, include_input=False):
+            texts = (one.get("ctx") or {}).get("texts") or {"en": one["msg"], "ru": "значение не подходит"}
+            place = ".".join(str(step) for step in one["loc"] if step != "[key]")
+            english.append(f"{place}: {texts['en']}" if place else texts["en"])
+            russian.append(f"{place}: {texts['ru']}" if place else texts["ru"])
+        raise refused("; ".join(english), "; ".join(russian)) from None
 
 
 class DealRoute(_Frozen):
@@ -181,7 +199,7 @@ class DealRoute(_Frozen):
     @classmethod
     def _token(cls, value: Secret | None) -> Secret | None:
         if value is not None and value.reveal() != MASK and not re.fullmatch(r"[!-~]{8,500}", value.reveal()):
-            raise ValueError("must be 8 to 500 characters without spaces")
+            raise refused("must be 8 to 500 characters without spaces", "нужно от 8 до 500 знаков без пробелов")
         return value
 
     @field_validator("events")
@@ -201,17 +219,27 @@ class DealRoute(_Frozen):
     @classmethod
     def _kept(cls, value: Mapping[str, Rule]) -> Mapping[str, Rule]:
         if own := sorted(value.keys() & KEPT):
-            raise ValueError(f"{', '.join(own)} cannot be written: the target or the gateway keeps it")
+            names = ", ".join(own)
+            raise refused(
+                f"{names} cannot be written: the target or the gateway keeps it",
+                f"{names} не записывается: это поле ведёт сама CRM или шлюз",
+            )
         return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.source == self.target:
-            raise ValueError("target: must be another integration than source")
+            raise refused(
+                "target: must be another integration than source", "target: нужна другая интеграция, чем source"
+            )
         carried = {"CONTACT_ID", "CONTACT_IDS"} if self.contacts else set()
         carried |= {"COMPANY_ID"} if self.company else set()
         if twice := sorted(self.mapping.keys() & carried):
-            raise ValueError(f"mapping: {', '.join(twice)} is written by contacts or company already")
+            names = ", ".join(twice)
+            raise refused(
+                f"mapping: {names} is written by contacts or company already",
+                f"mapping: {names} уже записывается вместе с контактами или компанией",
+            )
         return self
 
     @property
@@ -253,16 +281,10 @@ def secret_name(route: str) -> str:
     return f"deal_route.{route}"
 
 
-def problems_of_routes(routes: tuple[DealRoute, ...]) -> str:
-    """What is wrong with routes together; empty where nothing is."""
-    names = [route.name for route in routes]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    return f"{', '.join(twice)} is there twice" if twice else ""
-
-
 def _unique(routes: tuple[DealRoute, ...]) -> tuple[DealRoute, ...]:
-    if problem := problems_of_routes(routes):
-        raise ValueError(problem)
+    names = [route.name for route in routes]
+    if twice := ", ".join(sorted({name for name in names if names.count(name) > 1})):
+        raise refused(f"{twice} is there twice", f"{twice}: такое имя уже есть")
     return routes
 
 

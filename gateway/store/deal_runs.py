@@ -8,7 +8,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from gateway.domain.deal_runs import KEEP_S, Outcome, Run, State
@@ -380,65 +379,3 @@ async def delete_old_runs(conn: Connection, older_than_s: float, most: int) -> i
         most,
     )
     return int(done.rpartition(" ")[2])
-
-
-# Comparisons ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FoundDifference:
-    """A deal that is not the same on both sides."""
-
-    deal_id: int
-    target_id: int | None
-    fields: Sequence[Mapping[str, Any]]
-
-
-async def select_link_page(
-    conn: Connection, tenant: TenantId, pair: Pair, behind: int, most: int
-) -> list[tuple[int, int]]:
-    """Links in the order of the source's ids, behind one of them."""
-    rows = await conn.fetch(
-        "SELECT source_deal_id, target_deal_id FROM deal_links "
-        "WHERE tenant_id = $1 AND source = $2 AND target = $3 AND source_deal_id > $4 ORDER BY source_deal_id LIMIT $5",
-        tenant,
-        *pair,
-        behind,
-        most,
-    )
-    return [(row[0], row[1]) for row in rows]
-
-
-async def store_comparison(
-    conn: Connection, tenant: TenantId, route: str, compared: int, found: Sequence[FoundDifference]
-) -> None:
-    """Replaces what the last comparison of a route found."""
-    async with conn.transaction():
-        await conn.execute("DELETE FROM deal_differences WHERE tenant_id = $1 AND route = $2", tenant, route)
-        await conn.execute(
-            """
-            INSERT INTO deal_differences (tenant_id, route, source_deal_id, target_deal_id, fields)
-            SELECT $1, $2, r.deal, r.target, r.fields
-            FROM json_to_recordset($3::json) AS r (deal bigint, target bigint, fields jsonb)
-            """,
-            tenant,
-            route,
-            json.dumps([
-                {"deal": one.deal_id, "target": one.target_id, "fields": [
-                    {name: storable(str(value)) for name, value in field.items()} for field in one.fields
-                ]}
-                for one in found
-            ]),
-        )  # fmt: skip
-        await conn.execute(
-            """
-            INSERT INTO deal_comparisons (tenant_id, route, compared, differing, missing) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (tenant_id, route) DO UPDATE
-            SET finished_at = now(), compared = excluded.compared, differing = excluded.differing, missing = excluded.missing
-            """,
-            tenant,
-            route,
-            compared,
-            sum(one.target_id is not None for one in found),
-            sum(one.target_id is None for one in found),
-        )

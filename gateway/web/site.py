@@ -25,6 +25,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from actors.chats.conversing import Conversing
 from actors.crm.registration import Registrations
+from actors.deals.desk import DealDesk
 from actors.feed import Feed
 from actors.orders.ordering import Ordering
 from actors.runtime.directory import Directory, Slot
@@ -129,6 +130,8 @@ class Deps:
     """Files of chats; without it nobody's data are handed out or erased."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))
     """Tries prompts on the installation's language model, where there is one."""
+    deal_desk: DealDesk | None = None
+    """Looks at both sides of a route of deals; without it none is tried."""
     spool: Spool | None = None
     """Where this instance puts posts while the database is away."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()

@@ -183,7 +183,7 @@ async def test_two_routes_that_face_each_other_make_no_loop(tmp_path: Path) -> N
         between.partner.APPLICATION_TOKEN, between.main.APPLICATION_TOKEN = (
             "token-of-the-partner-01",
             "token-of-june-0001",
-        )  # type: ignore[misc]
+        )
         nursery.start_soon(between.partner.send_events, url)
         nursery.start_soon(between.main.send_events, url)
         theirs = [between.partner.deal(TITLE=f"Theirs {n}") for n in range(10)]

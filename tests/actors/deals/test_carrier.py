@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.store.deal_runs import Replaced
+from gateway.store.deal_runs import Replaced, select_due_runs
 from gateway.store.postgres.pool import Database
-from tests.actors.deals.world import PAIR, SOURCE, TARGET, Deals, open_deals, route
+from tests.actors.deals.world import JUNE, PAIR, SOURCE, TARGET, Deals, open_deals, route
 from tests.sandbox.web import Fault
 from tests.store.database import db, dsn, postgres
 
@@ -185,9 +185,7 @@ async def test_a_change_of_the_pipeline_is_a_move(deals: Deals) -> None:
 async def test_an_actor_whose_tenant_has_passed_on_makes_nothing(deals: Deals) -> None:
     number = deals.source.deal(TITLE="One", CATEGORY_ID="1")
     await deals.tell([number])
-    from gateway.store.deal_runs import select_due_runs
-
-    runs = await deals.db.engine(select_due_runs, "0367", PAIR, 50)
+    runs = await deals.db.engine(select_due_runs, JUNE, PAIR, 50)
     with pytest.raises(Replaced):
         await deals.carrier(route(), epoch=2).carry(runs)
     assert deals.target.entities["DEAL"] == {}
