@@ -26,7 +26,7 @@ from gateway.domain.hosts import host_of_origin
 from gateway.domain.ids import IntegrationKey, kind_of
 from gateway.domain.reasons import reason
 from gateway.store.deal_comparisons import FoundDifference
-from gateway.store.deal_runs import Pair, select_led_back, select_links, select_parties
+from gateway.store.deal_runs import Pair, select_last_domain, select_led_back, select_links, select_parties
 
 WITHIN_S = 20.0
 """For what a person waits for."""
@@ -143,6 +143,7 @@ class DealDesk:
         there = found.deals.get(target_id) if target_id is not None else None
         if target_id is None and (target_id := found.by_origin.get(origin_of(number, pair[0], deal_id))) is not None:
             there = (await target.look_up([target_id], (), (), (), links=route.contacts)).deals.get(target_id)
+        host = await db.tenant(number, select_last_domain, number, pair[0]) or host
         mapped = map_deal(route, read.fields, Place(host, datetime.now(UTC), tenant.timezone))
         pipeline = str(mapped.fields.get("CATEGORY_ID") or (there.fields.get("CATEGORY_ID") if there else None) or "0")
         judged_mapped, _ = judged(mapped, schemas.target_schema, pipeline)

@@ -356,6 +356,16 @@ async def select_run_states(conn: Connection, tenant: TenantId, correlation: UUI
     return [RunState(*tuple(row)) for row in rows]
 
 
+async def select_last_domain(conn: Connection, tenant: TenantId, source: str) -> str:
+    """The domain that the last event of a source named; empty where there was none."""
+    found: str | None = await conn.fetchval(
+        "SELECT domain FROM deal_runs WHERE tenant_id = $1 AND source = $2 AND domain <> '' ORDER BY run_id DESC LIMIT 1",
+        tenant,
+        source,
+    )
+    return found or ""
+
+
 async def select_target(conn: Connection, tenant: TenantId, source: str, target: str, deal: int) -> int | None:
     """The deal of the target that a deal of the source is."""
     found: int | None = await conn.fetchval(

@@ -9,7 +9,7 @@ from gateway.domain.deal_routes import DealRoute
 from gateway.domain.ids import IntegrationKey, TenantId, uuid7
 from gateway.store.audit import insert_audit
 from gateway.store.deal_pages import RunFilter, replay_runs
-from gateway.store.deal_runs import NewRun, insert_runs
+from gateway.store.deal_runs import NewRun, insert_runs, select_last_domain
 from gateway.store.integration_jobs import hasten_job
 from gateway.store.postgres.pool import Connection, Database
 
@@ -37,9 +37,10 @@ class DealWork:
     async def carry(self, number: TenantId, route: DealRoute, deals: Sequence[int], person: str) -> int:
         """Makes a run of each deal, whatever was carried before."""
         now = datetime.now(UTC)
+        domain = await self.db.tenant(number, select_last_domain, number, route.source)
         runs = [
             NewRun(correlation=uuid7(), route=route.name, source=route.source, target=route.target, deal_id=deal, event=BY_HAND,
-                   domain="", received_at=now, forced=True)
+                   domain=domain, received_at=now, forced=True)
             for deal in deals[:MOST_AT_ONCE]
         ]  # fmt: skip
         await self.db.tenant(number, _carry, number, runs, person, route.name)
