@@ -228,10 +228,11 @@ def same(ours: Any, theirs: Any) -> bool:
 
 def _canonical(value: Any) -> str:
     text = _plain(value).strip()
-    try:
-        return f"{float(text):.6f}" if len(text) < 20 else text
-    except ValueError:
-        pass
+    if len(text) < 20:
+        try:
+            return f"{float(text):.6f}"
+        except ValueError:
+            pass
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -19,7 +19,7 @@ from tests.web.world import CSRF, JUNE, MAPLE, World
 
 HOME = f"/t/{JUNE}/deals"
 SOURCE, TARGET = "bitrix24:partner", "bitrix24"
-TOKEN = "token-of-the-partner-01"  # noqa: S105 - of a make-believe portal
+TOKEN = "token-of-the-partner-01"
 FORM = {
     "csrf": CSRF, "name": "partner-to-main", "source": SOURCE, "target": TARGET, "answer_within_ms": "400", "enabled": "1",
     "event.ONCRMDEALADD": "1", "event.ONCRMDEALUPDATE": "1", "contacts": "1", "domains": "*.example.com", "token": TOKEN,
@@ -73,7 +73,11 @@ async def test_a_route_is_made_changed_and_removed(portals: World, sign_in: Sign
     assert route.plain()["mapping"] == {
         "STAGE_ID": {"field": "STAGE_ID", "values": {"C1:NEW": "NEW", "C1:WON": "WON"}, "otherwise": "keep"}
     }
-    page = await submitted(client, f"{HOME}/routes/partner-to-main", {**FORM, "token": "", "domains": "crm.example.com", "kind": "field", "values": ""})
+    page = await submitted(
+        client,
+        f"{HOME}/routes/partner-to-main",
+        {**FORM, "token": "", "domains": "crm.example.com", "kind": "field", "values": ""},
+    )
     assert "crm.example.com" in page
     await portals.cache.load()
     company = portals.cache.tenant(JUNE)
@@ -93,7 +97,9 @@ async def test_a_route_is_made_changed_and_removed(portals: World, sign_in: Sign
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-async def test_every_bad_field_is_named_and_nothing_typed_is_lost(portals: World, sign_in: SignIn, language: str) -> None:
+async def test_every_bad_field_is_named_and_nothing_typed_is_lost(
+    portals: World, sign_in: SignIn, language: str
+) -> None:
     client = await sign_in(language=language)
     bad = {**FORM, "name": "Bad name", "source": TARGET, "domains": "*", "answer_within_ms": "soon", "filter": "CATEGORY_ID", "from": "no field",
            "source_field": "lower"}  # fmt: skip
