@@ -1,25 +1,19 @@
 """Pages of deals: routes are made, refused with every field, changed and removed; runs are filtered and replayed; tokens are never shown."""
 
 import re
-from datetime import UTC, datetime
 
 import pytest
 
 from gateway.domain.deal_routes import routes_of, secret_name
-from gateway.domain.ids import uuid7
 from gateway.domain.people import Role
 from gateway.domain.secret import Secret
 from gateway.store.audit import select_audit
 from gateway.store.deal_pages import RunFilter, search_runs
-from gateway.store.deal_runs import NewRun, insert_runs
-from gateway.store.postgres.pool import Connection
-from gateway.store.tenants import INTEGRATIONS, LinkRow, upsert_link
 from tests.web.conftest import SignIn, submitted
+from tests.web.deals import SOURCE, TARGET, TOKEN, connect_portals, fill_deals, fill_runs
 from tests.web.world import CSRF, JUNE, MAPLE, World
 
 HOME = f"/t/{JUNE}/deals"
-SOURCE, TARGET = "bitrix24:partner", "bitrix24"
-TOKEN = "token-of-the-partner-01"
 FORM = {
     "csrf": CSRF, "name": "partner-to-main", "source": SOURCE, "target": TARGET, "answer_within_ms": "400", "enabled": "1",
     "event.ONCRMDEALADD": "1", "event.ONCRMDEALUPDATE": "1", "contacts": "1", "domains": "*.example.com", "token": TOKEN,
@@ -31,32 +25,8 @@ FORM = {
 @pytest.fixture
 async def portals(world: World) -> World:
     """A company with two portals that nobody reaches."""
-    sealer = world.cache.sealer(JUNE)
-    assert sealer is not None
-    for name in (TARGET, SOURCE):
-        url = Secret(f"https://{name.partition(':')[2] or 'main'}.example.com/rest/1/abcdefgh/")
-        sealed = {"webhook_url": sealer.seal(url, table="integrations", column="webhook_url", row=name)}
-        await world.db.engine(upsert_link, INTEGRATIONS, JUNE, LinkRow(name, "bitrix24", True, {}, sealed))
-    await world.cache.load()
+    await connect_portals(world)
     return world
-
-
-async def filled(world: World) -> None:
-    """Runs in every state, the last of which has failed."""
-    runs = [
-        NewRun(correlation=uuid7(), route="partner-to-main", source=SOURCE, target=TARGET, deal_id=100 + n, event="ONCRMDEALUPDATE",
-               domain="partner.example.com", received_at=datetime.now(UTC), cause=cause)
-        for n, cause in enumerate(("", "filtered", "", ""))
-    ]  # fmt: skip
-
-    async def work(conn: Connection) -> None:
-        await insert_runs(conn, JUNE, runs)
-        await conn.execute(
-            "UPDATE deal_runs SET state = CASE source_deal_id WHEN 102 THEN 'success' ELSE 'failed' END, finished_at = now(), attempt = 1, "
-            "cause = CASE source_deal_id WHEN 103 THEN 'no_value' ELSE '' END, detail = '<b>STAGE_ID</b>' WHERE source_deal_id >= 102"
-        )
-
-    await world.db.engine(work)
 
 
 async def test_a_route_is_made_changed_and_removed(portals: World, sign_in: SignIn) -> None:
@@ -115,7 +85,7 @@ async def test_every_bad_field_is_named_and_nothing_typed_is_lost(
 
 
 async def test_runs_are_filtered_and_replayed(portals: World, sign_in: SignIn) -> None:
-    await filled(portals)
+    await fill_runs(portals, "partner-to-main")
     client = await sign_in()
     page = await (await client.get(f"{HOME}/runs?state=failed")).get_data(as_text=True)
     assert "the table has no value for this one" in page
@@ -131,7 +101,7 @@ async def test_runs_are_filtered_and_replayed(portals: World, sign_in: SignIn) -
 
 
 async def test_an_auditor_looks_and_changes_nothing(portals: World) -> None:
-    await filled(portals)
+    await fill_runs(portals, "partner-to-main")
     client = portals.app.test_client()
     client.set_cookie("localhost", "session", await portals.person(JUNE, "audit@june.example", Role.AUDITOR))
     page = await (await client.get(f"{HOME}/runs")).get_data(as_text=True)
@@ -139,3 +109,22 @@ async def test_an_auditor_looks_and_changes_nothing(portals: World) -> None:
     assert "/runs/replay" not in page
     for path in ("routes/new", "runs/replay", "routes/partner-to-main/remove"):
         assert (await client.post(f"{HOME}/{path}", form={"csrf": CSRF})).status_code in (403, 404)
+
+
+async def test_differences_are_shown_and_carried(world: World, sign_in: SignIn) -> None:
+    await fill_deals(world, "main")
+    rung: list[str] = []
+    client = await sign_in()
+    page = await (await client.get(f"{HOME}/routes/main")).get_data(as_text=True)
+    assert "compared 7, differing 1, missing 1" in page
+    assert "Двери" in page
+    assert "It is not there at all" in page
+    app = world.app_with(ring_posts=rung.append)
+    client = app.test_client()
+    client.set_cookie("localhost", "session", await world.session(JUNE))
+    client.set_cookie("localhost", "language", "en")
+    page = await submitted(client, f"{HOME}/routes/main/carry", {"csrf": CSRF, "deal": "109"})
+    assert "Deals on their way: 1" in page
+    (run,) = await world.db.tenant(JUNE, search_runs, JUNE, RunFilter(deal=109), None, 5)
+    assert (run.event, run.domain, run.state) == ("BY_HAND", "partner.example.com", "waiting")
+    assert rung == [JUNE]
