@@ -27,6 +27,7 @@ from gateway.store import (
     chat_files,
     crm_registrations,
     dead_letters,
+    deal_runs,
     external_ids,
     flashes,
     idempotent_requests,
@@ -58,6 +59,7 @@ KEEP_EXTERNAL_IDS_S = 90 * 86400.0
 """Those of calls: far longer than a delivery is done again."""
 KEEP_AUDIT_S = 365 * 86400.0
 KEEP_REQUESTS_S = 2 * 86400.0
+KEEP_DEAL_RUNS_S = 90 * 86400.0
 """Twice as long as an Idempotency-Key is good for."""
 BATCH = 2000
 LETTERS_ROOM = 100
@@ -130,6 +132,7 @@ _KEPT: tuple[tuple[Callable[[Connection, float, int], Awaitable[int]], float], .
     (chat_files.delete_unsent_files, chat_files.KEEP_UNSENT_S),
     (flashes.delete_old_flashes, flashes.LIVES_S),
     (idempotent_requests.delete_old_requests, KEEP_REQUESTS_S),
+    (deal_runs.delete_old_runs, KEEP_DEAL_RUNS_S),
 )
 
 

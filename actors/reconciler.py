@@ -5,6 +5,7 @@
     tenant/0367/chats                chats of the tenant (actors.chats.tenant_chats)
     tenant/0367/ai                   the AI operator (actors.ai.tenant_ai)
     tenant/0367/transcripts          texts of recorded calls (actors.ai.transcribing)
+    tenant/0367/deals                deals that live in two CRMs (actors.deals.tenant_deals)
     tenant/0367/integration/KEY      deliveries to one outside system (actors.delivery.worker)
     tenant/0367/integration/KEY/updates   a stream that is read from it (actors.chats.channel_session)
 
@@ -32,15 +33,18 @@ from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
 from actors.chats.channel_session import ChannelSession
 from actors.chats.tenant_chats import Reads, TenantChats
 from actors.connections import TRANSCRIPTS
+from actors.deals.tenant_deals import Side, TenantDeals
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
 from actors.runtime.mailbox import Mailbox
 from actors.runtime.supervisor import Child, Run, Supervisor
-from actors.services import CHATS, Services
+from actors.services import CHATS, DEALS, Services
 from adapters.base import Adapter, AdapterSettings
+from adapters.deals import CarriesDeals
 from adapters.registry import Linked
 from gateway.domain.ai import AiBlock, settings_of
 from gateway.domain.configuration import Connector, Tenant
+from gateway.domain.deal_routes import DealRoute, routes_of
 from gateway.domain.health import State
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, titled
 from gateway.domain.routing import Planner
@@ -179,6 +183,7 @@ class Reconciler:
         if mailbox is not None:
             mailbox.ring()
         self._services.bells.ring(number, CHATS)
+        self._services.bells.ring(number, DEALS)
 
     async def stop(self, grace_s: float) -> None:
         """Inputs first, then what they left in the mailboxes, then deliveries until the grace period ends."""
@@ -236,13 +241,16 @@ class Reconciler:
         mailbox = self._mailboxes.setdefault(number, Mailbox[PbxEvents](MAILBOX_ROOM))
         path = f"tenant/{number}"
         person = replace(
-            tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY, user_extensions=_EMPTY, secrets=_EMPTY
-        )
+            tenant, version=0, token_hash=b"", pbxes=(), integrations=_EMPTY, user_extensions=_EMPTY, secrets=_EMPTY,
+            # Nobody but their own actor reads routes of deals: a change of one disturbs nobody else.
+            options={name: value for name, value in tenant.options.items() if name != "deal_routes"},
+        )  # fmt: skip
         names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
         planners: dict[IntegrationKey, Planner[Any]] = {}
         starters: dict[IntegrationKey, Starter] = {}
         summaries: dict[IntegrationKey, tuple[AdapterSettings, SummaryPlanner]] = {}
         children: list[Wanted] = []
+        sides = dict[IntegrationKey, Side]()
         channels = dict[IntegrationKey, Reads]()
         crms = dict[IntegrationKey, Connector]()
         delivers: list[tuple[IntegrationKey, AdapterSettings]] = []
@@ -255,6 +263,8 @@ class Reconciler:
             if settings is None:
                 children.append(Wanted(place, title, (problems,), partial(_wait_for_settings, problems)))
                 continue
+            if adapter.can(CarriesDeals):
+                sides[link.key] = Side(Linked(link.key, adapter), settings)
             chat = adapter.chat if adapter.chat is not None and adapter.chat.enabled(settings) else None
             if adapter.inbound is not None or chat is not None:
                 channels[link.key] = Reads(chat, settings)
@@ -306,6 +316,8 @@ class Reconciler:
             )
             inputs = person, epoch, ai, speech, model, tuple((key, known) for key, (known, _) in summaries.items())
             children.append(Wanted(f"{path}{TRANSCRIPTS}", tenant.name, inputs, transcribing.run))
+        if tenant.options.get("deal_routes"):
+            children.append(self._deals(tenant, person, path, epoch, sides))
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, starters, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]
@@ -319,6 +331,20 @@ class Reconciler:
             children.append(Wanted(f"{path}/ai", tenant.name, (problems,), partial(_wait_for_settings, problems)))
             return None
 
+    def _deals(
+        self, tenant: Tenant, person: Tenant, path: str, epoch: int, sides: Mapping[IntegrationKey, Side]
+    ) -> Wanted:  # fmt: skip
+        """The actor of the tenant's deals; a slot that says so, where a route is not valid."""
+        try:
+            routes = routes_of(tenant.options, tenant.secrets)
+        except ValidationError as error:
+            problems = _problems(error)
+            return Wanted(f"{path}/deals", tenant.name, (problems,), partial(_wait_for_settings, problems))
+        used = {key: sides[key] for key in sorted({key for one in routes for key in one.pair}) if key in sides}
+        settings = tuple((key, side.settings) for key, side in used.items())
+        run = partial(self._run_deals, person, routes, used, epoch)
+        return Wanted(f"{path}/deals", tenant.name, (person, epoch, routes, settings), run)
+
     # An incarnation starts with a fresh object, so no state of a crash is left in it.
 
     async def _run_tenant(
@@ -331,6 +357,16 @@ class Reconciler:
         slot: Slot,
     ) -> None:
         await TenantCalls(tenant, mailbox, self._services, planners, epoch, starters).run(slot)
+
+    async def _run_deals(
+        self,
+        tenant: Tenant,
+        routes: tuple[DealRoute, ...],
+        sides: Mapping[IntegrationKey, Side],
+        epoch: int,
+        slot: Slot,
+    ) -> None:
+        await TenantDeals(tenant, self._services, epoch, routes, sides).run(slot)
 
     async def _run_delivery(
         self, path: str, tenant: Tenant, linked: Linked, settings: AdapterSettings, epoch: int | None, slot: Slot

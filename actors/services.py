@@ -13,6 +13,7 @@ from actors.calls.smart_redirect import SmartRedirect
 from actors.chats.conversing import Conversing
 from actors.chats.inbox import Inbox
 from actors.chats.outgoing_files import TenantFiles
+from actors.deals.answers import DealAnswers
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
 from actors.feed import Feed
@@ -39,8 +40,8 @@ from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.journal import PendingPost
 from gateway.store.postgres.pool import Database
 
-CHATS = "chats"
-"""The bell of the actor that reads a tenant's chats; the other bells are those of integrations, by their keys."""
+CHATS, DEALS = "chats", "deals"
+"""The bells of the actors that read a tenant's chats and deals; the other bells are those of integrations, by their keys."""
 
 
 class Doorbells:
@@ -109,6 +110,8 @@ class Services:
     sound_pieces: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(12))
     """Pieces of recordings that are in memory at a time, some tens of megabytes each, while their text is made."""
     bells: Doorbells = field(default_factory=Doorbells)
+    deal_answers: DealAnswers = field(default_factory=DealAnswers)
+    """Those who wait for what becomes of an event about a deal."""
     clients: Clients
     smart_redirect: SmartRedirect
     """Finds who is responsible for a caller."""

@@ -4,7 +4,7 @@ Knows no socket and starts nothing. Read `gateway/web/api/machine.py` for the ad
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal, TypeVar
@@ -21,6 +21,7 @@ from actors.chats.typing import Typing
 from actors.connections import WaitingForPerson
 from actors.crm.registration import Registrations
 from actors.cross_instance import CrossInstance
+from actors.deals.desk import DealDesk
 from actors.orders.outside import OutsideOrders
 from actors.services import Services
 from adapters.base import Tested
@@ -38,6 +39,7 @@ from gateway.store.integration_jobs import hasten_job
 from gateway.store.integration_states import select_known
 from gateway.store.journal import PostRow
 from gateway.web.api.crm_callbacks import CallbackDeps, callback_addresses, token_hash
+from gateway.web.api.deals import DealDeps, RouteBook, deal_addresses
 from gateway.web.api.extensions import ModuleCallers, module_addresses
 from gateway.web.api.hooks import HookDeps, hook_addresses
 from gateway.web.api.machine import MachineDeps, machine_addresses, tenant_of
@@ -52,6 +54,7 @@ from gateway.web.callers.softphones import SoftphoneTokens
 from gateway.web.callers.tokens import Tokens
 from gateway.web.content.bot_config import select_bot_content
 from gateway.web.content.bot_configs import BotConfigs
+from gateway.web.content.deal_work import DealWork
 from gateway.web.content.sandbox import Sandbox
 from gateway.web.frames.deps import FrameDeps
 from gateway.web.frames.table import frame_addresses
@@ -86,6 +89,7 @@ class Served:
     guesses: Guesses
     sign_ins: SignInAudit
     api_keys: ApiKeys
+    deal_desk: DealDesk
 
     @cached_property
     def _sandbox(self) -> Sandbox:
@@ -169,6 +173,7 @@ class Served:
         others = [
             *callback_addresses(callbacks, adapters()),
             *hook_addresses(hooks, adapters()),
+            *deal_addresses(self._deals(callers)),
             *module_addresses(
                 ModuleCallers(self.modules, secure_cookies=self._secure, guesses=self.guesses, probe=self._probe)
             ),
@@ -191,6 +196,18 @@ class Served:
     async def _hasten(self, tenant: Tenant, key: IntegrationKey, names: Sequence[str]) -> None:
         for name in names:
             await self.services.db.engine(hasten_job, tenant.number, key, name)
+
+    def _deals(self, callers: Callers) -> DealDeps:
+        services = self.services
+        return DealDeps(
+            callers=callers, tenant=lambda number: self._known(services.cache.tenant(number)),
+            book=RouteBook(self._tenants, adapters()), put=self.posts.put, ring=self.together.ring, answers=services.deal_answers,
+            db=services.db, mine=lambda number: services.ownership.epoch_of(number) is not None, guesses=self.guesses,
+        )  # fmt: skip
+
+    def _tenants(self) -> Mapping[TenantId, Tenant]:
+        self._known(None)
+        return self.services.cache.tenants()
 
     def _widgets(self) -> WidgetDeps:
         services = self.services
@@ -218,7 +235,7 @@ class Served:
             idempotency=Idempotency(services.db, services.cache.sealer), slots=self.together.slots, probe=self._probe,
             place=services.dialling.ask, modules=self.modules, feed=services.feed, ring=services.bells.ring,
             conversing=self.conversing, chat_files=services.chat_files,
-            bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
+            deal_work=DealWork(db=services.db, ring=self.together.ring, desk=self.deal_desk), bot_configs=self._bot_configs(), sandbox=self._sandbox, public_url=self.settings.base_url, origins=self.settings.cors_origins,
         )  # fmt: skip
 
     @cached_property
@@ -275,6 +292,7 @@ class Served:
                 chat_files=self.services.chat_files,
                 sandbox=self._sandbox,
                 models=partial(model_of, default=services.llm, dial=services.dial),
+                deal_desk=self.deal_desk,
                 spool=self.posts.spool,
                 conversing=self.conversing,
                 ring=services.bells.ring,

@@ -43,6 +43,8 @@ from actors.crm.registration import Registrations
 from actors.crm.registration_jobs import registration_jobs
 from actors.cross_instance import CrossInstance
 from actors.database_watch import DatabaseWatch
+from actors.deals.comparing import deal_jobs
+from actors.deals.desk import DealDesk
 from actors.deletion import Deletions, Place
 from actors.delivery.clients import Clients
 from actors.delivery.handover import Handover
@@ -192,7 +194,10 @@ class Gateway:
             self.services, adapters(), self.together.slots, mail=self.mails is not None, operators=operators, through=through
         )  # fmt: skip
         self.certificate = CertificateWatch(settings.base_url) if has_certificate(settings.base_url) else None
-        more = registration_jobs(self.modules), template_jobs(db), naming_jobs(db, self.services.feed)
+        deal_desk = DealDesk(services=self.services)
+        more = (
+            registration_jobs(self.modules), template_jobs(db), naming_jobs(db, self.services.feed), deal_jobs(deal_desk),
+        )  # fmt: skip
         self.jobs = Jobs(self.services, adapters(), lambda adapter: [job for jobs in more for job in jobs(adapter)])
         self.listener = Listener(db, [CHANNEL, PEERS_CHANNEL], heartbeat_s=1.0, dead_after_s=3.0)
         self.database = DatabaseWatch(
@@ -225,6 +230,7 @@ class Gateway:
             guesses=self.guesses,
             sign_ins=self.sign_ins,
             api_keys=self.api_keys,
+            deal_desk=deal_desk,
         )
 
     def _ring(self, number: TenantId) -> None:

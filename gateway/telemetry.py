@@ -36,6 +36,17 @@ from typing import Any
 CONTEXT: ContextVar[Mapping[str, str]] = ContextVar("log_context", default={})  # noqa: B039 - never mutated
 COUNTERS: Counter[str] = Counter()
 """Everything that is only counted. Names become `gateway_<name>_total`."""
+COUNTED: Counter[tuple[str, str, str]] = Counter()
+"""What is counted by one label: name, label, value. Names become `<name>_total`; a value comes from the configuration or from a
+list of ours, never from what was sent."""
+HELP: Mapping[str, str] = {
+    "webhook_received": "Events about deals that were taken, by the entry of the route's list of domains.",
+    "webhook_processed": "Events about deals on their routes, by what became of them.",
+    "webhook_errors": "Events about deals that were refused or could not be carried, by why.",
+    "webhook_processing_duration": "Seconds that a group of deals took to be carried.",
+}
+_OUTSIDE_NAMES = frozenset(HELP)
+"""Names that stand in requirements of others: without `gateway_` before them."""
 
 _OURS = ("tenant", "integration", "call", "chat", "correlation", "actor")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -129,16 +140,24 @@ def prometheus(gauges: Mapping[str, float]) -> str:
     lines: list[str] = []
     for name, count in sorted(COUNTERS.items()):
         lines += [f"# TYPE gateway_{name}_total counter", f"gateway_{name}_total {count}"]
+    for counted in sorted({name for name, _, _ in COUNTED}):
+        lines += [f"# HELP {counted}_total {HELP[counted]}", f"# TYPE {counted}_total counter"]
+        for (name, label, labelled), count in sorted(COUNTED.items()):
+            if name == counted:
+                escaped = labelled.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+                lines.append(f'{name}_total{{{label}="{escaped}"}} {count}')
     for name, value in sorted(gauges.items()):
         family = name.split("{", 1)[0]
         kind = f"# TYPE gateway_{family} gauge"
         lines += [kind] if kind not in lines else []
         lines.append(f"gateway_{name} {value}")
     for name, histogram in sorted(HISTOGRAMS.items()):
-        lines.append(f"# TYPE gateway_{name}_seconds histogram")
+        family = f"{name}_seconds" if name in _OUTSIDE_NAMES else f"gateway_{name}_seconds"
+        lines += [f"# HELP {family} {HELP[name]}"] if name in HELP else []
+        lines.append(f"# TYPE {family} histogram")
         seen = 0
         for bound_s, count in zip((*histogram.BOUNDS, "+Inf"), histogram.counts, strict=True):
             seen += count
-            lines.append(f'gateway_{name}_seconds_bucket{{le="{bound_s}"}} {seen}')
-        lines += [f"gateway_{name}_seconds_sum {histogram.total}", f"gateway_{name}_seconds_count {seen}"]
+            lines.append(f'{family}_bucket{{le="{bound_s}"}} {seen}')
+        lines += [f"{family}_sum {histogram.total}", f"{family}_count {seen}"]
     return "\n".join(lines) + "\n"

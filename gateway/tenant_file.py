@@ -20,12 +20,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from adapters.abilities import KeepsExtensions
 from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
+from adapters.deals import CarriesDeals
 from adapters.fields import required
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
 from gateway.domain.ai import API_KEY, CALLS_API_KEY, AiBlock
 from gateway.domain.chats import KEEP_DAYS as CHAT_KEEP_DAYS
 from gateway.domain.configuration import is_device_name
+from gateway.domain.deal_routes import Routes, secret_name
 from gateway.domain.extensions import clashes, read_map
 from gateway.domain.ids import Kind, TenantId, integration_key, kind_of
 from gateway.domain.internal_numbers import (
@@ -191,6 +193,7 @@ class TenantBlock(_Block):
     security: SecurityBlock = SecurityBlock()
     notify: NotifyBlock = NotifyBlock()
     ai: AiBlock = AiBlock()
+    deal_routes: Routes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,13 +242,22 @@ class TenantFile:
             exclude_defaults=True,
         )
         found = {name: value for name, value in given.items() if value} | {"ai": self.block.ai.plain()}
+        found["deal_routes"] = [route.plain() for route in self.block.deal_routes]
         return {name: value for name, value in found.items() if value}
 
     @property
     def secrets(self) -> dict[str, Secret]:
         """The secrets among the options, by name; `***` stands for the stored one."""
         keys = {API_KEY: self.block.ai.llm.api_key, CALLS_API_KEY: self.block.ai.calls.api_key}
+        keys |= {secret_name(route.name): route.application_token for route in self.block.deal_routes}
         return {name: key for name, key in keys.items() if key is not None}
+
+    def place_of_secret(self, name: str) -> str:
+        """Where a secret among the options stands in the file."""
+        for place, route in enumerate(self.block.deal_routes):
+            if secret_name(route.name) == name:
+                return f"{self.path}.deal_routes[{place}].application_token"
+        return f"{self.path}.ai.{name}"
 
 
 @dataclass(slots=True)
@@ -349,6 +361,7 @@ def _tenant(data: Any, path: str, problems: Problems) -> TenantFile | None:
         return None
     _repeats((phone.number for phone in block.phones), f"{path}.phones", problems)
     _judge_numbers(block, links, path, problems)
+    _judge_routes(block, path, problems)
     _repeats((user.email for user in block.users), f"{path}.users", problems)
     return TenantFile(path, block, pbxes, links, content)
 
@@ -364,6 +377,18 @@ def _judge_numbers(block: TenantBlock, links: Iterable[LinkBlock], path: str, pr
     for where, number in given:
         if (reason := wrong_with(number, block.country, rules)) is not None:
             problems.add(where, explained(reason, number, block.country, rules))
+
+
+def _judge_routes(block: TenantBlock, path: str, problems: Problems) -> None:
+    """Both ends are of kinds that can do it. Whether they are there is judged where stored integrations are known."""
+    able = [kind for kind, adapter in integrations().items() if adapter.can(CarriesDeals)]
+    for place, route in enumerate(block.deal_routes):
+        for end, key in zip(("source", "target"), route.pair, strict=True):
+            if kind_of(key) not in able:
+                problems.add(
+                    f"{path}.deal_routes[{place}].{end}",
+                    f"must be an integration that carries deals: {', '.join(able)}, each also as KIND:NAME",
+                )
 
 
 def _repeats(names: Iterable[str], path: str, problems: Problems) -> None:

@@ -22,6 +22,7 @@ from adapters.base import Attempt, Delivered, Link, Tested
 from adapters.bitrix24 import codec, requests
 from adapters.bitrix24.bindings import unbind
 from adapters.bitrix24.clients import CONTACT, DEAL, ClientRecords
+from adapters.bitrix24.deals import PortalDeals
 from adapters.bitrix24.fields import read_fields
 from adapters.bitrix24.people import People, crm_user, extensions_of
 from adapters.bitrix24.plan import CARDS, FINISH, RECORD, SUMMARY, TASK
@@ -49,7 +50,7 @@ NOT_EXIST, NOT_MADE, NOT_FILLED = "not_exist_codes", "client_not_made", "fields_
 NO_CLIENT = "no_client"
 
 
-class Bitrix24Client:
+class Bitrix24Client(PortalDeals):
     """Notifies one portal of calls; reads its users and who is responsible."""
 
     def __init__(self, link: Link, settings: Bitrix24Settings, stack: AsyncExitStack) -> None:

@@ -10,17 +10,16 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 from adapters.bitrix24 import codec
 from adapters.bitrix24.plan import CALLBACK
 from adapters.bitrix24.requests import Entity
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.inbound import Inbound, Reply, RequestedCall, Update, WebhookCall
+from gateway.domain.php_forms import nested_form
 
 CALL_START, CALLBACK_START = "ONEXTERNALCALLSTART", "ONEXTERNALCALLBACKSTART"
 EVENTS = (CALL_START, CALLBACK_START)
-_MOST_FIELDS = 500
 _LONGEST = 128
 
 
@@ -34,19 +33,7 @@ def fields_of(body: bytes) -> Mapping[str, Any]:
         if not isinstance(read, dict):
             raise ValueError("not an event")
         return read
-    found: dict[str, Any] = {}
-    for name, value in parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_FIELDS):
-        path = name.replace("]", "").split("[")
-        if len(path) > 8:
-            raise ValueError("nested too deeply")
-        place: dict[str, Any] = found
-        for part in path[:-1]:
-            inner = place.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ValueError("a field is both a value and a group")
-            place = inner
-        place[path[-1]] = value
-    return found
+    return nested_form(body)
 
 
 def _event(body: bytes) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:

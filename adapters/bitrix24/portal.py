@@ -30,6 +30,8 @@ from gateway.domain.secret import Secret
 TOKEN, RENAMED = "oauth", "portal"
 """Names under which the application's tokens and the portal's new address are stored."""
 MOST_PAGES = 100
+ANSWER_LIMIT = 8 << 20
+"""Bytes of an answer: fifty deals with their fields, or a page of a list."""
 
 
 class Portal:
@@ -63,6 +65,10 @@ class Portal:
             if start is None:
                 break
         return found
+
+    async def page(self, method: str, params: Mapping[str, Any], attempt: Attempt | None = None) -> codec.Result:
+        """One page of a list, and where the next begins."""
+        return await self._result(method, params, attempt)
 
     async def batch(
         self, commands: Mapping[str, codec.Command], *, halt: bool = False, attempt: Attempt | None = None
@@ -120,7 +126,7 @@ class Portal:
             base = renamed or self._link.base_url or origin
             try:
                 return await http.send(
-                    "POST", target, payload=dict(params), attempt=attempt, hide=hide,
+                    "POST", target, payload=dict(params), attempt=attempt, hide=hide, limit=ANSWER_LIMIT,
                     read=lambda answer: codec.read(answer.status, answer.raw, answer.headers, method),
                 )  # fmt: skip
             except codec.Moved as moved:

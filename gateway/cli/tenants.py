@@ -18,6 +18,7 @@ from gateway.cli.api_keys import ACTOR
 from gateway.cli.changes import Changes
 from gateway.cli.tenant_content import EMPTY, StoredContent, compare_content, export_content, select_content
 from gateway.domain.ai import secrets_of
+from gateway.domain.deal_routes import secret_name
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.people import Role
@@ -136,7 +137,7 @@ def _compare(
     wanted = dict[str, Secret]()
     for name, secret in tenant.secrets.items():
         if secret.reveal() == MASK and name not in opened:
-            problems.add(f"{path}.ai.{name}", "*** keeps the stored secret, and none is stored")
+            problems.add(tenant.place_of_secret(name), "*** keeps the stored secret, and none is stored")
         wanted[name] = opened.get(name, secret) if secret.reveal() == MASK else secret
     same = wanted == opened and row is not None
     own = store.TenantRow(
@@ -162,6 +163,13 @@ def _compare(
         tenant.integrations, row.integrations if row else (), store.INTEGRATIONS, sealer, (number, label, path), prune, out,
         problems, row.user_extensions if row else {},
     )  # fmt: skip
+    known = {link.name for link in tenant.integrations} | (
+        {link.name for link in row.integrations} if row and not prune else set()
+    )
+    for place, route in enumerate(block.deal_routes):
+        for end, key in zip(("source", "target"), route.pair, strict=True):
+            if key not in known:
+                problems.add(f"{path}.deal_routes[{place}].{end}", f"there is no integration {key}")
     for place, user in enumerate(block.users):
         stored = people.get((number, user.email))
         described = user.role, user.name, user.phones
@@ -333,6 +341,9 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
     for name, key in secrets_of(tenant.secrets).items():
         ai = block.get("ai") or {}
         block["ai"] = {**ai, name: {**(ai.get(name) or {}), "api_key": key.reveal() if reveal else MASK}}
+    for route in block.get("deal_routes") or ():
+        if (token := tenant.secrets.get(secret_name(route["name"]))) is not None:
+            route["application_token"] = token.reveal() if reveal else MASK
     block["integrations"] = {
         link.name: {
             "enabled": link.enabled,

@@ -5,6 +5,7 @@ Whether one that can be may be connected to, the dialer decides on every connect
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 _LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
 _LONGEST = 253
@@ -34,3 +35,11 @@ def host_problem(host: str) -> tuple[str, str] | None:
     address = (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
     nobodys = address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
     return NOBODYS if nobodys else None
+
+
+def host_of_origin(origin: str) -> str:
+    """`name[:port]` of `https://name[:port]`, in lower case; empty for what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

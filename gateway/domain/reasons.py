@@ -33,6 +33,9 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "no_https": (
         "the installation has no public https address: set PUBLIC_URL", "у установки нет публичного адреса https: задайте PUBLIC_URL",
     ),
+    "no_deals_there": (
+        "the route's integration is not connected, switched off, or has no deals", "интеграция маршрута не подключена, выключена или в ней нет сделок",
+    ),
     "taken_in_time": ("the request was not taken in time", "запрос не принят вовремя"),
 })  # fmt: skip
 """English and Russian, by name. `{why}` is one or more of WHYS."""

@@ -12,8 +12,9 @@ from datetime import datetime
 from gateway.domain.ids import TenantId
 from gateway.store.postgres.pool import Connection
 
-CALLS = "calls"
-"""The stream of posted call events."""
+CALLS, DEALS = "calls", "deals"
+"""The streams of posted call events, and of events about deals. An event about a deal is a repeat for an hour alone: a portal may
+send the very same again on another day."""
 POSTS_AT_ONCE = 500
 """How many posts of one tenant one reading brings."""
 
@@ -61,7 +62,10 @@ async def insert_posts(conn: Connection, rows: Sequence[PostRow]) -> list[bool]:
         ), fresh AS (
             INSERT INTO journal_digests (tenant_id, digest, received_at)
             SELECT tenant_id, digest, received_at FROM firsts
-            ON CONFLICT (tenant_id, digest) DO NOTHING
+            ON CONFLICT (tenant_id, digest) DO UPDATE SET received_at = excluded.received_at
+            WHERE journal_digests.received_at <= excluded.received_at - interval '1 hour'
+              AND EXISTS (SELECT FROM firsts f WHERE f.tenant_id = excluded.tenant_id AND f.digest = excluded.digest
+                          AND f.stream = 'deals')
             RETURNING tenant_id, digest
         ), kept AS (
             INSERT INTO journal (tenant_id, address, unique_id, digest, body, received_at, stream)

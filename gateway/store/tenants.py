@@ -163,6 +163,17 @@ async def set_secrets(conn: Connection, tenant: TenantId, sealed: Mapping[str, s
     await conn.execute("UPDATE tenants SET secrets = $2 WHERE tenant_id = $1", tenant, json.dumps(sealed))
 
 
+async def set_tenant_secret(conn: Connection, tenant: TenantId, name: str, sealed: str | None) -> None:
+    """Stores one of the secrets among a tenant's options, sealed; None removes it. The engine's alone."""
+    await conn.execute(
+        "UPDATE tenants SET secrets = CASE WHEN $3::text IS NULL THEN secrets - $2 ELSE secrets || jsonb_build_object($2::text, $3::text) END "
+        "WHERE tenant_id = $1",
+        tenant,
+        name,
+        sealed,
+    )
+
+
 async def select_time(conn: Connection) -> datetime:
     """The database's clock, which decides leases and expiry."""
     moment: datetime = await conn.fetchval("SELECT clock_timestamp()")

@@ -32,6 +32,7 @@ from gateway.web.pages.catalog import catalog_pages
 from gateway.web.pages.companies import companies_pages
 from gateway.web.pages.customers import customers_pages
 from gateway.web.pages.dead_letters import dead_letters_pages
+from gateway.web.pages.deals import deals_pages
 from gateway.web.pages.deliveries import deliveries_pages
 from gateway.web.pages.dialling import dialling_pages
 from gateway.web.pages.extensions import extensions_pages, module_pages
@@ -95,6 +96,7 @@ _LARGER = (
     (re.compile(r"/api/v1/prompts(?:/validate|/test)?"), LARGEST_PROMPT),
     (re.compile(r"/t/[^/]+/catalog/import"), LARGEST_FILE + (64 << 10)),
     (re.compile(r"/t/[^/]+/prompts(?:/[^/]+)?"), 1 << 20),
+    (re.compile(r"/t/[^/]+/deals/routes/[^/]+"), 1 << 20),
 )
 
 
@@ -114,7 +116,7 @@ def create_app(deps: Deps) -> QuartTrio:
         dialling_pages, extensions_pages, integrations_pages, mapping_pages, pbxes_pages, api_keys_pages, operators_pages, companies_pages,
         installation_pages, acting_pages, login_pages, oauth_pages, deliveries_pages, dead_letters_pages, profile_pages,
         catalog_pages, prompts_pages, ai_pages, audit_pages, operators_audit_pages, notify_pages, alerts_pages,
-        inbox_pages, saved_replies_pages, customers_pages, person_data_pages, orders_pages,
+        inbox_pages, saved_replies_pages, customers_pages, person_data_pages, orders_pages, deals_pages,
     )  # fmt: skip
     for pages in (*(make(gate) for make in ours), *(module_pages(gate, adapter) for adapter in registering().values())):
         app.register_blueprint(pages)

@@ -33,6 +33,9 @@ TONES = {
     "delivery": {
         "done": "ok", "pending": "busy", "failed": "bad", "doubtful": "warn", "expired": "calm", "superseded": "calm",
     },
+    "deal": {"success": "ok", "waiting": "busy", "skipped": "calm", "failed": "bad"},
+    "deal_verdict": {"create": "ok", "update": "busy", "recreate": "busy", "refused": "bad", "deal_not_found": "bad"},
+    "deal_row": {"same": "ok", "changed": "busy", "empty_there": "busy", "refused": "bad"},
     "module": {"active": "ok", "waiting": "warn", "inactive": "calm", "new": "calm", "deleted": "calm"},
     "attempt": {
         "done": "ok", "retry": "warn", "rate_limited": "warn", "waiting": "calm", "attention": "bad", "failed": "bad",

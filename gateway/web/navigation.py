@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from itertools import groupby
 
+from adapters.deals import CarriesDeals
 from adapters.registry import integrations
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import kind_of
@@ -76,6 +77,7 @@ SECTIONS = (
     Section(name="integrations", address="/integrations", also=("/pbxes",), group=Group.CONNECTIONS),
     Section(name="extensions", address="/extensions", also=("/phones",), group=Group.CONNECTIONS),
     Section(name="deliveries", address="/deliveries", group=Group.CONNECTIONS),
+    Section(name="deals", address="/deals", group=Group.CONNECTIONS, needs=CarriesDeals),
     Section(name="profile", address="/profile", group=Group.BOTS),
     Section(name="catalog", address="/catalog", group=Group.BOTS),
     Section(name="prompts", address="/prompts", group=Group.BOTS),

@@ -26,6 +26,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from actors.chats.conversing import Conversing
 from actors.crm.plans import CrmPlans
 from actors.crm.registration import Registrations
+from actors.deals.desk import DealDesk
 from actors.feed import Feed
 from actors.orders.ordering import Ordering
 from actors.runtime.directory import Directory, Slot
@@ -134,6 +135,8 @@ class Deps:
     """Tries prompts on the installation's language model, where there is one."""
     models: Callable[[ModelBlock], ModelSettings] | None = None
     """The model that answers a company's clients; without it none can be tested."""
+    deal_desk: DealDesk | None = None
+    """Looks at both sides of a route of deals; without it none is tried."""
     spool: Spool | None = None
     """Where this instance puts posts while the database is away."""
     mounts: Sequence[Callable[[QuartTrio], None]] = ()

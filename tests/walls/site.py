@@ -142,6 +142,7 @@ IN_PATH: Sequence[tuple[str, str, Any]] = (
         (f"/api/v1/{name}/", "id", lambda s: str(s.ids.recording))
         for name in ("conversations", "messages", "contacts", "files", "orders")
     ),
+    ("/api/v1/deals/runs/", "id", lambda s: str(s.ids.row)),
     ("/api/v1/catalog/", "id", lambda s: s.ids.name("item")),
     ("/api/v1/users/", "id", lambda s: str(s.ids.recording)),
     ("/t/<number>/people/", "user_id", lambda s: str(s.ids.recording)),

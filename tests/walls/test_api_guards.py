@@ -87,10 +87,14 @@ OTHERWISE: Mapping[tuple[str, str], frozenset[str]] = {
     ("POST", "/token"): frozenset(SCOPES),
     ("GET", "/contacts/<id>/export"): frozenset({"write"}),
     ("DELETE", "/contacts/<id>"): frozenset({"write"}),
+    ("PUT", "/deals/routes/<name>"): frozenset({"write"}),
+    ("DELETE", "/deals/routes/<name>"): frozenset({"write"}),
 }
 """Everywhere else what shows wants `read`, and what changes `write`."""
 CHATS = ("/conversations", "/messages", "/templates", "/contacts", "/files", "/orders")
 """There what shows wants `chat` or `read`, and what changes `chat`."""
+DEALS = "/deals"
+"""There the scope `deals` does as well, but for a change of a route."""
 KEYS_ALONE = ("/bot-config", "/token")
 AGENTS = (("GET", "/calls"), ("GET", "/calls/<id>"), ("POST", "/calls"), ("GET", "/contacts/<id>"))
 AGENTS_CHATS = ("/conversations", "/messages/", "/templates", "/files", "/orders")
@@ -102,6 +106,8 @@ def scopes_for(route: Route) -> frozenset[str]:
     place = (route.method.replace("HEAD", "GET"), route.rule.removeprefix(ROOT))
     if place[1].startswith(CHATS) and place not in OTHERWISE:
         return frozenset({"chat", "read"} if route.method in SAFE else {"chat"})
+    if place[1].startswith(DEALS) and place not in OTHERWISE:
+        return frozenset({"read", "deals"} if route.method in SAFE else {"write", "deals"})
     return OTHERWISE.get(place, frozenset({"read" if route.method in SAFE else "write"}))
 
 

@@ -68,7 +68,7 @@ ADMIN_SEES = (
 OPEN = ("/", "/login", "/login/", "/logout", "/preferences", "/welcome", "/oauth/")
 ADMIN_ONLY_FORMS = (
     "/remove", "/disconnect", "/rotate", "/revoke", "/delete", "/replay", "/login", "/pbxes/new", "/dialling", "/dialling/orders", "/orders/new", "<uuid:ident>/edit", "<uuid:user_id>",
-    "/catalog/import", "/another", "/replies/<uuid:reply>", "/customers/new", "<uuid:contact>/edit", "<uuid:contact>/merge",
+    "/catalog/import", "/another", "/replies/<uuid:reply>", "/deals/routes/<name>/try", "/customers/new", "<uuid:contact>/edit", "<uuid:contact>/merge",
     "<uuid:contact>/export", "<uuid:contact>/erase",
 )  # fmt: skip
 """Pages below `/t/` that are nothing but a form, or a person's data."""

@@ -33,6 +33,7 @@ from gateway.web.content.prompts import save_version
 from gateway.web.session.second_step import seal_factor
 from gateway.web.session.tokens import new_token
 from tests.web.chats import READY, fill_chats, fill_templates
+from tests.web.deals import fill_deals
 from tests.web.orders import fill_orders as fill_bought
 from tests.web.world import HASHED, JUNE, MAPLE, PASSWORD, World, play
 
@@ -172,6 +173,7 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
     chats = await fill_chats(world)
     orders = await fill_bought(world, chats, "margherita")
     late = await fill_templates(world)
+    await fill_deals(world)
     await make_birch(world)
     cookies = {
         "june": ("session", await world.session(JUNE)),
@@ -209,6 +211,9 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
             "order-booking": f"/orders/{orders.booking}", "order-request": f"/orders/{orders.request}",
             "order-edit": f"/orders/{orders.order}/edit", "order-booking-edit": f"/orders/{orders.booking}/edit", "order-new": "/orders/new",
             "order-for": f"/orders/new?kind=booking&conversation={chats.anna}", "order-rules": "/orders/rules",
+            "deals": "/deals", "deal-route": "/deals/routes/main", "deal-route-new": "/deals/routes/new", "deal-try": "/deals/routes/main/try",
+            "deal-runs": "/deals/runs", "deal-runs-none": "/deals/runs?deal=7", "deal-replay": "/deals/runs/replay?state=failed",
+            "deal-remove": "/deals/routes/main/remove",
             "profile": "/profile", "catalog": "/catalog", "catalog-item": "/catalog/item/margherita",
             "catalog-remove": "/catalog/item/tea/remove", "catalog-import": "/catalog/import", "catalog-menu": "/catalog/menu/retailcrm",
             "ai": "/ai", "ai-use": "/ai/use?since=2026-01-01", "prompts": "/prompts", "prompt": f"/prompts/{prompt}", "prompt-new": "/prompts/new",
@@ -216,12 +221,12 @@ async def prepare(world: World) -> tuple[dict[str, tuple[str, str]], dict[str, S
         }),
         ("ivan", "/t/0367", {"agent-overview": "/", "agent-calls": "/calls", "agent-inbox": "/inbox"}),
         ("audit", "/t/0367", {"audit-inbox": "/inbox", "audit-chat": f"/inbox/{chats.anna}", "audit-orders": "/orders",
-                              "audit-order": f"/orders/{orders.order}", "audit-rules": "/orders/rules"}),
+                              "audit-order": f"/orders/{orders.order}", "audit-rules": "/orders/rules", "audit-deals": "/deals/runs", "audit-route": "/deals/routes/main"}),
         ("june", "", {"account": "/account/security", "sessions": "/account/sessions"}),
         ("birch", "/t/0369", {
             f"new-{name}": f"/{name}" for name in (
                 "overview", "calls", "missed", "dialling", "extensions", "integrations", "deliveries", "people",
-                "keys", "notify", "profile", "catalog", "prompts", "ai", "audit", "inbox", "customers", "orders",
+                "keys", "notify", "profile", "catalog", "prompts", "ai", "audit", "inbox", "customers", "orders", "deals",
             )
         } | {"new-overview": "/"}),
         ("operator", "", {

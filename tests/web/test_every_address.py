@@ -43,6 +43,7 @@ from tests.sound import wav
 from tests.web.api.held_gateway import Gateway
 from tests.web.api.test_crm_callbacks import Here
 from tests.web.chats import fill_chats
+from tests.web.deals import fill_deals
 from tests.web.orders import fill_orders
 from tests.web.world import CSRF, HASHED, JUNE, World, answered, ended, play, ringing
 
@@ -143,11 +144,12 @@ async def place(world: World, tmp_path: Path) -> Place:
     person = (await world.db.engine(members.list_members, JUNE))[1]
     chats = await fill_chats(world)
     orders = await fill_orders(world, chats, "main")
+    await fill_deals(world, "main")
     said = await world.db.tenant(JUNE, messages.select_messages, JUNE, chats.anna, 1)
     recording = str(recording_files.signer(JUNE).recording_id(sound.call_id))
     return Place(app, world, {
         "number": {"": "0367"}, "kind": {"": "retailcrm"}, "key": {"": "retailcrm"}, "call_id": {"": calls[5].call_id},
-        "name": {"/static/": "style.css", "/recordings/": recording, "/pbxes/": "main", "": "main"},
+        "name": {"/static/": "style.css", "/recordings/": recording, "/pbxes/": "main", "/deals/": "main", "": "main"},
         "recording": {"": recording}, "user_id": {"": str(person.user_id)}, "item": {"": "main"},
         "prompt": {"": PROMPTS["id"]}, "chat": {"": str(chats.anna)}, "contact": {"": str(chats.contact)}, "reply": {"": str(chats.reply)},
         "message": {"": str(said[0].id)}, "action": {"": "take"}, "ident": {"": str(orders.order)},
@@ -238,7 +240,7 @@ SAME = re.compile(
     r"Asterisk(?: Call Manager/[\d.]+)?|API|PBX|CRM|HTTP\S*|AMI|OpenAI|TLS|JSON|CSV|PostgreSQL|IT|KiB|MiB|"
     r"@BotFather|AAE…|Maple|June|Ltd|EN|RU|English|Русский|UTC|id|Gateway|main|pjsip\.conf|manager\.conf|"
     r"Caller|https?://\S+|\S+@\S+|\S*[_./\\{}<>=]\S*|[a-z]+-\d+|plus|e-mail|Latin|"
-    r"BYN|CSV|UTF|Windows|asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|anna_k|support"
+    r"BYN|CSV|UTF|Windows|asterisk -rx 'manager reload'|gateway apply|write = reporting|from-internal|sales|Anna|anna_k|support|bitrix24(?::2)?"
 )
 
 

@@ -13,7 +13,7 @@ from tests.web.world import World
 NAMES = (
     # People, companies, prompts and goods of these tests; systems and standards by their own names.
     "Анна Кузьмина", "Иван Петров", "Ольга Мороз", "Павел Сидорович", "Бот на сайте", "Основной", "Маргарита", "Фунги", "Чай",
-    "Пицца", "проба", "Доставка", "Русский",
+    "Пицца", "проба", "Доставка", "Русский", "Окна", "Двери",
 )  # fmt: skip
 """Cyrillic in English pages."""
 OUTSIDE = (

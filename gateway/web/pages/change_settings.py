@@ -138,7 +138,7 @@ async def save_settings(
 ) -> None:  # fmt: skip
     """Stores a PBX's or an integration's valid settings, all of them. One that was not set up yet is switched on by this,
     unless `enabled` says otherwise. Raises Invalid where another integration has its client id or account."""
-    sealer = await _sealer(db, master, number)
+    sealer = await sealer_of(db, master, number)
     with _taken_named(type(settings)):
         await db.tenant(number, _save, of, number, link, settings, sealer, person, enabled)
 
@@ -149,7 +149,7 @@ async def change_settings(
 ) -> bool:  # fmt: skip
     """Changes the fields that are `named`, and the switch unless None: `change` makes valid settings of the stored ones, and
     what it raises changes nothing. Whether there was something to do. Raises Invalid where nothing is set up, or another integration has the client id."""
-    sealer = await _sealer(db, master, number)
+    sealer = await sealer_of(db, master, number)
     with _taken_named(model):
         return await db.tenant(number, _change, number, key, change, named, enabled, sealer, person)
 
@@ -165,7 +165,8 @@ def _taken_named(model: type[AdapterSettings]) -> Iterator[None]:
         raise Invalid(tuple((name, text) for name in sorted(marked_fields(model, mark)))) from None
 
 
-async def _sealer(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
+async def sealer_of(db: Database, master: MasterKeys, number: TenantId) -> Sealer:
+    """What seals the secrets of a company."""
     row = (await db.engine(store.select_tenants, [number]))[0]
     await master.prepare([(number, row.data_key)])
     return master.sealer(number, row.data_key)

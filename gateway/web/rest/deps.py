@@ -22,6 +22,7 @@ from gateway.store.postgres.pool import Database
 from gateway.store.secrets.seal import MasterKeys
 from gateway.web.callers.callers import Callers, Headers
 from gateway.web.content.bot_configs import BotConfigs
+from gateway.web.content.deal_work import DealWork
 from gateway.web.content.sandbox import Sandbox
 from gateway.web.http.routes import Request
 from gateway.web.rest.cursors import Cursors
@@ -58,6 +59,8 @@ class RestDeps:
     """Files of messages."""
     bot_configs: BotConfigs | None = None
     """What bots get."""
+    deal_work: DealWork | None = None
+    """What programs do with deals."""
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(None))
     """Tries prompts on the installation's model."""
     public_url: str = ""

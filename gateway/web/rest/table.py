@@ -11,6 +11,7 @@ from gateway.web.rest.catalog import catalog
 from gateway.web.rest.changes import changes
 from gateway.web.rest.chats import chats
 from gateway.web.rest.contacts import contact_endpoints
+from gateway.web.rest.deals import deals
 from gateway.web.rest.deliveries import deliveries
 from gateway.web.rest.deps import RestDeps
 from gateway.web.rest.endpoints import Endpoint, rest_addresses
@@ -26,7 +27,7 @@ from gateway.web.rest.registry import registry
 from gateway.web.rest.users import users
 
 RESOURCES: Sequence[Callable[[RestDeps], list[Endpoint]]] = (
-    registry, integrations, integration_jobs, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, ai_use, deliveries, audit, users, keys, changes,
+    registry, integrations, integration_jobs, mapping, bot_config, prompts, profile, catalog, calls, chats, contact_endpoints, file_endpoints, order_endpoints, deals, ai_use, deliveries, audit, users, keys, changes,
 )  # fmt: skip
 
 
