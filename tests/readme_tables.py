@@ -18,6 +18,7 @@ from adapters.base import Adapter, AdapterSettings
 from adapters.folder import read_folder
 from adapters.registry import adapters
 from gateway.cli import _parser
+from gateway.domain.crm_sources import SOURCES
 from gateway.domain.secret import Secret
 from gateway.settings import variables
 
@@ -82,6 +83,23 @@ def _value(value: Any) -> str:
             return f"`{value}`" if value else "empty"
 
 
+def sources_table() -> str:
+    """Every source of field mapping, with what a rule has to be for."""
+    whens: dict[str, list[str]] = {}
+    found = {name: source for sources in SOURCES.values() for name, source in sources.items()}
+    for when, sources in SOURCES.items():
+        for name in sources:
+            whens.setdefault(name, []).append(when)
+    rows = []
+    for name, source in found.items():
+        choices = f": {', '.join(f'`{one}`' for one in source.choices)}" if source.choices else ""
+        kind = {"time": "time, ISO 8601 with the company's offset", "flag": "true or false"}.get(
+            source.type, source.type
+        )
+        rows.append((f"`{name}`", ", ".join(whens[name]), f"{source.en}; {kind}{choices}"))
+    return table(("source", "when", "value"), rows)
+
+
 def commands() -> dict[str, str]:
     """Every command in words, such as "user add", with what its help says of it."""
 
@@ -97,7 +115,11 @@ def commands() -> dict[str, str]:
 
 def tables() -> dict[str, str]:
     """Every table by its name."""
-    return {"settings": settings_table(), **{str(kind): adapter_table(one) for kind, one in adapters().items()}}
+    return {
+        "settings": settings_table(),
+        "sources": sources_table(),
+        **{str(kind): adapter_table(one) for kind, one in adapters().items()},
+    }
 
 
 def written(text: str) -> str:

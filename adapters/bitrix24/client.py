@@ -23,10 +23,10 @@ from adapters.bitrix24.bindings import unbind
 from adapters.bitrix24.clients import CONTACT, DEAL, ClientRecords
 from adapters.bitrix24.fields import read_fields
 from adapters.bitrix24.people import People, crm_user, extensions_of
-from adapters.bitrix24.plan import CARDS, FINISH, RECORD, TASK
+from adapters.bitrix24.plan import CARDS, FINISH, RECORD, SUMMARY, TASK
 from adapters.bitrix24.portal import Portal
 from adapters.bitrix24.records import CrmRecords
-from adapters.bitrix24.records_requests import UPDATE, update
+from adapters.bitrix24.records_requests import UPDATE, plain, update
 from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.requests import Entity, Person
 from adapters.bitrix24.settings import Bitrix24Settings
@@ -34,14 +34,18 @@ from adapters.bitrix24.tested import probe_portal
 from adapters.inbound import UNUSED_CALL
 from gateway.domain.crm_sources import When
 from gateway.domain.errors import GatewayError, NotYet, Rejected
+from gateway.domain.secret import Secret
 
 CALL, ENTITY, TYPE, BEGUN, FINISHING, FINISHED, MADE_TASK, MAKES, FILLED = (
     "call", "entity", "type", "begun", "finishing", "finished", "task", "makes", "filled",
 )  # fmt: skip
 """Names under which ids of a call are remembered."""
+MOST_UPLOADED = 10 << 20
+"""Bytes of a recording that is uploaded: as Base64 in JSON it is in memory a few times."""
 UNUSED_S = 180.0
 """Seconds after which a requested call that nobody has seen begin will not begin any more."""
 NOT_EXIST, NOT_MADE, NOT_FILLED = "not_exist_codes", "client_not_made", "fields_not_written"
+NO_CLIENT = "no_client"
 
 
 class Bitrix24Client:
@@ -69,6 +73,8 @@ class Bitrix24Client:
                 return await self._record(attempt)
             case kind if kind == TASK:
                 return await self._task(attempt)
+            case kind if kind == SUMMARY:
+                return await self._summary(attempt)
             case kind if kind == UNUSED_CALL:
                 return await self._unused(attempt)
             case kind if kind in CrmRecords.KINDS:
@@ -231,8 +237,16 @@ class Bitrix24Client:
         name = requests.file_name(str(attempt.body["call"]), content_type)
         if name is None:
             raise Rejected(f"{REASONS['format']}: {content_type}", person=REASONS["format"])
+        content: bytes | None = None
+        if self._settings.recordings_by == "upload" and self._link.recordings is not None:
+            content = await self._link.recordings.content(link, MOST_UPLOADED)
         try:
-            await self.portal.call(requests.ATTACH, requests.record(call_id, link, name), attempt=attempt)
+            if content is None:
+                await self.portal.call(requests.ATTACH, requests.record(call_id, link, name), attempt=attempt)
+            else:  # not as the attempt's: its log would hold the sound
+                attempt.request = f"{requests.ATTACH} {name}, {len(content)} bytes"
+                attempt.permit()
+                await self.portal.call(requests.ATTACH, requests.uploaded(call_id, content, name))
         except Rejected as error:
             if codec.is_about(error, codec.TOO_EARLY) or codec.is_about(error, codec.NOT_FETCHED):
                 raise NotYet(
@@ -240,6 +254,25 @@ class Bitrix24Client:
                     person=REASONS["not_fetched"],
                 ) from None
             raise
+        return Delivered()
+
+    async def _summary(self, attempt: Attempt) -> Delivered:
+        """A call's summary as a comment to its client. One that an attempt made whose answer was lost is found by its text."""
+        body = attempt.body
+        if await attempt.known(attempt.key) is not None:
+            return Delivered()
+        if self._link.recordings is None:
+            raise Rejected("summaries cannot be read here")
+        if await attempt.known(FINISHED) is None:
+            raise NotYet("the call is not finished there yet")
+        summary = await self._link.recordings.summary(str(body["recording"]))
+        entity = Entity.read(await attempt.known(ENTITY)) or await self._records.find(attempt, str(body["phone"]))
+        if entity is None:
+            return Delivered(note=NO_CLIENT)
+        lines = [line for one in summary.splitlines() for line in (one, plain(one))]
+        text = plain(f"{body['title']}\n{summary}")
+        await self._crm.comment(attempt, entity, text, [Secret(line) for line in lines])
+        await attempt.remember(attempt.key, str(entity))
         return Delivered()
 
     async def _task(self, attempt: Attempt) -> Delivered:

@@ -4,6 +4,7 @@
 nothing twice. `ORIGINATOR_ID` and `ORIGIN_ID` do the same for what we make in the CRM. Read `codec.py` for the answers.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -104,6 +105,11 @@ def cards(call_id: str, show: Sequence[str], hide: Sequence[str]) -> dict[str, C
 def record(call_id: str, link: str, name: str) -> dict[str, Any]:
     """The recording of a finished call."""
     return {"CALL_ID": call_id, "FILENAME": name, "RECORD_URL": link}
+
+
+def uploaded(call_id: str, content: bytes, name: str) -> dict[str, Any]:
+    """The same with the sound itself."""
+    return {"CALL_ID": call_id, "FILENAME": name, "FILE_CONTENT": b64encode(content).decode("ascii")}
 
 
 def file_name(call: str, content_type: str) -> str | None:

@@ -119,6 +119,18 @@ class Bitrix24Settings(CrmSettings):
         help_en="Bitrix24 fetches them from our public address",
         help_ru="Битрикс24 забирает их с нашего публичного адреса",
     )
+    recordings_by: Literal["link", "upload"] = setting(
+        "link",
+        en="How recordings get there",
+        ru="Как записи попадают в портал",
+        help_en="Upload where Bitrix24 cannot reach our public address; files over 10 MiB go by link all the same",
+        help_ru="Загрузка нужна, если наш публичный адрес недоступен из Битрикс24; файлы больше 10 МиБ идут по ссылке",
+        options={
+            "link": {"en": "Bitrix24 fetches them by a link", "ru": "Битрикс24 забирает по ссылке"},
+            "upload": {"en": "They are uploaded", "ru": "Загружаются"},
+        },
+        advanced=True,
+    )
     missed_task: bool = setting(
         True,
         en="A task for a missed call",

@@ -64,7 +64,7 @@ class Portal:
         ]  # fmt: skip
 
     def notes(self) -> Sequence[NoteSeen]:
-        return [NoteSeen(client=str(one["ENTITY_ID"]), text=one["COMMENT"]) for one in self.portal.comments.values()]
+        return [NoteSeen(client=str(one["ENTITY_ID"]), text=one["COMMENT"]) for one in self.portal.comments]
 
 
 CRM = Crm(

@@ -56,9 +56,9 @@ class Account:
     def clients(self) -> Sequence[ClientSeen]:
         return [
             ClientSeen(
-                id=str(number), name=one.get("firstName", ""), phones=tuple(phone["number"] for phone in one.get("phones", ())), fields=one
+                id=str(one["id"]), name=one.get("firstName", ""), phones=tuple(phone["number"] for phone in one.get("phones", ())), fields=one
             )
-            for number, one in self.crm.customers.items()
+            for one in self.crm.customers
         ]  # fmt: skip
 
     def orders(self) -> Sequence[OrderSeen]:

@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -104,7 +105,8 @@ class Bitrix24:
         """What the server of a recording answers when the portal fetches it."""
         self.rows: dict[int, list[dict[str, Any]]] = {}
         """Product rows by their deal."""
-        self.comments: dict[int, dict[str, Any]] = {}
+        self.comments: list[dict[str, Any]] = []
+        """In the history of clients."""
         self.calls: dict[str, CallRecord] = {}
         self.entities: dict[str, dict[int, dict[str, Any]]] = {
             kind: {} for kind in ("LEAD", "CONTACT", "COMPANY", "DEAL")
@@ -453,6 +455,9 @@ class Bitrix24:
             raise Refusal(400, "ERROR_CORE", "Call is not found in the statistic table")
         if not str(params.get("FILENAME", "")).lower().endswith((".wav", ".mp3")):
             raise Refusal(400, "ERROR_CORE", "Wrong file extension. Only wav and mp3 are allowed")
+        if params.get("FILE_CONTENT"):
+            call.record = f"{len(b64decode(str(params['FILE_CONTENT']), validate=True))} bytes"
+            return {"FILE_ID": 12}
         if not re.match(r"https?://", str(params.get("RECORD_URL", ""))):
             raise Refusal(400, "ERROR_CORE", "URL is empty")
         if self.record_status != 200:

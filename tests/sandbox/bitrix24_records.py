@@ -133,13 +133,13 @@ def records_methods(portal: "Bitrix24") -> dict[str, Callable[[dict[str, Any]], 
             raise Refusal(400, "OWNER_NOT_FOUND", "Owner was not found")
         if re.search(r"\[/?\w+\]", fields["COMMENT"]):
             portal.violations.append("BB code of a client in a comment")
-        portal.comments[len(portal.comments) + 1] = {"ID": str(len(portal.comments) + 1), **fields}
+        portal.comments.append({"ID": str(len(portal.comments) + 1), **fields})
         return len(portal.comments)
 
     def list_comments(params: dict[str, Any]) -> list[dict[str, Any]]:
         wanted = params.get("filter") or {}
         return [
-            {"ID": one["ID"], "COMMENT": one["COMMENT"]} for one in reversed(portal.comments.values())
+            {"ID": one["ID"], "COMMENT": one["COMMENT"]} for one in reversed(portal.comments)
             if str(one["ENTITY_ID"]) == str(wanted.get("ENTITY_ID")) and one["ENTITY_TYPE"] == wanted.get("ENTITY_TYPE")
         ]  # fmt: skip
 

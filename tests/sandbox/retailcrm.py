@@ -278,9 +278,10 @@ class RetailCrm:
         self.managers: dict[str, dict[str, Any]] = {}
         """Answers of `telephony/manager` by the digits of a phone."""
         self.scopes = ["integration_read", "integration_write", "telephony_read", "telephony_write", "user_read"]
-        self.customers: dict[int, dict[str, Any]] = {}
+        self.customers: list[dict[str, Any]] = []
         self.orders: dict[int, dict[str, Any]] = {}
         self.notes: list[dict[str, Any]] = []
+        """On customers."""
         self.violations: list[str] = []
         self._known: set[str] = set()
         self._seen: set[str] = set()
@@ -306,7 +307,7 @@ class RetailCrm:
     def add_customer(self, phone: str, name: str) -> int:
         """Somebody who was there before."""
         number = 5000 + len(self.customers)
-        self.customers[number] = {"id": number, "firstName": name, "phones": [{"number": phone}]}
+        self.customers.append({"id": number, "firstName": name, "phones": [{"number": phone}]})
         return number
 
     @property

@@ -77,7 +77,7 @@ def records_routes(crm: "RetailCrm") -> Mapping[tuple[str, str], Handler]:
             raise Refusal(400, "Errors in the input parameters", {"limit": "This value is not valid."})
         wanted, email = query.get("filter[name]", ""), query.get("filter[email]", "")
         found = [
-            one for one in crm.customers.values()
+            one for one in crm.customers
             if (wanted and any(digits(phone["number"]).endswith(digits(wanted)) for phone in one.get("phones", ())))
             or (email and str(one.get("email", "")).lower() == email.lower())
         ]  # fmt: skip
@@ -89,31 +89,32 @@ def records_routes(crm: "RetailCrm") -> Mapping[tuple[str, str], Handler]:
     def create_customer(request: Request) -> dict[str, Any]:
         record, _ = crm.form_of(request, "customer", "site")
         check("customer", record, _CUSTOMER)
-        taken(crm.customers, record)
+        taken(customers(), record)
         tails = {digits(phone["number"])[-9:] for phone in record.get("phones", ())}
-        if any(
-            digits(phone["number"])[-9:] in tails for one in crm.customers.values() for phone in one.get("phones", ())
-        ):
+        if any(digits(phone["number"])[-9:] in tails for one in crm.customers for phone in one.get("phones", ())):
             crm.violations.append(f"a second customer with {sorted(tails)}")
         number = 5000 + len(crm.customers)
-        crm.customers[number] = {"id": number, **record}
+        crm.customers.append({"id": number, **record})
         return {"id": number}
 
     def edit_customer(request: Request) -> dict[str, Any]:
         record, beside = crm.form_of(request, "customer", "site", "by")
         check("customer", record, _CUSTOMER)
-        one = find(crm.customers, request, beside.get("by", "externalId"))
+        one = find(customers(), request, beside.get("by", "externalId"))
         one.update(record)
         return {"id": one["id"], "state": "changed"}
 
-    def show(records: Mapping[int, dict[str, Any]], name: str) -> Handler:
-        return lambda request: {name: find(records, request, dict(request.query).get("by", "externalId"))}
+    def customers() -> dict[int, dict[str, Any]]:
+        return {one["id"]: one for one in crm.customers}
+
+    def show(records: Callable[[], Mapping[int, dict[str, Any]]], name: str) -> Handler:
+        return lambda request: {name: find(records(), request, dict(request.query).get("by", "externalId"))}
 
     def create_order(request: Request) -> dict[str, Any]:
         record, _ = crm.form_of(request, "order", "site")
         check("order", record, _ORDER)
         taken(crm.orders, record)
-        if record.get("customer", {}).get("id") not in crm.customers:
+        if record.get("customer", {}).get("id") not in customers():
             raise Refusal(400, "Errors in the entity format", {"customer": "Customer does not exist."})
         number = 9000 + len(crm.orders)
         crm.orders[number] = {"id": number, "status": "new", **record}
@@ -130,7 +131,7 @@ def records_routes(crm: "RetailCrm") -> Mapping[tuple[str, str], Handler]:
         record, _ = crm.form_of(request, "note", "site")
         if not isinstance(record, dict) or not record.get("text"):
             raise Refusal(400, "Errors in the entity format", {"text": "This value should not be blank."})
-        if record.get("customer", {}).get("id") not in crm.customers:
+        if record.get("customer", {}).get("id") not in customers():
             raise Refusal(400, "Errors in the entity format", {"customer": "Customer does not exist."})
         crm.notes.append({"id": len(crm.notes) + 1, **record})
         return {"id": len(crm.notes)}
@@ -160,8 +161,8 @@ def records_routes(crm: "RetailCrm") -> Mapping[tuple[str, str], Handler]:
     return {
         ("GET", "/api/v5/customers"): list_customers, ("POST", "/api/v5/customers/create"): create_customer,
         ("GET", "/api/v5/customers/notes"): list_notes, ("POST", "/api/v5/customers/notes/create"): create_note,
-        ("POST", "/api/v5/customers/{id}/edit"): edit_customer, ("GET", "/api/v5/customers/{id}"): show(crm.customers, "customer"),
+        ("POST", "/api/v5/customers/{id}/edit"): edit_customer, ("GET", "/api/v5/customers/{id}"): show(customers, "customer"),
         ("POST", "/api/v5/orders/create"): create_order, ("POST", "/api/v5/orders/{id}/edit"): edit_order,
-        ("GET", "/api/v5/orders/{id}"): show(crm.orders, "order"), ("GET", "/api/v5/reference/statuses"): statuses,
+        ("GET", "/api/v5/orders/{id}"): show(lambda: crm.orders, "order"), ("GET", "/api/v5/reference/statuses"): statuses,
         ("GET", "/api/v5/custom-fields"): custom_fields, ("GET", "/api/v5/custom-fields/dictionaries"): dictionaries,
     }  # fmt: skip

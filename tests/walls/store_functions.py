@@ -309,9 +309,16 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "select_waiting.only": lambda c: [c.ids.recording] if c.name.startswith("ai_work.") else [c.ids.phone],
     "select_unannounced.only": lambda c: [c.ids.recording],
     "templates": lambda c: [],
+    "words": lambda c: [c.ids.row],
+    "Work.recording_id": lambda c: c.ids.recording,
+    "end_work.state": lambda c: "failed",
+    "select_transcripts_of_phones.phones": lambda c: [Context(c.company, c.ids, "calls").text, c.ids.name("caller")],
+    "erase_transcripts.phones": lambda c: [Context(c.company, c.ids, "calls").text, c.ids.name("caller")],
+    "give_up_old.older_than_s": lambda c: -1e6,
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
+    "call_transcripts.release_work": [Variant(prepare=lambda c: "UPDATE call_transcripts SET lease_until = now()")],
     "ai_work.select_waiting": [
         Variant({"only": lambda c: None}, lambda c: "UPDATE conversations SET owner = 'ai', state = 'open'"),
         Variant(

@@ -242,6 +242,29 @@ async def test_a_recording_waits_for_its_file_and_for_the_portal(portal: Bitrix2
     assert only(portal).record == LINK
 
 
+async def test_a_recording_is_uploaded_where_its_link_cannot_be_fetched(portal: Bitrix24, open_desk: Open) -> None:
+    class Recordings:
+        sound: bytes | None = b"RIFF" * 1000
+
+        async def content_type(self, link: str) -> str:
+            return "audio/wav"
+
+        async def content(self, link: str, most: int) -> bytes | None:
+            return self.sound
+
+    recordings = Recordings()
+    async with open_desk(settings_of(portal, recordings_by="upload"), recordings=recordings) as desk:
+        finish, record = desk.planned(ended("1", recording=LINK))
+        await desk.client.deliver(desk.attempt(finish, "1"))
+        attempt = desk.attempt(record, "1")
+        await desk.client.deliver(attempt)
+        assert only(portal).record == "4000 bytes"
+        assert attempt.request.endswith(".wav, 4000 bytes"), "the log has its size and not the sound"
+        recordings.sound = None  # larger than what is uploaded
+        await desk.client.deliver(desk.attempt(record, "1"))
+        assert only(portal).record == LINK
+
+
 # A call that was requested there -------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,27 @@ async def test_events_are_bound_once_and_moved(
     assert portal.requests["event.bind"] == 2
 
 
+async def test_what_was_bound_is_taken_back_when_it_is_disconnected(
+    portal: Bitrix24, open_link: Link, open_desk: Callable[..., Any]
+) -> None:
+    portal.access = "access-0123456789"
+    portal.events = {("ONEXTERNALCALLSTART", HOOK), ("ONEXTERNALCALLSTART", "https://other.example/h")}
+    pair = {"access": portal.access, "refresh": "r", "endpoint": f"{portal.base}/rest/"}
+    changes: dict[str, Any] = {"tokens": MemoryTokens(oauth=pair), "hook_url": Secret(HOOK)}
+    async with open_desk(application(portal), **changes) as desk:
+        for _ in range(2):
+            await desk.client.withdraw()
+    assert portal.events == {("ONEXTERNALCALLSTART", "https://other.example/h")}
+    for settings, more in (
+        (settings_of(portal), changes),
+        (application(portal), {**changes, "tokens": MemoryTokens()}),
+    ):
+        before = portal.requests.total()
+        async with open_desk(settings, **more) as desk:
+            await desk.client.withdraw()
+        assert portal.requests.total() == before, "a webhook has bound nothing, and neither has what nobody connected"
+
+
 async def test_advice_has_no_secret(portal: Bitrix24) -> None:
     for one in (*advice(None), *advice(settings_of(portal)), *advice(application(portal))):
         assert set(one.title) == set(one.text) == {"en", "ru"}
