@@ -21,7 +21,7 @@ from adapters.hubspot.client import HubSpotClient, connect
 from adapters.hubspot.codec import identifier
 from adapters.hubspot.jobs import JOBS
 from adapters.hubspot.login import open_login
-from adapters.hubspot.plan import SEARCH, plan, plan_order
+from adapters.hubspot.plan import SEARCH, plan, plan_order, plan_summary
 from adapters.hubspot.settings import HubSpotSettings
 from adapters.login import Login
 from gateway.domain.ids import Kind
@@ -59,6 +59,7 @@ ADAPTER = Adapter(
     plan_contact=plan_contact,
     plan_chat=plan_chat,
     plan_order=plan_order,
+    plan_summary=plan_summary,
     user_id=_user_id,
     app=App("hubspot", OAuthApp),
     login=Login(open=open_login),
