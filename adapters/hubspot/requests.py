@@ -115,9 +115,8 @@ def calls_by_key(name: str, key: str) -> dict[str, Any]:
 
 def calls_at(body: Mapping[str, Any]) -> dict[str, Any]:
     """The calls of one moment."""
-    return _search(
-        [[_filter(START, "EQ", milliseconds(body["started"]))]], (START, "hs_call_from_number", "hs_call_to_number")
-    )
+    wanted = (START, "hs_call_from_number", "hs_call_to_number")
+    return _search([[_filter(START, "EQ", milliseconds(body["started"]))]], wanted, limit=MOST_FOUND)
 
 
 def same_call(record: Any, body: Mapping[str, Any]) -> bool:

@@ -11,7 +11,11 @@ from urllib.parse import parse_qsl, urlencode
 
 from gateway.domain.secret import MASK
 
-_TEXT = re.compile(r"text|caption|message|content|body|comment|note|subject|html|snippet|quote", re.IGNORECASE)
+_TEXT = re.compile(
+    r"text|caption|message|content|body|comment|note|subject|html|snippet|quote|^delivery$|_fields$|^uf_|customfields",
+    re.IGNORECASE,
+)
+"""The last ones: what clients said of an order's delivery, and fields that mapping may fill with what they said."""
 _HEAD = re.compile(r"(?:[A-Z]+ \S*|\d{3})(?=\s|$)")
 """The method and address of a request, or the status of a response, before its body."""
 

@@ -122,6 +122,9 @@ class Bitrix24:
         self.access, self.refresh = "", ""
         self.spent: set[str] = set()
         self.exchanges = 0
+        self.grace = False
+        """Whether a refresh token that was just spent brings the same pair again. Whether the real one does is not documented."""
+        self._pair: dict[str, Any] = {}
         self.redirect_uri = ""
         """What stands in the application."""
         self._level, self._leaked_at = 0.0, 0.0
@@ -616,6 +619,8 @@ class Bitrix24:
             if asked.get("code") not in self.codes:
                 return as_json({"error": "invalid_grant", "error_description": "Invalid code"}, 400)
             self.codes.discard(asked["code"])
+        elif self.grace and asked.get("refresh_token") in self.spent and self._pair:
+            return as_json(self._pair)
         elif asked.get("refresh_token") != self.refresh or self.refresh in self.spent:
             self.violations.append("a refresh token was spent twice, or was none")
             return as_json({"error": "invalid_grant", "error_description": "Invalid refresh token"}, 400)
@@ -623,11 +628,12 @@ class Bitrix24:
             self.spent.add(self.refresh)
         self.exchanges += 1
         self.access, self.refresh = secrets.token_hex(16), secrets.token_hex(16)
-        return as_json({
+        self._pair = {
             "access_token": self.access, "refresh_token": self.refresh, "expires_in": 3600, "expires": int(time.time()) + 3600,
             "client_endpoint": f"{self.base}/rest/", "server_endpoint": "https://oauth.bitrix.info/rest/", "domain": "oauth.bitrix.info",
             "member_id": "a223c6", "scope": ",".join(self.scope), "status": "L", "user_id": 1,
-        })  # fmt: skip
+        }  # fmt: skip
+        return as_json(self._pair)
 
     async def _nothing(self, request: Request) -> Response:
         return as_html("<html><body>404</body></html>", 404)

@@ -33,6 +33,7 @@ from gateway.store import users
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.bitrix24 import Bitrix24
+from tests.sandbox.hubspot import HubSpot
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.phone import Phone, TelegramLine, WhatsappLine
@@ -150,6 +151,7 @@ class Staged:
     number: Mapping[str, Any] | None = None
     """The settings of its WhatsApp number, where it has one."""
     portal: Bitrix24 | None = None
+    hub: HubSpot | None = None
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -171,6 +173,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
             **({"bitrix24": {"webhook_url": staged.portal.webhook_url, "user_extensions": company.users}} if staged.portal else {}),
+            **({"hubspot": {"api_key": staged.hub.token, "user_extensions": company.users}} if staged.hub else {}),
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
             **({"whatsapp": {"enabled": True, **staged.number}} if staged.number is not None else {}),
@@ -228,6 +231,8 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
     async with trio.open_nursery() as nursery:
         telegram_url = await nursery.start(telegram.serve)
         whatsapp_url = await nursery.start(whatsapp.serve)
+        hub = HubSpot(name="HubSpot of Maple", owners=COMPANIES[1].crm_users, country=COMPANIES[1].country)
+        hub_url = await nursery.start(hub.serve)
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
@@ -258,11 +263,14 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     shop=shop,
                     number=settings_of(whatsapp, hook_id) if not index else None,
                     portal=portal,
+                    hub=hub if index == 1 else None,
                 )
             )
         file = DEMO / "tenants.json"
         write_private(file, json.dumps({"tenants": [tenant_of(one) for one in stage]}, ensure_ascii=False, indent=2))
-        settings["GATEWAY_PROVIDER_URLS"] = json.dumps({"telegram": telegram_url, "whatsapp": whatsapp_url})
+        settings["GATEWAY_PROVIDER_URLS"] = json.dumps(
+            {"telegram": telegram_url, "whatsapp": whatsapp_url, "hubspot": hub_url}
+        )
         phone = Phone([
             TelegramLine(f"{one.company.name}, Telegram", telegram, telegram.bots[one.bot], CLIENT + index, one.company.client)
             for index, one in enumerate(stage)
@@ -271,7 +279,9 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
         phone_url = await nursery.start(phone.site.serve)
         gateway = Gateway(settings, DEMO / "gateway.log")
         with stop:
-            await run_gateway(gateway, file, [("Telegram", telegram_url)], phone_url, stage, rate, seconds)
+            await run_gateway(
+                gateway, file, [("Telegram", telegram_url), (hub.name, hub_url)], phone_url, stage, rate, seconds
+            )
         nursery.cancel_scope.cancel()
 
 

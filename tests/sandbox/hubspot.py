@@ -118,7 +118,7 @@ class HubSpot:
 
     def __init__(
         self, token: str = "", *, name: str = "HubSpot", owners: tuple[dict[str, Any], ...] = OWNERS, limits: bool = True,
-        unique_calls: bool = True, missed: bool = False, lag_s: float = 0.3,
+        unique_calls: bool = True, missed: bool = False, lag_s: float = 0.3, country: str = "BY",
     ) -> None:  # fmt: skip
         self.token = token or f"pat-eu1-{secrets.token_hex(8)}"
         self.name = name
@@ -127,6 +127,7 @@ class HubSpot:
         self.unique_calls = unique_calls
         """Whether calls may have properties with unique values: documents do not say."""
         self.lag_s = lag_s
+        self.country = country
         self.clock: Callable[[], float] = time.monotonic
         self.scopes = list(SCOPES)
         self.fault: Fault | str = Fault.NONE
@@ -563,7 +564,7 @@ class HubSpot:
         if name in ("createdate", "hs_createdate"):
             return str(record.made_ms)
         if name.startswith("hs_searchable_calculated_"):
-            return _searchable(record.properties.get("mobilephone" if "mobile" in name else "phone", ""))
+            return _searchable(record.properties.get("mobilephone" if "mobile" in name else "phone", ""), self.country)
         return record.properties.get(name)
 
     def _find(self, request: Request, kind: str) -> Record:
@@ -827,10 +828,10 @@ def _digits(text: str) -> str:
     return re.sub(r"\D", "", text)
 
 
-def _searchable(text: str) -> str:
+def _searchable(text: str, country: str) -> str:
     """The national digits of what can be read as a number of the account's country; else its digits."""
     try:
-        read = phonenumbers.parse(text, "BY")
+        read = phonenumbers.parse(text, country)
     except phonenumbers.NumberParseException:
         return _digits(text)
     return phonenumbers.national_significant_number(read) if phonenumbers.is_valid_number(read) else _digits(text)

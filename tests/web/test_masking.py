@@ -17,6 +17,7 @@ WORDS = "meet me at noon"
     [
         'POST /sendMessage\n{"chat_id": 7, "text": "%s"}', '200 {"ok": true, "result": {"message": {"chat": {"id": 7}, "text": "%s"}}}',
         '{"messages": [{"content": "%s"}, {"caption": "%s"}]}', "POST /send\nchat=7&text=meet+me+at+noon", "200 %s", "%s", '{"text": "%s"',
+        '{"client_fields": {"nick": "%s"}, "order": {"delivery": "%s"}}', 'POST /rest/x/crm.deal.update\n{"id": 7, "fields": {"UF_CRM_1": "%s"}}',
         '{"message": {"parts": ["%s"]}}', "POST /x\n<xml>%s</xml>",
     ],
 )  # fmt: skip

@@ -85,7 +85,7 @@ def mapping_pages(gate: Gate) -> Blueprint:
         rules = settings.mapping
         flash = flashed("mapping")
         tried: Trial | None = None
-        if "try" in request.args:
+        if "try" in request.args and viewer().may_change:
             known = fields if not read.problem else None
             ident = request.args.get("try", "")
             tried = await site.deps.db.tenant(
@@ -96,7 +96,7 @@ def mapping_pages(gate: Gate) -> Blueprint:
             "field_mapping.html", status, title=texts_of(title)[viewer().t.language], here=here(linked), home=f"/t/{tenant().number}/integrations/{linked.key}",
             whens=whens, when=when, fields=fields, sources=list(SOURCES[when].values()), problem=read.problem, detail=read.detail,
             rules=_shown(rules, when, fields), edited=_edited(when, fields, rules, flash), tried=tried, asked=request.args.get("try"),
-            kind=linked.adapter.kind, may_save=site.deps.master is not None, longest=LONGEST_VALUE,
+            kind=linked.adapter.kind, may_save=site.deps.master is not None and viewer().may_change, longest=LONGEST_VALUE,
         )  # fmt: skip
 
     def linked_of(key: str) -> Linked:

@@ -171,7 +171,7 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "integrations.job": Need.CHANGE,
     "integrations.module": Need.CHANGE,
     "integrations.settings": Need.CHANGE,
-    "mapping.rules": Need.CHANGE,
+    "mapping.rules": Need.READ,
     "mapping.change": Need.CHANGE,
     "login_steps.look": Need.CHANGE,
     "login_steps.submit": Need.CHANGE,
