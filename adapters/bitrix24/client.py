@@ -8,7 +8,8 @@
 
 One call is one record: `EXTERNAL_CALL_ID` brings the same CALL_ID back for 30 minutes, and after that ours is known here. A
 finish whose answer was lost is told by "call is not found". One caller who calls twice at once is looked for by one attempt
-at a time. Never judges an answer (`codec.py`), never writes a request (`requests.py`). Read `clients.py` for the CRM's side.
+at a time. Never judges an answer (`codec.py`), never writes a request (`requests.py`). Over 400 lines: what is
+delivered shares what is remembered of a call. Read `clients.py` for the CRM's side.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

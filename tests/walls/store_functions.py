@@ -407,7 +407,16 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
         Variant(prepare=lambda c: "UPDATE message_parts SET status = 'failed'; DELETE FROM deliveries"),
         Variant(prepare=lambda c: f"UPDATE message_parts SET status = 'failed'; {_without_own(c, 'deliveries')}"),
     ],
-    "personal_data.erase_person": [Variant(prepare=lambda c: _of_the_chat(c))],
+    "personal_data.erase_person": [
+        Variant(prepare=lambda c: _of_the_chat(c)),
+        # B's twin of the person has the number of A's caller.
+        Variant(
+            prepare=lambda c: (
+                f"UPDATE contact_phones SET phone = '{Context(c.company, c.ids, 'calls').text}' "
+                f"WHERE tenant_id = '{c.other.company.number}' AND contact_id = '{c.ids.recording}'"
+            )
+        ),
+    ],
     "contacts.search_contacts": [
         Variant({"q": lambda c: c.other.company.mark}),
         Variant({"q": lambda c: c.other.company.mark, "texts": lambda c: False}),

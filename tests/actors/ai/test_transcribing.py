@@ -1,5 +1,5 @@
 """Recordings become texts and summaries: by channel, sealed, once; and what is stored and said where there is nothing to hear, or nobody
-who hears."""
+who hears. Over 400 lines: each of these is a call of its own."""
 
 import random
 import struct
