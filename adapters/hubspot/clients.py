@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.base import Attempt, Delivered
-from adapters.crm_drafts import CONTACT, NOTE, ORDER, client_of
+from adapters.crm_drafts import CONTACT, NOTE, ORDER, client_of, is_overtaken, is_there
 from adapters.hubspot import codec, requests
 from adapters.hubspot.account import Account
 from adapters.hubspot.contacts import LEFT_OUT, ContactRecords
@@ -111,6 +111,8 @@ class ClientDeliveries:
 
     async def _order(self, attempt: Attempt) -> tuple[str, ...]:
         body, order = attempt.body, attempt.body["order"]
+        if await is_overtaken(attempt):
+            return ()
         contact, left_out = await self._client(attempt)
         unique = (await self._schema.current(attempt)).deal_field
         known = codec.identifier(await attempt.known(DEAL))
@@ -126,6 +128,7 @@ class ClientDeliveries:
             known, more = await self._make(attempt, order, unique, contact)
             await attempt.remember(DEAL, known)
         await self._items(attempt, known, order["lines"])
+        await is_there(attempt)
         return (*left_out, *more)
 
     async def _before(self, attempt: Attempt, order: Mapping[str, Any], unique: str) -> str:
