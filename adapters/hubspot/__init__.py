@@ -21,7 +21,7 @@ from adapters.hubspot.client import HubSpotClient, connect
 from adapters.hubspot.codec import identifier
 from adapters.hubspot.jobs import JOBS
 from adapters.hubspot.login import open_login
-from adapters.hubspot.plan import SEARCH, plan, plan_order
+from adapters.hubspot.plan import SEARCH, plan, plan_order, plan_summary
 from adapters.hubspot.settings import HubSpotSettings
 from adapters.login import Login
 from gateway.domain.ids import Kind
@@ -59,13 +59,15 @@ ADAPTER = Adapter(
     plan_contact=plan_contact,
     plan_chat=plan_chat,
     plan_order=plan_order,
+    plan_summary=plan_summary,
     user_id=_user_id,
     app=App("hubspot", OAuthApp),
     login=Login(open=open_login),
     missing=_missing,
     jobs=JOBS,
     advice=advice,
-    # The least that any plan has: 100 in any 10 seconds. Searches count apart, 4 or 5 a second.
-    limits=Limits(rates={"": Rate(90, 10.0), SEARCH: Rate(4, 1.0)}, at_once=6),
+    # The least that any plan has is 100 in any 10 seconds; searches count apart, 4 or 5 a second. Spread out, so that two
+    # windows of ours that arrive closer together than they left are not too many in one of HubSpot's.
+    limits=Limits(rates={"": Rate(9, 1.0), SEARCH: Rate(1, 0.25)}, at_once=6),
     account=_account,
 )

@@ -3,6 +3,7 @@
     finish     find or make the contact -> write the call with its association and its owner
     record     once the file is there and the call is written: the link
     task       for the contact's owner, else the first who rang
+    summary    a note of the contact
     contact, note, order   `clients.py`
 
 One call is one record: told apart as `records.py` says. One caller who calls twice at once is one contact: `contacts.py`. HubSpot
@@ -21,7 +22,7 @@ from adapters.hubspot.account import Account
 from adapters.hubspot.contacts import CONTACT, LEFT_OUT, ContactRecords
 from adapters.hubspot.fields import read_fields
 from adapters.hubspot.people import People, owner_of
-from adapters.hubspot.plan import FINISH, RECORD, TASK
+from adapters.hubspot.plan import FINISH, RECORD, SUMMARY, TASK
 from adapters.hubspot.records import CALL, CallRecords
 from adapters.hubspot.schema import SchemaReader
 from adapters.hubspot.settings import HubSpotSettings
@@ -33,7 +34,7 @@ from gateway.domain.secret import Secret
 
 MADE_TASK, MAKING_TASK, RECORDED = "task", "task_making", "record"
 """Names under which a task, the moment at which it was about to be made, and the call that has its recording are remembered."""
-NOT_EXIST = "not_exist_codes"
+NOT_EXIST, NO_CLIENT = "not_exist_codes", "no_client"
 GONE = "-"
 """Remembered for a contact that is not there any more."""
 
@@ -65,6 +66,8 @@ class HubSpotClient:
                 return await self._record(attempt)
             case kind if kind == TASK:
                 return await self._task(attempt)
+            case kind if kind == SUMMARY:
+                return await self._summary(attempt)
             case kind if kind in clients.KINDS:
                 return await self._clients.deliver(attempt)
         raise Rejected(f"{attempt.kind} is nothing this system is sent")
@@ -144,6 +147,30 @@ class HubSpotClient:
                 made, left_out = await self._writer.make(attempt, requests.TASKS, wanted, needed=needed)
         await attempt.remember(MADE_TASK, made)
         return Delivered(note=LEFT_OUT, detail=", ".join(left_out)) if left_out else Delivered()
+
+    async def _summary(self, attempt: Attempt) -> Delivered:
+        """A call's summary as a note of its contact. Its text stands in no log."""
+        body = attempt.body
+        if await attempt.known(attempt.key):
+            return Delivered()
+        if self._link.recordings is None:
+            raise Rejected("summaries cannot be read here")
+        if not await attempt.known(CALL):
+            raise NotYet("the call is not written there yet")
+        summary = await self._link.recordings.summary(str(body["recording"]))
+        contact = codec.identifier(await attempt.known(CONTACT))
+        if not contact:
+            found = await self._contacts.find(str(body["phone"]), attempt)
+            if found is None:
+                return Delivered(note=NO_CLIENT)
+            contact = found.id
+        hide = tuple(Secret(line) for line in summary.splitlines() if line.strip())
+        owner = owner_of(body["people"], attempt)[0] or self._settings.default_owner
+        wanted = (str(body["title"]), summary)
+        await attempt.remember(
+            attempt.key, await self._clients.note(attempt, wanted, owner=owner, contact=contact, hide=hide)
+        )
+        return Delivered()
 
     # Look-ups.
 

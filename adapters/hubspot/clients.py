@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.base import Attempt, Delivered
-from adapters.crm_drafts import CONTACT, NOTE, ORDER, client_of
+from adapters.crm_drafts import CONTACT, NOTE, ORDER, client_of, is_overtaken, is_there
 from adapters.hubspot import codec, requests
 from adapters.hubspot.account import Account
 from adapters.hubspot.contacts import LEFT_OUT, ContactRecords
@@ -24,6 +24,7 @@ from adapters.hubspot.schema import SchemaReader
 from adapters.hubspot.settings import HubSpotSettings
 from adapters.hubspot.writing import Writer
 from gateway.domain.errors import Rejected
+from gateway.domain.secret import Secret
 
 DEAL, DEAL_MAKING, ITEMS = "deal", "deal_making", "deal_items"
 """Names under which an order's deal, the moment at which it was about to be made, and its positions are remembered."""
@@ -73,34 +74,45 @@ class ClientDeliveries:
     async def _note(self, attempt: Attempt) -> tuple[str, ...]:
         body = attempt.body
         digest = hashlib.sha256(f"{body['token']} {body['text']}".encode("utf-8", "replace")).hexdigest()[:16]
-        name, making = f"note {digest}", f"note_making {digest}"
-        if await attempt.known(name):
+        if await attempt.known(f"note {digest}"):
             return ()
         contact, left_out = await self._client(attempt)
-        made = ""
-        if await self._writer.in_doubt(attempt, making):
-            listed = await self._account.search(
-                requests.NOTES, requests.notes_since(contact, await self._since(attempt, making)), attempt=attempt
-            )
-            title = requests.in_html(body["title"])
-            made = next((
-                number for one in listed
-                if (number := codec.identifier(codec.mapping(one).get("id")))
-                and codec.text(codec.properties(one).get("hs_note_body"), 8000).startswith(title)
-            ), "")  # fmt: skip
-        if not made:
-            await self._writer.mark(attempt, making)
-            moment = str(round(datetime.now(UTC).timestamp() * 1000))
-            wanted = requests.note(body["text"], moment, self._settings.default_owner, contact)
-            made, more = await self._writer.make(
-                attempt, requests.NOTES, wanted, needed=(requests.START, "hs_note_body")
-            )
-            left_out = (*left_out, *more)
-        await attempt.remember(name, made)
+        title = str(body["title"])
+        wanted = (title, str(body["text"]).removeprefix(title).lstrip("\n"))
+        made = await self.note(attempt, wanted, owner=self._settings.default_owner, contact=contact, name=digest)
+        await attempt.remember(f"note {digest}", made)
         return left_out
+
+    async def note(
+        self, attempt: Attempt, wanted: tuple[str, str], *, owner: str, contact: str, hide: tuple[Secret, ...] = (), name: str = "",
+    ) -> str:  # fmt: skip
+        """The id of a note with this title and text, made now or by an earlier attempt whose answer was lost. `hide` stands in no log."""
+        making, (title, text) = f"note_making {name}".strip(), wanted
+        if await self._writer.in_doubt(attempt, making):
+            since = requests.notes_since(contact, await self._since(attempt, making))
+            path = f"{requests.path(requests.NOTES)}/search"
+            for one in requests.found(await self._account.call("POST", path, since, attempt=attempt, hide=hide)):
+                said = codec.text(codec.properties(one).get("hs_note_body"), 8000)
+                if (number := codec.identifier(codec.mapping(one).get("id"))) and said.startswith(
+                    requests.in_html(title)
+                ):
+                    return number
+        await self._writer.mark(attempt, making)
+        moment = str(round(datetime.now(UTC).timestamp() * 1000))
+
+        async def send(given: Mapping[str, Any]) -> Mapping[str, Any]:
+            return await self._account.call("POST", requests.path(requests.NOTES), given, attempt=attempt, hide=hide)
+
+        made, _ = await self._writer.make(
+            attempt, requests.NOTES, requests.note(f"{title}\n{text}", moment, owner, contact), send=send,
+            needed=(requests.START, "hs_note_body"),
+        )  # fmt: skip
+        return made
 
     async def _order(self, attempt: Attempt) -> tuple[str, ...]:
         body, order = attempt.body, attempt.body["order"]
+        if await is_overtaken(attempt):
+            return ()
         contact, left_out = await self._client(attempt)
         unique = (await self._schema.current(attempt)).deal_field
         known = codec.identifier(await attempt.known(DEAL))
@@ -116,6 +128,7 @@ class ClientDeliveries:
             known, more = await self._make(attempt, order, unique, contact)
             await attempt.remember(DEAL, known)
         await self._items(attempt, known, order["lines"])
+        await is_there(attempt)
         return (*left_out, *more)
 
     async def _before(self, attempt: Attempt, order: Mapping[str, Any], unique: str) -> str:

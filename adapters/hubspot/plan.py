@@ -3,6 +3,7 @@
     ended        finish   the call with its contact: the employee who talked last, talk time, outcome; missed ones with who rang
                  record   the link to the recording, once its file is there
                  task     for an incoming call that nobody answered
+    later        summary  a note of the contact, once the call has a summary
     merged       finish   a consultation call with somebody outside, which has no end of its own
 
 HubSpot cannot be told that a phone rings: a card of its own needs a page in its frame. All of one call is one lane, but for the
@@ -26,7 +27,7 @@ from gateway.domain.events import CallEnded, CallEvent, CallMerged, Direction, R
 from gateway.domain.ids import utc_text
 from gateway.domain.orders import Order
 
-FINISH, RECORD, TASK = "finish", "record", "task"
+FINISH, RECORD, TASK, SUMMARY = "finish", "record", "task", "summary"
 SEARCH = "search"
 """The bucket of searches, which have a rate of their own."""
 KEEP_S = 48 * 3600.0
@@ -45,6 +46,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "line": "Line: {line}",
         "uncertain": "Uncertain: the connection to the phone system was lost, the end of the call was not seen",
         "task": "Call back {phone}, missed at {at}",
+        "summary": "Call of {at}, {phone}",
     },
     "ru": {
         "in": "Входящий звонок с {phone}",
@@ -57,6 +59,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "line": "Линия: {line}",
         "uncertain": "Неточно: связь с АТС прерывалась, конец звонка не был виден",
         "task": "Перезвонить {phone}, пропущен в {at}",
+        "summary": "Звонок {at}, {phone}",
     },
 }
 
@@ -80,6 +83,22 @@ def plan(
             return list(_ended(settings, tenant, call, event))
         case _:
             return ()
+
+
+def plan_summary(settings: HubSpotSettings, tenant: Tenant, call: Call, recording_id: str) -> Sequence[Draft]:
+    """A note of the call's contact. None where calls are not reported."""
+    if call.direction is Direction.INTERNAL or not PHONE.fullmatch(call.outside) or not settings.send_events.upload:
+        return ()
+    when = call.started_at.astimezone(tenant.timezone)
+    title = words(tenant.language)["summary"].format(at=f"{when:%d.%m.%Y %H:%M}", phone=call.outside)
+    key = f"{call.call_id}:{SUMMARY}:{recording_id}"
+    body = {
+        "recording": recording_id,
+        "phone": call.outside,
+        "title": title,
+        "people": _people(call, call.last_extension, ()),
+    }
+    return (Draft(kind=SUMMARY, key=key, lane=key, body=body, keep_s=KEEP_S),)
 
 
 def plan_order(settings: HubSpotSettings, tenant: Tenant, before: Order | None, facts: OrderFacts) -> Sequence[Draft]:

@@ -76,7 +76,7 @@ class Writer:
 
     async def mark(self, attempt: Attempt, name: str) -> None:
         """To be called before something is made that only a search finds."""
-        await attempt.remember(name, f"{time.time():.3f}")
+        await attempt.remember(name, f"{int(time.time() * 1000) / 1000:.3f}")  # never a moment that is still to come
 
     async def in_doubt(self, attempt: Attempt, name: str) -> bool:
         """Whether an earlier attempt may have made it. Raises NotYet while a search could not see it yet."""

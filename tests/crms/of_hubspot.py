@@ -42,6 +42,17 @@ class Account:
     def add_client(self, phone: str, name: str) -> str:
         return self.account.add_contact(phone, firstname=name)
 
+    def delete_client(self, ident: str) -> None:
+        self.account.objects["contacts"][ident].archived = True
+
+    def delete_order(self, ident: str) -> None:
+        self.account.objects["deals"][ident].archived = True
+
+    def require(self) -> str:
+        self.account.properties["deals"]["jobtitle"] = {"type": "string"}
+        self.account.required = {"jobtitle"}
+        return "jobtitle"
+
     def calls(self) -> Sequence[CallSeen]:
         found = []
         for one in self.account.all("calls"):

@@ -9,11 +9,12 @@ import pytest
 
 from adapters.base import Attempt, Draft
 from adapters.hubspot import ADAPTER
-from gateway.domain.errors import Rejected
+from gateway.domain.errors import Rejected, Unavailable
 from tests.adapters.bitrix24.conftest import Ids, ended
 from tests.adapters.hubspot.conftest import Desk, only, settings_of
 from tests.crms.facts import chat, client, order
 from tests.sandbox.hubspot import HubSpot
+from tests.sandbox.web import Fault
 
 Open = Callable[..., Any]
 PHONE = "+375296254070"
@@ -152,3 +153,31 @@ async def test_fields_for_the_page(account: HubSpot, open_desk: Open) -> None:
     account.scopes = [one for one in account.scopes if ".deals." not in one]
     async with open_desk(settings_of(account)) as desk:
         assert set(await desk.client.fields()) == {"call", "contact", "chat"}
+
+
+async def test_a_call_s_summary_is_a_note_and_stands_in_no_log(account: HubSpot, open_desk: Open) -> None:
+    class Recordings:
+        async def content_type(self, link: str) -> str:
+            return "audio/wav"
+
+        async def summary(self, recording_id: str) -> str:
+            return "Клиент хочет торт & свечу\nк субботе"
+
+    account.lag_s = 0.0
+    async with open_desk(settings_of(account), recordings=Recordings()) as desk:
+        await desk.tell(ended("1"))
+        assert ADAPTER.plan_summary is not None
+        (draft,) = ADAPTER.plan_summary(desk.settings, desk.tenant, desk.calls["1"], "r-1")
+        attempt = desk.attempt(draft, "1")
+        for fault in (Fault.DROP_AFTER, Fault.NONE):
+            account.fault, account.fault_count = fault, 1
+            try:
+                await desk.client.deliver(attempt)
+            except Unavailable:
+                continue
+        await desk.client.deliver(desk.attempt(draft, "1"))
+    note = only(account, "notes")
+    assert note.contacts == [only(account, "contacts").id]
+    assert "торт &amp; свечу<br>к субботе" in note.properties["hs_note_body"]
+    assert "торт" not in attempt.request + attempt.response + str(draft.body)
+    assert account.violations == []
