@@ -129,7 +129,6 @@ VALUES: Mapping[str, Any] = {
     "conversation": lambda s: str(s.ids.recording),
     "open": lambda s: str(s.ids.recording),
     "action": lambda s: "take",
-    "job": lambda s: s.ids.name("job"),
 }
 """Arguments of addresses, and fields of queries and bodies, by name. A field that has none gets each of `ANY` in turn."""
 IN_PATH: Sequence[tuple[str, str, Any]] = (
