@@ -76,11 +76,17 @@ def plan_chat(settings: CrmSettings, tenant: Tenant, chat: ChatFacts) -> Sequenc
 
 
 def plan_order(settings: CrmSettings, tenant: Tenant, before: Order | None, facts: OrderFacts) -> Sequence[Draft]:
-    """The order as it stands; what changes nothing that a CRM has is not sent."""
+    """The order as it stands; a change of nothing that a CRM is told of is not sent."""
     order = facts.order
+    fields = mapped(settings.mapping, "order", facts, tenant)
+    if before is not None:
+        earlier = replace(facts, order=before)
+        same = {**order_body(tenant, earlier), "version": order.version} == order_body(tenant, facts)
+        if same and mapped(settings.mapping, "order", earlier, tenant) == fields:
+            return ()
     body = {
         "client": client_body(facts.client), "client_fields": mapped(settings.mapping, "contact", facts.client, tenant),
-        "order": order_body(tenant, facts), "fields": mapped(settings.mapping, "order", facts, tenant),
+        "order": order_body(tenant, facts), "fields": fields,
     }  # fmt: skip
     key = f"order {order.id} {order.version}"
     return (Draft(kind=ORDER, key=key, lane=_lane(facts.client), body=body, keep_s=KEEP_S),)

@@ -107,6 +107,17 @@ class CrmRecords:
         await attempt.remember(CLIENT_ID, str(found), subject)
         return found
 
+    async def _client_there(self, attempt: Attempt, client: ClientFacts, fields: Mapping[str, Any]) -> Entity:
+        """The same, and that they are still there: a deal of somebody who is gone is taken without a word."""
+        entity = await self._client(attempt, client, fields)
+        try:
+            await self._portal.call(requests.GET[entity.type], {"id": int(entity.id)}, attempt=attempt)
+        except Rejected as error:
+            if not codec.is_about(error, wanted.GONE):
+                raise
+            entity = await self._client(attempt, client, fields, but=entity)
+        return entity
+
     async def _find(self, attempt: Attempt, client: ClientFacts) -> Entity | None:
         numbers = list(dict.fromkeys(form for one in client.phones for form in spellings(one, self._tenant.country)))
         for type_, values in (("PHONE", numbers), ("EMAIL", list(client.emails))):
@@ -170,8 +181,9 @@ class CrmRecords:
                 if not codec.is_about(error, wanted.GONE):
                     raise
                 deal = None  # somebody has deleted it: it is made anew
+                stands, stage = await self._stage(attempt, order["status"], body["fields"], anew=True)
         if deal is None:
-            entity = await self._client(attempt, client_of(body), body["client_fields"])
+            entity = await self._client_there(attempt, client_of(body), body["client_fields"])
             deal = await self._made_deal(attempt, entity, stage)
         if stage:
             await attempt.remember(STAGED, stands)
@@ -194,9 +206,11 @@ class CrmRecords:
             await self._portal.call(wanted.SET_ROWS, {"id": int(deal), "rows": rows}, attempt=attempt)
             await attempt.remember(ROWS, digest)
 
-    async def _stage(self, attempt: Attempt, status: str, fields: Mapping[str, Any]) -> tuple[str, str]:
+    async def _stage(
+        self, attempt: Attempt, status: str, fields: Mapping[str, Any], *, anew: bool = False
+    ) -> tuple[str, str]:
         """How a deal stands then, and where it is moved without a rule: won and lost alone, and back. Empty: it stays where it is."""
-        before = await attempt.known(STAGED) or "open"
+        before = "open" if anew else await attempt.known(STAGED) or "open"
         now = {"done": "S", "cancelled": "F"}.get(status, "open")
         if "STAGE_ID" in fields or now == before:
             return now, ""

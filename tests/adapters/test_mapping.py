@@ -123,6 +123,15 @@ def test_a_note_holds_the_newest_lines_and_its_link_whatever_was_said() -> None:
     assert text.endswith("/inbox/1")
 
 
+def test_a_change_that_no_crm_is_told_of_is_not_sent() -> None:
+    settings, made = RetailcrmSettings.model_validate(ACCOUNT), order(client())
+    agreed = replace(made, order=replace(made.order, version=2, agreed_at=at(9)))
+    assert plan_order(settings, TENANT, made.order, agreed) == ()
+    assert plan_order(settings, TENANT, made.order, replace(made, order=replace(made.order, version=2, comment="x")))
+    told = RetailcrmSettings.model_validate({**ACCOUNT, "mapping": [rule(to="orderType", **{"from": "order.agreed"})]})
+    assert plan_order(told, TENANT, made.order, agreed)[0].body["fields"] == {"orderType": True}
+
+
 def test_drafts_have_equal_keys_for_equal_facts_and_share_the_clients_lane() -> None:
     settings, vera = RetailcrmSettings.model_validate(ACCOUNT), client()
     drafts = [

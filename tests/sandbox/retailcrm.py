@@ -283,6 +283,10 @@ class RetailCrm:
         self.notes: list[dict[str, Any]] = []
         """On customers."""
         self.violations: list[str] = []
+        self.denied: tuple[str, ...] = ()
+        """Beginnings of paths that the key has no right for."""
+        self.required = ""
+        """A custom field without which no customer and no order is made, such as customFields.link."""
         self._known: set[str] = set()
         self._seen: set[str] = set()
         self._stories: OrderedDict[str, Story] = OrderedDict()
@@ -380,6 +384,8 @@ class RetailCrm:
             raise Refusal(403, '"apiKey" is missing.')
         if key != self.api_key:
             raise Refusal(403, 'Wrong "apiKey" value.')
+        if self.denied and request.path.startswith(self.denied):
+            raise Refusal(403, "Access denied.")
         bucket, limit = ("telephony", 40) if "/telephony/" in request.path else ("", 10)
         spent = self._spent[bucket]
         now = self.clock()

@@ -148,6 +148,7 @@ def test_credentials_are_what_a_bot_connects_with() -> None:
     ]  # fmt: skip
     assert document["crm"] == {
         "provider": "retailcrm", "integration": "retailcrm", "credentials": {"domain": "https://x.example", "api_key": "k-retailcrm"},
+        "sync_contacts": True, "sync_orders": True,
     }  # fmt: skip
 
 
