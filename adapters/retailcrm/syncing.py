@@ -14,7 +14,7 @@ import trio
 
 from adapters.abilities import CrmField
 from adapters.base import Attempt, Delivered
-from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject
+from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject, is_overtaken, is_there
 from adapters.http import Answer, Http
 from adapters.retailcrm import records
 from adapters.retailcrm.settings import RetailcrmSettings
@@ -139,6 +139,8 @@ class Syncing:
     # Orders.
 
     async def _order(self, attempt: Attempt) -> None:
+        if await is_overtaken(attempt):
+            return
         known, stands = await attempt.known(ORDER), attempt.body["order"]["status"]
         moved = stands != await attempt.known(STANDS)
         if known is None or not await self._changed(attempt, known, await self._status(attempt) if moved else ""):
@@ -149,6 +151,7 @@ class Syncing:
             if attempt.number > 1:  # what there was under our id may be an earlier version's
                 await self._changed(attempt, fresh, status)
         await attempt.remember(STANDS, stands)
+        await is_there(attempt)
 
     async def _status(self, attempt: Attempt) -> str:
         """Where an order is moved without a rule; empty: it stays where it is."""

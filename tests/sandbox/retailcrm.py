@@ -628,6 +628,7 @@ class RetailCrm:
 <style>body{{font:15px/1.45 system-ui;margin:1.5rem;color:#1d2530}}table{{border-collapse:collapse;width:100%}}
 td,th{{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid #dde3ea;vertical-align:top}}</style>
 <h1>Sandbox {escape(self.name)}</h1><p>{len(self.events)} events, {len(self.uploads)} calls uploaded,
+{len(self.customers)} customers, {len(self.orders)} orders, {len(self.notes)} notes,
 {sum(self.repeats.values())} exact repeats, {len(self.duplicates)} duplicate uploads,
 {sum(1 for raw in self.requests if raw.status and raw.status >= 400)} requests refused.
 Extension codes: {escape(", ".join(sorted(self.codes))) if self.codes else "any" if self.codes is None else "none"}.</p>
