@@ -81,13 +81,14 @@ class TillClient:
 
     # Guests.
 
-    async def _contact(self, attempt: Attempt, fields: Mapping[str, Any]) -> str:
+    async def _contact(self, attempt: Attempt, fields: Mapping[str, Any], *, anew: bool = False) -> str:
         """The id of the client's guest; empty for one without a phone: the cloud finds nobody by an address alone."""
         client = client_of(attempt.body)
         if not client.phones:
             return ""
         found = await self._guests.find_or_make(
-            attempt, client.phones[0], name=client.name, email=next(iter(client.emails), ""), fields=fields, of=client_subject(client)
+            attempt, client.phones[0], name=client.name, email=next(iter(client.emails), ""), fields=fields, of=client_subject(client),
+            anew=anew,
         )  # fmt: skip
         return found.id
 
@@ -156,9 +157,7 @@ class TillClient:
         await attempt.remember(CONTENT, orders.content_of(body))
         await attempt.remember(SENT_ORDER, ident)
         try:
-            answer = await self.cloud.call(
-                orders.CREATE, orders.create(body, self._settings, guest), "orders", attempt=attempt
-            )
+            answer = await self._create(attempt, guest)
         except codec.Refused as refused:
             if refused.api_code != codec.DUPLICATE:
                 raise
@@ -167,6 +166,18 @@ class TillClient:
         info = codec.mapping(answer.get("orderInfo"))
         await attempt.remember(COMMAND, codec.identifier(answer.get("correlationId")) or ident)
         await self._judge(attempt, ident, info)
+
+    async def _create(self, attempt: Attempt, guest: str) -> Mapping[str, Any]:
+        """What the cloud answers to the order. A guest whom people have deleted there is made anew, once."""
+        body = orders.create(attempt.body, self._settings, guest)
+        try:
+            return await self.cloud.call(orders.CREATE, body, "orders", attempt=attempt)
+        except codec.Refused as refused:
+            if refused.api_code == codec.DUPLICATE or not guest or not await self._guests.gone(attempt, guest):
+                raise
+        guest = await self._contact(attempt, attempt.body["client_fields"], anew=True)
+        body = orders.create(attempt.body, self._settings, guest)
+        return await self.cloud.call(orders.CREATE, body, "orders", attempt=attempt)
 
     async def _judge(self, attempt: Attempt, ident: str, info: Mapping[str, Any], *, looked: bool = False) -> None:
         """Returns for an order that is made. Raises as `_make`."""

@@ -63,11 +63,11 @@ class Guests:
 
     async def find_or_make(
         self, attempt: Attempt, phone: str, *, name: str = "", email: str = "", fields: Mapping[str, Any] | None = None,
-        of: Subject | None = None,
+        of: Subject | None = None, anew: bool = False,
     ) -> Guest:  # fmt: skip
-        """The guest, who is made where there is none. What an earlier attempt found is not looked for again; it is remembered of
-        the delivery's subject or of another (`of`)."""
-        if known := await attempt.known(CLIENT_ID, of):
+        """The guest, who is made where there is none. What an earlier attempt found is not looked for again, but for `anew`; it is
+        remembered of the delivery's subject or of another (`of`)."""
+        if (known := await attempt.known(CLIENT_ID, of)) and not anew:
             return Guest(known, name)
         async with self._turns.of(phone or email):
             found = await self.find(phone, attempt, email=email)
@@ -75,6 +75,15 @@ class Guests:
                 found = await self._make(attempt, phone, name, email, fields or {})
             await attempt.remember(CLIENT_ID, found.id, of)
         return found
+
+    async def gone(self, attempt: Attempt, ident: str) -> bool:
+        """Whether a guest that was there is not there any more."""
+        body = {"organizationId": self._settings.organization_id, "type": "id", "id": ident}
+        try:
+            answer = await self._cloud.call(f"{PATH}info", body, "guests", attempt=attempt)
+        except codec.Refused:
+            return True
+        return answer.get("isDeleted") is True
 
     async def _make(
         self, attempt: Attempt, phone: str, name: str, email: str, fields: Mapping[str, Any]

@@ -44,6 +44,9 @@ class Cloud:
     def add_client(self, phone: str, name: str) -> str:
         return self.crm.add_guest(phone, name)
 
+    def deny(self) -> None:
+        self.crm.missing = {"guests", "orders"}
+
     def calls(self) -> Sequence[CallSeen]:
         return []
 

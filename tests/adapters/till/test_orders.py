@@ -181,6 +181,17 @@ async def test_what_cannot_be_ordered_is_refused_before_anything_is_sent(
     assert not cloud.guests
 
 
+async def test_a_guest_who_was_deleted_there_is_made_anew_once(cloud: Iiko, open_desk: OpenDesk) -> None:
+    async with open_desk(settings_of(cloud)) as desk:
+        await desk.contact(person())
+        cloud.guests.clear()
+        await desk.order(order())
+        await desk.order(order(id=order().contact))
+    (guest,) = cloud.guests
+    assert {one.fields["customer"]["id"] for one in cloud.orders.values()} == {guest["id"]}
+    assert cloud.violations == []
+
+
 async def test_an_order_needs_no_guest(cloud: Iiko, open_desk: OpenDesk) -> None:
     cloud.loyalty = False
     async with open_desk(settings_of(cloud)) as desk:
