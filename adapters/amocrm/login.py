@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from adapters.amocrm import codec
 from adapters.amocrm.account import TOKEN, exchange
 from adapters.amocrm.refusals import REASONS
-from adapters.amocrm.settings import AmoSettings, is_account_host
+from adapters.amocrm.settings import DOMAINS, AmoSettings, is_account_host
 from adapters.apps import OAuthApp, oauth_app
 from adapters.base import Link
 from adapters.login import LoginDone, LoginPlace, LoginStep
@@ -32,7 +32,7 @@ class AmoLogin:
     async def begin(self) -> LoginStep:
         """Leads to the provider."""
         query = urlencode({"client_id": self._app.client_id, "state": self._place.state, "mode": "popup"})
-        domain = self._settings.host.partition(".")[2]
+        domain = next(one for one in DOMAINS if self._settings.host.endswith(f".{one}"))
         base = (self._link.base_url or f"https://www.{domain}").rstrip("/")
         title = {"en": "Allow access in amoCRM", "ru": "Разрешите доступ в amoCRM"}
         return LoginStep(id="allow", kind="redirect", title=title, url=f"{base}/oauth?{query}")

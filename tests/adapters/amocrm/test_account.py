@@ -256,7 +256,11 @@ async def test_there_and_back(account: AmoCrm, open_link: Link) -> None:
 
 
 async def test_the_provider_s_own_page(open_link: Link) -> None:
-    for name, page in (("june", "https://www.amocrm.ru/oauth"), ("june.kommo.com", "https://www.kommo.com/oauth")):
+    for name, page in (
+        ("june", "https://www.amocrm.ru/oauth"),
+        ("june.kommo.com", "https://www.kommo.com/oauth"),
+        ("api.june.amocrm.ru", "https://www.amocrm.ru/oauth"),
+    ):
         async with open_login(open_link, application(subdomain=name), PLACE) as flow:
             step = await flow.begin()
         assert isinstance(step, LoginStep)
