@@ -21,7 +21,7 @@ from adapters.deals import CarriesDeals, DealRead, DealWrite, Found
 from gateway.domain.configuration import Tenant
 from gateway.domain.deal_mapping import DealSchema, Mapped, Place, digest, judged, map_deal, passes, same
 from gateway.domain.deal_routes import DealRoute
-from gateway.domain.deal_runs import QUICK_TRIES, Outcome, Run, State, again_after, newest_of_each
+from gateway.domain.deal_runs import QUICK_TRIES, Run, RunOutcome, State, again_after, newest_of_each
 from gateway.domain.errors import GatewayError, NeedsAttention, NotYet, Permanent, RateLimited, Retryable, problem_of
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.store.deal_runs import (
@@ -114,7 +114,7 @@ class Carrier:
         self._digests: dict[int, dict[str, str]] = {}
         self._told: set[int] = set()
 
-    async def carry(self, runs: Sequence[Run]) -> list[Outcome]:
+    async def carry(self, runs: Sequence[Run]) -> list[RunOutcome]:
         """One try at runs of this pair; what became of each is stored. Raises Replaced, and Unavailable where our own database is
         away."""
         started = time.monotonic()
@@ -367,17 +367,17 @@ class Carrier:
         return digest(work.mapped, contacts, str(work.read.company or "") if work.route.company else "")
 
 
-def outcome_for(run: Run, done: Done, ms: int) -> Outcome:
+def outcome_for(run: Run, done: Done, ms: int) -> RunOutcome:
     """What a run comes to by what its deal did."""
     if done.error is None:
-        return Outcome(
+        return RunOutcome(
             run=run, state=done.state, target_id=done.target_id, cause=done.cause, detail=done.detail, changed=done.changed,
             note=done.note, duration_ms=ms,
         )  # fmt: skip
     error = done.error
     cause, detail = problem_of(error), (error.detail or error.person)[:1000]
     if isinstance(error, Permanent) or run.expired:
-        return Outcome(run=run, state="failed", target_id=done.target_id, cause=cause, detail=detail, duration_ms=ms)
+        return RunOutcome(run=run, state="failed", target_id=done.target_id, cause=cause, detail=detail, duration_ms=ms)
     after_s = error.after_s if isinstance(error, Retryable) else None
     put_off = isinstance(error, RateLimited | NotYet)
     tries = run.attempt + 1
@@ -387,7 +387,7 @@ def outcome_for(run: Run, done: Done, ms: int) -> Outcome:
         again_s = again_after(max(tries, QUICK_TRIES + 1))
     else:
         again_s = again_after(tries, after_s)
-    return Outcome(
+    return RunOutcome(
         run=run, state="waiting", target_id=done.target_id, cause=cause, detail=detail, again_s=again_s, counts=not put_off,
         duration_ms=ms,
     )  # fmt: skip

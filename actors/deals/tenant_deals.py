@@ -27,7 +27,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.deal_events import STREAM, StoredEvent
 from gateway.domain.deal_mapping import DealSchema
 from gateway.domain.deal_routes import DealRoute
-from gateway.domain.deal_runs import Outcome
+from gateway.domain.deal_runs import RunOutcome
 from gateway.domain.errors import Unavailable
 from gateway.domain.health import State
 from gateway.domain.hosts import host_of_origin
@@ -218,7 +218,7 @@ class TenantDeals:
             with trio.move_on_after(min(LOOK_EVERY_S, max(0.05, due_s)) if due_s is not None else LOOK_EVERY_S):
                 await bell.wait()
 
-    def _tell(self, pair: Pair, outcomes: Sequence[Outcome]) -> None:
+    def _tell(self, pair: Pair, outcomes: Sequence[RunOutcome]) -> None:
         """Those who wait, the figures, open pages."""
         self._troubles[pair] = next(
             (

@@ -53,7 +53,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """What a try at a run came to."""
 
     run: Run

@@ -79,9 +79,9 @@ async def select_link_page(
 
 
 async def note_compared(
-    conn: Connection, tenant: TenantId, route: str, behind: int, compared: int, found: Sequence[FoundDifference], *, over: bool
+    conn: Connection, tenant: TenantId, route: str, behind: int, compared: int, differing: Sequence[FoundDifference], *, over: bool
 ) -> None:  # fmt: skip
-    """How far a comparison has come, with what it found on the way. `over`: that is the end of it."""
+    """How far a comparison has come, with what was found on the way. `over`: that is the end of it."""
     async with conn.transaction():
         await conn.execute(
             """
@@ -97,7 +97,7 @@ async def note_compared(
                 {"deal": one.deal_id, "target": one.target_id, "fields": [
                     {name: storable(value) for name, value in field.items()} for field in one.fields
                 ]}
-                for one in found
+                for one in differing
             ]),
         )  # fmt: skip
         await conn.execute(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from gateway.domain.deal_runs import KEEP_S, Outcome, Run, State
+from gateway.domain.deal_runs import KEEP_S, Run, RunOutcome, State
 from gateway.domain.ids import IntegrationKey, TenantId
 from gateway.domain.shards import shard_of
 from gateway.store.outbox import storable
@@ -298,7 +298,7 @@ async def hold_tenant(conn: Connection, tenant: TenantId, epoch: int) -> None:
 
 
 async def finish_runs(
-    conn: Connection, tenant: TenantId, epoch: int, pair: Pair, outcomes: Sequence[Outcome],
+    conn: Connection, tenant: TenantId, epoch: int, pair: Pair, outcomes: Sequence[RunOutcome],
     digests: Mapping[int, Mapping[str, str]], told: Collection[int] = (),
 ) -> None:  # fmt: skip
     """What tries came to, in one transaction with what was written. A run that a person has replayed meanwhile stays due. Raises

@@ -36,7 +36,7 @@ def test_routes_are_applied_once_and_exported_masked(command: Command, installat
     assert block["deal_routes"] == [{**ROUTE, "application_token": "***"}]
     masked = write(installation, {**company({**ROUTE, "application_token": "***"})}, name="masked.yaml")
     assert command("apply", masked).lines == ["nothing to change"]
-    revealed = yaml.safe_load(command("export", "0367", "").out)["tenants"][0]
+    revealed = yaml.safe_load(command("export", "0367", "--reveal").out)["tenants"][0]
     assert revealed["deal_routes"] == [ROUTE]
 
 

@@ -542,6 +542,13 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "booking_slots.place_key": lambda c: c.ids.row + (500_000_000 if c.twin else 0),
     "booking_slots.ends_at": lambda c: NOW + timedelta(hours=1),
     "booking_slots.held_until": lambda c: NOW - timedelta(hours=1) if c.open else None,
+    **{
+        f"deal_{table}.{end}": lambda c: c.ids.key
+        for table in ("runs", "links", "parties")
+        for end in ("source", "target")
+    },
+    **{f"deal_{table}.route": lambda c: c.ids.name("route") for table in ("runs", "comparisons", "differences")},
+    "deal_runs.attempt": lambda c: 1,
     "deal_runs.state": lambda c: "waiting" if c.open else "failed",
     "deal_runs.finished_at": lambda c: None if c.open else NOW,
     "deal_runs.due_at": lambda c: NOW - timedelta(hours=1),

@@ -44,6 +44,7 @@ from gateway.store.audit import AuditFilter
 from gateway.store.call_batches import CallBatch, EventRow, ExpectedRow
 from gateway.store.changes import Horizon
 from gateway.store.chat_batches import Received
+from gateway.store.deal_pages import RunFilter
 from gateway.store.integration_jobs import WantedJob
 from gateway.store.orders import OrderFilter
 from gateway.store.outbox import DeliveryRow
@@ -150,6 +151,29 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "lane": lambda c: c.ids.call_id,
     "unique_id": lambda c: c.ids.call_id,
     "epoch": lambda c: 1,
+    "pair": lambda c: (c.ids.key, c.ids.key),
+    "route": lambda c: c.ids.name("route"),
+    "search_runs.wanted": lambda c: RunFilter(),
+    "replay_runs.wanted": lambda c: RunFilter(),
+    "select_target.source": lambda c: c.ids.key,
+    "select_target.target": lambda c: c.ids.key,
+    "select_target.deal": lambda c: c.ids.row,
+    "select_last_domain.source": lambda c: c.ids.key,
+    "select_links.deals": lambda c: [c.ids.row],
+    "select_led_back.deals": lambda c: [c.ids.row],
+    "select_parties.kind": lambda c: "contact",
+    "select_parties.ids": lambda c: [c.ids.row],
+    "upsert_parties.kind": lambda c: "contact",
+    "upsert_parties.ids": lambda c: {c.ids.row: 5},
+    "upsert_links.ids": lambda c: {c.ids.row: 5},
+    "adopt_links.found": lambda c: [(c.ids.key, c.ids.key, 77, 7)],
+    "wake_runs.pairs": lambda c: [(c.ids.key, c.ids.key)] if c.ids.stage is Stage.OPEN else [],
+    "Run.run_id": lambda c: c.ids.row,
+    "Run.attempt": lambda c: 1,
+    "RunOutcome.state": lambda c: "success",
+    "finish_runs.digests": lambda c: {c.ids.row: {"route": "digest"}},
+    "store_runs.done": lambda c: [(c.ids.row, NOW)],
+    "set_tenant_secret.sealed": lambda c: "sealed",
     "claim_deliveries.epoch": lambda c: None,
     "CallBatch.epoch": lambda c: None,
     "fill_recording.epoch": lambda c: None,
@@ -338,6 +362,13 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
                 "UPDATE messages SET direction = 'in', created_at = now()"
             )
         ),
+    ],
+    "deal_runs.wake_runs": [
+        Variant(
+            prepare=lambda c: (
+                "UPDATE deal_runs SET state = 'waiting', finished_at = NULL, cause = 'bad_settings', due_at = now() + interval '1 hour'"
+            )
+        )
     ],
     "ai_work.select_unannounced": [
         Variant(

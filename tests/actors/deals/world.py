@@ -16,7 +16,7 @@ from adapters.bitrix24.client import connect
 from adapters.bitrix24.settings import Bitrix24Settings
 from gateway.domain.configuration import Tenant
 from gateway.domain.deal_routes import DealRoute
-from gateway.domain.deal_runs import Outcome
+from gateway.domain.deal_runs import RunOutcome
 from gateway.domain.ids import IntegrationKey, TenantId, uuid7
 from gateway.domain.shards import shard_of
 from gateway.store.deal_runs import NewRun, Pair, insert_runs, select_due_runs
@@ -80,14 +80,14 @@ class Deals:
 
     async def carry(
         self, deals: Sequence[int], *routes: DealRoute, pair: Pair = PAIR, forced: bool = False
-    ) -> list[Outcome]:
+    ) -> list[RunOutcome]:
         """One try at events about these deals."""
         for one in routes or (route(),):
             if one.pair == pair:
                 await self.tell(deals, by=one.name, pair=pair, forced=forced)
         return await self.again(*routes, pair=pair)
 
-    async def again(self, *routes: DealRoute, pair: Pair = PAIR) -> list[Outcome]:
+    async def again(self, *routes: DealRoute, pair: Pair = PAIR) -> list[RunOutcome]:
         """A try at whatever waits."""
 
         async def due(conn: Connection) -> None:
