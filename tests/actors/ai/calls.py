@@ -42,7 +42,7 @@ from tests.sandbox.transcriber import KEY, MODEL, Transcriber
 
 JUNE = TenantId("0367")
 CRM = IntegrationKey("retailcrm")
-QUICK = ModelTimeouts(connect_s=1.0, first_s=2.0, gap_s=2.0, whole_s=2.0)
+PATIENT = ModelTimeouts(whole_s=60.0)
 CLIENT = "+375296254070"
 
 
@@ -102,7 +102,7 @@ class Office:
         speech = ModelSettings(url=self.speech.url, key=Secret(more.pop("key", KEY)), model=MODEL)
         model = ModelSettings(url=self.model.url, key=Secret(LLM_KEY), model=LLM_MODEL)
         planners = {CRM: self.plan, **more.pop("planners", {})}
-        return Transcribing(self.tenant, self.settings, speech, model, services, planners, timeouts=QUICK, **more)
+        return Transcribing(self.tenant, self.settings, speech, model, services, planners, timeouts=PATIENT, **more)
 
     @asynccontextmanager
     async def working(self, **more: Any) -> AsyncIterator[None]:
@@ -151,7 +151,7 @@ class Office:
         return await self.db.tenant(JUNE, store.select_transcripts, JUNE, call_id)
 
     async def until(
-        self, condition: Callable[[TranscriptRow], Any], call_id: str = "7.1", within_s: float = 10.0
+        self, condition: Callable[[TranscriptRow], Any], call_id: str = "7.1", within_s: float = 30.0
     ) -> TranscriptRow:
         """Waits until the text of a call is so."""
         with trio.fail_after(within_s):
@@ -161,7 +161,7 @@ class Office:
                         return row
                 await trio.sleep(0.01)
 
-    async def until_over(self, call_id: str = "7.1", within_s: float = 10.0) -> TranscriptRow:
+    async def until_over(self, call_id: str = "7.1", within_s: float = 30.0) -> TranscriptRow:
         """Waits until nothing more becomes of it."""
         return await self.until(lambda row: row.state != "waiting", call_id, within_s)
 

@@ -19,7 +19,7 @@ from gateway.domain.transcripts import Segment
 from tests.sandbox.transcriber import KEY, MODEL, Transcriber, segment
 from tests.sandbox.web import Response, as_html, as_json
 
-QUICK = ModelTimeouts(connect_s=1.0, first_s=0.5, gap_s=0.5, whole_s=0.5)
+PATIENT, QUICK = ModelTimeouts(whole_s=30.0), ModelTimeouts(whole_s=0.3)
 (PART,) = cut_wav(Format(PCM, 8000, 2, 2), struct.pack("<8000h", *([3000, -3000] * 4000)), last=True).parts
 
 
@@ -31,9 +31,9 @@ async def server(nursery: trio.Nursery) -> AsyncIterator[Transcriber]:
     nursery.cancel_scope.cancel()
 
 
-async def heard(server: Transcriber, language: str | None = "ru", **more: Any) -> Heard:
+async def heard(server: Transcriber, language: str | None = "ru", times: ModelTimeouts = PATIENT, **more: Any) -> Heard:
     settings = replace(ModelSettings(url=server.url, key=Secret(KEY), model=MODEL), **more)
-    async with open_model(settings, QUICK) as model:
+    async with open_model(settings, times) as model:
         return await transcribe(model, PART, 1.0, language)
 
 
@@ -94,7 +94,7 @@ async def test_parameters_that_a_server_does_not_know_are_left_out(server: Trans
 async def test_what_a_failure_means(server: Transcriber, answer: Response | str, code: str, retryable: bool) -> None:
     server.faults = [answer]
     with pytest.raises(ModelFailed) as failed:
-        await heard(server)
+        await heard(server, times=QUICK if answer == "silent" else PATIENT)
     assert (failed.value.code, failed.value.retryable) == (code, retryable)
     assert KEY not in repr(failed.value) + failed.value.detail
 
