@@ -11,7 +11,7 @@
 
 An actor whose inputs did not change is left alone. A tenant that another instance is about to hand over gets its PBX
 sessions first: they fill the mailbox, which is not processed before the tenant is ours. Settings that do not validate become
-a slot that reports this and waits.
+a slot that reports this and waits. A little over 400 lines: what one tenant needs is listed in one place.
 Read `actors.runtime.supervisor` for what happens to a crash.
 """
 

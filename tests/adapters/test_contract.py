@@ -6,6 +6,7 @@ import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import trio
 import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
 from adapters.base import Adapter, AdapterSettings, Draft, Link, secret_fields
@@ -55,7 +58,16 @@ def example(adapter: Adapter) -> Mapping[str, Any]:
     assert fields.pop("enabled", True) is True
     assert not adapter.is_pbx or fields.pop("name")
     fields.pop("user_extensions", None)  # the map has a table of its own, beside the settings
-    return {**dict.fromkeys(secret_fields(adapter.settings), CANARY), **fields}
+    return {name: secret_of(name) for name in secret_fields(adapter.settings)} | fields
+
+
+@cache
+def secret_of(name: str) -> str:
+    """A secret that the example leaves out. A private key has to be one."""
+    if name != "private_key":
+        return CANARY
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def canaries(adapter: Adapter) -> list[str]:
