@@ -157,6 +157,10 @@ class Crm:
     """Whether a client may have notes of their own; else a chat's stands at an open order of theirs, and nowhere without one."""
     changes_items: bool = True
     """Whether items of an order that is there can be changed."""
+    every_phone: bool = False
+    """Whether a client is looked for by each of their numbers, however many."""
+    versions: bool = False
+    """Whether an order's older version that is sent again late is told from a newer one (`crm_drafts.is_overtaken`)."""
     faults: Sequence[Fault] = (
         Fault.DROP, Fault.DROP_AFTER, Fault.HTTP_500, Fault.HTML, Fault.EMPTY, Fault.SUCCESS_FALSE,
     )  # fmt: skip

@@ -97,7 +97,7 @@ class Account:
 
 
 CRM = Crm(
-    kind="hubspot", make=Account, cards=False,
+    kind="hubspot", make=Account, cards=False, every_phone=True, versions=True,
     stages={"new": "appointmentscheduled", "done": "closedwon", "in_progress": "appointmentscheduled", "cancelled": "closedlost"},
     stage_rule={
         "when": "order", "to": "dealstage", "from": "order.status",
