@@ -33,6 +33,7 @@ from gateway.store import users
 from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.bitrix24 import Bitrix24
+from tests.sandbox.iiko import ORGANIZATION, TERMINAL_GROUP, Iiko
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.phone import Phone, TelegramLine, WhatsappLine
@@ -150,6 +151,8 @@ class Staged:
     number: Mapping[str, Any] | None = None
     """The settings of its WhatsApp number, where it has one."""
     portal: Bitrix24 | None = None
+    till: Iiko | None = None
+    """Its restaurant, where it has one."""
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -171,10 +174,19 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
                 "api_key": secrets.token_hex(16) if company.key_refused else crm.api_key,
             },
             **({"bitrix24": {"webhook_url": staged.portal.webhook_url, "user_extensions": company.users}} if staged.portal else {}),
+            **({"iiko": restaurant_of(staged.till)} if staged.till else {}),
             "telegram": {"enabled": True, "bot_token": staged.bot, "notify_chats": [company.chat], "chat": True},
             "web_widget": {"enabled": True, "allowed_domains": staged.shop.domain, "widget_key": staged.shop.key},
             **({"whatsapp": {"enabled": True, **staged.number}} if staged.number is not None else {}),
         },
+    }  # fmt: skip
+
+
+def restaurant_of(till: Iiko) -> dict[str, Any]:
+    """A company's link to its restaurant."""
+    return {
+        "api_login": till.API_LOGIN, "url": till.base, "organization_id": ORGANIZATION, "terminal_group_id": TERMINAL_GROUP,
+        "attention": "order_attention", "set_webhook": False,
     }  # fmt: skip
 
 
@@ -243,6 +255,9 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
             )
             if portal is not None:
                 await nursery.start(portal.serve)
+            till = Iiko(f"iiko of {company.name}") if not index else None
+            if till is not None:
+                await nursery.start(till.serve)
             await nursery.start(recordings.site.serve)
             shop = Shop(company.name, company.language, base, f"widget-of-{company.name.lower()}")
             await nursery.start(shop.site.serve)
@@ -258,6 +273,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     shop=shop,
                     number=settings_of(whatsapp, hook_id) if not index else None,
                     portal=portal,
+                    till=till,
                 )
             )
         file = DEMO / "tenants.json"
@@ -364,7 +380,10 @@ async def run_gateway(
             text_of(f"  {one.company.name}, {one.company.number:8} {links[one.company.email]}")
         text_of(f"\nLater, password {password}:\n  {', '.join([OPERATOR, *(one.company.email for one in stage)])}")
         text_of("\nThe outside world, as it sees the calls:\n")
-        for name, page in [*pages, *((crm.name, crm.base) for one in stage for crm in (one.crm, one.portal) if crm)]:
+        for name, page in [
+            *pages,
+            *((crm.name, crm.base) for one in stage for crm in (one.crm, one.portal, one.till) if crm),
+        ]:
             text_of(f"  {name:20} {page}/{refusing(name, stage)}")
         text_of(f"\nA client's phone, with the companies' chats in messengers: {phone}/")
         text_of("\nThe companies' own sites, with the chat:\n")
