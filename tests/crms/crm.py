@@ -153,10 +153,6 @@ class Crm:
     """Whether we make a record of an unknown caller there; else the CRM does so by itself, or nobody."""
     cards: bool = True
     """Whether it shows cards."""
-    every_phone: bool = False
-    """Whether a client is looked for by each of their numbers, however many."""
-    versions: bool = False
-    """Whether an order's older version that is sent again late is told from a newer one (`crm_drafts.is_overtaken`)."""
     faults: Sequence[Fault] = (
         Fault.DROP, Fault.DROP_AFTER, Fault.HTTP_500, Fault.HTML, Fault.EMPTY, Fault.SUCCESS_FALSE,
     )  # fmt: skip
@@ -168,6 +164,10 @@ class Crm:
     """...our status -> the stage."""
     contact_rule: Mapping[str, Any] = field(default_factory=dict)
     """A rule for contacts that writes `contact.link`; empty where the CRM takes none."""
+    every_phone: bool = False
+    """Whether a client is looked for by each of their numbers, however many."""
+    versions: bool = False
+    """Whether an order's older version that is sent again late is told from a newer one (`crm_drafts.is_overtaken`)."""
 
 
 def registered() -> Sequence[Crm]:
