@@ -26,7 +26,7 @@ from gateway.domain.ids import Kind
 
 GROUPS: Mapping[str, Rate] = {
     "": Rate(20, 1.0), "token": Rate(5, 60.0), "dictionaries": Rate(20, 60.0), "menu": Rate(10, 60.0), "stop_lists": Rate(10, 60.0),
-    "guests": Rate(60, 60.0), "orders": Rate(60, 60.0), "commands": Rate(120, 60.0), "notifications": Rate(30, 60.0),
+    "guests": Rate(120, 60.0), "orders": Rate(60, 60.0), "commands": Rate(120, 60.0), "notifications": Rate(30, 60.0),
     "webhooks": Rate(10, 60.0),
 }  # fmt: skip
 """Requests of each restriction group. The provider counts by group and publishes no numbers: these are careful ones, and whatever it

@@ -32,8 +32,8 @@ from adapters.till.tested import probe_cloud
 from gateway.domain.crm_sources import When
 from gateway.domain.errors import NotYet, Rejected
 
-COMMAND, MADE, CONTENT = "command", "made", "content"
-"""Names under which an order's creation is remembered: what is asked about, that it is there, what of it is known there."""
+COMMAND, MADE, CONTENT, VERSION = "command", "made", "content", "version"
+"""Names under which an order is remembered: what is asked about, that it is there, what of it is known there, its newest version."""
 NO_ORDER, NOT_THERE = "no_open_order", "not_there"
 FIRST_LOOK_S, LONGEST_LOOK_S = 2.0, 60.0
 """Seconds until a command is asked about; they double."""
@@ -68,7 +68,7 @@ class TillClient:
             case kind if kind == ATTENTION:
                 return await self._attention(attempt)
             case kind if kind == GUEST:
-                await self._guests.find_or_make(attempt, attempt.body["phone"])
+                await self._guests.find_or_make(attempt, [attempt.body["phone"]])
                 return Delivered()
             case kind if kind == CONTACT:
                 await self._contact(attempt, attempt.body["fields"])
@@ -87,7 +87,7 @@ class TillClient:
         if not client.phones:
             return ""
         found = await self._guests.find_or_make(
-            attempt, client.phones[0], name=client.name, email=next(iter(client.emails), ""), fields=fields, of=client_subject(client),
+            attempt, client.phones, name=client.name, email=next(iter(client.emails), ""), fields=fields, of=client_subject(client),
             anew=anew,
         )  # fmt: skip
         return found.id
@@ -132,6 +132,9 @@ class TillClient:
 
     async def _order(self, attempt: Attempt) -> Delivered:
         order = attempt.body["order"]
+        if int(await attempt.known(VERSION) or 0) > order["version"]:
+            return Delivered()  # an older one, sent again
+        await attempt.remember(VERSION, str(order["version"]))
         if order["status"] == "cancelled":
             return await self._cancel(attempt, order["id"])
         if await attempt.known(MADE) is None:

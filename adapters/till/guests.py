@@ -7,8 +7,9 @@
 Read `client.py` for who asks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from adapters.base import Attempt
@@ -26,6 +27,8 @@ PATH = "/api/1/loyalty/iiko/customer/"
 FIELDS = frozenset({"name", "surName", "middleName", "birthday", "comment", "userData", "referrerId"})
 """What of a guest field mapping may write into."""
 LONGEST_NAME = 100
+MOST_LOOKS = 40
+"""Requests that looking for one client takes at most: the cloud finds one spelling of one number at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,11 @@ class Guests:
         self._settings = settings
         self._turns = Turns()
 
-    async def find(
-        self, phone: str, attempt: Attempt | None = None, *, email: str = "", quick: bool = False
-    ) -> Guest | None:
-        """Whose number or address it is; `quick`: in its international spelling alone, for while a phone rings."""
-        wanted = [("phone", one) for one in (spellings(phone, self._tenant.country) if phone else ())]
-        for kind, value in [*(wanted[:1] if quick else wanted), *([("email", email)] if email else [])]:
+    async def find(self, attempt: Attempt, phones: Sequence[str], email: str = "") -> Guest | None:
+        """Whose numbers or address these are: the likeliest spelling of each number first, at most `MOST_LOOKS` in all."""
+        written = zip_longest(*(spellings(one, self._tenant.country) for one in phones))
+        wanted = [("phone", one) for same in written for one in same if one][:MOST_LOOKS]
+        for kind, value in [*wanted, *([("email", email)] if email else [])]:
             body = {"organizationId": self._settings.organization_id, "type": kind, kind: value}
             try:
                 answer = await self._cloud.call(f"{PATH}info", body, "guests", attempt=attempt)
@@ -62,17 +64,17 @@ class Guests:
         return None
 
     async def find_or_make(
-        self, attempt: Attempt, phone: str, *, name: str = "", email: str = "", fields: Mapping[str, Any] | None = None,
+        self, attempt: Attempt, phones: Sequence[str], *, name: str = "", email: str = "", fields: Mapping[str, Any] | None = None,
         of: Subject | None = None, anew: bool = False,
     ) -> Guest:  # fmt: skip
         """The guest, who is made where there is none. What an earlier attempt found is not looked for again, but for `anew`; it is
-        remembered of the delivery's subject or of another (`of`)."""
+        remembered of the delivery's subject or of another (`of`). There is one phone at least."""
         if (known := await attempt.known(CLIENT_ID, of)) and not anew:
             return Guest(known, name)
-        async with self._turns.of(phone or email):
-            found = await self.find(phone, attempt, email=email)
+        async with self._turns.of(phones[0]):
+            found = await self.find(attempt, phones, email)
             if found is None:
-                found = await self._make(attempt, phone, name, email, fields or {})
+                found = await self._make(attempt, phones[0], name, email, fields or {})
             await attempt.remember(CLIENT_ID, found.id, of)
         return found
 
@@ -90,7 +92,7 @@ class Guests:
     ) -> Guest:  # fmt: skip
         body: Mapping[str, Any] = {
             "organizationId": self._settings.organization_id,
-            **({"phone": phone} if phone else {}),
+            "phone": phone,
             **({"name": cut} if (cut := codec.text(name, LONGEST_NAME)) else {}),
             **({"email": email} if email else {}),
             **{to: value for to, value in fields.items() if to in FIELDS},

@@ -209,6 +209,7 @@ async def test_a_change_is_written_into_the_comment_once(cloud: Iiko, open_desk:
         await desk.order(first)
         for version in (2, 3):
             await desk.order(replace(more, version=version), first)
+        await desk.order(first)  # somebody presses "send again" for the first
     (made,) = cloud.orders.values()
     assert made.comments == ["ИЗМЕНЕНО, теперь: Борщ × 3; без лука"]
     assert cloud.violations == []
