@@ -146,7 +146,8 @@ class CrmRecords:
 
     async def _note(self, attempt: Attempt) -> None:
         body, client = attempt.body, client_of(attempt.body)
-        if await attempt.known(COMMENT) == body["token"]:
+        stretch = body["token"]
+        if await attempt.known(COMMENT) == stretch:
             return
         entity = await self._client(attempt, client, body["client_fields"])
         text = wanted.plain(body["text"])
@@ -157,7 +158,7 @@ class CrmRecords:
                 raise
             entity = await self._client(attempt, client, body["client_fields"], but=entity)
             await self.comment(attempt, entity, text)
-        await attempt.remember(COMMENT, body["token"])
+        await attempt.remember(COMMENT, stretch)
         if body["client_fields"] and await self._made_by_us(attempt, client):
             await self._updated(attempt, client, body["client_fields"])
 

@@ -26,7 +26,7 @@ from gateway.domain.crm_sources import When
 from gateway.domain.errors import Rejected
 
 KINDS = frozenset({CONTACT, NOTE, ORDER, SUMMARY})
-MADE, TOKEN, STANDS = "made", "note", "stands"
+MADE, NOTED, STANDS = "made", "note", "stands"
 FRESH_S = 600.0
 """For how long the account's statuses are believed."""
 
@@ -123,7 +123,8 @@ class Syncing:
 
     async def _note(self, attempt: Attempt) -> None:
         body, client = attempt.body, client_of(attempt.body)
-        if await attempt.known(TOKEN) == body["token"]:
+        stretch = body["token"]
+        if await attempt.known(NOTED) == stretch:
             return
         ident = await self._customer(attempt, client, body["client_fields"])
         try:
@@ -133,7 +134,7 @@ class Syncing:
                 raise
             ident = await self._customer(attempt, client, body["client_fields"], but=ident)
             await self._noted(attempt, ident, body["text"])
-        await attempt.remember(TOKEN, body["token"])
+        await attempt.remember(NOTED, stretch)
         if body["client_fields"] and await attempt.known(MADE, client_subject(client)) == ident:
             await self._updated(attempt, ident, client, body["client_fields"])
 

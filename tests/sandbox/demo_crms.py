@@ -112,6 +112,7 @@ async def _till(kind: str, title: str, staff: Staff, nursery: trio.Nursery) -> S
     url = await nursery.start(made.serve)
     settings = {
         "api_login": made.API_LOGIN, "organization_id": ORGANIZATION, "terminal_group_id": TERMINAL_GROUP, "create": "contact",
+        "attention": "order_attention", "set_webhook": False,
     }  # fmt: skip
     return SecondCrm(name=made.name, kind=kind, base=url, settings=settings, urls={kind: url})
 
