@@ -67,6 +67,17 @@ def connections_of(tenant: Tenant, slot_at: SlotAt, known: Mapping[IntegrationKe
     return found
 
 
+TRANSCRIPTS = "/transcripts"
+"""What the path of the actor that makes texts of a company's calls ends with."""
+
+
+def own_troubles(number: TenantId, slot_at: SlotAt) -> list[Slot]:
+    """Work of a company that is no connection and fails. That the database is away is said elsewhere."""
+    slot = slot_at(f"tenant/{number}{TRANSCRIPTS}")
+    failing = slot is not None and slot.health.state.troubled and slot.health.code != "database_away"
+    return [slot] if slot is not None and failing else []
+
+
 FRESH_S, CALM_S = 0.5, 15.0
 """How long what is stored of a company counts as current: while an integration waits for a person by it, and otherwise."""
 MOST = 10_000

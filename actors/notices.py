@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import trio
 
-from actors.connections import connections_of
+from actors.connections import SlotAt, connections_of, own_troubles
 from actors.runtime.directory import Slot
 from actors.services import Services
 from adapters.base import Adapter
@@ -26,6 +26,7 @@ from gateway.domain.health import State
 from gateway.domain.ids import OPERATOR, Kind, TenantId
 from gateway.domain.notices import Due, Trouble
 from gateway.domain.statuses import Connection, Standing, troubles_of
+from gateway.domain.text import Bilingual
 from gateway.smtp import Smtp
 from gateway.store import notices as store
 from gateway.store.integration_states import select_known_of
@@ -35,6 +36,8 @@ from gateway.store.postgres.pool import Database
 from gateway.telemetry import COUNTERS
 
 log = logging.getLogger(__name__)
+OWN_WORK = Bilingual("Texts of calls", "Тексты разговоров")
+"""What the trouble of an actor that makes them is called."""
 
 LOOK_S = 15.0
 BACKLOG_S = 15 * 60.0
@@ -77,6 +80,17 @@ def messages_about(connections: Iterable[Connection]) -> list[Trouble]:
         key = f"{kind} {'pbx' if one.is_pbx else 'integration'}/{one.name}"
         found.append(Trouble(key, kind, one.title, " ".join(filter(None, (status.code, status.detail)))))
     return found
+
+
+def messages_about_own(tenant: Tenant, slot_at: SlotAt) -> list[Trouble]:
+    """What is wrong with work of a company that is no connection."""
+    return [
+        Trouble(
+            f"error {slot.path.rpartition('/')[2]}", "error", OWN_WORK.texts[tenant.language],
+            " ".join(filter(None, (slot.health.code, slot.health.detail))),
+        )
+        for slot in own_troubles(tenant.number, slot_at)
+    ]  # fmt: skip
 
 
 def installation_troubles(slots: Iterable[Slot]) -> list[Trouble]:
@@ -132,6 +146,7 @@ class Notices:
                 if (current := services.cache.tenant(number)) is not None:
                     found = connections_of(current, services.directory.get, known.get(number, {}))
                     troubles[number] += messages_about(found)
+                    troubles[number] += messages_about_own(current, services.directory.get)
                     titles |= {(number, one.name): one.title for one in found if not one.is_pbx}
             for number, key, count, since in await services.db.engine(
                 store.select_backlogs, list(plans), BACKLOG_S, BACKLOG_MANY

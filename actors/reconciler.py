@@ -4,6 +4,7 @@
     tenant/0367/pbx/main             one PBX session (actors.calls.pbx_session)
     tenant/0367/chats                chats of the tenant (actors.chats.tenant_chats)
     tenant/0367/ai                   the AI operator (actors.ai.tenant_ai)
+    tenant/0367/transcripts          texts of recorded calls (actors.ai.transcribing)
     tenant/0367/integration/KEY      deliveries to one outside system (actors.delivery.worker)
     tenant/0367/integration/KEY/updates   a stream that is read from it (actors.chats.channel_session)
 
@@ -24,11 +25,13 @@ import trio
 from pydantic import ValidationError
 
 from actors.ai.tenant_ai import TenantAi, model_of
+from actors.ai.transcribing import SummaryPlanner, Transcribing, speech_of
 from actors.calls.calls_book import Starter
 from actors.calls.pbx_session import PbxActor
 from actors.calls.tenant_calls import MAILBOX_ROOM, PbxEvents, TenantCalls
 from actors.chats.channel_session import ChannelSession
 from actors.chats.tenant_chats import Reads, TenantChats
+from actors.connections import TRANSCRIPTS
 from actors.delivery.worker import DeliveryActor
 from actors.runtime.directory import Slot
 from actors.runtime.mailbox import Mailbox
@@ -238,6 +241,7 @@ class Reconciler:
         names = tuple(Connector(pbx.name, pbx.kind, _EMPTY) for pbx in tenant.pbxes if pbx.enabled)
         planners: dict[IntegrationKey, Planner[Any]] = {}
         starters: dict[IntegrationKey, Starter] = {}
+        summaries: dict[IntegrationKey, tuple[AdapterSettings, SummaryPlanner]] = {}
         children: list[Wanted] = []
         channels = dict[IntegrationKey, Reads]()
         crms = dict[IntegrationKey, Connector]()
@@ -259,6 +263,8 @@ class Reconciler:
                 if adapter.plan_start is not None:
                     starters[link.key] = partial(adapter.plan_start, settings, person)
                 delivers.append((link.key, settings))
+            if adapter.plan_summary is not None:
+                summaries[link.key] = settings, partial(adapter.plan_summary, settings, person)
             if adapter.plan_contact is not None:
                 crms[link.key] = link
             if adapter.delivers or chat is not None:
@@ -292,6 +298,14 @@ class Reconciler:
             model = model_of(ai.llm, self._services.llm, self._services.dial)
             operator = TenantAi(company, ai, model, self._services, conversing)
             children.append(Wanted(f"{path}/ai", tenant.name, (company, epoch, ai, model), operator.run))
+        if ai is not None and ai.calls.transcribe and self._services.recording_files is not None:
+            speech = speech_of(ai.calls, self._services.llm, self._services.dial)
+            model = model_of(ai.llm, self._services.llm, self._services.dial)
+            transcribing = Transcribing(
+                person, ai, speech, model, self._services, {key: planner for key, (_, planner) in summaries.items()}
+            )
+            inputs = person, epoch, ai, speech, model, tuple((key, known) for key, (known, _) in summaries.items())
+            children.append(Wanted(f"{path}{TRANSCRIPTS}", tenant.name, inputs, transcribing.run))
         whole = replace(person, pbxes=names)
         run = partial(self._run_tenant, whole, mailbox, planners, starters, epoch)
         return [Wanted(path, tenant.name, (whole, delivers, epoch), run), *children]

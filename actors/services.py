@@ -106,6 +106,8 @@ class Services:
     """What people and programs do to conversations; without it no AI answers."""
     llm: ModelSettings | None = None
     """The installation's language model."""
+    sound_pieces: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(12))
+    """Pieces of recordings that are in memory at a time, some tens of megabytes each, while their text is made."""
     bells: Doorbells = field(default_factory=Doorbells)
     clients: Clients
     smart_redirect: SmartRedirect

@@ -357,6 +357,11 @@ class Recordings(Protocol):
         """What lies behind a link of ours. Raises NotYet while nothing does, Rejected where nothing will, Unavailable."""
         ...
 
+    async def summary(self, recording_id: str) -> str:
+        """What was said in a recording, in short. Drafts name the recording and never bear the text, which is sealed. Raises Rejected
+        where it was erased or its time is over, Unavailable."""
+        ...
+
     async def content(self, link: str, most: int) -> bytes | None:
         """The sound itself; None where it is larger than `most` bytes. Raises like `content_type`."""
         ...
@@ -407,6 +412,8 @@ class Adapter:
     """For those that get orders made and moved (`sync_orders`)."""
     plan_start: "PlanStart | None" = None
     """For those of them that show a call which a host has announced and which rings nowhere yet. Pure."""
+    plan_summary: "PlanSummary | None" = None
+    """For those of them that take the summary of a call as a note. Pure."""
     limits: Limits = field(default_factory=Limits)
     account: Callable[[Any], str] = lambda settings: ""
     """The key of the remote account that settings lead to (`adapters.budget.account_key`), where the provider counts
@@ -499,6 +506,11 @@ PlanOrder = Callable[[Any, Tenant, Order | None, OrderFacts], Sequence[Draft]]
 
 PlanStart = Callable[[Any, Tenant, Call], Sequence[Draft]]
 """`plan(settings, tenant, call)`: which deliveries an announced call makes here, before any event of it."""
+
+
+PlanSummary = Callable[[Any, Tenant, Call, str], Sequence[Draft]]
+"""`plan(settings, tenant, call, recording_id)`: which deliveries make a note of a call's summary, once it is there. The text is read by
+`Link.recordings.summary` when it is delivered."""
 
 
 Replay = Callable[[bytes, str | None, Sequence[str], str | None], Iterable[CallEvent]]

@@ -23,7 +23,7 @@ from adapters.base import Adapter, AdapterSettings, marked_fields, secret_fields
 from adapters.fields import required
 from adapters.registry import adapters, integrations
 from adapters.unique_settings import refuse_short
-from gateway.domain.ai import API_KEY, AiBlock
+from gateway.domain.ai import API_KEY, CALLS_API_KEY, AiBlock
 from gateway.domain.chats import KEEP_DAYS as CHAT_KEEP_DAYS
 from gateway.domain.configuration import is_device_name
 from gateway.domain.extensions import clashes, read_map
@@ -244,8 +244,8 @@ class TenantFile:
     @property
     def secrets(self) -> dict[str, Secret]:
         """The secrets among the options, by name; `***` stands for the stored one."""
-        key = self.block.ai.llm.api_key
-        return {API_KEY: key} if key is not None else {}
+        keys = {API_KEY: self.block.ai.llm.api_key, CALLS_API_KEY: self.block.ai.calls.api_key}
+        return {name: key for name, key in keys.items() if key is not None}
 
 
 @dataclass(slots=True)

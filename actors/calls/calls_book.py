@@ -202,7 +202,7 @@ class CallsBook:
 
             def rows(kind: IntegrationKey = kind, planner: Planner[Draft] = planner) -> list[DeliveryRow]:
                 drafts = route({kind: planner}, before, call, event)
-                return [_delivery(kind, draft, call_subject(call.call_id), received_at_s) for _, draft in drafts]
+                return [delivery_row(kind, draft, call_subject(call.call_id), received_at_s) for _, draft in drafts]
 
             planned = contained(rows)
             if not isinstance(planned, Crash):
@@ -292,7 +292,7 @@ class CallsBook:
             if isinstance(planned, Crash):
                 log.error("a planner failed", extra={"integration": key, "call": call.call_id, "trace": planned.trace})
                 continue
-            rows = [_delivery(key, draft, call_subject(call.call_id), received_at_s) for draft in planned]
+            rows = [delivery_row(key, draft, call_subject(call.call_id), received_at_s) for draft in planned]
             batch.recording.deliveries.extend(rows)
             if rows and direct:
                 batch.recording.unknown |= self.names_of(call.call_id)
@@ -361,7 +361,8 @@ class CallsBook:
         return DeadLetterRow(self.tenant.number, self.path, text, trace, message.post)
 
 
-def _delivery(key: IntegrationKey, draft: Draft, subject: Subject, received_at_s: float) -> DeliveryRow:
+def delivery_row(key: IntegrationKey, draft: Draft, subject: Subject, received_at_s: float) -> DeliveryRow:
+    """A draft as it is stored. `received_at_s`, of `time.monotonic()`, is when what it comes of arrived."""
     return DeliveryRow(
         integration=key, lane=draft.lane or subject.id, key=draft.key, kind=draft.kind, bucket=draft.bucket, subject=subject,
         body=json.dumps(draft.body, ensure_ascii=False), latest_only=draft.latest_only, expires_s=draft.expires_s,

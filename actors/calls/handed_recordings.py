@@ -9,6 +9,7 @@ from uuid import UUID
 from gateway.domain.errors import NotYet, Rejected
 from gateway.domain.ids import TenantId
 from gateway.domain.recording_links import PATH
+from gateway.store import call_transcripts
 from gateway.store.files.blobs import Missing
 from gateway.store.files.recording_files import RecordingFiles
 from gateway.store.postgres.errors import Unsealable
@@ -58,3 +59,20 @@ class TenantRecordings:
         if line.state != "stored":
             raise NotYet("the recording is not there yet")
         return line
+
+    async def summary(self, recording_id: str) -> str:
+        """As `adapters.base.Recordings`."""
+        try:
+            recording = UUID(recording_id)
+        except ValueError:
+            raise Rejected("there is no such recording") from None
+        row = await self.files.db.tenant(self.tenant, call_transcripts.select_transcript, self.tenant, recording)
+        if row is None or not row.summary:
+            raise Rejected("the summary is gone")
+        try:
+            keys = self.files.keys(self.tenant)
+            return keys.open(
+                row.summary, table=call_transcripts.TABLE, column=call_transcripts.SUMMARY, row=recording_id
+            ).reveal()
+        except Unsealable:
+            raise Rejected("the summary does not open") from None

@@ -19,7 +19,7 @@ from adapters.bitrix24.codec import identifier
 from adapters.bitrix24.incoming import INBOUND
 from adapters.bitrix24.jobs import JOBS
 from adapters.bitrix24.login import open_login
-from adapters.bitrix24.plan import plan
+from adapters.bitrix24.plan import plan, plan_summary
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.budget import account_key
 from adapters.crm_drafts import plan_chat, plan_contact, plan_order
@@ -44,6 +44,7 @@ ADAPTER = Adapter(
     connect=connect,
     client=Bitrix24Client,
     plan_call=plan,
+    plan_summary=plan_summary,
     plan_contact=plan_contact,
     plan_chat=plan_chat,
     plan_order=plan_order,

@@ -8,7 +8,8 @@
 
 One call is one record: `EXTERNAL_CALL_ID` brings the same CALL_ID back for 30 minutes, and after that ours is known here. A
 finish whose answer was lost is told by "call is not found". One caller who calls twice at once is looked for by one attempt
-at a time. Never judges an answer (`codec.py`), never writes a request (`requests.py`). Read `clients.py` for the CRM's side.
+at a time. Never judges an answer (`codec.py`), never writes a request (`requests.py`). Over 400 lines: what is
+delivered shares what is remembered of a call. Read `clients.py` for the CRM's side.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,10 +24,10 @@ from adapters.bitrix24.bindings import unbind
 from adapters.bitrix24.clients import CONTACT, DEAL, ClientRecords
 from adapters.bitrix24.fields import read_fields
 from adapters.bitrix24.people import People, crm_user, extensions_of
-from adapters.bitrix24.plan import CARDS, FINISH, RECORD, TASK
+from adapters.bitrix24.plan import CARDS, FINISH, RECORD, SUMMARY, TASK
 from adapters.bitrix24.portal import Portal
 from adapters.bitrix24.records import CrmRecords
-from adapters.bitrix24.records_requests import UPDATE, update
+from adapters.bitrix24.records_requests import UPDATE, plain, update
 from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.requests import Entity, Person
 from adapters.bitrix24.settings import Bitrix24Settings
@@ -34,6 +35,7 @@ from adapters.bitrix24.tested import probe_portal
 from adapters.inbound import UNUSED_CALL
 from gateway.domain.crm_sources import When
 from gateway.domain.errors import GatewayError, NotYet, Rejected
+from gateway.domain.secret import Secret
 
 CALL, ENTITY, TYPE, BEGUN, FINISHING, FINISHED, MADE_TASK, MAKES, FILLED = (
     "call", "entity", "type", "begun", "finishing", "finished", "task", "makes", "filled",
@@ -44,6 +46,7 @@ MOST_UPLOADED = 10 << 20
 UNUSED_S = 180.0
 """Seconds after which a requested call that nobody has seen begin will not begin any more."""
 NOT_EXIST, NOT_MADE, NOT_FILLED = "not_exist_codes", "client_not_made", "fields_not_written"
+NO_CLIENT = "no_client"
 
 
 class Bitrix24Client:
@@ -71,6 +74,8 @@ class Bitrix24Client:
                 return await self._record(attempt)
             case kind if kind == TASK:
                 return await self._task(attempt)
+            case kind if kind == SUMMARY:
+                return await self._summary(attempt)
             case kind if kind == UNUSED_CALL:
                 return await self._unused(attempt)
             case kind if kind in CrmRecords.KINDS:
@@ -250,6 +255,25 @@ class Bitrix24Client:
                     person=REASONS["not_fetched"],
                 ) from None
             raise
+        return Delivered()
+
+    async def _summary(self, attempt: Attempt) -> Delivered:
+        """A call's summary as a comment to its client. One that an attempt made whose answer was lost is found by its text."""
+        body = attempt.body
+        if await attempt.known(attempt.key) is not None:
+            return Delivered()
+        if self._link.recordings is None:
+            raise Rejected("summaries cannot be read here")
+        if await attempt.known(FINISHED) is None:
+            raise NotYet("the call is not finished there yet")
+        summary = await self._link.recordings.summary(str(body["recording"]))
+        entity = Entity.read(await attempt.known(ENTITY)) or await self._records.find(attempt, str(body["phone"]))
+        if entity is None:
+            return Delivered(note=NO_CLIENT)
+        lines = [line for one in summary.splitlines() for line in (one, plain(one))]
+        text = plain(f"{body['title']}\n{summary}")
+        await self._crm.comment(attempt, entity, text, [Secret(line) for line in lines])
+        await attempt.remember(attempt.key, str(entity))
         return Delivered()
 
     async def _task(self, attempt: Attempt) -> Delivered:

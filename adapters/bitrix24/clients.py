@@ -59,7 +59,7 @@ class ClientRecords:
     async def find_or_make(self, attempt: Attempt, phone: str, owner: str) -> tuple[Entity | None, Delivered]:
         """Who it is; None for nobody, and then the call is registered without a client. The second is what is to be noted."""
         made = await attempt.known(CONTACT)
-        found = Entity("CONTACT", made) if made else await self._find(attempt, phone)
+        found = Entity("CONTACT", made) if made else await self.find(attempt, phone)
         if found is not None and not made:
             return found, Delivered()
         if self._settings.create not in ("contact", "deal"):
@@ -69,7 +69,8 @@ class ClientRecords:
         except Rejected as error:
             return Entity("CONTACT", made) if made else None, Delivered(note=NOT_MADE, detail=error.detail[:300])
 
-    async def _find(self, attempt: Attempt, phone: str) -> Entity | None:
+    async def find(self, attempt: Attempt, phone: str) -> Entity | None:
+        """Who it is; None for nobody."""
         commands = requests.find(spellings(phone, self._tenant.country))
         answered = await self._portal.batch(commands, attempt=attempt)
         return requests.best({kind: answered.of(kind) for kind in commands})

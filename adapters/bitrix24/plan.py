@@ -6,6 +6,7 @@
     ended        finish   registers what was not, then ends it: the employee who talked last, talk time, code
                  record   the recording, once its file is there
                  task     for an incoming call that nobody answered
+    later        summary  a comment to the client, once the call has a summary
 
 All of one call is one lane, but for the recording, which may take a day and has nothing behind it. Read `client.py` next for
 how each is delivered; `codec.py` for the requests.
@@ -34,7 +35,7 @@ from gateway.domain.events import (
     Result,
 )
 
-CARDS, FINISH, RECORD, TASK = "cards", "finish", "record", "task"
+CARDS, FINISH, RECORD, TASK, SUMMARY = "cards", "finish", "record", "task", "summary"
 OUTGOING, INCOMING, CALLBACK = 1, 2, 4
 """TYPE of a call."""
 REAL_TIME_S = 60.0
@@ -54,12 +55,14 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "task": "Call back {phone}, missed at {at}",
         "rang": "It rang at: {rang}.",
         "nobody": "It rang at nobody's phone.",
+        "summary": "Call of {at}, {phone}",
     },
     "ru": {
         "uncertain": "Связь с АТС прерывалась: конец звонка не был виден",
         "task": "Перезвонить {phone}, пропущен в {at}",
         "rang": "Звонило у: {rang}.",
         "nobody": "Ни у кого не звонило.",
+        "summary": "Звонок {at}, {phone}",
     },
 }
 
@@ -76,6 +79,17 @@ def plan(
     if call.direction is Direction.INTERNAL or not _PHONE.fullmatch(call.outside):
         return ()
     return list(_drafts(settings, tenant, before, call, event))
+
+
+def plan_summary(settings: Bitrix24Settings, tenant: Tenant, call: Call, recording_id: str) -> Sequence[Draft]:
+    """A comment to the client of the call. None where calls are not reported."""
+    if call.direction is Direction.INTERNAL or not _PHONE.fullmatch(call.outside) or not settings.send_events.upload:
+        return ()
+    when = call.started_at.astimezone(tenant.timezone)
+    title = words(tenant.language)["summary"].format(at=f"{when:%d.%m.%Y %H:%M}", phone=call.outside)
+    key = f"{call.call_id}:{SUMMARY}:{recording_id}"
+    body = {"recording": recording_id, "phone": call.outside, "title": title}
+    return (Draft(kind=SUMMARY, key=key, lane=key, body=body, keep_s=KEEP_S),)
 
 
 def _drafts(

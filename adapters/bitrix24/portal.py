@@ -46,10 +46,11 @@ class Portal:
         """Methods that are left alone -> until when, by Trio's clock."""
 
     async def call(
-        self, method: str, params: Mapping[str, Any] | None = None, *, attempt: Attempt | None = None
-    ) -> Any:
-        """A method's answer. Raises what `gateway.domain.errors` lists."""
-        return (await self._result(method, params or {}, attempt)).value
+        self, method: str, params: Mapping[str, Any] | None = None, *, attempt: Attempt | None = None,
+        hide: Sequence[Secret] = (),
+    ) -> Any:  # fmt: skip
+        """A method's answer. `hide` is not shown in the log. Raises what `gateway.domain.errors` lists."""
+        return (await self._result(method, params or {}, attempt, hide)).value
 
     async def pages(self, method: str, params: Mapping[str, Any], attempt: Attempt | None = None) -> list[Any]:
         """All pages of a list."""
@@ -85,11 +86,13 @@ class Portal:
 
     # One request.
 
-    async def _result(self, method: str, params: Mapping[str, Any], attempt: Attempt | None) -> codec.Result:
+    async def _result(
+        self, method: str, params: Mapping[str, Any], attempt: Attempt | None, hide: Sequence[Secret] = ()
+    ) -> codec.Result:
         self._may_work(method)
         if (webhook := self._settings.webhook) is not None:
             path, _, secret = webhook
-            result = await self._send(self._settings.origin, path, method, params, [secret], attempt)
+            result = await self._send(self._settings.origin, path, method, params, [secret, *hide], attempt)
         else:
 
             async def once(token: Token) -> codec.Result:
@@ -98,7 +101,9 @@ class Portal:
                 origin = f"{parts.scheme}://{parts.netloc}" if parts.hostname else self._settings.origin
                 access = str(pair.get("access", ""))
                 path = parts.path.rstrip("/") or "/rest"
-                return await self._send(origin, path, method, {**params, "auth": access}, [Secret(access)], attempt)
+                return await self._send(
+                    origin, path, method, {**params, "auth": access}, [Secret(access), *hide], attempt
+                )
 
             result = await with_token(self._link.tokens, TOKEN, self._exchange, once)
         self._note(method, result)

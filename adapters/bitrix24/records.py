@@ -8,7 +8,7 @@ An attempt whose answer was lost finds what it has made: contacts and deals by t
 missing costs the delivery and not the integration: telephony goes on. Read `records_requests.py` for the requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import unescape
 from typing import Any
 
@@ -26,6 +26,7 @@ from gateway.domain.configuration import Tenant
 from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.errors import Rejected
 from gateway.domain.numbers import spellings
+from gateway.domain.secret import Secret
 
 MADE, SENT, DEAL, ROWS, COMMENT, STAGED = "made", "sent", "deal", "rows", "comment", "stage"
 """Names under which what was done is remembered."""
@@ -139,22 +140,23 @@ class CrmRecords:
         entity = await self._client(attempt, client, body["client_fields"])
         text = wanted.plain(body["text"])
         try:
-            await self._comment(attempt, entity, text)
+            await self.comment(attempt, entity, text)
         except Rejected as error:
             if not codec.is_about(error, wanted.GONE):
                 raise
             entity = await self._client(attempt, client, body["client_fields"], but=entity)
-            await self._comment(attempt, entity, text)
+            await self.comment(attempt, entity, text)
         await attempt.remember(COMMENT, body["token"])
         if body["client_fields"] and await self._made_by_us(attempt, client):
             await self._updated(attempt, client, body["client_fields"])
 
-    async def _comment(self, attempt: Attempt, entity: Entity, text: str) -> None:
+    async def comment(self, attempt: Attempt, entity: Entity, text: str, hide: Sequence[Secret] = ()) -> None:
+        """A comment in a record's timeline; a repeat looks for its text first. `hide` is not shown in the log."""
         if attempt.number > 1:
-            listed = await self._portal.call(wanted.COMMENTS, wanted.comments(entity), attempt=attempt)
+            listed = await self._portal.call(wanted.COMMENTS, wanted.comments(entity), attempt=attempt, hide=hide)
             if any(_same(codec.mapping(one).get("COMMENT"), text) for one in codec.items(listed)):
                 return
-        await self._portal.call(wanted.ADD_COMMENT, wanted.comment(entity, text), attempt=attempt)
+        await self._portal.call(wanted.ADD_COMMENT, wanted.comment(entity, text), attempt=attempt, hide=hide)
 
     # Orders.
 

@@ -33,7 +33,14 @@ def spellings(secret: Secret | str) -> set[str]:
     plain = secret.reveal() if isinstance(secret, Secret) else secret
     quoted = {quote(plain), quote(plain, safe=""), quote_plus(plain)}
     lower = {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text) for text in quoted}
-    return {plain, json.dumps(plain)[1:-1], html.escape(plain), *quoted, *lower}
+    return {
+        plain,
+        json.dumps(plain)[1:-1],
+        json.dumps(plain, ensure_ascii=False)[1:-1],
+        html.escape(plain),
+        *quoted,
+        *lower,
+    }
 
 
 class Mask:

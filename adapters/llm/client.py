@@ -111,7 +111,7 @@ class Model:
             body = self._body(question)
             try:
                 return await self._send(body, piece)
-            except _Unsupported as refusal:
+            except Unsupported as refusal:
                 name = next((one for one in _ALTERNATIVES if one in body and one in refusal.names), None)
                 if name is None:
                     raise refusal.failure from None
@@ -128,7 +128,7 @@ class Model:
         return made
 
     async def _send(self, body: Mapping[str, Any], piece: Piece | None) -> Said:
-        began, sdk = trio.current_time(), _sdk()
+        began, sdk = trio.current_time(), official_sdk()
         reader: Reader = responses.ResponsesReader() if self.settings.api == "responses" else chat.ChatReader()
         create: Any = self.client.responses if self.settings.api == "responses" else self.client.chat.completions
         seen = _Seen()
@@ -148,11 +148,11 @@ class Model:
                     with trio.CancelScope(shield=True, deadline=trio.current_time() + DRAIN_S):
                         await response.aclose()
             except sdk.APIStatusError as error:
-                raise _status_failure(error) from None
+                raise status_failure(error) from None
             except sdk.APIError as error:
-                raise _connection_failure(error, begun=reader.begun) from None
+                raise connection_failure(error, begun=reader.begun) from None
             except httpx2.HTTPError as error:
-                raise _connection_failure(error, begun=reader.begun) from None
+                raise connection_failure(error, begun=reader.begun) from None
         if seen.full:
             return replace(reader.said(self.settings.model), cut=True, ended=True, took_s=trio.current_time() - began)
         if seen.too_much:
@@ -227,7 +227,7 @@ _ALTERNATIVES: Mapping[str, str] = {
 """Parameters that some servers do not know -> what they call it, or nothing."""
 
 
-class _Unsupported(Exception):
+class Unsupported(Exception):
     """The server may not take a parameter: what it named, and the failure where it is none of ours."""
 
     def __init__(self, names: str, failure: ModelFailed) -> None:
@@ -236,7 +236,8 @@ class _Unsupported(Exception):
         self.failure = failure
 
 
-def _sdk() -> Any:
+def official_sdk() -> Any:
+    """The package; reading it takes most of a second the first time."""
     return importlib.import_module("openai")
 
 
@@ -258,18 +259,20 @@ async def _read(response: httpx2.Response) -> bytes:
     return b"".join(pieces)
 
 
-def _status_failure(error: Any) -> Exception:
+def status_failure(error: Any) -> Exception:
+    """What a refusal of the server means: a ModelFailed, or Unsupported."""
     body = error.body if isinstance(error.body, Mapping) else {}
     after = error.response.headers.get("retry-after", "")
     wait = float(after) if after.isascii() and after.isdigit() and len(after) < 6 else None
     code = failure_of(error.status_code, body)
     failure = ModelFailed(code, retry_after_s=wait, detail=f"HTTP {error.status_code} {shown_error(body)}".strip())
     if error.status_code in (400, 422) and code == "refused":
-        return _Unsupported(f"{body.get('param') or ''} {body.get('message') or ''}", failure)
+        return Unsupported(f"{body.get('param') or ''} {body.get('message') or ''}", failure)
     return failure
 
 
-def _connection_failure(error: Exception, *, begun: bool) -> ModelFailed:
+def connection_failure(error: Exception, *, begun: bool) -> ModelFailed:
+    """What an error of the connection means; `begun`: some of the answer had come."""
     cause = error if isinstance(error, httpx2.HTTPError) else error.__cause__
     if isinstance(cause, Forbidden):
         refused = isinstance(cause.error, BadSettings | LocalProtocolError)
@@ -286,7 +289,7 @@ async def open_model(settings: ModelSettings, timeouts: ModelTimeouts | None = N
     times = timeouts or TIMEOUTS
     if urlsplit(settings.url).scheme not in ("http", "https") or not urlsplit(settings.url).hostname:
         raise ModelFailed("no_model" if settings.url else "not_configured")
-    sdk = await trio.to_thread.run_sync(_sdk)  # reading it takes most of a second
+    sdk = await trio.to_thread.run_sync(official_sdk)
     transport = Transport(settings.url, settings.dial)
     http = httpx2.AsyncClient(
         transport=transport, trust_env=False, follow_redirects=False,

@@ -12,6 +12,7 @@ from adapters.retailcrm.client import RetailcrmClient, connect
 from adapters.retailcrm.codec import plan
 from adapters.retailcrm.modules import user_id
 from adapters.retailcrm.settings import RetailcrmSettings
+from adapters.retailcrm.summaries import plan_summary
 from gateway.domain.ids import Kind
 
 ADAPTER = Adapter(
@@ -26,6 +27,7 @@ ADAPTER = Adapter(
     client_id_field="client_id",
     user_id=user_id,
     plan_call=plan,
+    plan_summary=plan_summary,
     plan_contact=plan_contact,
     plan_chat=plan_chat,
     plan_order=plan_order,

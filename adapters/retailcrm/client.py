@@ -18,7 +18,7 @@ from adapters.abilities import (
     Responsible,
     UserStatus,
 )
-from adapters.base import Attempt, Delivered, Link, Tested
+from adapters.base import Attempt, Delivered, Link, Recordings, Tested
 from adapters.http import Answer, Http, Timeouts
 from adapters.retailcrm import codec, modules
 from adapters.retailcrm.settings import RetailcrmSettings
@@ -32,11 +32,13 @@ from gateway.domain.secret import Secret
 class RetailcrmClient:
     """Notifies one account of calls; reads and updates its users."""
 
-    def __init__(self, http: Http, tenant: Tenant, settings: RetailcrmSettings) -> None:
+    def __init__(
+        self, http: Http, tenant: Tenant, settings: RetailcrmSettings, recordings: Recordings | None = None
+    ) -> None:
         self._http = http
         self._tenant = tenant
         self._settings = settings
-        self._syncing = Syncing(http, tenant, settings)
+        self._syncing = Syncing(http, tenant, settings, recordings)
 
     async def deliver(self, attempt: Attempt) -> Delivered:
         """One attempt at one delivery. Only an answer counts; the deadline is the caller's. Where RetailCRM does not know an
@@ -178,4 +180,4 @@ async def connect(link: Link, settings: RetailcrmSettings) -> AsyncIterator[Reta
     """A client of one tenant's account. Opens nothing before first use."""
     secrets = settings.api_key, settings.client_id
     async with Http.of(link, settings.domain, Timeouts.of(settings), secrets) as http:
-        yield RetailcrmClient(http, link.tenant, settings)
+        yield RetailcrmClient(http, link.tenant, settings, link.recordings)

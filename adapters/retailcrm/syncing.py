@@ -1,7 +1,8 @@
-"""Delivers clients of chats, notes and orders to one account: found before they are made, and remembered at once.
+"""Delivers clients of chats, notes, orders and summaries of calls to one account: found before they are made, and remembered at once.
 
     contact   known id | phones, then e-mails, in every form | made; one that we made is kept up to date
     note      at the customer; a repeat looks for its text first
+    summary   the same of a call, where the customer is known; its text is read when it is delivered and not logged
     order     made once by its external id, then changed; its status by a rule of mapping, else new, complete or cancelled
 
 One client is looked for by one attempt at a time: their deliveries share a lane. Read `records.py` for the requests.
@@ -13,17 +14,18 @@ from typing import Any
 import trio
 
 from adapters.abilities import CrmField
-from adapters.base import Attempt, Delivered
+from adapters.base import Attempt, Delivered, Recordings
 from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject
 from adapters.http import Answer, Http
 from adapters.retailcrm import records
 from adapters.retailcrm.settings import RetailcrmSettings
+from adapters.retailcrm.summaries import NO_CUSTOMER, SUMMARY, note_text
 from gateway.domain.configuration import Tenant
 from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.crm_sources import When
 from gateway.domain.errors import Rejected
 
-KINDS = frozenset({CONTACT, NOTE, ORDER})
+KINDS = frozenset({CONTACT, NOTE, ORDER, SUMMARY})
 MADE, TOKEN, STANDS = "made", "note", "stands"
 FRESH_S = 600.0
 """For how long the account's statuses are believed."""
@@ -32,10 +34,13 @@ FRESH_S = 600.0
 class Syncing:
     """Of one account."""
 
-    def __init__(self, http: Http, tenant: Tenant, settings: RetailcrmSettings) -> None:
+    def __init__(
+        self, http: Http, tenant: Tenant, settings: RetailcrmSettings, recordings: Recordings | None = None
+    ) -> None:
         self._http = http
         self._tenant = tenant
         self._settings = settings
+        self._recordings = recordings
         self._statuses: Mapping[str, Any] = {}
         self._read_at = -FRESH_S
 
@@ -46,6 +51,8 @@ class Syncing:
                 await self._contact(attempt)
             case kind if kind == NOTE:
                 await self._note(attempt)
+            case kind if kind == SUMMARY:
+                return await self._summary(attempt)
             case _:
                 await self._order(attempt)
         return Delivered()
@@ -130,11 +137,29 @@ class Syncing:
         if body["client_fields"] and await attempt.known(MADE, client_subject(client)) == ident:
             await self._updated(attempt, ident, client, body["client_fields"])
 
-    async def _noted(self, attempt: Attempt, ident: str, text: str) -> None:
-        if attempt.number > 1 and records.noted(await self._get(attempt, records.notes_path(ident)), text):
+    async def _noted(self, attempt: Attempt, ident: str, text: str, hide: Sequence[str] = ()) -> None:
+        if attempt.number > 1 and records.noted(await self._get(attempt, records.notes_path(ident), hide), text):
             return
         form = records.form("note", records.note(ident, text), self._settings)
-        await self._post(attempt, f"{records.NOTES}/create", form)
+        await self._post(attempt, f"{records.NOTES}/create", form, hide)
+
+    async def _summary(self, attempt: Attempt) -> Delivered:
+        """Of a call with nobody whom the account knows there is no note: the call is logged without one."""
+        body = attempt.body
+        if await attempt.known(attempt.key) is not None:
+            return Delivered()
+        if self._recordings is None:
+            raise Rejected("summaries cannot be read here")
+        summary = await self._recordings.summary(str(body["recording"]))
+        client, ident = ClientFacts(id="", phones=(str(body["phone"]),)), ""
+        for address in records.searches(client, self._tenant.country):
+            if ident := records.best(await self._get(attempt, address), client, self._tenant.country):
+                break
+        if not ident:
+            return Delivered(note=NO_CUSTOMER)
+        await self._noted(attempt, ident, note_text(attempt, summary), summary.splitlines())
+        await attempt.remember(attempt.key, ident)
+        return Delivered()
 
     # Orders.
 
@@ -176,11 +201,15 @@ class Syncing:
 
     # Requests.
 
-    async def _get(self, attempt: Attempt | None, path: str) -> Mapping[str, Any]:
-        return await self._http.send("GET", path, headers=self._key(), attempt=attempt, read=_read)
+    async def _get(self, attempt: Attempt | None, path: str, hide: Sequence[str] = ()) -> Mapping[str, Any]:
+        return await self._http.send("GET", path, headers=self._key(), attempt=attempt, hide=hide, read=_read)
 
-    async def _post(self, attempt: Attempt, path: str, form: Mapping[str, str]) -> Mapping[str, Any]:
-        return await self._http.send("POST", path, headers=self._key(), form=form, attempt=attempt, read=_read)
+    async def _post(
+        self, attempt: Attempt, path: str, form: Mapping[str, str], hide: Sequence[str] = ()
+    ) -> Mapping[str, Any]:
+        return await self._http.send(
+            "POST", path, headers=self._key(), form=form, attempt=attempt, hide=hide, read=_read
+        )
 
     def _key(self) -> dict[str, str]:
         return {"x-api-key": self._settings.api_key.reveal()}

@@ -40,7 +40,7 @@ async def export(
         text_of(f"{target} is there already: name another place by --to")
         return 1
     async with _files(settings, db, master, number) as files:
-        data = await db.tenant(number, export_person, number, contact, ACTOR)
+        data = await db.tenant(number, export_person, number, contact, ACTOR, files.keys(number))
         assert data is not None
         count = -1  # the description of the others is no file of the person's
         with _Target(target) as into:
@@ -49,7 +49,8 @@ async def export(
                 count += 1
     said = sum(len(one["messages"]) for one in data["conversations"])
     print(
-        f"{target}: {len(data['conversations'])} conversations, {said} messages, {count} files, {len(data['orders'])} orders"
+        f"{target}: {len(data['conversations'])} conversations, {said} messages, {count} files, {len(data['orders'])} orders, "
+        f"{len(data['calls'])} texts of calls"
     )
     return 0
 
@@ -63,7 +64,8 @@ async def erase(
         return 1
     if not sure:
         print(
-            f"Contact {contact} of {number} will be erased: name, numbers, conversations, messages, files and orders. Calls stay. This cannot "
+            f"Contact {contact} of {number} will be erased: name, numbers, conversations, messages, files, orders and texts of calls with "
+            "their confirmed numbers. Calls and recordings stay. This cannot "
             "be undone.\nType yes to go on: ",
             end="", flush=True,
         )  # fmt: skip
@@ -76,7 +78,8 @@ async def erase(
         text_of(f"no contact {who}")
         return 1
     print(
-        f"contact {contact}: erased, with {erased.conversations} conversations, {erased.messages} messages, {erased.files} files, {erased.orders} orders"
+        f"contact {contact}: erased, with {erased.conversations} conversations, {erased.messages} messages, {erased.files} files, "
+        f"{erased.orders} orders, {erased.transcripts} texts of calls"
     )
     return 0
 

@@ -17,7 +17,7 @@ from gateway.cache import assemble, open_secrets, tenant_secrets
 from gateway.cli.api_keys import ACTOR
 from gateway.cli.changes import Changes
 from gateway.cli.tenant_content import EMPTY, StoredContent, compare_content, export_content, select_content
-from gateway.domain.ai import API_KEY
+from gateway.domain.ai import secrets_of
 from gateway.domain.ids import IntegrationKey, Kind, TenantId
 from gateway.domain.new_passwords import wrong_with_password
 from gateway.domain.people import Role
@@ -330,9 +330,9 @@ async def export(db: Database, master: MasterKeys, number: TenantId, *, reveal: 
         for pbx in tenant.pbxes
     ]
     block |= dict(row.options) | export_content(await db.engine(select_content, number))
-    if (key := tenant.secrets.get(API_KEY)) is not None:
+    for name, key in secrets_of(tenant.secrets).items():
         ai = block.get("ai") or {}
-        block["ai"] = {**ai, "llm": {**(ai.get("llm") or {}), "api_key": key.reveal() if reveal else MASK}}
+        block["ai"] = {**ai, name: {**(ai.get(name) or {}), "api_key": key.reveal() if reveal else MASK}}
     block["integrations"] = {
         link.name: {
             "enabled": link.enabled,

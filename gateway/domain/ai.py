@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from gateway.domain.ids import IntegrationKey, integration_key, kind_of
 from gateway.domain.secret import Secret
@@ -18,6 +26,10 @@ LONGEST_QUIET_S = 15.0
 """However long a client goes on writing, an answer begins so many seconds after the first message that has none."""
 API_KEY = "llm.api_key"
 """The name of the tenant's secret among its secrets."""
+CALLS_API_KEY = "calls.api_key"
+"""The same of the server that transcribes calls."""
+AUTO = "auto"
+"""The language of calls where the server is to find it out."""
 
 Cause = Literal["asked", "model", "failed", "limit", "prompt", "timeout"]
 """Why a person is needed: the client asked for one, the model judged so, it failed, a budget is used up, there is no prompt that can
@@ -82,6 +94,15 @@ def _key(text: str) -> str:
         raise refused(str(error), "должно быть имя интеграции: KIND или KIND:NAME") from None
 
 
+def _speech_language(text: str) -> str:
+    if text != AUTO and not re.fullmatch("[a-z]{2}", text):
+        raise refused(
+            "must be the two letters of a language, such as ru, or auto",
+            "должно быть две буквы языка, например ru, или auto",
+        )
+    return text
+
+
 def _one_text(value: Any) -> Any:
     """A text for every language stands for both."""
     return {"ru": value, "en": value} if isinstance(value, str) else value
@@ -131,6 +152,41 @@ class HandoffBlock(_Block):
         return str(getattr(own, language)) if own is not None else TEXTS[cause].texts[language]
 
 
+class CallsBlock(_Block):
+    """What becomes of recordings of answered calls: their text and its summary. Off where nothing is said."""
+
+    transcribe: bool = False
+    summarise: bool = False
+    url: Annotated[str, StringConstraints(max_length=300), AfterValidator(_web_address)] | None = None
+    """The server with `/audio/transcriptions`; None: the installation's language model's."""
+    api_key: Secret | None = None
+    model: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_line)
+    ] = "whisper-1"
+    language: Annotated[str, AfterValidator(_speech_language)] | None = None
+    """Of the calls, two letters or `auto`; None: the company's."""
+    instruction: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)] = ""
+    """What a summary is to say; empty: what was wanted, what was agreed, what next."""
+    consent: Annotated[OwnText, BeforeValidator(_one_text)] | None = None
+    """How people learn that their calls are written down: shown beside the text."""
+    to_crm: bool = True
+    min_talk_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """Shorter calls are left out."""
+    per_day_audio_s: Annotated[int, Field(ge=60, le=10_000_000)] = 36_000
+    """Seconds of sound that are sent in a day; both sides of a stereo file count."""
+    first_channel: Literal["client", "employee"] | None = None
+    """Who is on the left of a stereo recording."""
+
+    @model_validator(mode="after")
+    def _has_text(self) -> "CallsBlock":
+        if self.summarise and not self.transcribe:
+            raise refused(
+                "summarise needs transcribe: true, for a summary is made of the text",
+                "для summarise нужно transcribe: true: резюме составляется по тексту",
+            )
+        return self
+
+
 class AiBlock(_Block):
     """The block `ai` of a company (contract 25)."""
 
@@ -148,6 +204,7 @@ class AiBlock(_Block):
     per_day_tokens: Annotated[int, Field(ge=1000, le=10_000_000_000)] = 2_000_000
     allow_links: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Field(max_length=100)] = ()
     handoff: HandoffBlock = HandoffBlock()
+    calls: CallsBlock = CallsBlock()
 
     def answers_in(self, key: IntegrationKey) -> bool:
         """Whether it answers in an integration: that one is named, or its kind is."""
@@ -159,7 +216,7 @@ class AiBlock(_Block):
 
     def plain(self) -> dict[str, Any]:
         """As the options have it: without the secret, which is sealed elsewhere, and without what is the default."""
-        return self.model_dump(mode="json", exclude_defaults=True, exclude={"llm": {"api_key"}})
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"llm": {"api_key"}, "calls": {"api_key"}})
 
 
 def client_language(language: str, default: str) -> Literal["ru", "en"]:
@@ -170,11 +227,17 @@ def client_language(language: str, default: str) -> Literal["ru", "en"]:
     return "ru" if not named and default == "ru" else "en"
 
 
+def secrets_of(secrets: Mapping[str, Secret]) -> dict[str, Secret]:
+    """The keys among a tenant's secrets, by the block that each belongs to."""
+    places = {API_KEY: "llm", CALLS_API_KEY: "calls"}
+    return {places[name]: key for name, key in secrets.items() if name in places}
+
+
 def settings_of(options: Mapping[str, Any], secrets: Mapping[str, Secret]) -> AiBlock:
     """The settings as they are stored. Raises ValidationError."""
     given = dict(options.get("ai") or {})
-    if (key := secrets.get(API_KEY)) is not None:
-        given["llm"] = {**(given.get("llm") or {}), "api_key": key}
+    for name, key in secrets_of(secrets).items():
+        given[name] = {**(given.get(name) or {}), "api_key": key}
     return AiBlock.model_validate(given)
 
 

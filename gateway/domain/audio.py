@@ -51,7 +51,7 @@ def extension(kind: str) -> str:
     return _EXTENSIONS.get(kind, "bin")
 
 
-_PCM, _ALAW, _MULAW, _EXTENSIBLE = 1, 6, 7, 0xFFFE
+PCM, ALAW, MULAW, _EXTENSIBLE = 1, 6, 7, 0xFFFE
 
 
 def _alaw(code: int) -> int:
@@ -67,11 +67,13 @@ def _mulaw(code: int) -> int:
     return min(255, ((((mantissa << 3) + 0x84) << exponent) - 0x84) >> 7)
 
 
-_LOUDNESS = {_ALAW: bytes(map(_alaw, range(256))), _MULAW: bytes(map(_mulaw, range(256)))}
+_LOUDNESS = {ALAW: bytes(map(_alaw, range(256))), MULAW: bytes(map(_mulaw, range(256)))}
 
 
 @dataclass(slots=True)
-class _Format:
+class Format:
+    """How samples are written: bytes of one sample (`width`), and of one of every channel (`frame`)."""
+
     code: int
     rate: int
     frame: int
@@ -84,7 +86,7 @@ class Waveform:
     def __init__(self) -> None:
         self.duration_s: float | None = None
         self._buffer = bytearray()
-        self._format: _Format | None = None
+        self._format: Format | None = None
         self._state = "riff"
         self._skip = 0
         self._declared = 0
@@ -149,7 +151,7 @@ class Waveform:
                 return True
             if len(buffer) < 8 + size:
                 return False
-            self._format = _read_format(bytes(buffer[8 : 8 + size]))
+            self._format = read_format(bytes(buffer[8 : 8 + size]))
             if self._format is None:
                 self._state = "none"
                 return True
@@ -190,18 +192,19 @@ class Waveform:
         self._buffer.clear()
 
 
-def _read_format(body: bytes) -> _Format | None:
+def read_format(body: bytes) -> Format | None:
+    """A chunk `fmt `; None where the samples are of a kind that is not looked at."""
     code, channels = int.from_bytes(body[:2], "little"), int.from_bytes(body[2:4], "little")
     rate, width = int.from_bytes(body[4:8], "little"), int.from_bytes(body[14:16], "little") // 8
     if code == _EXTENSIBLE and len(body) >= 26:
         code = int.from_bytes(body[24:26], "little")
-    fits = (code == _PCM and width in (1, 2, 3, 4)) or (code in _LOUDNESS and width == 1)
+    fits = (code == PCM and width in (1, 2, 3, 4)) or (code in _LOUDNESS and width == 1)
     if not fits or not 1 <= channels <= 8 or not 1000 <= rate <= 400_000:
         return None
-    return _Format(code, rate, channels * width, width)
+    return Format(code, rate, channels * width, width)
 
 
-def _loudness(form: _Format, data: bytes) -> int:
+def _loudness(form: Format, data: bytes) -> int:
     """The loudest sample, 0 to 255, among those looked at."""
     if form.code in _LOUDNESS:
         return max(data[:: max(1, len(data) // _LOOKED_AT)].translate(_LOUDNESS[form.code]))

@@ -1,8 +1,9 @@
 """One person's data: all that messengers brought of them, to be handed out or erased (GDPR articles 15 and 17, 152-FZ).
 
 A person is a contact with everything that was merged into it. Erased are contact, conversations, messages, files, orders with the times
-they hold, deliveries and log lines of all these, and the raw updates of which they were made. Calls and their recordings are no part of it: they
-belong to telephone numbers and go with their own retention. The engine's alone. Read `files/chat_files.py` for who calls it.
+they hold, deliveries and log lines of all these, the raw updates of which they were made, and the texts of calls with numbers of theirs
+that a messenger confirmed. Calls and their recordings are no part of it: they belong to telephone numbers and go with their own
+retention. The engine's alone. Read `files/chat_files.py` for who calls it.
 """
 
 import re
@@ -13,6 +14,7 @@ from uuid import UUID
 from gateway.domain.ids import TenantId
 from gateway.domain.subjects import SubjectKind
 from gateway.store.audit import insert_audit
+from gateway.store.call_transcripts import erase_transcripts
 from gateway.store.postgres.pool import Connection
 
 LONG_S = 120.0
@@ -27,6 +29,8 @@ class Erased:
     messages: int
     files: int
     orders: int
+    transcripts: int
+    """Texts of calls."""
     addresses: tuple[str, ...]
     """Of the stored files."""
 
@@ -84,6 +88,12 @@ async def erase_person(conn: Connection, tenant: TenantId, contact: UUID, actor:
             tenant,
             [row[0] for row in people],
         )
+        phones = await conn.fetch(
+            "SELECT DISTINCT phone FROM contact_phones WHERE tenant_id = $1 AND contact_id = ANY($2::uuid[]) AND confirmed",
+            tenant,
+            [row[0] for row in people],
+        )
+        calls = await erase_transcripts(conn, tenant, [row[0] for row in phones])
         await _erase_subjects(conn, tenant, "chat", ids)
         await _erase_subjects(conn, tenant, "order", [row[0] for row in orders])
         await _erase_subjects(conn, tenant, "contact", [row[0] for row in people])
@@ -101,12 +111,13 @@ async def erase_person(conn: Connection, tenant: TenantId, contact: UUID, actor:
             timeout=LONG_S,
         )
         erased = Erased(
-            len(people), len(ids), int(gone.rpartition(" ")[2]), len(files), len(orders),
+            len(people), len(ids), int(gone.rpartition(" ")[2]), len(files), len(orders), len(calls),
             tuple(sorted({row[0] for row in files if row[0] is not None})),
         )  # fmt: skip
         await insert_audit(
             conn, tenant, actor, "contact.erased", str(contact),
-            f"{erased.conversations} conversations, {erased.messages} messages, {erased.files} files, {erased.orders} orders",
+            f"{erased.conversations} conversations, {erased.messages} messages, {erased.files} files, {erased.orders} orders, "
+            f"{erased.transcripts} texts of calls",
         )  # fmt: skip
         return erased
 

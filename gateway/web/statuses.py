@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from actors.connections import connections_of as made_of
+from actors.connections import own_troubles
+from actors.runtime.directory import Slot
 from gateway.domain.api_keys import ends_soon
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import IntegrationKey, Kind, TenantId, utc_text
@@ -33,6 +35,8 @@ class Warnings:
     """The worst first."""
     keys: Sequence[ApiKeyLine] = ()
     """API keys that end soon."""
+    own: Sequence[Slot] = ()
+    """Work of the company's own that fails: the texts of its calls."""
 
 
 async def _stored(
@@ -48,6 +52,7 @@ async def warnings_of(deps: Deps, tenant: Tenant) -> Warnings:
     return Warnings(
         troubles_of(made_of(tenant, slots.get, known)),
         [key for key in keys if ends_soon(key.expires_at, key.rotated_at, now)],
+        own_troubles(tenant.number, slots.get),
     )
 
 

@@ -95,7 +95,7 @@ def test_a_person_is_exported_whole_and_then_erased(command: Command, applied: P
     prepare()
     folder, packed = applied / "anna", applied / "anna.zip"
     done = command("contact", "export", JUNE, PHONE, "--to", str(folder))
-    assert (done.code, done.out) == (0, f"{folder}: 1 conversations, 1 messages, 1 files, 1 orders\n")
+    assert (done.code, done.out) == (0, f"{folder}: 1 conversations, 1 messages, 1 files, 1 orders, 0 texts of calls\n")
     data: dict[str, Any] = json.loads((folder / "contact.json").read_text())
     (message,) = data["conversations"][0]["messages"]
     assert (data["name"], data["phones"], message["text"]) == ("Anna", [PHONE], "привет")
@@ -119,7 +119,7 @@ def test_a_person_is_exported_whole_and_then_erased(command: Command, applied: P
     done = command("contact", "erase", JUNE, PHONE, "--yes")
     assert (done.code, done.out) == (
         0,
-        f"contact {CONTACT}: erased, with 1 conversations, 1 messages, 1 files, 1 orders\n",
+        f"contact {CONTACT}: erased, with 1 conversations, 1 messages, 1 files, 1 orders, 0 texts of calls\n",
     )
     assert [file for file in (applied / "var" / "recordings").rglob("*") if file.is_file()] == []
     again = command("contact", "erase", JUNE, str(CONTACT), "--yes")

@@ -113,9 +113,11 @@ def matched(pattern: str, path: str) -> dict[str, str] | None:
 class Site:
     """Serves a routing table of (method, path) to handlers; `{name}` in a path matches the rest of a segment."""
 
-    def __init__(self, routes: Routes, otherwise: Handler) -> None:
+    def __init__(self, routes: Routes, otherwise: Handler, most: int = MAX_BODY) -> None:
         self.routes = routes
         self.otherwise = otherwise
+        self.most = most
+        """Bytes of a body."""
         self.refused = 0
         """Requests that never became one: cut bodies, bad framing, too large."""
         self.connections = 0
@@ -175,7 +177,7 @@ class Site:
                 head = event
             elif isinstance(event, h11.Data):
                 body += event.data
-                if len(body) > MAX_BODY:
+                if len(body) > self.most:
                     raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
             elif isinstance(event, h11.EndOfMessage):
                 assert head is not None

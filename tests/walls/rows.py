@@ -315,6 +315,8 @@ NO_ROW: Mapping[str, Callable[["Context"], bool]] = {
 """Sets of which a table has no row."""
 
 
+SPOKEN = '[[0,0.0,1.0,"{}"]]'
+"""The text of a call in which one thing was said."""
 SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     # Of every table that has the column.
     "tenant_id": lambda c: c.company.number,
@@ -469,6 +471,12 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "recordings.loose": lambda c: c.open,
     "recording_blobs.file_key": lambda c: c.sealed("recording_blobs", "file_key", c.ids.name("address"), FILE_KEY),
     "recording_blobs.object": lambda c: c.ids.name("object"),
+    "call_transcripts.state": lambda c: "done" if c.open else "waiting",
+    "call_transcripts.body": lambda c: c.sealed(
+        "call_transcripts", "body", str(c.ids.recording), SPOKEN.format(c.text)
+    ),
+    "call_transcripts.summary": lambda c: c.sealed("call_transcripts", "summary", str(c.ids.recording), c.text),
+    "call_transcripts.words": lambda c: [c.ids.row],
     "contact_phones.phone": lambda c: c.ids.phone,
     "contact_phones.confirmed": lambda c: True,
     "contact_emails.email": lambda c: c.ids.email,

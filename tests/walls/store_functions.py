@@ -309,9 +309,16 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
     "select_waiting.only": lambda c: [c.ids.recording] if c.name.startswith("ai_work.") else [c.ids.phone],
     "select_unannounced.only": lambda c: [c.ids.recording],
     "templates": lambda c: [],
+    "words": lambda c: [c.ids.row],
+    "Work.recording_id": lambda c: c.ids.recording,
+    "end_work.state": lambda c: "failed",
+    "select_transcripts_of_phones.phones": lambda c: [Context(c.company, c.ids, "calls").text, c.ids.name("caller")],
+    "erase_transcripts.phones": lambda c: [Context(c.company, c.ids, "calls").text, c.ids.name("caller")],
+    "give_up_old.older_than_s": lambda c: -1e6,
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
+    "call_transcripts.release_work": [Variant(prepare=lambda c: "UPDATE call_transcripts SET lease_until = now()")],
     "ai_work.select_waiting": [
         Variant({"only": lambda c: None}, lambda c: "UPDATE conversations SET owner = 'ai', state = 'open'"),
         Variant(
@@ -400,7 +407,16 @@ VARIANTS: Mapping[str, Sequence[Variant]] = {
         Variant(prepare=lambda c: "UPDATE message_parts SET status = 'failed'; DELETE FROM deliveries"),
         Variant(prepare=lambda c: f"UPDATE message_parts SET status = 'failed'; {_without_own(c, 'deliveries')}"),
     ],
-    "personal_data.erase_person": [Variant(prepare=lambda c: _of_the_chat(c))],
+    "personal_data.erase_person": [
+        Variant(prepare=lambda c: _of_the_chat(c)),
+        # B's twin of the person has the number of A's caller.
+        Variant(
+            prepare=lambda c: (
+                f"UPDATE contact_phones SET phone = '{Context(c.company, c.ids, 'calls').text}' "
+                f"WHERE tenant_id = '{c.other.company.number}' AND contact_id = '{c.ids.recording}'"
+            )
+        ),
+    ],
     "contacts.search_contacts": [
         Variant({"q": lambda c: c.other.company.mark}),
         Variant({"q": lambda c: c.other.company.mark, "texts": lambda c: False}),

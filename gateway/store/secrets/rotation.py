@@ -3,7 +3,7 @@
     wrapped      tenants.data_key             wrapped anew by the new key; the data key itself stays
     fields       pbxes, integrations, tenants.secrets  a JSON object, field -> sealed value
     values       modules.link_key, recording_blobs.file_key, recordings.url, integration_tokens.sealed and previous_sealed,
-                 users.factor; an operator's, who has no data key, is wrapped like one
+                 call_transcripts.body and summary, users.factor; an operator's, who has no data key, is wrapped like one
 
 Each batch is a transaction that waits for nobody: rows that somebody holds are left for the next pass, so no other
 transaction can be caught in a deadlock with it. What is done bears the new key's id, and that is all a resumed rotation
@@ -58,6 +58,7 @@ class Place:
         return f"x.{self.column} <> '' AND split_part(x.{self.column}, ':', 3) <> $1"
 
 
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
 PLACES = (
     Place("pbxes", "name", "secrets", fields=True),
     Place("integrations", "integration_type", "secrets", fields=True),
@@ -67,7 +68,9 @@ PLACES = (
     Place("users", "email", "factor"),
     Place("integration_tokens", "integration_type", "sealed", name="name"),
     Place("integration_tokens", "integration_type", "previous_sealed", name="name"),
-    Place("recordings", "recording_id", "url", "uuid", "00000000-0000-0000-0000-000000000000", row_is_key=False),
+    Place("recordings", "recording_id", "url", "uuid", _FIRST_ID, row_is_key=False),
+    Place("call_transcripts", "recording_id", "body", "uuid", _FIRST_ID),
+    Place("call_transcripts", "recording_id", "summary", "uuid", _FIRST_ID),
 )
 """Every sealed column there is, `tenants.data_key` and the second factors of operators apart."""
 

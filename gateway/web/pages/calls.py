@@ -26,12 +26,14 @@ from gateway.domain.subjects import call_subject
 from gateway.store import call_pages as store
 from gateway.store import integration_logs
 from gateway.store.call_pages import DayFigures, DeliveryLine, EventLine, Filters, Place
+from gateway.store.call_transcripts import TranscriptRow, select_transcripts
 from gateway.store.calls import select_open_calls
 from gateway.store.conversations import select_by_phones
 from gateway.store.postgres.pool import Connection
 from gateway.store.recordings import RecordingLine, select_call_recordings, select_recorded
 from gateway.web.csv_download import BATCH, batches, csv_download, local_time, separator
 from gateway.web.formats import duration
+from gateway.web.pages import transcript
 from gateway.web.pages.inbox import myself, only_of
 from gateway.web.pages.live import day_begins, live_calls
 from gateway.web.pages.player import note_link, players, recording_name, retry, short_link, without_address
@@ -76,6 +78,8 @@ class Whole:
     told: list[DeliveryView]
     merged: list[CallId]
     recordings: list[RecordingLine]
+    transcripts: list[TranscriptRow]
+    """Of these recordings."""
 
 
 async def _overview(
@@ -96,13 +100,16 @@ async def _whole(conn: Connection, number: TenantId, call_id: str, only: Sequenc
     found = await store.select_call(conn, number, call_id)
     if found is None or (only is not None and not is_of(found[1], only)):
         return None
+    heard = only is None or took_part(found[1], only)
+    transcripts = await select_transcripts(conn, number, call_id) if heard else []
     if only is not None:
         return Whole(
             *found,
             events=await store.select_call_events(conn, number, call_id),
             told=[],
             merged=await store.select_merged_calls(conn, number, call_id, only),
-            recordings=await select_call_recordings(conn, number, call_id) if took_part(found[1], only) else [],
+            recordings=await select_call_recordings(conn, number, call_id) if heard else [],
+            transcripts=transcripts,
         )
     attempts: dict[int | None, list[integration_logs.LogLine]] = {}
     for line in await integration_logs.select_subject_logs(conn, number, call_subject(call_id)):
@@ -114,6 +121,7 @@ async def _whole(conn: Connection, number: TenantId, call_id: str, only: Sequenc
         told=[DeliveryView(line, attempts.get(line.delivery_id, [])) for line in deliveries],
         merged=await store.select_merged_calls(conn, number, call_id),
         recordings=await select_call_recordings(conn, number, call_id),
+        transcripts=transcripts,
     )
 
 
@@ -299,10 +307,11 @@ def calls_pages(gate: Gate) -> Blueprint:
             (line, event_text(body, who, viewer().t), json.dumps(without_address(body), ensure_ascii=False, indent=2))
             for line, body in lines
         ]
+        texts = transcript.transcripts(who, whole.transcripts, site.deps.cache.sealer(who.number), viewer().t.language)
         return site.page(
             "call.html", whole=whole, call=whole.call, stretches=stretches(whole.call), utc_text=utc_text, events=events,
             players=players(who, whole.recordings, whole.call, events), link=link,
-            recording_name=recording_name(whole.call.recording), chat=chats.get(whole.call.outside),
+            recording_name=recording_name(whole.call.recording), chat=chats.get(whole.call.outside), transcripts=texts,
         )  # fmt: skip
 
     @pages.get("/calls/<path:call_id>")
@@ -332,5 +341,14 @@ def calls_pages(gate: Gate) -> Blueprint:
             abort(404)
         onward = f"/t/{number}/calls/{quote(call_id)}"
         return await lead_on(site.deps, gate.token(), onward, note("recording.retried"))
+
+    @pages.post("/transcripts/<uuid:recording>/retry")
+    async def retry_transcript(number: str, recording: UUID) -> Answer:
+        who, session = tenant(), viewer().session
+        call_id = await db.tenant(who.number, transcript.retry, who.number, recording, session.email if session else "")
+        if call_id is None:
+            abort(404)
+        onward = f"/t/{number}/calls/{quote(call_id)}"
+        return await lead_on(site.deps, gate.token(), onward, note("transcript.retried"))
 
     return pages

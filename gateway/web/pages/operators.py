@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from quart import Blueprint, abort, request
 from quart_trio.wrappers import TrioResponse as Response
 
-from actors.connections import connections_of
+from actors.connections import TRANSCRIPTS, connections_of
 from actors.runtime.directory import Slot, worst
 from gateway.domain.configuration import Tenant
 from gateway.domain.health import URGENCY, State
@@ -126,7 +126,7 @@ def tenant_lines(
     lines = []
     for one in sorted(tenants, key=lambda tenant: tenant.number):
         connections = connections_of(one, at.get, known.get(one.number, {}))
-        rooms = (at.get(f"tenant/{one.number}{room}") for room in ("", "/chats"))
+        rooms = (at.get(f"tenant/{one.number}{room}") for room in ("", "/chats", TRANSCRIPTS))
         own = [slot for slot in rooms if slot is not None and slot.health.state.troubled]
         found = {connection.status.standing for connection in connections}
         if any(slot.health.state.broken for slot in own):

@@ -1,6 +1,6 @@
 """One person's data by hand: handed out as an archive, or erased for good (GDPR articles 15 and 17, 152-FZ). For admins alone.
 
-Both are written down in the audit: that it was done, not what there was. Calls stay: they belong to telephone numbers. Read
+Both are written down in the audit: that it was done, not what there was. Calls stay: they belong to telephone numbers; their texts go. Read
 `gateway/store/personal_export.py` and `gateway/store/personal_data.py` for what is a person's.
 """
 
@@ -99,7 +99,8 @@ def person_data_pages(gate: Gate) -> Blueprint:
         if request.method == "HEAD":
             await known(contact)
             return response
-        data = await db.tenant(tenant().number, export_person, tenant().number, contact, viewer().session_email)
+        who, keys = tenant().number, site.deps.cache.sealer(tenant().number)
+        data = await db.tenant(who, export_person, who, contact, viewer().session_email, keys)
         if data is None:
             abort(404)
         made = Response(archive(store, tenant().number, data, room), headers=response.headers)

@@ -1,4 +1,4 @@
-"""Search from every page: calls, people with internal numbers, PBXes and integrations, and the pages of the menu.
+"""Search from every page: calls, what was said in them, people with internal numbers, PBXes and integrations, and the pages of the menu.
 
 Calls come from the store, everything else from memory. Only what the viewer may open is found: the menu's own rules decide on
 pages, and an employee finds their own calls. Read `gateway/store/search.py` for how calls are found.
@@ -15,8 +15,10 @@ from adapters import registry
 from gateway.domain.configuration import Phone, Tenant
 from gateway.domain.ids import IntegrationKey, kind_of, titled
 from gateway.domain.numbers import beginnings
+from gateway.store.call_transcripts import NEWEST
 from gateway.store.search import PARTS_OF, find_calls
 from gateway.web.navigation import Entry, menu
+from gateway.web.pages.transcript import find_spoken
 from gateway.web.session.auth import Gate
 from gateway.web.session.surroundings import look_around
 from gateway.web.site import tenant, viewer
@@ -89,15 +91,20 @@ def search_pages(gate: Gate) -> Blueprint:
     async def search(number: str) -> Response:
         who, person, text = tenant(), viewer(), asked(request.args.get("q", ""))
         if not text:
-            return site.page("search.html", looked="", calls=(), people=(), places=(), entries=(), parts_of=PARTS_OF)
+            return site.page(
+                "search.html", looked="", calls=(), spoken=(), people=(), places=(), entries=(), parts_of=PARTS_OF
+            )
         compact = "".join(c for c in text if c not in " ()-\u00a0")
         is_number = compact.removeprefix("+").isdigit() and compact.isascii()
         calls = await db.tenant(
             who.number, find_calls, who.number, compact if is_number else text,
             beginnings(compact, who.country) if is_number else (), MOST, person.only,
         )  # fmt: skip
+        keys, spoken = site.deps.cache.sealer(who.number), []
+        if keys is not None and not is_number:
+            spoken = await db.tenant(who.number, find_spoken, who.number, text, keys, MOST, person.only)
         return site.page(
-            "search.html", looked=text, calls=calls, people=find_people(text, who.phones, person.only),
+            "search.html", looked=text, calls=calls, spoken=spoken, newest=NEWEST, people=find_people(text, who.phones, person.only),
             places=find_places(text, who) if person.only is None else (),
             entries=find_pages(text, menu(who, "", operator=person.operator, role=person.role), person.t), parts_of=PARTS_OF,
         )  # fmt: skip

@@ -145,11 +145,31 @@ class ExportedConversation(Shown):
     events: list[ExportedEvent]
 
 
+class ExportedSpeech(Shown):
+    """Some words of a call, between so many seconds of its recording."""
+
+    channel: int
+    start_s: float
+    end_s: float
+    text: str
+
+
+class ExportedCall(Shown):
+    """The text of a recorded call with a number that a messenger confirmed; `text` is null where it does not open any more."""
+
+    call: str
+    recording: UUID
+    at: datetime
+    language: str
+    text: list[ExportedSpeech] | None
+    summary: str | None
+
+
 class PersonExport(Shown):
-    """All that messengers brought of a person, and what they were answered."""
+    """All that messengers brought of a person, and what they were answered; and the texts of calls with them."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [{
-        **{name: value for name, value in _EXAMPLE.items() if name not in ("confirmed_phones", "merged")}, "conversations": [],
+        **{name: value for name, value in _EXAMPLE.items() if name not in ("confirmed_phones", "merged")}, "conversations": [], "calls": [],
     }]})  # fmt: skip
 
     id: UUID
@@ -159,6 +179,7 @@ class PersonExport(Shown):
     created_at: datetime
     updated_at: datetime
     conversations: list[ExportedConversation]
+    calls: list[ExportedCall]
 
 
 class MergeBody(Model):
@@ -298,9 +319,10 @@ def contact_endpoints(deps: RestDeps) -> list[Endpoint]:
         return await details(call, contact)
 
     async def export(call: Call) -> PersonExport:
-        data = await deps.db.tenant(
-            call.tenant.number, export_person, call.tenant.number, conversation_id(call), call.caller.actor
-        )
+        number, keys = call.tenant.number, None
+        if deps.chat_files is not None:
+            keys = deps.chat_files.keys(number)
+        data = await deps.db.tenant(number, export_person, number, conversation_id(call), call.caller.actor, keys)
         if data is None:
             raise Missing("There is no such contact.")
         for one in data["conversations"]:

@@ -101,6 +101,7 @@ ACCESS: Mapping[str, Need] = MappingProxyType({
     "calls.call": Need.CALLS,
     "calls.link": Need.CHANGE,
     "calls.retry_fetch": Need.CHANGE,
+    "calls.retry_transcript": Need.CHANGE,
     # Chats.
     "inbox.inbox": Need.CHATS,
     "inbox.conversation": Need.CHATS,

@@ -1,4 +1,4 @@
-// The player of a call's page: the head on the waveform, jumping to what happened, copying a link. The sound itself is
+// The player of a call's page: the head on the waveform, jumping to what happened or was said, copying a link. The sound itself is
 // the browser's own player, which works without this.
 "use strict";
 
@@ -24,8 +24,16 @@ function player(part) {
   if (audio) {
     for (const name of ["timeupdate", "seeked", "loadedmetadata"]) audio.addEventListener(name, show);
     for (const button of part.querySelectorAll("[data-seek]")) {
-      button.addEventListener("click", () => jump(Number(button.dataset.seek)));
+      button.addEventListener("click", (event) => {
+        event.preventDefault(); // of a link, which opens the file at this time where there is no script
+        jump(Number(button.dataset.seek));
+      });
     }
+    const spoken = [...part.querySelectorAll("[data-at]")];
+    audio.addEventListener("timeupdate", () => {
+      const now = spoken.findLast((line) => Number(line.dataset.at) <= audio.currentTime);
+      for (const line of spoken) line.classList.toggle("now", line === now && !audio.paused);
+    });
     wave?.addEventListener("click", (event) => {
       const box = wave.getBoundingClientRect();
       if (Number.isFinite(audio.duration)) jump((audio.duration * (event.clientX - box.left)) / box.width);

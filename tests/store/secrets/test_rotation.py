@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 import trio
@@ -120,6 +121,19 @@ async def store(db: Database) -> Store:
                     "VALUES ($1, gen_random_uuid(), 'a', 'expected', $2), ($1, gen_random_uuid(), 'b', 'expected', NULL)",
                     tenant, seal("recordings", "url", ""),
                 )  # fmt: skip
+            for ident in (UUID(int=1), UUID(int=2)):
+                texts = seal("call_transcripts", "body", str(ident)), seal("call_transcripts", "summary", str(ident))
+                await conn.execute(
+                    "INSERT INTO recordings (tenant_id, recording_id, call_id, state) VALUES ($1, $2, 'c', 'expected')",
+                    tenant,
+                    ident,
+                )
+                await conn.execute(
+                    "INSERT INTO call_transcripts (tenant_id, recording_id, body, summary) VALUES ($1, $2, $3, $4)",
+                    tenant,
+                    ident,
+                    *texts,
+                )
 
     await db.engine(fill)
     return Store(db, old, both, derived)
@@ -127,7 +141,7 @@ async def store(db: Database) -> Store:
 
 async def test_everything_is_under_the_new_key_and_nothing_opens_with_the_old_one(store: Store) -> None:
     before = await store.opened(store.old)
-    assert len(before) == len(TENANTS) * (4 + 1 + 1 + 1 + 4 + 1 + 4 + 4)
+    assert len(before) == len(TENANTS) * (4 + 1 + 1 + 1 + 4 + 1 + 4 + 4 + 4)
     versions = [tuple(row) for row in await store.run("SELECT tenant_id, version FROM tenant_versions ORDER BY 1")]
     reported: list[tuple[str, int, int]] = []
     work = store.rotation(progress=lambda *step: reported.append(step))
