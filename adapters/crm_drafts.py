@@ -1,4 +1,4 @@
-"""What CRMs are sent of clients, chats and orders: the drafts that are the same for all of them, mapped fields and all. Pure.
+"""What CRMs are sent of clients, chats and orders: the drafts that are the same for all of them, mapped fields and all. Sends nothing.
 
     contact   {client, fields}                             one for each state of what is known
     note      {client, client_fields, title, text, token}  of a chat that is closed or handed over
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from adapters.base import Draft
+from adapters.base import Attempt, Draft
 from adapters.crm_settings import CrmSettings
 from adapters.mapping import mapped
 from gateway.domain.configuration import Tenant
@@ -30,6 +30,8 @@ CONTACT, NOTE, ORDER = "contact", "note", "order"
 KEEP_S = 48 * 3600.0
 CLIENT_ID = "contact"
 """The name under which a client's record in the CRM is remembered."""
+VERSION = "version"
+"""The name under which the version that was delivered last is remembered."""
 LONGEST_NOTE = 6000
 """Characters of a note; the oldest lines go first."""
 LONGEST_NAME = 100
@@ -127,6 +129,17 @@ def order_body(tenant: Tenant, facts: OrderFacts) -> dict[str, Any]:
         "starts_at": starts, "party": order.party, "phone": order.call_phone or "", "link": facts.link, "channel": str(facts.channel),
         "created_at": order.created_at.astimezone(tenant.timezone).isoformat(timespec="seconds"),
     }  # fmt: skip
+
+
+async def is_overtaken(attempt: Attempt) -> bool:
+    """Whether a later version of the order is there already: one that failed and is sent again must not take it back."""
+    known = await attempt.known(VERSION)
+    return known is not None and int(known) > int(attempt.body["order"]["version"])
+
+
+async def is_there(attempt: Attempt) -> None:
+    """Notes that the CRM has the order in this version."""
+    await attempt.remember(VERSION, str(attempt.body["order"]["version"]))
 
 
 def note_text(tenant: Tenant, chat: ChatFacts) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from adapters.bitrix24.clients import ClientRecords
 from adapters.bitrix24.portal import Portal
 from adapters.bitrix24.requests import Entity
 from adapters.bitrix24.settings import Bitrix24Settings
-from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject
+from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject, is_overtaken, is_there
 from gateway.domain.configuration import Tenant
 from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.errors import Rejected
@@ -108,6 +108,17 @@ class CrmRecords:
         await attempt.remember(CLIENT_ID, str(found), subject)
         return found
 
+    async def _client_there(self, attempt: Attempt, client: ClientFacts, fields: Mapping[str, Any]) -> Entity:
+        """The same, and that they are still there: a deal of somebody who is gone is taken without a word."""
+        entity = await self._client(attempt, client, fields)
+        try:
+            await self._portal.call(requests.GET[entity.type], {"id": int(entity.id)}, attempt=attempt)
+        except Rejected as error:
+            if not codec.is_about(error, wanted.GONE):
+                raise
+            entity = await self._client(attempt, client, fields, but=entity)
+        return entity
+
     async def _find(self, attempt: Attempt, client: ClientFacts) -> Entity | None:
         numbers = list(dict.fromkeys(form for one in client.phones for form in spellings(one, self._tenant.country)))
         for type_, values in (("PHONE", numbers), ("EMAIL", list(client.emails))):
@@ -162,6 +173,8 @@ class CrmRecords:
 
     async def _order(self, attempt: Attempt) -> None:
         body, order = attempt.body, attempt.body["order"]
+        if await is_overtaken(attempt):
+            return
         deal = await attempt.known(DEAL)
         stands, stage = await self._stage(attempt, order["status"], body["fields"])
         if deal is not None:
@@ -172,12 +185,14 @@ class CrmRecords:
                 if not codec.is_about(error, wanted.GONE):
                     raise
                 deal = None  # somebody has deleted it: it is made anew
+                stands, stage = await self._stage(attempt, order["status"], body["fields"], anew=True)
         if deal is None:
-            entity = await self._client(attempt, client_of(body), body["client_fields"])
+            entity = await self._client_there(attempt, client_of(body), body["client_fields"])
             deal = await self._made_deal(attempt, entity, stage)
         if stage:
             await attempt.remember(STAGED, stands)
         await self._rows(attempt, deal)
+        await is_there(attempt)
 
     async def _made_deal(self, attempt: Attempt, entity: Entity, stage: str) -> str:
         body, order = attempt.body, attempt.body["order"]
@@ -196,9 +211,11 @@ class CrmRecords:
             await self._portal.call(wanted.SET_ROWS, {"id": int(deal), "rows": rows}, attempt=attempt)
             await attempt.remember(ROWS, digest)
 
-    async def _stage(self, attempt: Attempt, status: str, fields: Mapping[str, Any]) -> tuple[str, str]:
+    async def _stage(
+        self, attempt: Attempt, status: str, fields: Mapping[str, Any], *, anew: bool = False
+    ) -> tuple[str, str]:
         """How a deal stands then, and where it is moved without a rule: won and lost alone, and back. Empty: it stays where it is."""
-        before = await attempt.known(STAGED) or "open"
+        before = "open" if anew else await attempt.known(STAGED) or "open"
         now = {"done": "S", "cancelled": "F"}.get(status, "open")
         if "STAGE_ID" in fields or now == before:
             return now, ""

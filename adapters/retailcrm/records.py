@@ -174,6 +174,11 @@ def status_of(answer: Mapping[str, Any], ours: str) -> str:
     return next((one for one in (*preferred, *codes) if one in codes), "")
 
 
+def is_gone(error: Rejected) -> bool:
+    """Whether a refusal says that what is named is not there (any more)."""
+    return any(said in error.detail.lower() for said in ("not found", "does not exist"))
+
+
 def is_there_already(error: Rejected) -> bool:
     """Whether a refusal says that the external id is taken."""
     return "externalid" in error.detail.lower()

@@ -15,7 +15,7 @@ import trio
 
 from adapters.abilities import CrmField
 from adapters.base import Attempt, Delivered, Recordings
-from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject
+from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject, is_overtaken, is_there
 from adapters.http import Answer, Http
 from adapters.retailcrm import records
 from adapters.retailcrm.settings import RetailcrmSettings
@@ -73,7 +73,7 @@ class Syncing:
         try:
             await self._post(attempt, records.edit_path(records.CUSTOMERS, ident), form)
         except Rejected as error:
-            if "not found" in error.detail.lower():
+            if records.is_gone(error):
                 return False
             raise
         return True
@@ -129,7 +129,7 @@ class Syncing:
         try:
             await self._noted(attempt, ident, body["text"])
         except Rejected as error:
-            if "not found" not in error.detail.lower() and "does not exist" not in error.detail.lower():
+            if not records.is_gone(error):
                 raise
             ident = await self._customer(attempt, client, body["client_fields"], but=ident)
             await self._noted(attempt, ident, body["text"])
@@ -164,22 +164,51 @@ class Syncing:
     # Orders.
 
     async def _order(self, attempt: Attempt) -> None:
-        body, made = attempt.body, attempt.body["order"]
-        known = await attempt.known(ORDER)
-        stands, status = made["status"], ""
-        if "status" not in body["fields"] and stands != await attempt.known(STANDS):
-            status = records.status_of(await self._account_statuses(attempt), stands)
-        if known is None:
-            ident = await self._customer(attempt, client_of(body), body["client_fields"])
-            record = records.order(body, status, customer_id=ident)
-            known = await self._made(attempt, records.ORDERS, "order", record, record["externalId"])
-            await attempt.remember(ORDER, known)
-            if attempt.number == 1:
-                await attempt.remember(STANDS, stands)
-                return
-        form = records.form("order", records.order(body, status), self._settings, by="id")
-        await self._post(attempt, records.edit_path(records.ORDERS, known), form)
+        if await is_overtaken(attempt):
+            return
+        known, stands = await attempt.known(ORDER), attempt.body["order"]["status"]
+        moved = stands != await attempt.known(STANDS)
+        if known is None or not await self._changed(attempt, known, await self._status(attempt) if moved else ""):
+            after = f"-{attempt.body['order']['version']}" if known is not None else ""
+            status = await self._status(attempt)
+            fresh = await self._made_order(attempt, status, after)
+            await attempt.remember(ORDER, fresh)
+            if attempt.number > 1:  # what there was under our id may be an earlier version's
+                await self._changed(attempt, fresh, status)
         await attempt.remember(STANDS, stands)
+        await is_there(attempt)
+
+    async def _status(self, attempt: Attempt) -> str:
+        """Where an order is moved without a rule; empty: it stays where it is."""
+        if "status" in attempt.body["fields"]:
+            return ""
+        return records.status_of(await self._account_statuses(attempt), attempt.body["order"]["status"])
+
+    async def _changed(self, attempt: Attempt, ident: str, status: str) -> bool:
+        """Brings an order up to date. False where it is not there any more."""
+        form = records.form("order", records.order(attempt.body, status), self._settings, by="id")
+        try:
+            await self._post(attempt, records.edit_path(records.ORDERS, ident), form)
+        except Rejected as error:
+            if records.is_gone(error):
+                return False
+            raise
+        return True
+
+    async def _made_order(self, attempt: Attempt, status: str, after: str) -> str:
+        """A new order; `after` one that people have deleted there."""
+        body, client = attempt.body, client_of(attempt.body)
+        ident = await self._customer(attempt, client, body["client_fields"])
+        for last in (False, True):
+            record = records.order(body, status, customer_id=ident)
+            record["externalId"] += after
+            try:
+                return await self._made(attempt, records.ORDERS, "order", record, record["externalId"])
+            except Rejected as error:
+                if last or not records.is_gone(error):
+                    raise
+            ident = await self._customer(attempt, client, body["client_fields"], but=ident)
+        raise AssertionError
 
     async def _account_statuses(self, attempt: Attempt) -> Mapping[str, Any]:
         if trio.current_time() - self._read_at >= FRESH_S:

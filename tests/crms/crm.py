@@ -4,7 +4,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import trio
 
@@ -107,6 +107,37 @@ class Sandbox(Protocol):
 
     def notes(self) -> Sequence[NoteSeen]:
         """All notes at persons."""
+        ...
+
+
+@runtime_checkable
+class Deletes(Protocol):
+    """A sandbox in which people delete what we have made."""
+
+    def delete_client(self, ident: str) -> None:
+        """Somebody is gone there."""
+        ...
+
+    def delete_order(self, ident: str) -> None:
+        """An order is gone there."""
+        ...
+
+
+@runtime_checkable
+class Denies(Protocol):
+    """A sandbox whose key or user may lack the right for clients and orders alone."""
+
+    def deny(self) -> None:
+        """From now on they are refused; calls are not."""
+        ...
+
+
+@runtime_checkable
+class Requires(Protocol):
+    """A sandbox whose people may make a field of clients and orders required."""
+
+    def require(self) -> str:
+        """From now on nothing is made without it; its name."""
         ...
 
 

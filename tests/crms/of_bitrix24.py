@@ -36,6 +36,17 @@ class Portal:
     def add_client(self, phone: str, name: str) -> str:
         return str(self.portal.add("CONTACT", phone, NAME=name))
 
+    def delete_client(self, ident: str) -> None:
+        del self.portal.entities["CONTACT"][int(ident)]
+
+    def delete_order(self, ident: str) -> None:
+        del self.portal.entities["DEAL"][int(ident)]
+        self.portal.rows.pop(int(ident), None)
+
+    def require(self) -> str:
+        self.portal.required = {"UF_CRM_LINK"}
+        return "UF_CRM_LINK"
+
     def calls(self) -> Sequence[CallSeen]:
         return [
             CallSeen(

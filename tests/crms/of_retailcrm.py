@@ -36,6 +36,19 @@ class Account:
     def add_client(self, phone: str, name: str) -> str:
         return str(self.crm.add_customer(phone, name))
 
+    def delete_client(self, ident: str) -> None:
+        self.crm.customers[:] = [one for one in self.crm.customers if str(one["id"]) != ident]
+
+    def delete_order(self, ident: str) -> None:
+        del self.crm.orders[int(ident)]
+
+    def deny(self) -> None:
+        self.crm.denied = ("/api/v5/customers", "/api/v5/orders", "/api/v5/reference", "/api/v5/custom-fields")
+
+    def require(self) -> str:
+        self.crm.required = "customFields.link"
+        return "customFields.link"
+
     def calls(self) -> Sequence[CallSeen]:
         users = self.people
         shown: dict[str, dict[str, None]] = {}

@@ -132,6 +132,19 @@ async def test_an_order_is_made_once_changed_and_moved(bench: Bench) -> None:
     assert not bench.sandbox.violations
 
 
+async def test_an_older_version_that_is_sent_again_takes_nothing_back(bench: Bench) -> None:
+    outbox, made = await bench.open(), order(client())
+    outbox.order(None, made)
+    outbox.order(made.order, moved(made, 2, status="done"))
+    await outbox.idle()
+    before = bench.sandbox.orders()
+    outbox._keys.clear()  # somebody presses "send again" for the first
+    outbox.order(None, made)
+    await outbox.idle()
+    assert not outbox.refused
+    assert bench.sandbox.orders() == before
+
+
 async def test_rules_of_mapping_move_orders_and_fill_fields(bench: Bench) -> None:
     crm = bench.crm
     rules = [rule for rule in (crm.stage_rule, crm.contact_rule) if rule]

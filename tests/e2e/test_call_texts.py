@@ -69,3 +69,7 @@ async def test_a_recording_becomes_a_text_a_summary_and_a_note(tmp_path: Path) -
             assert word not in json.dumps(stored, ensure_ascii=False)
             assert word not in logged
         assert speech.refusals == model.refusals == []
+        file = await world.gateway.ask("export", "0367")
+        assert "first_channel: client" in file
+        assert KEY not in file
+        assert LLM_KEY not in file

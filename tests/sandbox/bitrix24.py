@@ -656,7 +656,7 @@ class Bitrix24:
 <meta name="viewport" content="width=device-width"><title>Sandbox {escape(self.name)}</title>
 <style>body{{font:15px/1.45 system-ui;margin:1.5rem;color:#1d2530}}table{{border-collapse:collapse;width:100%}}
 td,th{{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid #dde3ea;vertical-align:top}}</style>
-<h1>Sandbox {escape(self.name)}</h1><p>{len(self.calls)} calls, {escape(counts)}, {len(self.tasks)} tasks,
+<h1>Sandbox {escape(self.name)}</h1><p>{len(self.calls)} calls, {escape(counts)}, {len(self.tasks)} tasks, {len(self.comments)} comments,
 {self.refused.total()} requests refused, {len(self.violations)} violations.</p>
 <table><tr><th>phone<th>client<th>card shown to<th>end<th>recording</tr>{"".join(rows)}</table></html>"""
         )

@@ -34,6 +34,7 @@ from gateway.web.session.passwords import hash_password
 from gateway.web.session.tokens import login_link, new_token
 from tests.sandbox.amocrm import AmoCrm
 from tests.sandbox.bitrix24 import Bitrix24
+from tests.sandbox.call_texts import CallTexts
 from tests.sandbox.monitor import Monitor
 from tests.sandbox.pbx import SimulatedPbx
 from tests.sandbox.phone import Phone, TelegramLine, WhatsappLine
@@ -160,6 +161,8 @@ class Staged:
     """The settings of its WhatsApp number, where it has one."""
     portal: Bitrix24 | None = None
     account: AmoCrm | None = None
+    texts: CallTexts | None = None
+    """What makes texts of its calls, where it has that."""
 
 
 def tenant_of(staged: Staged) -> dict[str, Any]:
@@ -175,6 +178,7 @@ def tenant_of(staged: Staged) -> dict[str, Any]:
             "recording_url": staged.recordings.template, "recording_user": pbx.username, "recording_password": pbx.secret,
         }],
         "recordings": {"keep_days": 30},
+        **({"ai": staged.texts.block()} if staged.texts is not None else {}),
         "integrations": {
             "retailcrm": {
                 "enabled": True, "domain": crm.base, "user_extensions": company.users,
@@ -241,6 +245,9 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
         whatsapp_url = await nursery.start(whatsapp.serve)
         account = AmoCrm(name=COMPANIES[0].name, users=COMPANIES[0].account_users)
         account_url = await nursery.start(account.serve)
+        texts = CallTexts()
+        await nursery.start(texts.speech.serve)
+        await nursery.start(texts.model.serve)
         stage = []
         for index, company in enumerate(COMPANIES):
             telegram.add_chat(company.chat, f"{company.name}: calls")
@@ -272,6 +279,7 @@ async def demo(rate: float, seconds: float, stop: trio.CancelScope) -> None:
                     number=settings_of(whatsapp, hook_id) if not index else None,
                     portal=portal,
                     account=account if not index else None,
+                    texts=texts if not index else None,
                 )
             )
         file = DEMO / "tenants.json"

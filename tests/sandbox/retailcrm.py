@@ -283,6 +283,10 @@ class RetailCrm:
         self.notes: list[dict[str, Any]] = []
         """On customers."""
         self.violations: list[str] = []
+        self.denied: tuple[str, ...] = ()
+        """Beginnings of paths that the key has no right for."""
+        self.required = ""
+        """A custom field without which no customer and no order is made, such as customFields.link."""
         self._known: set[str] = set()
         self._seen: set[str] = set()
         self._stories: OrderedDict[str, Story] = OrderedDict()
@@ -380,6 +384,8 @@ class RetailCrm:
             raise Refusal(403, '"apiKey" is missing.')
         if key != self.api_key:
             raise Refusal(403, 'Wrong "apiKey" value.')
+        if self.denied and request.path.startswith(self.denied):
+            raise Refusal(403, "Access denied.")
         bucket, limit = ("telephony", 40) if "/telephony/" in request.path else ("", 10)
         spent = self._spent[bucket]
         now = self.clock()
@@ -622,6 +628,7 @@ class RetailCrm:
 <style>body{{font:15px/1.45 system-ui;margin:1.5rem;color:#1d2530}}table{{border-collapse:collapse;width:100%}}
 td,th{{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid #dde3ea;vertical-align:top}}</style>
 <h1>Sandbox {escape(self.name)}</h1><p>{len(self.events)} events, {len(self.uploads)} calls uploaded,
+{len(self.customers)} customers, {len(self.orders)} orders, {len(self.notes)} notes,
 {sum(self.repeats.values())} exact repeats, {len(self.duplicates)} duplicate uploads,
 {sum(1 for raw in self.requests if raw.status and raw.status >= 400)} requests refused.
 Extension codes: {escape(", ".join(sorted(self.codes))) if self.codes else "any" if self.codes is None else "none"}.</p>

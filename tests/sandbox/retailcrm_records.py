@@ -48,6 +48,8 @@ def records_routes(crm: "RetailCrm") -> Mapping[tuple[str, str], Handler]:
             raise Refusal(400, "Errors in the entity format", {entity: "This value should be of type object."})
         errors = dict.fromkeys(record.keys() - allowed, "This field was not expected.")
         custom = {one["code"] for one in CUSTOM[entity]}
+        if crm.required and crm.required.partition(".")[2] not in dict(record.get("customFields") or {}):
+            errors[crm.required] = "This value should not be blank."
         errors |= {
             f"customFields.{name}": "No such field." for name in dict(record.get("customFields") or {}).keys() - custom
         }

@@ -24,6 +24,7 @@ from gateway.domain.api_keys import new_key
 from gateway.domain.events import CallRinging, Direction, to_json
 from gateway.domain.ids import CallId, IntegrationKey, Kind, TenantId
 from gateway.domain.secret import Secret
+from gateway.domain.transcripts import WORDS_PURPOSE, hashed
 from gateway.store.postgres.pool import OwnConnection
 from gateway.store.secrets.seal import DataKey, MasterKeys, Sealer, new_data_key
 
@@ -317,6 +318,8 @@ NO_ROW: Mapping[str, Callable[["Context"], bool]] = {
 
 SPOKEN = '[[0,0.0,1.0,"{}"]]'
 """The text of a call in which one thing was said."""
+SPOKEN_WORD = "spoken"
+"""Said in each."""
 SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     # Of every table that has the column.
     "tenant_id": lambda c: c.company.number,
@@ -476,7 +479,10 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
         "call_transcripts", "body", str(c.ids.recording), SPOKEN.format(c.text)
     ),
     "call_transcripts.summary": lambda c: c.sealed("call_transcripts", "summary", str(c.ids.recording), c.text),
-    "call_transcripts.words": lambda c: [c.ids.row],
+    "call_transcripts.words": lambda c: [
+        c.ids.row,  # a twin's hashes are by another key
+        *hashed([SPOKEN_WORD], c.company.sealer.derive(WORDS_PURPOSE)),
+    ],
     "contact_phones.phone": lambda c: c.ids.phone,
     "contact_phones.confirmed": lambda c: True,
     "contact_emails.email": lambda c: c.ids.email,

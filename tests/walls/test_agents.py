@@ -32,7 +32,7 @@ from gateway.web.http import guesses
 from gateway.web.session.access import Need
 from tests.conftest import Sample
 from tests.walls.report import report
-from tests.walls.rows import changed, rows_of
+from tests.walls.rows import SPOKEN_WORD, changed, rows_of
 from tests.walls.site import Person, Route, Side, Walls, open_walls
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -131,7 +131,7 @@ async def opened(walls: Walls, person: Person, others: Sequence[Side]) -> dict[s
     found = {}
     for route in routes_of(walls):
         searched = [side.ids.call_id for side in others] + [f"caller {side.ids.tag}" for side in others]
-        searched += [side.ids.phone for side in others] + ["+375296254071"]
+        searched += [side.ids.phone for side in others] + ["+375296254071", SPOKEN_WORD]
         asked = [{}, *({"q": text, "number": text} for text in searched if route.rule.endswith(("/search", "/calls")))]
         paths = [route.path({}, person.side)]
         if len(route.arguments) > 1 or route.rule.startswith(("/api/", "/recordings/")):
