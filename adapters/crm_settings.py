@@ -1,10 +1,10 @@
 """Settings that every CRM has beside those of its account. Pure."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import field_validator
 
-from adapters.base import setting
+from adapters.base import BadValue, setting
 from adapters.http_settings import HttpSettings
 from adapters.mapping import MOST_RULES, MappingRule, check_rules
 from gateway.domain.crm_sources import WHENS
@@ -49,6 +49,19 @@ class CrmSettings(HttpSettings):
         widget="rules",
         max_length=MOST_RULES,
     )
+
+    @field_validator("mapping", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Also what is null: no rules."""
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple):
+            raise BadValue(
+                "a list of rules is expected, each such as {when: order, to: STAGE_ID, from: order.status}",
+                "нужен список правил, каждое вида {when: order, to: STAGE_ID, from: order.status}",
+            )
+        return value
 
     @field_validator("mapping")
     @classmethod

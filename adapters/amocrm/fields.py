@@ -83,7 +83,7 @@ def _stages(pipelines: Sequence[Mapping[str, Any]]) -> tuple[FieldValue, ...]:
     found: dict[str, FieldValue] = {}
     for pipeline in pipelines:
         for status in embedded(pipeline, "statuses"):
-            if number := identifier(status.get("id")):
+            if (number := identifier(status.get("id"))) and identifier(status.get("type")) != INCOMING:
                 alone = number in (WON, LOST)
                 title = text(status.get("name")) or number
                 found.setdefault(
@@ -92,5 +92,17 @@ def _stages(pipelines: Sequence[Mapping[str, Any]]) -> tuple[FieldValue, ...]:
     return tuple(found.values())
 
 
+def first_stage(pipelines: Sequence[Mapping[str, Any]], pipeline: str) -> str:
+    """The first stage of a pipeline, of the main one where none is named; empty where there is none."""
+    for one in pipelines:
+        if identifier(one.get("id")) == pipeline if pipeline else one.get("is_main") is True:
+            for status in sorted(embedded(one, "statuses"), key=lambda each: int(identifier(each.get("sort")) or 0)):
+                if identifier(status.get("id")) not in ("", WON, LOST) and identifier(status.get("type")) != INCOMING:
+                    return identifier(status.get("id"))
+    return ""
+
+
 WON, LOST = "142", "143"
 """Stages of every pipeline."""
+INCOMING = "1"
+"""The type of the stage of incoming leads, into which nothing can be moved."""

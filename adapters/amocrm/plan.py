@@ -1,6 +1,6 @@
 """What amoCRM receives of a call. Pure: the same drafts for the same event.
 
-    ringing      card     a notification to those who begin to ring
+    ringing      card     a notification to those who begin to ring; by setting, to whoever dials
     answered     card     to the one who answers, where their phone was not among them
     transferred  card     to the employee whom the call goes to
     ended        finish   the call: who talked last, talk time, result, and whose it is
@@ -103,6 +103,8 @@ def _drafts(
     match event:
         case CallRinging() if call.direction is Direction.INCOMING:
             yield from _card(settings, call, [one for one in event.extensions if one not in rang])
+        case CallRinging() if before is None or before.caller != call.caller:
+            yield from _card(settings, call, [call.caller])
         case CallAnswered() if call.direction is Direction.INCOMING and event.extension:
             known = before.rang if before is not None else ()
             yield from _card(settings, call, [event.extension] if event.extension not in known else [])
@@ -120,7 +122,8 @@ def _drafts(
 
 
 def _card(settings: AmoSettings, call: Call, people: Sequence[str]) -> Iterator[Draft]:
-    if settings.show_card and settings.send_events.in_ and people:
+    wanted = settings.send_events.in_ if call.direction is Direction.INCOMING else settings.send_events.out
+    if settings.show_card and wanted and people:
         body = {"call": call.call_id, "phone": call.outside, "people": list(dict.fromkeys(people))}
         yield Draft(kind=CARD, key=f"{call.call_id}:{CARD}:{call.events}", body=body, expires_s=REAL_TIME_S)
 

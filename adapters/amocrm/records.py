@@ -1,12 +1,12 @@
 """What an account has of clients, chats and orders.
 
-    contact   every number, then every address -> found: numbers and addresses that it lacks, mapped fields
+    contact   every number, then every address -> found: mapped fields; one of ours also gets the numbers that it lacks
                                                -> nobody: made
     note      a note of the client's
     order     a lead of the client's with the sum, moved with the order's status; its items are a note, changed with the order
 
 What was made is remembered before the next step; what an attempt whose answer was lost has made is found: a client by number or
-address, a lead among the client's by its name, a note by its text. A right that is missing for these refuses the delivery and not
+address, a lead among the client's by its name, a note by its text. What its people have deleted is made anew, once. A right that is missing for these refuses the delivery and not
 the integration: calls go on. Read `clients.py` for how a number is looked for, `adapters/crm_drafts.py` for what is planned.
 """
 
@@ -17,17 +17,18 @@ from typing import Any
 from adapters.amocrm import codec, requests
 from adapters.amocrm.account import Account
 from adapters.amocrm.clients import ClientRecords
-from adapters.amocrm.fields import LOST, WON, written
+from adapters.amocrm.fields import LOST, WON, first_stage, written
 from adapters.amocrm.requests import Entity
 from adapters.amocrm.settings import AmoSettings
 from adapters.base import Attempt, Delivered
-from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject
+from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject, is_overtaken, is_there
 from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.errors import Rejected
 from gateway.domain.secret import Secret
 
-LEAD, NOTED = "lead", "noted"
-"""Names under which an order's lead and the note of a chat or order are remembered."""
+OURS, LEAD, NOTED, STAGED, OPEN = "made", "lead", "noted", "staged", "open"
+"""Names under which a contact that we have made, an order's lead, the note of a chat or order, and the stage in which we have put a
+lead are remembered."""
 NOT_WRITTEN = "fields_not_written"
 MOST_LEADS = 20
 """Of a client's, among which an order's is looked for."""
@@ -77,9 +78,12 @@ class Records:
                 with self._clients.making(client.phones):
                     made, noted = await self._made(attempt, client, fields)
                 await attempt.remember(CLIENT_ID, str(made), subject)
+                await attempt.remember(OURS, str(made), subject)
                 return made, noted
             await attempt.remember(CLIENT_ID, str(known), subject)
-            return known, await self._completed(attempt, known, found, client, fields)
+            ours = await attempt.known(OURS, subject) == str(known)
+            lacking = requests.lacking(found, client, self._clients.country) if ours else []
+            return known, await self._completed(attempt, known, lacking, fields)
 
     async def _stored(self, entity: Entity, attempt: Attempt) -> Mapping[str, Any] | None:
         """A record as it is; None where somebody has deleted it."""
@@ -143,15 +147,9 @@ class Records:
         return made, noted
 
     async def _completed(
-        self,
-        attempt: Attempt,
-        entity: Entity,
-        stored: Mapping[str, Any],
-        client: ClientFacts,
-        fields: Mapping[str, Any],
+        self, attempt: Attempt, entity: Entity, lacking: Sequence[Mapping[str, Any]], fields: Mapping[str, Any]
     ) -> Delivered:
-        """Numbers and addresses that it lacks, and the mapped fields. Names that its people gave stay."""
-        lacking = requests.lacking(stored, client, self._clients.country)
+        """Numbers and addresses that one of ours lacks, and the mapped fields. What its people have entered stays."""
         change = _with({"custom_fields_values": lacking} if lacking else {}, fields)
         if not change:
             return Delivered()
@@ -196,24 +194,40 @@ class Records:
     # Orders.
 
     async def _order(self, attempt: Attempt) -> Delivered:
+        if await is_overtaken(attempt):
+            return Delivered()
         body, order = attempt.body, attempt.body["order"]
         entity, noted = await self._client(attempt, body["client_fields"])
-        stage = _STAGES.get(order["status"])
-        fields = {**({"status_id": stage} if stage else {}), **body["fields"]}
-        lead = Entity.read(await attempt.known(LEAD))
+        fields = {**await self._stage(attempt, order["status"]), **body["fields"]}
+        known = Entity.read(await attempt.known(LEAD))
+        refused, lead = "", known
+        if lead is not None:
+            refused, there = await self._moved(attempt, lead, requests.order(order, None, self._settings), fields)
+            lead = lead if there else None
         if lead is None:
             lead, refused = await self._lead(attempt, entity, fields)
             await attempt.remember(LEAD, str(lead))
-        else:
-            refused = await self._moved(attempt, lead, requests.order(order, None, self._settings), fields)
+        await attempt.remember(STAGED, _STAGES.get(order["status"], OPEN))
         text = "\n".join(part for part in (order["text"], order["link"]) if part)
-        number = await attempt.known(NOTED)
+        number = await attempt.known(NOTED) if lead == known else None
         if number is None:
             await attempt.remember(NOTED, await self.noted(attempt, lead, text, look=attempt.number > 1))
         elif number != "1":
             change = requests.plain_note(lead, text, number)
             await self._account.call("PATCH", f"{requests.API}/leads/notes", [change], attempt=attempt)
+        await is_there(attempt)
         return Delivered(note=NOT_WRITTEN, detail=refused) if refused else noted
+
+    async def _stage(self, attempt: Attempt, status: str) -> dict[str, Any]:
+        """Where an order goes without a rule: won, lost, and back to the first stage from there. Otherwise it stays."""
+        stage = _STAGES.get(status, "")
+        if not stage and (await attempt.known(STAGED) or OPEN) != OPEN:
+            stage = await self._first_stage(attempt)
+        return {"status_id": stage} if stage else {}
+
+    async def _first_stage(self, attempt: Attempt) -> str:
+        pipelines = codec.embedded(await self._account.call("GET", requests.PIPELINES, attempt=attempt), "pipelines")
+        return first_stage(pipelines, self._settings.pipeline_id)
 
     async def _lead(self, attempt: Attempt, entity: Entity, fields: Mapping[str, Any]) -> tuple[Entity, str]:
         order = attempt.body["order"]
@@ -243,15 +257,17 @@ class Records:
         numbers = [number for one in codec.embedded(stored, "leads") if (number := codec.identifier(one.get("id")))]
         return sorted(numbers, key=int, reverse=True)[:MOST_LEADS]
 
-    async def _moved(self, attempt: Attempt, lead: Entity, plain: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
-        """Why fields were not written; nothing where they were. A lead that was deleted there stays deleted."""
+    async def _moved(
+        self, attempt: Attempt, lead: Entity, plain: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> tuple[str, bool]:
+        """Why fields were not written, if they were not; and whether it is still there."""
         address = f"{requests.API}/leads/{lead.id}"
         change = {name: value for name, value in plain.items() if name == "price"}
         try:
             await self._account.call("PATCH", address, _with(change, fields), attempt=attempt)
         except codec.Refused as error:
-            return error.detail[:300]
-        return ""
+            return error.detail[:300], await self._stored(lead, attempt) is not None
+        return "", True
 
 
 def _with(plain: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class SendEvents(AdapterSettings):
     """Which messages are sent."""
 
     in_: bool = setting(True, en="Card of an incoming call", ru="Карточка входящего звонка", alias="in")
+    out: bool = setting(False, en="Card of an outgoing call", ru="Карточка исходящего звонка")
     upload: bool = setting(True, en="Call goes into amoCRM", ru="Звонок попадает в amoCRM")
 
 

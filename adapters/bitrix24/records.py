@@ -8,6 +8,7 @@ An attempt whose answer was lost finds what it has made: contacts and deals by t
 missing costs the delivery and not the integration: telephony goes on. Read `records_requests.py` for the requests.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from html import unescape
 from typing import Any
@@ -81,7 +82,7 @@ class CrmRecords:
         known = Entity.read(await attempt.known(CLIENT_ID, subject))
         assert known is not None
         sent = set((await attempt.known(SENT, subject) or "").split())
-        fresh = [one for one in (*client.phones, *client.emails) if one not in sent]
+        fresh = [one for one in (*client.phones, *client.emails) if _mark(one) not in sent]
         try:
             await self._portal.call(
                 wanted.UPDATE["CONTACT"], wanted.update(known.id, wanted.contact_fields(client, fields, fresh)), attempt=attempt
@@ -122,12 +123,11 @@ class CrmRecords:
     async def _find(self, attempt: Attempt, client: ClientFacts) -> Entity | None:
         numbers = list(dict.fromkeys(form for one in client.phones for form in spellings(one, self._tenant.country)))
         for type_, values in (("PHONE", numbers), ("EMAIL", list(client.emails))):
-            if not values:
-                continue
-            commands = requests.find(values, type_)
-            answered = await self._portal.batch(commands, attempt=attempt)
-            if (found := requests.best({kind: answered.of(kind) for kind in commands})) is not None:
-                return found
+            for first in range(0, len(values), requests.MOST_NUMBERS):
+                commands = requests.find(values[first : first + requests.MOST_NUMBERS], type_)
+                answered = await self._portal.batch(commands, attempt=attempt)
+                if (found := requests.best({kind: answered.of(kind) for kind in commands})) is not None:
+                    return found
         return None
 
     async def _make(self, attempt: Attempt, client: ClientFacts, fields: Mapping[str, Any]) -> Entity:
@@ -234,7 +234,12 @@ class CrmRecords:
 
 
 def _sent(client: ClientFacts) -> str:
-    return " ".join(("-", *client.phones, *client.emails))[:500]
+    """What a contact of ours has been given: a digest of each number and address, so that all of them fit."""
+    return " ".join(("-", *(_mark(one) for one in (*client.phones, *client.emails)[:50])))
+
+
+def _mark(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _same(stored: Any, text: str) -> bool:

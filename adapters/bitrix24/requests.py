@@ -26,7 +26,8 @@ TYPES = ("CONTACT", "COMPANY", "LEAD")
 """Where a number is looked for, the best first."""
 _TASK_PREFIX = {"CONTACT": "C", "COMPANY": "CO", "LEAD": "L", "DEAL": "D"}
 _TYPE_ID = {"LEAD": 1, "DEAL": 2, "CONTACT": 3, "COMPANY": 4}
-_MOST_NUMBERS = 20
+MOST_NUMBERS = 20
+"""Values that one search takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def entity_of(answer: Any) -> Entity | None:
 
 def find(numbers: Sequence[str], type_: str = "PHONE") -> dict[str, Command]:
     """Whose numbers, or addresses (EMAIL), these are, type by type: 20 of one type would hide the others."""
-    values = list(numbers)[:_MOST_NUMBERS]
+    values = list(numbers)[:MOST_NUMBERS]
     return {kind: Command(FIND, {"type": type_, "entity_type": kind, "values": values}) for kind in TYPES}
 
 

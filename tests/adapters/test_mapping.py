@@ -1,7 +1,9 @@
 """Field mapping: which rules are taken, by whom, and what they write."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from gateway.domain.calls import Call, apply
 from gateway.domain.crm_facts import ChatLine
 from gateway.domain.crm_sources import SOURCES, Facts, When, value_of
 from gateway.domain.events import Result
+from gateway.tenant_file import read_tenant_files
 from tests.crms.facts import TENANT, at, chat, client, incoming, order
 
 ACCOUNT = {"domain": "https://june.retailcrm.ru", "api_key": "k"}
@@ -63,6 +66,20 @@ def test_a_rule_is_taken_as_a_line_of_a_form() -> None:
     assert one.values == {"new": "n", "done": 7}
     for wrong in ("status", "[1]", '"x"', "{", "[" * 100_000):
         assert set(problems(RetailcrmSettings, ACCOUNT, wrong)) == {("mapping", 0)}
+
+
+def test_a_tenant_file_names_the_place_of_every_wrong_rule(tmp_path: Path) -> None:
+    wrong = [rule(), rule(to="x", **{"from": "order.stat"}), "nonsense", rule(to="y", values=[1])]
+    links = {"retailcrm": {**ACCOUNT, "mapping": wrong}, "bitrix24": {**PORTAL, "mapping": rule()}}
+    file = tmp_path / "tenants.json"
+    file.write_text(json.dumps({"tenants": [{"number": "1", "name": "x", "country": "BY", "integrations": links}]}))
+    places = {
+        line.partition(": ")[0].removeprefix("tenants[0].integrations.") for line in read_tenant_files([str(file)])[1]
+    }
+    assert places == {
+        "retailcrm.mapping[1].from", "retailcrm.mapping[2]", "retailcrm.mapping[3].values", "bitrix24.mapping",
+    }  # fmt: skip
+    assert RetailcrmSettings.model_validate({**ACCOUNT, "mapping": None}).mapping == ()
 
 
 def test_rules_survive_storing() -> None:

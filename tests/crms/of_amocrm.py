@@ -51,6 +51,18 @@ class Account:
     def add_client(self, phone: str, name: str) -> str:
         return str(self.account.add("contacts", phone, name=name))
 
+    def delete_client(self, ident: str) -> None:
+        del self.account.entities["contacts"][int(ident)]
+
+    def delete_order(self, ident: str) -> None:
+        del self.account.entities["leads"][int(ident)]
+        for contact in self.account.entities["contacts"].values():
+            contact["lead_ids"] = [one for one in contact["lead_ids"] if one != int(ident)]
+
+    def require(self) -> str:
+        self.account.required = {"contacts": "LINK", "leads": "LINK"}
+        return "LINK"
+
     def calls(self) -> Sequence[CallSeen]:
         shown: dict[str, dict[str, None]] = {}
         for phone, users in self.account.cards:

@@ -59,7 +59,10 @@ class Outbox:
     attention: list[Exception] = field(default_factory=list)
     """What would have stopped the integration until a person or a while came."""
     calls: dict[str, Call] = field(default_factory=dict)
+    took_s: dict[str, float] = field(default_factory=dict)
+    """From a lane's first draft to its delivery: of a call, from the ring to its card."""
     _keys: set[str] = field(default_factory=set)
+    _put_at: dict[str, float] = field(default_factory=dict)
     _lanes: dict[str, deque[tuple[Subject, Draft]]] = field(default_factory=dict)
     _idle: trio.Event = field(default_factory=trio.Event)
 
@@ -102,6 +105,7 @@ class Outbox:
             if draft.key in self._keys:
                 continue
             self._keys.add(draft.key)
+            self._put_at[draft.key] = trio.current_time()
             lane = draft.lane or str(subject)
             waiting = self._lanes.get(lane)
             if waiting is not None:
@@ -135,6 +139,7 @@ class Outbox:
             pause_s = PAUSE_S
             try:
                 self.done.append((draft, await self.client.deliver(attempt)))
+                self.took_s.setdefault(lane, trio.current_time() - self._put_at[draft.key])
                 return
             except Permanent as error:
                 self.refused.append((draft, error))

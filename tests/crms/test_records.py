@@ -58,6 +58,24 @@ async def test_a_client_who_is_there_is_found_in_any_form_of_the_number(bench: B
     assert not bench.sandbox.violations
 
 
+async def test_somebody_with_many_numbers_and_addresses_is_found_by_the_last_and_told_of_once(bench: Bench) -> None:
+    phones = tuple(f"+37529111{number:04}" for number in range(10))
+    emails = tuple(f"a.rather.long.address.of.vera.{number}@june.example" for number in range(10))
+    known = bench.sandbox.add_client("8 029 111-00-09", "Vera")
+    outbox = await bench.open()
+    outbox.contact(client(phones=phones, emails=emails))
+    await outbox.idle()
+    assert [one.id for one in bench.sandbox.clients()] == [known]
+    olga = client(2, phones=("+375292220000",), emails=emails)
+    outbox.contact(olga)
+    outbox.contact(replace(olga, phones=(*olga.phones, "+375292220001")))
+    outbox.contact(replace(olga, phones=(*olga.phones, "+375292220001"), name="Olga"))
+    await outbox.idle()
+    assert not outbox.refused
+    assert len(bench.sandbox.clients()) == 2
+    assert not bench.sandbox.violations
+
+
 async def test_whoever_calls_and_writes_at_once_is_one_client(bench: Bench) -> None:
     outbox, vera = await bench.open(), client()
     if bench.crm.calls:

@@ -1,13 +1,17 @@
 """Calls through the whole product to a strict account: with faults on the way and at its limit, and connected through our pages."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 import trio
 
+from tests.e2e.test_crm_records import _signed_in, token_of
 from tests.e2e.world import World, open_world
 from tests.sandbox.amocrm import AmoCrm
 from tests.sandbox.web import Fault
@@ -109,3 +113,38 @@ async def test_many_calls_at_the_account_s_limit(tmp_path: Path) -> None:
     assert account.violations == []
     written = (tmp_path / "gateway.log").read_text()
     assert account.token not in written
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+async def test_connected_by_our_pages_it_gets_a_call(tmp_path: Path) -> None:
+    account = AmoCrm()
+    async with trio.open_nursery() as nursery:
+        base = await nursery.start(account.serve)
+        urls = json.dumps({"amocrm": base, "telegram": "http://127.0.0.1:9"})
+        async with open_world(tmp_path, GATEWAY_PROVIDER_URLS=urls) as world:
+            account.redirect_uri = f"{world.url}/oauth/amocrm/callback"
+            keys = {"access_token": "", "client_id": account.CLIENT_ID, "client_secret": account.CLIENT_SECRET}
+            await world.apply(with_account(world, account, **keys))
+            await ready(world)
+            async with httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=10) as browser:
+                await _signed_in(world, browser)
+                start = await browser.get(f"{world.url}/oauth/amocrm/start?integration=amocrm&tenant=0367")
+                home = f"{world.url}{urlsplit(start.headers['location']).path}"
+                begun = await browser.post(home, data={"csrf": token_of((await browser.get(home)).text)})
+                where = begun.headers["location"]
+                if urlsplit(where).netloc != urlsplit(base).netloc:
+                    shown = (await browser.get(where if "://" in where else f"{world.url}{where}")).text
+                    where = re.search(r'href="([^"]*/oauth[?][^"]*)"', shown)[1].replace("&amp;", "&")  # type: ignore[index] # the button
+                back = (await browser.get(where)).headers["location"]
+                done = await browser.get(back)
+                assert (done.status_code, account.exchanges) == (303, 1), done.text[:500]
+                assert (await browser.get(back)).status_code == 410, "a code is good once"
+            account.access.clear()  # it ends over there: the call's first request trades it
+            await call(world, 1, "+375296254070", answered=True)
+            await world.wait_for(lambda: told(account) == ["0367-900.1"], 60)
+            nursery.cancel_scope.cancel()
+    assert account.exchanges == 2
+    assert account.violations == []
+    written = (tmp_path / "gateway.log").read_text()
+    assert not [one for one in (account.CLIENT_SECRET, account.refresh, *account.access) if one in written]

@@ -24,7 +24,14 @@ RATE = 7
 BATCH = 50
 KINDS = ("contacts", "companies", "leads")
 CLOSED = (142, 143)
-STAGES = {1: "Первичный контакт", 2: "Собран", 142: "Успешно реализовано", 143: "Закрыто и не реализовано"}
+INCOMING = 9
+STAGES = {
+    INCOMING: "Неразобранное",
+    1: "Первичный контакт",
+    2: "Собран",
+    142: "Успешно реализовано",
+    143: "Закрыто и не реализовано",
+}
 DEFAULT_USERS: tuple[dict[str, Any], ...] = (
     {"id": 500, "name": "Админ Аккаунта", "email": "admin@june.example", "phone_number": None},
     {"id": 501, "name": "Анна Кузьмина", "email": "anna@june.example", "phone_number": "151"},
@@ -86,8 +93,10 @@ class AmoCrm:
         self.custom_fields: dict[str, list[dict[str, Any]]] = {
             "contacts": [{"id": 301, "name": "Телефон", "code": "PHONE", "type": "multitext"},
                          {"id": 302, "name": "Email", "code": "EMAIL", "type": "multitext"},
-                         {"id": 303, "name": "Город", "code": None, "type": "text"}],
-            "leads": [{"id": 401, "name": "Доставка", "code": None, "type": "text"},
+                         {"id": 303, "name": "Город", "code": None, "type": "text"},
+                         {"id": 304, "name": "Ссылка", "code": "LINK", "type": "url"}],
+            "leads": [{"id": 404, "name": "Ссылка", "code": "LINK", "type": "url"},
+                      {"id": 401, "name": "Доставка", "code": None, "type": "text"},
                       {"id": 402, "name": "Канал", "code": None, "type": "select",
                        "enums": [{"id": 1, "value": "Telegram"}, {"id": 2, "value": "Звонок"}]}],
         }  # fmt: skip
@@ -278,7 +287,10 @@ class AmoCrm:
             case "POST", ["v4", "tasks"]:
                 return self._add_tasks(body)
             case "GET", ["v4", "leads", "pipelines"]:
-                statuses = [{"id": number, "name": name} for number, name in STAGES.items()]
+                statuses = [
+                    {"id": number, "name": name, "sort": 10 * place, "type": int(number == INCOMING)}
+                    for place, (number, name) in enumerate(STAGES.items(), 1)
+                ]
                 one = {"id": 11, "name": "Воронка", "is_main": True, "is_unsorted_on": self.unsorted_on,
                        "_embedded": {"statuses": statuses}}  # fmt: skip
                 return {"_total_items": 1, "_embedded": {"pipelines": [one]}}
@@ -549,7 +561,10 @@ class AmoCrm:
         for name in ("price", "status_id", "pipeline_id"):
             if name in one and (not isinstance(one[name], int) or (name == "status_id" and one[name] not in STAGES)):
                 wrong.append((name, "not a valid choice"))
-        if kind in self.required and not changed:
+        given = {
+            field.get("field_code") or str(field.get("field_id")) for field in one.get("custom_fields_values") or ()
+        }
+        if kind in self.required and not changed and self.required[kind] not in given:
             wrong.append((f"custom_fields_values.{self.required[kind]}", "This field is missing."))
         for index, field in enumerate(one.get("custom_fields_values") or ()):
             known = [each for each in self.custom_fields.get(kind, ()) if field.get("field_id", each["id"]) == each["id"]

@@ -49,6 +49,16 @@ async def test_a_card_comes_to_those_who_begin_to_ring(account: AmoCrm, open_des
     assert [users for _, users in account.cards] == [(502,), (501,), (503,)]
 
 
+@pytest.mark.parametrize(("out", "cards"), [(False, []), (True, [("375291112233", (502,))])])
+async def test_a_card_of_an_outgoing_call_is_a_matter_of_setting(
+    account: AmoCrm, open_desk: Open, out: bool, cards: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    dialled: dict[str, Any] = {"direction": Direction.OUTGOING, "caller": "150", "called": CLIENT}
+    async with open_desk(settings_of(account, send_events={"out": out})) as desk:
+        await desk.tell(replace(ringing(), **dialled), replace(ringing(), **dialled))
+    assert account.cards == cards
+
+
 @pytest.mark.parametrize(
     ("create", "made"),
     [("unsorted", (0, 1, 1)), ("lead", (1, 1, 0)), ("contact", (1, 0, 0)), ("none", (0, 0, 0))],

@@ -15,7 +15,7 @@ from gateway.domain.crm_facts import ChatFacts, ChatLine, ClientFacts
 from gateway.domain.errors import RateLimited, Rejected, Unavailable
 from tests.adapters.amocrm.conftest import CLIENT, Desk, settings_of
 from tests.adapters.bitrix24.conftest import ended
-from tests.sandbox.amocrm import AmoCrm
+from tests.sandbox.amocrm import AmoCrm, phones_of
 from tests.sandbox.web import Fault
 
 Open = Callable[..., Any]
@@ -86,14 +86,27 @@ async def test_a_client_is_found_before_one_is_made(account: AmoCrm, open_desk: 
                 await deliver(desk, draft)
     (contact,) = account.contacts
     values = {
-        field["field_code"]: [one["value"] for one in field["values"]] for field in contact["custom_fields_values"]
+        field["field_code"]: [one["value"] for one in field["values"]]
+        for field in contact["custom_fields_values"]
+        if field["values"]
     }
-    assert len(values["PHONE"]) == len(values["EMAIL"]) == 1
+    assert {code: len(numbers) for code, numbers in values.items()} == (
+        {"PHONE": 1, "EMAIL": 1} if not known else {"EMAIL": 1} if "@" in known else {"PHONE": 1}
+    ), "what its people have entered stays"
     assert contact["name"] == {"": "Анна", "8 029 111-22-33": "Анна Павловна"}.get(known, "x"), "a name there stays"
     (note,) = account.notes
     assert (note["entity_id"], note["note_type"]) == (contact["id"], "common")
     assert "Здравствуйте 🙂" in note["params"]["text"]
     assert account.violations == []
+
+
+async def test_one_of_ours_gets_numbers_that_become_known(account: AmoCrm, open_desk: Open) -> None:
+    async with open_desk() as desk:
+        for facts in (ANNA, replace(ANNA, phones=(*ANNA.phones, "+375447654321"), emails=())):
+            for draft in drafts_of(desk, facts):
+                await deliver(desk, draft)
+    (contact,) = account.contacts
+    assert [phones_of(contact), len(contact["custom_fields_values"])] == [[CLIENT, "+375447654321"], 2]
 
 
 async def test_a_client_whose_call_waits_among_incoming_leads(account: AmoCrm, open_desk: Open) -> None:
@@ -215,17 +228,30 @@ async def test_a_missing_right_stops_no_calls(account: AmoCrm, open_desk: Open) 
     assert account.entities["leads"] == {}
 
 
-async def test_what_was_deleted_there_is_made_anew_and_an_order_is_not(account: AmoCrm, open_desk: Open) -> None:
+async def test_what_was_deleted_there_is_made_anew(account: AmoCrm, open_desk: Open) -> None:
     async with open_desk() as desk:
         await deliver(desk, order_draft())
         account.entities["contacts"].clear()
         for draft in drafts_of(desk, ANNA):
             await deliver(desk, draft)
         account.entities["leads"].clear()
-        noted = await deliver(desk, order_draft("done", 2))
-    assert len(account.contacts) == 1
-    assert account.entities["leads"] == {}
-    assert noted.note == "fields_not_written"
+        for version in (2, 3):
+            await deliver(desk, order_draft("done", version))
+    (contact,), (lead,) = account.contacts, account.entities["leads"].values()
+    assert (contact["lead_ids"], lead["status_id"]) == ([lead["id"]], 142)
+    assert [note["entity_id"] for note in account.notes if note["entity_id"] == lead["id"]] == [lead["id"]]
+
+
+async def test_an_order_that_is_opened_again_leaves_its_end(account: AmoCrm, open_desk: Open) -> None:
+    async with open_desk() as desk:
+        for version, (status, stage) in enumerate(
+            (("done", 142), ("in_progress", 1), ("confirmed", 1), ("cancelled", 143)), 1
+        ):
+            await deliver(desk, order_draft(status, version))
+            (lead,) = account.entities["leads"].values()
+            assert lead["status_id"] == stage, status
+        await deliver(desk, order_draft("done", 1))
+    assert lead["status_id"] == 143, "an older version that is sent again takes nothing back"
 
 
 def test_how_values_are_written() -> None:
