@@ -164,6 +164,10 @@ class Crm:
     """...our status -> the stage."""
     contact_rule: Mapping[str, Any] = field(default_factory=dict)
     """A rule for contacts that writes `contact.link`; empty where the CRM takes none."""
+    every_phone: bool = False
+    """Whether a client is looked for by each of their numbers, however many."""
+    versions: bool = False
+    """Whether an order's older version that is sent again late is told from a newer one (`crm_drafts.is_overtaken`)."""
 
 
 def registered() -> Sequence[Crm]:

@@ -119,7 +119,7 @@ class Account:
 
 
 CRM = Crm(
-    kind="amocrm", make=Account, stages={"new": "1", "done": "142", "cancelled": "143"},
+    kind="amocrm", make=Account, versions=True, every_phone=True, stages={"new": "1", "done": "142", "cancelled": "143"},
     stage_rule={
         "when": "order", "to": "status_id", "from": "order.status", "values": {"new": "1", "confirmed": "2", "done": "142"},
     },

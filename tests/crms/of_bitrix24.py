@@ -79,7 +79,7 @@ class Portal:
 
 
 CRM = Crm(
-    kind="bitrix24", make=Portal, stages={"new": "NEW", "done": "WON", "cancelled": "LOSE"},
+    kind="bitrix24", make=Portal, every_phone=True, versions=True, stages={"new": "NEW", "done": "WON", "cancelled": "LOSE"},
     stage_rule={
         "when": "order", "to": "STAGE_ID", "from": "order.status", "values": {"new": "NEW", "confirmed": "EXECUTING", "done": "WON"},
     },

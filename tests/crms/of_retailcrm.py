@@ -89,7 +89,7 @@ class Account:
 
 
 CRM = Crm(
-    kind="retailcrm", make=Account, makes_callers=False, stages={"new": "new", "done": "complete", "cancelled": "cancel-other"},
+    kind="retailcrm", make=Account, makes_callers=False, every_phone=True, versions=True, stages={"new": "new", "done": "complete", "cancelled": "cancel-other"},
     stage_rule={
         "when": "order", "to": "status", "from": "order.status",
         "values": {"new": "new", "confirmed": "client-confirmed", "done": "complete"},

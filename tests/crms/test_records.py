@@ -61,12 +61,13 @@ async def test_a_client_who_is_there_is_found_in_any_form_of_the_number(bench: B
 async def test_somebody_with_many_numbers_and_addresses_is_found_by_the_last_and_told_of_once(bench: Bench) -> None:
     phones = tuple(f"+37529111{number:04}" for number in range(10))
     emails = tuple(f"a.rather.long.address.of.vera.{number}@june.example" for number in range(10))
-    known = bench.sandbox.add_client("8 029 111-00-09", "Vera")
+    known = bench.sandbox.add_client(f"8 029 111-00-0{9 if bench.crm.every_phone else 0}", "Vera")
     outbox = await bench.open()
     outbox.contact(client(phones=phones, emails=emails))
     await outbox.idle()
     assert [one.id for one in bench.sandbox.clients()] == [known]
-    olga = client(2, phones=("+375292220000",), emails=emails)
+    others = tuple(one.replace("vera", "olga") for one in emails)
+    olga = client(2, phones=("+375292220000",), emails=others)
     outbox.contact(olga)
     outbox.contact(replace(olga, phones=(*olga.phones, "+375292220001")))
     outbox.contact(replace(olga, phones=(*olga.phones, "+375292220001"), name="Olga"))
@@ -151,6 +152,8 @@ async def test_an_order_is_made_once_changed_and_moved(bench: Bench) -> None:
 
 
 async def test_an_older_version_that_is_sent_again_takes_nothing_back(bench: Bench) -> None:
+    if not bench.crm.versions:
+        pytest.skip("it does not tell versions apart")
     outbox, made = await bench.open(), order(client())
     outbox.order(None, made)
     outbox.order(made.order, moved(made, 2, status="done"))
