@@ -14,7 +14,7 @@ from adapters.amocrm.client import AmoClient, connect
 from adapters.amocrm.codec import identifier
 from adapters.amocrm.jobs import JOBS
 from adapters.amocrm.login import open_login
-from adapters.amocrm.plan import CALLS, plan
+from adapters.amocrm.plan import CALLS, plan, plan_summary
 from adapters.amocrm.settings import AmoSettings
 from adapters.apps import App, OAuthApp
 from adapters.base import Adapter, Limits, Rate
@@ -44,6 +44,7 @@ ADAPTER = Adapter(
     plan_contact=plan_contact,
     plan_chat=plan_chat,
     plan_order=plan_order,
+    plan_summary=plan_summary,
     user_id=_user_id,
     app=App("amocrm", OAuthApp),
     login=Login(open=open_login),

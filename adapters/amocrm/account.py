@@ -10,7 +10,7 @@ everything that speaks to the account. Never builds a request of its own but the
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,18 +46,19 @@ class Account:
         """Old origins -> new ones, once read."""
 
     async def call(
-        self, method: str, address: str, payload: Any = ABSENT, *, attempt: Attempt | None = None, paid: bool = False
-    ) -> Mapping[str, Any]:
-        """The answer; empty for 204. `paid`: the attempt has its place in the budget already. Raises what `gateway.domain.errors` lists."""
+        self, method: str, address: str, payload: Any = ABSENT, *, attempt: Attempt | None = None, paid: bool = False,
+        hide: Sequence[Secret] = (),
+    ) -> Mapping[str, Any]:  # fmt: skip
+        """The answer; empty for 204. `hide` stands in no log. `paid`: the attempt has its place in the budget already. Raises what `gateway.domain.errors` lists."""
         if (token := self._settings.access_token) is not None:
-            return await self._send(self._settings.origin, token, method, address, payload, attempt, paid)
+            return await self._send(self._settings.origin, [token, *hide], method, address, payload, attempt, paid)
 
         async def once(current: Token) -> Mapping[str, Any]:
             nonlocal paid
             pair = pair_of(current)
             origin, access = origin_of(pair, self._settings), Secret(str(pair.get("access", "")))
             first, paid = paid, False
-            return await self._send(origin, access, method, address, payload, attempt, first)
+            return await self._send(origin, [access, *hide], method, address, payload, attempt, first)
 
         tokens = self._link.tokens
         if tokens is None or await tokens.current(TOKEN) is None:
@@ -65,12 +66,18 @@ class Account:
         return await with_token(tokens, TOKEN, self._exchange, once)
 
     async def pages(
-        self, address: Any, name: str, *, attempt: Attempt | None = None, most: int = MOST_PAGES
+        self,
+        address: Any,
+        name: str,
+        *,
+        attempt: Attempt | None = None,
+        most: int = MOST_PAGES,
+        hide: Sequence[Secret] = (),
     ) -> list[Mapping[str, Any]]:
         """The elements of a list, page by page: `address(number)` is a page's."""
         found: list[Mapping[str, Any]] = []
         for number in range(1, most + 1):
-            page = codec.embedded(await self.call("GET", address(number), attempt=attempt), name)
+            page = codec.embedded(await self.call("GET", address(number), attempt=attempt, hide=hide), name)
             found += page
             if len(page) < codec.PAGE:
                 break
@@ -86,10 +93,11 @@ class Account:
         return (await self._http(self._settings.origin, await self._new_name(self._settings.origin))).shown(text)
 
     async def _send(
-        self, origin: str, token: Secret, method: str, address: str, payload: Any, attempt: Attempt | None, paid: bool
+        self, origin: str, hide: Sequence[Secret], method: str, address: str, payload: Any, attempt: Attempt | None, paid: bool
     ) -> Mapping[str, Any]:  # fmt: skip
+        """`hide`: the token that is sent, and what else stands in no log."""
         renamed = await self._new_name(origin)
-        headers = {"authorization": f"Bearer {token.reveal()}", "accept": "application/json"}
+        headers = {"authorization": f"Bearer {hide[0].reveal()}", "accept": "application/json"}
         what = f"{method} {address.partition('?')[0]}"
         if attempt is not None:
             attempt.paid = attempt.paid or paid
@@ -99,7 +107,7 @@ class Account:
             blocked: GatewayError | None = None
             try:
                 return await http.send(
-                    method, address, payload=payload, headers=headers, attempt=attempt, hide=[token], bucket="",
+                    method, address, payload=payload, headers=headers, attempt=attempt, hide=hide, bucket="",
                     read=lambda answer: codec.read(answer.status, answer.raw, answer.headers, what),
                 )  # fmt: skip
             except codec.Blocked as error:

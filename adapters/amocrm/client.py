@@ -4,6 +4,7 @@
     finish    `calls.py`
     record    once the file is there and the call is finished: the link goes into the call's note
     task      for whoever is responsible for the client, else the first who rang
+    summary   a note of whomever the call was given to
     contact, note, order    `records.py`
 
 Never judges an answer (`codec.py`), never writes a request (`requests.py`). Read `calls.py` for how one call stays one record.
@@ -19,7 +20,7 @@ from adapters.amocrm.calls import ENTITY, FINISHED, LINKED, NOT_EXIST, Calls
 from adapters.amocrm.clients import ClientRecords
 from adapters.amocrm.fields import fields_in
 from adapters.amocrm.people import People, crm_user, numbers_of
-from adapters.amocrm.plan import CALLS, CARD, FINISH, RECORD, TASK
+from adapters.amocrm.plan import CALLS, CARD, FINISH, RECORD, SUMMARY, TASK
 from adapters.amocrm.records import Records
 from adapters.amocrm.requests import Entity
 from adapters.amocrm.settings import AmoSettings
@@ -28,8 +29,10 @@ from adapters.base import Attempt, Delivered, Link, Tested
 from gateway.domain.crm_sources import When
 from gateway.domain.errors import NotYet, Rejected
 from gateway.domain.ids import IntegrationKey
+from gateway.domain.secret import Secret
 
 MADE_TASK = "task"
+NO_CLIENT = "no_client"
 NOTE_TRIES = 8
 """Attempts at finding a call's note, before its recording is given up."""
 
@@ -62,6 +65,8 @@ class AmoClient:
                 return await self._record(attempt)
             case kind if kind == TASK:
                 return await self._task(attempt)
+            case kind if kind == SUMMARY:
+                return await self._summary(attempt)
         return await self._sales.deliver(attempt)
 
     async def _card(self, attempt: Attempt) -> Delivered:
@@ -131,6 +136,27 @@ class AmoClient:
                 return codec.identifier((codec.by_request(answer, "tasks", uniq) or {}).get("id"))
             raise refused
         raise Rejected("the task was refused whoever it is for")
+
+    async def _summary(self, attempt: Attempt) -> Delivered:
+        """A call's summary as a note of whomever the call was given to. Its text stands in no log."""
+        body, name = attempt.body, attempt.key[-100:]
+        if await attempt.known(name) is not None:
+            return Delivered()
+        if self._link.recordings is None:
+            raise Rejected("summaries cannot be read here")
+        if await attempt.known(FINISHED) is None:
+            raise NotYet("the call is not finished there yet")
+        summary = await self._link.recordings.summary(str(body["recording"]))
+        hide = tuple(Secret(line) for line in summary.splitlines() if line.strip())
+        entity = Entity.read(await attempt.known(ENTITY))
+        if entity is None and (found := await self._records.find(str(body["phone"]), attempt)):
+            entity = found[0].entity
+        if entity is None:
+            return Delivered(note=NO_CLIENT)
+        text = f"{body['title']}\n{summary}"
+        made = await self._sales.noted(attempt, entity, text, look=attempt.number > 1, hide=hide)
+        await attempt.remember(name, made)
+        return Delivered()
 
     # Look-ups.
 

@@ -6,6 +6,7 @@
     ended        finish   the call: who talked last, talk time, result, and whose it is
                  record   the link to the recording, once its file is there
                  task     for an incoming call that nobody answered
+    later        summary  a note of whomever the call was given to, once it has a summary
 
 All of one call is one lane, but for the recording, which may take a day and has nothing behind it. Read `client.py` next for
 how each is delivered; `requests.py` for the requests.
@@ -32,7 +33,7 @@ from gateway.domain.events import (
     Result,
 )
 
-CARD, FINISH, RECORD, TASK = "card", "finish", "record", "task"
+CARD, FINISH, RECORD, TASK, SUMMARY = "card", "finish", "record", "task", "summary"
 CALLS = "calls"
 """The bucket of calls: they share requests, so each is charged less than one."""
 REAL_TIME_S = 60.0
@@ -56,6 +57,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "rang": "Rang at: {rang}.",
         "nobody": "Rang at nobody's phone.",
         "task": "Call back {phone}, missed at {at}.",
+        "summary": "Call of {at}, {phone}",
     },
     "ru": {
         "uncertain": "Связь с АТС прерывалась: конец звонка не был виден.",
@@ -64,6 +66,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "rang": "Звонило у: {rang}.",
         "nobody": "Ни у кого не звонило.",
         "task": "Перезвонить {phone}, пропущен в {at}.",
+        "summary": "Звонок {at}, {phone}",
     },
 }
 
@@ -80,6 +83,17 @@ def plan(
     if call.direction is Direction.INTERNAL or not _PHONE.fullmatch(call.outside):
         return ()
     return list(_drafts(settings, tenant, before, call, event))
+
+
+def plan_summary(settings: AmoSettings, tenant: Tenant, call: Call, recording_id: str) -> Sequence[Draft]:
+    """A note. None where calls are not sent. The text itself is read when it is delivered."""
+    if call.direction is Direction.INTERNAL or not _PHONE.fullmatch(call.outside) or not settings.send_events.upload:
+        return ()
+    when = call.started_at.astimezone(tenant.timezone)
+    title = words(tenant.language)["summary"].format(at=f"{when:%d.%m.%Y %H:%M}", phone=call.outside)
+    key = f"{call.call_id}:{SUMMARY}:{recording_id}"
+    body = {"call": call.call_id, "recording": recording_id, "phone": call.outside, "title": title}
+    return (Draft(kind=SUMMARY, key=key, lane=key, body=body, keep_s=KEEP_S),)
 
 
 def _drafts(

@@ -24,6 +24,7 @@ from adapters.base import Attempt, Delivered
 from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject, is_overtaken, is_there
 from gateway.domain.crm_facts import ClientFacts
 from gateway.domain.errors import Rejected
+from gateway.domain.secret import Secret
 
 OURS, LEAD, NOTED, STAGED, OPEN = "made", "lead", "noted", "staged", "open"
 """Names under which a contact that we have made, an order's lead, the note of a chat or order, and the stage in which we have put a
@@ -169,21 +170,25 @@ class Records:
         if await attempt.known(name) is not None:
             return Delivered()
         entity, noted = await self._client(attempt, body["client_fields"])
-        number = await self._noted(attempt, entity, body["text"], attempt.number > 1)
+        number = await self.noted(attempt, entity, body["text"], look=attempt.number > 1)
         await attempt.remember(name, number)
         return noted
 
-    async def _noted(self, attempt: Attempt, entity: Entity, text: str, look: bool) -> str:
-        """The id of the note; of one that is there already, where an attempt may have made it."""
+    async def noted(
+        self, attempt: Attempt, entity: Entity, text: str, *, look: bool, hide: Sequence[Secret] = ()
+    ) -> str:
+        """The id of the note; of one that is there already, where an attempt may have made it. `hide` stands in no log."""
         if look:
             notes = await self._account.pages(
-                lambda page: requests.plain_notes_of(entity, page), "notes", attempt=attempt, most=4
+                lambda page: requests.plain_notes_of(entity, page), "notes", attempt=attempt, most=4, hide=hide
             )
             for one in notes:
                 if _same_text(codec.mapping(one.get("params")).get("text"), text):
                     return codec.identifier(one.get("id")) or "1"
         address = f"{requests.API}/{entity.type}/notes"
-        answer = await self._account.call("POST", address, [requests.plain_note(entity, text)], attempt=attempt)
+        answer = await self._account.call(
+            "POST", address, [requests.plain_note(entity, text)], attempt=attempt, hide=hide
+        )
         return codec.identifier((codec.by_request(answer, "notes", entity.id) or {}).get("id")) or "1"
 
     # Orders.
@@ -206,7 +211,7 @@ class Records:
         text = "\n".join(part for part in (order["text"], order["link"]) if part)
         number = await attempt.known(NOTED) if lead == known else None
         if number is None:
-            await attempt.remember(NOTED, await self._noted(attempt, lead, text, attempt.number > 1))
+            await attempt.remember(NOTED, await self.noted(attempt, lead, text, look=attempt.number > 1))
         elif number != "1":
             change = requests.plain_note(lead, text, number)
             await self._account.call("PATCH", f"{requests.API}/leads/notes", [change], attempt=attempt)

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from adapters.amocrm.client import NOTE_TRIES
+from adapters.amocrm.plan import plan_summary
 from adapters.budget import Budget
 from gateway.domain.errors import NotYet, Rejected, Unavailable
 from gateway.domain.events import CallTransferred, Direction, Result
@@ -308,6 +309,41 @@ async def test_a_recording_waits_for_its_file(account: AmoCrm, open_desk: Open) 
     async with open_desk(settings_of(account, link_at_once=True)) as desk:
         await desk.tell(ended("2", recording=LINK))
     assert only(account)["params"]["link"] == LINK
+
+
+class Summaries:
+    """The recordings of a company, as far as summaries go."""
+
+    async def content_type(self, link: str) -> str:
+        return "audio/mpeg"
+
+    async def summary(self, recording_id: str) -> str:
+        return "Клиент хочет торт.\nЖдёт звонка."
+
+
+@pytest.mark.parametrize("fault", [Fault.NONE, Fault.DROP_AFTER])
+async def test_a_summary_is_one_note_and_stands_in_no_log(account: AmoCrm, open_desk: Open, fault: Fault) -> None:
+    async with open_desk(recordings=Summaries()) as desk:
+        (finish,) = desk.planned(ended("1"))
+        (draft,) = plan_summary(desk.settings, desk.tenant, desk.calls["1"], "r-1")
+        with pytest.raises(NotYet):
+            await desk.client.deliver(desk.attempt(draft, "1"))
+        await desk.client.deliver(desk.attempt(finish, "1"))
+        account.fault, account.fault_count, account.faulty = fault, 1, "POST /api/v4/leads/notes"
+        logged = ""
+        for number in (1, 2, 3):
+            attempt = desk.attempt(draft, "1", number)
+            try:
+                await desk.client.deliver(attempt)
+            except Unavailable:
+                continue
+            finally:
+                logged += attempt.request + attempt.response
+    (note,) = [one for one in account.notes if one["note_type"] == "common"]
+    assert note["params"]["text"].endswith("Клиент хочет торт.\nЖдёт звонка.")
+    assert CLIENT in note["params"]["text"]
+    assert "торт" not in logged
+    assert account.violations == []
 
 
 # Calls that share a request -------------------------------------------------------------------------------------------
