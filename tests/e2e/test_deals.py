@@ -177,7 +177,10 @@ async def test_two_routes_that_face_each_other_make_no_loop(tmp_path: Path) -> N
         await nursery.start(between.partner.serve)
         await nursery.start(between.main.serve)
         stages = {"field": "TITLE"}
-        await between.apply(between.route(mapping={"TITLE": stages, "OPPORTUNITY": "OPPORTUNITY"}), between.back())
+        await between.apply(
+            between.route(answer_within_ms=0, mapping={"TITLE": stages, "OPPORTUNITY": "OPPORTUNITY"}),
+            between.back(answer_within_ms=0),
+        )
         await ready(between)
         url = f"{world.intake}/webhook/deal"
         between.partner.APPLICATION_TOKEN, between.main.APPLICATION_TOKEN = (
@@ -194,7 +197,7 @@ async def test_two_routes_that_face_each_other_make_no_loop(tmp_path: Path) -> N
             await trio.sleep(0.02)
         await between.until_carried(theirs, 60 + updates / 4)
         quiet = 0.0
-        with trio.fail_after(120):
+        with trio.fail_after(120 + updates / 4):
             while quiet < 3:
                 wrote = between.partner.writes.total() + between.main.writes.total()
                 await trio.sleep(0.5)
