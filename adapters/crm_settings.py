@@ -1,17 +1,38 @@
 """Settings that every CRM has beside those of its account. Pure."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
-from adapters.base import BadValue, setting
+from adapters.base import AdapterSettings, BadValue, setting
 from adapters.http_settings import HttpSettings
 from adapters.mapping import MOST_RULES, MappingRule, check_rules
 from gateway.domain.crm_sources import WHENS
 
+_EVENTS = frozenset({"in", "out", "hangup", "upload"})
+
+
+def _without(given: Any, model: type[AdapterSettings], common: frozenset[str]) -> Any:
+    """What was entered, less the names of `common` that mean nothing in this class."""
+    if not isinstance(given, Mapping):
+        return given
+    known = {info.alias or name for name, info in model.model_fields.items()} | model.model_fields.keys()
+    return {name: value for name, value in given.items() if name not in common or name in known}
+
+
+class SentEvents(AdapterSettings):
+    """Base of what each CRM may be sent about calls. A switch that all CRMs have, and that means nothing here, may stand in a
+    tenant file all the same."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_here(cls, given: Any) -> Any:
+        return _without(given, cls, _EVENTS)
+
 
 class CrmSettings(HttpSettings):
-    """Base of the settings classes of CRMs."""
+    """Base of the settings classes of CRMs. One that never calls us takes a `hook_id` from a tenant file, and leaves it out."""
 
     MAPS: ClassVar[tuple[str, ...]] = WHENS
     """What rules of `mapping` may be for; a CRM that takes fewer says so."""
@@ -49,6 +70,11 @@ class CrmSettings(HttpSettings):
         widget="rules",
         max_length=MOST_RULES,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_hook(cls, given: Any) -> Any:
+        return _without(given, cls, frozenset({"hook_id"}))
 
     @field_validator("mapping", mode="before")
     @classmethod

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from adapters.base import AdapterSettings, BadValue, setting
-from adapters.crm_settings import CrmSettings
+from adapters.base import BadValue, setting
+from adapters.crm_settings import CrmSettings, SentEvents
 from gateway.domain.secret import Secret
 
 DOMAINS = ("amocrm.ru", "amocrm.com", "kommo.com")
@@ -23,7 +23,7 @@ def is_account_host(host: str) -> bool:
     return _HOST.fullmatch(host) is not None and any(host.endswith(f".{domain}") for domain in DOMAINS)
 
 
-class SendEvents(AdapterSettings):
+class SendEvents(SentEvents):
     """Which messages are sent."""
 
     in_: bool = setting(True, en="Card of an incoming call", ru="Карточка входящего звонка", alias="in")

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from adapters.base import AdapterSettings, BadValue, setting
-from adapters.crm_settings import CrmSettings
+from adapters.base import BadValue, setting
+from adapters.crm_settings import CrmSettings, SentEvents
 from adapters.unique_settings import refused_field
 from gateway.domain.secret import Secret
 from gateway.domain.text import Bilingual
@@ -19,7 +19,7 @@ from gateway.domain.text import Bilingual
 _PROPERTY = r"^([a-z][a-z0-9_]{0,99})?$"
 
 
-class SendEvents(AdapterSettings):
+class SendEvents(SentEvents):
     """Which messages are sent."""
 
     upload: bool = setting(True, en="Calls are logged in the CRM", ru="Звонки записываются в CRM")

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from adapters.base import AdapterSettings, BadValue, setting
-from adapters.crm_settings import CrmSettings
+from adapters.base import BadValue, setting
+from adapters.crm_settings import CrmSettings, SentEvents
 from gateway.domain.hosts import host_problem
 from gateway.domain.secret import Secret
 
@@ -28,7 +28,7 @@ def _visible(value: Secret) -> Secret:
     return value
 
 
-class SendEvents(AdapterSettings):
+class SendEvents(SentEvents):
     """Which of the four kinds of message are sent."""
 
     in_: bool = setting(True, en="Incoming call rings", ru="Звонит входящий вызов", alias="in")

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from adapters.base import AdapterSettings, BadValue, setting
+from adapters.base import BadValue, setting
 from adapters.credentials import UrlId, hook_id
-from adapters.crm_settings import CrmSettings
+from adapters.crm_settings import CrmSettings, SentEvents
 from adapters.unique_settings import refused_field
 from gateway.domain.hosts import host_problem
 from gateway.domain.secret import Secret
@@ -39,7 +39,7 @@ _USER_NEEDED = Bilingual(
 )
 
 
-class SendEvents(AdapterSettings):
+class SendEvents(SentEvents):
     """Which messages are sent."""
 
     in_: bool = setting(

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
-from adapters.base import AdapterSettings, BadValue, setting
+from adapters.base import BadValue, setting
 from adapters.credentials import UrlId, hook_id, made_secret
-from adapters.crm_settings import CrmSettings
+from adapters.crm_settings import CrmSettings, SentEvents
 from adapters.unique_settings import refused_field
 from gateway.domain.hosts import host_problem
 from gateway.domain.secret import Secret
@@ -49,7 +49,7 @@ def origin_of(text: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
 
 
-class SendEvents(AdapterSettings):
+class SendEvents(SentEvents):
     """Which messages about calls are sent."""
 
     in_: bool = setting(True, en="Attention about an incoming call", ru="Уведомление о входящем звонке", alias="in")
