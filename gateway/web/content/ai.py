@@ -1,4 +1,4 @@
-"""The settings of a company's AI operator: read from a form, stored as the tenant file has them, the model's key sealed; and a test of
+"""The settings of a company's AI operator: read from a form, stored as the tenant file has them, keys sealed; and a test of
 the model. Read `gateway/domain/ai.py` for what each means."""
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from adapters.llm.client import ModelSettings
 from adapters.llm.protocol import ModelFailed
-from gateway.domain.ai import API_KEY, CAUSES, AiBlock, ModelBlock
+from gateway.domain.ai import API_KEY, CALLS_API_KEY, CAUSES, AiBlock, ModelBlock
 from gateway.domain.ai import TEXTS as STANDARD
 from gateway.domain.configuration import Tenant
 from gateway.domain.ids import TenantId
@@ -26,12 +26,18 @@ NAME = "ai"
 LANGUAGES = ("ru", "en")
 NUMBERS = (
     "quiet_s", "history_tokens", "max_reply_tokens", "per_conversation_day", "per_day_tokens", "handoff.after_failures",
-    "handoff.timeout_s", "price.prompt", "price.completion",
+    "handoff.timeout_s", "price.prompt", "price.completion", "calls.min_talk_s", "calls.per_day_audio_s",
 )  # fmt: skip
-PLAIN = ("hours", "call_back", "llm.url", "llm.model", "llm.api", "price.currency")
+PLAIN = (
+    "hours", "call_back", "llm.url", "llm.model", "llm.api", "price.currency", "calls.url", "calls.model", "calls.language",
+    "calls.instruction", "calls.first_channel",
+)  # fmt: skip
+CHECKS = ("enabled", "calls.transcribe", "calls.summarise", "calls.to_crm")
+CONSENT = tuple(f"calls.consent.{language}" for language in LANGUAGES)
 TEXTS = tuple(f"handoff.texts.{cause}.{language}" for cause in CAUSES for language in LANGUAGES)
-KEY_FIELD = "llm.api_key"
-FIELDS = ("enabled", *PLAIN, *NUMBERS, *TEXTS, KEY_FIELD, "channels", "allow_links", "handoff.notify")
+KEYS = (API_KEY, CALLS_API_KEY)
+"""Fields with secrets; they are stored under the same names."""
+FIELDS = (*CHECKS, *PLAIN, *NUMBERS, *TEXTS, *CONSENT, *KEYS, "channels", "allow_links", "handoff.notify")
 """The fields of the form, by the path of the setting."""
 TEST_SYSTEM, TEST_MESSAGE = "You are tried for whether you can be reached. Answer with the single word OK.", "OK?"
 _NOWHERE = Bilingual(
@@ -46,10 +52,12 @@ def form_of(block: AiBlock) -> dict[str, Any]:
     for name in TEXTS:
         _, _, cause, language = name.split(".")
         values[name] = block.handoff.text(cause, language)  # type: ignore[arg-type]
+    for name in CONSENT:
+        values[name] = getattr(block.calls.consent, name.rpartition(".")[2]) if block.calls.consent is not None else ""
     return {
-        **values, "enabled": block.enabled, "allow_links": "\n".join(block.allow_links),
-        "channels": list(block.channels) if block.channels is not None else None, "handoff.notify": list(block.handoff.notify),
-        KEY_FIELD: MASK if block.llm.api_key is not None else "",
+        **values, **{name: _at(block, name) for name in CHECKS}, **{name: "" if _at(block, name) is None else MASK for name in KEYS},
+        "allow_links": "\n".join(block.allow_links), "handoff.notify": list(block.handoff.notify),
+        "channels": list(block.channels) if block.channels is not None else None,
     }  # fmt: skip
 
 
@@ -67,17 +75,19 @@ def _text(value: Any) -> str:
 
 def sent_form(form: Mapping[str, str], many: Callable[[str], Sequence[str]]) -> dict[str, Any]:
     """What was sent, in the shape of `form_of`. `many`: all values of a name."""
-    values: dict[str, Any] = {name: form.get(name, "")[:2000] for name in (*PLAIN, *NUMBERS, *TEXTS, KEY_FIELD)}
+    values: dict[str, Any] = {name: form.get(name, "")[:3000] for name in (*PLAIN, *NUMBERS, *TEXTS, *CONSENT, *KEYS)}
     return {
-        **values, "enabled": form.get("enabled") == "1", "allow_links": form.get("allow_links", "")[:20_000],
+        **values, **{name: form.get(name) == "1" for name in CHECKS}, "allow_links": form.get("allow_links", "")[:20_000],
         "channels": None if form.get("all_channels") == "1" else [one[:100] for one in many("channels")][:60],
         "handoff.notify": [one[:100] for one in many("handoff.notify")][:30],
     }  # fmt: skip
 
 
-def block_of(values: Mapping[str, Any], stored: Secret | None) -> AiBlock:
-    """The settings of a form. Fields that are empty have their default; the key that is masked is the stored one. Raises Invalid."""
-    data: dict[str, Any] = {"enabled": values["enabled"]}
+def block_of(values: Mapping[str, Any], stored: AiBlock | None) -> AiBlock:
+    """The settings of a form. Fields that are empty have their default; a key that is masked is the stored one. Raises Invalid."""
+    data: dict[str, Any] = {}
+    for name in CHECKS:
+        _put(data, name, values[name])
     for name in (*PLAIN, *NUMBERS):
         if text := values[name].strip():
             _put(data, name, text.replace(",", ".").replace("\u00a0", "").replace(" ", "") if name in NUMBERS else text)
@@ -86,9 +96,12 @@ def block_of(values: Mapping[str, Any], stored: Secret | None) -> AiBlock:
         own = {one: values[f"handoff.texts.{cause}.{one}"].strip() or standard[one] for one in LANGUAGES}
         if own != {one: standard[one] for one in LANGUAGES}:
             _put(data, f"handoff.texts.{cause}", own)
-    key = values[KEY_FIELD].strip()
-    if key:
-        _put(data, KEY_FIELD, stored if key == MASK else Secret(key))
+    consent = {name.rpartition(".")[2]: values[name].strip() for name in CONSENT}
+    if said := next(filter(None, consent.values()), ""):  # one text is for both languages
+        _put(data, "calls.consent", {language: text or said for language, text in consent.items()})
+    for name in KEYS:
+        if key := values[name].strip():
+            _put(data, name, Secret(key) if key != MASK else _at(stored, name) if stored is not None else None)
     data["channels"] = values["channels"]
     data["allow_links"] = [line.strip() for line in values["allow_links"].splitlines() if line.strip()]
     _put(data, "handoff.notify", values["handoff.notify"])
@@ -116,22 +129,20 @@ async def _put_ai(conn: Connection, sealer: Sealer, number: TenantId, block: AiB
     async with conn.transaction():
         options, sealed = await lock_options(conn, number), await select_secrets(conn, number)
         before, after = options.get(NAME) or {}, block.plain()
-        key, known = block.llm.api_key, sealed.get(API_KEY)
-        old = sealer.open(known, table="tenants", column=API_KEY, row=number) if known is not None else None
-        if (before, old) == (after, key):
+        keys = {name: key for name in KEYS if (key := _at(block, name)) is not None}
+        old = {
+            name: sealer.open(sealed[name], table="tenants", column=name, row=number) for name in KEYS if name in sealed
+        }
+        if (before, old) == (after, keys):
             return
         rest = {name: value for name, value in options.items() if name != NAME}
         await set_options(conn, number, rest | ({NAME: after} if after else {}))
-        if old != key:
-            others = {name: text for name, text in sealed.items() if name != API_KEY}
-            own = {API_KEY: sealer.seal(key, table="tenants", column=API_KEY, row=number)} if key is not None else {}
+        if old != keys:
+            others = {name: text for name, text in sealed.items() if name not in KEYS}
+            own = {name: sealer.seal(key, table="tenants", column=name, row=number) for name, key in keys.items()}
             await set_secrets(conn, number, others | own)
-        was, now = difference(_audited(before, old), _audited(after, key))
+        was, now = difference({**before, **old}, {**after, **keys})
         await insert_audit(conn, number, person, "ai.changed", "", old=was, new=now)
-
-
-def _audited(values: Mapping[str, Any], key: Secret | None) -> dict[str, Any]:
-    return {**values, **({API_KEY: key} if key is not None else {})}
 
 
 async def try_model(

@@ -27,7 +27,7 @@ from gateway.domain.text import texts_of
 from gateway.store.ai_answers import select_use
 from gateway.store.ai_use import DayHandOvers, DayUse, select_day_hand_overs, select_day_use
 from gateway.store.prompts import select_active
-from gateway.web.content.ai import FIELDS, KEY_FIELD, block_of, form_of, put_ai, sent_form, try_model
+from gateway.web.content.ai import FIELDS, KEYS, block_of, form_of, put_ai, sent_form, try_model
 from gateway.web.session.auth import Gate
 from gateway.web.session.flash import Flash, lead_on, note, read_flash
 from gateway.web.session.surroundings import flashed, look_around
@@ -102,11 +102,7 @@ def ai_pages(gate: Gate) -> Blueprint:
         stored, refused, tried = _stored(tenant()), flashed(FLASH), flashed(TRIED)
         values = form_of(stored or AiBlock())
         if refused is not None:
-            values = {
-                **values,
-                **refused.body["values"],
-                KEY_FIELD: MASK if refused.secrets else refused.body["values"][KEY_FIELD],
-            }
+            values = {**values, **refused.body["values"], **dict.fromkeys(refused.secrets, MASK)}
         problems: Mapping[str, Mapping[str, str]] = refused.body["problems"] if refused is not None else {}
         channels = deps.conversing.channels(tenant()) if deps.conversing is not None else {}
         able = [key for key, one in tenant().integrations.items() if _can_tell(one.kind)]
@@ -126,18 +122,17 @@ def ai_pages(gate: Gate) -> Blueprint:
         form = await request.form
         values = sent_form(form, form.getlist)
         pending = await read_flash(deps, gate.token(), form.get("pending", ""), tenant=tenant().number)
-        if pending is not None and pending.kind == FLASH and values[KEY_FIELD] == MASK and KEY_FIELD in pending.secrets:
-            values[KEY_FIELD] = pending.secrets[KEY_FIELD].reveal()
-        stored = _stored(tenant())
-        key = stored.llm.api_key if stored is not None else None
+        if pending is not None and pending.kind == FLASH:
+            values |= {
+                name: key.reveal() for name, key in pending.secrets.items() if name in KEYS and values[name] == MASK
+            }
         sealer = deps.cache.sealer(tenant().number)
         assert sealer is not None, "a company that is shown has a key"
         try:
-            await put_ai(deps.db, sealer, tenant().number, block_of(values, key), viewer().session_email)
+            await put_ai(deps.db, sealer, tenant().number, block_of(values, _stored(tenant())), viewer().session_email)
         except Invalid as refused:
-            typed = values[KEY_FIELD].strip()
-            held = {KEY_FIELD: Secret(typed)} if typed not in ("", MASK) else {}
-            body = {"values": {**values, KEY_FIELD: "" if held else typed}, "problems": _by_field(refused)}
+            held = {name: Secret(typed) for name in KEYS if (typed := values[name].strip()) not in ("", MASK)}
+            body = {"values": {**values, **dict.fromkeys(held, "")}, "problems": _by_field(refused)}
             flash = Flash(kind=FLASH, body=body, secrets=held)
             return await lead_on(deps, gate.token(), home(), flash, tenant=tenant().number)
         await deps.modules.refresh(tenant().number)
