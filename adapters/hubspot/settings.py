@@ -140,7 +140,7 @@ class HubSpotSettings(CrmSettings):
         help_ru="Столько ждём перед повтором, который узнаётся только поиском",
         advanced=True,
         ge=0,
-        le=600,
+        le=300,
     )
     missed_status: Literal["auto", "MISSED", "NO_ANSWER"] = setting(
         "auto",

@@ -230,7 +230,7 @@ class TillSettings(CrmSettings):
         help_ru="Лимиты не опубликованы; каждая группа запросов считается отдельно",
         advanced=True,
         ge=5,
-        le=3600,
+        le=300,
     )
     send_events: SendEvents = setting(
         en="What is sent about calls", ru="Что отправлять о звонках", default_factory=SendEvents

@@ -141,7 +141,7 @@ def test_a_note_holds_the_newest_lines_and_its_link_whatever_was_said() -> None:
 
 
 def test_a_change_that_no_crm_is_told_of_is_not_sent() -> None:
-    settings, made = RetailcrmSettings.model_validate(ACCOUNT), order(client())
+    settings, made = RetailcrmSettings.model_validate(ACCOUNT), order(client(), agreed_at=None)
     agreed = replace(made, order=replace(made.order, version=2, agreed_at=at(9)))
     assert plan_order(settings, TENANT, made.order, agreed) == ()
     assert plan_order(settings, TENANT, made.order, replace(made, order=replace(made.order, version=2, comment="x")))

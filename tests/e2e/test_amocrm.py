@@ -83,6 +83,7 @@ async def test_calls_with_faults_are_as_many_records(tmp_path: Path) -> None:
     assert account.violations == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_many_calls_at_the_account_s_limit(tmp_path: Path) -> None:
     account, count = AmoCrm(), 60

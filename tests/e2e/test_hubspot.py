@@ -10,7 +10,7 @@ from tests.e2e.world import open_world
 from tests.sandbox.hubspot import HubSpot
 from tests.sandbox.web import Fault
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 USERS = {"101": "150", "102": "151", "103": "152"}
 FAULTS = (Fault.DROP_AFTER, Fault.HTTP_500, Fault.NONE)
 

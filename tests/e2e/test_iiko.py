@@ -11,7 +11,7 @@ from tests.e2e.test_api import API, new_key
 from tests.e2e.world import open_world
 from tests.sandbox.iiko import ORGANIZATION, PIZZA, SOUP, TERMINAL_GROUP, Iiko
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.mark.timeout(180)

@@ -10,7 +10,7 @@ from tests.e2e.world import open_world
 from tests.sandbox.salesforce import ANNA, IVAN, OLGA, Salesforce
 from tests.sandbox.web import Fault
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 CALLS = 8
 FAULTS = (Fault.DROP, Fault.DROP_AFTER, Fault.HTTP_500, Fault.HTML, Fault.EMPTY, Fault.SUCCESS_FALSE)
 
@@ -45,6 +45,7 @@ async def test_calls_with_faults_are_one_task_each(tmp_path: Path) -> None:
             org.fault, org.fault_count = FAULTS[number % len(FAULTS)], 1
             await call(number)
             if number == CALLS // 2:
+                await world.wait_for(lambda: org.access, 30)
                 org.access = set()
         await world.wait_for(lambda: len(org.tasks) >= CALLS, 60)
         nursery.cancel_scope.cancel()

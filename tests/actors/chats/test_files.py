@@ -345,7 +345,11 @@ async def test_a_person_is_erased_with_files_and_traces(here: Here) -> None:
     assert list(_files_below(here.folder / "recordings")) == []
     assert await here.files.erase(JUNE, contact.id, "admin@june.example") is None
     (entry,) = await here.db.engine(_audit)
-    assert entry == ("contact.erased", str(contact.id), "1 conversations, 1 messages, 1 files, 0 orders")
+    assert entry == (
+        "contact.erased",
+        str(contact.id),
+        "1 conversations, 1 messages, 1 files, 0 orders, 0 texts of calls",
+    )
 
 
 def _files_below(folder: Path) -> list[Path]:

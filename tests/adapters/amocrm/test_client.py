@@ -1,4 +1,7 @@
-"""Calls told to a strict account: one call is one record there, whatever happens on the way."""
+"""Calls told to a strict account: one call is one record there, whatever happens on the way.
+
+Long, because every case needs the same account and desk.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

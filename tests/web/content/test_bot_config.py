@@ -33,7 +33,7 @@ def links_of(keys: Mapping[str, bool], **more: Any) -> MappingProxyType[Integrat
     made = {}
     for key, enabled in keys.items():
         link = integration(key, {"api_key": Secret(f"k-{key}"), "bot_token": Secret(f"t-{key}"), "auth_token": Secret(f"t-{key}"), "access_token": Secret(f"t-{key}"), "domain": "https://x.example",
-                                 "client_id": Secret("ours"), "hook_id": Secret("ours"), **more.get(key, {})}, enabled=enabled)  # fmt: skip
+                                 "client_id": Secret("ours") if key.startswith("retailcrm") else "an-application", "hook_id": Secret("ours"), **more.get(key, {})}, enabled=enabled)  # fmt: skip
         made[link.key] = link
     return MappingProxyType(made)
 

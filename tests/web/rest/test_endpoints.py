@@ -51,7 +51,7 @@ async def test_preflight_requests(api: Api) -> None:
     here.key = ""
     good = await here.ask("OPTIONS", "/integrations/crm", **asked)
     assert (good.status, good.body) == (204, b"")
-    assert good.headers["Access-Control-Allow-Methods"] == "DELETE, GET, HEAD, OPTIONS, PUT"
+    assert good.headers["Access-Control-Allow-Methods"] == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
     assert "Authorization" in good.headers["Access-Control-Allow-Headers"]
     assert "Access-Control-Allow-Credentials" not in good.headers
     for other in (

@@ -66,7 +66,8 @@ async def test_an_order_has_the_fields_of_the_contract_at_the_catalogs_prices(ap
     )
     assert one["delivery"] == {"address": "Lenina 1"}
     assert one["corrections"] == []
-    assert (await api.ask("GET", f"/orders/{one['id']}")).json == one
+    there = [{"integration": "retailcrm", "id": None, "state": "pending"}]
+    assert (await api.ask("GET", f"/orders/{one['id']}")).json == {**one, "external": there}
     again = await make(api, kind="request", items=[], comment="call me", call={"phone": "8 029 625-40-70"})
     assert again["contact"] == one["contact"], "found before made"
     assert again["call"] == {"phone": "+375296254070", "at": None}
