@@ -218,6 +218,8 @@ class Delivered:
     reference: str | None = None
     note: str = ""
     detail: str = ""
+    usual: bool = False
+    """Whether the note says what is nothing to see to: the integration works all the same."""
     external_id: str = ""
     """What a messenger calls the part of a message that was sent."""
 

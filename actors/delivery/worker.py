@@ -439,8 +439,10 @@ class DeliveryActor:
         if found is not None:
             slot.report(found.state, found.code, found.detail)
             return
-        state = State.DEGRADED if delivered.note else State.ONLINE
-        slot.report(state, delivered.note or "ready", delivered.detail)
+        if delivered.note and not delivered.usual:
+            slot.report(State.DEGRADED, delivered.note, delivered.detail)
+        else:
+            slot.report(State.ONLINE, "ready")
 
     def _failed(self, slot: Slot, claim: Claim, error: Exception, fields: dict[str, Any]) -> Outcome:
         text = str(error)

@@ -152,7 +152,7 @@ class AmoClient:
         if entity is None and (found := await self._records.find(str(body["phone"]), attempt)):
             entity = found[0].entity
         if entity is None:
-            return Delivered(note=NO_CLIENT)
+            return Delivered(note=NO_CLIENT, usual=True)
         text = f"{body['title']}\n{summary}"
         made = await self._sales.noted(attempt, entity, text, look=attempt.number > 1, hide=hide)
         await attempt.remember(name, made)

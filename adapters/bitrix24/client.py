@@ -270,7 +270,7 @@ class Bitrix24Client(PortalDeals):
         summary = await self._link.recordings.summary(str(body["recording"]))
         entity = Entity.read(await attempt.known(ENTITY)) or await self._records.find(attempt, str(body["phone"]))
         if entity is None:
-            return Delivered(note=NO_CLIENT)
+            return Delivered(note=NO_CLIENT, usual=True)
         lines = [line for one in summary.splitlines() for line in (one, plain(one))]
         text = plain(f"{body['title']}\n{summary}")
         await self._crm.comment(attempt, entity, text, [Secret(line) for line in lines])

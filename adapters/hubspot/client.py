@@ -162,7 +162,7 @@ class HubSpotClient:
         if not contact:
             found = await self._contacts.find(str(body["phone"]), attempt)
             if found is None:
-                return Delivered(note=NO_CLIENT)
+                return Delivered(note=NO_CLIENT, usual=True)
             contact = found.id
         hide = tuple(Secret(line) for line in summary.splitlines() if line.strip())
         owner = owner_of(body["people"], attempt)[0] or self._settings.default_owner

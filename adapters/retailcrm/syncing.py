@@ -157,7 +157,7 @@ class Syncing:
             if ident := records.best(await self._get(attempt, address), client, self._tenant.country):
                 break
         if not ident:
-            return Delivered(note=NO_CUSTOMER)
+            return Delivered(note=NO_CUSTOMER, usual=True)
         await self._noted(attempt, ident, note_text(attempt, summary), summary.splitlines())
         await attempt.remember(attempt.key, ident)
         return Delivered()

@@ -106,7 +106,7 @@ class TillClient:
     async def _attention(self, attempt: Attempt) -> Delivered:
         found = await self._open_order(attempt, attempt.body["phone"])
         if found is None:
-            return Delivered(note=NO_ORDER)
+            return Delivered(note=NO_ORDER, usual=True)
         body = {
             "organizationId": self._settings.organization_id, "messageType": self._settings.attention,
             "orderSource": self._settings.source_key, "orderId": found["id"], "additionalInfo": attempt.body["text"],
@@ -118,7 +118,7 @@ class TillClient:
         phone = next(iter(client_of(attempt.body).phones), "")
         found = await self._open_order(attempt, phone) if phone else None
         if found is None:
-            return Delivered(note=NO_ORDER)
+            return Delivered(note=NO_ORDER, usual=True)
         said = codec.text(codec.mapping(found.get("order")).get("comment"), orders.LONGEST_COMMENT)
         note = codec.text(attempt.body["text"], 2000)[: max(0, orders.LONGEST_COMMENT - len(said) - 2)]
         if not note or note in said:
@@ -139,7 +139,7 @@ class TillClient:
             return await self._cancel(attempt, order["id"])
         if await attempt.known(MADE) is None:
             if order["status"] == "done" and await attempt.known(SENT_ORDER) is None:
-                return Delivered(note=NOT_THERE)  # over before it was ever sent
+                return Delivered(note=NOT_THERE, usual=True)  # over before it was ever sent
             await self._make(attempt)
         await self._tell_change(attempt, order["id"])
         return Delivered()
@@ -268,7 +268,7 @@ class TillClient:
 
     async def _cancel(self, attempt: Attempt, ident: str) -> Delivered:
         if await attempt.known(SENT_ORDER) is None:
-            return Delivered(note=NOT_THERE)
+            return Delivered(note=NOT_THERE, usual=True)
         info = await self._info(attempt, ident)
         status = orders.status_of(info) if info is not None else ""
         if info is None or status == "Cancelled" or codec.text(info.get("creationStatus")) == "Error":

@@ -278,8 +278,10 @@ class World:
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0] if self.answers else None
-            if isinstance(answer, Exception):
+            if isinstance(answer, Exception | Delivered):
                 await trio.lowlevel.checkpoint()
+                if isinstance(answer, Delivered):
+                    return answer
                 raise answer
             await trio.sleep(answer or 0.0)
             return Delivered(reference="ref")
@@ -314,6 +316,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def within(pause: float, wanted: float, *, jitter: float = 0.2, late: float = 0.05) -> bool:
     return wanted * (1 - jitter) - 0.001 <= pause <= wanted * (1 + jitter) + late
+
+
+@pytest.mark.parametrize(
+    ("usual", "state", "code"), [(False, State.DEGRADED, "no_order"), (True, State.ONLINE, "ready")]
+)
+async def test_a_note_of_what_is_usual_is_no_trouble(
+    autojump_clock: trio.abc.Clock, usual: bool, state: State, code: str
+) -> None:
+    async with world() as here:
+        here.answers = [Delivered(note="no_order", usual=usual)]
+        row = here.add()
+        await trio.sleep(1)
+        assert [(outcome.status, outcome.note) for _, outcome in row.outcomes] == [("done", "no_order")]
+        assert (here.slot.health.state, here.slot.health.code) == (state, code)
 
 
 # --- how long it may take
