@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from adapters.base import Attempt, Delivered
-from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject
+from adapters.crm_drafts import CLIENT_ID, CONTACT, NOTE, ORDER, client_of, client_subject, is_overtaken, is_there
 from adapters.salesforce import codec, requests
 from adapters.salesforce import records_requests as wanted
 from adapters.salesforce.clients import Clients
@@ -182,6 +182,8 @@ class CrmRecords:
 
     async def _order(self, attempt: Attempt) -> None:
         body, order = attempt.body, attempt.body["order"]
+        if await is_overtaken(attempt):
+            return
         deal = await attempt.known(DEAL)
         stands, stage = await self._stage(attempt, order["status"], body["fields"])
         lines = wanted.order_text(order)
@@ -205,6 +207,7 @@ class CrmRecords:
         if stage:
             await attempt.remember(STAGED, stands)
         await attempt.remember(ROWS, digest)
+        await is_there(attempt)
 
     async def _stage(self, attempt: Attempt, status: str, fields: Mapping[str, Any]) -> tuple[str, str]:
         """How an opportunity stands then, and where it is moved without a rule: won and lost alone, and back. Empty: it stays."""

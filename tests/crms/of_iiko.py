@@ -75,6 +75,6 @@ class Cloud:
 
 
 CRM = Crm(
-    kind="iiko", make=Cloud, calls=False, makes_callers=False, cards=False, notes=False, changes_items=False, fault_every_s=0.1,
+    kind="iiko", make=Cloud, calls=False, makes_callers=False, cards=False, notes=False, changes_items=False, fault_every_s=0.4,
     stages={"cancelled": "Cancelled"}, contact_rule={"when": "contact", "to": "userData", "from": "contact.link"},
 )  # fmt: skip

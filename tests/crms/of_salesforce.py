@@ -81,7 +81,7 @@ def _phone_of(subject: str) -> str:
 
 
 CRM = Crm(
-    kind="salesforce", make=Org, cards=False, stages={"new": "Prospecting", "done": "Closed Won", "cancelled": "Closed Lost"},
+    kind="salesforce", make=Org, cards=False, versions=True, stages={"new": "Prospecting", "done": "Closed Won", "cancelled": "Closed Lost"},
     stage_rule={
         "when": "order", "to": "StageName", "from": "order.status",
         "values": {"new": "Prospecting", "confirmed": "Negotiation", "done": "Closed Won"},

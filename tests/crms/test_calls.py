@@ -6,14 +6,11 @@ import pytest
 import trio
 
 from gateway.domain.events import CallEvent, Result
-from tests.crms.conftest import CRMS, Bench
+from tests.crms.conftest import Bench
 from tests.crms.facts import incoming, internal, outgoing
 from tests.crms.outbox import Outbox
 
-TOLD = [one for one in CRMS if one.calls]
-pytestmark = [
-    pytest.mark.slow, pytest.mark.parametrize("bench", TOLD, ids=[one.kind for one in TOLD], indirect=True),
-]  # fmt: skip
+pytestmark = [pytest.mark.slow, pytest.mark.where(only=lambda crm: crm.calls)]
 RESULTS = (Result.ANSWERED, Result.MISSED, Result.ANSWERED, Result.BUSY, Result.FAILED)
 
 
