@@ -20,7 +20,7 @@ from gateway.domain.events import CallEvent
 from gateway.domain.orders import Order
 from gateway.domain.subjects import Subject, call_subject
 
-PAUSE_S, LONGEST_PAUSE_S, MOST_TRIES = 0.005, 0.05, 60
+PAUSE_S, LONGEST_PAUSE_S, MOST_TRIES = 0.005, 0.05, 150
 
 
 class Died(BaseException):
