@@ -557,7 +557,9 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "deal_links.digests": lambda c: "{}",
     "deal_parties.kind": lambda c: "contact",
     "deal_comparisons.finished_at": lambda c: None if c.open else NOW,
-    "deal_differences.fields": lambda c: json.dumps([{"field": "TITLE", "wanted": message(c.company), "there": ""}]),
+    "deal_differences.fields": lambda c: json.dumps(
+        [{"field": "TITLE", "wanted": message(c.company), "there": message(c.company)}]
+    ),
     "ai_answers.state": lambda c: "begun" if c.open else "sent",
     "ai_answers.began_at": lambda c: NOW,
     "ai_tool_calls.refused": lambda c: False,
