@@ -119,6 +119,11 @@ async def test_differences_are_shown_and_carried(world: World, sign_in: SignIn) 
     assert "compared 7, differing 1, missing 1" in page
     assert "Двери" in page
     assert "It is not there at all" in page
+    auditor = world.app.test_client()
+    auditor.set_cookie("localhost", "session", await world.person(JUNE, "audit@june.example", Role.AUDITOR))
+    theirs = await (await auditor.get(f"{HOME}/routes/main")).get_data(as_text=True)
+    assert "Двери" not in theirs, "titles of deals may name clients"
+    assert theirs.count("***") == 2
     app = world.app_with(ring_posts=rung.append)
     client = app.test_client()
     client.set_cookie("localhost", "session", await world.session(JUNE))
