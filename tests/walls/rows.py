@@ -386,7 +386,9 @@ SAMPLES: Mapping[str, Callable[[Context], Any]] = {
     "tenants.token_hash": lambda c: _sha(event_token(c.company)),
     "tenants.data_key": lambda c: c.company.wrapped_key,
     "tenants.name": lambda c: f"Company {c.company.mark}",
-    "tenants.secrets": lambda c: "{}",  # those of links are sealed for links
+    "tenants.secrets": lambda c: json.dumps(
+        {"llm.api_key": c.sealed("tenants", "llm.api_key", c.company.number, f"sk-{c.company.mark}")}
+    ),
     "phones.number": lambda c: c.ids.phone,
     "pbxes.name": lambda c: c.ids.pbx,
     "pbxes.pbx_type": lambda c: "asterisk",

@@ -353,6 +353,12 @@ ARGUMENTS: Mapping[str, Callable[[Call], Any]] = {
 }
 """Arguments by `owner.name` or by name alone, where their type does not say enough. `company` is the one who calls."""
 VARIANTS: Mapping[str, Sequence[Variant]] = {
+    "notices.insert_link_mail": [
+        Variant(
+            {"recipient": lambda c: "both@example.net", "purpose": lambda c: "reset"},
+            lambda c: "UPDATE mails SET recipient = 'both@example.net', link_purpose = 'reset'",
+        )
+    ],
     "call_transcripts.release_work": [Variant(prepare=lambda c: "UPDATE call_transcripts SET lease_until = now()")],
     "ai_work.select_waiting": [
         Variant({"only": lambda c: None}, lambda c: "UPDATE conversations SET owner = 'ai', state = 'open'"),
