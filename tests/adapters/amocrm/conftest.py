@@ -1,22 +1,18 @@
 """A strict account on loopback, and calls that are told to it as the outbox would: planned, then delivered in order."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
 
-from adapters.amocrm.client import AmoClient, connect
+from adapters.amocrm.client import connect
 from adapters.amocrm.plan import plan
 from adapters.amocrm.settings import AmoSettings
-from adapters.base import Attempt, Delivered, Draft, Link
-from gateway.domain.calls import Call, apply
-from gateway.domain.configuration import Tenant
-from gateway.domain.errors import RateLimited, Unavailable
-from gateway.domain.events import CallEvent
-from tests.adapters.bitrix24.conftest import Ids
+from adapters.base import Link
+from tests.adapters.desk import Desk
 from tests.sandbox.amocrm import AmoCrm
 
 CLIENT = "+375291112233"
@@ -52,52 +48,6 @@ def connected(account: AmoCrm, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@dataclass
-class Desk:
-    """One integration at work: events in, deliveries out."""
-
-    client: AmoClient
-    settings: AmoSettings
-    tenant: Tenant
-    users: Mapping[str, str | None] = field(default_factory=lambda: USERS)
-    calls: dict[str, Call] = field(default_factory=dict)
-    ids: dict[str, Ids] = field(default_factory=dict)
-
-    def planned(self, event: CallEvent) -> Sequence[Draft]:
-        before = self.calls.get(event.call_id)
-        call = apply(before, event)
-        assert call is not None
-        self.calls[event.call_id] = call
-        return plan(self.settings, self.tenant, before, call, event)
-
-    def attempt(self, draft: Draft, call: str, number: int = 1) -> Attempt:
-        return Attempt(
-            kind=draft.kind, key=draft.key, lane=draft.lane, body=draft.body, number=number, users=lambda: self.users,
-            ids=self.ids.setdefault(call, Ids()), bucket=draft.bucket, paid=True,
-        )  # fmt: skip
-
-    async def tell(self, *events: CallEvent) -> list[Delivered]:
-        """Every delivery of these events, one attempt each."""
-        return [
-            await self.client.deliver(self.attempt(draft, event.call_id))
-            for event in events
-            for draft in self.planned(event)
-        ]
-
-    async def insist(self, *events: CallEvent, tries: int = 8) -> None:
-        """Every delivery, until it succeeds."""
-        for event in events:
-            for draft in self.planned(event):
-                for number in range(1, tries + 1):
-                    try:
-                        await self.client.deliver(self.attempt(draft, event.call_id, number))
-                        break
-                    except (Unavailable, RateLimited):
-                        continue
-                else:
-                    raise AssertionError(draft.kind)
-
-
 @pytest.fixture
 def open_desk(open_link: Link, account: AmoCrm) -> Callable[..., Any]:
     """`async with open_desk(settings, link_field=...) as desk`."""
@@ -108,7 +58,7 @@ def open_desk(open_link: Link, account: AmoCrm) -> Callable[..., Any]:
         async with AsyncExitStack() as stack:
             link = replace(open_link, **{"base_url": account.base, **changes})
             client = await stack.enter_async_context(connect(link, settings))
-            yield Desk(client, settings, link.tenant)
+            yield Desk(client, settings, link.tenant, plan, USERS, paid=True)
 
     return opened
 

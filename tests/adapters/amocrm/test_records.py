@@ -13,8 +13,9 @@ from adapters.base import Draft
 from adapters.crm_drafts import plan_chat, plan_contact
 from gateway.domain.crm_facts import ChatFacts, ChatLine, ClientFacts
 from gateway.domain.errors import RateLimited, Rejected, Unavailable
-from tests.adapters.amocrm.conftest import CLIENT, Desk, settings_of
+from tests.adapters.amocrm.conftest import CLIENT, settings_of
 from tests.adapters.bitrix24.conftest import ended
+from tests.adapters.desk import Desk
 from tests.sandbox.amocrm import AmoCrm, phones_of
 from tests.sandbox.web import Fault
 

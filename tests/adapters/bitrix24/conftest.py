@@ -1,25 +1,23 @@
 """A strict portal on loopback, and calls that are told to it as the outbox would: planned, then delivered in order."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
 
-from adapters.base import Attempt, Delivered, Draft, Link
-from adapters.bitrix24.client import Bitrix24Client, connect
+from adapters.base import Link
+from adapters.bitrix24.client import connect
 from adapters.bitrix24.plan import plan
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.tokens import Exchange, FreshToken, Token
-from gateway.domain.calls import Call, apply
-from gateway.domain.configuration import Tenant
-from gateway.domain.events import CallAnswered, CallEnded, CallEvent, CallRinging, Direction, HungUpBy, Result
+from gateway.domain.events import CallAnswered, CallEnded, CallRinging, Direction, HungUpBy, Result
 from gateway.domain.ids import CallId
-from gateway.domain.subjects import Subject
 from tests.adapters.conftest import at
+from tests.adapters.desk import Desk
 from tests.sandbox.bitrix24 import Bitrix24, CallRecord
 
 CLIENT = "+375291112233"
@@ -37,19 +35,6 @@ async def portal(nursery: trio.Nursery) -> Bitrix24:
 def settings_of(portal: Bitrix24, **more: Any) -> Bitrix24Settings:
     """By its webhook, in good time."""
     return Bitrix24Settings.model_validate({"webhook_url": portal.webhook_url, **more})
-
-
-@dataclass
-class Ids:
-    """External ids that outlive an attempt."""
-
-    stored: dict[str, str] = field(default_factory=dict)
-
-    async def remember(self, name: str, external_id: str, of: Subject | None = None) -> None:
-        self.stored[name if of is None else f"{of} {name}"] = external_id
-
-    async def known(self, name: str, of: Subject | None = None) -> str | None:
-        return self.stored.get(name if of is None else f"{of} {name}")
 
 
 class MemoryTokens:
@@ -83,42 +68,6 @@ def secret(value: Mapping[str, Any]) -> Any:
     from gateway.domain.secret import Secret
 
     return Secret(json.dumps(value))
-
-
-@dataclass
-class Desk:
-    """One integration at work: events in, deliveries out."""
-
-    client: Bitrix24Client
-    settings: Bitrix24Settings
-    tenant: Tenant
-    users: Mapping[str, str | None] = field(default_factory=lambda: USERS)
-    calls: dict[str, Call] = field(default_factory=dict)
-    ids: dict[str, Ids] = field(default_factory=dict)
-    drafts: list[Draft] = field(default_factory=list)
-
-    def planned(self, event: CallEvent) -> Sequence[Draft]:
-        before = self.calls.get(event.call_id)
-        call = apply(before, event)
-        assert call is not None
-        self.calls[event.call_id] = call
-        made = plan(self.settings, self.tenant, before, call, event)
-        self.drafts += made
-        return made
-
-    def attempt(self, draft: Draft, call: str, number: int = 1) -> Attempt:
-        return Attempt(
-            kind=draft.kind, key=draft.key, lane=draft.lane, body=draft.body, number=number, users=lambda: self.users,
-            ids=self.ids.setdefault(call, Ids()),
-        )  # fmt: skip
-
-    async def tell(self, *events: CallEvent) -> list[Delivered]:
-        """Every delivery of these events, one attempt each."""
-        return [
-            await self.client.deliver(self.attempt(draft, event.call_id))
-            for event in events
-            for draft in self.planned(event)
-        ]
 
 
 def ringing(call: str = "1", *extensions: str, phone: str = CLIENT, second: float = 0.0) -> CallRinging:
@@ -155,7 +104,7 @@ def open_desk(open_link: Link) -> Callable[..., Any]:
     async def opened(settings: Bitrix24Settings, **changes: Any) -> AsyncIterator[Desk]:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(connect(replace(open_link, **changes), settings))
-            yield Desk(client, settings, open_link.tenant)
+            yield Desk(client, settings, open_link.tenant, plan, USERS)
 
     return opened
 

@@ -17,8 +17,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.events import CallTransferred, Direction, Result
 from gateway.domain.ids import CallId
-from tests.adapters.bitrix24.conftest import CLIENT, Desk, Ids, answered, ended, ends_of, only, ringing, settings_of
+from tests.adapters.bitrix24.conftest import CLIENT, answered, ended, ends_of, only, ringing, settings_of
 from tests.adapters.conftest import at
+from tests.adapters.desk import Desk, Ids
 from tests.sandbox.bitrix24 import Bitrix24
 from tests.sandbox.web import Fault
 

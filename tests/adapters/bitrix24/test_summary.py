@@ -8,7 +8,8 @@ import pytest
 from adapters.base import Draft
 from adapters.bitrix24 import ADAPTER
 from gateway.domain.errors import NotYet, Rejected
-from tests.adapters.bitrix24.conftest import Desk, Ids, ended, ringing, settings_of
+from tests.adapters.bitrix24.conftest import ended, ringing, settings_of
+from tests.adapters.desk import Desk, Ids
 from tests.adapters.summaries import RECORDING, Summaries, answered_call, unshown
 from tests.sandbox.bitrix24 import Bitrix24
 

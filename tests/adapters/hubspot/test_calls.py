@@ -192,7 +192,7 @@ async def test_a_fault_doubles_and_loses_nothing(account: HubSpot, open_desk: Op
     account.fault, account.fault_count, account.faulty = fault, 2, faulty
     async with open_desk(settings_of(account)) as desk:
         for draft in desk.planned(ended("1", Result.MISSED, recording=LINK)):
-            await desk.insist(draft, "1")
+            await desk.deliver(draft, "1")
     assert only(account).properties["hs_call_recording_url"] == LINK
     assert len(account.all("contacts")) == len(account.all("tasks")) == 1
     assert only(account).contacts == [only(account, "contacts").id]

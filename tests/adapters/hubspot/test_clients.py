@@ -10,8 +10,9 @@ import pytest
 from adapters.base import Attempt, Draft
 from adapters.hubspot import ADAPTER
 from gateway.domain.errors import Rejected, Unavailable
-from tests.adapters.bitrix24.conftest import Ids, ended
-from tests.adapters.hubspot.conftest import Desk, only, settings_of
+from tests.adapters.bitrix24.conftest import ended
+from tests.adapters.desk import Desk, Ids
+from tests.adapters.hubspot.conftest import only, settings_of
 from tests.crms.facts import chat, client, order
 from tests.sandbox.hubspot import HubSpot
 from tests.sandbox.web import Fault

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.domain.events import Result
 from gateway.domain.subjects import Subject
-from tests.adapters.bitrix24.conftest import Ids, ended
+from tests.adapters.bitrix24.conftest import ended
+from tests.adapters.desk import Ids
 from tests.adapters.hubspot.conftest import settings_of
 from tests.sandbox.hubspot import HubSpot
 

@@ -12,7 +12,7 @@ from adapters.retailcrm.client import connect
 from adapters.retailcrm.settings import RetailcrmSettings
 from gateway.domain.errors import Rejected, Unavailable
 from gateway.domain.events import Direction
-from tests.adapters.bitrix24.conftest import Ids
+from tests.adapters.desk import Ids
 from tests.adapters.summaries import RECORDING, SUMMARY, Summaries, answered_call, unshown
 from tests.sandbox.retailcrm import RetailCrm
 from tests.sandbox.web import Fault

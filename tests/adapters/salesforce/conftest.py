@@ -1,6 +1,6 @@
 """A strict organisation on loopback, and calls that are told to it as the outbox would: planned, then delivered in order."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,16 +8,12 @@ from typing import Any
 import pytest
 import trio
 
-from adapters.base import Attempt, Delivered, Draft, Link
-from adapters.salesforce.client import SalesforceClient, connect
+from adapters.base import Link
+from adapters.salesforce.client import connect
 from adapters.salesforce.plan import plan
 from adapters.salesforce.settings import SalesforceSettings
 from adapters.tokens import Exchange, FreshToken, Token
-from gateway.domain.calls import Call, apply
-from gateway.domain.configuration import Tenant
-from gateway.domain.errors import Retryable
-from gateway.domain.events import CallEvent
-from tests.adapters.bitrix24.conftest import Ids
+from tests.adapters.desk import Desk
 from tests.sandbox.salesforce import ANNA, IVAN, OLGA, Salesforce
 
 USERS: Mapping[str, str | None] = {ANNA: "151", IVAN: "150", OLGA: "152"}
@@ -64,52 +60,6 @@ class MemoryTokens:
         return self.stored[name]
 
 
-@dataclass
-class Desk:
-    """One integration at work: events in, deliveries out."""
-
-    client: SalesforceClient
-    settings: SalesforceSettings
-    tenant: Tenant
-    users: Mapping[str, str | None] = field(default_factory=lambda: USERS)
-    calls: dict[str, Call] = field(default_factory=dict)
-    ids: dict[str, Ids] = field(default_factory=dict)
-
-    def planned(self, event: CallEvent) -> Sequence[Draft]:
-        before = self.calls.get(event.call_id)
-        call = apply(before, event)
-        assert call is not None
-        self.calls[event.call_id] = call
-        return plan(self.settings, self.tenant, before, call, event)
-
-    def attempt(self, draft: Draft, call: str, number: int = 1) -> Attempt:
-        return Attempt(
-            kind=draft.kind, key=draft.key, lane=draft.lane, body=draft.body, number=number, users=lambda: self.users,
-            ids=self.ids.setdefault(call, Ids()),
-        )  # fmt: skip
-
-    async def tell(self, *events: CallEvent) -> list[Delivered]:
-        """Every delivery of these events, one attempt each."""
-        return [
-            await self.client.deliver(self.attempt(draft, event.call_id))
-            for event in events
-            for draft in self.planned(event)
-        ]
-
-    async def insist(self, *events: CallEvent, most: int = 8) -> None:
-        """Every delivery of these events, repeated as the outbox would."""
-        for event in events:
-            for draft in self.planned(event):
-                for number in range(1, most + 1):
-                    try:
-                        await self.client.deliver(self.attempt(draft, event.call_id, number))
-                        break
-                    except Retryable:
-                        continue
-                else:
-                    raise AssertionError(draft.kind)
-
-
 @pytest.fixture
 def open_desk(open_link: Link) -> Callable[..., Any]:
     """`async with open_desk(settings, link_field=...) as desk`."""
@@ -119,7 +69,7 @@ def open_desk(open_link: Link) -> Callable[..., Any]:
         async with AsyncExitStack() as stack:
             link = replace(open_link, **{"tokens": MemoryTokens(), **changes})
             client = await stack.enter_async_context(connect(link, settings))
-            yield Desk(client, settings, open_link.tenant)
+            yield Desk(client, settings, open_link.tenant, plan, USERS)
 
     return opened
 

@@ -136,7 +136,7 @@ async def test_a_fault_doubles_and_loses_nothing(
 ) -> None:
     org.fault, org.fault_count, org.faulty, org.call_field = fault, 2, faulty, field
     async with open_desk(settings_of(org)) as desk:
-        await desk.insist(ended("1", Result.MISSED, recording=LINK), most=9)
+        await desk.insist(ended("1", Result.MISSED, recording=LINK), tries=9)
     task = only(org)
     assert LINK in task["Description"]
     assert (len(org.leads), len(org.to_do)) == (1, 1)

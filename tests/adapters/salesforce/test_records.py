@@ -11,7 +11,8 @@ from adapters.salesforce.plan import plan
 from gateway.domain.calls import apply
 from gateway.domain.configuration import Tenant
 from gateway.domain.errors import Rejected
-from tests.adapters.bitrix24.conftest import CLIENT, Ids, ended
+from tests.adapters.bitrix24.conftest import CLIENT, ended
+from tests.adapters.desk import Ids
 from tests.adapters.salesforce.conftest import settings_of
 from tests.sandbox.salesforce import Salesforce
 from tests.sandbox.web import Fault
