@@ -21,6 +21,7 @@ from adapters.amocrm.settings import AmoSettings, is_account_host
 from adapters.apps import oauth_app
 from adapters.base import Attempt, Link
 from adapters.http import ABSENT, Answer, Http, Timeouts
+from adapters.renamed import Renamed
 from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.errors import BadCredentials, BadSettings, GatewayError, Unavailable
 from gateway.domain.secret import Secret
@@ -42,8 +43,7 @@ class Account:
         self._settings = settings
         self._stack = stack
         self._https: dict[str, Http] = {}
-        self._renamed: Mapping[str, str] | None = None
-        """Old origins -> new ones, once read."""
+        self._renamed = Renamed(link.tokens, RENAMED)
 
     async def call(
         self, method: str, address: str, payload: Any = ABSENT, *, attempt: Attempt | None = None, paid: bool = False,
@@ -90,13 +90,13 @@ class Account:
 
     async def shown(self, text: str) -> str:
         """A text as it may be stored and shown."""
-        return (await self._http(self._settings.origin, await self._new_name(self._settings.origin))).shown(text)
+        return (await self._http(self._settings.origin, await self._renamed.of(self._settings.origin))).shown(text)
 
     async def _send(
         self, origin: str, hide: Sequence[Secret], method: str, address: str, payload: Any, attempt: Attempt | None, paid: bool
     ) -> Mapping[str, Any]:  # fmt: skip
         """`hide`: the token that is sent, and what else stands in no log."""
-        renamed = await self._new_name(origin)
+        renamed = await self._renamed.of(origin)
         headers = {"authorization": f"Bearer {hide[0].reveal()}", "accept": "application/json"}
         what = f"{method} {address.partition('?')[0]}"
         if attempt is not None:
@@ -120,7 +120,7 @@ class Account:
                 renamed = found
             if blocked is not None:
                 raise blocked
-            await self._rename(origin, str(renamed))
+            await self._renamed.store(origin, str(renamed))
         raise BadSettings("the account leads on to another address", person=REASONS["elsewhere"])
 
     async def _http(self, origin: str, renamed: str | None) -> Http:
@@ -137,20 +137,6 @@ class Account:
             self._https[key] = await self._stack.enter_async_context(made)
         return self._https[key]
 
-    # An account's new name.
-
-    async def _new_name(self, origin: str) -> str | None:
-        """Where the account is now, if it was renamed since its address was entered."""
-        if self._renamed is None:
-            token = await self._link.tokens.current(RENAMED) if self._link.tokens is not None else None
-            self._renamed = {str(k): str(v) for k, v in pair_of(token).items()} if token is not None else {}
-        return self._renamed.get(origin)
-
-    async def _rename(self, origin: str, renamed: str) -> None:
-        self._renamed = {origin: renamed}
-        if self._link.tokens is not None:
-            await self._link.tokens.put(RENAMED, FreshToken(Secret(json.dumps(self._renamed))))
-
     # Tokens.
 
     async def _exchange(self, token: Token) -> FreshToken:
@@ -158,7 +144,7 @@ class Account:
         pair = pair_of(token)
         fields = {"grant_type": "refresh_token", "refresh_token": str(pair.get("refresh", ""))}
         origin = origin_of(pair, self._settings)
-        origin = await self._new_name(origin) or origin
+        origin = await self._renamed.of(origin) or origin
         try:
             return await exchange(self._link, self._settings, origin, fields, pair)
         except Unavailable as error:

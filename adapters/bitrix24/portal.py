@@ -23,6 +23,7 @@ from adapters.bitrix24 import codec
 from adapters.bitrix24.refusals import REASONS
 from adapters.bitrix24.settings import Bitrix24Settings
 from adapters.http import Answer, Http, Timeouts
+from adapters.renamed import Renamed
 from adapters.tokens import FreshToken, Token, with_token
 from gateway.domain.errors import BadCredentials, BadSettings, NotYet
 from gateway.domain.secret import Secret
@@ -42,8 +43,7 @@ class Portal:
         self._settings = settings
         self._stack = stack
         self._https: dict[str, Http] = {}
-        self._renamed: Mapping[str, str] | None = None
-        """Old origins -> new ones, once read."""
+        self._renamed = Renamed(link.tokens, RENAMED)
         self._rest: dict[str, float] = {}
         """Methods that are left alone -> until when, by Trio's clock."""
 
@@ -120,7 +120,7 @@ class Portal:
         attempt: Attempt | None,
     ) -> codec.Result:  # fmt: skip
         target = f"{path}/{method}"
-        renamed = await self._new_name(origin)
+        renamed = await self._renamed.of(origin)
         for turn in range(2):
             http = await self._http(origin, renamed)
             base = renamed or self._link.base_url or origin
@@ -135,7 +135,7 @@ class Portal:
                 if turn or found is None:
                     break
                 renamed = found
-            await self._rename(origin, renamed)
+            await self._renamed.store(origin, renamed)
         raise BadSettings("the portal leads on to another address", person=REASONS["elsewhere"])
 
     async def _http(self, origin: str, renamed: str | None) -> Http:
@@ -167,20 +167,6 @@ class Portal:
     def _note(self, method: str, result: codec.Result) -> None:
         if result.operating_s >= codec.NEARLY_S:
             self._rest[method.lower()] = trio.current_time() + result.resets_in_s
-
-    # A portal's new name.
-
-    async def _new_name(self, origin: str) -> str | None:
-        """Where the portal is now, if it was renamed since its address was entered."""
-        if self._renamed is None:
-            token = await self._link.tokens.current(RENAMED) if self._link.tokens is not None else None
-            self._renamed = {str(k): str(v) for k, v in pair_of(token).items()} if token is not None else {}
-        return self._renamed.get(origin)
-
-    async def _rename(self, origin: str, renamed: str) -> None:
-        self._renamed = {origin: renamed}
-        if self._link.tokens is not None:
-            await self._link.tokens.put(RENAMED, FreshToken(Secret(json.dumps(self._renamed))))
 
     # Tokens.
 
