@@ -33,13 +33,13 @@ QUICK = ("-m", "not long", "-n", "auto", "--maxprocesses", "4", "--dist", "works
 _REST = ("-m", "long or sampled", "--whole")
 _E2E = "tests/e2e/test_"
 _PATHS = {
-    "pages": ("tests/web",),
     "walls": ("tests/walls",),
-    "chaos": ("tests/chaos",),
-    "processes": tuple(f"{_E2E}{name}.py" for name in ("restart", "kill", "spool", "instances", "rotation")),
+    "pages": ("tests/web",),
     "lab": tuple(f"{_E2E}{name}.py" for name in ("lab", "lab_actions", "lab_stress")),
+    "processes": tuple(f"{_E2E}{name}.py" for name in ("restart", "kill", "spool", "instances", "rotation")),
+    "chaos": ("tests/chaos",),
 }
-"""Slow to fast. What is in none of them is the part `others`."""
+"""Slow to fast. What is in none of them is the part `others`, about as long as the walls: it begins beside them."""
 _KINDS = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
 _CLOSING = re.compile(r"^=*\s*((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
 
@@ -75,7 +75,7 @@ def rest() -> list[Part]:
     """Everything that `make test` leaves out or only samples. Each such test is in exactly one part."""
     parts = [Part(name, (*paths, *_REST)) for name, paths in _PATHS.items()]
     named = [f"--ignore={path}" for paths in _PATHS.values() for path in paths]
-    return [*parts, Part("others", ("tests", *named, *_REST))]
+    return [Part("others", ("tests", *named, *_REST)), *parts]
 
 
 def counts_of(closing: str) -> Counter[str]:
