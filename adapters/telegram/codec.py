@@ -31,8 +31,8 @@ TEXT_LIMIT = 4096
 """In UTF-16 units, as Telegram counts."""
 
 USEFUL_S = 3600.0
-RECORDING_S = 24 * 3600.0
-"""Seconds that a card waits for its recording. Messages can be edited for longer."""
+RECORDING_S = 600.0
+"""Seconds that a card waits for its recording; later ones are found by the call's page."""
 
 
 # The card ------------------------------------------------------------------------------------------------------------
@@ -122,6 +122,7 @@ def _with_recording(settings: TelegramSettings, tenant: Tenant, call: Call, text
             key=f"{call.call_id}:{place}:recording",
             lane=f"{call.call_id}:{place}",
             body={**_body(tenant, call, place, text), "recording": link},
+            expires_s=RECORDING_S,
             keep_s=RECORDING_S,
             bucket=_bucket(place),
         )

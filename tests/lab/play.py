@@ -126,7 +126,9 @@ async def _select_ended(conn: Connection) -> list[dict[str, Any]]:
 
 
 async def _count_pending(conn: Connection) -> int:
-    return int(await conn.fetchval("SELECT count(*) FROM deliveries WHERE state = 'pending'"))
+    return int(
+        await conn.fetchval("SELECT count(*) FROM deliveries WHERE state = 'pending' AND kind <> 'card_recording'")
+    )
 
 
 async def _note_rings(scene: Scene, received: list[tuple[float, str]]) -> None:

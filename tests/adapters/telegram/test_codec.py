@@ -107,7 +107,7 @@ def test_a_recording_comes_with_the_card_once_more(tenant: Tenant) -> None:
     assert [draft.kind for draft in last] == ["call_card"] * 2 + ["card_recording"] * 2
     assert [draft.body for draft in later] == [{**draft.body, "recording": link} for draft in cards]
     assert [draft.lane for draft in later] == [draft.lane for draft in cards]
-    assert not any(draft.latest_only or draft.expires_s for draft in later)
+    assert {(draft.latest_only, draft.expires_s) for draft in later} == {(False, 600.0)}
     made = codec.buttons(tenant, "https://gw.example/", later[0].body["page"], link)
     assert made is not None
     assert [one["url"] for one in made["inline_keyboard"][0]] == [f"https://gw.example{later[0].body['page']}", link]
