@@ -57,9 +57,9 @@ class Company:
         )
         self.refused += answer.status_code != 200
 
-    async def client(self, http: httpx2.AsyncClient, client: int, many: int) -> None:
-        """Writes messages one after the other."""
-        for number in range(many):
+    async def client(self, http: httpx2.AsyncClient, client: int, many: int, first: int = 0) -> None:
+        """Writes messages one after the other, numbered from `first`: earlier ones still stand on the screen."""
+        for number in range(first, first + many):
             await self.write(http, client, f"message {number} of {client}")
             await trio.sleep(random.uniform(*PAUSE_S))
 
@@ -153,7 +153,7 @@ async def _measure(bench: Bench, companies: list[Company], clients: int, message
         before = busy.installation.rss()
         began = time.perf_counter()
         async with trio.open_nursery() as writing:
-            writing.start_soon(quiet.client, meta, 0, messages)
+            writing.start_soon(quiet.client, meta, 0, messages, 1000)
             for client in range(clients):
                 writing.start_soon(partial(busy.client, meta, client, messages))
         took = time.perf_counter() - began
