@@ -44,13 +44,10 @@ from gateway.domain.people import LONGEST_NAME, MEMBER_ROLES, MOST_PHONES, Role
 from gateway.domain.recording_links import KEEP_DAYS
 from gateway.domain.secret import MASK, Secret
 from gateway.domain.text import CONTROL_CLASS
+from gateway.domain.yaml_text import load_yaml
 from gateway.notify_block import NotifyBlock, email_address
 from gateway.tenant_content import BLOCKS, ContentBlock, read_content
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where it is there: a catalog of ten thousand items is read in a second then, not in twenty."""
-MOST_LEVELS = 50
-"""Lists and blocks within each other, at most."""
 MAP = "user_extensions"
 """The field of an integration's block that is no setting: it has a table of its own."""
 
@@ -293,16 +290,6 @@ class Problems:
             self.add(place, text)
 
 
-def _load(text: str) -> Any:
-    """What a file holds. Its depth is judged first: the loader in C calls itself for each level, and would end the process."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_LEVELS:
-            raise RecursionError
-    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe one
-
-
 def read_tenant_files(paths: Iterable[str]) -> tuple[list[TenantFile], list[str]]:
     """The tenants of all files, and every problem found; with a problem nothing may be applied."""
     tenants: list[TenantFile] = []
@@ -310,7 +297,7 @@ def read_tenant_files(paths: Iterable[str]) -> tuple[list[TenantFile], list[str]
     files = list(paths)
     for path in files:
         try:
-            data = _load(Path(path).read_text("utf-8"))
+            data = load_yaml(Path(path).read_text("utf-8"))
         except OSError as error:
             problems.add(path, error.strerror or "cannot be read")
         except UnicodeDecodeError:

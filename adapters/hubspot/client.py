@@ -30,6 +30,7 @@ from adapters.hubspot.tested import probe_account
 from adapters.hubspot.writing import Writer
 from gateway.domain.crm_sources import When
 from gateway.domain.errors import NotYet, Rejected
+from gateway.domain.ids import IntegrationKey
 from gateway.domain.secret import Secret
 
 MADE_TASK, MAKING_TASK, RECORDED = "task", "task_making", "record"
@@ -184,7 +185,7 @@ class HubSpotClient:
 
     async def extensions(self, *, attempt: Attempt | None = None) -> HeldExtensions | None:
         """The map is ours alone: HubSpot has no internal numbers. What it knows is whether the owners are there."""
-        return await self._held(self._link.tenant.user_extensions.get(self._link.name, {}), attempt)  # type: ignore[call-overload]
+        return await self._held(self._link.tenant.user_extensions.get(IntegrationKey(self._link.name), {}), attempt)
 
     async def save_extensions(
         self, place: RegistrationPlace, extensions: Mapping[str, str], *, attempt: Attempt | None = None

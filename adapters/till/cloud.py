@@ -23,7 +23,7 @@ from adapters.till.settings import TillSettings
 from gateway.domain.errors import BadCredentials, BadSettings, Unavailable
 from gateway.domain.secret import Secret
 
-TOKEN = "session"  # noqa: S105 - a name
+TOKEN = "session"  # noqa: S105 - the name under which the token is stored
 MENU_LIMIT = 24 << 20
 """Bytes of a menu at most."""
 MENU_WITHIN_S = 45.0

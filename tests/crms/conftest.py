@@ -48,11 +48,17 @@ Where = Callable[[Crm], bool]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One case for each CRM, or for those that the mark `where` lets through."""
+    """One case for each CRM, or for those that the mark `where` lets through; with the mark `answers` one for each of its faults that
+    the CRM's sandbox has."""
     if "bench" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("where")
         chosen = [one for one in CRMS if mark is None or mark.kwargs["only"](one)]
-        metafunc.parametrize("bench", chosen, ids=[one.kind for one in chosen], indirect=True)
+        if (mark := metafunc.definition.get_closest_marker("answers")) is None:
+            metafunc.parametrize("bench", chosen, ids=[one.kind for one in chosen], indirect=True)
+            return
+        pairs = [(one, fault) for one in chosen for fault in mark.args if fault in one.faults]
+        ids = [f"{one.kind}-{fault}" for one, fault in pairs]
+        metafunc.parametrize(("bench", "fault"), pairs, ids=ids, indirect=["bench"])
 
 
 @pytest.fixture

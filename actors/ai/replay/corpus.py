@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -21,10 +21,10 @@ from gateway.domain.catalog import Item
 from gateway.domain.profile import Profile
 from gateway.domain.prompts import Variable, placed, validation
 from gateway.domain.text import path_of
+from gateway.domain.yaml_text import load_yaml
 
 OURS = "conversations.yaml"
 LARGEST = 8 << 20
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DAYS: Mapping[str, int] = {"today": 0, "tomorrow": 1, **{f"in_{n}_days": n for n in range(2, 7)}}
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
@@ -167,7 +167,7 @@ def read_corpus(path: Path | None = None) -> Corpus:
             raise BadCorpus(f"{path}: is not UTF-8") from None
     where = path.name if path is not None else OURS
     try:
-        data = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
+        data = load_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""

@@ -49,9 +49,8 @@ _NOWHERE = Bilingual(
 def form_of(block: AiBlock) -> dict[str, Any]:
     """The fields for settings: texts, and lists of what is chosen. `channels` is None for all."""
     values: dict[str, Any] = {name: _text(_at(block, name)) for name in (*PLAIN, *NUMBERS)}
-    for name in TEXTS:
-        _, _, cause, language = name.split(".")
-        values[name] = block.handoff.text(cause, language)  # type: ignore[arg-type]
+    for cause in CAUSES:
+        values |= {f"handoff.texts.{cause}.{language}": block.handoff.text(cause, language) for language in LANGUAGES}
     for name in CONSENT:
         values[name] = getattr(block.calls.consent, name.rpartition(".")[2]) if block.calls.consent is not None else ""
     return {

@@ -23,7 +23,7 @@ async def deals(db: Database) -> AsyncIterator[Deals]:
 
 
 def states(outcomes: object) -> list[tuple[str, str]]:
-    return [(one.state, one.cause) for one in outcomes]  # type: ignore[attr-defined]
+    return [(one.state, one.cause) for one in outcomes]  # type: ignore[attr-defined] # of any kind of run
 
 
 async def test_a_deal_is_carried_with_contacts_and_company_and_its_updates_follow(deals: Deals) -> None:

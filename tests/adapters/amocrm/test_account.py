@@ -203,10 +203,10 @@ async def test_people(account: AmoCrm, open_link: Link) -> None:
         held = await client.extensions()
         assert held is not None
         assert held.extensions == {"501": "151", "502": "150"}, "those of the profiles, of who works there"
-        saved = await client.save_extensions(None, {"502": "160", "9999": "1"})  # type: ignore[arg-type]
+        saved = await client.save_extensions(None, {"502": "160", "9999": "1"})  # type: ignore[arg-type] # the place is not used
         assert (saved.extensions, saved.unknown_users) == ({"502": "160"}, ("9999",))
         account.no_rights = {"users"}
-        saved = await client.save_extensions(None, {"9999": "1"})  # type: ignore[arg-type]
+        saved = await client.save_extensions(None, {"9999": "1"})  # type: ignore[arg-type] # the place is not used
         assert saved.extensions == {"9999": "1"}, "who may not look believes what is entered"
 
 

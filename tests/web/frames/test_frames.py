@@ -165,7 +165,7 @@ async def test_calls_of_the_number_as_they_happen(here: Here) -> None:
         await tell(mine, answered(mine, "151"))
         seen.append(await next_call())
         await tell(mine, answered(mine, "151"), ended(mine, 30, Result.ANSWERED, "151"))
-    await got.events.aclose()  # type: ignore[attr-defined]
+    await got.events.aclose()  # type: ignore[attr-defined] # a stream
     assert seen == [
         {"id": mine.call_id, "phone": CLIENT, "search": "296254070", "direction": "incoming", "phase": "ringing"},
         {"id": inner.call_id, "phone": "151", "search": "", "direction": "internal", "phase": "ringing"},

@@ -203,6 +203,9 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadCorpus, match="not UTF-8"):
         read_corpus(file)
+    file.write_text("[" * 200_000)
+    with pytest.raises(BadCorpus, match="nested too deeply"):
+        read_corpus(file)
 
 
 def test_prices_that_nobody_gave() -> None:
